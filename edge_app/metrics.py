@@ -1,0 +1,152 @@
+"""How good answers are, with 95 % intervals: the one implementation that training and conversion both report with.
+
+Every function counts the label (the largest probability) of **all** images, referred ones too.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_app.bundle import Metric
+
+Z95 = NormalDist().inv_cdf(0.975)  # two-sided 95 %
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve: P(score of a positive > score of a negative), ties count one half.
+
+    labels: bool or 0/1 [N], true for the positive class; scores: float [N], larger is more positive.
+    The Mann-Whitney statistic (Hanley & McNeil 1982). Raises ValueError when a class is absent.
+    """
+    positives, negatives = _by_class(labels, scores)
+    return float(_placements(positives, negatives).mean())
+
+
+def auc_interval(labels: ArrayLike, scores: ArrayLike) -> Metric:
+    """AUC with DeLong's 95 % interval, taken on the logit scale so that it stays inside 0..1.
+
+    Variance: DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) 837-845, from the placements of either class.
+    Logit scale: Pepe, The Statistical Evaluation of Medical Tests (2003), section 5.2.
+    Where the classes are perfectly separated that variance is 0; the far end is then Wilson's for a proportion of 1 in
+    the smaller class, which is wider than the truth. n is the number of images.
+    """
+    positives, negatives = _by_class(labels, scores)
+    n = len(positives) + len(negatives)
+    of_positives, of_negatives = _placements(positives, negatives), 1.0 - _placements(negatives, positives)
+    area = float(of_positives.mean())
+    smaller = min(len(positives), len(negatives))
+    variance = _variance_of_mean(of_positives) + _variance_of_mean(of_negatives)
+    if area in (0.0, 1.0) or smaller < 2 or variance == 0.0:
+        low, high = proportion_interval(round(area * smaller), smaller)
+        return Metric(value=area, low=min(low, area), high=max(high, area), n=n)
+    half = Z95 * math.sqrt(variance) / (area * (1.0 - area))  # delta method: d logit(a) = da / (a (1 - a))
+    logit = math.log(area / (1.0 - area))
+    return Metric(value=area, low=_expit(logit - half), high=_expit(logit + half), n=n)
+
+
+def proportion_interval(k: int, n: int) -> tuple[float, float]:
+    """95 % score interval of k in n, inside 0..1. Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212.
+
+    Raises ValueError for n < 1 or k outside 0..n.
+    """
+    if not 0 <= k <= n or n < 1:
+        raise ValueError(f"no proportion: {k} of {n}")
+    share, square = k / n, Z95 * Z95
+    centre = (share + square / (2 * n)) / (1 + square / n)
+    half = Z95 / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    low = 0.0 if k == 0 else centre - half  # exact at the ends, where rounding would leave 1e-17
+    high = 1.0 if k == n else centre + half
+    return low, high
+
+
+def proportion(k: int, n: int) -> Metric:
+    """k in n as a Metric with Wilson's 95 % interval."""
+    low, high = proportion_interval(k, n)
+    return Metric(value=k / n, low=low, high=high, n=n)
+
+
+def binary_metrics(labels: ArrayLike, probabilities: ArrayLike, positive: int) -> dict[str, Metric]:
+    """Accuracy, sensitivity, specificity and AUC of two classes.
+
+    labels: int [N], 0 or 1; probabilities: float [N, 2]; positive: the index of the positive class.
+    Sensitivity is the recall of the positive class, specificity that of the other. Raises ValueError when a class is absent.
+    """
+    truth, answers = _label_indices(labels), _probabilities(probabilities)
+    if answers.shape[1] != 2:
+        raise ValueError(f"two classes wanted, got {answers.shape[1]}")
+    right = answers.argmax(axis=1) == truth
+    is_positive = truth == positive
+    return {
+        "accuracy": proportion(int(right.sum()), len(right)),
+        "sensitivity": proportion(int(right[is_positive].sum()), int(is_positive.sum())),
+        "specificity": proportion(int(right[~is_positive].sum()), int((~is_positive).sum())),
+        "auc": auc_interval(is_positive, answers[:, positive]),
+    }
+
+
+def class_metrics(
+    labels: ArrayLike, probabilities: ArrayLike, names: Sequence[str], positive: str | None
+) -> dict[str, Metric]:
+    """The metrics of any classifier: binary_metrics of two classes, else accuracy and `recall_<name>` of each class.
+
+    labels: int [N]; probabilities: float [N, K]; names: the K class names; positive: one of them, None when K > 2.
+    """
+    if positive is not None:
+        return binary_metrics(labels, probabilities, list(names).index(positive))
+    truth = _label_indices(labels)
+    right = _probabilities(probabilities).argmax(axis=1) == truth
+    recalls = {
+        f"recall_{name}": proportion(int(right[truth == k].sum()), int((truth == k).sum()))
+        for k, name in enumerate(names)
+    }
+    return {"accuracy": proportion(int(right.sum()), len(right))} | recalls
+
+
+def decided_metrics(labels: ArrayLike, probabilities: ArrayLike, refer_below: float) -> dict[str, Metric]:
+    """`refer_rate`, and `accuracy_decided` among the others (left out where every image is referred).
+
+    An image is referred where its largest probability is below refer_below (0..1).
+    """
+    truth, answers = _label_indices(labels), _probabilities(probabilities)
+    decided = answers.max(axis=1) >= refer_below
+    right = answers.argmax(axis=1) == truth
+    metrics = {"refer_rate": proportion(int((~decided).sum()), len(decided))}
+    if decided.any():
+        metrics["accuracy_decided"] = proportion(int(right[decided].sum()), int(decided.sum()))
+    return metrics
+
+
+def _label_indices(labels: ArrayLike) -> NDArray[np.int64]:
+    return np.asarray(labels, dtype=np.int64)
+
+
+def _probabilities(probabilities: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(probabilities, dtype=np.float64)
+
+
+def _by_class(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The scores of the positives and of the negatives."""
+    is_positive, values = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if np.isnan(values).any():
+        raise ValueError("a score is NaN")
+    if is_positive.all() or not is_positive.any():
+        raise ValueError("an AUC needs images of both classes")
+    return values[is_positive], values[~is_positive]
+
+
+def _placements(ours: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each of our scores the share of the others below it, ties counted one half (DeLong's V10 and V01)."""
+    ordered = np.sort(others)
+    below, not_above = np.searchsorted(ordered, ours, "left"), np.searchsorted(ordered, ours, "right")
+    return (below + not_above) / (2.0 * len(others))
+
+
+def _variance_of_mean(values: NDArray[np.float64]) -> float:
+    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
+
+
+def _expit(x: float) -> float:
+    return 0.5 * (1.0 + math.tanh(0.5 * x))  # the logistic function; does not overflow for a large -x
