@@ -1,12 +1,11 @@
 """Makes the virtual environments that scripts/ use, each exactly as its lock says: `environment.py NAME...`.
 
-Needs a Python from 3.11 to 3.13 and nothing else. An environment that is as it should be is left alone; one that is older
-than its lock, or half made, is made again. Packages come from wherever this machine's pip is set up to get them.
+Needs a Python from 3.11 to 3.13 and nothing else. An environment that is as it should be is left alone; one that is
+older than its lock, or half made, is made again. Packages come from wherever this machine's pip is set up to get them.
 """
 
 import ast
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -36,8 +35,7 @@ ENVIRONMENTS = {
     "tflite-runtime": Environment(".venv-tflite", "tflite-runtime.lock", editable=True),
 }
 DESKTOP = PROJECT / ENVIRONMENTS["desktop"].folder / "bin"
-STAMP = "limiar-environment"  # in the folder: what it was made from, or UNFINISHED
-UNFINISHED = "unfinished\n"
+STAMP = "limiar-environment"  # in the folder: what it was made from; empty while it is being made
 
 
 class EnvironmentFailed(Exception):
@@ -63,47 +61,53 @@ def make(environment: Environment) -> None:
     folder = PROJECT / environment.folder
     desktop = environment == ENVIRONMENTS["desktop"]
     python = sys.executable if desktop else python_3_11()
-    wanted = fingerprint(environment, python)
-    found = stamp(folder)
-    if found != wanted:
+    packages, limiar = fingerprints(environment, python)
+    found_packages, found_limiar = stamp(folder)
+    if found_packages != packages:
         print(f"{environment.folder}: installing {environment.lock}", file=sys.stderr)
         begin(folder)
         run([python, "-m", "venv", *([] if desktop else ["--without-pip"]), folder])
         if desktop:
             run([DESKTOP / "python", "-m", "pip", "install", "--quiet", *EXACT, REQUIREMENTS / "installer.lock"])
         install(folder, *EXACT, str(REQUIREMENTS / environment.lock))
-    if found != wanted or not environment.editable:  # a wheel is a copy, and the code may have changed since
+    # A wheel is a copy, and the code may have changed since.
+    if (found_packages, found_limiar) != (packages, limiar) or not environment.editable:
         with tempfile.TemporaryDirectory() as built:
             install(folder, "--no-deps", "--force-reinstall", str(wheel(Path(built), environment.editable)))
-    (folder / STAMP).write_text(wanted)
+    (folder / STAMP).write_text(f"{packages}\n{limiar}\n")
 
 
 EXACT = ("--require-hashes", "--requirement")
 
 
-def fingerprint(environment: Environment, python: str) -> str:
-    """What the environment is made from, as one line; another line means to make it again."""
-    version = subprocess.check_output([python, "-c", "import sys; print(sys.version)"], text=True)
-    parts = [REQUIREMENTS / environment.lock, REQUIREMENTS / "installer.lock", PROJECT / "pyproject.toml"]
-    digests = [hashlib.sha256(part.read_bytes()).hexdigest() for part in parts]
-    return json.dumps([str(PROJECT), version.strip(), *digests]) + "\n"
+def fingerprints(environment: Environment, python: str) -> tuple[str, str]:
+    """What the packages and what limiar's own entry are made from, a line each; another line means to install again."""
+    version = subprocess.check_output([python, "-c", "import sys; print(*sys.version_info)"], text=True)
+    locks = [REQUIREMENTS / environment.lock, REQUIREMENTS / "installer.lock"]
+    packages = [sha256(lock) for lock in locks]
+    return " ".join([str(PROJECT), version.strip(), *packages]), sha256(PROJECT / "pyproject.toml")
 
 
-def stamp(folder: Path) -> str | None:
-    """What an existing environment says that it was made from; None where there is no folder."""
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def stamp(folder: Path) -> tuple[str, str]:
+    """The fingerprints of an existing environment; empty ones where there is none, or it is half made."""
     if not folder.exists():
-        return None
+        return "", ""
     if not (folder / STAMP).is_file():
         raise EnvironmentFailed(f"{folder} was not made by scripts/environment.py: move it away or delete it")
-    return (folder / STAMP).read_text()
+    packages, _, limiar = (folder / STAMP).read_text().partition("\n")
+    return packages, limiar.strip()
 
 
 def begin(folder: Path) -> None:
-    """An empty folder that says it is unfinished, in place of what was there."""
+    """A folder that says it is unfinished, in place of what was there."""
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir()
-    (folder / STAMP).write_text(UNFINISHED)
+    (folder / STAMP).touch()
 
 
 def install(folder: Path, *arguments: str) -> None:
