@@ -5,6 +5,7 @@ older than its lock, or half made, is made again. Packages come from wherever th
 """
 
 import ast
+import fcntl
 import hashlib
 import os
 import shutil
@@ -36,6 +37,14 @@ ENVIRONMENTS = {
 }
 DESKTOP = PROJECT / ENVIRONMENTS["desktop"].folder / "bin"
 STAMP = "limiar-environment"  # in the folder: what it was made from; empty while it is being made
+EXACT = ("--require-hashes", "--requirement")  # and a lock
+UV_NAMES = {  # pip's setting -> uv's variable
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "no-index": "UV_NO_INDEX",
+    "cert": "SSL_CERT_FILE",
+}
 
 
 class EnvironmentFailed(Exception):
@@ -48,8 +57,11 @@ def main(names: list[str]) -> int:
         print(f"usage: environment.py {' | '.join(ENVIRONMENTS)} ...", file=sys.stderr)
         return 2
     try:
-        for name in names:
-            make(ENVIRONMENTS[name])
+        # Two scripts may start at once in a fresh clone: the second waits for what the first makes.
+        with open(PROJECT / "pyproject.toml", "rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            for name in names:
+                make(ENVIRONMENTS[name])
     except EnvironmentFailed as error:
         print(f"environment.py: {error}", file=sys.stderr)
         return 1
@@ -75,9 +87,6 @@ def make(environment: Environment) -> None:
         with tempfile.TemporaryDirectory() as built:
             install(folder, "--no-deps", "--force-reinstall", str(wheel(Path(built), environment.editable)))
     (folder / STAMP).write_text(f"{packages}\n{limiar}\n")
-
-
-EXACT = ("--require-hashes", "--requirement")
 
 
 def fingerprints(environment: Environment, python: str) -> tuple[str, str]:
@@ -131,15 +140,6 @@ def uv_settings() -> dict[str, str]:
             settings.setdefault(name, " ".join(ast.literal_eval(value).split()))
     # Every file is checked against the lock's hashes, so any index may provide it.
     return {"UV_INDEX_STRATEGY": "unsafe-best-match"} | settings
-
-
-UV_NAMES = {
-    "index-url": "UV_DEFAULT_INDEX",
-    "extra-index-url": "UV_INDEX",
-    "find-links": "UV_FIND_LINKS",
-    "no-index": "UV_NO_INDEX",
-    "cert": "SSL_CERT_FILE",
-}
 
 
 def wheel(built: Path, editable: bool) -> Path:

@@ -1,0 +1,195 @@
+"""The project as a whole: what is pinned, what is tracked, and that the docs and the code say the same."""
+
+import base64
+import hashlib
+import importlib.metadata
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from edge_app.cli import main
+
+LOCKS = ("installer", "desktop", "device-newest", "device-lowest", "tflite-runtime")
+LOCK_LINE = re.compile(
+    r"""
+    (?:[a-z0-9][a-z0-9._-]*(?:\[[a-z,-]+\])?==[A-Za-z0-9.+!]+(?:\ ;\ [a-z0-9_.'"<>=!\ ()-]+)?\ \\   # a package, exactly
+    |\ {4}--hash=sha256:[0-9a-f]{64}(?:\ \\)?                                                     # one of its files
+    |\ {4}\#.*)                                                                                   # who asked for it
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+# Written apart, so that this file does not name what it looks for.
+REGISTRIES = re.compile(
+    "|".join(f"{a}{b}" for a, b in [("py", "pi[.]org"), ("python", "hosted"), ("pi", "wheels[.]org")])
+)
+CODE = re.compile(r"""["'](E(?:-[A-Z0-9]+)+)["']""")
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".gif", ".ico"}
+DATA_URI = re.compile(rb"data:image/[a-z.+-]+;base64,([A-Za-z0-9+/=\s]+)")
+
+
+@pytest.fixture(scope="session")
+def tracked(project: Path) -> list[Path]:
+    """Every file that git tracks."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=project, capture_output=True)
+    if listed.returncode:
+        pytest.skip(f"needs a git checkout: {listed.stderr.decode(errors='replace').strip()}")
+    return [project / os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+
+
+def lock_faults(text: str) -> list[str]:
+    """The lines that a lock must not have, and the packages without a hash."""
+    lines = text.splitlines()
+    faults = [line for line in lines if not LOCK_LINE.fullmatch(line) or "://" in line]
+    packages = [number for number, line in enumerate(lines) if "==" in line and not line.startswith(" ")]
+    return faults + [lines[at] for at in packages if "--hash=" not in "".join(lines[at + 1 : at + 2])]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_holds_exact_versions_and_hashes_and_nothing_else(project: Path, name: str) -> None:
+    text = (project / "requirements" / f"{name}.lock").read_text()
+    assert lock_faults(text) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://example.org/simple",
+        "-i https://example.org/simple",
+        "--extra-index-url file:///srv/simple",
+        "--find-links /srv/wheels",
+        "--trusted-host example.org",
+        "-r other.txt",
+        "numpy @ https://example.org/numpy-2.4.6.whl",
+        "numpy>=2",
+        "    # from https://example.org/simple",
+    ],
+)
+def test_a_line_that_names_a_place_or_leaves_a_choice_is_found_in_a_lock(line: str) -> None:
+    package = f"click==8.5.1 \\\n    --hash=sha256:{'0' * 64}\n"
+    assert lock_faults(package) == []
+    assert lock_faults(package + line) == [line]
+
+
+def test_no_device_gets_tensorflow(project: Path) -> None:
+    for name in ("device-newest", "device-lowest", "tflite-runtime"):
+        packages = re.findall(r"^([a-z0-9-]+)==", (project / "requirements" / f"{name}.lock").read_text(), re.MULTILINE)
+        assert "numpy" in packages
+        assert not {"tensorflow", "keras", "jax", "scikit-learn", "matplotlib"} & set(packages)
+
+
+def test_no_tracked_file_names_a_package_registry(tracked: list[Path]) -> None:
+    assert [path for path in tracked if REGISTRIES.search(path.read_bytes().decode("latin-1"))] == []
+
+
+def test_every_script_with_a_first_line_for_it_can_be_run(tracked: list[Path]) -> None:
+    assert [path for path in tracked if path.read_bytes()[:2] == b"#!" and not os.access(path, os.X_OK)] == []
+
+
+def test_the_installed_version_is_the_code_s_and_the_changelog_knows_it(project: Path) -> None:
+    from edge_app import __version__
+
+    assert importlib.metadata.version("limiar") == __version__
+    assert f"## [{__version__}]" in (project / "CHANGELOG.md").read_text()
+
+
+def test_help_loads_neither_numpy_nor_a_runtime() -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-P", "-X", "importtime", "-m", "edge_app", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in help_text.stderr.splitlines()}
+    assert "click" in loaded  # the list of imports is there, and reads as it should
+    heavy = {
+        "numpy",
+        "PIL",
+        "cv2",
+        "ai_edge_litert",
+        "tflite_runtime",
+        "onnxruntime",
+        "tensorflow",
+        "keras",
+        "cryptography",
+    }
+    assert not heavy & loaded
+
+
+def command_names() -> set[str]:
+    context = main.make_context("limiar", [], resilient_parsing=True)
+    return set(main.list_commands(context))
+
+
+def documents(project: Path) -> list[Path]:
+    return [project / "README.md", *sorted((project / "docs").rglob("*.md"))]
+
+
+def test_the_docs_name_every_command_and_no_other(project: Path) -> None:
+    named = set()
+    for document in documents(project):
+        named |= set(re.findall(r"\blimiar ([a-z][a-z-]+)\b", " ".join(code_in(document.read_text()))))
+    assert named == command_names()
+
+
+def code_in(markdown: str) -> list[str]:
+    """The fenced blocks and the code spans of a document."""
+    fenced = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+    return fenced.findall(markdown) + re.findall(r"`([^`\n]+)`", fenced.sub("", markdown))
+
+
+def test_every_error_code_has_its_row_in_the_docs_and_every_row_its_code(project: Path) -> None:
+    sources = [path for folder in ("edge_app", "train", "convert") for path in sorted((project / folder).rglob("*.py"))]
+    in_code = {code for path in sources for code in CODE.findall(path.read_text())}
+    rows = re.findall(r"^\| `?(E-[A-Z0-9-]+)`? \|", (project / "docs" / "errors.md").read_text(), re.MULTILINE)
+    assert rows == sorted(set(rows))
+    assert set(rows) == in_code
+
+
+def pixel_hash(data: bytes) -> str:
+    """The same for two images that show the same as grey, whatever their format, depth or colour mode."""
+    with Image.open(io.BytesIO(data)) as image:
+        grey = image.convert("RGB").convert("L")
+        return hashlib.sha256(f"{grey.size}".encode() + grey.tobytes()).hexdigest()
+
+
+def images_in(path: Path) -> Iterator[bytes]:
+    """The image that a file is, and those written into it as data: URIs."""
+    data = path.read_bytes()
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        yield data
+    for uri in DATA_URI.finditer(data):
+        yield base64.b64decode(uri[1])
+
+
+@pytest.fixture(scope="session")
+def patch_hashes(lung: Path) -> set[str]:
+    return {pixel_hash(path.read_bytes()) for path in lung.glob("*.png")}
+
+
+def test_a_ct_patch_is_known_again_in_a_page_and_in_another_format(
+    lung: Path, patch_hashes: set[str], tmp_path: Path
+) -> None:
+    patch = min(lung.glob("*.png"))
+    again = io.BytesIO()
+    Image.open(patch).convert("RGB").save(again, "BMP")
+    page = tmp_path / "page.html"
+    page.write_bytes(b'<img src="data:image/bmp;base64,' + base64.b64encode(again.getvalue()) + b'">')
+    assert [pixel_hash(data) in patch_hashes for data in images_in(page)] == [True]
+
+
+def test_no_ct_patch_is_in_the_project(tracked: list[Path], patch_hashes: set[str]) -> None:
+    found = []
+    for path in tracked:
+        for data in images_in(path):
+            try:
+                found += [path] if pixel_hash(data) in patch_hashes else []
+            except OSError:
+                continue  # a bad image that a test needs: it shows no patch
+    assert found == []
