@@ -1,0 +1,36 @@
+"""An image, enlarged, with its answer written on it: green when decided, red when referred, as the course did."""
+
+import io
+import os
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from edge_app.bundle import REFER
+from edge_app.files import write_whole
+from edge_app.image import Picture
+from edge_app.store import Answer
+
+_SIDE_PX = 400  # of the longer side
+_BAND_PX = 44  # below the image, for the text
+_COLOURS = {True: (0, 128, 0), False: (200, 0, 0)}  # decided, referred; both read on white
+
+
+def annotate(picture: Picture, answer: Answer, path: bytes, sha256: bytes, folder: str) -> None:
+    """Writes `folder/NAME-SHA256.png`: the first 8 digits keep images of one name apart."""
+    image = Image.fromarray(picture.pixels())
+    scale = _SIDE_PX / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+    canvas = Image.new("RGB", (_SIDE_PX, height + _BAND_PX), "white")
+    canvas.paste(image, ((_SIDE_PX - width) // 2, 0))
+    decided = answer.decision != REFER
+    text = f"{answer.label} {answer.confidence:.1%}" if decided else f"{REFER}: {answer.label} {answer.confidence:.1%}"
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((0, height, _SIDE_PX - 1, height + _BAND_PX - 1), outline=_COLOURS[decided], width=3)
+    draw.text((12, height + 10), text, fill=_COLOURS[decided], font=ImageFont.load_default(20))
+    stem = os.path.splitext(os.path.basename(path))[0][:200]  # a name may have 255 bytes
+    target = Path(folder) / os.fsdecode(stem + b"-" + sha256.hex()[:8].encode() + b".png")
+    file = io.BytesIO()
+    canvas.save(file, "PNG")
+    write_whole(target, file.getvalue(), durable=False)

@@ -1,0 +1,421 @@
+"""The bundle contract: what convert publishes and a device opens.
+
+A bundle is a directory: `manifest.json`, model files, `golden/`, reports and the model card. The manifest lists every other
+file with its size and sha256; a file that is not listed, or not what the manifest says, stops the bundle from being used.
+These types are the only schema.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import msgspec
+from msgspec import Meta, Struct
+
+from edge_app.errors import BundleError, printable
+from edge_app.files import sync_directory
+
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
+REFER = "refer"  # the decision that is left to a person; no label may be called so
+REFUSED = "refused"  # what stands in place of a decision for an image that was refused
+DECODE_RULE = "pillow-v1"  # image.py
+RESIZE_RULE = "stretch-v1"  # preprocess.py
+MANIFEST_LIMIT = 4 << 20  # bytes; 1,000 labels and 1,000 files fit ten times
+TOTAL_LIMIT = 1 << 30  # bytes of all files: more than any model for a device, less than an SD card
+_DEPTH_LIMIT = 16  # nesting of the manifest's JSON; the types below need 7
+
+Text = Annotated[str, Meta(min_length=1, max_length=4096)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Side = Annotated[int, Meta(ge=1, le=4096)]  # px
+Count = Annotated[int, Meta(ge=0)]
+Size = Annotated[float, Meta(ge=0.0)]
+
+
+class Value(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of everything in a manifest: immutable, and a key that is not declared is refused."""
+
+
+class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
+    """What a model takes, and the image rules that make it: a device with other rules refuses the bundle."""
+
+    height: Side
+    width: Side
+    channels: Literal[1, 3]
+    decode: str = DECODE_RULE
+    resize: str = RESIZE_RULE
+
+
+class Decision(Value, frozen=True, forbid_unknown_fields=True):
+    """The label is the largest probability; a confidence below `refer_below` is referred to a person."""
+
+    refer_below: Share = 0.95  # the course's rule: over 95 % or "not detected"
+
+    def decide(self, label: str, confidence: float) -> str:
+        """The label, or REFER."""
+        return label if confidence >= self.refer_below else REFER
+
+
+class Metric(Value, frozen=True, forbid_unknown_fields=True):
+    """A measured figure with its two-sided 95 % interval, over `n` images."""
+
+    value: float
+    low: float
+    high: float
+    n: Count
+
+
+class Tolerance(Value, frozen=True, forbid_unknown_fields=True):
+    """How far logits may lie from the expected ones, as an absolute difference."""
+
+    same_runtime: Size
+    other_runtime: Size
+
+
+class Verified(Value, frozen=True, forbid_unknown_fields=True):
+    """Where a model file was seen to give the expected answers."""
+
+    runtime: Text  # "litert"
+    version: Text
+    machine: Text  # as platform.machine(): "x86_64", "aarch64"
+
+
+class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
+    """One model file: how to run it, how it decides, and what was measured on the test split."""
+
+    name: Name  # "tflite_int8", what `--file` takes
+    format: Literal["tflite", "onnx"]
+    precision: Name
+    decision: Decision
+    expected_runtime: Text  # the runtime that gave the golden logits
+    tolerance: Tolerance
+    metrics: dict[str, Metric]
+    verified: tuple[Verified, ...]
+
+
+class BundleFile(Value, frozen=True, forbid_unknown_fields=True):
+    """A file of the bundle; `path` is relative, with forward slashes."""
+
+    path: Text
+    bytes: Count
+    sha256: Sha256
+    model: ModelFile | None = None
+
+
+class Provenance(Value, frozen=True, forbid_unknown_fields=True):
+    """Where the model came from. Nothing in it depends on when convert ran."""
+
+    run: dict[str, str]  # model, recipe, commit, model_sha256, …
+    data: dict[str, str]  # what was trained on, and its hash
+    tools: dict[str, str]  # tool -> version
+    seeds: dict[str, int]
+
+
+class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """manifest.json, schema 1."""
+
+    schema: Literal[1] = 1
+    name: Name
+    version: Name
+    release_counter: Count  # a device refuses one lower than it has marked good
+    licence: Text
+    intended_use: Text
+    labels: Annotated[tuple[Text, ...], Meta(min_length=2, max_length=1000)]
+    positive: Text | None = None  # with two labels, the one that sensitivity counts
+    input: InputSpec
+    default_file: Name
+    files: Annotated[tuple[BundleFile, ...], Meta(min_length=1, max_length=10_000)]
+    provenance: Provenance
+
+    @property
+    def models(self) -> dict[str, BundleFile]:
+        """Model file name -> file."""
+        return {file.model.name: file for file in self.files if file.model}
+
+
+class Bundle:
+    """An opened bundle: every listed file was there with the size and sha256 that the manifest says."""
+
+    def __init__(self, path: Path, manifest: Manifest, sha256: str) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.sha256 = sha256  # of manifest.json's exact bytes: this names the bundle
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a listed file, checked as they are read. Raises BundleError."""
+        for file in self.manifest.files:
+            if file.path == path:
+                return _read_checked(self.path, file)
+        raise BundleError(
+            "E-BUNDLE-MISSING", f"{printable(str(self.path))} does not list {printable(path)}: convert the model again"
+        )
+
+    def model(self, name: str | None = None) -> tuple[ModelFile, bytes]:
+        """A model file by name (the default file without one) and the very bytes that were checked. Raises BundleError."""
+        name = name or self.manifest.default_file
+        file = self.manifest.models.get(name)
+        if file is None or file.model is None:
+            known = ", ".join(sorted(self.manifest.models))
+            raise BundleError(
+                "E-BUNDLE-FILE",
+                f"{printable(str(self.path))} has no model file {printable(name)}: choose one of {known}",
+            )
+        return file.model, _read_checked(self.path, file)
+
+
+def open_bundle(path: Path | str) -> Bundle:
+    """Opens a bundle and checks it whole: manifest, listing, sizes, hashes, image rules. Raises BundleError."""
+    path = Path(path)
+    if not path.is_dir():
+        raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} is not a folder: give the folder that holds {MANIFEST}")
+    raw = _read_manifest(path)
+    manifest = parse_manifest(raw, where=printable(str(path)))
+    if (manifest.input.decode, manifest.input.resize) != (DECODE_RULE, RESIZE_RULE):
+        _refuse(
+            "E-BUNDLE-RULES",
+            path,
+            f"image rules {printable(manifest.input.decode)}, {printable(manifest.input.resize)}",
+            f"this app has {DECODE_RULE}, {RESIZE_RULE}: install the limiar version that made the bundle",
+        )
+    _check_listing(path, manifest)
+    for file in manifest.files:
+        _check_hash(path, file)
+    return Bundle(path, manifest, hashlib.sha256(raw).hexdigest())
+
+
+def parse_manifest(raw: bytes, where: str) -> Manifest:
+    """JSON bytes -> Manifest. Refuses unknown and duplicate keys, NaN, deep nesting and contradictions with BundleError."""
+    try:
+        if _depth(raw) > _DEPTH_LIMIT:
+            raise ValueError(f"nested deeper than {_DEPTH_LIMIT}")
+        # msgspec keeps the last of two equal keys without a word; the standard parser can be told to refuse.
+        fields = json.loads(raw, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        schema = fields.get("schema") if isinstance(fields, dict) else None
+        if schema != 1 or isinstance(schema, bool):
+            raise BundleError(
+                "E-BUNDLE-SCHEMA",
+                f"{where}: schema {printable(str(schema))[:40]}, this app reads 1: install the limiar that made it",
+            )
+        manifest = msgspec.convert(fields, Manifest)
+        _check_consistent(manifest)
+    except (ValueError, RecursionError) as error:  # msgspec.ValidationError and json.JSONDecodeError are ValueErrors
+        reason = printable(str(error))[:200]
+        raise BundleError(
+            "E-BUNDLE-MANIFEST", f"{where}/{MANIFEST}: {reason}: copy the bundle again, or convert again"
+        ) from None
+    return manifest
+
+
+def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes]) -> None:
+    """Publishes a bundle at `path`, whole or not at all; a bundle that is there already is replaced.
+
+    `manifest.files` must describe `contents` (relative path -> bytes) exactly. Raises BundleError.
+    """
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise BundleError(
+            "E-BUNDLE-OUT", f"{printable(str(path))} exists and is not a bundle: choose another --out, or move it away"
+        )
+    raw = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+    parse_manifest(raw, where=printable(str(path)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        for name, data in contents.items():
+            target = partial / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_flushed(target, data)
+        # Manifest last: a directory without one is an unfinished bundle.
+        _write_flushed(partial / MANIFEST, raw)
+        for folder in {partial, *(file.parent for file in partial.rglob("*"))}:
+            sync_directory(folder)
+        open_bundle(partial)
+        _rename_over(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _rename_over(partial: Path, path: Path) -> None:
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if path.exists():  # a directory cannot be renamed over one that is not empty
+        path.rename(old)
+    partial.rename(path)
+    sync_directory(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_flushed(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _refuse(code: str, path: Path, met: str, cure: str) -> NoReturn:
+    raise BundleError(code, f"{printable(str(path))}: {met}: {cure}")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+        raise ValueError(f"key {twice[:40]!r} stands twice")
+    return fields
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
+
+
+def _depth(raw: bytes) -> int:
+    """Largest nesting, counted before parsing: a parser's own recursion limit differs between Python versions."""
+    depth = deepest = 0
+    for match in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', raw):
+        token = match.group()
+        if token in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _check_consistent(manifest: Manifest) -> None:
+    """What the types cannot say. Raises ValueError or BundleError."""
+    paths = [file.path for file in manifest.files]
+    for path in paths:
+        _check_path(path)
+    folded = [path.casefold() for path in paths]
+    if len(set(folded)) != len(folded):
+        twin = next(path for path in paths if folded.count(path.casefold()) > 1)
+        raise BundleError("E-BUNDLE-PATH", f"{printable(twin)} differs from another file by case alone: convert again")
+    if sum(file.bytes for file in manifest.files) > TOTAL_LIMIT:
+        raise BundleError("E-BUNDLE-SIZE", f"the files add up to over {TOTAL_LIMIT >> 20} MiB: leave model files out")
+    names = [file.model.name for file in manifest.files if file.model]
+    if len(set(names)) != len(names):
+        raise ValueError("two model files have the same name")
+    if manifest.default_file not in names:
+        raise ValueError(f"default_file {manifest.default_file!r} is not among the model files")
+    if len(set(manifest.labels)) != len(manifest.labels):
+        raise ValueError("a label stands twice")
+    if {REFER, REFUSED} & set(manifest.labels):
+        raise ValueError(f"a label is called {REFER} or {REFUSED}, which are decisions")
+    if (manifest.positive is not None) != (len(manifest.labels) == 2):
+        raise ValueError("a positive label belongs to exactly two labels")
+    if manifest.positive is not None and manifest.positive not in manifest.labels:
+        raise ValueError(f"positive {manifest.positive!r} is not among the labels")
+
+
+def _check_path(path: str) -> None:
+    parts = path.split("/")
+    escapes = any(part in ("", ".", "..") for part in parts)
+    if escapes or path in (MANIFEST, SIGNATURE) or not re.fullmatch(r"[A-Za-z0-9_./ -]{1,240}", path):
+        met = f"{printable(path)[:80]!r} is not a path inside a bundle"
+        raise BundleError("E-BUNDLE-PATH", f"{met} (relative, letters, digits, . _ - and space, 240 bytes): convert again")
+
+
+def _read_manifest(path: Path) -> bytes:
+    raw = b"".join(_chunks(path, MANIFEST, MANIFEST_LIMIT))
+    if len(raw) > MANIFEST_LIMIT:
+        _refuse("E-BUNDLE-MANIFEST", path, f"{MANIFEST} is over {MANIFEST_LIMIT >> 20} MiB", "copy the bundle again")
+    return raw
+
+
+def _check_listing(path: Path, manifest: Manifest) -> None:
+    """Every listed file is there, regular and of its size; nothing else is. Raises BundleError."""
+    listed = {file.path: file for file in manifest.files}
+    folders = {parent.as_posix() for name in listed for parent in Path(name).parents}
+    found = set()
+    for name, status in _walk(path, ""):
+        if stat.S_ISLNK(status.st_mode):
+            _refuse("E-BUNDLE-LINK", path, f"{printable(name)} is a link", "copy the bundle again without links")
+        if stat.S_ISDIR(status.st_mode) and name in folders:
+            continue
+        if name in (MANIFEST, SIGNATURE):
+            pass
+        elif name not in listed:
+            _refuse(
+                "E-BUNDLE-UNLISTED",
+                path,
+                f"{printable(name)} is not in the manifest",
+                "remove it, or copy the bundle again",
+            )
+        if not stat.S_ISREG(status.st_mode) or status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+            _refuse("E-BUNDLE-NOT-FILE", path, f"{printable(name)} is not a plain file", "copy the bundle again")
+        if name in listed and status.st_size != listed[name].bytes:
+            _refuse(
+                "E-BUNDLE-SIZE",
+                path,
+                f"{name} has {status.st_size} bytes, the manifest says {listed[name].bytes}",
+                "copy the bundle again",
+            )
+        found.add(name)
+    for name in listed:
+        if name not in found:
+            _refuse("E-BUNDLE-MISSING", path, f"{name} is in the manifest and not there", "copy the bundle again")
+
+
+def _walk(root: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(root / below) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            name = f"{below}{entry.name}"
+            status = entry.stat(follow_symlinks=False)
+            yield name, status
+            if stat.S_ISDIR(status.st_mode):
+                yield from _walk(root, f"{name}/")
+
+
+def _chunks(root: Path, name: str, limit: int) -> Iterator[bytes]:
+    """The bytes of a regular file, 1 MiB at a time, at most one byte more than `limit`. Raises BundleError."""
+    try:
+        descriptor = os.open(root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        code = "E-BUNDLE-MISSING" if isinstance(error, FileNotFoundError) else "E-BUNDLE-READ"
+        if os.path.islink(root / name):
+            code = "E-BUNDLE-LINK"
+        _refuse(code, root, f"{name}: {error.strerror}", "copy the bundle again")
+    with open(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            _refuse("E-BUNDLE-NOT-FILE", root, f"{name} is not a plain file", "copy the bundle again")
+        left = limit + 1
+        try:
+            while left and (chunk := file.read(min(left, 1 << 20))):
+                left -= len(chunk)
+                yield chunk
+        except OSError as error:
+            _refuse("E-BUNDLE-READ", root, f"{name}: {error.strerror}", "copy the bundle again, or change the card")
+
+
+def _check_hash(root: Path, file: BundleFile, keep: list[bytes] | None = None) -> None:
+    digest = hashlib.sha256()
+    size = 0
+    for chunk in _chunks(root, file.path, file.bytes):
+        size += len(chunk)
+        digest.update(chunk)
+        if keep is not None:
+            keep.append(chunk)
+    if size != file.bytes:
+        _refuse(
+            "E-BUNDLE-SIZE",
+            root,
+            f"{file.path} has not the {file.bytes} bytes of the manifest",
+            "copy the bundle again",
+        )
+    if digest.hexdigest() != file.sha256:
+        met = f"{file.path} has sha256 {digest.hexdigest()[:12]}, the manifest says {file.sha256[:12]}"
+        _refuse("E-BUNDLE-HASH", root, met, "copy the bundle again")
+
+
+def _read_checked(root: Path, file: BundleFile) -> bytes:
+    chunks: list[bytes] = []
+    _check_hash(root, file, keep=chunks)
+    return b"".join(chunks)

@@ -1,0 +1,70 @@
+"""Model input -> Prediction: logits from a runtime, softmax in float64, the bundle's decision rule."""
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app import APP
+from edge_app.bundle import Decision, InputSpec
+from edge_app.clock import utc_now
+from edge_app.errors import RuntimeUnavailable
+from edge_app.frame import Logits, Prediction
+from edge_app.preprocess import Rows, check_assessable, model_input
+from edge_app.runtimes import Runtime
+from edge_app.store import Answer, Timing
+
+
+def softmax(logits: Logits) -> NDArray[np.float64]:
+    """float32 [K] -> float64 [K], sum 1. Shifted by the largest logit, so that nothing overflows."""
+    powers = np.exp(logits.astype(np.float64) - float(logits.max()))
+    probabilities: NDArray[np.float64] = powers / powers.sum()
+    return probabilities
+
+
+def decide(logits: Logits, labels: Sequence[str], decision: Decision) -> Prediction:
+    """The label is the largest probability, the first of equals. Raises RuntimeUnavailable for NaN or infinity."""
+    probabilities = softmax(logits).tolist()
+    confidence = max(probabilities)
+    if not math.isfinite(sum(probabilities)):
+        met = f"the model gave logits {logits.tolist()[:4]}"
+        raise RuntimeUnavailable("E-RUNTIME-FINITE", f"{met}: choose another --file or --runtime")
+    label = labels[probabilities.index(confidence)]
+    return Prediction(
+        decision=decision.decide(label, confidence),
+        label=label,
+        confidence=confidence,
+        probabilities=dict(zip(labels, probabilities, strict=True)),
+    )
+
+
+class Classifier:
+    """A loaded model file and the rules round it: picture -> answer."""
+
+    def __init__(self, runtime: Runtime, labels: Sequence[str], spec: InputSpec, decision: Decision) -> None:
+        self.runtime = runtime
+        self._labels = labels
+        self._input = spec
+        self._decision = decision
+
+    def answer(self, picture: Rows, decode_s: float = 0.0) -> Answer:
+        """Resize, refuse what is not assessable, infer, decide. Raises ImageError and RuntimeUnavailable."""
+        started = time.perf_counter()
+        tensor = model_input(picture, self._input)
+        check_assessable(picture, tensor)
+        resized = time.perf_counter()
+        logits = self.runtime.logits(tensor)
+        inferred = time.perf_counter()
+        prediction = decide(logits, self._labels, self._decision)
+        ms = [round(seconds * 1000, 3) for seconds in (decode_s, resized - started, inferred - resized)]
+        return Answer(
+            decision=prediction.decision,
+            label=prediction.label,
+            confidence=prediction.confidence,
+            probabilities=prediction.probabilities,
+            ms=Timing(*ms),
+            time=utc_now(),
+            app=APP,
+        )

@@ -1,0 +1,184 @@
+"""The `limiar` command. Only what a command needs is imported, and only when it runs: `limiar --help` loads no numpy."""
+
+import itertools
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_app import APP, __version__
+from edge_app.errors import LimiarError, SourceError
+
+if TYPE_CHECKING:
+    from edge_app.output import Output
+
+EXIT_ERROR, EXIT_USAGE, EXIT_FAILED_CHECK, EXIT_SOME_REFUSED = 1, 2, 3, 4
+EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 130, 141
+
+
+class Commands(click.Group):
+    """The device's commands, and those that train and convert bring through the entry points `limiar.commands`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(entry.name for entry in _entry_points())})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if command := super().get_command(ctx, cmd_name):
+            return command
+        # Reading entry points takes 40 ms in a desktop environment: only for --help and for names that are not here.
+        for entry in _entry_points():
+            if entry.name == cmd_name:
+                command = entry.load()
+                assert isinstance(command, click.Command)
+                return command
+        return None
+
+
+def _entry_points() -> Iterable[Any]:
+    from importlib.metadata import entry_points
+
+    return entry_points(group="limiar.commands")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="limiar")
+def limiar() -> None:
+    """From a Keras image classifier to proven answers on a device.
+
+    \b
+    Example:
+      limiar scan models/lung-nodule images/ --jsonl results.jsonl
+    """
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 done, 1 refused or failed, 2 usage, 3 a check did not pass, 4 some inputs refused."""
+    try:
+        status = limiar.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except LimiarError as error:
+        click.echo(str(error), err=True)
+        status = EXIT_ERROR
+    except (click.Abort, KeyboardInterrupt):
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains of the pipe once more when it ends
+        status = EXIT_CLOSED_PIPE
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+@limiar.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=False, type=click.Path(allow_dash=True))
+@click.option("--file", "name", metavar="NAME", help="Model file of the bundle, as `tflite_int8`; else its default file.")
+@click.option("--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime; else the first that is installed.")
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Inference threads of a worker.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+@click.option("--refer-below", type=click.FloatRange(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
+@click.option("--jsonl", metavar="FILE|-", help="JSON lines into a file, or - for stdout.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="A spreadsheet.")
+@click.option(
+    "--db",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Results database; else results.db in limiar's state folder.",
+)
+@click.option("--annotate", type=click.Path(path_type=Path), metavar="DIR", help="Write each image enlarged, with its answer.")
+@click.option("--again", is_flag=True, help="Infer also what the database has an answer for.")
+@click.option("-0", "nul", is_flag=True, help="Read paths from stdin, separated by NUL.")
+def scan(
+    bundle: Path,
+    paths: tuple[str, ...],
+    name: str | None,
+    runtime: str | None,
+    threads: int,
+    workers: int,
+    refer_below: float | None,
+    jsonl: str | None,
+    csv_file: Path | None,
+    db: Path | None,
+    annotate: Path | None,
+    again: bool,
+    nul: bool,
+) -> int:
+    """Answer images: files, folders (recursive, in name order), - for paths on stdin, one a line.
+
+    On a terminal a table, into a pipe JSON lines. Every answer is kept in the database before it is printed; an image that
+    has an answer is not inferred twice. Exit status 4: finished, but some images were refused.
+
+    \b
+    Example:
+      limiar scan models/lung-nodule images/ --csv results.csv
+      find /data -name '*.png' -print0 | limiar scan models/lung-nodule -0 --workers 2
+    """
+    from edge_app.bundle import REFUSED, Decision, open_bundle
+    from edge_app.clock import utc_now
+    from edge_app.interrupt import Interrupt
+    from edge_app.messages import Job
+    from edge_app.output import Summary
+    from edge_app.pipeline import Origin, Scan
+    from edge_app.pool import Workers
+    from edge_app.sources.files import Files, listed
+    from edge_app.store import BundleKey, Store, default_path
+
+    if not paths and not nul:
+        raise click.UsageError("Give images, folders, or - to read paths from stdin.")
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    file, model = opened.model(name)
+    decision = file.decision if refer_below is None else Decision(refer_below)
+    if annotate:
+        annotate.mkdir(parents=True, exist_ok=True)
+    stdin = listed(sys.stdin.buffer, b"\0" if nul else b"\n")
+    named = [path for path in paths if path != "-"]
+    files = Files(itertools.chain(map(os.fsencode, named), stdin if nul or len(named) < len(paths) else ()))
+    job = Job(
+        format=file.format,
+        model=model,
+        labels=manifest.labels,
+        input=manifest.input,
+        decision=decision,
+        runtime=runtime,
+        threads=threads,
+        annotate=str(annotate) if annotate else None,
+    )
+    with Interrupt() as interrupt, Workers(job, workers) as pool, Store(db or default_path()) as store:
+        on = pool.runtime()
+        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on))
+        origin = Origin(opened.sha256, file.name, on, APP)
+        summary = Summary(show_progress=not sys.stdout.isatty())
+        outputs = _outputs(jsonl, csv_file, manifest.labels)
+        try:
+            for lines in Scan(pool, store, files, origin, decision, again, utc_now, stop=interrupt.__bool__):
+                for output in (*outputs, summary):
+                    output.write(lines)
+        finally:  # also after an error: what was answered is in the files
+            for output in (*outputs, summary):
+                output.close()
+    click.echo(summary.text(files.skipped), err=True)
+    if interrupt:
+        return interrupt.status
+    if not summary.decisions:
+        raise SourceError("E-SOURCE-EMPTY", "no image was found in what was given: check the paths and their extensions")
+    return EXIT_SOME_REFUSED if summary.decisions[REFUSED] else 0
+
+
+def _outputs(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...]) -> "list[Output]":
+    from edge_app.output import CsvFile, JsonFile, JsonStream, Table
+
+    outputs: list[Output] = []
+    if jsonl == "-" or (jsonl is None and not sys.stdout.isatty()):
+        outputs.append(JsonStream())
+    elif sys.stdout.isatty():
+        outputs.append(Table())
+    if jsonl not in (None, "-"):
+        outputs.append(JsonFile(Path(str(jsonl))))
+    if csv_file:
+        outputs.append(CsvFile(csv_file, labels))
+    return outputs

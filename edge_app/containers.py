@@ -1,0 +1,175 @@
+"""Is an image file whole, of one declared format, one image, and nothing more?
+
+Decoders are lenient: Pillow passes a PNG without IEND and does not check the CRC of its pixels, libjpeg paints what is
+missing grey. So each container is walked here before a decoder sees it. Formats: PNG, JPEG, BMP, WebP, TIFF, PGM/PPM.
+"""
+
+import re
+import zlib
+
+import msgspec
+
+from edge_app.errors import ImageError
+
+MEGAPIXEL = 1_000_000
+
+
+class Container(msgspec.Struct, frozen=True):
+    """What the header of an image file says."""
+
+    format: str  # as in FORMATS
+    bits: int | None  # per sample, where the container tells it in its header
+    decoder_mp: int  # the largest image that the decoder holds in bounded memory, megapixels
+
+
+# A decoder that keeps the image more than once gets a lower limit, so that any image stays under 300 MB (reliability.md P7).
+PIXELS_MP = 50
+PIXELS_MP_TWICE = 16  # WebP, TIFF, and JPEG with several scans; measured by scripts/decode_memory
+
+EXTENSIONS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".pgm", ".ppm"),
+}
+IMAGE_EXTENSIONS = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)
+
+
+def inspect(data: bytes) -> Container:
+    """Walks the container of an image file. Raises ImageError: off the list, truncated, broken, more than one image."""
+    if not data:
+        raise ImageError("E-IMAGE-EMPTY", "the file has 0 bytes: write it again")
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _png(data)
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg(data)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _webp(data)
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return Container("TIFF", None, PIXELS_MP_TWICE)
+    if data.startswith((b"P5", b"P6")):
+        return _pnm(data)
+    if data.startswith(b"BM"):
+        return _bmp(data)
+    raise ImageError(
+        "E-IMAGE-FORMAT",
+        f"starts with {data[:8]!r}: not PNG, JPEG, BMP, WebP, TIFF, PGM or PPM: save it as one of these",
+    )
+
+
+def _truncated(what: str) -> ImageError:
+    return ImageError("E-IMAGE-TRUNCATED", f"ends inside {what}: copy or record it again")
+
+
+def _check_end(data: bytes, end: int, what: str) -> None:
+    if len(data) < end:
+        raise _truncated(what)
+    if len(data) > end:
+        met = f"{len(data) - end} bytes follow the end of the {what}"
+        raise ImageError("E-IMAGE-TRAILING", f"{met} (a second image, or something hidden): save it as a plain image")
+
+
+def _png(data: bytes) -> Container:
+    """PNG (ISO/IEC 15948) 5.3: length, type, data, CRC-32 of type and data."""
+    at, kinds, bits, colour = 8, set(), 0, 0
+    while b"IEND" not in kinds:
+        length = int.from_bytes(data[at : at + 4], "big")
+        end = at + 12 + length
+        if end > len(data):
+            raise _truncated("a PNG chunk")
+        kind = data[at + 4 : at + 8]
+        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise ImageError("E-IMAGE-BROKEN", f"the CRC of PNG chunk {kind!r} is wrong: copy or record it again")
+        if kind == b"IHDR" and length == 13:
+            bits, colour = data[at + 16], data[at + 17]
+        kinds.add(kind)
+        at = end
+    _check_end(data, at, "PNG")
+    if b"acTL" in kinds:
+        raise ImageError("E-IMAGE-FRAMES", "an animated PNG: save one frame")
+    if bits == 16 and (colour != 0 or b"tRNS" in kinds):
+        raise _depth("16-bit colour or alpha")
+    return Container("PNG", bits, PIXELS_MP)
+
+
+def _depth(what: str) -> ImageError:
+    return ImageError("E-IMAGE-DEPTH", f"{what} is not in the image rules: save it with 8 bits a channel (or 16-bit grey)")
+
+
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # in entropy-coded data: the next marker that is not a restart
+_JPEG_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def _jpeg(data: bytes) -> Container:
+    """JPEG (ITU-T T.81) B.1: segments FFxx with a length, entropy-coded data after each SOS, EOI at the end."""
+    at, frames, scans = 2, 0, 0
+    bits = None
+    while True:
+        match = _JPEG_MARKER.match(data, at)
+        if match is None:
+            if at + 2 > len(data):
+                raise _truncated("the JPEG")
+            raise ImageError("E-IMAGE-BROKEN", f"no JPEG marker where one must be, at byte {at}: copy or record it again")
+        marker, at = data[match.end() - 1], match.end()
+        if marker == 0xD9:
+            break
+        length = int.from_bytes(data[at : at + 2], "big")
+        if length < 2 or at + length > len(data):
+            raise _truncated("a JPEG segment")
+        if marker in _JPEG_FRAME:
+            frames += 1
+            bits = data[at + 2]
+            if length >= 8 and data[at + 7] == 4:
+                raise ImageError("E-IMAGE-COLOUR", "a CMYK JPEG: save it as RGB or grey")
+        at += length
+        if marker == 0xDA:
+            scans += 1
+            following = _JPEG_MARKER.search(data, at)
+            if following is None:
+                raise _truncated("the JPEG's pixels")
+            at = following.start()
+    _check_end(data, at, "JPEG")
+    if frames != 1 or not scans:
+        raise ImageError("E-IMAGE-BROKEN", f"a JPEG with {frames} frame headers and {scans} scans: copy or record it again")
+    if bits != 8:
+        raise _depth(f"{bits}-bit JPEG")
+    return Container("JPEG", bits, PIXELS_MP if scans == 1 else PIXELS_MP_TWICE)
+
+
+def _bmp(data: bytes) -> Container:
+    if len(data) < 18:
+        raise _truncated("the BMP header")
+    _check_end(data, int.from_bytes(data[2:6], "little"), "BMP")
+    return Container("BMP", None, PIXELS_MP)
+
+
+def _webp(data: bytes) -> Container:
+    """WebP (RFC 9649) 2.3: RIFF chunks, each padded to an even length; the header's length counts from byte 8."""
+    _check_end(data, 8 + int.from_bytes(data[4:8], "little"), "WebP")
+    at = 12
+    while at < len(data):
+        if data[at : at + 4] in (b"ANIM", b"ANMF"):
+            raise ImageError("E-IMAGE-FRAMES", "an animated WebP: save one frame")
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+    if at != len(data):
+        raise _truncated("a WebP chunk")
+    return Container("WEBP", 8, PIXELS_MP_TWICE)
+
+
+_PNM_HEADER = re.compile(rb"P[56](?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,5})\s")
+
+
+def _pnm(data: bytes) -> Container:
+    header = _PNM_HEADER.match(data[:4096])
+    if header is None:
+        raise ImageError("E-IMAGE-BROKEN", "a PGM or PPM without a readable header: write it again")
+    width, height, largest = map(int, header.groups())
+    grey = data.startswith(b"P5")
+    if largest != 255 and not (grey and largest == 65535):
+        raise _depth(f"a {'PGM' if grey else 'PPM'} with maximum {largest}")
+    samples = width * height * (1 if grey else 3)
+    _check_end(data, header.end() + samples * (2 if largest > 255 else 1), "PGM" if grey else "PPM")
+    return Container("PPM", 16 if largest > 255 else 8, PIXELS_MP)

@@ -1,0 +1,55 @@
+"""The error tree. Every error carries a stable code; docs/errors.md lists them all.
+
+Only the outermost layer of the command line catches a LimiarError and prints it as one line. Anything else that escapes is
+a bug and keeps its traceback.
+"""
+
+import os
+
+
+class LimiarError(Exception):
+    """`code` is stable and for programs; `message` is one line: what was met, where, and what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class BundleError(LimiarError):
+    """A bundle is not what its manifest says, or cannot be used on this device."""
+
+
+class ImageError(LimiarError):
+    """An image was refused: no answer is given for it."""
+
+
+class RuntimeUnavailable(LimiarError):
+    """The runtime that a model file needs is not installed, or does not load the file."""
+
+
+class SourceError(LimiarError):
+    """A camera or list of files cannot be read, or has stopped."""
+
+
+class StoreError(LimiarError):
+    """The results database cannot be used."""
+
+
+class DataError(LimiarError):
+    """A training folder or CSV is not what training needs."""
+
+
+class TrainError(LimiarError):
+    """Training was refused or failed."""
+
+
+class ConvertError(LimiarError):
+    """A RUN could not be converted."""
+
+
+def printable(path: bytes | str) -> str:
+    """A path as one line that is safe on a terminal: bytes that are not UTF-8, and control characters, become \\xNN."""
+    name = path if isinstance(path, bytes) else os.fsencode(path)
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in text)

@@ -1,0 +1,213 @@
+"""Bytes of an image file -> pixels: the only decoder in the project, rule id `pillow-v1`.
+
+Pillow decodes, strictly, what containers.py has found whole. EXIF orientation is applied; 16-bit grey becomes value >> 8;
+palettes become RGB; alpha goes over black; CMYK, 16-bit colour, animations and everything off the list are refused.
+"""
+
+import errno
+import importlib
+import io
+import os
+import stat
+import warnings
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from edge_app import containers
+from edge_app.errors import ImageError
+from edge_app.frame import Pixels
+
+BYTES_LIMIT = 64_000_000
+
+_PLUGINS = {  # imported when met: PIL.Image.open would load them all, 10 ms of every start
+    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
+    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
+}
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16", "I;16B"})
+_ORIENTATION = 0x0112  # EXIF 2.32, tag 274
+
+# What Pillow warns of is either refused here or harmless (odd EXIF); a device's log is no place for it.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def read_file(path: bytes | str) -> bytes:
+    """All bytes of a regular file, opened once, so that nothing can be swapped between check and read. Raises ImageError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unopened(error) from None
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            kind = "a folder" if stat.S_ISDIR(before.st_mode) else "a FIFO, socket or device"
+            raise ImageError("E-IMAGE-NOT-FILE", f"{kind}, not a file: give an image file")
+        if before.st_size > BYTES_LIMIT:
+            raise ImageError("E-IMAGE-BYTES", f"{before.st_size} bytes, the limit is {BYTES_LIMIT}: make it smaller")
+        data = _read_all(descriptor, before.st_size + 1)
+        after = os.fstat(descriptor)
+        if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise ImageError("E-IMAGE-CHANGED", "changed while it was read: wait until it is written whole")
+        return data
+    except OSError as error:
+        raise ImageError("E-IMAGE-READ", f"{error.strerror}: check the file and its disk") from None
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int, limit: int) -> bytes:
+    data = os.read(descriptor, limit)
+    if len(data) in (0, limit - 1):  # the usual case: one read gave the whole file
+        return data
+    chunks = [data]
+    while data and sum(map(len, chunks)) < limit:
+        data = os.read(descriptor, limit - sum(map(len, chunks)))
+        chunks.append(data)
+    return b"".join(chunks)
+
+
+def _unopened(error: OSError) -> ImageError:
+    if error.errno == errno.ELOOP:
+        return ImageError("E-IMAGE-LINK", "a symbolic link: give the file itself")
+    if error.errno in (errno.ENXIO, errno.ENODEV):
+        return ImageError("E-IMAGE-NOT-FILE", "a FIFO, socket or device, not a file: give an image file")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return ImageError("E-IMAGE-MISSING", f"{error.strerror}: check the path")
+    return ImageError("E-IMAGE-READ", f"{error.strerror}: check the file and its disk")
+
+
+class Picture:
+    """A decoded image that slices like an array: `picture[top:bottom]` is uint8 [rows, W] (grey) or [rows, W, 3] (RGB).
+
+    Rows are converted when asked for. A 50-megapixel RGB image is 200 MB inside Pillow; a second whole copy would not fit
+    beside it.
+    """
+
+    def __init__(self, image: Image.Image, orientation: int) -> None:
+        self._image = image
+        self._orientation = orientation
+        width, height = image.size if orientation < 5 else image.size[::-1]
+        grey = image.mode in ("1", "L", "LA", "I;16", "I;16B", "I")
+        self.shape: tuple[int, ...] = (height, width) if grey else (height, width, 3)
+
+    def __getitem__(self, rows: slice) -> Pixels:
+        top, bottom, _ = rows.indices(self.shape[0])
+        if self._orientation == 1:
+            whole = (top, bottom) == (0, self.shape[0])
+            return _pixels(self._image if whole else self._image.crop((0, top, self.shape[1], bottom)))
+        return _oriented(_pixels(self._image.crop(self._stored_box(top, bottom))), self._orientation)
+
+    def _stored_box(self, top: int, bottom: int) -> tuple[int, int, int, int]:
+        """Where the rows top..bottom of the upright image lie in the stored one, as left, top, right, bottom."""
+        width, height = self._image.size
+        if self._orientation in (1, 2):
+            return 0, top, width, bottom
+        if self._orientation in (3, 4):
+            return 0, height - bottom, width, height - top
+        if self._orientation in (5, 6):
+            return top, 0, bottom, height
+        return width - bottom, 0, width - top, height
+
+    def pixels(self) -> Pixels:
+        """The whole image, uint8 [H, W, 3], RGB."""
+        whole = self[: self.shape[0]]
+        return whole if whole.ndim == 3 else np.repeat(whole[:, :, None], 3, axis=2)
+
+
+def decode(data: bytes, name: str = "") -> Picture:
+    """The bytes of an image file -> its picture. A `name` with an image extension must fit the content. Raises ImageError."""
+    if len(data) > BYTES_LIMIT:
+        raise ImageError("E-IMAGE-BYTES", f"{len(data)} bytes, the limit is {BYTES_LIMIT}: make it smaller")
+    container = containers.inspect(data)
+    extension = PurePosixPath(name).suffix.lower()
+    if extension in containers.IMAGE_EXTENSIONS and extension not in containers.EXTENSIONS[container.format]:
+        raise ImageError("E-IMAGE-EXTENSION", f"named {extension} and holds {container.format}: name it for what it is")
+    try:
+        image = _open(data, container)
+        orientation = _orientation(image, container.format)
+        image.load()
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError("E-IMAGE-MEMORY", "does not fit into this device's memory: make it smaller") from None
+    except Exception as error:  # a decoder fed with hostile bytes raises anything: OSError, struct.error, IndexError, …
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        code = "E-IMAGE-TRUNCATED" if "truncated" in reason else "E-IMAGE-BROKEN"
+        raise ImageError(code, f"{container.format} does not decode ({reason}): copy or record it again") from None
+    return Picture(image, orientation)
+
+
+def _open(data: bytes, container: containers.Container) -> Image.Image:
+    """Reads the header and refuses what the image rules leave out, before a pixel is decoded. Raises ImageError."""
+    module, name = _PLUGINS[container.format]
+    image: Image.Image = getattr(importlib.import_module(module), name)(io.BytesIO(data))
+    width, height = image.size
+    if width * height > container.decoder_mp * containers.MEGAPIXEL:
+        met = f"{width}x{height} pixels, the limit for this kind of {container.format} is {container.decoder_mp} megapixels"
+        raise ImageError("E-IMAGE-PIXELS", f"{met}: make it smaller")
+    if width < 1 or height < 1:
+        raise ImageError("E-IMAGE-BROKEN", f"{width}x{height} pixels: write it again")
+    if getattr(image, "n_frames", 1) != 1:
+        raise ImageError("E-IMAGE-FRAMES", f"{getattr(image, 'n_frames', 0)} frames: save one")
+    if container.format == "TIFF":
+        _check_tiff(image)
+    if image.mode not in _MODES and not (image.mode == "I" and container.format == "PPM"):
+        raise ImageError("E-IMAGE-COLOUR", f"colour mode {image.mode} is not in the image rules: save it as grey or RGB")
+    return image
+
+
+def _check_tiff(image: Image.Image) -> None:
+    """Pillow reads 16-bit RGB as 8-bit without a word."""
+    tags = getattr(image, "tag_v2", {})
+    bits, sample_format = tags.get(258, (1,)), tags.get(339, (1,))
+    if max(bits) > 8 and image.mode not in ("I;16", "I;16B") or set(sample_format) != {1}:
+        raise ImageError("E-IMAGE-DEPTH", f"a TIFF with {max(bits)} bits a sample in mode {image.mode}: save it with 8 bits")
+
+
+def _orientation(image: Image.Image, container_format: str) -> int:
+    """EXIF orientation, 1..8. Pillow turns a TIFF itself while loading."""
+    if container_format == "TIFF" or "exif" not in image.info:
+        return 1
+    exif = Image.Exif()
+    exif.load(image.info["exif"])
+    orientation = exif.get(_ORIENTATION, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    """A loaded Pillow image of a declared mode -> uint8 [H, W] or [H, W, 3]."""
+    if image.mode == "L" and "transparency" not in image.info:  # the usual case, without a copy
+        return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width)
+    if image.mode in ("I;16", "I;16B", "I"):
+        return (np.asarray(image).astype(np.int32) >> 8).astype(np.uint8)
+    if image.mode in ("1", "L"):
+        image = image.convert("LA" if "transparency" in image.info else "L")
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    elif image.mode in ("RGB", "RGBX"):
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    array = np.asarray(image)
+    return _over_black(array) if image.mode in ("LA", "RGBA") else array
+
+
+def _over_black(array: Pixels) -> Pixels:
+    """[H, W, 2 or 4] with alpha last -> [H, W] or [H, W, 3]: value * alpha / 255, rounded to the nearest."""
+    alpha = array[:, :, -1:].astype(np.uint16)
+    over = ((array[:, :, :-1] * alpha + 127) // 255).astype(np.uint8)
+    return over[:, :, 0] if over.shape[2] == 1 else over
+
+
+def _oriented(stored: Pixels, orientation: int) -> Pixels:
+    """EXIF 2.32, tag 274: which side of the stored array is the upright image's top and left."""
+    if orientation in (5, 6, 7, 8):
+        stored = np.swapaxes(stored, 0, 1)
+    if orientation in (2, 3, 6, 7):
+        stored = stored[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        stored = stored[::-1]
+    return np.ascontiguousarray(stored)

@@ -1,0 +1,32 @@
+"""Ctrl-C and SIGTERM as a question that a loop asks, so that work in hand is finished and kept."""
+
+import signal
+from types import FrameType
+from typing import Self
+
+
+class Interrupt:
+    """While entered, the first SIGINT or SIGTERM is only noted; a second one acts as it always did."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def status(self) -> int:
+        """The exit status that a shell expects: 130 for Ctrl-C, 143 for SIGTERM, 0 without a signal."""
+        return 128 + self.signal if self.signal else 0
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal = number
+        signal.signal(number, self._before[signal.Signals(number)])

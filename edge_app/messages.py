@@ -1,0 +1,85 @@
+"""What a scan's parent process and its workers say to each other, as MessagePack over a pipe.
+
+parent -> worker   Task: some paths
+worker -> parent   Batch: the sha256 of files that it has read      (a Task may give several batches)
+parent -> worker   Known: the answers that they have already
+worker -> parent   Outcomes: what became of them, in order          (a Batch may give several)
+"""
+
+from msgspec import Struct
+
+from edge_app.bundle import Decision, InputSpec
+from edge_app.store import Answer
+
+
+class Job(Struct, frozen=True):
+    """What a worker runs; handed over by the fork."""
+
+    format: str
+    model: bytes
+    labels: tuple[str, ...]
+    input: InputSpec
+    decision: Decision
+    runtime: str | None  # None: the preferred one that is installed
+    threads: int
+    annotate: str | None  # a folder for annotated images
+
+
+class Task(Struct, frozen=True, array_like=True):
+    """Paths to answer."""
+
+    paths: list[bytes]
+
+
+class Known(Struct, frozen=True, array_like=True):
+    """For each file of a batch its answer, where the store has one."""
+
+    answers: list[Answer | None]
+
+
+class Ready(Struct, frozen=True, array_like=True, tag=True):
+    """The model is loaded."""
+
+    runtime: str
+    version: str
+
+
+class Failed(Struct, frozen=True, array_like=True, tag=True):
+    """The worker cannot work at all: no runtime, or the model gives no numbers."""
+
+    code: str
+    message: str
+
+
+class Batch(Struct, frozen=True, array_like=True, tag=True):
+    """sha256 of each file of a batch; empty for one that could not be read."""
+
+    sha256: list[bytes]
+
+
+class Answered(Struct, frozen=True, array_like=True, tag=True):
+    """An image has an answer; `stored` where it had one before."""
+
+    sha256: bytes
+    answer: Answer
+    stored: bool
+
+
+class Refused(Struct, frozen=True, array_like=True, tag=True):
+    """An image has no answer, and why."""
+
+    sha256: bytes  # empty where the file could not be read
+    code: str
+    message: str
+
+
+Outcome = Answered | Refused
+
+
+class Outcomes(Struct, frozen=True, array_like=True, tag=True):
+    """The next outcomes of a batch."""
+
+    outcomes: list[Outcome]
+
+
+Reply = Ready | Failed | Batch | Outcomes

@@ -1,0 +1,164 @@
+"""Where a scan's lines go: a table on a terminal, JSON lines, CSV."""
+
+import csv
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import IO, Protocol
+
+import click
+
+from edge_app.bundle import REFER, REFUSED
+from edge_app.errors import printable
+from edge_app.files import sync_directory
+from edge_app.pipeline import AnswerLine, Line, json_lines
+
+_COLOURS = {REFER: "red", REFUSED: "yellow"}
+_PROGRESS_AFTER_S = 2.0
+_PROGRESS_EVERY_S = 0.5
+
+
+class Output(Protocol):
+    """Takes the lines of a scan as they are committed."""
+
+    def write(self, lines: list[Line]) -> None:
+        """Lines in order."""
+
+    def close(self) -> None:
+        """No more lines: a file appears under its name now."""
+
+
+class Table:
+    """Rows for a person, on a terminal."""
+
+    def __init__(self) -> None:
+        click.echo(f"{'decision':<14} {'confidence':>10}  path")
+
+    def write(self, lines: list[Line]) -> None:
+        for line in lines:
+            decision = click.style(f"{line.decision:<14}", fg=_COLOURS.get(line.decision, "green"))
+            path = printable(os.fsencode(line.path))
+            if isinstance(line, AnswerLine):
+                note = f"  ({line.label})" if line.decision == REFER else ""
+                click.echo(f"{decision} {line.confidence:>10.1%}  {path}{note}{'  stored' if line.stored else ''}")
+            else:
+                click.echo(f"{decision} {'':>10}  {path}\n    {line.code}: {line.message}")
+
+    def close(self) -> None:
+        pass  # a terminal has no end
+
+
+class JsonStream:
+    """JSON lines into a pipe, each group as soon as it is committed."""
+
+    def write(self, lines: list[Line]) -> None:
+        sys.stdout.buffer.write(json_lines(lines))
+        sys.stdout.buffer.flush()
+
+    def close(self) -> None:
+        sys.stdout.buffer.flush()
+
+
+class _WholeFile:
+    """A file that is written beside its place and renamed into it when closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file: IO[bytes] = self._partial.open("wb")
+
+    def close(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        self._partial.replace(self._path)
+        sync_directory(self._path.parent)
+
+
+class JsonFile:
+    """JSON lines in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._whole = _WholeFile(path)
+
+    def write(self, lines: list[Line]) -> None:
+        self._whole.file.write(json_lines(lines))
+
+    def close(self) -> None:
+        self._whole.close()
+
+
+class CsvFile:
+    """A spreadsheet: one row an image, one column for each label's probability."""
+
+    def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
+        self._whole = _WholeFile(path)
+        self._labels = labels
+        names = [f"probability_{label}" for label in labels]
+        self._row(["path", "sha256", "decision", "label", "confidence", *names, "stored", "code", "message"])
+
+    def write(self, lines: list[Line]) -> None:
+        for line in lines:
+            start = [line.path, line.sha256 or "", line.decision]
+            if isinstance(line, AnswerLine):
+                shares = [line.probabilities[label] for label in self._labels]
+                self._row([*start, line.label, line.confidence, *shares, line.stored, "", ""])
+            else:
+                self._row([*start, "", "", *[""] * len(self._labels), "", line.code, line.message])
+
+    def close(self) -> None:
+        self._whole.close()
+
+    def _row(self, cells: list[object]) -> None:
+        csv.writer(_Encoded(self._whole.file), lineterminator="\n").writerow([_harmless(cell) for cell in cells])
+
+
+class _Encoded:
+    """csv writes text; a file of bytes keeps names with lone surrogates out of the way of errors."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(text.encode())
+
+
+def _harmless(cell: object) -> object:
+    """A spreadsheet runs a cell that starts with = + - @ as a formula (OWASP, CSV injection): an apostrophe prevents it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+class Summary:
+    """Counts the lines of a scan; shows progress on stderr once it takes long, if a person watches."""
+
+    def __init__(self, show_progress: bool) -> None:
+        self.decisions: Counter[str] = Counter()
+        self.stored = 0
+        self._progress = show_progress and sys.stderr.isatty()
+        self._started = self._shown = time.monotonic()
+
+    def write(self, lines: list[Line]) -> None:
+        self.decisions.update(line.decision for line in lines)
+        self.stored += sum(line.stored for line in lines)
+        now = time.monotonic()
+        if self._progress and now - self._started > _PROGRESS_AFTER_S and now - self._shown > _PROGRESS_EVERY_S:
+            self._shown = now
+            count = self.decisions.total()
+            print(f"\r{count} images, {count / (now - self._started):.0f} a second ", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._progress and self._shown != self._started:
+            print(file=sys.stderr)
+
+    def text(self, skipped: int) -> str:
+        """One line: how many images, and what became of them."""
+        parts = [f"{self.decisions.total()} images"]
+        parts += [f"{count} {decision}" for decision, count in sorted(self.decisions.items())]
+        if self.stored:
+            parts.append(f"{self.stored} from the store")
+        if skipped:
+            parts.append(f"{skipped} other files passed over")
+        return f"{', '.join(parts)}; {time.monotonic() - self._started:.1f} s"

@@ -1,0 +1,147 @@
+"""The loop of `limiar scan`: paths -> workers -> store -> lines that may be reported."""
+
+import base64
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from edge_app.bundle import REFUSED, Decision
+from edge_app.messages import Answered, Outcome
+from edge_app.pool import Workers
+from edge_app.store import Answer, Store, Timing
+
+
+class Origin(Struct, frozen=True):
+    """What every line of a scan has in common."""
+
+    bundle: str  # sha256 of the manifest
+    file: str  # model file
+    runtime: str  # name and version
+    app: str
+
+
+class AnswerLine(Struct, frozen=True):
+    """One answered image, as JSON."""
+
+    path: str
+    path_base64: str | UnsetType
+    sha256: str
+    decision: str
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    bundle: str
+    file: str
+    runtime: str
+    app: str
+    time: str
+    stored: bool  # answered by an earlier scan
+    ms: Timing
+
+
+class RefusedLine(Struct, frozen=True):
+    """One refused image, as JSON."""
+
+    path: str
+    path_base64: str | UnsetType
+    sha256: str | None  # None where it could not be read
+    decision: str
+    code: str
+    message: str
+    bundle: str
+    file: str
+    runtime: str
+    app: str
+    time: str
+    stored: bool
+
+
+Line = AnswerLine | RefusedLine
+
+
+class Scan(Struct):
+    """A running scan. Iterating over it gives groups of lines, each group after its commit."""
+
+    workers: Workers
+    store: Store
+    paths: Iterable[bytes]
+    origin: Origin
+    decision: Decision
+    again: bool  # infer also what the store has
+    now: Callable[[], str]
+    stop: Callable[[], bool]  # asked between groups; what was answered until then is kept and given
+
+    def __iter__(self) -> Iterator[list[Line]]:
+        waiting: list[Line] = []
+        for outcomes in self.workers.run(self.paths, self._known):
+            for path, outcome in outcomes:
+                waiting.append(self._kept(path, outcome))
+            if self.stop():
+                break
+            if self.store.commit_due() or (waiting and not self.store.changed):
+                self.store.commit()
+                yield waiting
+                waiting = []
+        self.store.commit()
+        yield waiting
+
+    def _known(self, image_sha256: bytes) -> Answer | None:
+        return None if self.again else self.store.find(image_sha256)
+
+    def _kept(self, path: bytes, outcome: Outcome) -> Line:
+        """Adds a new answer to the store; the line to report once it is committed."""
+        if not isinstance(outcome, Answered):
+            sha256 = outcome.sha256.hex() or None
+            return RefusedLine(
+                *_path_fields(path),
+                sha256,
+                REFUSED,
+                outcome.code,
+                outcome.message,
+                *self._origin(),
+                self.now(),
+                stored=False,
+            )
+        answer, stored = outcome.answer, outcome.stored
+        if not stored and not self.again and (earlier := self.store.find(outcome.sha256)):
+            answer, stored = earlier, True  # the same image twice, in the hands of two workers
+        if not stored:
+            self.store.add(outcome.sha256, path, answer)
+        # The store keeps what was decided then; what is reported follows the rule of this scan.
+        decision = self.decision.decide(answer.label, answer.confidence)
+        return AnswerLine(
+            *_path_fields(path),
+            outcome.sha256.hex(),
+            decision,
+            answer.label,
+            answer.confidence,
+            answer.probabilities,
+            self.origin.bundle,
+            self.origin.file,
+            self.origin.runtime,
+            answer.app,
+            answer.time,
+            stored,
+            answer.ms,
+        )
+
+    def _origin(self) -> tuple[str, str, str, str]:
+        return self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.app
+
+
+def _path_fields(path: bytes) -> tuple[str, str | UnsetType]:
+    """A path for JSON: UTF-8, other bytes as \\xNN and then base64 of the whole."""
+    try:
+        return path.decode(), UNSET
+    except UnicodeDecodeError:
+        return path.decode("utf-8", "backslashreplace"), base64.b64encode(path).decode()
+
+
+def json_lines(lines: list[Line]) -> bytes:
+    """One JSON object a line."""
+    encode = _ENCODER.encode
+    return b"".join(encode(line) + b"\n" for line in lines)
+
+
+_ENCODER = msgspec.json.Encoder()

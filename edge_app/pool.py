@@ -1,0 +1,191 @@
+"""The workers of a scan, seen from the parent: it hands out paths, and gets outcomes back in the order of the paths.
+
+A worker that dies or falls silent is ended and replaced; what it had not answered is tried again one file at a time, so
+that only the file at fault is refused.
+"""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Self
+
+import msgspec
+
+from edge_app.errors import RuntimeUnavailable
+from edge_app.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task
+from edge_app.store import Answer
+
+_TASK_FILES = 32  # enough that the pipe costs little, few enough that the first answers come at once
+_START_S = 60.0  # imports and model on a slow SD card
+_IMAGE_S = 5.0  # for one image; reliability.md P7
+_TICK_S = 0.05  # how often the caller gets a turn to commit and report
+
+_REPLIES = msgspec.msgpack.Decoder(Reply)
+
+
+class _Task:
+    def __init__(self, number: int, paths: list[bytes]) -> None:
+        self.number = number
+        self.paths = paths
+        self.outcomes: list[Outcome] = []
+        self.alone = False  # one path at a time, after a worker was lost over it
+
+    def left(self) -> list[bytes]:
+        return self.paths[len(self.outcomes) :]
+
+
+class _Worker:
+    """A process and the task that it has."""
+
+    def __init__(self, job: Job) -> None:
+        context = multiprocessing.get_context("fork")  # takes 5 ms and shares what is imported; spawn takes 60
+        self.connection, child = context.Pipe()
+        self.process = context.Process(target=_child, args=(job, child), daemon=True)
+        self.process.start()
+        child.close()
+        self.task: _Task | None = None
+        self.awaited = 0  # outcomes of what was sent
+        self.ready = False
+        self.deadline = time.monotonic() + _START_S
+
+    def give(self, task: _Task) -> None:
+        self.task = task
+        paths = task.left()[:1] if task.alone else task.left()
+        self.awaited = len(paths)
+        self.send(Task(paths))
+
+    def send(self, message: Task | Known) -> None:
+        self.deadline = time.monotonic() + _IMAGE_S
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the next receive finds that out
+            self.connection.send_bytes(msgspec.msgpack.encode(message))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def _child(job: Job, connection: Connection) -> None:
+    # Nothing of the parent's stays open here: its end of the pipe would keep this worker alive after it, and the store's lock
+    # would keep the next scan out.
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor > 2 and descriptor != connection.fileno():
+            with contextlib.suppress(OSError):  # the listing's own, closed by now
+                os.close(descriptor)
+    from edge_app.worker import work  # numpy, Pillow, OpenCV and the runtime are loaded here, not in the parent
+
+    work(job, connection)
+
+
+class Workers:
+    """Worker processes running one model file. Use as a context manager."""
+
+    def __init__(self, job: Job, count: int) -> None:
+        self._job = job
+        self._workers = [_Worker(job) for _ in range(count)]
+        self._again: list[_Task] = []  # of workers that were lost
+        self._runtime = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.end()
+
+    def runtime(self) -> str:
+        """Waits for the first worker; the runtime's name and version. Raises RuntimeUnavailable where the model does not run."""
+        while not self._runtime:
+            self._receive(_TICK_S, known=lambda _: None)
+            self._replace_lost()
+        return self._runtime
+
+    def run(self, paths: Iterable[bytes], known: Callable[[bytes], Answer | None]) -> Iterator[list[tuple[bytes, Outcome]]]:
+        """Outcomes in the order of the paths, a few at a time; an empty list at least every 50 ms, so that the caller can act.
+
+        `known` gives the answer that an image's sha256 has already, or None. Raises RuntimeUnavailable.
+        """
+        tasks = _tasks(iter(paths))
+        finished: dict[int, _Task] = {}
+        following = 0  # the number of the task whose outcomes are due next
+        while True:
+            for worker in self._workers:
+                if worker.ready and worker.task is None and (task := self._again.pop() if self._again else next(tasks, None)):
+                    worker.give(task)
+            if not finished and not self._again and all(worker.task is None for worker in self._workers):
+                return
+            for task in self._receive(_TICK_S, known) + self._replace_lost():
+                finished[task.number] = task
+            due: list[tuple[bytes, Outcome]] = []
+            while task_due := finished.pop(following, None):
+                due.extend(zip(task_due.paths, task_due.outcomes, strict=True))
+                following += 1
+            yield due
+
+    def _receive(self, timeout_s: float, known: Callable[[bytes], Answer | None]) -> list[_Task]:
+        """Deals with what the workers say; the tasks that are finished by it."""
+        finished = []
+        open_ends = {worker.connection: worker for worker in self._workers}
+        for connection in wait(list(open_ends), timeout_s):
+            worker = open_ends[connection]  # type: ignore[index]  # wait() gives back what it was given
+            try:
+                reply = _REPLIES.decode(worker.connection.recv_bytes())
+            except (EOFError, ConnectionResetError):
+                worker.deadline = 0.0
+                continue
+            worker.deadline = time.monotonic() + _IMAGE_S
+            match reply:
+                case Ready(runtime, version):
+                    worker.ready, worker.deadline = True, float("inf")
+                    self._runtime = f"{runtime} {version}"
+                case Failed(code, message):
+                    raise RuntimeUnavailable(code, message)
+                case Batch(hashes):
+                    worker.send(Known([known(sha256) if sha256 else None for sha256 in hashes]))
+                case Outcomes(outcomes) if worker.task:
+                    worker.task.outcomes.extend(outcomes)
+                    worker.awaited -= len(outcomes)
+                    if worker.awaited == 0:
+                        task, worker.task, worker.deadline = worker.task, None, float("inf")
+                        if task.left():
+                            worker.give(task)
+                        else:
+                            finished.append(task)
+        return finished
+
+    def _replace_lost(self) -> list[_Task]:
+        """Ends workers that died or are over their time; the tasks that are finished by it. Raises RuntimeUnavailable."""
+        finished: list[_Task] = []
+        for index, worker in enumerate(self._workers):
+            if time.monotonic() < worker.deadline:
+                continue
+            hung = worker.process.is_alive() and worker.deadline > 0.0
+            worker.end()
+            if not worker.ready:
+                met = f"took over {_START_S:.0f} s" if hung else f"ended with {worker.process.exitcode}"
+                raise RuntimeUnavailable("E-RUNTIME-START", f"loading the model {met}: choose another --file or --runtime")
+            self._workers[index] = _Worker(self._job)
+            if worker.task:
+                if worker.task.alone:
+                    worker.task.outcomes.append(_lost(hung))
+                worker.task.alone = True
+                (self._again if worker.task.left() else finished).append(worker.task)
+        return finished
+
+
+def _tasks(paths: Iterator[bytes]) -> Iterator[_Task]:
+    for number in itertools.count():
+        chunk = list(itertools.islice(paths, _TASK_FILES))
+        if not chunk:
+            return
+        yield _Task(number, chunk)
+
+
+def _lost(hung: bool) -> Refused:
+    if hung:
+        return Refused(b"", "E-IMAGE-TIMEOUT", f"took over {_IMAGE_S:.0f} s to decode: make it smaller")
+    return Refused(b"", "E-IMAGE-CRASH", "ended the process that decoded it: keep it apart and report it")

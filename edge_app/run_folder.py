@@ -1,0 +1,154 @@
+"""The RUN contract: what train writes and convert reads. Types and their files only; needs msgspec alone.
+
+A RUN is a folder that appears whole: `model.keras`, `train.json`, `splits.csv`, `predictions.csv`, `history.csv` and
+`report.html`. train.json is the record that the others belong to.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edge_app.bundle import Count, InputSpec, Sha256, Text, Value
+from edge_app.errors import LimiarError, printable
+
+MODEL, RECORD, SPLITS, PREDICTIONS, HISTORY, REPORT = (
+    "model.keras",
+    "train.json",
+    "splits.csv",
+    "predictions.csv",
+    "history.csv",
+    "report.html",
+)
+SPLIT_NAMES = ("train", "val", "test")  # a given split whose name begins with "train" is training and keeps its name
+
+
+class RunError(LimiarError):
+    """A RUN folder is not what training wrote."""
+
+
+class TrainingData(Value, frozen=True, forbid_unknown_fields=True):
+    """What the run was trained on."""
+
+    folder: Text  # absolute, where the images lay; printable (other bytes as \\xNN)
+    images: Count
+    sha256: Sha256  # of splits.csv's exact bytes, which hold the sha256 of every image
+
+
+class Run(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """train.json, schema 1."""
+
+    schema: Literal[1] = 1
+    model: Text  # "compact" or "lenet"
+    recipe: Text  # "limiar" or "course"
+    labels: tuple[Text, ...]  # in the order of the model's outputs
+    positive: Text | None  # with two labels, the one that sensitivity counts
+    input: InputSpec
+    data: TrainingData
+    seed: int
+    config: dict[str, bool | int | float | str]  # every number of the run, as train's Config names them
+    temperature: float  # already folded into the model's last layer
+    epochs: int  # trained
+    best_epoch: int  # the epoch, from 1, whose weights were kept
+    versions: dict[str, str]  # tool -> version
+    commit: Text  # of limiar's source tree, or "unknown"
+    model_sha256: Sha256  # of model.keras
+
+
+class SplitRow(msgspec.Struct, frozen=True):
+    """One image: a line of splits.csv."""
+
+    file: str  # relative to the data folder, forward slashes; os.fsdecode'd, bytes that are not UTF-8 as surrogates
+    sha256: str  # of the file's bytes
+    label: str
+    split: str
+    group: str  # images of one group (patient, scan) share a split; "" where none was given
+
+    @property
+    def part(self) -> str:
+        """ "train", "val" or "test"."""
+        return "train" if self.split.startswith("train") else self.split
+
+
+class PredictionRow(msgspec.Struct, frozen=True):
+    """The Keras model's answer for one image: a line of predictions.csv."""
+
+    sha256: str
+    split: str
+    label: str  # the true one
+    logits: tuple[float, ...]  # in the order of Run.labels; columns logit_<label>
+
+
+def read_run(folder: Path) -> Run:
+    """train.json of a RUN, with model.keras checked against its sha256. Raises RunError."""
+    try:
+        run = msgspec.json.decode(_read(folder / RECORD), type=Run)
+    except msgspec.MsgspecError as error:
+        where = printable(str(folder / RECORD))
+        raise RunError("E-RUN-RECORD", f"{where}: {printable(str(error))[:200]}: train again with this limiar") from None
+    _check(folder / MODEL, run.model_sha256)
+    return run
+
+
+def read_splits(folder: Path, run: Run) -> tuple[SplitRow, ...]:
+    """splits.csv of a RUN, checked against the sha256 in train.json. Raises RunError."""
+    _check(folder / SPLITS, run.data.sha256)
+    return tuple(SplitRow(**row) for row in _rows(folder / SPLITS, SplitRow.__struct_fields__))
+
+
+def read_predictions(folder: Path, run: Run) -> tuple[PredictionRow, ...]:
+    """predictions.csv of a RUN. Raises RunError."""
+    columns = tuple(f"logit_{label}" for label in run.labels)
+    return tuple(
+        PredictionRow(row["sha256"], row["split"], row["label"], tuple(float(row[column]) for column in columns))
+        for row in _rows(folder / PREDICTIONS, ("sha256", "split", "label", *columns))
+    )
+
+
+def splits_csv(rows: Iterable[SplitRow]) -> bytes:
+    """splits.csv. A file name keeps its very bytes, also those that are not UTF-8."""
+    return table_csv(SplitRow.__struct_fields__, (msgspec.structs.astuple(row) for row in rows))
+
+
+def predictions_csv(rows: Iterable[PredictionRow], labels: tuple[str, ...]) -> bytes:
+    """predictions.csv; logits with the digits that give the same float32 again."""
+    columns = ("sha256", "split", "label", *(f"logit_{label}" for label in labels))
+    return table_csv(columns, ((row.sha256, row.split, row.label, *(f"{x:.9g}" for x in row.logits)) for row in rows))
+
+
+def table_csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> bytes:
+    """A CSV with Unix line ends, the same bytes everywhere."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    reader = csv.DictReader(io.StringIO(_read(path).decode("utf-8", "surrogateescape"), newline=""))
+    if tuple(reader.fieldnames or ()) != columns:
+        raise RunError("E-RUN-TABLE", f"{printable(str(path))} has not the columns {', '.join(columns)}: train again")
+    rows = list(reader)
+    if any(None in row.values() or None in row for row in rows):
+        raise RunError("E-RUN-TABLE", f"{printable(str(path))} has a line with missing or further fields: train again")
+    return rows
+
+
+def _check(path: Path, want: str) -> None:
+    found = hashlib.sha256(_read(path)).hexdigest()
+    if found != want:
+        met = f"{printable(str(path))} has sha256 {found[:12]}, {RECORD} says {want[:12]}"
+        raise RunError("E-RUN-HASH", f"{met}: copy the RUN again, or train again")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        where = printable(str(path))
+        raise RunError("E-RUN-MISSING", f"{where}: {error.strerror}: give the folder that limiar train wrote") from None

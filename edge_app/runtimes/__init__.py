@@ -1,0 +1,87 @@
+"""Runtimes behind one method. `open_runtime` imports only the one asked for."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+from edge_app.errors import RuntimeUnavailable
+
+if TYPE_CHECKING:  # `limiar --help` and the process that keeps the store load no numpy
+    from edge_app.frame import Logits, Pixels
+
+
+class Runtime(Protocol):
+    """A loaded model file."""
+
+    name: str  # a key of RUNTIMES
+    version: str
+
+    def logits(self, image: "Pixels") -> "Logits":
+        """uint8 [1, H, W, C] in, float32 [K] out, dequantized where the file is quantized."""
+
+
+class RuntimeKind(msgspec.Struct, frozen=True):
+    """What a runtime is called, reads and needs."""
+
+    format: Literal["tflite", "onnx"]
+    module: str  # its adapter
+    package: str  # its distribution
+    install: str  # the line that gets it
+
+
+class RuntimeVersion(msgspec.Struct, frozen=True):
+    """An installed runtime."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+RUNTIMES = {  # in order of preference for its format
+    "litert": RuntimeKind("tflite", "edge_app.runtimes.litert", "ai-edge-litert", "pip install limiar"),
+    "tflite-runtime": RuntimeKind("tflite", "edge_app.runtimes.tflite", "tflite-runtime", "pip install 'limiar[tflite]'"),
+    "onnxruntime": RuntimeKind("onnx", "edge_app.runtimes.onnx", "onnxruntime", "pip install 'limiar[onnx]'"),
+}
+
+
+def installed_runtimes(model_format: str | None = None) -> list[RuntimeVersion]:
+    """The runtimes installed here (for a format, or all), preferred first; found in the package metadata, not imported."""
+    found = []
+    for name, kind in RUNTIMES.items():
+        if model_format in (None, kind.format):
+            try:
+                found.append(RuntimeVersion(name, importlib.metadata.version(kind.package)))
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def open_preferred(model_format: str, model: bytes, wanted: str | None = None, threads: int = 1) -> Runtime:
+    """Loads a model into the runtime asked for, or the first one installed that reads the format. Raises RuntimeUnavailable."""
+    fitting = [name for name, kind in RUNTIMES.items() if kind.format == model_format]
+    if wanted in RUNTIMES and wanted not in fitting:
+        cure = f"choose one of {', '.join(fitting)}"
+        raise RuntimeUnavailable("E-RUNTIME-FORMAT", f"{wanted} does not read {model_format} files: {cure}")
+    if wanted is not None:
+        return open_runtime(wanted, model, threads)
+    for name in fitting[:-1]:
+        if importlib.util.find_spec(RUNTIMES[name].package.replace("-", "_")):
+            return open_runtime(name, model, threads)
+    return open_runtime(fitting[-1], model, threads)
+
+
+def open_runtime(name: str, model: bytes, threads: int = 1) -> Runtime:
+    """Loads a model file's bytes into a runtime. Raises RuntimeUnavailable: unknown, not installed, or it refuses the file."""
+    if name not in RUNTIMES:
+        raise RuntimeUnavailable("E-RUNTIME-UNKNOWN", f"no runtime {name}: choose one of {', '.join(RUNTIMES)}")
+    try:
+        adapter = importlib.import_module(RUNTIMES[name].module)
+    except ModuleNotFoundError as error:
+        raise RuntimeUnavailable("E-RUNTIME-MISSING", f"{name} needs {error.name}: {RUNTIMES[name].install}") from None
+    runtime: Runtime = adapter.load(model, threads)
+    return runtime

@@ -1,0 +1,45 @@
+"""ONNX Runtime on the CPU."""
+
+import os
+
+# From 1.29 its Linux wheels send telemetry and write a device id under HOME, unless this is set before the import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import numpy as np
+import onnxruntime
+
+from edge_app.errors import RuntimeUnavailable
+from edge_app.frame import Logits, Pixels
+
+
+class OnnxRuntime:
+    """An ONNX model with fixed batch 1 and one input: NHWC raw pixels, uint8 or float32 as the model declares."""
+
+    name = "onnxruntime"
+    version: str = onnxruntime.__version__
+
+    def __init__(self, model: bytes, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base class but Exception
+            reason = " ".join(str(error).split())[:160]
+            raise RuntimeUnavailable(
+                "E-RUNTIME-LOAD", f"onnxruntime {self.version} refuses the model ({reason}): choose another --file"
+            ) from None
+        (given,) = self._session.get_inputs()
+        self._input = given.name
+        self._raw = given.type == "tensor(uint8)"
+
+    def logits(self, image: Pixels) -> Logits:
+        """uint8 [1, H, W, C] in, float32 [K] out."""
+        pixels = image if self._raw else image.astype(np.float32)
+        return np.asarray(self._session.run(None, {self._input: pixels})[0][0], np.float32)
+
+
+def load(model: bytes, threads: int) -> OnnxRuntime:
+    """The bytes of an .onnx file -> a runtime. Raises RuntimeUnavailable."""
+    return OnnxRuntime(model, threads)

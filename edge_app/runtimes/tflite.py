@@ -1,0 +1,12 @@
+"""tflite-runtime 2.14: the last of its name, for devices that have it (Python <= 3.11, numpy < 2)."""
+
+from importlib.metadata import version
+
+from tflite_runtime.interpreter import Interpreter
+
+from edge_app.runtimes.interpreter import InterpreterRuntime
+
+
+def load(model: bytes, threads: int) -> InterpreterRuntime:
+    """The bytes of a .tflite file -> a runtime. Raises RuntimeUnavailable."""
+    return InterpreterRuntime("tflite-runtime", version("tflite-runtime"), Interpreter, model, threads)

@@ -1,0 +1,107 @@
+"""A worker process: paths in, outcomes out.
+
+Untrusted files are opened, decoded and inferred here and nowhere else, so that one that crashes or hangs a decoder costs a
+worker and not the scan. A worker never opens the database; it asks its parent which images have an answer already.
+"""
+
+import contextlib
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+
+import msgspec
+from msgspec import Struct
+
+from edge_app.classifier import Classifier
+from edge_app.errors import ImageError, LimiarError
+from edge_app.image import decode, read_file
+from edge_app.messages import Answered, Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task
+from edge_app.runtimes import open_preferred
+from edge_app.store import Answer
+
+_BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own
+_QUIET_S = 0.1  # of work between two messages at most, plus one image: the parent sees that the work goes on
+
+
+class _Image(Struct, frozen=True):
+    path: bytes
+    sha256: bytes
+    content: bytes | ImageError
+
+
+def work(job: Job, parent: Connection) -> None:
+    """The life of a worker; it ends when the parent's end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            _serve(job, parent)
+        except LimiarError as error:
+            _send(parent, Failed(error.code, error.message))
+
+
+def _serve(job: Job, parent: Connection) -> None:
+    runtime = open_preferred(job.format, job.model, job.runtime, job.threads)
+    classifier = Classifier(runtime, job.labels, job.input, job.decision)
+    _send(parent, Ready(runtime.name, runtime.version))
+    tasks, replies = msgspec.msgpack.Decoder(Task), msgspec.msgpack.Decoder(Known)
+    while True:
+        for batch in _batches(tasks.decode(parent.recv_bytes()).paths):
+            _send(parent, Batch([image.sha256 for image in batch]))
+            known = replies.decode(parent.recv_bytes())
+            outcomes: list[Outcome] = []
+            sent_at = time.monotonic()
+            for image, answer in zip(batch, known.answers, strict=True):
+                outcomes.append(_outcome(classifier, image, answer, job.annotate))
+                if time.monotonic() - sent_at > _QUIET_S:
+                    _send(parent, Outcomes(outcomes))
+                    outcomes, sent_at = [], time.monotonic()
+            if outcomes:
+                _send(parent, Outcomes(outcomes))
+
+
+def _batches(paths: list[bytes]) -> Iterator[list[_Image]]:
+    batch: list[_Image] = []
+    size = 0
+    for path in paths:
+        image = _read(path)
+        length = 0 if isinstance(image.content, ImageError) else len(image.content)
+        if batch and size + length > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(image)
+        size += length
+    yield batch
+
+
+def _read(path: bytes) -> _Image:
+    try:
+        content = read_file(path)
+    except ImageError as error:
+        return _Image(path, b"", error)
+    return _Image(path, hashlib.sha256(content).digest(), content)
+
+
+def _outcome(classifier: Classifier, image: _Image, known: Answer | None, folder: str | None) -> Outcome:
+    try:
+        if isinstance(image.content, ImageError):
+            raise image.content
+        if known is not None and folder is None:
+            return Answered(image.sha256, known, stored=True)
+        started = time.perf_counter()
+        picture = decode(image.content, os.fsdecode(image.path))
+        answer = known or classifier.answer(picture, decode_s=time.perf_counter() - started)
+        if folder is not None:
+            from edge_app.annotate import annotate  # drawing is 10 ms of imports that a plain scan does without
+
+            annotate(picture, answer, image.path, image.sha256, folder)
+    except ImageError as error:
+        return Refused(image.sha256, error.code, error.message)
+    return Answered(image.sha256, answer, stored=known is not None)
+
+
+def _send(parent: Connection, reply: Reply) -> None:
+    parent.send_bytes(msgspec.msgpack.encode(reply))
