@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_app.cli import main
+from edge_app.cli import limiar
 
 LOCKS = ("installer", "desktop", "device-newest", "device-lowest", "tflite-runtime")
 LOCK_LINE = re.compile(
@@ -123,8 +123,8 @@ def test_help_loads_neither_numpy_nor_a_runtime() -> None:
 
 
 def command_names() -> set[str]:
-    context = main.make_context("limiar", [], resilient_parsing=True)
-    return set(main.list_commands(context))
+    context = limiar.make_context("limiar", [], resilient_parsing=True)
+    return set(limiar.list_commands(context))
 
 
 def documents(project: Path) -> list[Path]:
