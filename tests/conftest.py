@@ -20,8 +20,6 @@ def lung() -> Path:
     folder = Path(os.environ.get("LIMIAR_DATA", PROJECT.parent / "shared" / "data")) / "lung"
     if not folder.is_dir():
         if os.environ.get("LIMIAR_REQUIRE_DATA") == "1":
-            pytest.fail(
-                f"LIMIAR_REQUIRE_DATA=1, but there is no {folder}: set LIMIAR_DATA to the folder that has lung/"
-            )
+            pytest.fail(f"LIMIAR_REQUIRE_DATA=1, but there is no {folder}: set LIMIAR_DATA to the folder that has lung/")
         pytest.skip(f"needs the CT patches, and there is no {folder}: set LIMIAR_DATA to the folder that has lung/")
     return folder

@@ -26,9 +26,7 @@ LOCK_LINE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 # Written apart, so that this file does not name what it looks for.
-REGISTRIES = re.compile(
-    "|".join(f"{a}{b}" for a, b in [("py", "pi[.]org"), ("python", "hosted"), ("pi", "wheels[.]org")])
-)
+REGISTRIES = re.compile("|".join(f"{a}{b}" for a, b in [("py", "pi[.]org"), ("python", "hosted"), ("pi", "wheels[.]org")]))
 CODE = re.compile(r"""["'](E(?:-[A-Z0-9]+)+)["']""")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".gif", ".ico"}
 DATA_URI = re.compile(rb"data:image/[a-z.+-]+;base64,([A-Za-z0-9+/=\s]+)")
@@ -173,9 +171,7 @@ def patch_hashes(lung: Path) -> set[str]:
     return {pixel_hash(path.read_bytes()) for path in lung.glob("*.png")}
 
 
-def test_a_ct_patch_is_known_again_in_a_page_and_in_another_format(
-    lung: Path, patch_hashes: set[str], tmp_path: Path
-) -> None:
+def test_a_ct_patch_is_known_again_in_a_page_and_in_another_format(lung: Path, patch_hashes: set[str], tmp_path: Path) -> None:
     patch = min(lung.glob("*.png"))
     again = io.BytesIO()
     Image.open(patch).convert("RGB").save(again, "BMP")
