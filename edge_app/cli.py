@@ -169,6 +169,31 @@ def scan(
     return EXIT_SOME_REFUSED if summary.decisions[REFUSED] else 0
 
 
+@limiar.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The outcome as one JSON object.")
+def verify(bundle: Path, as_json: bool) -> int:
+    """Check a bundle on this machine: every file's size and hash, and every golden image on every runtime installed here.
+
+    Exit status 3 where anything differs.
+
+    \b
+    Example:
+      limiar verify models/lung-nodule
+    """
+    import msgspec
+
+    from edge_app.verify import print_table
+    from edge_app.verify import verify as verified
+
+    found = verified(bundle)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        print_table(found)
+    return 0 if found.passed else EXIT_FAILED_CHECK
+
+
 def _outputs(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...]) -> "list[Output]":
     from edge_app.output import CsvFile, JsonFile, JsonStream, Table
 

@@ -1,0 +1,122 @@
+"""`limiar verify`: does this bundle give the recorded answers on this machine?"""
+
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from edge_app.bundle import Bundle, ModelFile, open_bundle
+from edge_app.errors import BundleError, RuntimeUnavailable
+from edge_app.golden import GoldenResult, GoldenTensors, check_golden, golden_tensors
+from edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
+
+SIGNATURE_NOT_CHECKED = "not checked"
+
+
+class Check(Struct, frozen=True):
+    """One model file on one runtime."""
+
+    file: str
+    runtime: str
+    version: str | None  # None: the runtime is not installed
+    passed: bool | None  # None: not checked
+    images: int
+    largest_difference: float | None  # of a logit
+    tolerance: float | None
+    tensors_differing: tuple[str, ...]
+    decisions_differing: tuple[str, ...]
+    message: str  # what was met, where it did not pass
+
+
+class Verification(Struct, frozen=True):
+    """The outcome, as `--json` prints it."""
+
+    bundle: str  # sha256 of the manifest, empty where the bundle could not be opened
+    name: str
+    version: str
+    files: int  # with the size and sha256 of the manifest
+    signature: str
+    checks: tuple[Check, ...]
+    error: str  # why the bundle could not be opened, else empty
+    passed: bool
+
+
+def verify(path: Path) -> Verification:
+    """Size and hash of every file, then every golden image through every model file and every runtime installed here."""
+    try:
+        bundle = open_bundle(path)
+        tensors = golden_tensors(bundle)
+    except BundleError as error:
+        return Verification("", "", "", 0, SIGNATURE_NOT_CHECKED, (), str(error), passed=False)
+    checks = tuple(
+        _check(bundle, file.model, runtime, tensors)
+        for file in bundle.manifest.models.values()
+        if file.model
+        for runtime, kind in RUNTIMES.items()
+        if kind.format == file.model.format
+    )
+    manifest = bundle.manifest
+    passed = all(check.passed is not False for check in checks) and any(check.passed for check in checks)
+    return Verification(
+        bundle.sha256, manifest.name, manifest.version, len(manifest.files), SIGNATURE_NOT_CHECKED, checks, "", passed
+    )
+
+
+def _check(bundle: Bundle, model: ModelFile, runtime: str, tensors: GoldenTensors) -> Check:
+    if runtime not in {found.name for found in installed_runtimes(model.format)}:
+        return _unchecked(model, runtime, None, None, f"not installed: {RUNTIMES[runtime].install}")
+    try:
+        opened = open_runtime(runtime, bundle.model(model.name)[1])
+        result = check_golden(tensors, bundle.manifest.labels, model, opened)
+    except (BundleError, RuntimeUnavailable) as error:
+        version = next(found.version for found in installed_runtimes(model.format) if found.name == runtime)
+        return _unchecked(model, runtime, version, False, str(error))
+    return Check(
+        model.name,
+        runtime,
+        result.version,
+        result.passed,
+        result.images,
+        result.largest_difference,
+        result.tolerance,
+        result.tensors_differing,
+        result.decisions_differing,
+        _reason(result),
+    )
+
+
+def _unchecked(model: ModelFile, runtime: str, version: str | None, passed: bool | None, message: str) -> Check:
+    return Check(model.name, runtime, version, passed, 0, None, None, (), (), message)
+
+
+def _reason(result: GoldenResult) -> str:
+    met = []
+    if result.tensors_differing:
+        met.append(f"{len(result.tensors_differing)} model inputs differ, {result.tensors_differing[0]} first")
+    if result.largest_difference > result.tolerance:
+        met.append("logits outside the tolerance")
+    if result.decisions_differing:
+        met.append(f"{len(result.decisions_differing)} decisions differ, {result.decisions_differing[0]} first")
+    return "; ".join(met)
+
+
+def print_table(found: Verification) -> None:
+    """The outcome for a person."""
+    if found.error:
+        click.echo(found.error, err=True)
+        return
+    click.echo(f"{found.name} {found.version}, manifest sha256 {found.bundle[:12]}")
+    click.echo(f"{found.files} files: size and sha256 as in the manifest; signature {found.signature}")
+    click.echo(f"\n{'model file':<18} {'runtime':<24} {'images':>6} {'largest difference':>19} {'tolerance':>10}  outcome")
+    for check in found.checks:
+        outcome = {True: click.style("pass", fg="green"), False: click.style("FAIL", fg="red"), None: "not checked"}[
+            check.passed
+        ]
+        runtime = f"{check.runtime} {check.version or ''}"
+        numbers = " ".join(
+            f"{'' if value is None else f'{value:.3g}':>{width}}"
+            for value, width in ((check.largest_difference, 19), (check.tolerance, 10))
+        )
+        note = f"  {check.message}" if check.message else ""
+        click.echo(f"{check.file:<18} {runtime:<24} {check.images or '':>6} {numbers}  {outcome}{note}")
+    click.echo("\n" + (click.style("PASS", fg="green") if found.passed else click.style("FAIL", fg="red")))
