@@ -98,7 +98,7 @@ class Workers:
             worker.end()
 
     def runtime(self) -> str:
-        """Waits for the first worker; the name and version of its runtime. Raises RuntimeUnavailable: the model does not run."""
+        """Waits for the first worker; its runtime's name and version. Raises RuntimeUnavailable: the model does not run."""
         while not self._runtime:
             self._receive(_TICK_S, known=lambda _: None)
             self._replace_lost()

@@ -11,6 +11,7 @@ from edge_app.golden import GoldenResult, GoldenTensors, check_golden, golden_te
 from edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
 
 SIGNATURE_NOT_CHECKED = "not checked"
+_OUTCOMES = {True: click.style("pass", fg="green"), False: click.style("FAIL", fg="red"), None: "not checked"}
 
 
 class Check(Struct, frozen=True):
