@@ -70,7 +70,7 @@ class SplitRow(msgspec.Struct, frozen=True):
 
     @property
     def part(self) -> str:
-        """ "train", "val" or "test"."""
+        """One of SPLIT_NAMES."""
         return "train" if self.split.startswith("train") else self.split
 
 

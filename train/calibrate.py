@@ -1,0 +1,43 @@
+"""Temperature scaling: probabilities that mean what they say (Guo et al., On Calibration of Modern Neural Networks, 2017)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A validation part without an error would ask for a temperature of 0, that is for certainty; few images do not prove it.
+TEMPERATURES = (0.5, 10.0)
+_STEPS = 60  # halvings: to the last bit of a float64
+
+
+def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """The T within TEMPERATURES that makes the mean of -log softmax(logits / T)[truth] least.
+
+    logits: [N, K]; truth: int [N]. That mean is convex in 1/T; its slope is mean(sum_k p_k z_k - z_truth), halved down to 0.
+    """
+    scores = np.asarray(logits, dtype=np.float64)
+    own = scores[np.arange(len(truth)), truth]
+    low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        slope = float(((probabilities(middle * scores) * scores).sum(axis=1) - own).mean())
+        low, high = (middle, high) if slope < 0 else (low, middle)
+    return 2 / (low + high)
+
+
+def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Softmax of each row, float64 [N, K], as the app computes it (edge_app.classifier.softmax)."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def nll(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """Mean negative log likelihood in nats."""
+    return float(-np.log(probabilities(logits)[np.arange(len(truth)), truth].clip(1e-300)).mean())
+
+
+def calibration_error(answers: NDArray[np.float64], truth: NDArray[np.int64], bins: int = 10) -> float:
+    """Expected calibration error: mean over images of |accuracy - confidence| of their bin of equal width (0..1)."""
+    confidence, right = answers.max(axis=1), answers.argmax(axis=1) == truth
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(right[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in set(place)]
+    return float(sum(gaps))

@@ -1,0 +1,81 @@
+"""Every number of a training run, with its unit and reason, and the two recipes. Imports no Keras."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from edge_app.errors import TrainError, printable
+
+Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The default recipe, "limiar"."""
+
+    # The data.
+    test_share: Share = 0.25  # of all images, where no split is given: the course's 75/25
+    val_share: Share = 0.15  # of all images, taken from the other 75 %
+    min_per_class: Count = 8  # images of each class in each part; fewer say nothing about a class
+    balance: bool = True  # weight each class by 1 / its share of the training images
+
+    # The optimizer.
+    epochs: Count = 50  # at most
+    batch: Count = 64
+    rate: Positive = 3e-3  # AdamW peak; a cosine to rate_end follows the warm-up
+    rate_end: Annotated[float, Meta(ge=0.0)] = 1.5e-4
+    warmup: Annotated[int, Meta(ge=0, le=1000)] = 3  # epochs from 0 to the peak
+    weight_decay: Annotated[float, Meta(ge=0.0)] = 1e-3
+    dropout: Share = 0.3  # before the last layer
+    patience: Annotated[int, Meta(ge=0, le=100_000)] = (
+        15  # epochs without a lower validation loss; 0: train them all, keep the last
+    )
+
+    # Augmentation, drawn anew for each image and epoch. A patch has no up or down: every angle is as likely.
+    flip: bool = True
+    rotate_deg: Annotated[float, Meta(ge=0.0, le=180.0)] = 180.0
+    shift_px: Annotated[float, Meta(ge=0.0, le=64.0)] = 3.0  # of the model's input, either way
+    zoom: Share = 0.1  # factor exp(-zoom) to exp(zoom)
+
+    calibrate: bool = True  # fit a temperature on validation and fold it into the last layer
+
+
+RECIPES = {
+    "limiar": Config(),
+    # The course's protocol; where its text gives no number, the usual one of its LeNet tutorial is taken.
+    "course": Config(
+        balance=False,
+        epochs=25,
+        batch=32,
+        rate=1e-3,
+        rate_end=1e-3,
+        warmup=0,
+        weight_decay=0.0,
+        dropout=0.0,
+        patience=0,
+        rotate_deg=30.0,
+        shift_px=4.0,
+        zoom=0.2,
+        calibrate=False,
+    ),
+}
+
+
+def configured(recipe: str, changes: Iterable[str]) -> Config:
+    """A recipe with `KEY=VALUE` changes. Raises TrainError for an unknown key, a value of another type or out of range."""
+    values = msgspec.structs.asdict(RECIPES[recipe])
+    for change in changes:
+        key, _, value = change.partition("=")
+        if key not in values:
+            known = ", ".join(sorted(values))
+            raise TrainError(
+                "E-TRAIN-CONFIG", f"--set {printable(change)}: there is no {printable(key)}: choose one of {known}"
+            )
+        values[key] = value
+    try:
+        return msgspec.convert(values, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise TrainError("E-TRAIN-CONFIG", f"--set: {printable(str(error))}: give another value") from None

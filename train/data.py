@@ -1,0 +1,342 @@
+"""A folder of images -> labelled, split, decoded training data; whatever would spoil a result is refused by name.
+
+Images are read through edge_app, so that a model is trained on exactly what a device will show it.
+"""
+
+import csv
+import hashlib
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.bundle import InputSpec
+from edge_app.containers import IMAGE_EXTENSIONS
+from edge_app.errors import DataError, ImageError, printable
+from edge_app.frame import Pixels
+from edge_app.image import decode, read_file
+from edge_app.preprocess import check_assessable, model_input, tensor_sha256
+from edge_app.run_folder import SPLIT_NAMES, SplitRow
+
+EXTENSIONS = tuple(sorted(IMAGE_EXTENSIONS))
+SUFFIXES = ("neg", "pos")  # the course's `path[-7:-4]`: a name ends _neg or _pos before its extension
+MANIFEST = "manifest.csv"
+_NAMED = 5  # so many bad images are named in a message, the others counted
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An image that a folder or CSV names, not yet read."""
+
+    file: str  # relative to the data folder, forward slashes, os.fsdecode'd
+    label: str
+    split: str = ""  # as given; "" where the split is ours to make
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images of a data folder, with what a person should be told about how they were found."""
+
+    images: tuple[Listed, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images in memory with their rows; row k belongs to pixels[k]."""
+
+    rows: tuple[SplitRow, ...]
+    labels: tuple[str, ...]  # in the order of the model's outputs
+    pixels: Pixels  # uint8 [N, H, W, C]
+    truth: NDArray[np.int64]  # [N], index into labels
+
+    def part(self, name: str) -> NDArray[np.int64]:
+        """Row numbers of "train", "val" or "test"."""
+        return np.array([k for k, row in enumerate(self.rows) if row.part == name], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How images without a given split are divided, and how few of a class are too few."""
+
+    test: float  # of all images
+    val: float  # of all images
+    minimum: int  # images of each class in each part
+    seed: int
+
+
+def load(
+    folder: Path, table: Path | None, spec: InputSpec, shares: Shares, tick: Callable[[int, int], None]
+) -> tuple[DataSet, tuple[str, ...]]:
+    """Reads, checks and splits a data folder; returns it with notes for the person.
+
+    table: a CSV (see list_table), else the folder's own manifest.csv where it has the columns, else suffixes or class folders.
+    tick: told (images read, images in all). Raises DataError.
+    """
+    listing = list_images(folder, table)
+    labels = tuple(sorted({image.label for image in listing.images}))
+    if len(labels) < 2:
+        found = f"all {len(listing.images)} images have the label {printable(labels[0])}"
+        raise DataError("E-DATA-ONE-CLASS", f"{printable(str(folder))}: {found}: add images of another class")
+    pixels, files = _read_images(folder, listing.images, spec, tick)
+    tensors = [tensor_sha256(image) for image in pixels]
+    _check_labels(listing.images, tensors)
+    splits = _splits(listing.images, tensors, shares)
+    rows = tuple(
+        SplitRow(file=image.file, sha256=digest, label=image.label, split=split, group=image.group)
+        for image, digest, split in zip(listing.images, files, splits, strict=True)
+    )
+    _check_leaks(rows, tensors)
+    _check_counts(rows, labels, shares.minimum)
+    truth = np.array([labels.index(row.label) for row in rows], dtype=np.int64)
+    return DataSet(rows, labels, pixels, truth), listing.notes
+
+
+def list_images(folder: Path, table: Path | None) -> Listing:
+    """Finds the images of a data folder and their labels. Raises DataError."""
+    if not folder.is_dir():
+        raise DataError("E-DATA-MISSING", f"{printable(str(folder))} is not a folder: give the folder that holds the images")
+    if table is not None:
+        return Listing(list_table(folder, table), _names_note(()))
+    own = folder / MANIFEST
+    if own.is_file() and {"file", "label", "split"} <= set(_columns(own)):
+        note = f"labels and splits come from {printable(str(own))}; give --csv FILE for others"
+        images = list_table(folder, own)
+        return Listing(images, (note, *_names_note(images)))
+    files = _walk(folder)
+    if not files:
+        raise DataError(
+            "E-DATA-EMPTY", f"{printable(str(folder))} holds no image ({' '.join(EXTENSIONS)}): give another folder"
+        )
+    images = tuple(Listed(file, label) for file, label in zip(files, _labels(folder, files), strict=True))
+    return Listing(images, _names_note(images))
+
+
+def list_table(folder: Path, table: Path) -> tuple[Listed, ...]:
+    """The images that a CSV lists: columns file and label, and where given split and group; others are passed over.
+
+    `file` is relative to the data folder. A split is `val`, `test` or begins with `train`. Raises DataError.
+    """
+    where = printable(str(table))
+    missing = {"file", "label"} - set(_columns(table))
+    if missing:
+        raise DataError(
+            "E-DATA-CSV",
+            f"{where} has no column {' and no '.join(sorted(missing))}: name the columns in its first line",
+        )
+    rows = list(csv.DictReader(io.StringIO(_text(table), newline="")))
+    images = tuple(
+        Listed(row["file"] or "", row["label"] or "", row.get("split") or "", row.get("group") or "") for row in rows
+    )
+    for line, image in enumerate(images, start=2):
+        _check_line(f"{where} line {line}", folder, image)
+    twice = [file for file, count in Counter(image.file for image in images).items() if count > 1]
+    if twice:
+        raise DataError("E-DATA-CSV", f"{where} lists {printable(twice[0])} more than once: keep one line of each image")
+    if not images:
+        raise DataError("E-DATA-EMPTY", f"{where} lists no image: add lines, or leave --csv out")
+    return images
+
+
+def _columns(table: Path) -> list[str]:
+    return next(csv.reader(io.StringIO(_text(table), newline="")), [])
+
+
+def _text(table: Path) -> str:
+    try:
+        return table.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError("E-DATA-MISSING", f"{printable(str(table))}: {error.strerror}: check the path") from None
+    except UnicodeDecodeError as error:
+        met = f"{printable(str(table))}: byte {error.start} is not UTF-8"
+        raise DataError("E-DATA-CSV", f"{met}: save the table as UTF-8") from None
+
+
+def _check_line(where: str, folder: Path, image: Listed) -> None:
+    path = PurePosixPath(image.file)
+    if not image.file or not image.label:
+        raise DataError("E-DATA-CSV", f"{where} has an empty file or label: fill it in")
+    if path.is_absolute() or ".." in path.parts or "\0" in image.file or _leaves(folder, image.file):
+        met = f"{where}: {printable(image.file)} leads out of {printable(str(folder))}"
+        raise DataError("E-DATA-OUTSIDE", f"{met}: give paths below the data folder, and files, not links")
+    if image.split and image.split not in SPLIT_NAMES and not image.split.startswith("train"):
+        raise DataError("E-DATA-SPLIT", f"{where}: split {printable(image.split)} is none of train…, val, test: change it")
+
+
+def _leaves(folder: Path, file: str) -> bool:
+    """Whether a link on the way leads out of the data folder. (A link as the file itself is refused when it is read.)"""
+    parent = (folder / file).parent.resolve()
+    return not parent.is_relative_to(folder.resolve())
+
+
+def _walk(folder: Path) -> list[str]:
+    """Relative names of all images below the folder, in name order. A link is refused."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in [*folders, *names]:
+            if os.path.islink(os.path.join(parent, name)):
+                where = printable(str(Path(parent, name)))
+                raise DataError(
+                    "E-DATA-LINK",
+                    f"{where} is a link and may lead out of the data folder: put the files themselves there",
+                )
+        below = Path(parent).relative_to(folder).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        found += [prefix + name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
+    return sorted(found, key=os.fsencode)
+
+
+def _labels(folder: Path, files: Sequence[str]) -> list[str]:
+    """Labels from `…_pos.png` and `…_neg.png`, else from the class folders right below the data folder."""
+    suffixes = [PurePosixPath(file).stem.rpartition("_")[2] for file in files]
+    if all(suffix in SUFFIXES for suffix in suffixes):
+        return suffixes
+    for file, suffix in zip(files, suffixes, strict=True):
+        if "/" not in file:
+            met = f"{printable(file)} ends in neither {' nor '.join('_' + s for s in SUFFIXES)} and lies in no class folder"
+            cure = "rename it, move it into a folder named as its class, or give --csv"
+            raise DataError("E-DATA-LABEL", f"{met} (suffix {printable(suffix)[:20]!r}): {cure}")
+    labels = [file.partition("/")[0] for file in files]
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.name.startswith(".") and child.name not in labels:
+            raise DataError("E-DATA-EMPTY", f"class folder {printable(str(child))} holds no image: fill it or remove it")
+    return labels
+
+
+def _names_note(images: Iterable[Listed]) -> tuple[str, ...]:
+    """File names are bytes: those that are not UTF-8 are taken, and reported."""
+    odd = [image.file for image in images if not _is_utf8(image.file)]
+    return (f"{len(odd)} file names are not UTF-8, for instance {printable(odd[0])}",) if odd else ()
+
+
+def _is_utf8(name: str) -> bool:
+    return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
+
+
+def _read_images(
+    folder: Path, images: Sequence[Listed], spec: InputSpec, tick: Callable[[int, int], None]
+) -> tuple[Pixels, list[str]]:
+    """uint8 [N, H, W, C] and the sha256 of each file. Every image is tried before those that failed are named."""
+    pixels = np.empty((len(images), spec.height, spec.width, spec.channels), np.uint8)
+    digests, refused = [], []
+    for k, image in enumerate(images):
+        try:
+            data = read_file(os.fsencode(folder / image.file))
+            picture = decode(data, image.file)
+            tensor = model_input(picture, spec)
+            check_assessable(picture, tensor)
+        except ImageError as error:
+            refused.append(f"{printable(image.file)} ({error})")
+            continue
+        pixels[k] = tensor[0]
+        digests.append(hashlib.sha256(data).hexdigest())
+        tick(k + 1, len(images))
+    if refused:
+        more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+        met = f"{len(refused)} of {len(images)} images cannot be used: {', '.join(refused[:_NAMED])}{more}"
+        raise DataError("E-DATA-IMAGE", f"{met}: replace or remove them")
+    return pixels, digests
+
+
+def _check_labels(images: Sequence[Listed], tensors: Sequence[str]) -> None:
+    """The same image under two labels teaches nothing."""
+    first: dict[str, Listed] = {}
+    for image, tensor in zip(images, tensors, strict=True):
+        other = first.setdefault(tensor, image)
+        if other.label != image.label:
+            met = f"{printable(other.file)} ({printable(other.label)}) and {printable(image.file)} ({printable(image.label)})"
+            raise DataError("E-DATA-BOTH-LABELS", f"{met} are the same image: keep the right one")
+
+
+def _splits(images: Sequence[Listed], tensors: Sequence[str], shares: Shares) -> list[str]:
+    """The given splits; a missing validation part is drawn from the training part; without any, all three are drawn."""
+    given = [image.split for image in images]
+    if not any(given):
+        return _drawn(images, tensors, {"test": shares.test, "val": shares.val}, shares.seed)
+    if not all(given):
+        bare = images[given.index("")].file
+        raise DataError("E-DATA-SPLIT", f"{printable(bare)} has no split and others have: give every image one, or none")
+    if "val" in given:
+        return given
+    training = [k for k, split in enumerate(given) if split.startswith("train")]
+    val_share = shares.val / (1 - shares.test)  # of the training part, so that it is the same share of all
+    drawn = _drawn([images[k] for k in training], [tensors[k] for k in training], {"val": val_share}, shares.seed)
+    for k, split in zip(training, drawn, strict=True):
+        given[k] = "val" if split == "val" else given[k]
+    return given
+
+
+def _drawn(images: Sequence[Listed], tensors: Sequence[str], parts: dict[str, float], seed: int) -> list[str]:
+    """Draws parts with the given shares, the rest is "train": groups and equal images stay together, labels in proportion.
+
+    Greedy: units in seeded random order, the largest first, each to the part that is then nearest to its aim for every label.
+    """
+    labels = sorted({image.label for image in images})
+    units = _units(images, tensors)
+    counts = np.zeros((len(units), len(labels)))
+    for u, unit in enumerate(units):
+        for k in unit:
+            counts[u, labels.index(images[k].label)] += 1
+    names = [*parts, "train"]
+    aims = np.array([*parts.values(), 1 - sum(parts.values())])[:, None] * counts.sum(axis=0)
+    order = np.random.default_rng(seed).permutation(len(units))
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    filled, splits = np.zeros_like(aims), ["train"] * len(images)
+    for u in order:
+        # The part whose lack of this unit's labels is largest, relative to what it is to have.
+        part = int(np.argmax(((aims - filled) / np.maximum(aims, 1e-9)) @ counts[u]))
+        filled[part] += counts[u]
+        for k in units[u]:
+            splits[k] = names[part]
+    return splits
+
+
+def _units(images: Sequence[Listed], tensors: Sequence[str]) -> list[list[int]]:
+    """Row numbers that must not be separated: of one group, or of equal images, or joined by a chain of both."""
+    parent = list(range(len(images)))
+
+    def root(k: int) -> int:
+        while parent[k] != k:
+            parent[k] = k = parent[parent[k]]
+        return k
+
+    first: dict[tuple[str, str], int] = {}
+    for k, (image, tensor) in enumerate(zip(images, tensors, strict=True)):
+        for key in [("tensor", tensor)] + ([("group", image.group)] if image.group else []):
+            parent[root(k)] = root(first.setdefault(key, k))
+    units = defaultdict(list)
+    for k in range(len(images)):
+        units[root(k)].append(k)
+    return list(units.values())
+
+
+def _check_leaks(rows: Sequence[SplitRow], tensors: Sequence[str]) -> None:
+    """No image and no group in two parts: a test that has seen the answers proves nothing."""
+    images: dict[str, SplitRow] = {}
+    groups: dict[str, SplitRow] = {}
+    for row, tensor in zip(rows, tensors, strict=True):
+        twin = images.setdefault(tensor, row)
+        if twin.part != row.part:
+            met = f"{printable(twin.file)} ({twin.split}) and {printable(row.file)} ({row.split}) are the same image"
+            raise DataError("E-DATA-DUPLICATE", f"{met}: keep it in one split")
+        mate = groups.setdefault(row.group, row) if row.group else row
+        if mate.part != row.part:
+            where = f"{mate.split} ({printable(mate.file)}) and {row.split} ({printable(row.file)})"
+            met = f"group {printable(row.group)} is in {where}"
+            raise DataError("E-DATA-GROUP", f"{met}: keep a group in one split")
+
+
+def _check_counts(rows: Sequence[SplitRow], labels: Sequence[str], minimum: int) -> None:
+    counts = Counter((row.part, row.label) for row in rows)
+    for part in SPLIT_NAMES:
+        for label in labels:
+            if counts[part, label] < minimum:
+                met = f"{part} has {counts[part, label]} images of {printable(label)}, at least {minimum} are needed"
+                raise DataError("E-DATA-FEW", f"{met}: add images, or lower it with --set min_per_class=N")

@@ -1,0 +1,107 @@
+"""The two networks. Both take raw pixels 0..255 and return logits: scaling is inside, softmax is the app's."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import layers
+
+from edge_app.bundle import InputSpec
+
+# compact: 3x3 convolutions, (filters, stride). Chosen on validation among nets whose int8 file invokes in 25 to 60 us on one
+# core: full convolutions beat separable ones of the same latency (XNNPACK runs them at 80 G multiply-adds a second, and a
+# depthwise layer has hardly any work to share its overhead with). docs/training.md has the table.
+COMPACT = ((12, 2), (24, 1), (32, 2), (32, 1), (40, 2), (40, 1))
+BATCH_NORM_MOMENTUM = 0.9  # a run has some thousand steps: the default 0.99 averages over too many of them
+INPUT = {"compact": InputSpec(height=40, width=40, channels=3), "lenet": InputSpec(height=40, width=40, channels=3)}
+
+
+def build(name: str, classes: int, dropout: float) -> keras.Model:
+    """A new network with random weights, [N, H, W, C] pixels 0..255 -> [N, classes] logits.
+
+    dropout: the share of activations dropped before the last layer while training.
+    """
+    return BUILDERS[name](INPUT[name], classes, dropout)
+
+
+def lenet(spec: InputSpec, classes: int, dropout: float) -> keras.Model:
+    """The course's LeNet: two 5x5 convolutions with pooling, 500 dense units. One output per class, without its softmax.
+
+    (The course's text gives the last layer one output per training image, a slip.)
+    """
+    return keras.Sequential(
+        [
+            keras.Input((spec.height, spec.width, spec.channels)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(20, 5, padding="same", activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(50, 5, padding="same", activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(500, activation="relu"),
+            layers.Dropout(dropout),
+            layers.Dense(classes),
+        ],
+        name="lenet",
+    )
+
+
+def compact(spec: InputSpec, classes: int, dropout: float) -> keras.Model:
+    """A small convolutional net made for full-integer inference: batch norm that folds away, ReLU, global average pooling."""
+    stack: list[keras.Layer] = [keras.Input((spec.height, spec.width, spec.channels)), layers.Rescaling(1 / 255)]
+    for filters, stride in COMPACT:
+        stack.append(layers.Conv2D(filters, 3, stride, padding="same", use_bias=False))
+        stack.append(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM))
+        stack.append(layers.ReLU())
+    stack += [layers.GlobalAveragePooling2D(), layers.Dropout(dropout), layers.Dense(classes)]
+    return keras.Sequential(stack, name="compact")
+
+
+BUILDERS: dict[str, Callable[[InputSpec, int, float], keras.Model]] = {"compact": compact, "lenet": lenet}
+
+
+def deployable(model: keras.Model, temperature: float) -> keras.Model:
+    """The same function divided by `temperature`, without what only training needs: what model.keras holds.
+
+    Batch norm goes into the convolution before it, w' = w g / s and b' = b m - mean g / s with s = sqrt(variance + epsilon);
+    the scaling of the pixels goes into the first convolution (it has no offset, so that zero padding stays right); dropout
+    is left out; the last layer's weights and bias are divided by the temperature.
+    """
+    parts = [layer for layer in model.layers if not isinstance(layer, layers.Dropout)]
+    stack: list[keras.Layer] = [keras.Input(model.input_shape[1:])]
+    weights: list[list[np.ndarray]] = []
+    scale = 1.0
+    for layer, following in zip(parts, [*parts[1:], None], strict=True):
+        if isinstance(layer, layers.Rescaling):
+            scale = layer.scale
+        elif not isinstance(layer, layers.BatchNormalization):
+            stack.append(_copy(layer))
+            weights.append(_folded(layer, following, scale))
+            scale = scale if not layer.weights else 1.0
+    weights[-1] = [array / np.float32(temperature) for array in weights[-1]]
+    folded = keras.Sequential(stack, name=model.name)
+    for layer, arrays in zip(folded.layers, weights, strict=True):
+        layer.set_weights(arrays)
+    return folded
+
+
+def _copy(layer: keras.Layer) -> keras.Layer:
+    """The layer without weights; a convolution gets the bias that its batch norm becomes."""
+    config = layer.get_config()
+    config.pop("name")
+    if isinstance(layer, layers.Conv2D):
+        config["use_bias"] = True
+    return type(layer).from_config(config)
+
+
+def _folded(layer: keras.Layer, following: keras.Layer | None, scale: float) -> list[np.ndarray]:
+    """[kernel, bias] of a layer with `scale` before it and, where one follows, the batch norm after it; [] without weights."""
+    if not layer.weights:
+        return []
+    kernel, *bias = (np.asarray(array, np.float64) for array in layer.get_weights())
+    kernel, offset = kernel * scale, bias[0] if bias else np.zeros(kernel.shape[-1])
+    if isinstance(following, layers.BatchNormalization):
+        gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in following.get_weights())
+        gain = gamma / np.sqrt(variance + following.epsilon)
+        kernel, offset = kernel * gain, beta + (offset - mean) * gain
+    return [kernel.astype(np.float32), offset.astype(np.float32)]

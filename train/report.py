@@ -1,0 +1,214 @@
+"""report.html of a RUN: one self-contained file that a person reads, with every figure's interval and method."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.errors import printable
+from edge_app.metrics import class_metrics, decided_metrics, proportion
+from edge_app.run_folder import SPLIT_NAMES, Run
+from train import plots
+from train.calibrate import calibration_error, nll, probabilities
+from train.data import DataSet
+from train.fit import Epoch
+
+STYLE = Path(__file__).with_name("report.css")
+REFER_BELOW = 0.95  # the course's rule; the bundle keeps its own
+GRID = 18  # images of each row of the grid
+BINS = 10  # of the reliability diagram
+NOT_FOR_DIAGNOSIS = "For research and education. Not for diagnosis."
+COURSE_DIFFERENCES = (
+    "The last layer has one output per class. The course's text gives it one per training image, a slip.",
+    "Images go through limiar's image rules (Pillow, box mean, exact linear resize) instead of cv2.imread and cv2.resize, so "
+    "that a device sees the same pixels.",
+    "The model returns logits and scales its pixels itself; softmax is the app's. The answers are the same.",
+    "Splits that come with the data are kept. Where none are given, groups and equal images stay together, classes are kept "
+    "in proportion, and a validation part is taken from the course's 75 %; the course looked at its test images while "
+    "training.",
+    "As in the course there is no early stopping, no class weight and no temperature: the last epoch's weights are kept.",
+    "Optimizer, batch size, epochs and augmentation are those of config above. Where the course's text gives no number, the "
+    "usual one of its LeNet tutorial stands there.",
+)
+COURSE_SLIP = (
+    "The course's classification report has precision and recall exchanged: it hands the predictions over as the truth. "
+    "Precision is the share of right answers among those that were given a class; recall the share of a class's images that "
+    "were found. In the table above they are as their names say."
+)
+
+
+def render(run: Run, data: DataSet, logits: NDArray[np.float32], history: Sequence[Epoch]) -> str:
+    """The whole page. logits: [N, K] of the model that ships, row k belongs to data.rows[k]."""
+    answers = probabilities(logits)
+    sections = [
+        _headline(run, data, answers),
+        _metrics(run, data, logits, answers),
+        _classes(run, data, answers),
+        _curves(run, data, answers, history),
+        _images(run, data, answers),
+        *([_course()] if run.recipe == "course" else []),
+        _record(run),
+    ]
+    title = f"limiar: {escape(run.model)} on {len(data.rows)} images"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
+        f"<style>\n{STYLE.read_text()}</style></head>\n<body><main>\n{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def _headline(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
+    test = data.part("test")
+    measured = class_metrics(data.truth[test], answers[test], run.labels, run.positive)
+    tiles = "".join(
+        f'<div class="tile"><b>{m.value:.3f}</b><span>{escape(name)}</span><small>{m.low:.3f} to {m.high:.3f}</small></div>'
+        for name, m in list(measured.items())[:4]
+    )
+    return (
+        f"<header><h1>{escape(run.model)}: {' against '.join(escape(printable(label)) for label in run.labels)}</h1>"
+        f"<p>Keras model on the {len(test)} test images, label of all of them, with 95&nbsp;% intervals.</p>"
+        f'<div class="tiles">{tiles}</div><p class="warning">{NOT_FOR_DIAGNOSIS}</p></header>'
+    )
+
+
+def _metrics(run: Run, data: DataSet, logits: NDArray[np.float32], answers: NDArray[np.float64]) -> str:
+    lines = []
+    for part in SPLIT_NAMES:
+        rows = data.part(part)
+        truth, own = data.truth[rows], answers[rows]
+        measured = class_metrics(truth, own, run.labels, run.positive) | decided_metrics(truth, own, REFER_BELOW)
+        for name, m in measured.items():
+            lines.append((part, name, f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}", m.n))
+        lines.append((part, "nll", f"{nll(logits[rows], truth):.4f}", "", len(rows)))
+        lines.append((part, "calibration error", f"{calibration_error(own, truth, BINS):.4f}", "", len(rows)))
+    note = (
+        "Intervals are two-sided 95 %: Wilson's score interval (1927) for shares, DeLong's variance (1988) on the logit scale "
+        f"for the AUC. A confidence below {REFER_BELOW} is referred; accuracy_decided counts the others alone, every other "
+        "row all images. nll is the mean negative log likelihood in nats; calibration error the mean gap of confidence and "
+        f"accuracy over {BINS} bins (ECE). Training images are measured without augmentation."
+    )
+    table = _table(("split", "figure", "value", "95 % interval", "n"), lines)
+    return f"<section><h2>Measured</h2>{table}<p>{note}</p></section>"
+
+
+def _classes(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
+    test = data.part("test")
+    matrix = confusion(data.truth[test], answers[test].argmax(axis=1), len(run.labels))
+    lines = []
+    for k, label in enumerate(run.labels):
+        right, support, given = int(matrix[k, k]), int(matrix[k].sum()), int(matrix[:, k].sum())
+        recall, precision = proportion(right, support), proportion(right, given) if given else None
+        f1 = 2 * right / (support + given)
+        shown = f"{precision.value:.3f} ({precision.low:.3f} to {precision.high:.3f})" if precision else "none given"
+        lines.append(
+            (
+                printable(label),
+                shown,
+                f"{recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})",
+                f"{f1:.3f}",
+                support,
+            )
+        )
+    report = _table(("class", "precision", "recall", "F1", "support"), lines)
+    names = [printable(label) for label in run.labels]
+    body = [(name, *(int(count) for count in row)) for name, row in zip(names, matrix, strict=True)]
+    confused = _table(("true class", *(f"answered {name}" for name in names)), body)
+    return f"<section><h2>By class, on test</h2>{report}<h3>Confusion matrix</h3>{confused}</section>"
+
+
+def confusion(truth: NDArray[np.int64], answered: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """[K, K] counts: row the true class, column the answer."""
+    return np.bincount(truth * classes + answered, minlength=classes * classes).reshape(classes, classes)
+
+
+def _curves(run: Run, data: DataSet, answers: NDArray[np.float64], history: Sequence[Epoch]) -> str:
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array([getattr(epoch, name) for epoch in history], dtype=np.float64)
+
+    learning = plots.learning_curves(
+        column("epoch"),
+        {"training": column("loss"), "validation": column("val_loss")},
+        {"training": column("accuracy"), "validation": column("val_accuracy")},
+        run.best_epoch,
+    )
+    test = data.part("test")
+    truth, own = data.truth[test], answers[test]
+    shown = [run.positive] if run.positive else list(run.labels)
+    curves = {
+        printable(label): plots.roc_points(truth == run.labels.index(label), own[:, run.labels.index(label)]) for label in shown
+    }
+    weighted = " and class weights" if run.config["balance"] else ""
+    note = f"Training figures are of augmented images, with dropout{weighted}; the dashed line is the epoch kept."
+    return (
+        f'<section><h2>Learning curves</h2><figure class="wide">{learning}</figure><p>{note}</p></section>'
+        f'<section class="pair"><figure><h2>ROC on test</h2>{plots.roc(curves)}</figure>'
+        f"<figure><h2>Reliability on test</h2>{_reliability(own, truth)}</figure></section>"
+    )
+
+
+def _reliability(answers: NDArray[np.float64], truth: NDArray[np.int64]) -> str:
+    confidence, right = answers.max(axis=1), answers.argmax(axis=1) == truth
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    chosen = [place == b for b in sorted(set(place.tolist()))]
+    shares = [proportion(int(right[own].sum()), int(own.sum())) for own in chosen]
+    value, low, high = (np.array([getattr(share, name) for share in shares]) for name in ("value", "low", "high"))
+    return plots.reliability(np.array([confidence[own].mean() for own in chosen]), value, low, high)
+
+
+def _images(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
+    """A row of each class from training, then the test images that are answered most wrongly."""
+    rows = []
+    train = data.part("train")
+    for k, label in enumerate(run.labels[:GRID]):
+        own = train[data.truth[train] == k]
+        rows.append((f"training: {printable(label)}", own[np.linspace(0, len(own) - 1, min(GRID, len(own))).astype(int)]))
+    test = data.part("test")
+    wrong = test[answers[test].argmax(axis=1) != data.truth[test]]
+    rows.append(("test: most wrong", wrong[np.argsort(answers[wrong, data.truth[wrong]], kind="stable")][:GRID]))
+    grid = "".join(
+        f'<h3>{escape(name)}</h3><div class="grid">{"".join(_image(run, data, answers, k) for k in chosen)}</div>'
+        for name, chosen in rows
+        if len(chosen)
+    )
+    note = "As the model gets them, enlarged. Under each: its answer and confidence."
+    return f"<section><h2>Images</h2>{grid}<p>{note}</p></section>"
+
+
+def _image(run: Run, data: DataSet, answers: NDArray[np.float64], k: int) -> str:
+    answer = int(answers[k].argmax())
+    state = "right" if answer == data.truth[k] else "wrong"
+    text = f"{printable(run.labels[answer])} {answers[k, answer]:.2f}"
+    title = f"{printable(data.rows[k].file)}: {printable(data.rows[k].label)}"
+    source = plots.data_url(data.pixels[k])
+    image = f'<img src="{source}" alt="{escape(title)}" title="{escape(title)}">'
+    return f'<div class="{state}">{image}<span>{escape(text)}</span></div>'
+
+
+def _course() -> str:
+    items = "".join(f"<li>{escape(text)}</li>" for text in COURSE_DIFFERENCES)
+    return f"<section><h2>What differs from the course</h2><ul>{items}</ul><p>{escape(COURSE_SLIP)}</p></section>"
+
+
+def _record(run: Run) -> str:
+    facts = {
+        "recipe": run.recipe,
+        "data": f"{run.data.folder}, {run.data.images} images, splits.csv sha256 {run.data.sha256[:12]}",
+        "input": f"{run.input.height}x{run.input.width}x{run.input.channels}, rules {run.input.decode}, {run.input.resize}",
+        "epochs": f"{run.epochs} trained, epoch {run.best_epoch} kept",
+        "temperature": f"{run.temperature:.4f}, folded into the last layer",
+        "seed": run.seed,
+        "commit": run.commit,
+        "model.keras sha256": run.model_sha256[:12],
+        "config": ", ".join(f"{key} {value}" for key, value in run.config.items()),
+        "versions": ", ".join(f"{tool} {number}" for tool, number in run.versions.items()),
+    }
+    return f"<section><h2>The run</h2>{_table(('', ''), facts.items())}</section>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """An HTML table; every cell is escaped."""
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'

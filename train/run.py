@@ -1,0 +1,223 @@
+"""One training run from a data folder to a RUN folder that appears whole."""
+
+import hashlib
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import keras
+import msgspec
+import numpy as np
+
+from edge_app import run_folder
+from edge_app.errors import TrainError, printable
+from edge_app.files import sync_directory, write_whole
+from edge_app.metrics import class_metrics
+from edge_app.run_folder import PredictionRow, Run, TrainingData
+from train import models
+from train.calibrate import fit_temperature, probabilities
+from train.config import Config
+from train.data import DataSet, Shares, load
+from train.fit import Epoch, Fitted, Identity, fit, logits, prepare
+from train.report import render
+
+TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
+_ROUNDING = 1e-3  # of logits: float32 sums in another order
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for."""
+
+    folder: Path
+    out: Path
+    table: Path | None  # --csv
+    model: str
+    recipe: str
+    positive: str | None
+    seed: int
+    config: Config
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How the run tells a person what it is doing."""
+
+    note: Callable[[str], None]  # one line
+    image: Callable[[int, int], None]  # images read, in all
+    epoch: Callable[[Epoch], None]
+
+
+def partial_folder(out: Path) -> Path:
+    """Where an unfinished run keeps its checkpoints, beside the RUN it will become."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def train(request: Request, progress: Progress) -> Run:
+    """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
+    if request.out.exists():
+        raise TrainError("E-TRAIN-OUT", f"{printable(str(request.out))} exists: give another --out, or remove it first")
+    spec = models.INPUT[request.model]
+    config = request.config
+    shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
+    data, notes = load(request.folder, request.table, spec, shares, progress.image)
+    for note in notes:
+        progress.note(note)
+    positive = _positive(request.positive, data.labels)
+    splits = run_folder.splits_csv(data.rows)
+    identity = Identity(
+        model=request.model,
+        recipe=request.recipe,
+        labels=data.labels,
+        height=spec.height,
+        width=spec.width,
+        channels=spec.channels,
+        decode=spec.decode,
+        resize=spec.resize,
+        data_sha256=hashlib.sha256(splits).hexdigest(),
+        seed=request.seed,
+        config=config,
+        backend=keras.backend.backend(),
+    )
+    prepare(request.seed)
+    partial = partial_folder(request.out)
+    fitted = _fitted(data, identity, partial, progress)
+    raw = logits(fitted.model, data.pixels)
+    _check_classes(data, raw, partial)
+    val = data.part("val")
+    temperature = fit_temperature(raw[val], data.truth[val]) if config.calibrate else 1.0
+    model, answers = _deployable(fitted, data, raw, temperature)
+    run = Run(
+        model=request.model,
+        recipe=request.recipe,
+        labels=data.labels,
+        positive=positive,
+        input=spec,
+        data=TrainingData(folder=printable(str(request.folder.resolve())), images=len(data.rows), sha256=identity.data_sha256),
+        seed=request.seed,
+        config=msgspec.structs.asdict(config),
+        temperature=temperature,
+        epochs=len(fitted.history),
+        best_epoch=fitted.best,
+        versions=tool_versions(),
+        commit=commit(),
+        model_sha256="0" * 64,
+    )
+    _publish(request.out, partial, run, model, data, answers, fitted.history, splits)
+    return run_folder.read_run(request.out)
+
+
+def tool_versions() -> dict[str, str]:
+    """Of everything that had a part in the numbers (the course's watermark)."""
+    versions = {"python": platform.python_version(), "machine": platform.machine(), "backend": keras.backend.backend()}
+    for tool in TOOLS:
+        try:
+            versions[tool] = version(tool)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def commit() -> str:
+    """The commit of limiar's source tree, "-dirty" where it was changed; "unknown" when installed from a wheel."""
+    tree = Path(__file__).resolve().parent.parent
+    if not (tree / ".git").exists():
+        return "unknown"
+    command = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip() or "unknown"
+
+
+def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
+    """The positive of two classes: as asked, else "pos", else the second in name order."""
+    if asked is not None and asked not in labels:
+        known = ", ".join(printable(label) for label in labels)
+        raise TrainError("E-TRAIN-POSITIVE", f"--positive {printable(asked)} is not a label: choose one of {known}")
+    if len(labels) > 2:
+        return None
+    return asked or ("pos" if "pos" in labels else labels[1])
+
+
+def _fitted(data: DataSet, identity: Identity, partial: Path, progress: Progress) -> Fitted:
+    def build() -> keras.Model:
+        return models.build(identity.model, len(identity.labels), identity.config.dropout)
+
+    try:
+        return fit(build, data, identity.config, identity, partial, progress.epoch)
+    except TrainError as error:
+        if error.code == "E-TRAIN-NAN":  # nothing there to go on from
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _check_classes(data: DataSet, answers: np.ndarray, partial: Path) -> None:
+    given = set(answers[data.part("val")].argmax(axis=1).tolist())
+    if len(given) == 1:
+        shutil.rmtree(partial, ignore_errors=True)
+        met = f"the model answers {printable(data.labels[given.pop()])} to every validation image"
+        raise TrainError("E-TRAIN-ONE-CLASS", f"{met}: train longer or with another rate (--set epochs=…, --set rate=…)")
+
+
+def _deployable(fitted: Fitted, data: DataSet, raw: np.ndarray, temperature: float) -> tuple[keras.Model, np.ndarray]:
+    """The network to ship and its logits [N, K], checked against those of the network that was trained."""
+    model = models.deployable(fitted.model, temperature)
+    answers = logits(model, data.pixels)
+    mixed = keras.mixed_precision.dtype_policy().name != "float32"  # then the trained one computed in half precision
+    apart = float(np.abs(answers - raw / temperature).max())
+    allowed = (100 if mixed else 1) * _ROUNDING * max(1.0, float(np.abs(answers).max()))
+    if apart > allowed:
+        raise TrainError("E-TRAIN-FOLD", f"folding changed a logit by {apart:.3g}: this is a fault of limiar, please report it")
+    return model, answers
+
+
+def _publish(
+    out: Path,
+    partial: Path,
+    run: Run,
+    model: keras.Model,
+    data: DataSet,
+    answers: np.ndarray,
+    history: tuple[Epoch, ...],
+    splits: bytes,
+) -> None:
+    """Writes every file into a folder beside, then gives it its name: a RUN is there whole or not at all."""
+    made = partial / "run"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    model.save(made / run_folder.MODEL)
+    digest = hashlib.sha256((made / run_folder.MODEL).read_bytes()).hexdigest()
+    run = msgspec.structs.replace(run, model_sha256=digest)
+    rows = [
+        PredictionRow(row.sha256, row.split, row.label, tuple(map(float, line)))
+        for row, line in zip(data.rows, answers, strict=True)
+    ]
+    write_whole(made / run_folder.SPLITS, splits)
+    write_whole(made / run_folder.PREDICTIONS, run_folder.predictions_csv(rows, run.labels))
+    lines = [msgspec.structs.astuple(epoch) for epoch in history]
+    write_whole(made / run_folder.HISTORY, run_folder.table_csv(Epoch.__struct_fields__, lines))
+    write_whole(made / run_folder.REPORT, render(run, data, answers, history).encode())
+    write_whole(made / run_folder.RECORD, msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    made.rename(out)
+    sync_directory(out.parent)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def summary(out: Path, run: Run) -> str:
+    """A short table of the published run, for the terminal."""
+    rows = run_folder.read_predictions(out, run)
+    lines = []
+    for part in ("val", "test"):
+        chosen = [row for row in rows if row.split == part]
+        truth = [run.labels.index(row.label) for row in chosen]
+        answers = probabilities(np.array([row.logits for row in chosen]))
+        measured = class_metrics(truth, answers, run.labels, run.positive)
+        figures = "  ".join(f"{name} {m.value:.3f} ({m.low:.3f}-{m.high:.3f})" for name, m in measured.items())
+        lines.append(f"{part:<5} n={len(chosen):<5} {figures}")
+    return "\n".join(lines)
