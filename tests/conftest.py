@@ -8,6 +8,10 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-goldens", action="store_true", help="Write what was found as what is expected; read the diff.")
+
+
 @pytest.fixture(scope="session")
 def project() -> Path:
     """The root of the checkout."""

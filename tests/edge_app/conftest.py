@@ -1,0 +1,104 @@
+"""What the tests of the device share: a real, tiny bundle, and the real command."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_app.bundle import (
+    Bundle,
+    BundleFile,
+    Decision,
+    InputSpec,
+    Manifest,
+    ModelFile,
+    Provenance,
+    Tolerance,
+    open_bundle,
+    write_bundle,
+)
+
+DATA = Path(__file__).parent / "data"
+INT8_STEP = 0.134  # of a logit: the scale of the tiny int8 file's last layer
+
+Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def tiny_contents() -> dict[str, bytes]:
+    """The files of the tiny bundle, path in it -> bytes; made by make_tiny_models.py."""
+    folder = DATA / "tiny"
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def tiny_manifest(contents: dict[str, bytes]) -> Manifest:
+    """A manifest that describes `contents`; every .tflite and .onnx in it is a model file."""
+    return Manifest(
+        name="tiny",
+        version="0.1.0",
+        release_counter=1,
+        licence="Apache-2.0",
+        intended_use="the tests of limiar",
+        labels=("neg", "pos"),
+        positive="pos",
+        input=InputSpec(height=40, width=40, channels=3),
+        default_file="tflite_int8",
+        files=tuple(_listed(path, data) for path, data in contents.items()),
+        provenance=Provenance(run={}, data={}, tools={}, seeds={}),
+    )
+
+
+def _listed(path: str, data: bytes) -> BundleFile:
+    stem, _, extension = path.partition(".")
+    model = None
+    if extension == "tflite" or extension == "onnx":
+        onnx, int8 = extension == "onnx", stem.endswith("int8")
+        model = ModelFile(
+            name=stem,
+            format="onnx" if onnx else "tflite",
+            precision="int8" if int8 else "fp32",
+            decision=Decision(),
+            expected_runtime="onnxruntime" if onnx else "litert",
+            # fp32: runtimes add in another order. int8: exact in one runtime, a step of the last layer across.
+            tolerance=Tolerance(same_runtime=0.0, other_runtime=INT8_STEP) if int8 else Tolerance(1e-4, 1e-4),
+            metrics={},
+            verified=(),
+        )
+    return BundleFile(path, len(data), hashlib.sha256(data).hexdigest(), model)
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny bundle: read only; who changes it takes `tiny_copy`."""
+    path = tmp_path_factory.mktemp("bundles") / "tiny"
+    contents = tiny_contents()
+    write_bundle(path, tiny_manifest(contents), contents)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_path: Path) -> Bundle:
+    """Two labels, 40x40x3, as int8 and fp32 TFLite and fp32 ONNX, with golden images."""
+    return open_bundle(tiny_path)
+
+
+@pytest.fixture
+def tiny_copy(tiny_path: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle that the test may change."""
+    return Path(shutil.copytree(tiny_path, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def limiar(tmp_path: Path) -> Limiar:
+    """Runs the real command in a process of its own, with a state folder of its own: `limiar("scan", …, input=b"…")`."""
+
+    def run(*arguments: str | bytes | Path, **options: object) -> "subprocess.CompletedProcess[bytes]":
+        command = [sys.executable, "-P", "-m", "edge_app", *map(os.fsencode, arguments)]
+        environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state")}
+        return subprocess.run(command, **{"capture_output": True, "env": environment, "timeout": 120, **options})  # type: ignore[call-overload,no-any-return]
+
+    return run
