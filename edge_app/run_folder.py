@@ -1,7 +1,8 @@
 """The RUN contract: what train writes and convert reads. Types and their files only; needs msgspec alone.
 
 A RUN is a folder that appears whole: `model.keras`, `train.json`, `splits.csv`, `predictions.csv`, `history.csv` and
-`report.html`. train.json is the record that the others belong to.
+`report.html`. train.json is the record that the others belong to. A RUN that is kept for long may hold its tables packed, as
+`splits.csv.xz`: half of them is sha256, and they are most of it.
 """
 
 import csv
@@ -25,6 +26,7 @@ MODEL, RECORD, SPLITS, PREDICTIONS, HISTORY, REPORT = (
     "report.html",
 )
 SPLIT_NAMES = ("train", "val", "test")  # a given split whose name begins with "train" is training and keeps its name
+UNPACKED_LIMIT = 256 << 20  # bytes: two million images
 
 
 class RunError(LimiarError):
@@ -109,6 +111,11 @@ def read_predictions(folder: Path, run: Run) -> tuple[PredictionRow, ...]:
     )
 
 
+def record_json(run: Run) -> bytes:
+    """train.json."""
+    return msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n"
+
+
 def splits_csv(rows: Iterable[SplitRow]) -> bytes:
     """splits.csv. A file name keeps its very bytes, also those that are not UTF-8."""
     return table_csv(SplitRow.__struct_fields__, (msgspec.structs.astuple(row) for row in rows))
@@ -147,8 +154,21 @@ def _check(path: Path, want: str) -> None:
 
 
 def _read(path: Path) -> bytes:
+    packed = path.with_name(f"{path.name}.xz")
     try:
-        return path.read_bytes()
+        return _unpacked(packed) if packed.exists() and not path.exists() else path.read_bytes()
     except OSError as error:
         where = printable(str(path))
         raise RunError("E-RUN-MISSING", f"{where}: {error.strerror}: give the folder that limiar train wrote") from None
+
+
+def _unpacked(path: Path) -> bytes:
+    import lzma  # some builds of Python lack it, and only a packed table needs it
+
+    try:
+        data = lzma.LZMADecompressor().decompress(path.read_bytes(), max_length=UNPACKED_LIMIT + 1)
+    except lzma.LZMAError as error:
+        raise RunError("E-RUN-PACKED", f"{printable(str(path))}: {error}: copy the RUN again") from None
+    if len(data) > UNPACKED_LIMIT:
+        raise RunError("E-RUN-PACKED", f"{printable(str(path))} unpacks to over {UNPACKED_LIMIT >> 20} MiB: unpack it yourself")
+    return data

@@ -79,6 +79,7 @@ def _background_vessels(rng: np.random.Generator, hu: Field) -> Field:
     """Thin branching vessels along the slice, and dots where vessels cross it."""
     for _ in range(rng.integers(1, 4)):
         tree = _tree(rng, rng.uniform(0.0, SIDE, 2), rng.uniform(0, 2 * math.pi), rng.uniform(0.45, 1.2), 16.0)
+        tree[:, 5] *= rng.uniform(0.5, 1.0)  # many only graze the slice
         hu = _with_vessel(rng, hu, tree)
     dots = rng.integers(2, 12)
     at = rng.uniform(0.0, SIDE, (dots, 2))

@@ -1,9 +1,11 @@
 """One training run from a data folder to a RUN folder that appears whole."""
 
 import hashlib
+import io
 import platform
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -191,8 +193,9 @@ def _publish(
     made = partial / "run"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
-    model.save(made / run_folder.MODEL)
-    digest = hashlib.sha256((made / run_folder.MODEL).read_bytes()).hexdigest()
+    saved = saved_model(model, made)
+    write_whole(made / run_folder.MODEL, saved)
+    digest = hashlib.sha256(saved).hexdigest()
     run = msgspec.structs.replace(run, model_sha256=digest)
     rows = [
         PredictionRow(row.sha256, row.split, row.label, tuple(map(float, line)))
@@ -203,10 +206,23 @@ def _publish(
     lines = [msgspec.structs.astuple(epoch) for epoch in history]
     write_whole(made / run_folder.HISTORY, run_folder.table_csv(Epoch.__struct_fields__, lines))
     write_whole(made / run_folder.REPORT, render(run, data, answers, history).encode())
-    write_whole(made / run_folder.RECORD, msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    write_whole(made / run_folder.RECORD, run_folder.record_json(run))
     made.rename(out)
     sync_directory(out.parent)
     shutil.rmtree(partial, ignore_errors=True)
+
+
+def saved_model(model: keras.Model, folder: Path) -> bytes:
+    """A .keras file as Keras writes it, but deflated and without the time of day: the same run gives the same bytes."""
+    plain = folder / "plain.keras"
+    model.save(plain)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w") as target:
+        for name in source.namelist():
+            member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            target.writestr(member, source.read(name), zipfile.ZIP_DEFLATED, compresslevel=9)
+    plain.unlink()
+    return packed.getvalue()
 
 
 def summary(out: Path, run: Run) -> str:
