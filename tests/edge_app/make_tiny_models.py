@@ -6,7 +6,6 @@ Needs the desktop install; the tests that use the files do not. Two labels: "pos
 stripes, so that swapped colour channels show. Run again, it gives other bytes: commit what it made, or leave it.
 """
 
-import hashlib
 import io
 import tempfile
 from pathlib import Path
