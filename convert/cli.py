@@ -1,0 +1,127 @@
+"""`limiar convert`. TensorFlow is imported when the command runs, not for --help."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_app.errors import ConvertError, printable
+
+if TYPE_CHECKING:
+    from convert.report import Report
+
+EXIT_REFUSED = 3
+INTENDED_USE = "Research and education, not for diagnosis."
+CARD = (
+    "Nobody has described this model: give `limiar convert --card FILE.md` the data's source, licence, attribution and flaws."
+)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The BUNDLE folder to make.")
+@click.option("--data", type=click.Path(path_type=Path), help="The run's images; else the folder that train.json names.")
+@click.option("--golden", type=click.Path(path_type=Path), help="A folder of golden images; else they are drawn.")
+@click.option("--gate", "gate_file", type=click.Path(path_type=Path), help="A gate.toml of your own.")
+@click.option("--card", type=click.Path(path_type=Path), help="Markdown for the model card: data, licence, flaws.")
+@click.option("--name", help="Of the bundle; else the name of --out.")
+@click.option("--version", default="1.0.0", show_default=True, help="Of the bundle.")
+@click.option("--release-counter", type=click.IntRange(0), default=1, show_default=True, help="Devices refuse a lower one.")
+@click.option("--licence", default="not stated", show_default=True, help="Of the model files.")
+@click.option("--intended-use", default=INTENDED_USE, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of calibration and golden images."
+)
+@click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
+def convert(
+    run: Path,
+    out: Path,
+    data: Path | None,
+    golden: Path | None,
+    gate_file: Path | None,
+    card: Path | None,
+    name: str | None,
+    version: str,
+    release_counter: int,
+    licence: str,
+    intended_use: str,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Convert a RUN of `limiar train` into a bundle that devices run.
+
+    Makes TFLite and ONNX files, runs each on every runtime that is installed, and compares them with Keras. A file that lost
+    too much is left out; if the gate requires it, no bundle is written, a report lies in BUNDLE.refused, and the exit status
+    is 3.
+
+    \b
+    Example:
+      limiar convert runs/first --out bundles/first
+    """
+    from convert.gate import DEFAULT, read_gate
+    from convert.progress import Progress
+
+    gate = read_gate(gate_file or DEFAULT)
+    card_text = _read_card(card)
+    with Progress() as progress:
+        progress.note("loading TensorFlow")
+        from convert.pipeline import Request, convert_run
+        from convert.publish import publish_bundle, publish_refusal
+
+        request = Request(
+            run=run,
+            data=data,
+            golden=golden,
+            gate=gate,
+            name=name or _name_from(out),
+            version=version,
+            licence=licence,
+            intended_use=intended_use,
+            seed=seed,
+        )
+        converted = convert_run(request, progress.note)
+    report = converted.report
+    if report.verdict == "PASS":
+        publish_bundle(out, converted, release_counter, seed, card_text)
+        written = out
+    else:
+        written = publish_refusal(out, report)
+    _print(report, written, as_json)
+    return 0 if report.verdict == "PASS" else EXIT_REFUSED
+
+
+def _name_from(out: Path) -> str:
+    """A folder's name as a bundle's: lower case, and - for what a name cannot hold."""
+    return re.sub(r"[^a-z0-9_.-]+", "-", out.resolve().name.lower()).strip("-._")[:64] or "model"
+
+
+def _read_card(card: Path | None) -> str:
+    if card is None:
+        return CARD
+    try:
+        return card.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        met = f"{printable(str(card))}: {printable(str(error))}"
+        raise ConvertError("E-CONVERT-CARD", f"{met}: give --card a Markdown file in UTF-8") from None
+
+
+def _print(report: "Report", written: Path, as_json: bool) -> None:
+    """The outcome on stdout: for a person, or for a program."""
+    from convert.report import kilobytes, report_json
+
+    if as_json:
+        click.echo(report_json(report), nl=False)
+        return
+    click.echo(f"{'file':<16}{'size':>9}  {'accuracy':>8}  {'Keras label':>11}  verdict")
+    for file in report.files:
+        test = file.test
+        size = kilobytes(file.bytes) if file.bytes is not None else ""
+        accuracy = f"{test.metrics['accuracy'].value:.3f}" if test and test.finite else ""
+        agreement = f"{test.metrics['agreement'].value:.3f}" if test and test.finite else ""
+        click.echo(f"{file.name:<16}{size:>9}  {accuracy:>8}  {agreement:>11}  {'PASS' if file.passed else 'left out'}")
+        for fault in file.faults:
+            click.echo(f"  {fault}")
+    for line in report.not_checked:
+        click.echo(line)
+    click.echo(f"{report.verdict}: {printable(str(written))}")

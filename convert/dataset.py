@@ -1,0 +1,99 @@
+"""The images of a RUN as model inputs, each proven to be the one that training saw."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edge_app.bundle import InputSpec
+from edge_app.errors import ConvertError, ImageError, printable
+from edge_app.frame import Pixels
+from edge_app.image import decode, read_file
+from edge_app.preprocess import model_input
+from edge_app.run_folder import Run, SplitRow
+
+CALIBRATION_IMAGES = 300  # of the train split; TensorFlow's guide asks for 100-500
+CALIBRATION_AT_LEAST = 16  # fewer say too little about the ranges inside the model
+
+
+class Split(msgspec.Struct, frozen=True):
+    """The images of one split as a device would see them."""
+
+    tensors: Pixels  # uint8 [N, H, W, C]
+    labels: np.ndarray  # int64 [N], indices into the run's labels
+
+
+def read_split(folder: Path, rows: Sequence[SplitRow], part: str, run: Run) -> Split:
+    """The images of "val" or "test". Raises ConvertError: an image is missing or another, or a label has no image."""
+    chosen = [row for row in rows if row.part == part]
+    for label in run.labels:
+        if not any(row.label == label for row in chosen):
+            met = f"the {part} split has no image of {printable(label)}"
+            raise ConvertError("E-CONVERT-SPLIT", f"{met}: the gate needs some of each label; train with more data")
+    labels = np.array([run.labels.index(row.label) for row in chosen])
+    return Split(read_tensors(folder, chosen, run.input), labels)
+
+
+def read_tensors(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Pixels:
+    """uint8 [N, H, W, C], decoded and resized by edge_app. Raises ConvertError: an image is missing, or is not the run's."""
+    return np.concatenate([_read_tensor(folder, row, spec) for row in rows])
+
+
+def _read_tensor(folder: Path, row: SplitRow, spec: InputSpec) -> Pixels:
+    path = os.fsencode(folder / row.file)
+    try:
+        data = read_file(path)
+        found = hashlib.sha256(data).hexdigest()
+        if found != row.sha256:
+            met = f"{printable(path)} has sha256 {found[:12]}, splits.csv says {row.sha256[:12]}"
+            raise ConvertError("E-CONVERT-DATA-HASH", f"{met}: give the images of the run with --data, or train again")
+        return model_input(decode(data, row.file), spec)
+    except ImageError as error:
+        met = f"{printable(path)}: {error.message} ({error.code})"
+        raise ConvertError(
+            "E-CONVERT-DATA", f"{met}; convert needs the images of the run: give their folder with --data"
+        ) from None
+
+
+def calibration_rows(rows: Sequence[SplitRow], seed: int) -> list[SplitRow]:
+    """A seeded sample of the train split. Raises ConvertError: empty, too small, one label, or also in another split."""
+    train = sorted((row for row in rows if row.part == "train"), key=lambda row: row.file)
+    if len(train) < CALIBRATION_AT_LEAST:
+        met = f"{len(train)} training images, calibration needs {CALIBRATION_AT_LEAST}"
+        raise ConvertError("E-CONVERT-CALIBRATION-SIZE", f"{met}: train with more images")
+    count = min(CALIBRATION_IMAGES, len(train))
+    picked = sorted(np.random.default_rng(seed).choice(len(train), count, replace=False).tolist())
+    chosen = [train[index] for index in picked]
+    if len({row.label for row in chosen}) < 2:
+        met = f"all {count} calibration images have the label {printable(chosen[0].label)}"
+        raise ConvertError("E-CONVERT-CALIBRATION-LABELS", f"{met}: train with images of every label, or choose another --seed")
+    elsewhere = {row.sha256 for row in rows if row.part != "train"}
+    for row in chosen:
+        if row.sha256 in elsewhere:
+            met = f"{printable(row.file)} is used for calibration and is also in val or test"
+            raise ConvertError("E-CONVERT-CALIBRATION-OVERLAP", f"{met}: remove the duplicate and train again")
+    return chosen
+
+
+def calibration_tensors(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Pixels:
+    """uint8 [N + 1, H, W, C]: the images, and one that carries 0 and 255.
+
+    Without that one the input's scale is fitted to the images (0.655 for pixels in 40..167), and a device's raw bytes would be
+    misread. It repeats the first image stretched to the full range, so that inner ranges stay those of real images.
+    """
+    tensors = read_tensors(folder, rows, spec)
+    return np.concatenate([tensors, full_range(tensors[:1])])
+
+
+def full_range(tensor: Pixels) -> Pixels:
+    """The image with its smallest value at 0 and its largest at 255; a flat one gets one pixel of each."""
+    low, high = int(tensor.min()), int(tensor.max())
+    if low == high:
+        stretched = tensor.copy()
+        stretched.flat[0], stretched.flat[-1] = 0, 255
+        return stretched
+    levels = (tensor.astype(np.int32) - low) * 255 // (high - low)
+    return levels.astype(np.uint8)

@@ -1,0 +1,132 @@
+"""Keras model -> ONNX bytes in three precisions: float32 NHWC raw pixels in, float32 logits out, fixed batch of 1."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# edge_app's adapter switches onnxruntime's telemetry off; it must do so before anything else imports onnxruntime.
+import edge_app.runtimes.onnx  # noqa: F401  isort: skip
+import numpy as np
+import onnx
+import onnxruntime
+import tensorflow as tf
+import tf2onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from convert.canonical import INPUT, canonical
+from convert.stderr import captured_stderr
+from edge_app.bundle import InputSpec
+from edge_app.errors import ConvertError
+from edge_app.frame import Pixels
+
+OPSET = 17  # the first with LayerNormalization; onnxruntime reads it since 1.12
+
+
+def onnx_model(model: Any, spec: InputSpec) -> onnx.ModelProto:
+    """A Keras model -> canonical fp32 ONNX, batch norm folded. Raises ConvertError with the converter's reason."""
+    shape = (1, spec.height, spec.width, spec.channels)
+    try:
+        with captured_stderr(), _quiet_logging():
+            model(np.zeros(shape, np.float32))  # a freshly loaded .keras must be called once, or tf2onnx finds no weights
+            function = tf.function(lambda image: model(image, training=False))
+            signature = [tf.TensorSpec(shape, tf.float32, name=INPUT)]
+            converted, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+            folded = _folded(converted)
+    except Exception as error:  # tf2onnx raises ValueError, KeyError, RuntimeError for what it does not know
+        raise _failed("tf2onnx", error) from None
+    if len(folded.graph.input) != 1:  # seen with a Normalization layer: its constants come out as further inputs
+        names = ", ".join(given.name for given in folded.graph.input[:4])
+        raise ConvertError("E-CONVERT-ONNX", f"tf2onnx left {len(folded.graph.input)} inputs ({names}): use a TFLite file")
+    return canonical(folded)
+
+
+def convert_onnx(model: onnx.ModelProto, precision: str, calibration: Pixels) -> bytes:
+    """Canonical fp32 ONNX -> the bytes of an .onnx file. calibration: uint8 [N, H, W, C], for int8. Raises ConvertError."""
+    try:
+        with captured_stderr(), _quiet_logging():
+            made = _MAKERS[precision](_copy(model), calibration)
+            onnx.checker.check_model(made, full_check=True)
+    except Exception as error:  # each tool has errors of its own
+        raise _failed(f"the {precision} conversion", error) from None
+    return bytes(made.SerializeToString(deterministic=True))
+
+
+def _fp32(model: onnx.ModelProto, calibration: Pixels) -> onnx.ModelProto:
+    return model
+
+
+def _fp16(model: onnx.ModelProto, calibration: Pixels) -> onnx.ModelProto:
+    # Input and output stay float32, so that a device feeds every file alike.
+    return canonical(convert_float_to_float16(model, keep_io_types=True))
+
+
+def _int8(model: onnx.ModelProto, calibration: Pixels) -> onnx.ModelProto:
+    """Static QDQ, per channel: uint8 activations, int8 weights of 7 bits.
+
+    With 8 bits a CPU without VNNI (AVX2 alone) saturates its 16-bit sums and answers otherwise than one that has it; QOperator
+    models give wrong softmax values in onnxruntime <= 1.28.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        quantize_static(
+            model,
+            path,
+            _Calibration(calibration),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        return canonical(onnx.load(path))
+
+
+_MAKERS = {"fp32": _fp32, "fp16": _fp16, "int8": _int8}
+
+
+class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    def __init__(self, tensors: Pixels) -> None:
+        self._tensors = iter(tensors)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        tensor = next(self._tensors, None)
+        return None if tensor is None else {INPUT: tensor[np.newaxis].astype(np.float32)}
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Batch norm and constants folded by onnxruntime's hardware-independent optimizations."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "folded.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 3  # errors
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnx.load(path)
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Both tools change the model that they are given."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _failed(what: str, error: Exception) -> ConvertError:
+    reason = " ".join(str(error).split())[:200]
+    return ConvertError("E-CONVERT-ONNX", f"{what} failed ({reason}): use a TFLite file")
+
+
+@contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """tf2onnx and the quantizer log advice that does not apply (preprocess first: done here)."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

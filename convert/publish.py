@@ -1,0 +1,128 @@
+"""Writes what convert made: BUNDLE, or BUNDLE.refused; each appears whole or not at all."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from convert.pipeline import Converted
+from convert.recipes import recipe
+from convert.report import FileReport, Report, model_card, report_html, report_json
+from edge_app.bundle import BundleFile, Decision, Manifest, ModelFile, Provenance, Verified, write_bundle
+from edge_app.files import sync_directory, write_whole
+from edge_app.golden import GOLDEN, Golden, GoldenImage
+from edge_app.preprocess import tensor_sha256
+
+# What turns a Keras model into the files. The Python version is no part of it: it changes none of them.
+TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "pillow", "opencv-python-headless")
+
+
+def publish_bundle(out: Path, converted: Converted, release_counter: int, seed: int, card: str) -> None:
+    """Writes BUNDLE. card: Markdown for the model card. Raises BundleError."""
+    contents = bundle_contents(converted, card)
+    write_bundle(out, _manifest(converted, contents, release_counter, seed), contents)
+    shutil.rmtree(refused_folder(out), ignore_errors=True)  # an older refusal would contradict the bundle
+
+
+def publish_refusal(out: Path, report: Report) -> Path:
+    """Writes the report into BUNDLE.refused, and nothing at BUNDLE. Returns the folder."""
+    folder = refused_folder(out)
+    write_folder(folder, {"report.json": report_json(report), "report.html": report_html(report)})
+    return folder
+
+
+def refused_folder(out: Path) -> Path:
+    """Where the report goes when the gate did not pass."""
+    return out.with_name(f"{out.name}.refused")
+
+
+def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """A folder of files that appears whole; one that is there already is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        for name, data in contents.items():
+            write_whole(partial / name, data)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+        sync_directory(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
+    """Every file of the bundle but its manifest: path -> bytes."""
+    golden = Golden(
+        images=tuple(GoldenImage(file.path, tensor_sha256(file.tensor)) for file in converted.golden),
+        logits={name: tuple(map(tuple, logits.tolist())) for name, logits in converted.golden_logits.items()},
+    )
+    contents = {_model_path(name): data for name, data in converted.models.items()}
+    contents |= {file.path: file.data for file in converted.golden}
+    contents[GOLDEN] = msgspec.json.encode(golden) + b"\n"
+    contents["report.json"] = report_json(converted.report)
+    contents["report.html"] = report_html(converted.report)
+    contents["MODEL_CARD.md"] = model_card(converted.report, card)
+    return dict(sorted(contents.items()))
+
+
+def _manifest(converted: Converted, contents: Mapping[str, bytes], release_counter: int, seed: int) -> Manifest:
+    report, run = converted.report, converted.run
+    assert report.default_file is not None  # a report that passed has one
+    models = {_model_path(file.name): _model_file(file, report) for file in report.files if file.passed}
+    files = tuple(
+        BundleFile(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), model=models.get(path))
+        for path, data in contents.items()
+    )
+    return Manifest(
+        name=report.name,
+        version=report.version,
+        release_counter=release_counter,
+        licence=report.licence,
+        intended_use=report.intended_use,
+        labels=run.labels,
+        positive=run.positive,
+        input=run.input,
+        default_file=report.default_file,
+        files=files,
+        provenance=Provenance(
+            run=report.run,
+            data={"images": str(run.data.images), "splits_sha256": run.data.sha256},
+            tools=_tools(run.versions),
+            seeds={"train": run.seed, "convert": seed},
+        ),
+    )
+
+
+def _tools(trained_with: Mapping[str, str]) -> dict[str, str]:
+    converted_with = {f"convert {name}": version(name) for name in ("limiar", *TOOLS)}
+    return {f"train {name}": found for name, found in sorted(trained_with.items())} | converted_with
+
+
+def _model_file(file: FileReport, report: Report) -> ModelFile:
+    assert file.test is not None  # a file that passed was run,
+    assert file.tolerance is not None  # on its own runtime too
+    made = recipe(file.name)
+    return ModelFile(
+        name=file.name,
+        format=made.format,
+        precision=file.precision,
+        decision=Decision(report.refer_below),
+        expected_runtime=made.runtime,
+        tolerance=file.tolerance,
+        metrics=file.test.metrics,
+        verified=tuple(
+            Verified(result.runtime, result.version, result.machine)
+            for result in file.runtimes
+            if result.version is not None and result.machine is not None
+        ),
+    )
+
+
+def _model_path(name: str) -> str:
+    return f"{name}.{recipe(name).format}"

@@ -1,0 +1,161 @@
+"""What convert found, as report.json, report.html and a model card: for people, and byte for byte the same when made again."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import jinja2
+import msgspec
+
+from convert.evaluate import Comparison, RuntimeResult
+from convert.gate import Gate
+from convert.plot import Mark, Panel, draw_panels
+from edge_app.bundle import Count, InputSpec, Metric, Name, Sha256, Text, Tolerance, Value
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=jinja2.select_autoescape(["html"]),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+class FileReport(Value, frozen=True, forbid_unknown_fields=True):
+    """A model file, also one that could not be made."""
+
+    name: Name
+    format: str
+    precision: str
+    required: bool
+    passed: bool
+    faults: tuple[str, ...]  # why it did not pass
+    bytes: Count | None = None
+    sha256: Sha256 | None = None
+    tolerance: Tolerance | None = None
+    expected_runtime: str | None = None  # the one whose figures stand for the file
+    runtimes: tuple[RuntimeResult, ...] = ()
+
+    @property
+    def test(self) -> Comparison | None:
+        """The figures that stand for the file: the test split on its own runtime."""
+        return next((result.test for result in self.runtimes if result.runtime == self.expected_runtime), None)
+
+
+class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """report.json, schema 1."""
+
+    schema: Literal[1] = 1
+    verdict: Literal["PASS", "REFUSED"]
+    name: Text
+    version: Text
+    labels: tuple[Text, ...]
+    positive: Text | None
+    intended_use: Text
+    licence: Text
+    input: InputSpec
+    default_file: Name | None
+    refer_below: float
+    run: dict[str, str]
+    images: dict[str, int]  # calibration, val, test, golden
+    keras: dict[str, Comparison]  # "val" and "test"
+    gate: Gate
+    files: tuple[FileReport, ...]
+    not_checked: tuple[str, ...]
+
+    @property
+    def left_out(self) -> list[FileReport]:
+        """The files that did not pass."""
+        return [file for file in self.files if not file.passed]
+
+
+def report_json(report: Report) -> bytes:
+    """Indented, keys in the types' order."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
+
+
+def report_html(report: Report) -> bytes:
+    """One self-contained file, verdict first."""
+    plot = draw_panels(_marks(report), [_size_panel(report), _accuracy_panel(report)])
+    page = _TEMPLATES.get_template("report.html.j2").render(
+        report=report,
+        plot=plot,
+        css=Path(__file__).with_name("report.css").read_text(),
+        share=share,
+        interval=interval,
+        kilobytes=kilobytes,
+        title=metric_title,
+        metrics=metric_names(report.keras["test"].metrics),
+    )
+    return page.encode()
+
+
+def model_card(report: Report, text: str) -> bytes:
+    """MODEL_CARD.md. text: what the author says of data, licence, attribution and flaws; Markdown."""
+    card = _TEMPLATES.get_template("model_card.md.j2").render(
+        report=report,
+        text=text.strip(),
+        interval=interval,
+        kilobytes=kilobytes,
+        title=metric_title,
+        metrics=metric_names(report.keras["test"].metrics),
+    )
+    return card.encode()
+
+
+def metric_names(metrics: Mapping[str, Metric]) -> list[str]:
+    """The columns of a table: as many as fit, so of many classes' recalls only the accuracy is shown."""
+    shown = [name for name in metrics if not name.startswith("recall_") and name != "agreement"]
+    recalls = [name for name in metrics if name.startswith("recall_")]
+    return shown + (recalls if len(recalls) <= 5 else [])
+
+
+def metric_title(name: str) -> str:
+    """As a column's head."""
+    return {"auc": "AUC"}.get(name, name.replace("_", " "))
+
+
+def share(value: float) -> str:
+    """0..1 with three decimals."""
+    return f"{value:.3f}"
+
+
+def interval(metric: Metric) -> str:
+    """A metric with its 95 % interval."""
+    return f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
+
+
+def kilobytes(count: int) -> str:
+    """Bytes as KB of 1000, one decimal below 100."""
+    return f"{count / 1000:.1f} KB" if count < 100_000 else f"{count / 1000:.0f} KB"
+
+
+def _marks(report: Report) -> list[str]:
+    """A row for each file that has figures, the smallest first."""
+    made = [file for file in report.files if file.bytes is not None]
+    return [file.name for file in sorted(made, key=lambda file: (file.bytes or 0, file.name))]
+
+
+def _size_panel(report: Report) -> Panel:
+    marks = {file.name: Mark(file.bytes / 1000, text=kilobytes(file.bytes)) for file in report.files if file.bytes is not None}
+    return Panel("size, KB", marks, bars=True)
+
+
+def _accuracy_panel(report: Report) -> Panel:
+    marks = {}
+    for file in report.files:
+        if file.test is not None and "accuracy" in file.test.metrics:
+            accuracy = file.test.metrics["accuracy"]
+            marks[file.name] = Mark(accuracy.value, accuracy.low, accuracy.high, text=share(accuracy.value))
+    keras = report.keras["test"].metrics["accuracy"].value
+    return Panel("accuracy, test split", marks, line=keras, line_text=f"Keras {share(keras)}")
+
+
+def rounded_up(value: float) -> float:
+    """Two significant digits, never below the value: a tolerance that can be read."""
+    if value == 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(round(value / unit, 6)) * unit:.2g}")
