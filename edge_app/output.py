@@ -5,10 +5,12 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
 import click
+from msgspec import Struct
 
 from edge_app.bundle import REFER, REFUSED
 from edge_app.errors import printable
@@ -53,7 +55,7 @@ class Table:
 class JsonStream:
     """JSON lines into a pipe, each group as soon as it is committed."""
 
-    def write(self, lines: list[Line]) -> None:
+    def write(self, lines: Sequence[Struct]) -> None:
         sys.stdout.buffer.write(json_lines(lines))
         sys.stdout.buffer.flush()
 
@@ -84,7 +86,7 @@ class JsonFile:
     def __init__(self, path: Path) -> None:
         self._whole = _WholeFile(path)
 
-    def write(self, lines: list[Line]) -> None:
+    def write(self, lines: Sequence[Struct]) -> None:
         self._whole.file.write(json_lines(lines))
 
     def close(self) -> None:

@@ -1,0 +1,189 @@
+"""The loop of `limiar camera`: frames -> answers -> store -> lines that may be reported."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import click
+import msgspec
+from msgspec import Struct
+
+from edge_app.bundle import REFER, REFUSED
+from edge_app.capture import Capture
+from edge_app.classifier import Classifier
+from edge_app.clock import iso
+from edge_app.errors import ImageError, SourceError
+from edge_app.frame import Frame
+from edge_app.output import JsonFile, JsonStream
+from edge_app.pipeline import Origin
+from edge_app.store import Store, Timing
+
+
+class FrameLine(Struct, frozen=True):
+    """One answered frame, as JSON."""
+
+    source: str
+    sequence: int  # counts the frames that the source delivered since boot, over all runs
+    taken: str  # UTC, by the device's clock
+    dropped: int  # frames passed over since the one before
+    decision: str
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    bundle: str
+    file: str
+    runtime: str
+    app: str
+    time: str  # of the answer
+    stored: bool  # it has a row in the database
+    ms: Timing
+
+
+class RefusedFrame(Struct, frozen=True):
+    """One frame that shows nothing, as JSON; it has no row."""
+
+    source: str
+    sequence: int
+    taken: str
+    dropped: int
+    decision: str
+    code: str
+    message: str
+    bundle: str
+    file: str
+    runtime: str
+    app: str
+    time: str
+    stored: bool
+
+
+CameraLine = FrameLine | RefusedFrame
+
+
+class Watch(Struct):
+    """A running camera. Iterating over it gives groups of lines, each group after its commit."""
+
+    capture: Capture
+    classifier: Classifier
+    store: Store
+    source: str  # its name
+    boot_id: str
+    origin: Origin
+    now: Callable[[], str]
+    stop: Callable[[], bool]  # asked at least every 50 ms
+
+    def __iter__(self) -> Iterator[list[CameraLine]]:
+        waiting: list[CameraLine] = []
+        failure: SourceError | None = None
+        before = self.store.last_sequence(self.source, self.boot_id)
+        try:
+            for frame in self.capture.frames():
+                if self.stop():
+                    break
+                if frame:
+                    waiting.append(self._kept(frame, before + frame.sequence))
+                if self.store.commit_due() or (waiting and not self.store.changed):
+                    self.store.commit()
+                    yield waiting
+                    waiting = []
+        except SourceError as error:
+            failure = error
+        self.store.commit()
+        yield waiting
+        if failure:  # what was answered until then is kept and reported first
+            raise failure
+
+    def _kept(self, frame: Frame, sequence: int) -> CameraLine:
+        """Answers a frame and adds the answer to the store; the line to report once it is committed."""
+        taken = iso(frame.taken_ns)
+        place = (self.source, sequence, taken, frame.dropped)
+        origin = (self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.app)
+        try:
+            answer = self.classifier.answer(frame.pixels)
+        except ImageError as error:
+            return RefusedFrame(*place, REFUSED, error.code, error.message, *origin, self.now(), stored=False)
+        self.store.add_frame(self.source, self.boot_id, sequence, frame.dropped, msgspec.structs.replace(answer, time=taken))
+        return FrameLine(
+            *place,
+            answer.decision,
+            answer.label,
+            answer.confidence,
+            answer.probabilities,
+            *origin,
+            answer.time,
+            stored=True,
+            ms=answer.ms,
+        )
+
+
+def boot_id() -> str:
+    """What Linux calls this boot: with it, sequence numbers give the order of frames however the clock jumps."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+class FrameOutput(Protocol):
+    """Takes the lines of a camera as they are committed."""
+
+    def write(self, lines: list[CameraLine]) -> None:
+        """Lines in order."""
+
+    def close(self) -> None:
+        """No more lines: a file appears under its name now."""
+
+
+def line_outputs(jsonl: str | None) -> list[FrameOutput]:
+    """Where the lines go: JSON lines into `jsonl` ("-": stdout) or a pipe, a table on a terminal."""
+    outputs: list[FrameOutput] = []
+    if jsonl == "-" or (jsonl is None and not sys.stdout.isatty()):
+        outputs.append(JsonStream())
+    elif sys.stdout.isatty():
+        outputs.append(FrameTable())
+    if jsonl not in (None, "-"):
+        outputs.append(JsonFile(Path(str(jsonl))))
+    return outputs
+
+
+class FrameTable:
+    """Rows for a person, on a terminal."""
+
+    def __init__(self) -> None:
+        click.echo(f"{'frame':>8}  {'taken (UTC)':<24}  {'decision':<14} {'confidence':>10}")
+
+    def write(self, lines: list[CameraLine]) -> None:
+        for line in lines:
+            start = f"{line.sequence:>8}  {line.taken:<24}  "
+            if isinstance(line, RefusedFrame):
+                click.echo(f"{start}{click.style(line.decision, fg='yellow')}\n    {line.code}: {line.message}")
+            else:
+                decision = click.style(f"{line.decision:<14}", fg="red" if line.decision == REFER else "green")
+                note = f"  ({line.label})" if line.decision == REFER else ""
+                click.echo(f"{start}{decision} {line.confidence:>10.1%}{note}")
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        pass  # a terminal has no end
+
+
+class FrameCount:
+    """Counts frames for the line at the end."""
+
+    def __init__(self) -> None:
+        self.decisions: Counter[str] = Counter()
+        self.dropped = 0
+        self._started = time.monotonic()
+
+    def write(self, lines: list[CameraLine]) -> None:
+        self.decisions.update(line.decision for line in lines)
+        self.dropped += sum(line.dropped for line in lines)
+
+    def close(self) -> None:
+        pass  # what was counted is asked for later
+
+    def text(self) -> str:
+        """One line: how many frames, and what became of them."""
+        total, took_s = self.decisions.total(), time.monotonic() - self._started
+        parts = [f"{total} frames", *(f"{count} {decision}" for decision, count in sorted(self.decisions.items()))]
+        return f"{', '.join(parts)}; {self.dropped} dropped; {took_s:.1f} s, {total / took_s:.1f} a second"
