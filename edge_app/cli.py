@@ -13,6 +13,7 @@ from edge_app import APP, __version__
 from edge_app.errors import LimiarError, SourceError
 
 if TYPE_CHECKING:
+    from edge_app.capture import Roi
     from edge_app.output import Output
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAILED_CHECK, EXIT_SOME_REFUSED = 1, 2, 3, 4
@@ -117,6 +118,12 @@ def scan(
       limiar scan models/lung-nodule images/ --csv results.csv
       find /data -name '*.png' -print0 | limiar scan models/lung-nodule -0 --workers 2
     """
+    from edge_app.fork import fork_worker
+
+    if not paths and not nul:
+        raise click.UsageError("Give images, folders, or - to read paths from stdin.")
+    processes = [fork_worker() for _ in range(workers)]  # before all else: see fork.py
+
     from edge_app.bundle import REFUSED, Decision, open_bundle
     from edge_app.clock import utc_now
     from edge_app.interrupt import Interrupt
@@ -127,8 +134,6 @@ def scan(
     from edge_app.sources.files import Files, listed
     from edge_app.store import BundleKey, Store, default_path
 
-    if not paths and not nul:
-        raise click.UsageError("Give images, folders, or - to read paths from stdin.")
     opened = open_bundle(bundle)
     manifest = opened.manifest
     file, model = opened.model(name)
@@ -148,8 +153,8 @@ def scan(
         threads=threads,
         annotate=str(annotate) if annotate else None,
     )
-    with Interrupt() as interrupt, Workers(job, workers) as pool, Store(db or default_path()) as store:
-        on = pool.runtime()
+    with Interrupt() as interrupt, Workers(processes) as pool, Store(db or default_path()) as store:
+        on = pool.start(job)
         store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on))
         origin = Origin(opened.sha256, file.name, on, APP)
         summary = Summary(show_progress=not sys.stdout.isatty())
@@ -194,6 +199,97 @@ def verify(bundle: Path, as_json: bool) -> int:
     return 0 if found.passed else EXIT_FAILED_CHECK
 
 
+@limiar.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("source")
+@click.option("--file", "name", metavar="NAME", help="Model file of the bundle, as `tflite_int8`; else its default file.")
+@click.option("--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime; else the first that is installed.")
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Inference threads.")
+@click.option("--refer-below", type=click.FloatRange(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
+@click.option("--roi", metavar="X,Y,W,H", help="Look at this part of each frame, in pixels from the top left corner.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Stop after so long.")
+@click.option("--realtime", is_flag=True, help="Play a video file at its own rate; frames are dropped as a camera's are.")
+@click.option("--jsonl", metavar="FILE|-", help="JSON lines into a file, or - for stdout.")
+@click.option(
+    "--db",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Results database; else results.db in limiar's state folder.",
+)
+def camera(
+    bundle: Path,
+    source: str,
+    name: str | None,
+    runtime: str | None,
+    threads: int,
+    refer_below: float | None,
+    roi: str | None,
+    seconds: float | None,
+    realtime: bool,
+    jsonl: str | None,
+    db: Path | None,
+) -> int:
+    """Answer the frames of a camera or video: video:FILE, v4l2:/dev/video0, rtsp://HOST/PATH or picamera:0.
+
+    Of a camera the latest frame wins, and those passed over are counted; of a video file every frame is answered. Each answer
+    is kept in the database before it is printed. A camera that gives no new frame for 5 seconds is an error.
+
+    \b
+    Example:
+      limiar camera models/lung-nodule v4l2:/dev/video0 --roi 200,120,400,400
+      limiar camera models/lung-nodule video:ward.mp4 --jsonl answers.jsonl
+    """
+    import functools
+    import time
+
+    from edge_app.bundle import Decision, open_bundle
+    from edge_app.capture import Capture, View
+    from edge_app.interrupt import Interrupt
+    from edge_app.pipeline import Origin
+    from edge_app.sources import find_source, open_source
+    from edge_app.store import BundleKey, Store, default_path
+
+    address = find_source(source)
+    view = View(address.name, realtime, _roi(roi) if roi else None)
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    file, model = opened.model(name)
+    decision = file.decision if refer_below is None else Decision(refer_below)
+    opening = functools.partial(open_source, address, realtime)
+    with Interrupt() as interrupt, Capture(opening, view) as capture, Store(db or default_path()) as store:
+        # numpy and the runtime, now that the capture process is forked
+        from edge_app.camera import FrameCount, Watch, boot_id, line_outputs
+        from edge_app.classifier import Classifier
+        from edge_app.clock import utc_now
+        from edge_app.runtimes import open_preferred
+
+        loaded = open_preferred(file.format, model, runtime, threads)
+        on = f"{loaded.name} {loaded.version}"
+        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on))
+        end = time.monotonic() + (seconds or float("inf"))
+        watch = Watch(
+            capture=capture,
+            classifier=Classifier(loaded, manifest.labels, manifest.input, decision),
+            store=store,
+            source=address.name,
+            boot_id=boot_id(),
+            origin=Origin(opened.sha256, file.name, on, APP),
+            now=utc_now,
+            stop=lambda: bool(interrupt) or time.monotonic() >= end,
+        )
+        count = FrameCount()
+        outputs = [*line_outputs(jsonl), count]
+        try:
+            for lines in watch:
+                for output in outputs:
+                    output.write(lines)
+        finally:  # also after an error: what was answered is in the files
+            for output in outputs:
+                output.close()
+    click.echo(count.text(), err=True)
+    return interrupt.status
+
+
 def _outputs(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...]) -> "list[Output]":
     from edge_app.output import CsvFile, JsonFile, JsonStream, Table
 
@@ -207,3 +303,15 @@ def _outputs(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...]) 
     if csv_file:
         outputs.append(CsvFile(csv_file, labels))
     return outputs
+
+
+def _roi(text: str) -> "Roi":
+    from edge_app.capture import Roi
+
+    try:
+        x, y, width, height = map(int, text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not X,Y,W,H in whole pixels.", param_hint="--roi") from None
+    if min(x, y) < 0 or min(width, height) < 1:
+        raise click.BadParameter(f"{text!r} lies outside the frame, or is empty.", param_hint="--roi")
+    return Roi(x, y, width, height)

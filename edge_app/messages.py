@@ -1,5 +1,7 @@
 """What a scan's parent process and its workers say to each other, as MessagePack over a pipe.
 
+parent -> worker   Job: what to run, once
+worker -> parent   Ready, or Failed
 parent -> worker   Task: some paths
 worker -> parent   Batch: the sha256 of files that it has read      (a Task may give several batches)
 parent -> worker   Known: the answers that they have already
@@ -13,7 +15,7 @@ from edge_app.store import Answer
 
 
 class Job(Struct, frozen=True):
-    """What a worker runs; handed over by the fork."""
+    """What a worker runs."""
 
     format: str
     model: bytes

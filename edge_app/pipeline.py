@@ -1,7 +1,7 @@
 """The loop of `limiar scan`: paths -> workers -> store -> lines that may be reported."""
 
 import base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -65,7 +65,7 @@ class Scan(Struct):
 
     workers: Workers
     store: Store
-    paths: Iterable[bytes]
+    paths: Iterable[bytes | None]
     origin: Origin
     decision: Decision
     again: bool  # infer also what the store has
@@ -138,7 +138,7 @@ def _path_fields(path: bytes) -> tuple[str, str | UnsetType]:
         return path.decode("utf-8", "backslashreplace"), base64.b64encode(path).decode()
 
 
-def json_lines(lines: list[Line]) -> bytes:
+def json_lines(lines: Sequence[Struct]) -> bytes:
     """One JSON object a line."""
     encode = _ENCODER.encode
     return b"".join(encode(line) + b"\n" for line in lines)

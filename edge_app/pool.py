@@ -5,17 +5,16 @@ that only the file at fault is refused.
 """
 
 import contextlib
-import itertools
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
 from typing import Self
 
 import msgspec
 
 from edge_app.errors import RuntimeUnavailable
+from edge_app.fork import fork_worker
 from edge_app.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task
 from edge_app.store import Answer
 
@@ -41,12 +40,9 @@ class _Task:
 class _Worker:
     """A process and the task that it has."""
 
-    def __init__(self, job: Job) -> None:
-        context = multiprocessing.get_context("fork")  # takes 5 ms and shares what is imported; spawn takes 60
-        self.connection, child = context.Pipe()
-        self.process = context.Process(target=_child, args=(job, child), daemon=True)
-        self.process.start()
-        child.close()
+    def __init__(self, process: ForkProcess, connection: Connection) -> None:
+        self.process = process
+        self.connection = connection
         self.task: _Task | None = None
         self.awaited = 0  # outcomes of what was sent
         self.ready = False
@@ -58,7 +54,11 @@ class _Worker:
         self.awaited = len(paths)
         self.send(Task(paths))
 
-    def send(self, message: Task | Known) -> None:
+    def start(self, job: Job) -> None:
+        self.send(job)
+        self.deadline = time.monotonic() + _START_S
+
+    def send(self, message: Job | Task | Known) -> None:
         self.deadline = time.monotonic() + _IMAGE_S
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the next receive finds that out
             self.connection.send_bytes(msgspec.msgpack.encode(message))
@@ -69,24 +69,11 @@ class _Worker:
         self.connection.close()
 
 
-def _child(job: Job, connection: Connection) -> None:
-    # Nothing of the parent's stays open here: its end of the pipe would keep this worker alive after it, and the store's lock
-    # would keep the next scan out.
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
-        if descriptor > 2 and descriptor != connection.fileno():
-            with contextlib.suppress(OSError):  # the listing's own, closed by now
-                os.close(descriptor)
-    from edge_app.worker import work  # numpy, Pillow, OpenCV and the runtime are loaded here, not in the parent
-
-    work(job, connection)
-
-
 class Workers:
-    """Worker processes running one model file. Use as a context manager."""
+    """Worker processes. Use as a context manager: leaving ends them."""
 
-    def __init__(self, job: Job, count: int) -> None:
-        self._job = job
-        self._workers = [_Worker(job) for _ in range(count)]
+    def __init__(self, processes: Iterable[tuple[ForkProcess, Connection]]) -> None:
+        self._workers = [_Worker(process, connection) for process, connection in processes]
         self._again: list[_Task] = []  # of workers that were lost
         self._runtime = ""
 
@@ -97,26 +84,37 @@ class Workers:
         for worker in self._workers:
             worker.end()
 
-    def runtime(self) -> str:
-        """Waits for the first worker; its runtime's name and version. Raises RuntimeUnavailable: the model does not run."""
+    def start(self, job: Job) -> str:
+        """Loads the model; waits for the first worker: its runtime's name and version. Raises RuntimeUnavailable."""
+        self._job = job
+        for worker in self._workers:
+            worker.start(job)
         while not self._runtime:
             self._receive(_TICK_S, known=lambda _: None)
             self._replace_lost()
         return self._runtime
 
-    def run(self, paths: Iterable[bytes], known: Callable[[bytes], Answer | None]) -> Iterator[list[tuple[bytes, Outcome]]]:
+    def run(
+        self, paths: Iterable[bytes | None], known: Callable[[bytes], Answer | None]
+    ) -> Iterator[list[tuple[bytes, Outcome]]]:
         """Outcomes in the order of the paths, a few at a time; an empty list at least every 50 ms, so that the caller can act.
 
-        `known` gives the answer that an image's sha256 has already, or None. Raises RuntimeUnavailable.
+        A path that is None says that none is there yet. `known` gives the answer that an image's sha256 has already, or None.
+        Raises RuntimeUnavailable.
         """
-        tasks = _tasks(iter(paths))
+        tasks = _tasks(paths)
         finished: dict[int, _Task] = {}
         following = 0  # the number of the task whose outcomes are due next
+        more = True
         while True:
             for worker in self._workers:
-                if worker.ready and worker.task is None and (task := self._again.pop() if self._again else next(tasks, None)):
-                    worker.give(task)
-            if not finished and not self._again and all(worker.task is None for worker in self._workers):
+                if worker.ready and worker.task is None:
+                    task = self._again.pop() if self._again else next(tasks, None)
+                    more = task is not None
+                    if task and task.paths:
+                        worker.give(task)
+            busy = finished or self._again or any(worker.task for worker in self._workers)
+            if not more and not busy:
                 return
             for task in self._receive(_TICK_S, known) + self._replace_lost():
                 finished[task.number] = task
@@ -168,7 +166,8 @@ class Workers:
             if not worker.ready:
                 met = f"took over {_START_S:.0f} s" if hung else f"ended with {worker.process.exitcode}"
                 raise RuntimeUnavailable("E-RUNTIME-START", f"loading the model {met}: choose another --file or --runtime")
-            self._workers[index] = _Worker(self._job)
+            self._workers[index] = _Worker(*fork_worker())
+            self._workers[index].start(self._job)
             if worker.task:
                 if worker.task.alone:
                     worker.task.outcomes.append(_lost(hung))
@@ -177,11 +176,18 @@ class Workers:
         return finished
 
 
-def _tasks(paths: Iterator[bytes]) -> Iterator[_Task]:
-    for number in itertools.count():
-        chunk = list(itertools.islice(paths, _TASK_FILES))
-        if not chunk:
-            return
+def _tasks(paths: Iterable[bytes | None]) -> Iterator[_Task]:
+    """Numbered tasks; one without paths where none is there yet."""
+    number = 0
+    chunk: list[bytes] = []
+    for path in paths:
+        if path is not None:
+            chunk.append(path)
+        if path is None or len(chunk) == _TASK_FILES:
+            yield _Task(number, chunk)
+            number += bool(chunk)
+            chunk = []
+    if chunk:
         yield _Task(number, chunk)
 
 

@@ -88,8 +88,10 @@ def _box_mean(picture: Rows, height: int, width: int) -> Pixels:
     for first in range(0, out_rows, band):
         count = min(band, out_rows - first)
         pixels = picture[top + first * ky : top + (first + count) * ky][:, left : left + out_columns * kx]
-        # Two sums, not one over both axes: numpy adds whole rows quickly, and the second sees 1/ky of the data.
-        sums = pixels.reshape(count, ky, out_columns * kx, *samples).sum(axis=1, dtype=np.uint32)
+        # Two sums, not one over both axes: numpy adds whole rows quickly, and the second sees 1/ky of the data. 16 bits are
+        # twice as quick as 32 and hold 257 rows of 255.
+        narrow = np.uint16 if ky <= 257 else np.uint32
+        sums = pixels.reshape(count, ky, out_columns * kx, *samples).sum(axis=1, dtype=narrow)
         sums = sums.reshape(count, out_columns, kx, *samples).sum(axis=2, dtype=np.uint32)
         means.append(((sums + ky * kx // 2) // (ky * kx)).astype(np.uint8))
     return np.concatenate(means)

@@ -7,7 +7,6 @@ worker and not the scan. A worker never opens the database; it asks its parent w
 import contextlib
 import hashlib
 import os
-import signal
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -32,18 +31,17 @@ class _Image(Struct, frozen=True):
     content: bytes | ImageError
 
 
-def work(job: Job, parent: Connection) -> None:
+def work(parent: Connection) -> None:
     """The life of a worker; it ends when the parent's end of the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            _serve(job, parent)
+            _serve(parent)
         except LimiarError as error:
             _send(parent, Failed(error.code, error.message))
 
 
-def _serve(job: Job, parent: Connection) -> None:
+def _serve(parent: Connection) -> None:
+    job = msgspec.msgpack.decode(parent.recv_bytes(), type=Job)
     runtime = open_preferred(job.format, job.model, job.runtime, job.threads)
     classifier = Classifier(runtime, job.labels, job.input, job.decision)
     _send(parent, Ready(runtime.name, runtime.version))

@@ -1,8 +1,7 @@
 """LiteRT (ai-edge-litert): the default runtime for TFLite files."""
 
-from importlib.metadata import version
-
 # The Interpreter API only: CompiledModel loads a WebGPU library built for ARMv8.1 atomics, which dies on a Pi 3 or Pi 4.
+from ai_edge_litert import __version__
 from ai_edge_litert.interpreter import Interpreter
 
 from edge_app.runtimes.interpreter import InterpreterRuntime
@@ -10,4 +9,4 @@ from edge_app.runtimes.interpreter import InterpreterRuntime
 
 def load(model: bytes, threads: int) -> InterpreterRuntime:
     """The bytes of a .tflite file -> a runtime. Raises RuntimeUnavailable."""
-    return InterpreterRuntime("litert", version("ai-edge-litert"), Interpreter, model, threads)
+    return InterpreterRuntime("litert", __version__, Interpreter, model, threads)

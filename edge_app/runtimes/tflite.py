@@ -1,7 +1,6 @@
 """tflite-runtime 2.14: the last of its name, for devices that have it (Python <= 3.11, numpy < 2)."""
 
-from importlib.metadata import version
-
+from tflite_runtime import __version__
 from tflite_runtime.interpreter import Interpreter
 
 from edge_app.runtimes.interpreter import InterpreterRuntime
@@ -9,4 +8,4 @@ from edge_app.runtimes.interpreter import InterpreterRuntime
 
 def load(model: bytes, threads: int) -> InterpreterRuntime:
     """The bytes of a .tflite file -> a runtime. Raises RuntimeUnavailable."""
-    return InterpreterRuntime("tflite-runtime", version("tflite-runtime"), Interpreter, model, threads)
+    return InterpreterRuntime("tflite-runtime", __version__, Interpreter, model, threads)
