@@ -6,10 +6,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from edge_app.answer import Answer
 from edge_app.bundle import REFER
 from edge_app.files import write_whole
 from edge_app.image import Picture
-from edge_app.store import Answer
 
 _SIDE_PX = 400  # of the longer side
 _BAND_PX = 44  # below the image, for the text

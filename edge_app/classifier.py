@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app import APP
+from edge_app.answer import Answer, Prediction, Timing
 from edge_app.bundle import Decision, InputSpec
 from edge_app.clock import utc_now
 from edge_app.errors import RuntimeUnavailable
-from edge_app.frame import Logits, Prediction
+from edge_app.frame import Logits
 from edge_app.preprocess import Rows, check_assessable, model_input
 from edge_app.runtimes import Runtime
-from edge_app.store import Answer, Timing
 
 
 def softmax(logits: Logits) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What travels between a source, the classifier and the store."""
+"""What a source gives and a runtime returns."""
 
 import msgspec
 import numpy as np
@@ -15,12 +15,3 @@ class Frame(msgspec.Struct, frozen=True):
     sequence: int  # counts the frames that the source delivered, from 1
     taken_ns: int  # UTC, nanoseconds since 1970
     dropped: int  # frames that were captured and passed over since the frame before
-
-
-class Prediction(msgspec.Struct, frozen=True):
-    """A classifier's answer for one image."""
-
-    decision: str  # a label, or "refer"
-    label: str  # the label with the largest probability
-    confidence: float  # its probability, 0..1
-    probabilities: dict[str, float]  # label -> 0..1, sum 1

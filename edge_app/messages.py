@@ -10,8 +10,8 @@ worker -> parent   Outcomes: what became of them, in order          (a Batch may
 
 from msgspec import Struct
 
+from edge_app.answer import Answer
 from edge_app.bundle import Decision, InputSpec
-from edge_app.store import Answer
 
 
 class Job(Struct, frozen=True):

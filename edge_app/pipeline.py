@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from edge_app.answer import Answer, Timing
 from edge_app.bundle import REFUSED, Decision
 from edge_app.messages import Answered, Outcome
 from edge_app.pool import Workers
-from edge_app.store import Answer, Store, Timing
+from edge_app.store import Store
 
 
 class Origin(Struct, frozen=True):

@@ -13,10 +13,10 @@ from typing import Self
 
 import msgspec
 
+from edge_app.answer import Answer
 from edge_app.errors import RuntimeUnavailable
 from edge_app.fork import fork_worker
 from edge_app.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task
-from edge_app.store import Answer
 
 _TASK_FILES = 32  # enough that the pipe costs little, few enough that the first answers come at once
 _START_S = 60.0  # imports and model on a slow SD card

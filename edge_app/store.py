@@ -13,6 +13,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from edge_app.answer import Answer, Timing
 from edge_app.errors import StoreError, printable
 
 _COMMIT_AFTER_S = 0.2  # of answers at most are lost with the power, and none of them was reported
@@ -84,26 +85,6 @@ _ADD_FRAME = """
     INSERT INTO camera_results (bundle, source, boot_id, sequence, dropped,
         decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, app, taken)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """Milliseconds that an answer took."""
-
-    decode: float
-    resize: float
-    infer: float
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What is kept of a prediction."""
-
-    decision: str  # a label, or "refer"
-    label: str  # the label with the largest probability
-    confidence: float  # its probability, 0..1
-    probabilities: dict[str, float]
-    ms: Timing
-    time: str  # UTC, ISO 8601
-    app: str  # "limiar 0.1.0"
 
 
 class BundleKey(msgspec.Struct, frozen=True):

@@ -14,12 +14,12 @@ from multiprocessing.connection import Connection
 import msgspec
 from msgspec import Struct
 
+from edge_app.answer import Answer
 from edge_app.classifier import Classifier
 from edge_app.errors import ImageError, LimiarError
 from edge_app.image import decode, read_file
 from edge_app.messages import Answered, Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task
 from edge_app.runtimes import open_preferred
-from edge_app.store import Answer
 
 _BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own
 _QUIET_S = 0.1  # of work between two messages at most, plus one image: the parent sees that the work goes on

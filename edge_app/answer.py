@@ -1,0 +1,32 @@
+"""What the classifier says of an image, and what the store keeps of it. Without numpy: the store's process has none."""
+
+import msgspec
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """A classifier's answer for one image."""
+
+    decision: str  # a label, or "refer"
+    label: str  # the label with the largest probability
+    confidence: float  # its probability, 0..1
+    probabilities: dict[str, float]  # label -> 0..1, sum 1
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Milliseconds that an answer took."""
+
+    decode: float
+    resize: float
+    infer: float
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What is kept of a prediction."""
+
+    decision: str  # a label, or "refer"
+    label: str  # the label with the largest probability
+    confidence: float  # its probability, 0..1
+    probabilities: dict[str, float]
+    ms: Timing
+    time: str  # UTC, ISO 8601
+    app: str  # "limiar 0.1.0"
