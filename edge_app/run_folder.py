@@ -105,10 +105,14 @@ def read_splits(folder: Path, run: Run) -> tuple[SplitRow, ...]:
 def read_predictions(folder: Path, run: Run) -> tuple[PredictionRow, ...]:
     """predictions.csv of a RUN. Raises RunError."""
     columns = tuple(f"logit_{label}" for label in run.labels)
-    return tuple(
-        PredictionRow(row["sha256"], row["split"], row["label"], tuple(float(row[column]) for column in columns))
-        for row in _rows(folder / PREDICTIONS, ("sha256", "split", "label", *columns))
-    )
+    path = folder / PREDICTIONS
+    try:
+        return tuple(
+            PredictionRow(row["sha256"], row["split"], row["label"], tuple(float(row[column]) for column in columns))
+            for row in _rows(path, ("sha256", "split", "label", *columns))
+        )
+    except ValueError as error:
+        raise RunError("E-RUN-TABLE", f"{printable(str(path))}: {printable(str(error))}: train again") from None
 
 
 def record_json(run: Run) -> bytes:

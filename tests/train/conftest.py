@@ -1,0 +1,89 @@
+"""Small data folders and one small RUN that the tests share."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_app.bundle import InputSpec
+from train.config import configured
+from train.data import Shares, load
+from train.phantoms import phantoms
+
+SPEC = InputSpec(height=40, width=40, channels=3)
+
+
+@pytest.fixture
+def png():
+    """png(seed) -> the bytes of a PNG of noise; equal seeds give equal images."""
+
+    def make(seed: int, side: int = 20) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def loaded():
+    """loaded(folder, table=None, **shares) -> (DataSet, notes)."""
+
+    def read(folder, table=None, **changes):
+        shares = {"test": 0.25, "val": 0.15, "minimum": 1, "seed": 0} | changes
+        return load(folder, table, SPEC, Shares(**shares), lambda done, total: None)
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory):
+    """160 phantoms."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    for name, data in phantoms(160, seed=3):
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def request_for(phantom_folder):
+    """request_for(out, …) -> a Request of two quick epochs on the phantoms."""
+    from train.run import Request
+
+    def make(out, *changes, model="compact", recipe="limiar", folder=phantom_folder, seed=0, positive=None):
+        config = configured(recipe, ["epochs=2", "batch=32", "warmup=0", *changes])
+        return Request(
+            folder=folder,
+            out=out,
+            table=None,
+            model=model,
+            recipe=recipe,
+            positive=positive,
+            seed=seed,
+            config=config,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def silent():
+    """A Progress that says nothing."""
+    from train.run import Progress
+
+    return Progress(note=lambda text: None, image=lambda done, total: None, epoch=lambda epoch: None)
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory, request_for, silent):
+    """A RUN of three epochs."""
+    from train.run import train
+
+    out = tmp_path_factory.mktemp("small") / "run"
+    train(request_for(out, "epochs=3"), silent)
+    return out

@@ -1,0 +1,171 @@
+"""The loop: augmentation, resumption, and what stops it."""
+
+import os
+import subprocess
+import sys
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from edge_app.errors import TrainError
+from train.config import RECIPES, Config, configured
+from train.fit import Epoch, State, _class_weights, augmented
+from train.run import partial_folder, train
+
+
+class Stopped(Exception):
+    """A kill, as far as the loop can tell."""
+
+
+def stop_after(number, silent):
+    """A Progress that ends the process after an epoch."""
+    from dataclasses import replace
+
+    def epoch(line: Epoch):
+        if line.epoch == number:
+            raise Stopped
+
+    return replace(silent, epoch=epoch)
+
+
+def weights_of(run):
+    return keras.saving.load_model(run / "model.keras").get_weights()
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(1).integers(0, 256, (6, 40, 40, 3), dtype=np.uint8)
+
+
+def test_the_same_seed_draws_the_same_augmentation(images):
+    one, same, other = (augmented(images, np.random.default_rng(seed), Config()) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+    assert (one.shape, one.dtype) == (images.shape, np.uint8)
+
+
+def test_without_augmentation_the_pixels_stay(images):
+    still = configured("limiar", ["flip=false", "rotate_deg=0", "shift_px=0", "zoom=0"])
+    assert np.array_equal(augmented(images, np.random.default_rng(0), still), images)
+
+
+def test_a_shift_alone_moves_by_no_more_than_it_says():
+    dot = np.zeros((200, 41, 41, 1), np.uint8)
+    dot[:, 19:22, 19:22] = 255
+    config = configured("limiar", ["flip=false", "rotate_deg=0", "shift_px=3", "zoom=0"])
+    moved = augmented(dot, np.random.default_rng(0), config)
+    centres = np.array([[cv2.moments(image)["m10"], cv2.moments(image)["m01"]] for image in moved[..., 0]])
+    offsets = centres / np.array([cv2.moments(image)["m00"] for image in moved[..., 0]])[:, None] - 20
+    assert 2.5 < np.abs(offsets).max() <= 3.1  # bilinear steps of 1/32 px
+
+
+def test_class_weights_make_the_classes_weigh_the_same():
+    truth = np.repeat([0, 1, 2], [10, 30, 60])
+    weights = _class_weights(truth, 3, balance=True)[truth]
+    assert weights.mean() == pytest.approx(1.0)
+    assert [weights[truth == k].sum() for k in range(3)] == pytest.approx([100 / 3] * 3)
+    assert list(_class_weights(truth, 3, balance=False)) == [1, 1, 1]
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path, request_for, silent, small_run):
+    out = tmp_path / "run"
+    with pytest.raises(Stopped):
+        train(request_for(out, "epochs=3"), stop_after(2, silent))
+    assert not out.exists()
+    seen = []
+    from dataclasses import replace
+
+    run = train(request_for(out, "epochs=3"), replace(silent, epoch=lambda line: seen.append(line.epoch)))
+    assert seen == [3]
+    assert run.epochs == 3
+    assert not partial_folder(out).exists()
+    for mine, uninterrupted in zip(weights_of(out), weights_of(small_run), strict=True):
+        assert np.array_equal(mine, uninterrupted)
+
+
+def test_an_interrupted_run_is_not_gone_on_with_as_another_one(tmp_path, request_for, silent):
+    out = tmp_path / "run"
+    with pytest.raises(Stopped):
+        train(request_for(out), stop_after(1, silent))
+    for asked, field in [
+        (request_for(out, model="lenet"), "model"),
+        (request_for(out, "rate=0.001"), "rate"),
+        (request_for(out, seed=1), "data_sha256"),  # the splits are drawn from it
+        (request_for(out, recipe="course"), "recipe"),
+    ]:
+        with pytest.raises(TrainError) as refused:
+            train(asked, silent)
+        assert refused.value.code == "E-TRAIN-RESUME"
+        assert f"whose {field} is" in refused.value.message
+
+
+@pytest.mark.parametrize("field", ["labels", "resize", "decode", "height", "channels"])
+def test_an_interrupted_run_with_other_labels_or_image_rules_is_refused(tmp_path, request_for, silent, field):
+    import msgspec
+
+    out = tmp_path / "run"
+    with pytest.raises(Stopped):
+        train(request_for(out), stop_after(1, silent))
+    path = partial_folder(out) / "state.json"
+    state = msgspec.json.decode(path.read_bytes(), type=State)
+    other = {"labels": ("pos", "neg"), "resize": "bicubic-v1", "decode": "cv2", "height": 50, "channels": 1}[field]
+    identity = msgspec.structs.replace(state.identity, **{field: other})
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(state, identity=identity)))
+    with pytest.raises(TrainError) as refused:
+        train(request_for(out), silent)
+    assert refused.value.code == "E-TRAIN-RESUME"
+    assert f"whose {field} is" in refused.value.message
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_nothing(tmp_path, request_for, silent):
+    out = tmp_path / "run"
+    with pytest.raises(TrainError) as refused:
+        train(request_for(out, "rate=1e30", "rate_end=1e30"), silent)
+    assert refused.value.code == "E-TRAIN-NAN"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_gives_one_class_is_refused(tmp_path, request_for, silent):
+    out = tmp_path / "run"
+    with pytest.raises(TrainError) as refused:
+        train(request_for(out, "epochs=1", "rate=1e-12", "rate_end=0", model="lenet"), silent)
+    assert refused.value.code == "E-TRAIN-ONE-CLASS"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_early_stopping_keeps_the_best_epoch(tmp_path, request_for, silent):
+    run = train(request_for(tmp_path / "run", "epochs=8", "patience=1", "rate=0.05", "rate_end=0.05"), silent)
+    assert run.epochs == min(8, run.best_epoch + 1)
+
+
+def test_an_unknown_key_of_the_config_is_refused():
+    with pytest.raises(TrainError) as refused:
+        configured("limiar", ["rates=1"])
+    assert refused.value.code == "E-TRAIN-CONFIG"
+    assert "rates" in refused.value.message
+
+
+@pytest.mark.parametrize("change", ["epochs=0", "epochs=many", "flip=perhaps", "dropout=1.5", "rate"])
+def test_a_value_of_the_config_that_cannot_be_is_refused(change):
+    with pytest.raises(TrainError) as refused:
+        configured("limiar", [change])
+    assert refused.value.code == "E-TRAIN-CONFIG"
+
+
+def test_the_recipes_differ_where_the_course_does():
+    course = RECIPES["course"]
+    assert (course.patience, course.balance, course.calibrate, course.test_share) == (0, False, False, 0.25)
+
+
+def test_jax_trains_an_epoch_and_tensorflow_reads_its_model(tmp_path, phantom_folder):
+    pytest.importorskip("jax", reason="the second backend is in the development extra")
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "train", phantom_folder, "--out", out, "--set", "epochs=1", "--set", "min_per_class=1"]
+    command += ["--set", "warmup=0"]
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+    model = keras.saving.load_model(out / "model.keras", safe_mode=True)
+    assert keras.backend.backend() == "tensorflow"
+    assert model.predict(np.zeros((1, 40, 40, 3)), verbose=0).shape == (1, 2)

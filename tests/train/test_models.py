@@ -1,0 +1,62 @@
+"""The two networks and the form that they are shipped in."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from train import models
+from train.models import build, deployable
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (16, 40, 40, 3), dtype=np.uint8)
+
+
+@pytest.fixture(params=["compact", "lenet"])
+def trained(request, images):
+    """A network whose batch norms have seen data, so that folding has something to fold."""
+    keras.utils.set_random_seed(0)
+    model = build(request.param, classes=3, dropout=0.3)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(images, np.arange(16) % 3, epochs=3, batch_size=8, verbose=0)
+    return model
+
+
+def test_the_shipped_network_gives_the_logits_divided_by_the_temperature(trained, images):
+    want = trained.predict(images, verbose=0) / 1.7
+    assert np.allclose(deployable(trained, 1.7).predict(images, verbose=0), want, rtol=1e-4, atol=1e-4)  # float32 sums
+
+
+def test_the_shipped_network_has_nothing_that_only_training_needs(trained):
+    kinds = {type(layer) for layer in deployable(trained, 1.0).layers}
+    assert kinds <= {
+        layers.Conv2D,
+        layers.ReLU,
+        layers.MaxPooling2D,
+        layers.GlobalAveragePooling2D,
+        layers.Flatten,
+        layers.Dense,
+    }
+
+
+def test_both_return_logits_and_take_raw_pixels(trained, images):
+    answers = trained.predict(images, verbose=0)
+    assert answers.shape == (16, 3)
+    assert not np.allclose(answers.sum(axis=1), 1.0)
+    assert trained.layers[0].scale == 1 / 255
+
+
+def test_lenet_has_the_courses_layers_and_one_output_per_class():
+    lenet = build("lenet", classes=2, dropout=0.0)
+    sizes = [layer.get_weights()[0].shape for layer in lenet.layers if layer.weights]
+    assert sizes == [(5, 5, 3, 20), (5, 5, 20, 50), (5000, 500), (500, 2)]
+    assert lenet.count_params() == 2_528_072
+
+
+def test_compact_fits_its_file():
+    shipped = deployable(build("compact", classes=2, dropout=0.3), 1.0)
+    assert shipped.count_params() < 50_000  # a byte each in the int8 file, which may have 65,536
+    assert shipped.output_shape == (None, 2)
+    assert models.INPUT["compact"].channels == 3

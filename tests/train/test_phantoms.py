@@ -1,0 +1,56 @@
+"""Generated patches: repeatable, labelled without noise, and of the shape they say."""
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from edge_app.errors import TrainError
+from train.cli import phantoms as command
+from train.phantoms import KINDS, SIDE, phantom, phantoms
+
+
+def test_the_same_seed_gives_the_same_bytes():
+    assert list(phantoms(12, seed=5)) == list(phantoms(12, seed=5))
+
+
+def test_a_longer_series_begins_with_the_shorter_one():
+    assert list(itertools.islice(phantoms(1000, seed=5), 12)) == list(phantoms(12, seed=5))
+
+
+def test_another_seed_gives_other_images():
+    one, other = dict(phantoms(24, seed=5)), dict(phantoms(24, seed=6))
+    assert not set(one.values()) & set(other.values())
+    assert len(set(one.values())) == 24
+
+
+def test_half_of_them_are_positive_and_all_are_grey_50x50_pngs():
+    made = list(phantoms(30, seed=1))
+    assert [name[-8:-4] for name, _ in made] == ["_pos", "_neg"] * 15
+    for _, data in made:
+        image = Image.open(io.BytesIO(data))
+        assert (image.format, image.mode, image.size) == ("PNG", "L", (SIDE, SIDE))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_nodule_is_denser_than_the_lung_around_it(kind):
+    patches = [phantom(np.random.default_rng([seed, 9]), kind).astype(float) for seed in range(20)]
+    middle, whole = (np.median([statistic(patch) for patch in patches]) for statistic in (centre_peak, np.median))
+    assert middle > whole + 40  # grey levels; ground glass is 60 above the lung
+
+
+def centre_peak(patch):
+    return np.percentile(patch[17:33, 17:33], 90)
+
+
+def test_the_command_writes_them_all_or_refuses(tmp_path):
+    out = tmp_path / "images"
+    assert CliRunner().invoke(command, [str(out), "--count", "6", "--seed", "2"]).exit_code == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == dict(phantoms(6, seed=2))
+    again = CliRunner().invoke(command, [str(out), "--count", "6"])
+    assert isinstance(again.exception, TrainError)
+    assert again.exception.code == "E-PHANTOMS-OUT"
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]

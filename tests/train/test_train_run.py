@@ -1,0 +1,140 @@
+"""`limiar train` from images to RUN, as a person and as convert see it."""
+
+import csv
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from edge_app import run_folder
+from edge_app.errors import TrainError
+from edge_app.image import decode, read_file
+from edge_app.metrics import class_metrics
+from edge_app.preprocess import model_input
+from train.calibrate import probabilities
+from train.report import COURSE_DIFFERENCES, confusion
+from train.run import partial_folder, train
+
+
+def test_a_run_holds_what_the_contract_names(small_run):
+    names = {run_folder.MODEL, run_folder.RECORD, run_folder.SPLITS, run_folder.PREDICTIONS, run_folder.HISTORY}
+    assert {path.name for path in small_run.iterdir()} == names | {run_folder.REPORT}
+    run = run_folder.read_run(small_run)
+    assert (run.model, run.recipe, run.labels, run.positive) == ("compact", "limiar", ("neg", "pos"), "pos")
+    assert run.config["epochs"] == 3
+    assert {"python", "keras", "numpy", "limiar", "backend"} <= set(run.versions)
+
+
+def test_splits_name_every_image_with_its_hash(small_run, phantom_folder):
+    rows = run_folder.read_splits(small_run, run_folder.read_run(small_run))
+    assert {row.file for row in rows} == {path.name for path in phantom_folder.iterdir()}
+    for row in rows:
+        assert row.sha256 == hashlib.sha256((phantom_folder / row.file).read_bytes()).hexdigest()
+
+
+def test_predictions_are_those_of_the_model_file_on_the_devices_pixels(small_run, phantom_folder):
+    run = run_folder.read_run(small_run)
+    predictions = {row.sha256: row for row in run_folder.read_predictions(small_run, run)}
+    rows = run_folder.read_splits(small_run, run)
+    assert len(predictions) == len(rows) == 160
+    model = keras.saving.load_model(small_run / run_folder.MODEL, safe_mode=True)
+    images = [model_input(decode(read_file(str(phantom_folder / row.file)), row.file), run.input) for row in rows]
+    answers = model.predict(np.concatenate(images), verbose=0)
+    want = np.array([predictions[row.sha256].logits for row in rows])
+    assert np.allclose(answers, want, atol=1e-5)
+
+
+def test_the_history_has_a_line_for_each_epoch(small_run):
+    lines = list(csv.DictReader((small_run / run_folder.HISTORY).open()))
+    assert [line["epoch"] for line in lines] == ["1", "2", "3"]
+    best = min(lines, key=lambda line: float(line["val_loss"]))
+    assert int(best["epoch"]) == run_folder.read_run(small_run).best_epoch
+
+
+def test_the_same_seed_gives_the_same_run(small_run, tmp_path, request_for, silent):
+    train(request_for(tmp_path / "again", "epochs=3"), silent)
+    for name in (run_folder.MODEL, run_folder.SPLITS, run_folder.PREDICTIONS, run_folder.HISTORY):
+        assert (tmp_path / "again" / name).read_bytes() == (small_run / name).read_bytes()
+
+
+def test_the_report_is_one_file_with_every_figure(small_run):
+    page = (small_run / run_folder.REPORT).read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert page.count("<svg") == 3
+    for word in ("sensitivity", "specificity", "auc", "precision", "recall", "F1", "support", "Confusion", "diagnosis"):
+        assert word in page
+    run = run_folder.read_run(small_run)
+    rows = [row for row in run_folder.read_predictions(small_run, run) if row.split == "test"]
+    answers = probabilities(np.array([row.logits for row in rows]))
+    for metric in class_metrics([run.labels.index(row.label) for row in rows], answers, run.labels, "pos").values():
+        assert f"{metric.value:.4f}</td><td>{metric.low:.4f} to {metric.high:.4f}" in page
+
+
+def test_the_report_escapes_what_a_file_name_says(tmp_path, request_for, silent, phantom_folder):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for k, path in enumerate(sorted(phantom_folder.iterdir())):
+        (folder / f"<script>{k}<_{path.name[-7:]}").write_bytes(path.read_bytes())
+    train(request_for(tmp_path / "run", folder=folder), silent)
+    page = (tmp_path / "run" / run_folder.REPORT).read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_confusion_matrix_has_the_true_class_in_rows():
+    matrix = confusion(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0]), 2)
+    assert matrix.tolist() == [[1, 1], [1, 2]]
+
+
+def test_the_courses_recipe_says_where_it_differs(tmp_path, request_for, silent):
+    run = train(request_for(tmp_path / "run", model="lenet", recipe="course"), silent)
+    assert (run.temperature, run.best_epoch) == (1.0, 2)  # no temperature, the last epoch
+    page = (tmp_path / "run" / run_folder.REPORT).read_text()
+    assert page.count("<li>") == len(COURSE_DIFFERENCES)
+    assert "precision and recall exchanged" in page
+
+
+def test_three_classes_train(tmp_path, request_for, silent, phantom_folder):
+    folder = tmp_path / "images"
+    for k, path in enumerate(sorted(phantom_folder.iterdir())):
+        place = folder / (("cat", "dog", "fox")[k % 3])
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{k}.png").write_bytes(path.read_bytes())
+    run = train(request_for(tmp_path / "run", "min_per_class=2", "rate=0.01", folder=folder), silent)
+    assert (run.labels, run.positive) == (("cat", "dog", "fox"), None)
+    assert "recall_fox" in (tmp_path / "run" / run_folder.REPORT).read_text()
+
+
+def test_a_run_is_never_written_over(small_run, request_for, silent):
+    with pytest.raises(TrainError) as refused:
+        train(request_for(small_run), silent)
+    assert refused.value.code == "E-TRAIN-OUT"
+
+
+def test_a_positive_that_is_no_label_is_refused(tmp_path, request_for, silent):
+    with pytest.raises(TrainError) as refused:
+        train(request_for(tmp_path / "run", positive="nodule"), silent)
+    assert refused.value.code == "E-TRAIN-POSITIVE"
+
+
+def test_ctrl_c_keeps_what_was_trained_and_says_how_to_go_on(tmp_path, phantom_folder):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "train", phantom_folder, "--out", out, "--set", "epochs=500", "--set", "patience=0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}) as process:
+        deadline = time.monotonic() + 100
+        while not (partial_folder(out) / "state.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert (partial_folder(out) / "state.json").exists()
+    assert not out.exists()
