@@ -66,8 +66,8 @@ def main(folder: Path, times: Path) -> None:
         *(f"  {name:18}{int(seconds):6} s" for name, seconds in steps),
         f"  {'all':18}{sum(int(seconds) for _, seconds in steps):6} s",
         "reports",
-        f"  training    {folder / 'run' / 'report.html'}",
-        f"  conversion  {folder / 'bundle' / 'report.html'}",
+        f"  training    {(folder / 'run' / 'report.html').resolve()}",
+        f"  conversion  {(folder / 'bundle' / 'report.html').resolve()}",
     ]
     print("\n".join(lines))
 
