@@ -11,6 +11,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from edge_app.answer import Timing
 from edge_app.bundle import REFER, REFUSED
 from edge_app.capture import Capture
 from edge_app.classifier import Classifier
@@ -19,7 +20,7 @@ from edge_app.errors import ImageError, SourceError
 from edge_app.frame import Frame
 from edge_app.output import JsonFile, JsonStream
 from edge_app.pipeline import Origin
-from edge_app.store import Store, Timing
+from edge_app.store import Store
 
 
 class FrameLine(Struct, frozen=True):

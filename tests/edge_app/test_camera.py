@@ -1,0 +1,528 @@
+"""Cameras: fakes through the real capture process, a real video through OpenCV, the real command.
+
+picamera2 installs on a Raspberry Pi alone. Its module runs here over a stub that does what picamera2's source says of the five
+methods that are used (picamera2.py, request.py: `capture_buffer` is the plain 1-D buffer of the stream that
+`camera_configuration` describes); the conversion of formats runs on arrays. The real picamera2 comes with the virtual Pi.
+"""
+
+import functools
+import importlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import edge_app.capture
+import edge_app.grab
+from edge_app.bundle import Bundle, Decision
+from edge_app.camera import FrameLine, RefusedFrame, Watch
+from edge_app.capture import Capture, Roi, View
+from edge_app.classifier import Classifier
+from edge_app.clock import utc_now
+from edge_app.errors import SourceError
+from edge_app.frame import Frame, Pixels
+from edge_app.pipeline import Origin
+from edge_app.runtimes import open_preferred
+from edge_app.sources import find_source, open_source
+from edge_app.store import BundleKey, Store
+
+PATIENCE_S = 0.6  # instead of 5 s: what is tested is that patience ends, not how long it is
+
+
+def noise(seed: int, height: int = 48, width: int = 64) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+class Fake:
+    """A source that gives what a list of functions gives, the last for ever; a file instead ends after it."""
+
+    def __init__(self, *steps: Callable[[], object], live: bool = True) -> None:
+        self.steps, self.live, self.count = steps, live, 0
+
+    def read(self) -> Pixels | None:
+        if self.count == len(self.steps) and not self.live:
+            return None
+        self.count += 1
+        return self.steps[min(self.count, len(self.steps)) - 1]()  # type: ignore[return-value]  # some lie, on purpose
+
+    def close(self) -> None:
+        pass
+
+
+def frame(seed: int) -> Callable[[], Pixels]:
+    return functools.partial(noise, seed)
+
+
+def changing() -> Callable[[], Pixels]:
+    """A new frame every time, 5 ms apart."""
+    seeds = iter(range(1, 1_000_000))
+    return lambda: (time.sleep(0.005), noise(next(seeds)))[1]
+
+
+GOOD_FRAMES = (changing(),) * 50  # long enough that some are asked for
+
+
+def watched(source: Fake, view: View | None = None) -> list[Frame]:
+    with Capture(lambda: source, view or View("fake:0")) as capture:
+        return [found for found in capture.frames() if found]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge_app.capture, "FRAME_S", PATIENCE_S)
+    monkeypatch.setattr(edge_app.grab, "_FROZEN_S", PATIENCE_S / 2)
+
+
+def test_a_file_gives_every_frame_in_order_and_ends() -> None:
+    frames = watched(Fake(*map(frame, range(5)), live=False))
+    assert [found.sequence for found in frames] == [1, 2, 3, 4, 5]
+    assert [found.dropped for found in frames] == [0] * 5
+    assert all(np.array_equal(found.pixels, noise(seed)) for seed, found in enumerate(frames))
+
+
+def test_of_a_camera_the_latest_frame_wins_and_the_dropped_are_counted() -> None:
+    with Capture(lambda: Fake(changing()), View("fake:0")) as capture:
+        frames = []
+        for found in capture.frames():
+            if found:
+                frames.append(found)
+                time.sleep(0.1)
+            if len(frames) == 4:
+                break
+    assert np.array_equal(frames[-1].pixels, noise(frames[-1].sequence))
+    assert sum(found.dropped for found in frames[1:]) == frames[-1].sequence - frames[0].sequence - 3
+    assert min(found.dropped for found in frames[1:]) >= 1
+
+
+BAD_SOURCES = {
+    "blocks": ("E-SOURCE-STALLED", lambda: time.sleep(60)),
+    "gives nothing": ("E-SOURCE-STALLED", lambda: None),
+    "repeats a frame": ("E-SOURCE-FROZEN", lambda: time.sleep(0.01) or noise(50)),
+    "gives a grey frame": ("E-SOURCE-FRAME", lambda: noise(99)[:, :, 0]),
+    "gives floats": ("E-SOURCE-FRAME", lambda: noise(99) / 255),
+    "gives an empty frame": ("E-SOURCE-FRAME", lambda: noise(99)[:0]),
+    "gives no array": ("E-SOURCE-FRAME", lambda: "frame"),
+    "raises": ("E-SOURCE-READ", lambda: [][0]),
+    "dies": ("E-SOURCE-ENDED", lambda: os._exit(7)),
+}
+
+
+@pytest.mark.parametrize("first", [GOOD_FRAMES, ()], ids=["later", "at once"])
+@pytest.mark.parametrize(("code", "bad"), BAD_SOURCES.values(), ids=BAD_SOURCES)
+def test_a_camera_that_stops_is_an_error_and_never_a_stale_answer(
+    code: str, bad: Callable[[], object], first: tuple[Callable[[], object], ...], impatient: None
+) -> None:
+    seen: list[Frame] = []
+    with Capture(lambda: Fake(*first, bad), View("fake:0")) as capture, pytest.raises(SourceError, match="fake:0") as raised:
+        seen.extend(found for found in capture.frames() if found)
+    assert raised.value.code == code
+    numbers = [found.sequence for found in seen]
+    assert numbers == sorted(set(numbers))
+    assert bool(numbers) == bool(first) or code == "E-SOURCE-FROZEN"
+    assert all(np.array_equal(found.pixels, noise(found.sequence if first else 50)) for found in seen)
+
+
+def test_a_camera_that_changes_its_size_is_an_error() -> None:
+    with pytest.raises(SourceError, match=r"E-SOURCE-SIZE: fake:0 gave 64x48 pixels and now gives 32x24"):
+        watched(Fake(frame(1), lambda: noise(2, 24, 32)))
+
+
+def test_a_source_that_cannot_be_opened_says_so_and_not_that_it_stalled() -> None:
+    def opens() -> Fake:
+        raise SourceError("E-SOURCE-OPEN", "fake:0 does not open")
+
+    with pytest.raises(SourceError, match="E-SOURCE-OPEN"), Capture(opens, View("fake:0")) as capture:
+        list(capture.frames())
+
+
+def test_the_patience_that_the_promise_names_is_five_seconds() -> None:
+    assert edge_app.capture.FRAME_S == 5.0
+    assert edge_app.grab._FROZEN_S < edge_app.capture.FRAME_S
+
+
+def test_a_black_picture_is_not_taken_for_a_frozen_one(impatient: None) -> None:
+    black = Fake(lambda: time.sleep(0.01) or np.zeros((8, 8, 3), np.uint8))
+    began = time.monotonic()
+    with Capture(lambda: black, View("fake:0")) as capture:
+        for found in capture.frames():
+            assert found is None or not found.pixels.any()
+            if time.monotonic() - began > 2 * PATIENCE_S:
+                break
+
+
+def test_a_video_may_repeat_a_frame() -> None:
+    assert len(watched(Fake(*[frame(1)] * 5, live=False))) == 5
+
+
+def test_the_region_of_interest_is_cut_out_of_every_frame() -> None:
+    (found,) = watched(Fake(frame(3), live=False), View("fake:0", roi=Roi(10, 20, 30, 25)))
+    assert np.array_equal(found.pixels, noise(3)[20:45, 10:40])
+
+
+@pytest.mark.parametrize("roi", [Roi(50, 0, 20, 10), Roi(0, 40, 10, 10), Roi(0, 0, 65, 48)])
+def test_a_region_outside_the_frame_is_refused(roi: Roi) -> None:
+    with pytest.raises(SourceError, match=r"E-SOURCE-ROI.*64x48"):
+        watched(Fake(frame(1), live=False), View("fake:0", roi=roi))
+
+
+def test_a_capture_process_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    program = (
+        "import os, time; from edge_app.capture import Capture, View\n"
+        "class Blocked:\n live = True\n"
+        " def read(self): open(r'%s', 'w').write(str(os.getpid())); time.sleep(60)\n"
+        " def close(self): pass\n"
+        "with Capture(Blocked, View('x')) as capture:\n"
+        " for found in capture.frames():\n"
+        "  if os.path.exists(r'%s') and os.path.getsize(r'%s'): os.kill(os.getpid(), 9)\n"
+    ) % ((tmp_path / "pid",) * 3)
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == -signal.SIGKILL
+    process = Path("/proc") / (tmp_path / "pid").read_text() / "stat"
+    for _ in range(100):
+        if not process.exists() or process.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.05)
+    pytest.fail("the blocked capture process outlived its parent")
+
+
+# What is written on the command line
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "target", "name"),
+    [
+        ("video:a b.mp4", "video", "a b.mp4", "video:a b.mp4"),
+        ("v4l2:/dev/video1", "v4l2", "/dev/video1", "v4l2:/dev/video1"),
+        ("/dev/video0", "v4l2", "/dev/video0", "v4l2:/dev/video0"),
+        ("picamera:0", "picamera", "0", "picamera:0"),
+        ("rtsp://user:pass@cam:554/a?token=b", "rtsp", "rtsp://user:pass@cam:554/a?token=b", "rtsp://cam:554/a"),
+        ("video:\x1b[31m", "video", "\x1b[31m", "video:\\x1b[31m"),
+    ],
+)
+def test_a_source_is_named_without_its_secrets(text: str, kind: str, target: str, name: str) -> None:
+    address = find_source(text)
+    assert (address.kind, address.target, address.name) == (kind, target, name)
+
+
+@pytest.mark.parametrize("text", ["", "video:", "webcam", "http://camera/", "picamera:front", "picamera:"])
+def test_what_is_no_source_is_refused(text: str) -> None:
+    with pytest.raises(SourceError, match="E-SOURCE-UNKNOWN"):
+        find_source(text)
+
+
+@pytest.mark.parametrize("text", ["video:none.mp4", "video:{file}", "v4l2:/dev/video99", "rtsp://user:secret@127.0.0.1:9/"])
+def test_a_source_that_is_not_there_does_not_open(text: str, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("this is no video")
+    with pytest.raises(SourceError, match="E-SOURCE-OPEN") as raised:
+        open_source(find_source(text.format(file=tmp_path / "text.mp4")))
+    assert "secret" not in str(raised.value)
+
+
+# A real video file
+
+SIDE_PX = 64
+RATE_HZ = 50
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 frames at 50 a second: the left half red, the right half blue, and a black bar that moves down a row a frame."""
+    path = tmp_path_factory.mktemp("video") / "red-blue.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), RATE_HZ, (SIDE_PX, SIDE_PX))
+    assert writer.isOpened()
+    for number in range(60):
+        bgr = np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)
+        bgr[:, : SIDE_PX // 2, 2] = 255
+        bgr[:, SIDE_PX // 2 :, 0] = 255
+        bgr[number : number + 4] = 0
+        writer.write(bgr)
+    writer.release()
+    return path
+
+
+def test_the_colours_of_a_video_are_right(video: Path) -> None:
+    source = open_source(find_source(f"video:{video}"))
+    found = source.read()
+    assert found is not None
+    red, blue = found[40, SIDE_PX // 4].astype(int), found[40, 3 * SIDE_PX // 4].astype(int)
+    assert red[0] > 200
+    assert max(red[1:]) < 60  # MJPEG is not exact
+    assert blue[2] > 200
+    assert max(blue[:2]) < 60
+
+
+def test_a_video_in_real_time_takes_as_long_as_it_lasts(video: Path) -> None:
+    source = open_source(find_source(f"video:{video}"), realtime=True)
+    began = time.monotonic()
+    for _ in range(11):
+        source.read()
+    assert time.monotonic() - began >= 10 / RATE_HZ
+
+
+# The loop and the store
+
+
+@pytest.fixture
+def answers(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[Fake], list[FrameLine | RefusedFrame]]:
+    """Runs the loop of the command over a fake source; each group of lines is checked to be in the database already."""
+    model, data = tiny_bundle.model()
+    runtime = open_preferred(model.format, data)
+    on = f"{runtime.name} {runtime.version}"
+
+    def run(source: Fake) -> list[FrameLine | RefusedFrame]:
+        lines: list[FrameLine | RefusedFrame] = []
+        with Capture(lambda: source, View("fake:0")) as capture, Store(tmp_path / "results.db") as store:
+            store.use(BundleKey(tiny_bundle.sha256, "tiny", "0.1.0", model.name, on))
+            watch = Watch(
+                capture=capture,
+                classifier=Classifier(runtime, tiny_bundle.manifest.labels, tiny_bundle.manifest.input, Decision()),
+                store=store,
+                source="fake:0",
+                boot_id="boot",
+                origin=Origin(tiny_bundle.sha256, model.name, on, "limiar test"),
+                now=utc_now,
+                stop=lambda: False,
+            )
+            try:
+                for group in watch:
+                    lines.extend(group)
+                    assert {line.sequence for line in lines if line.stored} <= {row[0] for row in rows(tmp_path / "results.db")}
+            except SourceError as error:
+                lines.append(error)  # type: ignore[arg-type]  # shown where it came: after the lines before it
+        return lines
+
+    return run
+
+
+def rows(database: Path) -> list[tuple[int, int, str, str]]:
+    """As another process sees them: what is committed."""
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
+        return db.execute("SELECT sequence, dropped, decision, taken FROM camera_results ORDER BY id").fetchall()
+
+
+def test_every_answer_is_a_row_before_it_is_a_line(
+    answers: Callable[[Fake], list[FrameLine | RefusedFrame]], tmp_path: Path
+) -> None:
+    lines = answers(Fake(*map(frame, range(6)), live=False))
+    assert [line.sequence for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert rows(tmp_path / "results.db") == [(line.sequence, line.dropped, line.decision, line.taken) for line in lines]
+
+
+def test_sequence_numbers_go_on_where_the_last_run_ended(answers: Callable[[Fake], list[FrameLine | RefusedFrame]]) -> None:
+    answers(Fake(*map(frame, range(3)), live=False))
+    assert [line.sequence for line in answers(Fake(*map(frame, range(2)), live=False))] == [4, 5]
+
+
+def test_a_frame_that_shows_nothing_is_refused_and_has_no_row(
+    answers: Callable[[Fake], list[FrameLine | RefusedFrame]], tmp_path: Path
+) -> None:
+    grey, black = np.full((48, 64, 3), 90, np.uint8), np.zeros((48, 64, 3), np.uint8)
+    black[0, 0] = 255
+    lines = answers(Fake(frame(1), lambda: grey, lambda: black, live=False))
+    assert [getattr(line, "code", None) for line in lines] == [None, "E-IMAGE-UNIFORM", "E-IMAGE-BLACK"]
+    assert [line.decision == "refused" for line in lines] == [False, True, True]
+    assert [row[0] for row in rows(tmp_path / "results.db")] == [1]
+
+
+def test_what_was_answered_before_the_camera_failed_is_reported_first(
+    answers: Callable[[Fake], list[FrameLine | RefusedFrame]],
+) -> None:
+    *lines, failure = answers(Fake(frame(1), lambda: os._exit(7), live=False))
+    assert [line.sequence for line in lines] == [1]
+    assert isinstance(failure, SourceError)
+
+
+# The command
+
+Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def test_the_command_answers_every_frame_of_a_video(limiar: Limiar, tiny_path: Path, video: Path, tmp_path: Path) -> None:
+    done = limiar("camera", tiny_path, f"video:{video}", "--db", tmp_path / "r.db")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["sequence"] for line in lines] == list(range(1, 61))
+    assert list(lines[0])[:5] == ["source", "sequence", "taken", "dropped", "decision"]
+    assert {line["stored"] for line in lines} == {True}
+    assert len(rows(tmp_path / "r.db")) == 60
+    assert done.stderr.startswith(b"60 frames, ")
+
+
+def test_in_real_time_a_slow_reader_drops_frames(limiar: Limiar, tiny_path: Path, video: Path, tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    done = limiar("camera", tiny_path, f"video:{video}", "--realtime", "--file", "tflite_fp32", "--jsonl", file)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert lines  # how many depends on the machine: loading the model alone takes several of the 60
+    assert lines[-1]["sequence"] == sum(line["dropped"] + 1 for line in lines)
+    assert done.stdout == b""
+
+
+def test_seconds_end_it(limiar: Limiar, tiny_path: Path, video: Path) -> None:
+    done = limiar("camera", tiny_path, f"video:{video}", "--realtime", "--seconds", "0.2")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) < 60
+
+
+@pytest.fixture
+def endless(tiny_path: Path, video: Path, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """The command over a video that lasts for minutes, started and answering."""
+    bgr = cv2.VideoWriter(str(tmp_path / "long.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 1, (SIDE_PX, SIDE_PX))
+    for number in range(300):
+        bgr.write(noise(number, SIDE_PX, SIDE_PX))
+    bgr.release()
+    command = [sys.executable, "-P", "-m", "edge_app", "camera", tiny_path, f"video:{tmp_path / 'long.avi'}", "--realtime"]
+    environment = {**os.environ, "LIMIAR_STATE": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_command_with_everything_kept(
+    endless: "subprocess.Popen[bytes]", number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    assert endless.stdout
+    first = endless.stdout.readline()
+    endless.send_signal(number)
+    rest, stderr = endless.communicate(timeout=30)
+    assert endless.returncode == status, stderr
+    assert len(rows(tmp_path / "results.db")) == len((first + rest).splitlines())
+    assert b"Traceback" not in stderr
+
+
+def test_a_closed_pipe_ends_the_command_without_a_word(endless: "subprocess.Popen[bytes]") -> None:
+    assert endless.stdout
+    assert endless.stderr
+    endless.stdout.readline()
+    endless.stdout.close()
+    endless.wait(timeout=30)
+    assert endless.stderr.read() == b""
+
+
+@pytest.mark.parametrize("roi", ["1,2,3", "a,b,c,d", "-1,0,5,5", "0,0,0,5"])
+def test_a_malformed_region_is_a_usage_error(limiar: Limiar, tiny_path: Path, video: Path, roi: str) -> None:
+    assert limiar("camera", tiny_path, f"video:{video}", f"--roi={roi}").returncode == 2
+
+
+# picamera2
+
+RGB = np.array([[[200, 30, 10], [10, 40, 220]] * 4] * 8, np.uint8).repeat(2, axis=1)  # [8, 16, 3], red and blue stripes
+
+
+def padded(rows: np.ndarray, stride: int) -> Pixels:
+    """[H, bytes] -> the buffer of a stream whose rows have padding."""
+    buffer = np.full((rows.shape[0], stride), 0xAA, np.uint8)
+    buffer[:, : rows.shape[1]] = rows
+    return buffer.reshape(-1)
+
+
+def with_fourth(rgb: Pixels) -> Pixels:
+    return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), 0xAA, np.uint8)], axis=2)
+
+
+def interleaved(rgb: Pixels, order: str) -> Pixels:
+    """4:2:2: two pixels share their colours, in the byte order that `order` names."""
+    planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+    y, u, v = planes[:8], planes[8:10].reshape(4, 8).repeat(2, axis=0), planes[10:12].reshape(4, 8).repeat(2, axis=0)
+    sources = {"Y": iter((y[:, ::2], y[:, 1::2])), "U": iter((u,)), "V": iter((v,))}
+    return np.stack([next(sources[letter]) for letter in order], axis=2).reshape(8, 32)
+
+
+def camera_buffers() -> dict[str, tuple[Pixels, int]]:
+    """Format -> the stripes as a camera delivers them, and the stride: rows have padding."""
+    i420 = cv2.cvtColor(RGB, cv2.COLOR_RGB2YUV_I420)  # [12, 16]
+    y, u, v = i420[:8], i420[8:10].reshape(4, 8), i420[10:12].reshape(4, 8)
+    pairs = {"NV12": np.stack([u, v], axis=2).reshape(4, 16), "NV21": np.stack([v, u], axis=2).reshape(4, 16)}
+    bgr = np.ascontiguousarray(RGB[:, :, ::-1])
+    return {
+        "BGR888": (padded(RGB.reshape(8, 48), 64), 64),
+        "RGB888": (padded(bgr.reshape(8, 48), 64), 64),
+        "XBGR8888": (padded(with_fourth(RGB).reshape(8, 64), 96), 96),
+        "ABGR8888": (padded(with_fourth(RGB).reshape(8, 64), 64), 64),
+        "XRGB8888": (padded(with_fourth(bgr).reshape(8, 64), 96), 96),
+        "ARGB8888": (padded(with_fourth(bgr).reshape(8, 64), 64), 64),
+        # A colour plane's rows have half the stride, so two of them fill one row of the buffer.
+        "YUV420": (np.concatenate([padded(y, 32), padded(u, 16), padded(v, 16)]), 32),
+        "YVU420": (np.concatenate([padded(y, 32), padded(v, 16), padded(u, 16)]), 32),
+        **{name: (np.concatenate([padded(y, 32), padded(uv, 32)]), 32) for name, uv in pairs.items()},
+        **{order: (padded(interleaved(RGB, order), 48), 48) for order in ("YUYV", "YVYU", "UYVY")},
+    }
+
+
+class StubCamera:
+    """Gives `given`, whatever it was asked for."""
+
+    given = "BGR888"
+
+    def __init__(self, number: int = 0) -> None:
+        if number:
+            raise IndexError("list index out of range")
+
+    def create_video_configuration(self, main: dict[str, str], raw: None) -> dict[str, object]:
+        assert main == {"format": "BGR888"}
+        return {"main": main, "raw": raw}
+
+    def configure(self, configuration: dict[str, object]) -> None:
+        assert "main" in configuration
+
+    def camera_configuration(self) -> dict[str, dict[str, object]]:
+        stride = camera_buffers().get(self.given, (None, 0))[1]
+        return {"main": {"format": self.given, "size": (16, 8), "stride": stride}}
+
+    def start(self) -> None:
+        pass
+
+    def capture_buffer(self, name: str) -> Pixels:
+        assert name == "main"
+        return np.append(camera_buffers()[self.given][0], np.zeros(100, np.uint8))  # a buffer may be longer than its frame
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def picamera(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[StubCamera]]:
+    stub = types.ModuleType("picamera2")
+    stub.Picamera2 = StubCamera  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "picamera2", stub)
+    yield StubCamera
+    sys.modules.pop("edge_app.sources.picamera", None)
+
+
+@pytest.mark.parametrize("given", camera_buffers())
+def test_whatever_a_pi_camera_gives_red_is_red(given: str, picamera: type[StubCamera], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picamera, "given", given)
+    found = open_source(find_source("picamera:0")).read()
+    assert found is not None
+    assert found.shape == RGB.shape
+    # 8-bit YUV and back, with the colours of two pixels in one: a few levels.
+    tolerance = 0 if given.endswith("888") else 6
+    assert np.abs(found.astype(int) - RGB).max() <= tolerance
+
+
+def test_a_format_that_is_not_known_is_refused(picamera: type[StubCamera], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picamera, "given", "SRGGB10")
+    with pytest.raises(SourceError, match=r"E-SOURCE-FORMAT.*SRGGB10"):
+        open_source(find_source("picamera:0"))
+
+
+def test_a_pi_camera_that_is_not_there_does_not_open(picamera: type[StubCamera]) -> None:
+    with pytest.raises(SourceError, match="E-SOURCE-OPEN: picamera:1"):
+        open_source(find_source("picamera:1"))
+
+
+def test_without_picamera2_the_message_says_how_to_get_it() -> None:
+    if importlib.util.find_spec("picamera2"):
+        pytest.skip("picamera2 is installed here")
+    with pytest.raises(SourceError, match="E-SOURCE-MISSING: picamera:0 needs picamera2: sudo apt install python3-picamera2"):
+        open_source(find_source("picamera:0"))
