@@ -6,6 +6,7 @@ missing grey. So each container is walked here before a decoder sees it. Formats
 
 import re
 import zlib
+from typing import Literal
 
 import msgspec
 
@@ -25,6 +26,8 @@ class Container(msgspec.Struct, frozen=True):
 # A decoder that keeps the image more than once gets a lower limit, so that any image stays under 300 MB (reliability.md P7).
 PIXELS_MP = 50
 PIXELS_MP_TWICE = 16  # WebP, TIFF, and JPEG with several scans; measured by scripts/decode_memory
+
+SIDE_PX = 65_535  # as in JPEG: one row of a longer one, in every form that it takes in a resize, would pass the 300 MB
 
 EXTENSIONS = {
     "PNG": (".png",),
@@ -48,7 +51,7 @@ def inspect(data: bytes) -> Container:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp(data)
     if data.startswith((b"II*\0", b"MM\0*")):
-        return Container("TIFF", None, PIXELS_MP_TWICE)
+        return _tiff(data)
     if data.startswith((b"P5", b"P6")):
         return _pnm(data)
     if data.startswith(b"BM"):
@@ -74,13 +77,14 @@ def _check_end(data: bytes, end: int, what: str) -> None:
 def _png(data: bytes) -> Container:
     """PNG (ISO/IEC 15948) 5.3: length, type, data, CRC-32 of type and data."""
     at, kinds, bits, colour = 8, set(), 0, 0
+    view = memoryview(data)  # a chunk may be the whole file: no copy
     while b"IEND" not in kinds:
         length = int.from_bytes(data[at : at + 4], "big")
         end = at + 12 + length
         if end > len(data):
             raise _truncated("a PNG chunk")
         kind = data[at + 4 : at + 8]
-        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise ImageError("E-IMAGE-BROKEN", f"the CRC of PNG chunk {kind!r} is wrong: copy or record it again")
         if kind == b"IHDR" and length == 13:
             bits, colour = data[at + 16], data[at + 17]
@@ -98,7 +102,8 @@ def _depth(what: str) -> ImageError:
     return ImageError("E-IMAGE-DEPTH", f"{what} is not in the image rules: save it with 8 bits a channel (or 16-bit grey)")
 
 
-_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart
+_JPEG_MARKER = re.compile(rb"\xff{1,256}[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart
+_JPEG_FILL = bytes([255]) * 257  # bytes before a marker: any number may stand there, and libjpeg takes a second for 3 MB of them
 _JPEG_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -138,7 +143,7 @@ def _jpeg(data: bytes) -> Container:
 def _after_scan(data: bytes, at: int) -> int:
     """Where the entropy-coded data from `at` ends: at the next marker. find() is 8 times as quick as a regular expression."""
     while (at := data.find(b"\xff", at)) >= 0:
-        if _JPEG_MARKER.match(data, at):
+        if _JPEG_MARKER.match(data, at) or data.startswith(_JPEG_FILL, at):
             return at
         at += 1
     raise _truncated("the JPEG's pixels")
@@ -163,6 +168,58 @@ def _webp(data: bytes) -> Container:
     if at != len(data):
         raise _truncated("a WebP chunk")
     return Container("WEBP", 8, PIXELS_MP_TWICE)
+
+
+# TIFF 6.0, section 2: bytes of a value, by type
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_TIFF_PIXELS = {273: 279, 324: 325}  # offsets of strips or tiles -> their byte counts
+_TIFF_IMAGES = 330  # directories of further images
+_TIFF_DIRECTORIES = (34665, 34853, 40965)  # of EXIF, GPS, interoperability
+_TIFF_VALUES = 4 * SIDE_PX  # of one tag: a strip for every row of every channel
+
+
+def _tiff(data: bytes) -> Container:
+    """TIFF 6.0, section 2: entries in directories, their values and the pixels anywhere: all in the file, nothing more."""
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    directories = [int.from_bytes(data[4:8], order)]
+    ends = [8]
+    for number, at in enumerate(directories):
+        if number > len(_TIFF_DIRECTORIES):
+            raise ImageError("E-IMAGE-BROKEN", "a TIFF whose directories lead to each other: write it again")
+        values, (end, *others) = _tiff_directory(data, at, order)
+        following = int.from_bytes(data[end - 4 : end], order)
+        if number == 0 and (following or _TIFF_IMAGES in values):
+            raise ImageError("E-IMAGE-FRAMES", "a TIFF with more than one image: save one")
+        ends += [end, *others]
+        for offsets, counts in _TIFF_PIXELS.items():
+            ends += [offset + count for offset, count in zip(values.get(offsets, ()), values.get(counts, ()), strict=False)]
+        directories += [values[tag][0] for tag in _TIFF_DIRECTORIES if values.get(tag)]
+    end = max(ends)
+    _check_end(data, end + (len(data) == end + 1 and end % 2), "TIFF")  # parts begin at even bytes: one more may fill up
+    return Container("TIFF", None, PIXELS_MP_TWICE)
+
+
+def _tiff_directory(data: bytes, at: int, order: Literal["little", "big"]) -> tuple[dict[int, list[int]], list[int]]:
+    """The values of the tags that lead on, and where the directory ends and each tag's values. Raises ImageError."""
+    end = at + 2 + 12 * int.from_bytes(data[at : at + 2], order) + 4
+    if end > len(data):
+        raise _truncated("a TIFF directory")
+    leading = {_TIFF_IMAGES, *_TIFF_PIXELS, *_TIFF_PIXELS.values(), *_TIFF_DIRECTORIES}
+    found: dict[int, list[int]] = {}
+    ends = [end]
+    for entry in range(at + 2, end - 4, 12):
+        tag, kind, count, first = (
+            int.from_bytes(data[entry + start : entry + stop], order) for start, stop in ((0, 2), (2, 4), (4, 8), (8, 12))
+        )
+        size = _TIFF_SIZES.get(kind, 1)
+        if size * count <= 4:
+            first = entry + 8
+        ends.append(first + size * count)
+        if tag in leading:
+            if count > _TIFF_VALUES or size > 4:
+                raise ImageError("E-IMAGE-BROKEN", f"TIFF tag {tag} with {count} values: write it again")
+            found[tag] = [int.from_bytes(data[i : i + size], order) for i in range(first, first + size * count, size)]
+    return found, ends
 
 
 _PNM_HEADER = re.compile(rb"P[56](?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,5})\s")

@@ -150,6 +150,9 @@ def _open(data: bytes, container: containers.Container) -> Image.Image:
     if width * height > container.decoder_mp * containers.MEGAPIXEL:
         met = f"{width}x{height} pixels, the limit for this kind of {container.format} is {container.decoder_mp} megapixels"
         raise ImageError("E-IMAGE-PIXELS", f"{met}: make it smaller")
+    if max(width, height) > containers.SIDE_PX:
+        met = f"{width}x{height} pixels, the limit of a side is {containers.SIDE_PX}"
+        raise ImageError("E-IMAGE-PIXELS", f"{met}: make it smaller")
     if width < 1 or height < 1:
         raise ImageError("E-IMAGE-BROKEN", f"{width}x{height} pixels: write it again")
     if getattr(image, "n_frames", 1) != 1:

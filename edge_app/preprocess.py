@@ -16,7 +16,7 @@ from edge_app.frame import Pixels
 
 cv2.setNumThreads(1)  # an image is small: OpenCV's thread pool costs more than it gives, and workers share the cores
 
-_BAND_BYTES = 8 << 20  # of a large image at a time
+_BAND_BYTES = 2 << 20  # of a large image at a time; on the way to its mean a band takes up to ten times as much
 _SIDE_MIN_PX = 4  # a narrower strip, stretched to a square, shows nothing
 _FLAT_LEVELS = 8  # grey levels between the darkest and the brightest pixel
 _EXTREME_SHARE = 0.99  # of the pixels; of 5,119 CT patches the most extreme has 0.61 dark and 0.43 bright ones
