@@ -21,6 +21,7 @@ from edge_app.metrics import class_metrics, decided_metrics, proportion
 from edge_app.runtimes import RUNTIMES, installed_runtimes
 
 TFLITE_PYTHON = "LIMIAR_TFLITE_PYTHON"  # a Python that has tflite-runtime; else the one in ./.venv-tflite
+_NEEDED = "import cv2, msgspec, numpy, PIL, tflite_runtime.interpreter"  # what edge_app runs with there
 _LIMIT_S = 600.0  # for one file on one runtime: 100,000 images at 6 ms
 _DECIMALS = 6  # of a metric: far below its interval, above the last bits that processors differ in
 
@@ -49,7 +50,7 @@ class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
     machine: str | None = None
     val: Comparison | None = None
     test: Comparison | None = None
-    golden_difference: float | None = None  # largest, of a logit, from the golden ones
+    golden_difference: float | None = None  # largest, of a golden image's logit, from the file's own runtime
     error: str | None = None  # why there is no answer at all
 
 
@@ -72,6 +73,7 @@ def find_environments() -> tuple[list[Environment], list[str]]:
         if runtime in here:
             environments.append(Environment(runtime, sys.executable))
         elif runtime == "tflite-runtime" and (python := _tflite_python()):
+            _check_environment(python)
             environments.append(Environment(runtime, python))
         else:
             cure = f"set {TFLITE_PYTHON} to a Python that has it" if runtime == "tflite-runtime" else RUNTIMES[runtime].install
@@ -84,6 +86,20 @@ def _tflite_python() -> str | None:
         return named
     beside = Path(".venv-tflite/bin/python")
     return str(beside.absolute()) if beside.exists() else None
+
+
+def _check_environment(python: str) -> None:
+    """Before the work, not after it: an environment that is there must be able to run. Raises ConvertError."""
+    try:
+        done = subprocess.run([python, "-c", _NEEDED], capture_output=True, timeout=_LIMIT_S, env=_environ())
+        reason = (done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    except OSError as error:
+        reason = str(error.strerror)
+    else:
+        if done.returncode == 0:
+            return
+    met = f"{printable(python)} cannot run tflite-runtime ({printable(reason)[:200]})"
+    raise ConvertError("E-CONVERT-RUNTIME", f"{met}: repair that environment, or set {TFLITE_PYTHON} to another")
 
 
 class Bench:
@@ -104,7 +120,7 @@ class Bench:
         self._folder.cleanup()
 
     def answers(self, environment: Environment, name: str, model: bytes) -> Answers:
-        """Every tensor through one file on one runtime. Raises RuntimeFailure, or ConvertError for a broken environment."""
+        """Every tensor through one file on one runtime. Raises RuntimeFailure."""
         file = self._root / name
         logits = self._root / f"{name}.{environment.runtime}.npy"
         file.write_bytes(model)
@@ -113,27 +129,17 @@ class Bench:
             done = subprocess.run(command, cwd=self._root, capture_output=True, timeout=_LIMIT_S, env=_environ())
         except subprocess.TimeoutExpired:
             raise RuntimeFailure(f"no answer after {_LIMIT_S:.0f} s") from None
-        except OSError as error:
-            met = f"{printable(environment.python)}: {error.strerror}"
-            raise ConvertError("E-CONVERT-RUNTIME", f"{met}: set {TFLITE_PYTHON} to a Python that has tflite-runtime") from None
+        if done.returncode < 0:
+            raise RuntimeFailure(f"crashed with signal {-done.returncode}")
         if done.returncode:
-            raise _failure(environment, done)
+            lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise RuntimeFailure(printable(lines[-1])[:300] if lines else f"exit status {done.returncode}")
         return Answers(msgspec.json.decode(done.stdout, type=Verified), np.load(logits, allow_pickle=False))
 
 
 def _environ() -> dict[str, str]:
     """This process's, less what would put this environment's packages before the other's."""
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-
-
-def _failure(environment: Environment, done: "subprocess.CompletedProcess[bytes]") -> Exception:
-    if done.returncode < 0:
-        return RuntimeFailure(f"{environment.runtime} crashed with signal {-done.returncode}")
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
-    if lines[-1].startswith("E-RUNTIME-LOAD") or lines[-1].startswith("E-RUNTIME-INPUT"):
-        return RuntimeFailure(lines[-1])
-    met = f"{printable(environment.python)} cannot run {environment.runtime} ({printable(lines[-1])[:200]})"
-    return ConvertError("E-CONVERT-RUNTIME", f"{met}: repair that environment, or set {TFLITE_PYTHON} to another")
 
 
 def compare(

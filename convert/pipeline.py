@@ -59,13 +59,13 @@ class Converted(msgspec.Struct, frozen=True):
 def convert_run(request: Request, note: Note) -> Converted:
     """Converts and judges; writes nothing. `note` is told what is done next. Raises ConvertError and RunError."""
     run = read_run(request.run)
+    environments, not_checked = find_environments()
     note("reading images")
     images, calibration = _read_images(request, run)
     note("running Keras")
     model = load_model(request.run, run)
     judge = Judge(images, keras_logits(model, images.tensors), run.labels, run.positive, request.gate)
     made = _make_files(model, run, calibration, note)
-    environments, not_checked = find_environments()
     outcomes = _run_files(images.tensors, made, environments, note)
     files = tuple(_judged(judge, recipe, made[recipe.name], outcomes[recipe.name]) for recipe in RECIPES)
     passed = {file.name: recipe for file, recipe in zip(files, RECIPES, strict=True) if file.passed}

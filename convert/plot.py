@@ -97,7 +97,7 @@ def _range(panel: Panel) -> tuple[float, float]:
 
 def _ticks(low: float, high: float) -> list[float]:
     """At most five round values inside the axis."""
-    step = 10.0 ** math.floor(math.log10(high - low))
-    step = next(size for size in (step / 10, step / 5, step / 2, step, 2 * step) if (high - low) / size <= 4)
+    unit = 10.0 ** math.floor(math.log10(high - low))  # the axis is 1 to 10 of them long
+    step = next(unit * size for size in (0.5, 1, 2, 5) if (high - low) / (unit * size) <= 4)
     first = math.ceil(low / step)
     return [round(number * step, 10) for number in range(first, math.floor(high / step) + 1)]

@@ -25,7 +25,7 @@ RECIPES = (
     # A processor with half-precision arithmetic may use it for this file; 11 layers at 2**-11 each.
     Recipe("tflite_fp16", "tflite", "fp16", "litert", same_runtime=1e-2, other_runtime=1e-2),
     # The activations are quantized as they come: a float's last bit can move one by a step. Met 1.6e-2.
-    Recipe("tflite_dynamic", "tflite", "dynamic", "litert", same_runtime=5e-2, other_runtime=5e-2),
+    Recipe("tflite_dynamic", "tflite", "dynamic", "litert", same_runtime=2e-2, other_runtime=2e-2),
     # Integer arithmetic: equal on x86-64, Cortex-A53, A72 and A76; runtimes round halves differently. 1 step is 8e-3.
     Recipe("tflite_int8", "tflite", "int8", "litert", same_runtime=0.0, other_runtime=1e-2),
     Recipe("tflite_int16x8", "tflite", "int16x8", "litert", same_runtime=0.0, other_runtime=1e-3),

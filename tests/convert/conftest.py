@@ -1,0 +1,186 @@
+"""What the tests of convert share: images, a RUN trained on them in seconds, and the bundle that convert makes of it."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from convert import keras_model  # first: it chooses Keras's backend
+from convert.cli import CARD
+from convert.evaluate import TFLITE_PYTHON
+from convert.gate import read_gate
+from convert.pipeline import Converted, Request, convert_run
+from convert.publish import publish_bundle
+from edge_app.bundle import InputSpec
+from edge_app.cli import limiar as limiar_group
+from edge_app.frame import Pixels
+from edge_app.run_folder import MODEL, RECORD, SPLITS, Run, SplitRow, TrainingData, record_json, splits_csv
+
+SIDE_PX = 24
+SPEC = InputSpec(height=SIDE_PX, width=SIDE_PX, channels=3)
+COUNTS = {"train": 240, "val": 60, "test": 80}
+
+Convert = Callable[..., Result]
+Edit = Callable[..., Path]
+
+
+def example(rng: np.random.Generator) -> tuple[Pixels, str]:
+    """uint8 [SIDE_PX, SIDE_PX, 3] and its label: pos is a reddish disc, neg bluish stripes; from clear to hardly visible."""
+    label = ("neg", "pos")[rng.integers(2)]
+    y, x = np.mgrid[:SIDE_PX, :SIDE_PX] / SIDE_PX
+    disc = (y - rng.uniform(0.3, 0.7)) ** 2 + (x - rng.uniform(0.3, 0.7)) ** 2 < rng.uniform(0.15, 0.3) ** 2
+    stripes = np.sin((x * rng.uniform(-1, 1) + y) * rng.uniform(15, 40)) > 0.3
+    colour = np.array([120, 60, 20]) if label == "pos" else np.array([20, 60, 120])
+    noise = rng.normal(70, 18, (SIDE_PX, SIDE_PX, 3))
+    pixels = noise + (disc if label == "pos" else stripes)[..., None] * colour * rng.uniform(0.1, 1.2)
+    return np.clip(pixels, 0, 255).astype(np.uint8), label
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[SplitRow, ...]]:
+    """A folder of generated images, and its splits."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(4)
+    rows = []
+    for split, count in COUNTS.items():
+        for index in range(count):
+            pixels, label = example(rng)
+            name = f"{split}_{index:03}_{label}.png"
+            Image.fromarray(pixels).save(folder / name)
+            rows.append(SplitRow(name, hashlib.sha256((folder / name).read_bytes()).hexdigest(), label, split, ""))
+    return folder, tuple(rows)
+
+
+def small_model() -> "keras_model.keras.Model":
+    """Scaling inside, separable convolutions with batch norm and ReLU6, global pooling, logits."""
+    layers = keras_model.keras.layers
+
+    def block(x, filters: int, strides: int):  # type: ignore[no-untyped-def]
+        x = layers.SeparableConv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
+        return layers.ReLU(6.0)(layers.BatchNormalization(momentum=0.8)(x))
+
+    image = keras_model.keras.Input((SIDE_PX, SIDE_PX, 3))
+    x = block(layers.Rescaling(1 / 255)(image), 12, 2)
+    x = block(block(x, 16, 2), 16, 1)
+    return keras_model.keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+
+
+def write_run(folder: Path, model: "keras_model.keras.Model", images: tuple[Path, tuple[SplitRow, ...]]) -> Path:
+    """The RUN folder of a model, as far as convert reads it."""
+    data, rows = images
+    folder.mkdir()
+    model.save(folder / MODEL)
+    (folder / SPLITS).write_bytes(splits_csv(rows))
+    record = Run(
+        model="small",
+        recipe="test",
+        labels=("neg", "pos"),
+        positive="pos",
+        input=SPEC,
+        data=TrainingData(str(data), len(rows), hashlib.sha256((folder / SPLITS).read_bytes()).hexdigest()),
+        seed=0,
+        config={},
+        temperature=1.0,
+        epochs=12,
+        best_epoch=12,
+        versions={"keras": keras_model.keras.__version__},
+        commit="unknown",
+        model_sha256=hashlib.sha256((folder / MODEL).read_bytes()).hexdigest(),
+    )
+    (folder / RECORD).write_bytes(record_json(record))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, images: tuple[Path, tuple[SplitRow, ...]]) -> Path:
+    """A RUN: read only; who changes it takes `edited_run`."""
+    folder, rows = images
+    training = [row for row in rows if row.split == "train"]
+    pixels = np.stack([np.asarray(Image.open(folder / row.file)) for row in training]).astype(np.float32)
+    labels = np.array([row.label == "pos" for row in training], np.int64)
+    keras_model.keras.utils.set_random_seed(3)
+    model = small_model()
+    loss = keras_model.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras_model.keras.optimizers.Adam(1e-2), loss=loss)
+    model.fit(pixels, labels, batch_size=24, epochs=12, verbose=0)
+    return write_run(tmp_path_factory.mktemp("runs") / "run", model, images)
+
+
+@pytest.fixture
+def edited_run(run: Path, tmp_path: Path) -> Edit:
+    """A copy of the RUN in which train.json's fields, the model or the splits are others, with hashes that fit."""
+
+    def edit(
+        model: "keras_model.keras.Model | None" = None, rows: tuple[SplitRow, ...] | None = None, **fields: object
+    ) -> Path:
+        folder = Path(shutil.copytree(run, tmp_path / "edited-run"))
+        record = msgspec.json.decode((folder / RECORD).read_bytes(), type=Run)
+        if model is not None:
+            model.save(folder / MODEL)
+            fields["model_sha256"] = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
+        if rows is not None:
+            (folder / SPLITS).write_bytes(splits_csv(rows))
+            sha256 = hashlib.sha256((folder / SPLITS).read_bytes()).hexdigest()
+            fields["data"] = msgspec.structs.replace(record.data, sha256=sha256, images=len(rows))
+        (folder / RECORD).write_bytes(record_json(msgspec.structs.replace(record, **fields)))
+        return folder
+
+    return edit
+
+
+@pytest.fixture(scope="session")
+def tflite_python(project: Path) -> str:
+    """A Python that has tflite-runtime."""
+    named = os.environ.get(TFLITE_PYTHON) or str(project / ".venv-tflite" / "bin" / "python")
+    if not Path(named).exists():
+        if os.environ.get("LIMIAR_REQUIRE_DATA") == "1":
+            pytest.fail(f"LIMIAR_REQUIRE_DATA=1, but there is no {named}: run scripts/test")
+        pytest.skip(f"needs tflite-runtime in an environment of its own: set {TFLITE_PYTHON}, or run scripts/test")
+    return named
+
+
+@pytest.fixture
+def limiar_convert(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Convert:
+    """`limiar convert …` in this process (TensorFlow loads once), without tflite-runtime unless the test sets it."""
+    monkeypatch.delenv(TFLITE_PYTHON, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def convert(*arguments: str | Path) -> Result:
+        return CliRunner().invoke(limiar_group, ["convert", *map(str, arguments)], standalone_mode=False)
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def converted(run: Path, project: Path) -> Converted:
+    """What convert makes of the RUN with the default gate, on every runtime that can be had here."""
+    request = Request(
+        run=run,
+        data=None,
+        golden=None,
+        gate=read_gate(),
+        name="small",
+        version="1.0.0",
+        licence="not stated",
+        intended_use="Research and education, not for diagnosis.",
+        seed=0,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)  # where .venv-tflite is
+        return convert_run(request, note=lambda text: None)
+
+
+@pytest.fixture(scope="session")
+def bundle(converted: Converted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The RUN's bundle: read only."""
+    out = tmp_path_factory.mktemp("bundles") / "small"
+    assert converted.report.verdict == "PASS", converted.report.left_out
+    publish_bundle(out, converted, release_counter=1, seed=0, card=CARD)
+    return out
