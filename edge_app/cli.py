@@ -290,6 +290,87 @@ def camera(
     return interrupt.status
 
 
+@limiar.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--file", "files", multiple=True, metavar="NAME", help="Model file, as `tflite_int8`; several, or A,B; else all.")
+@click.option(
+    "--runtime", "runtimes", multiple=True, metavar="R", help="Runtime; several, or A,B; else all that are installed."
+)
+@click.option("--threads", default="1", show_default=True, metavar="N,N", help="Inference threads, as 1,2.")
+@click.option("--count", type=click.IntRange(20), default=1000, show_default=True, help="Calls each; 1000 give p99.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which variants take turns.")
+@click.option("--json", "json_file", metavar="FILE|-", help="Also as JSON into a file; - for stdout, in place of the table.")
+def bench(
+    bundle: Path,
+    files: tuple[str, ...],
+    runtimes: tuple[str, ...],
+    threads: str,
+    count: int,
+    seed: int,
+    json_file: str | None,
+) -> int:
+    """Measure latency, start-up and memory of a bundle's model files on the runtimes that are installed here.
+
+    Variants take turns in one process; start-up and memory come from fresh processes. Close other programs first.
+
+    \b
+    Example:
+      limiar bench models/lung-nodule --file tflite_int8,tflite_fp32 --threads 1,2 --json bench.json
+    """
+    import msgspec
+
+    from edge_app.bench import bench as measured
+    from edge_app.bench import print_table
+    from edge_app.bundle import open_bundle
+    from edge_app.files import write_whole
+    from edge_app.progress import Progress
+
+    try:
+        counts = [int(number) for number in threads.split(",")]
+    except ValueError:
+        counts = [0]
+    if not all(1 <= number <= 64 for number in counts):
+        raise click.BadParameter(f"{threads!r} is not a list of numbers from 1 to 64.", param_hint="--threads")
+    with Progress() as progress:
+        result = measured(open_bundle(bundle), _listed(files), _listed(runtimes), counts, count, seed, progress)
+    data = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+    if json_file == "-":
+        click.echo(data, nl=False)
+        return 0
+    print_table(result)
+    if json_file:
+        write_whole(Path(json_file), data)
+    return 0
+
+
+def _listed(names: tuple[str, ...]) -> list[str]:
+    """`--file A --file B,C` -> A, B, C, each once."""
+    return list(dict.fromkeys(name for given in names for name in given.split(",") if name))
+
+
+@limiar.command()
+@click.option("--json", "as_json", is_flag=True, help="What was found as one JSON object.")
+def doctor(as_json: bool) -> int:
+    """Say what this machine is, what is installed, and what is missing with the command that gets it.
+
+    Exit status 3 where something that limiar needs is missing or broken.
+
+    \b
+    Example:
+      limiar doctor --json
+    """
+    import msgspec
+
+    from edge_app.doctor import diagnose, print_diagnosis
+
+    found = diagnose()
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        print_diagnosis(found)
+    return 0 if not found.problems else EXIT_FAILED_CHECK
+
+
 def _outputs(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...]) -> "list[Output]":
     from edge_app.output import CsvFile, JsonFile, JsonStream, Table
 

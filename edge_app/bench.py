@@ -1,0 +1,335 @@
+"""`limiar bench`: latency, start-up and memory of a bundle's model files on the runtimes installed here.
+
+All variants (model file x runtime x threads) run in one process, a block of calls at a time, in an order that is shuffled
+for every round: what slows the machine down for a while slows all of them down alike, and the spread between rounds shows it.
+Start-up and memory come from fresh processes.
+"""
+
+import io
+import itertools
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import click
+import cv2
+import msgspec
+import numpy as np
+from msgspec import Struct
+from PIL import Image
+
+from edge_app import APP
+from edge_app.bundle import Bundle, InputSpec
+from edge_app.classifier import Classifier
+from edge_app.clock import utc_now
+from edge_app.errors import RuntimeUnavailable, printable
+from edge_app.frame import Pixels
+from edge_app.golden import GOLDEN, golden_tensors
+from edge_app.image import decode
+from edge_app.machine import Condition, Machine, condition, machine
+from edge_app.preprocess import model_input
+from edge_app.probe import Start
+from edge_app.runtimes import RUNTIMES, Runtime, installed_runtimes, open_runtime
+from edge_app.timing import BEYOND, Latency, Progress, interleaved, silent
+
+_STARTS = 5  # fresh processes a variant; the median counts
+_START_S = 120.0  # for one of them
+_IMAGE_SIDE_PX = 128  # of the whole way; decoding a larger image would hide what the model takes
+_NOISE_LEVELS = 4.0  # of the sample picture, standard deviation
+_SPREAD = 0.2  # between the medians of rounds, and the machine was not quiet
+
+
+class Variant(Struct, frozen=True):
+    """What is measured."""
+
+    file: str
+    runtime: str
+    threads: int
+
+
+class Measurement(Struct, frozen=True):
+    """The figures of a variant."""
+
+    file: str
+    runtime: str
+    version: str
+    threads: int
+    bytes: int  # of the model file
+    invoke: Latency  # model input -> logits
+    whole: Latency  # the bytes of a PNG -> answer
+    start: Start  # the median of each of its figures
+
+
+class Skipped(Struct, frozen=True):
+    """A variant that does not start here, and why."""
+
+    file: str
+    runtime: str
+    threads: int
+    message: str
+
+
+class BenchResult(Struct, frozen=True, kw_only=True):
+    """The outcome, as `--json` writes it."""
+
+    schema: int = 1
+    app: str
+    time: str  # UTC
+    bundle: str  # sha256 of the manifest
+    name: str
+    version: str
+    seed: int  # of the order
+    beyond: int = BEYOND
+    starts: int  # fresh processes a variant
+    inputs: int  # different model inputs of the invoke latency
+    image: str  # of the whole-way latency
+    machine: Machine
+    before: Condition
+    after: Condition
+    notes: tuple[str, ...]  # what makes the figures doubtful
+    measurements: tuple[Measurement, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def bench(
+    bundle: Bundle,
+    files: Sequence[str] = (),
+    runtimes: Sequence[str] = (),
+    threads: Sequence[int] = (1,),
+    count: int = 1000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> BenchResult:
+    """Measures the named model files and runtimes, or all. Raises BundleError, and RuntimeUnavailable where none starts."""
+    before = condition()
+    png = sample_png()
+    started = _started(bundle, _variants(bundle, files, runtimes, threads), png, progress)
+    skipped = [Skipped(one.file, one.runtime, one.threads, met) for one, met in started.items() if isinstance(met, str)]
+    starts = {variant: start for variant, start in started.items() if isinstance(start, Start)}
+    if not starts:
+        met = skipped[0].message if skipped else "no runtime is installed for its files"
+        raise RuntimeUnavailable(
+            "E-BENCH-NOTHING", f"{printable(str(bundle.path))}: nothing runs here ({met}): see `limiar doctor`"
+        )
+    tensors = _inputs(bundle, png)
+    invokes, wholes = _timed(bundle, list(starts), tensors, png, count, seed, progress)
+    measurements = tuple(
+        Measurement(
+            variant.file,
+            variant.runtime,
+            start.version,
+            variant.threads,
+            len(bundle.model(variant.file)[1]),
+            invokes[variant],
+            wholes[variant],
+            start,
+        )
+        for variant, start in starts.items()
+    )
+    here, after = machine(), condition()
+    return BenchResult(
+        app=APP,
+        time=utc_now(),
+        bundle=bundle.sha256,
+        name=bundle.manifest.name,
+        version=bundle.manifest.version,
+        seed=seed,
+        starts=_STARTS,
+        inputs=len(tensors),
+        image=f"PNG, {_IMAGE_SIDE_PX}x{_IMAGE_SIDE_PX}, RGB, {len(png)} bytes",
+        machine=here,
+        before=before,
+        after=after,
+        notes=tuple(_notes(here, before, after, measurements)),
+        measurements=measurements,
+        skipped=tuple(skipped),
+    )
+
+
+def measure_invoke(
+    models: Mapping[str, tuple[bytes, str]], spec: InputSpec, threads: int = 1, count: int = 1000, seed: int = 0
+) -> dict[str, Latency]:
+    """The invoke latency of models that are no bundle yet: name -> (bytes, runtime) gives name -> latency, interleaved.
+
+    For convert, which keeps it beside the bundle: `measure_invoke({"tflite_int8": (model, "litert")}, manifest.input)`.
+    Raises RuntimeUnavailable.
+    """
+    tensor = model_input(decode(sample_png()), spec)
+    opened = {name: open_runtime(runtime, model, threads) for name, (model, runtime) in models.items()}
+    return interleaved({name: _invoke(runtime, [tensor]) for name, runtime in opened.items()}, count, seed)
+
+
+def sample_png() -> bytes:
+    """A picture as a camera might give it: soft blobs of colour under sensor noise; the same one on every machine."""
+    rng = np.random.default_rng(20260101)
+    coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
+    soft = cv2.resize(coarse, (_IMAGE_SIDE_PX, _IMAGE_SIDE_PX), interpolation=cv2.INTER_LINEAR_EXACT)
+    noisy = np.clip(soft + rng.normal(0, _NOISE_LEVELS, soft.shape), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noisy).save(file, "PNG")
+    return file.getvalue()
+
+
+def _variants(bundle: Bundle, files: Sequence[str], runtimes: Sequence[str], threads: Sequence[int]) -> list[Variant]:
+    """Every file on every runtime that reads it and is installed or was named. Raises BundleError and RuntimeUnavailable."""
+    for name in runtimes:
+        if name not in RUNTIMES:
+            open_runtime(name, b"")  # says which there are
+    models = [bundle.model(name)[0] for name in files or bundle.manifest.models]
+    return [
+        Variant(model.name, runtime, count)
+        for model in models
+        for runtime in runtimes or [found.name for found in installed_runtimes(model.format)]
+        if RUNTIMES[runtime].format == model.format
+        for count in threads
+    ]
+
+
+def _started(bundle: Bundle, variants: Sequence[Variant], png: bytes, progress: Progress) -> dict[Variant, Start | str]:
+    """Starts each variant in fresh processes, in turn; the medians, or why it does not start.
+
+    A file that crashes its runtime takes only such a process with it, and is not loaded here afterwards.
+    """
+    found: dict[Variant, list[Start]] = {variant: [] for variant in variants}
+    failed: dict[Variant, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "sample.png"
+        image.write_bytes(png)
+        for number, (_, variant) in enumerate(itertools.product(range(_STARTS), variants)):
+            progress("starts", number, _STARTS * len(variants))
+            if variant not in failed:
+                start = _start(bundle.path, variant, image)
+                if isinstance(start, Start):
+                    found[variant].append(start)
+                else:
+                    failed[variant] = start
+    return {variant: failed.get(variant) or _median(found[variant]) for variant in variants}
+
+
+def _start(bundle: Path, variant: Variant, image: Path) -> Start | str:
+    command = [sys.executable, "-P", "-m", "edge_app.probe", str(bundle), variant.file, variant.runtime, str(variant.threads)]
+    try:
+        done = subprocess.run(
+            [*command, str(image), str(time.monotonic_ns())], capture_output=True, timeout=_START_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"took over {_START_S:.0f} s to start"
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        return said[-1] if said and done.returncode > 0 else f"its process ended with {done.returncode}"
+    return msgspec.json.decode(done.stdout, type=Start)
+
+
+def _median(starts: Sequence[Start]) -> Start:
+    load, ready, answered, peak = (
+        round(statistics.median(figure), 3)
+        for figure in zip(*((start.load_ms, start.ready_ms, start.answered_ms, start.peak_mb) for start in starts), strict=True)
+    )
+    return Start(starts[0].version, load, ready, answered, peak)
+
+
+def _inputs(bundle: Bundle, png: bytes) -> list[Pixels]:
+    """Model inputs: the bundle's golden images where it has some, else the sample."""
+    if any(file.path == GOLDEN for file in bundle.manifest.files):
+        return [tensor for tensor in golden_tensors(bundle).tensors if tensor is not None]
+    return [model_input(decode(png), bundle.manifest.input)]
+
+
+def _timed(
+    bundle: Bundle,
+    variants: Iterable[Variant],
+    tensors: Sequence[Pixels],
+    png: bytes,
+    count: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[Variant, Latency], dict[Variant, Latency]]:
+    """The invoke and the whole-way latency of each variant, all interleaved."""
+    calls: dict[tuple[Variant, str], Callable[[], object]] = {}
+    for variant in variants:
+        model, data = bundle.model(variant.file)
+        runtime = open_runtime(variant.runtime, data, variant.threads)
+        classifier = Classifier(runtime, bundle.manifest.labels, bundle.manifest.input, model.decision)
+        calls[variant, "invoke"] = _invoke(runtime, tensors)
+        calls[variant, "whole"] = _whole(classifier, png)
+    found = interleaved(calls, count, seed, progress)
+    invokes = {variant: figures for (variant, what), figures in found.items() if what == "invoke"}
+    return invokes, {variant: figures for (variant, what), figures in found.items() if what == "whole"}
+
+
+def _invoke(runtime: Runtime, tensors: Sequence[Pixels]) -> Callable[[], object]:
+    following = itertools.cycle(tensors).__next__
+    return lambda: runtime.logits(following())
+
+
+def _whole(classifier: Classifier, png: bytes) -> Callable[[], object]:
+    return lambda: classifier.answer(decode(png))
+
+
+def _notes(here: Machine, before: Condition, after: Condition, measurements: Iterable[Measurement]) -> Iterable[str]:
+    """What makes the figures doubtful."""
+    if before.load_1min > here.cores / 2:
+        yield f"the machine was busy before: load {before.load_1min} on {here.cores} cores"
+    if before.governor not in (None, "performance"):
+        yield f"the clock governor is {before.governor}, not performance: short work is timed at a low clock"
+    if after.throttled not in (None, "0x0", "0"):
+        yield f"the board has throttled since boot: flags {after.throttled}"
+    moved = [one for one in measurements if _spread(one.invoke) > _SPREAD]
+    if moved:
+        worst = max(moved, key=lambda one: _spread(one.invoke))
+        met = f"{worst.file} on {worst.runtime} by {_spread(worst.invoke):.0%}"
+        yield f"the medians of rounds moved, {met}: close other programs and measure again"
+
+
+def _spread(latency: Latency) -> float:
+    """How far the medians of rounds lie apart, as a share of the lower one."""
+    return (latency.round_high_us - latency.round_low_us) / latency.round_low_us
+
+
+def print_table(result: BenchResult) -> None:
+    """For a person: a row a variant, then what the figures rest on."""
+    here = result.machine
+    rows = [_HEAD, *map(_row, result.measurements)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    click.echo(
+        f"{result.name} {result.version} on {here.board or here.cpu}, {here.cores} cores, {here.system}, {here.architecture}\n"
+    )
+    for row in rows:
+        texts, figures = row[:2], row[2:]
+        left = [f"{text:<{width}}" for text, width in zip(texts, widths, strict=False)]
+        click.echo("  ".join([*left, *(f"{figure:>{width}}" for figure, width in zip(figures, widths[2:], strict=True))]))
+    for missed in result.skipped:
+        click.echo(f"{missed.file}  {missed.runtime}  {missed.threads} threads: left out: {missed.message}")
+    calls = result.measurements[0].invoke.count
+    click.echo(
+        f"\nMicroseconds of {calls} calls each, interleaved; rounds: the lowest and the highest median of a round of them."
+    )
+    click.echo(
+        f"A percentile is given where {BEYOND} calls lie beyond it. Whole way: from the bytes of an image to its answer:"
+    )
+    click.echo(f"{result.image}.")
+    click.echo(f"Starts: from nothing to the loaded model and to the first answer, medians of {result.starts} fresh processes.")
+    for note in result.notes:
+        click.echo(f"Doubtful: {note}")
+
+
+_HEAD = (
+    *("file", "runtime", "threads", "invoke p50", "p90", "p99", "rounds", "whole p50", "p90", "p99"),
+    *("load ms", "ready ms", "answer ms", "peak MiB"),
+)
+
+
+def _row(one: Measurement) -> tuple[str, ...]:
+    percentiles = [
+        "-" if figure is None else f"{figure:.0f}"
+        for latency in (one.invoke, one.whole)
+        for figure in (latency.p50_us, latency.p90_us, latency.p99_us)
+    ]
+    rounds = f"{one.invoke.round_low_us:.0f}..{one.invoke.round_high_us:.0f}"
+    start = (one.start.load_ms, one.start.ready_ms, one.start.answered_ms, one.start.peak_mb)
+    figures = (*percentiles[:3], rounds, *percentiles[3:], *(f"{figure:.0f}" for figure in start))
+    return one.file, one.runtime, str(one.threads), *figures

@@ -1,0 +1,231 @@
+"""`limiar doctor`: what this machine is, what is installed, and what is missing with the command that gets it."""
+
+import concurrent.futures
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+import edge_app
+from edge_app import APP
+from edge_app.machine import Condition, Machine, condition, machine
+from edge_app.runtimes import RUNTIMES
+from edge_app.store import default_path
+
+_IMPORT_S = 60.0  # for one package, from a slow SD card
+_OLDEST_PYTHON = (3, 11)
+
+# In a process of its own: a wheel built for another CPU ends the process that imports it.
+_IMPORT = """
+import importlib, sys
+from importlib import metadata
+module = importlib.import_module(sys.argv[1])
+package = importlib.import_module(sys.argv[2])
+try:
+    version = metadata.version(sys.argv[3])
+except metadata.PackageNotFoundError:
+    version = getattr(package, "__version__", "unknown")
+print(version)
+print(package.__path__[0] if hasattr(package, "__path__") else package.__file__)
+"""
+
+
+class Package(Struct, frozen=True):
+    """Something that limiar imports."""
+
+    name: str
+    version: str | None  # None: missing, or it cannot be imported
+    path: str | None
+    error: str | None  # why it cannot be imported
+    needed: bool  # else an extra
+    install: str  # the command that gets it
+
+
+class State(Struct, frozen=True):
+    """Where results are kept."""
+
+    path: str
+    writable: bool
+    free_mb: int
+
+
+class Diagnosis(Struct, frozen=True):
+    """What was found, as `--json` prints it."""
+
+    app: str
+    path: str  # of edge_app
+    executable: str  # of Python
+    machine: Machine
+    condition: Condition
+    packages: tuple[Package, ...]
+    runtimes: tuple[Package, ...]
+    sqlite: str
+    cameras: tuple[str, ...]  # V4L2, as `limiar camera` takes them, with their names
+    installed_mb: float  # limiar and what it needs, without extras
+    state: State
+    problems: tuple[str, ...]  # that keep limiar from working
+
+
+def diagnose() -> Diagnosis:
+    """Looks at everything; imports every package once, in processes of their own."""
+    here = machine()
+    with concurrent.futures.ThreadPoolExecutor(here.cores) as pool:
+        importing = [pool.submit(_package, *wanted) for wanted in _wanted_packages()]
+        runtimes = tuple(pool.map(_runtime, RUNTIMES))
+    packages, state = tuple(future.result() for future in importing), _state()
+    return Diagnosis(
+        app=APP,
+        path=str(Path(edge_app.__file__).parent),
+        executable=sys.executable,
+        machine=here,
+        condition=condition(),
+        packages=packages,
+        runtimes=runtimes,
+        sqlite=sqlite3.sqlite_version,
+        cameras=tuple(_cameras()),
+        installed_mb=round(sum(map(_size, _needed("limiar"))) / 2**20, 1),
+        state=state,
+        problems=tuple(find_problems(here, packages, runtimes, state)),
+    )
+
+
+def find_problems(here: Machine, packages: tuple[Package, ...], runtimes: tuple[Package, ...], state: State) -> Iterator[str]:
+    """What keeps limiar from working, each with its cure."""
+    if here.bits != 64:
+        yield f"Python has {here.bits} bits, and no runtime has such a wheel: install a 64-bit system"
+    if tuple(map(int, here.python.split(".")[:2])) < _OLDEST_PYTHON:
+        yield f"Python {here.python} is too old: install 3.11 or newer"
+    for package in packages:
+        if package.needed and package.version is None:
+            yield f"{package.name} {package.error}: {package.install}"
+    for package in runtimes:
+        if package.error and package.error != _MISSING:
+            yield f"{package.name} {package.error}: {package.install}"
+    if not any(package.version for package in runtimes):
+        yield f"no runtime works: {runtimes[0].install}"
+    if not state.writable:
+        yield f"{state.path} cannot be written: give it to this user, or set LIMIAR_STATE"
+
+
+_MISSING = "is missing"
+
+
+def _wanted_packages() -> Iterator[tuple[str, str, str, bool, str]]:
+    """Name, module, distribution, needed, the command that gets it."""
+    get = "pip install limiar"
+    for name, module, distribution in (
+        ("numpy", "numpy", "numpy"),
+        ("Pillow", "PIL.Image", "pillow"),
+        ("OpenCV", "cv2", "opencv-python-headless"),
+        ("msgspec", "msgspec", "msgspec"),
+        ("click", "click", "click"),
+        ("cryptography", "cryptography", "cryptography"),
+    ):
+        yield name, module, distribution, True, get
+    apt = "sudo apt install python3-picamera2, and a venv made with --system-site-packages"
+    yield "picamera2", "picamera2", "picamera2", False, apt
+
+
+def _runtime(name: str) -> Package:
+    """A runtime, imported as limiar does it."""
+    kind = RUNTIMES[name]
+    return _package(name, kind.module, kind.package, False, kind.install, kind.package.replace("-", "_"))
+
+
+def _package(name: str, module: str, distribution: str, needed: bool, install: str, package: str | None = None) -> Package:
+    top = package or module.partition(".")[0]
+    command = [sys.executable, "-P", "-c", _IMPORT, module, top, distribution]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_IMPORT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return Package(name, None, None, f"took over {_IMPORT_S:.0f} s to import", needed, install)
+    if done.returncode == 0:
+        version, path = done.stdout.splitlines()[-2:]
+        return Package(name, version, path, None, needed, install)
+    return Package(name, None, None, _why(done, top), needed, install)
+
+
+def _why(done: "subprocess.CompletedProcess[str]", top: str) -> str:
+    said = done.stderr.strip().splitlines()
+    if f"ModuleNotFoundError: No module named '{top}'" in said:
+        return _MISSING
+    return f"cannot be imported ({said[-1][:160] if said and done.returncode > 0 else f'it ended with {done.returncode}'})"
+
+
+def _needed(name: str, found: frozenset[str] = frozenset()) -> frozenset[str]:
+    """A distribution and, in turn, those that it requires without extras, as far as they are installed."""
+    name = re.sub(r"[-_.]+", "-", name).lower()  # as PyPA's "Names and normalization" has it
+    if name in found:
+        return found
+    try:
+        requires = metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return found
+    found |= {name}
+    for requirement in requires:
+        if "extra ==" not in requirement:
+            found = _needed(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0], found)
+    return found
+
+
+def _size(name: str) -> int:
+    """Bytes of an installed distribution's files. One that is installed in place lists none of its own: its folder counts."""
+    paths = {Path(str(file.locate())) for file in metadata.files(name) or ()}
+    if name == "limiar":
+        paths |= set(Path(edge_app.__file__).parent.rglob("*"))
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def _cameras() -> Iterator[str]:
+    for device in sorted(Path("/sys/class/video4linux").glob("video*")):
+        try:
+            yield f"v4l2:/dev/{device.name} ({(device / 'name').read_text(encoding='utf-8', errors='replace').strip()})"
+        except OSError:
+            continue  # unplugged meanwhile
+
+
+def _state() -> State:
+    folder = default_path().parent
+    there = next(path for path in (folder, *folder.parents) if path.exists())  # limiar makes what is not there
+    writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    return State(str(folder), writable, shutil.disk_usage(there).free >> 20)
+
+
+def print_diagnosis(found: Diagnosis) -> None:
+    """For a person."""
+    here, now = found.machine, found.condition
+    rows = [
+        ("limiar", f"{found.app.split()[1]}, {found.path}, {found.installed_mb:.0f} MiB with what it needs"),
+        ("Python", f"{here.python}, {found.executable}"),
+        ("machine", f"{here.board or 'no board name'}, {here.architecture}, {here.bits} bits"),
+        ("CPU", f"{here.cpu}, {here.cores} cores, {' '.join(here.features) or 'no vector units that count'}"),
+        ("memory", f"{here.memory_mb} MiB"),
+        ("system", f"{here.system}, Linux {here.kernel}"),
+        ("clock", f"governor {now.governor or 'unknown'}, load {now.load_1min}"),
+        *((package.name, _described(package)) for package in (*found.runtimes, *found.packages)),
+        ("SQLite", found.sqlite),
+        ("cameras", ", ".join(found.cameras) or "no V4L2 camera"),
+        (
+            "state",
+            f"{found.state.path}, {'writable' if found.state.writable else 'NOT writable'}, {found.state.free_mb} MiB free",
+        ),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        click.echo(f"{name:<{width}}  {text}")
+    for problem in found.problems:
+        click.echo(click.style(f"problem: {problem}", fg="red"))
+
+
+def _described(package: Package) -> str:
+    if package.version:
+        return f"{package.version}, {package.path}"
+    return f"{package.error}: {package.install}"

@@ -1,0 +1,112 @@
+"""What this machine is, and in which condition: Linux says so under /proc and /sys."""
+
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+
+from msgspec import Struct
+
+# Vector units that quantized kernels use, in the kernel's words: https://docs.kernel.org/arch/arm64/elf_hwcaps.html and x86's
+# cpufeatures.h.
+_FEATURES = {
+    *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+    *("ssse3", "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "amx_int8"),
+}
+_ARM_PARTS = {  # "CPU part" of the arm64 /proc/cpuinfo, which has no model name
+    "0xd03": "Cortex-A53",
+    "0xd04": "Cortex-A35",
+    "0xd05": "Cortex-A55",
+    "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72",
+    "0xd09": "Cortex-A73",
+    "0xd0a": "Cortex-A75",
+    "0xd0b": "Cortex-A76",
+}
+
+
+class Machine(Struct, frozen=True):
+    """What does not change while it runs."""
+
+    architecture: str  # as platform.machine(): "x86_64", "aarch64"
+    bits: int  # of this Python
+    cpu: str
+    cores: int  # that this process may use
+    features: tuple[str, ...]  # those that quantized kernels use
+    board: str | None  # "Raspberry Pi 4 Model B Rev 1.4"
+    memory_mb: int
+    system: str  # "Debian GNU/Linux 12 (bookworm)"
+    kernel: str
+    python: str
+
+
+class Condition(Struct, frozen=True):
+    """What moves latency and is not limiar's doing. None: this machine does not say."""
+
+    load_1min: float  # processes that ran or waited
+    governor: str | None  # of the clock of CPU 0
+    clock_mhz: float | None  # of CPU 0
+    temperature_c: float | None
+    throttled: str | None  # a Raspberry Pi's flags, "0x0": never since boot
+
+
+def machine() -> Machine:
+    """Reads it once."""
+    info = _read("/proc/cpuinfo") or ""
+    memory_kb = re.search(r"MemTotal:\s+(\d+)", _read("/proc/meminfo") or "")
+    return Machine(
+        architecture=platform.machine(),
+        bits=64 if sys.maxsize > 2**32 else 32,
+        cpu=cpu_model(info),
+        cores=len(os.sched_getaffinity(0)),
+        features=cpu_features(info),
+        board=(_read("/proc/device-tree/model") or "").strip("\0\n ") or None,
+        memory_mb=int(memory_kb[1]) // 1024 if memory_kb else 0,
+        system=_system(),
+        kernel=platform.release(),
+        python=platform.python_version(),
+    )
+
+
+def condition() -> Condition:
+    """Reads it as it is now."""
+    clock_khz, temperature_mc = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"), _read(_ZONE)
+    return Condition(
+        load_1min=round(os.getloadavg()[0], 2),
+        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        clock_mhz=int(clock_khz) / 1000 if clock_khz else None,
+        temperature_c=int(temperature_mc) / 1000 if temperature_mc else None,
+        throttled=_read("/sys/devices/platform/soc/soc:firmware/get_throttled"),
+    )
+
+
+_ZONE = "/sys/class/thermal/thermal_zone0/temp"
+
+
+def cpu_model(info: str) -> str:
+    """The text of /proc/cpuinfo -> "Intel(R) Xeon(R) …" or "Cortex-A72"."""
+    if name := re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE):
+        return name[1].strip()
+    parts = sorted(set(re.findall(r"^CPU part\s*:\s*(\w+)$", info, re.MULTILINE)))
+    return ", ".join(_ARM_PARTS.get(part, f"ARM part {part}") for part in parts) or "unknown"
+
+
+def cpu_features(info: str) -> tuple[str, ...]:
+    """The text of /proc/cpuinfo -> the vector units that matter here, in alphabetical order."""
+    lines = re.findall(r"^(?:flags|Features)\s*:\s*(.+)$", info, re.MULTILINE)
+    return tuple(sorted(_FEATURES.intersection(*(line.split() for line in lines)))) if lines else ()
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None

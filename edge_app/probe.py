@@ -1,0 +1,63 @@
+"""One start in a fresh process, from nothing to the first answer; `limiar bench` runs it for each variant.
+
+    python -m edge_app.probe BUNDLE FILE RUNTIME THREADS IMAGE STARTED_NS
+
+STARTED_NS is the caller's monotonic clock when it started this process. stdout is a Start as JSON.
+"""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from edge_app.bundle import open_bundle
+from edge_app.classifier import Classifier
+from edge_app.errors import LimiarError
+from edge_app.image import decode, read_file
+from edge_app.runtimes import open_runtime
+
+
+class Start(Struct, frozen=True):
+    """What one start took."""
+
+    version: str  # of the runtime
+    load_ms: float  # importing the runtime and loading the model
+    ready_ms: float  # process start -> model loaded; with the interpreter, all imports and the check of the bundle
+    answered_ms: float  # process start -> first answer
+    peak_mb: float  # memory, MiB
+
+
+def main(bundle: str, file: str, runtime: str, threads: str, image: str, started_ns: str) -> None:
+    opened = open_bundle(bundle)
+    model, data = opened.model(file)
+    loading_ns = time.monotonic_ns()
+    loaded = open_runtime(runtime, data, int(threads))
+    ready_ns = time.monotonic_ns()
+    Classifier(loaded, opened.manifest.labels, opened.manifest.input, model.decision).answer(decode(read_file(image)))
+    answered_ns = time.monotonic_ns()
+    begun_ns = int(started_ns)
+    start = Start(
+        version=loaded.version,
+        load_ms=(ready_ns - loading_ns) / 1e6,
+        ready_ms=(ready_ns - begun_ns) / 1e6,
+        answered_ms=(answered_ns - begun_ns) / 1e6,
+        peak_mb=_peak_mb(),
+    )
+    sys.stdout.buffer.write(msgspec.json.encode(start))
+
+
+def _peak_mb() -> float:
+    """Not getrusage: its ru_maxrss begins with what the parent had when it forked (getrusage(2), kernel/fork.c)."""
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert peak, "every process has a peak"
+    return int(peak[1]) / 1024
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except LimiarError as error:
+        sys.exit(str(error))
