@@ -5,6 +5,7 @@ missing grey. So each container is walked here before a decoder sees it. Formats
 """
 
 import re
+import struct
 import zlib
 from typing import Literal
 
@@ -99,6 +100,31 @@ def _png(data: bytes) -> Container:
     return Container("PNG", bits, PIXELS_MP)
 
 
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_PNG_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # 8.2
+
+
+def check_png_rows(data: bytes) -> None:
+    """Inflates a whole PNG: Pillow leaves rows black for which it has no pixels, without a word. Raises ImageError."""
+    width, height, bits, colour, interlaced = struct.unpack(">IIBBxxB", data[16:29])
+    wanted = 0
+    for top, left, down, right in _PNG_ADAM7 if interlaced else ((0, 0, 1, 1),):
+        rows, columns = -((top - height) // down), -((left - width) // right)
+        wanted += rows * (1 + (columns * bits * _PNG_SAMPLES[colour] + 7) // 8) if rows > 0 and columns > 0 else 0
+    inflate = zlib.decompressobj()
+    at, found, view = 8, 0, memoryview(data)
+    while at < len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        for piece in range(at + 8, end if data[at + 4 : at + 8] == b"IDAT" else 0, 1 << 16):
+            rest: memoryview | bytes = view[piece : min(piece + (1 << 16), end)]
+            while rest and found < wanted:
+                found += len(inflate.decompress(rest, 1 << 20))
+                rest = inflate.unconsumed_tail
+        at = end + 4
+    if found < wanted:
+        raise _truncated("the PNG's pixels")
+
+
 def _depth(what: str) -> ImageError:
     return ImageError("E-IMAGE-DEPTH", f"{what} is not in the image rules: save it with 8 bits a channel (or 16-bit grey)")
 
@@ -165,10 +191,32 @@ def _webp(data: bytes) -> Container:
         if data[at : at + 4] in (b"ANIM", b"ANMF"):
             raise ImageError("E-IMAGE-FRAMES", "an animated WebP: save one frame")
         length = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data.startswith(b"VP8", at):
+            _check_webp_pixels(data[at : at + 4], data[at + 8 : at + 18])
         at += 8 + length + length % 2
     if at != len(data):
         raise _truncated("a WebP chunk")
     return Container("WEBP", 8, PIXELS_MP_WEBP)
+
+
+def _check_webp_pixels(kind: bytes, start: bytes) -> None:
+    """RFC 9649, 2.5 to 2.7. Pillow's decoder makes room for the pixels before it says how many there are."""
+    sides = {
+        b"VP8X": [int.from_bytes(start[4:7], "little") + 1, int.from_bytes(start[7:10], "little") + 1],
+        b"VP8 ": [int.from_bytes(start[i : i + 2], "little") & 0x3FFF for i in (6, 8)],
+        b"VP8L": [(int.from_bytes(start[1:5], "little") >> i & 0x3FFF) + 1 for i in (0, 14)],
+    }
+    width, height = sides.get(kind, (0, 0))
+    check_pixels("WEBP", width, height, PIXELS_MP_WEBP)
+
+
+def check_pixels(kind: str, width: int, height: int, limit_mp: int) -> None:
+    """Raises ImageError where an image is larger than what its decoder holds in bounded memory."""
+    if width * height > limit_mp * MEGAPIXEL:
+        met = f"{width}x{height} pixels, the limit for this kind of {kind} is {limit_mp} megapixels"
+        raise ImageError("E-IMAGE-PIXELS", f"{met}: make it smaller")
+    if max(width, height) > SIDE_PX:
+        raise ImageError("E-IMAGE-PIXELS", f"{width}x{height} pixels, the limit of a side is {SIDE_PX}: make it smaller")
 
 
 # TIFF 6.0, section 2: bytes of a value, by type

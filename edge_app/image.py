@@ -131,6 +131,8 @@ def decode(data: bytes, name: str = "") -> Picture:
         image = _open(data, container)
         orientation = _orientation(image, container.format)
         image.load()
+        if container.format == "PNG" and _may_lack_rows(image):
+            containers.check_png_rows(data)
     except ImageError:
         raise
     except MemoryError:
@@ -147,12 +149,7 @@ def _open(data: bytes, container: containers.Container) -> Image.Image:
     module, name = _PLUGINS[container.format]
     image: Image.Image = getattr(importlib.import_module(module), name)(io.BytesIO(data))
     width, height = image.size
-    if width * height > container.decoder_mp * containers.MEGAPIXEL:
-        met = f"{width}x{height} pixels, the limit for this kind of {container.format} is {container.decoder_mp} megapixels"
-        raise ImageError("E-IMAGE-PIXELS", f"{met}: make it smaller")
-    if max(width, height) > containers.SIDE_PX:
-        met = f"{width}x{height} pixels, the limit of a side is {containers.SIDE_PX}"
-        raise ImageError("E-IMAGE-PIXELS", f"{met}: make it smaller")
+    containers.check_pixels(container.format, width, height, container.decoder_mp)
     if width < 1 or height < 1:
         raise ImageError("E-IMAGE-BROKEN", f"{width}x{height} pixels: write it again")
     if getattr(image, "n_frames", 1) != 1:
@@ -162,6 +159,12 @@ def _open(data: bytes, container: containers.Container) -> Image.Image:
     if image.mode not in _MODES and not (image.mode == "I" and container.format == "PPM"):
         raise ImageError("E-IMAGE-COLOUR", f"colour mode {image.mode} is not in the image rules: save it as grey or RGB")
     return image
+
+
+def _may_lack_rows(image: Image.Image) -> bool:
+    """Pillow fills from the top: a last row with anything but zeros in it proves the rest. Interlaced is another order."""
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    return bool(image.info.get("interlace")) or not last.tobytes().strip(b"\0")
 
 
 def _check_tiff(image: Image.Image) -> None:

@@ -3,8 +3,8 @@
 The table is data/golden_tensors.json; scripts/test holds it against the lowest and the newest Pillow, OpenCV and numpy. PNG,
 BMP, TIFF, PGM, PPM and lossless WebP are made here: their encoders' bytes vary, the pixels do not. What a lossy encoder makes
 does vary, so those files are committed (data/images, made by make_lossy_images.py). How lossy pixels come back is up to the
-decoder: libjpeg-turbo 3.0.4 and 3.2.0, libwebp 1.4.0 and 1.6.0, which are in the wheels of Pillow 11.0 and 13.0, give the same; a
-Pillow built against another JPEG library (the first libjpeg, mozjpeg) need not, and this test is where it would show.
+decoder: libjpeg-turbo 3.0.4 and 3.2.0, libwebp 1.4.0 and 1.6.0, which are in the wheels of Pillow 11.0 and 13.0, give the
+same; a Pillow built against another JPEG library (the first libjpeg) need not, and this test is where it would show.
 """
 
 import io
