@@ -68,14 +68,14 @@ def deployable(model: keras.Model, temperature: float) -> keras.Model:
     is left out; the last layer's weights and bias are divided by the temperature.
     """
     parts = [layer for layer in model.layers if not isinstance(layer, layers.Dropout)]
-    stack: list[keras.Layer] = [keras.Input(model.input_shape[1:])]
+    stack: list[keras.Layer] = [keras.Input(model.input_shape[1:], name="pixels")]
     weights: list[list[np.ndarray]] = []
     scale = 1.0
     for layer, following in zip(parts, [*parts[1:], None], strict=True):
         if isinstance(layer, layers.Rescaling):
             scale = layer.scale
         elif not isinstance(layer, layers.BatchNormalization):
-            stack.append(_copy(layer))
+            stack.append(_copy(layer, f"layer_{len(stack)}"))
             weights.append(_folded(layer, following, scale))
             scale = scale if not layer.weights else 1.0
     weights[-1] = [array / np.float32(temperature) for array in weights[-1]]
@@ -85,10 +85,10 @@ def deployable(model: keras.Model, temperature: float) -> keras.Model:
     return folded
 
 
-def _copy(layer: keras.Layer) -> keras.Layer:
-    """The layer without weights; a convolution gets the bias that its batch norm becomes."""
-    config = layer.get_config()
-    config.pop("name")
+def _copy(layer: keras.Layer, name: str) -> keras.Layer:
+    """The layer in float32, without weights; a convolution gets the bias that its batch norm becomes."""
+    # Keras numbers its own names through the process: with them the same run would not give the same file.
+    config = layer.get_config() | {"name": name, "dtype": "float32"}
     if isinstance(layer, layers.Conv2D):
         config["use_bias"] = True
     return type(layer).from_config(config)

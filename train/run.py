@@ -3,6 +3,7 @@
 import hashlib
 import io
 import platform
+import re
 import shutil
 import subprocess
 import zipfile
@@ -219,8 +220,11 @@ def saved_model(model: keras.Model, folder: Path) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w") as target:
         for name in source.namelist():
+            data = source.read(name)
+            if name == "metadata.json":
+                data = re.sub(rb'"date_saved": "[^"]*"', b'"date_saved": "1980-01-01@00:00:00"', data)
             member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            target.writestr(member, source.read(name), zipfile.ZIP_DEFLATED, compresslevel=9)
+            target.writestr(member, data, zipfile.ZIP_DEFLATED, compresslevel=9)
     plain.unlink()
     return packed.getvalue()
 

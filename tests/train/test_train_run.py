@@ -12,6 +12,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_app import run_folder
 from edge_app.errors import TrainError
@@ -101,13 +102,15 @@ def test_the_courses_recipe_says_where_it_differs(tmp_path, request_for, silent)
     assert "precision and recall exchanged" in page
 
 
-def test_three_classes_train(tmp_path, request_for, silent, phantom_folder):
-    folder = tmp_path / "images"
-    for k, path in enumerate(sorted(phantom_folder.iterdir())):
-        place = folder / (("cat", "dog", "fox")[k % 3])
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{k}.png").write_bytes(path.read_bytes())
-    run = train(request_for(tmp_path / "run", "min_per_class=2", "rate=0.01", folder=folder), silent)
+def test_three_classes_train(tmp_path, request_for, silent):
+    rng = np.random.default_rng(0)
+    for k, label in enumerate(("cat", "dog", "fox")):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(40):
+            pixels = rng.integers(80 * k, 80 * k + 60, (40, 40), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{number}.png")
+    asked = request_for(tmp_path / "run", "min_per_class=2", "epochs=4", model="lenet", folder=tmp_path / "images")
+    run = train(asked, silent)
     assert (run.labels, run.positive) == (("cat", "dog", "fox"), None)
     assert "recall_fox" in (tmp_path / "run" / run_folder.REPORT).read_text()
 
