@@ -87,9 +87,7 @@ def binary_metrics(labels: ArrayLike, probabilities: ArrayLike, positive: int) -
     }
 
 
-def class_metrics(
-    labels: ArrayLike, probabilities: ArrayLike, names: Sequence[str], positive: str | None
-) -> dict[str, Metric]:
+def class_metrics(labels: ArrayLike, probabilities: ArrayLike, names: Sequence[str], positive: str | None) -> dict[str, Metric]:
     """The metrics of any classifier: binary_metrics of two classes, else accuracy and `recall_<name>` of each class.
 
     labels: int [N]; probabilities: float [N, K]; names: the K class names; positive: one of them, None when K > 2.
@@ -99,8 +97,7 @@ def class_metrics(
     truth = _label_indices(labels)
     right = _probabilities(probabilities).argmax(axis=1) == truth
     recalls = {
-        f"recall_{name}": proportion(int(right[truth == k].sum()), int((truth == k).sum()))
-        for k, name in enumerate(names)
+        f"recall_{name}": proportion(int(right[truth == k].sum()), int((truth == k).sum())) for k, name in enumerate(names)
     }
     return {"accuracy": proportion(int(right.sum()), len(right))} | recalls
 
