@@ -66,6 +66,7 @@ def convert(
     card_text = _read_card(card)
     with Progress() as progress:
         progress.note("loading TensorFlow")
+        from convert.measure import publish_measured
         from convert.pipeline import Request, convert_run
         from convert.publish import publish_bundle, publish_refusal
 
@@ -81,13 +82,12 @@ def convert(
             seed=seed,
         )
         converted = convert_run(request, progress.note)
-    report = converted.report
-    if report.verdict == "PASS":
-        publish_bundle(out, converted, release_counter, seed, card_text)
-        written = out
-    else:
-        written = publish_refusal(out, report)
-    _print(report, written, as_json)
+        report = converted.report
+        if report.verdict == "PASS":
+            publish_bundle(out, converted, release_counter, seed, card_text)
+            progress.note("measuring latency")
+            publish_measured(out, converted)
+    _print(report, out if report.verdict == "PASS" else publish_refusal(out, report), as_json)
     return 0 if report.verdict == "PASS" else EXIT_REFUSED
 
 

@@ -29,6 +29,9 @@ class Split(msgspec.Struct, frozen=True):
 def read_split(folder: Path, rows: Sequence[SplitRow], part: str, run: Run) -> Split:
     """The images of "val" or "test". Raises ConvertError: an image is missing or another, or a label has no image."""
     chosen = [row for row in rows if row.part == part]
+    if foreign := {row.label for row in chosen} - set(run.labels):
+        met = f"the {part} split has the label {printable(min(foreign))}, train.json has {', '.join(run.labels)}"
+        raise ConvertError("E-CONVERT-LABEL", f"{met}: train again")
     for label in run.labels:
         if not any(row.label == label for row in chosen):
             met = f"the {part} split has no image of {printable(label)}"

@@ -46,7 +46,7 @@ def load_model(run_folder: Path, run: Run) -> Any:
         raise ConvertError("E-CONVERT-INPUT", f"{met}: train it again, or correct train.json's input")
     if model.output_shape != (None, len(run.labels)):
         met = f"{where} gives {model.output_shape}, the run has the {len(run.labels)} labels {', '.join(run.labels)}"
-        raise ConvertError("E-CONVERT-LABELS", f"{met}: the last layer must give one logit for each label")
+        raise ConvertError("E-CONVERT-OUTPUTS", f"{met}: the last layer must give one logit for each label")
     return model
 
 

@@ -26,7 +26,8 @@ class Panel(msgspec.Struct, frozen=True):
 
     title: str
     marks: dict[str, Mark]
-    bars: bool = False  # from 0; else points with whiskers
+    bars: bool = False  # else points with whiskers
+    from_zero: bool = False  # bars always are
     line: float | None = None  # a value to compare with
     line_text: str = ""
 
@@ -88,10 +89,11 @@ def _range(panel: Panel) -> tuple[float, float]:
     values = [v for mark in panel.marks.values() for v in (mark.value, mark.low, mark.high) if v is not None]
     if panel.line is not None:
         values.append(panel.line)
-    low, high = (0.0 if panel.bars else min(values)), max(values)
+    from_zero = panel.bars or panel.from_zero
+    low, high = (0.0 if from_zero else min(values)), max(values)
     if high - low < 1e-9:
         low, high = low - 0.05, high + 0.05
-    margin = 0.0 if panel.bars else 0.04 * (high - low)
+    margin = 0.0 if from_zero else 0.04 * (high - low)
     return low - margin, high + margin
 
 

@@ -2,25 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
-import jinja2
 import msgspec
 
 from convert.evaluate import Comparison, RuntimeResult
 from convert.gate import Gate
 from convert.plot import Mark, Panel, draw_panels
+from convert.templates import render
 from edge_app.bundle import Count, InputSpec, Metric, Name, Sha256, Text, Tolerance, Value
-
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=jinja2.select_autoescape(["html"]),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
 
 
 class FileReport(Value, frozen=True, forbid_unknown_fields=True):
@@ -78,23 +68,22 @@ def report_json(report: Report) -> bytes:
 
 def report_html(report: Report) -> bytes:
     """One self-contained file, verdict first."""
-    plot = draw_panels(_marks(report), [_size_panel(report), _accuracy_panel(report)])
-    page = _TEMPLATES.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         report=report,
-        plot=plot,
-        css=Path(__file__).with_name("report.css").read_text(),
+        plot=draw_panels(rows_by_size(report), [size_panel(report), accuracy_panel(report)]),
         share=share,
         interval=interval,
         kilobytes=kilobytes,
         title=metric_title,
         metrics=metric_names(report.keras["test"].metrics),
     )
-    return page.encode()
 
 
 def model_card(report: Report, text: str) -> bytes:
     """MODEL_CARD.md. text: what the author says of data, licence, attribution and flaws; Markdown."""
-    card = _TEMPLATES.get_template("model_card.md.j2").render(
+    return render(
+        "model_card.md.j2",
         report=report,
         text=text.strip(),
         interval=interval,
@@ -102,7 +91,6 @@ def model_card(report: Report, text: str) -> bytes:
         title=metric_title,
         metrics=metric_names(report.keras["test"].metrics),
     )
-    return card.encode()
 
 
 def metric_names(metrics: Mapping[str, Metric]) -> list[str]:
@@ -132,18 +120,20 @@ def kilobytes(count: int) -> str:
     return f"{count / 1000:.1f} KB" if count < 100_000 else f"{count / 1000:.0f} KB"
 
 
-def _marks(report: Report) -> list[str]:
+def rows_by_size(report: Report) -> list[str]:
     """A row for each file that has figures, the smallest first."""
     made = [file for file in report.files if file.bytes is not None]
     return [file.name for file in sorted(made, key=lambda file: (file.bytes or 0, file.name))]
 
 
-def _size_panel(report: Report) -> Panel:
+def size_panel(report: Report) -> Panel:
+    """Bars."""
     marks = {file.name: Mark(file.bytes / 1000, text=kilobytes(file.bytes)) for file in report.files if file.bytes is not None}
     return Panel("size, KB", marks, bars=True)
 
 
-def _accuracy_panel(report: Report) -> Panel:
+def accuracy_panel(report: Report) -> Panel:
+    """Points with 95 % intervals, and Keras's."""
     marks = {}
     for file in report.files:
         if file.test is not None and "accuracy" in file.test.metrics:

@@ -196,7 +196,7 @@ def test_a_model_with_nan_weights_is_refused(limiar_convert: Convert, run: Path,
     assert code(limiar_convert(edited_run(model), "--out", tmp_path / "out")) == "E-CONVERT-FINITE"
 
 
-@pytest.mark.parametrize(("side_px", "outputs", "expected"), [(24, 3, "E-CONVERT-LABELS"), (32, 2, "E-CONVERT-INPUT")])
+@pytest.mark.parametrize(("side_px", "outputs", "expected"), [(24, 3, "E-CONVERT-OUTPUTS"), (32, 2, "E-CONVERT-INPUT")])
 def test_a_model_that_does_not_fit_the_record_is_refused(
     limiar_convert: Convert, edited_run: Edit, tmp_path: Path, side_px: int, outputs: int, expected: str
 ) -> None:

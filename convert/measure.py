@@ -1,0 +1,83 @@
+"""What is measured in time stands beside the bundle, in BUNDLE.measured: it is never the same twice."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from convert.pipeline import Converted
+from convert.plot import Mark, Panel, draw_panels
+from convert.publish import write_folder
+from convert.recipes import recipe
+from convert.report import accuracy_panel, rows_by_size, size_panel
+from convert.templates import render
+from edge_app import APP
+from edge_app.bench import measure_invoke
+from edge_app.bundle import MANIFEST
+from edge_app.clock import utc_now
+from edge_app.machine import Condition, Machine, condition, machine
+from edge_app.timing import Latency
+
+CALLS = 300  # of each file: enough for p90; `limiar bench` takes its time
+
+
+class FileLatency(msgspec.Struct, frozen=True):
+    """One model file on the runtime that its figures are from, one thread."""
+
+    runtime: str
+    invoke: Latency  # model input -> logits
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """latency.json"""
+
+    schema: int = 1
+    app: str
+    time: str  # UTC
+    bundle: str  # sha256 of the manifest
+    machine: Machine
+    condition: Condition  # before
+    files: dict[str, FileLatency]
+
+
+def measured_folder(out: Path) -> Path:
+    """Where the timings of the bundle `out` go."""
+    return out.with_name(f"{out.name}.measured")
+
+
+def publish_measured(out: Path, converted: Converted) -> Path:
+    """Times the bundle's files, interleaved, and writes latency.json and latency.html. Returns the folder."""
+    before = condition()
+    runtimes = {name: recipe(name).runtime for name in converted.models}
+    latencies = measure_invoke(
+        {name: (data, runtimes[name]) for name, data in converted.models.items()}, converted.run.input, count=CALLS
+    )
+    measured = Measured(
+        app=APP,
+        time=utc_now(),
+        bundle=hashlib.sha256((out / MANIFEST).read_bytes()).hexdigest(),
+        machine=machine(),
+        condition=before,
+        files={name: FileLatency(runtimes[name], found) for name, found in latencies.items()},
+    )
+    report = converted.report
+    plot = draw_panels(rows_by_size(report), [size_panel(report), _latency_panel(latencies), accuracy_panel(report)])
+    contents = {
+        "latency.json": msgspec.json.format(msgspec.json.encode(measured), indent=1) + b"\n",
+        "latency.html": render(
+            "latency.html.j2", report=report, machine=measured.machine, time=measured.time, calls=CALLS, plot=plot
+        ),
+    }
+    folder = measured_folder(out)
+    write_folder(folder, contents)
+    return folder
+
+
+def _latency_panel(latencies: Mapping[str, Latency]) -> Panel:
+    marks = {
+        name: Mark(found.p50_us, found.round_low_us, found.round_high_us, text=f"{found.p50_us:.0f} µs")
+        for name, found in latencies.items()
+        if found.p50_us is not None
+    }
+    return Panel("latency, µs", marks, from_zero=True)
