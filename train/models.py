@@ -40,7 +40,7 @@ def lenet(spec: InputSpec, classes: int, dropout: float) -> keras.Model:
             layers.Flatten(),
             layers.Dense(500, activation="relu"),
             layers.Dropout(dropout),
-            layers.Dense(classes),
+            layers.Dense(classes, dtype="float32"),  # also where the rest computes in half precision
         ],
         name="lenet",
     )
@@ -53,7 +53,7 @@ def compact(spec: InputSpec, classes: int, dropout: float) -> keras.Model:
         stack.append(layers.Conv2D(filters, 3, stride, padding="same", use_bias=False))
         stack.append(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM))
         stack.append(layers.ReLU())
-    stack += [layers.GlobalAveragePooling2D(), layers.Dropout(dropout), layers.Dense(classes)]
+    stack += [layers.GlobalAveragePooling2D(), layers.Dropout(dropout), layers.Dense(classes, dtype="float32")]
     return keras.Sequential(stack, name="compact")
 
 

@@ -60,3 +60,16 @@ def test_compact_fits_its_file():
     assert shipped.count_params() < 50_000  # a byte each in the int8 file, which may have 65,536
     assert shipped.output_shape == (None, 2)
     assert models.INPUT["compact"].channels == 3
+
+
+def test_a_network_trained_in_half_precision_ships_in_float32(images):
+    keras.mixed_precision.set_global_policy("mixed_float16")  # what a GPU trains in
+    try:
+        model = build("compact", classes=2, dropout=0.3)
+        answers = model.predict(images, verbose=0)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    shipped = deployable(model, 1.0)
+    assert answers.dtype == np.float32
+    assert {layer.compute_dtype for layer in shipped.layers} == {"float32"}
+    assert np.allclose(shipped.predict(images, verbose=0), answers, atol=0.01)  # half precision has 11 bits
