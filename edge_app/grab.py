@@ -5,12 +5,13 @@ import ctypes
 import signal
 import time
 from collections.abc import Callable
+from mmap import mmap
 from multiprocessing.connection import Connection
 
 import msgspec
 import numpy as np
 
-from edge_app.capture import FRAME_S, Ended, Failed, Opened, Roi, Taken, View
+from edge_app.capture import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Roi, Taken, View
 from edge_app.errors import LimiarError, SourceError
 from edge_app.frame import Pixels
 from edge_app.sources import Source
@@ -21,7 +22,7 @@ _SAMPLE_ROWS = 32  # every n-th row tells most pairs of frames apart
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def grab(open_source: Callable[[], Source], view: View, parent: Connection) -> None:
+def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: Connection) -> None:
     """The life of the capture process; it ends with the source, or when the parent hangs up."""
     # A camera may block for ever; were the parent killed then, this process would hold the device.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -30,14 +31,14 @@ def grab(open_source: Callable[[], Source], view: View, parent: Connection) -> N
             source = open_source()
             _send(parent, Opened())
             try:
-                _serve(source, view, parent)
+                _serve(source, view, memory, parent)
             finally:
                 source.close()
         except LimiarError as error:
             _send(parent, Failed(error.code, error.message))
 
 
-def _serve(source: Source, view: View, parent: Connection) -> None:
+def _serve(source: Source, view: View, memory: mmap, parent: Connection) -> None:
     """A live source goes on whether or not a frame is wanted: the latest frame wins. A file waits."""
     passing = source.live or view.realtime
     freshness, form = _Freshness(view.name), _Form(view)
@@ -59,8 +60,8 @@ def _serve(source: Source, view: View, parent: Connection) -> None:
             continue
         if passing:
             parent.recv_bytes()
+        np.frombuffer(memory, np.uint8, seen.size).reshape(seen.shape)[:] = seen
         _send(parent, Taken(sequence, taken_ns, dropped, *seen.shape[:2]))
-        parent.send_bytes(seen.data.cast("B"))
         dropped = 0
 
 
@@ -82,7 +83,7 @@ class _Form:
         self._shape: tuple[int, ...] | None = None  # of the first frame
 
     def part(self, frame: Pixels) -> Pixels:
-        """uint8 [H, W, 3] -> the region of interest, C-contiguous. Raises SourceError."""
+        """uint8 [H, W, 3] -> the region of interest. Raises SourceError."""
         name, shape = self._view.name, np.shape(frame)
         if getattr(frame, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
             met = f"{name} gave a frame of shape {list(shape)}, not [height, width, 3] in 8 bits"
@@ -95,7 +96,10 @@ class _Form:
             raise SourceError("E-SOURCE-SIZE", f"{met}: check the camera, then start again")
         if roi := self._view.roi:
             frame = frame[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width]
-        return np.ascontiguousarray(frame)
+        if frame.size > FRAME_BYTES:
+            met = f"{name} gives {shape[1]}x{shape[0]} pixels, the limit is {FRAME_BYTES // 3_000_000} megapixels"
+            raise SourceError("E-SOURCE-FRAME", f"{met}: set the camera to smaller frames, or give --roi")
+        return frame
 
 
 def _check_roi(roi: Roi | None, shape: tuple[int, ...], name: str) -> None:

@@ -6,19 +6,24 @@ methods that are used (picamera2.py, request.py: `capture_buffer` is the plain 1
 """
 
 import functools
-import importlib
+import importlib.util
+import itertools
 import json
 import os
 import signal
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -43,6 +48,11 @@ def noise(seed: int, height: int = 48, width: int = 64) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
+def later(value: Pixels) -> Pixels:
+    time.sleep(0.005)
+    return value
+
+
 class Fake:
     """A source that gives what a list of functions gives, the last for ever; a file instead ends after it."""
 
@@ -65,8 +75,8 @@ def frame(seed: int) -> Callable[[], Pixels]:
 
 def changing() -> Callable[[], Pixels]:
     """A new frame every time, 5 ms apart."""
-    seeds = iter(range(1, 1_000_000))
-    return lambda: (time.sleep(0.005), noise(next(seeds)))[1]
+    seeds = itertools.count(1)
+    return lambda: later(noise(next(seeds)))
 
 
 GOOD_FRAMES = (changing(),) * 50  # long enough that some are asked for
@@ -74,7 +84,14 @@ GOOD_FRAMES = (changing(),) * 50  # long enough that some are asked for
 
 def watched(source: Fake, view: View | None = None) -> list[Frame]:
     with Capture(lambda: source, view or View("fake:0")) as capture:
-        return [found for found in capture.frames() if found]
+        return list(kept(capture))
+
+
+def kept(capture: Capture) -> Iterator[Frame]:
+    """Frames whose pixels stay: those of the capture are overwritten by the next."""
+    for found in capture.frames():
+        if found:
+            yield msgspec.structs.replace(found, pixels=found.pixels.copy())
 
 
 @pytest.fixture
@@ -93,12 +110,9 @@ def test_a_file_gives_every_frame_in_order_and_ends() -> None:
 def test_of_a_camera_the_latest_frame_wins_and_the_dropped_are_counted() -> None:
     with Capture(lambda: Fake(changing()), View("fake:0")) as capture:
         frames = []
-        for found in capture.frames():
-            if found:
-                frames.append(found)
-                time.sleep(0.1)
-            if len(frames) == 4:
-                break
+        for found in itertools.islice(kept(capture), 4):
+            frames.append(found)
+            time.sleep(0.1)
     assert np.array_equal(frames[-1].pixels, noise(frames[-1].sequence))
     assert sum(found.dropped for found in frames[1:]) == frames[-1].sequence - frames[0].sequence - 3
     assert min(found.dropped for found in frames[1:]) >= 1
@@ -107,7 +121,7 @@ def test_of_a_camera_the_latest_frame_wins_and_the_dropped_are_counted() -> None
 BAD_SOURCES = {
     "blocks": ("E-SOURCE-STALLED", lambda: time.sleep(60)),
     "gives nothing": ("E-SOURCE-STALLED", lambda: None),
-    "repeats a frame": ("E-SOURCE-FROZEN", lambda: time.sleep(0.01) or noise(50)),
+    "repeats a frame": ("E-SOURCE-FROZEN", lambda: later(noise(50))),
     "gives a grey frame": ("E-SOURCE-FRAME", lambda: noise(99)[:, :, 0]),
     "gives floats": ("E-SOURCE-FRAME", lambda: noise(99) / 255),
     "gives an empty frame": ("E-SOURCE-FRAME", lambda: noise(99)[:0]),
@@ -124,7 +138,7 @@ def test_a_camera_that_stops_is_an_error_and_never_a_stale_answer(
 ) -> None:
     seen: list[Frame] = []
     with Capture(lambda: Fake(*first, bad), View("fake:0")) as capture, pytest.raises(SourceError, match="fake:0") as raised:
-        seen.extend(found for found in capture.frames() if found)
+        seen.extend(kept(capture))
     assert raised.value.code == code
     numbers = [found.sequence for found in seen]
     assert numbers == sorted(set(numbers))
@@ -135,6 +149,14 @@ def test_a_camera_that_stops_is_an_error_and_never_a_stale_answer(
 def test_a_camera_that_changes_its_size_is_an_error() -> None:
     with pytest.raises(SourceError, match=r"E-SOURCE-SIZE: fake:0 gave 64x48 pixels and now gives 32x24"):
         watched(Fake(frame(1), lambda: noise(2, 24, 32)))
+
+
+def test_a_frame_that_does_not_fit_is_an_error_and_its_region_of_interest_is_not() -> None:
+    wide = np.zeros((1, 23_000_000, 3), np.uint8)
+    with pytest.raises(SourceError, match=r"E-SOURCE-FRAME: fake:0 gives 23000000x1 pixels"):
+        watched(Fake(lambda: wide, live=False))
+    (found,) = watched(Fake(lambda: wide, live=False), View("fake:0", roi=Roi(22_999_990, 0, 10, 1)))
+    assert found.pixels.shape == (1, 10, 3)
 
 
 def test_a_source_that_cannot_be_opened_says_so_and_not_that_it_stalled() -> None:
@@ -151,7 +173,7 @@ def test_the_patience_that_the_promise_names_is_five_seconds() -> None:
 
 
 def test_a_black_picture_is_not_taken_for_a_frozen_one(impatient: None) -> None:
-    black = Fake(lambda: time.sleep(0.01) or np.zeros((8, 8, 3), np.uint8))
+    black = Fake(lambda: later(np.zeros((8, 8, 3), np.uint8)))
     began = time.monotonic()
     with Capture(lambda: black, View("fake:0")) as capture:
         for found in capture.frames():
@@ -266,6 +288,71 @@ def test_a_video_in_real_time_takes_as_long_as_it_lasts(video: Path) -> None:
     for _ in range(11):
         source.read()
     assert time.monotonic() - began >= 10 / RATE_HZ
+
+
+# A real RTSP stream
+
+SDP = """v=0
+o=- 0 0 IN IP4 127.0.0.1
+s=camera
+c=IN IP4 127.0.0.1
+t=0 0
+m=video 0 RTP/AVP 96
+a=rtpmap:96 raw/90000
+a=fmtp:96 sampling=YCbCr-4:2:2; width=64; height=48; depth=8; colorimetry=BT601-5
+a=control:track1
+"""
+ANSWERS = {
+    "OPTIONS": "Public: OPTIONS, DESCRIBE, SETUP, PLAY\n",
+    "DESCRIBE": f"Content-Type: application/sdp\nContent-Length: {len(SDP)}\n",
+    "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\nSession: 1\n",
+    "PLAY": "Session: 1\n",
+}
+
+
+def stream(server: socket.socket, frames: int) -> None:
+    """An RTSP camera (RFC 2326) with uncompressed video (RFC 4175), left half red, right half blue; then it falls silent."""
+    connection, _ = server.accept()
+    with connection, connection.makefile("rb") as requests:
+        for line in requests:
+            method, sequence = line.split()[0].decode(), b""
+            while (field := next(requests).strip()) != b"":
+                sequence = field if field.lower().startswith(b"cseq") else sequence
+            reply = f"RTSP/1.0 200 OK\n{sequence.decode()}\n{ANSWERS[method]}\n".replace("\n", "\r\n")
+            connection.sendall(reply.encode() + (SDP.encode() if method == "DESCRIBE" else b""))
+            if method == "PLAY":
+                break
+        for number in range(frames):
+            uyvy = np.zeros((48, 64, 2), np.uint8)
+            uyvy[:, :32] = [[90, 81], [240, 81]] * 16  # ITU-R BT.601: U and V by turns, with Y
+            uyvy[:, 32:] = [[240, 41], [110, 41]] * 16
+            uyvy[number % 48, :, 1] += 20
+            for row in range(48):
+                marker = 0x80 if row == 47 else 0
+                packet = struct.pack(">BBHII", 0x80, 96 | marker, number * 48 + row, number * 3000, 1)
+                packet += struct.pack(">HHHH", 0, 128, row, 0) + uyvy[row].tobytes()
+                connection.sendall(struct.pack(">BBH", 0x24, 0, len(packet)) + packet)
+            time.sleep(0.01)
+        requests.read()  # until the app hangs up
+
+
+def test_an_rtsp_camera_is_read_until_it_falls_silent(impatient: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=stream, args=(server, 100), daemon=True)
+        thread.start()
+        address = find_source(f"rtsp://user:secret@127.0.0.1:{server.getsockname()[1]}/front")
+        seen: list[Frame] = []
+        with (
+            Capture(functools.partial(open_source, address), View(address.name)) as capture,
+            pytest.raises(SourceError, match=r"E-SOURCE-STALLED: rtsp://127\.0\.0\.1:") as raised,
+        ):
+            seen.extend(kept(capture))
+        thread.join(timeout=10)
+    assert "secret" not in str(raised.value)
+    assert len(seen) > 20
+    for found in seen:
+        assert np.abs(found.pixels[:, 10].astype(int) - [255, 0, 0]).max() < 40  # the brighter row moves
+        assert np.abs(found.pixels[:, 50].astype(int) - [0, 0, 255]).max() < 40
 
 
 # The loop and the store
