@@ -39,6 +39,11 @@ def train(
 
     Labels come from --csv, else from DATA/manifest.csv where it has the columns file, label and split, else from names that
     end _pos or _neg, else from class folders. An interrupted run goes on when the same command is given again.
+
+    \b
+    Example:
+      limiar train images/ --out run
+      limiar train images/ --csv labels.csv --model lenet --set epochs=80 --out run-lenet
     """
     from train.config import configured
     from train.progress import Terminal, quiet
@@ -83,7 +88,12 @@ def train(
 @click.option("--count", type=click.IntRange(1, 1_000_000), required=True, help="Patches; every second one has a nodule.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 def phantoms(out: Path, count: int, seed: int) -> None:
-    """Makes CT-like patches with exact labels: 50x50 grey PNG, named ..._pos.png or ..._neg.png, in the new folder OUT."""
+    """Makes CT-like patches with exact labels: 50x50 grey PNG, named ..._pos.png or ..._neg.png, in the new folder OUT.
+
+    \b
+    Example:
+      limiar phantoms images/ --count 1500 --seed 1
+    """
     from edge_app.files import sync_directory
     from train.phantoms import write_phantoms
     from train.progress import Terminal

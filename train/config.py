@@ -45,7 +45,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 RECIPES = {
     "limiar": Config(),
-    # The course's protocol; where its text gives no number, the usual one of its LeNet tutorial is taken.
+    # The course's protocol; where no number of it is known, the usual one for such a network.
     "course": Config(
         balance=False,
         epochs=25,

@@ -22,20 +22,17 @@ BINS = 10  # of the reliability diagram
 NOT_FOR_DIAGNOSIS = "For research and education. Not for diagnosis."
 COURSE_DIFFERENCES = (
     "The last layer has one output per class. The course's text gives it one per training image, a slip.",
-    "Images go through limiar's image rules (Pillow, box mean, exact linear resize) instead of cv2.imread and cv2.resize, so "
-    "that a device sees the same pixels.",
-    "The model returns logits and scales its pixels itself; softmax is the app's. The answers are the same.",
-    "Splits that come with the data are kept. Where none are given, groups and equal images stay together, classes are kept "
-    "in proportion, and a validation part is taken from the course's 75 %; the course looked at its test images while "
-    "training.",
-    "As in the course there is no early stopping, no class weight and no temperature: the last epoch's weights are kept.",
-    "Optimizer, batch size, epochs and augmentation are those of config above. Where the course's text gives no number, the "
-    "usual one of its LeNet tutorial stands there.",
+    "Images are read and resized by limiar's image rules, so that a device sees the same pixels.",
+    "The model scales its pixels itself and returns logits; softmax is the app's. The answers are the same.",
+    "Splits that come with the data are kept. Where none are given, the test part is the course's 25 %, but groups and equal "
+    "images stay together, classes are kept in proportion, and a validation part is taken from the 75 %.",
+    "Augmentation, optimizer, batch size and epochs are those of config below: where no number of the course is known, the "
+    "usual one for such a network. As in the course the last epoch's weights are kept, without early stopping or temperature.",
 )
 COURSE_SLIP = (
-    "The course's classification report has precision and recall exchanged: it hands the predictions over as the truth. "
-    "Precision is the share of right answers among those that were given a class; recall the share of a class's images that "
-    "were found. In the table above they are as their names say."
+    "The course's classification report has precision and recall exchanged, as happens when the answers are handed over as the "
+    "truth. Precision is the share of right answers among those that were given a class; recall the share of a class's images "
+    "that were found. In the table above they are as their names say."
 )
 
 
