@@ -383,9 +383,10 @@ def _chunks(root: Path, name: str, limit: int) -> Iterator[bytes]:
         if os.path.islink(root / name):
             code = "E-BUNDLE-LINK"
         _refuse(code, root, f"{name}: {error.strerror}", "copy the bundle again")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        _refuse("E-BUNDLE-NOT-FILE", root, f"{name} is not a plain file", "copy the bundle again")
     with open(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            _refuse("E-BUNDLE-NOT-FILE", root, f"{name} is not a plain file", "copy the bundle again")
         left = limit + 1
         try:
             while left and (chunk := file.read(min(left, 1 << 20))):

@@ -706,7 +706,8 @@ for _ in range(int(sys.argv[3])):
     if refused is None and kind == "cut":
         cut_and_decoded.append(name)
 peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"slowest_s": slowest, "decoded": decoded, "cut": cut_and_decoded, "above_idle_mb": (peak_kb - idle_kb) / 1000}))
+above_idle_mb = (peak_kb - idle_kb) / 1000
+print(json.dumps({"slowest_s": slowest, "decoded": decoded, "cut": cut_and_decoded, "above_idle_mb": above_idle_mb}))
 """
 
 
