@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_app import APP, __version__
-from edge_app.errors import LimiarError, SourceError
+from edge_app.errors import LimiarError, OutputClosed, SourceError
 
 if TYPE_CHECKING:
     from edge_app.capture import Roi
@@ -68,8 +68,7 @@ def main() -> None:
         status = EXIT_ERROR
     except (click.Abort, KeyboardInterrupt):
         status = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains of the pipe once more when it ends
+    except OutputClosed:
         status = EXIT_CLOSED_PIPE
     sys.exit(status if isinstance(status, int) else 0)
 

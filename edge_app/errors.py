@@ -48,6 +48,10 @@ class ConvertError(LimiarError):
     """A RUN could not be converted."""
 
 
+class OutputClosed(Exception):
+    """Whoever read our output has closed it: not an error, but an end."""
+
+
 def printable(path: bytes | str) -> str:
     """A path as one line that is safe on a terminal: bytes that are not UTF-8, and control characters, become \\xNN."""
     name = path if isinstance(path, bytes) else os.fsencode(path)

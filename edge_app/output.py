@@ -13,7 +13,7 @@ import click
 from msgspec import Struct
 
 from edge_app.bundle import REFER, REFUSED
-from edge_app.errors import printable
+from edge_app.errors import OutputClosed, printable
 from edge_app.files import sync_directory
 from edge_app.pipeline import AnswerLine, Line, json_lines
 
@@ -56,11 +56,17 @@ class JsonStream:
     """JSON lines into a pipe, each group as soon as it is committed."""
 
     def write(self, lines: Sequence[Struct]) -> None:
-        sys.stdout.buffer.write(json_lines(lines))
-        sys.stdout.buffer.flush()
+        try:
+            left = memoryview(json_lines(lines))
+            while left:  # with PYTHONUNBUFFERED=1 this is the bare file: a signal ends a write halfway
+                left = left[sys.stdout.buffer.write(left) or 0 :]
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains of the pipe once more when it ends
+            raise OutputClosed from None
 
     def close(self) -> None:
-        sys.stdout.buffer.flush()
+        pass  # every group is flushed
 
 
 class _WholeFile:

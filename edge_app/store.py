@@ -123,9 +123,10 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            self.commit()
+            if kind is None or not issubclass(kind, StoreError):  # after a failed write SQLite may have rolled back
+                self.commit()
         finally:
             self._db.close()
             self._lock.close()

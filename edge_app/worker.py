@@ -53,7 +53,7 @@ def _serve(parent: Connection) -> None:
             outcomes: list[Outcome] = []
             sent_at = time.monotonic()
             for image, answer in zip(batch, known.answers, strict=True):
-                outcomes.append(_outcome(classifier, image, answer, job.annotate))
+                outcomes.append(_outcome(classifier, image, answer, job))
                 if time.monotonic() - sent_at > _QUIET_S:
                     _send(parent, Outcomes(outcomes))
                     outcomes, sent_at = [], time.monotonic()
@@ -83,19 +83,20 @@ def _read(path: bytes) -> _Image:
     return _Image(path, hashlib.sha256(content).digest(), content)
 
 
-def _outcome(classifier: Classifier, image: _Image, known: Answer | None, folder: str | None) -> Outcome:
+def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: Job) -> Outcome:
     try:
         if isinstance(image.content, ImageError):
             raise image.content
-        if known is not None and folder is None:
+        if known is not None and job.annotate is None:
             return Answered(image.sha256, known, stored=True)
         started = time.perf_counter()
         picture = decode(image.content, os.fsdecode(image.path))
         answer = known or classifier.answer(picture, decode_s=time.perf_counter() - started)
-        if folder is not None:
+        if job.annotate is not None:
             from edge_app.annotate import annotate  # drawing is 10 ms of imports that a plain scan does without
 
-            annotate(picture, answer, image.path, image.sha256, folder)
+            decision = job.decision.decide(answer.label, answer.confidence)  # a stored answer was decided by another rule
+            annotate(picture, msgspec.structs.replace(answer, decision=decision), image.path, image.sha256, job.annotate)
     except ImageError as error:
         return Refused(image.sha256, error.code, error.message)
     return Answered(image.sha256, answer, stored=known is not None)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 # AV_LOG_QUIET, before the import: FFmpeg's messages hold the URL with its password.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# Over UDP a lost packet is a torn frame; OpenCV 5 asks for TCP by itself, 4.11 does not.
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its warnings come on top of our own line and say less
 
 import cv2

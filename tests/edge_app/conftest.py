@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from edge_app.bundle import (
     Bundle,
@@ -102,3 +104,29 @@ def limiar(tmp_path: Path) -> Limiar:
         return subprocess.run(command, **{"capture_output": True, "env": environment, "timeout": 120, **options})  # type: ignore[call-overload,no-any-return]
 
     return run
+
+
+def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:
+    """Small grey PNGs, all different, in name order."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for index in range(count):
+        paths.append(folder / f"{index:05d}.png")
+        Image.fromarray(rng.integers(0, 256, (50, 50), dtype=np.uint8)).save(paths[-1], compress_level=1)
+    return paths
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of 40 images."""
+    write_images(tmp_path / "images", 40)
+    return tmp_path / "images"
+
+
+@pytest.fixture(scope="session")
+def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 10,000 images: a scan takes several commits."""
+    folder = tmp_path_factory.mktemp("many")
+    write_images(folder, 10_000)
+    return folder

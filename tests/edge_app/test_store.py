@@ -1,0 +1,265 @@
+"""Each answer is kept once, and what was committed is there after whatever happens (reliability.md P3)."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle as Drawn
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from edge_app.answer import Answer, Timing
+from edge_app.errors import StoreError
+from edge_app.store import MIGRATIONS, BundleKey, Store, default_path
+
+KEY = BundleKey(sha256="ab" * 32, name="tiny", version="1.0.0", file="tflite_int8", runtime="litert 2.3.0")
+
+
+def answer(label: str = "pos", confidence: float = 0.9, time: str = "2026-01-01T00:00:00.000Z") -> Answer:
+    return Answer(label, label, confidence, {"neg": 1 - confidence, "pos": confidence}, Timing(0.1, 0.2, 0.3), time, "limiar 0")
+
+
+def image(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def rows(path: Path, sql: str = "SELECT image_sha256, path, label FROM results ORDER BY sequence") -> list[tuple[object, ...]]:
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.db"
+
+
+def test_an_answer_comes_back_as_it_was_given(path: Path) -> None:
+    with Store(path) as store:
+        store.use(KEY)
+        store.add(image(1), b"a\xff.png", answer(confidence=1 / 3))
+        assert store.find(image(1)) == answer(confidence=1 / 3)
+    with Store(path) as store:
+        store.use(KEY)
+        assert store.find(image(1)) == answer(confidence=1 / 3)
+        assert store.find(image(2)) is None
+    assert rows(path) == [(image(1), b"a\xff.png", "pos")]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        BundleKey("cd" * 32, KEY.name, KEY.version, KEY.file, KEY.runtime),
+        BundleKey(KEY.sha256, KEY.name, KEY.version, "tflite_fp32", KEY.runtime),
+        BundleKey(KEY.sha256, KEY.name, KEY.version, KEY.file, "litert 2.4.0"),
+    ],
+    ids=["bundle", "model file", "runtime version"],
+)
+def test_an_answer_holds_for_its_bundle_file_and_runtime_alone(path: Path, other: BundleKey) -> None:
+    with Store(path) as store:
+        store.use(KEY)
+        store.add(image(1), b"a.png", answer())
+        store.use(other)
+        assert store.find(image(1)) is None
+        store.add(image(1), b"a.png", answer("neg"))
+    assert [label for _, _, label in rows(path)] == ["pos", "neg"]
+
+
+def test_an_answer_given_again_replaces_the_one_before_and_keeps_its_place(path: Path) -> None:
+    with Store(path) as store:
+        store.use(KEY)
+        for number in (1, 2, 1):
+            store.add(image(number), b"%d.png" % number, answer("neg" if store.find(image(number)) else "pos"))
+    assert rows(path) == [(image(1), b"1.png", "neg"), (image(2), b"2.png", "pos")]
+
+
+def test_nothing_is_on_the_disk_before_the_commit_and_everything_after(path: Path) -> None:
+    with Store(path) as store:
+        store.use(KEY)
+        store.commit()
+        store.add(image(1), b"a.png", answer())
+        assert store.changed
+        assert rows(path) == []
+        store.commit()
+        assert not store.changed
+        assert len(rows(path)) == 1
+
+
+def test_every_connection_writes_ahead_and_waits_for_the_disk(path: Path) -> None:
+    with Store(path) as store:
+        assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+def test_a_second_writer_is_refused_at_once_and_let_in_later(path: Path) -> None:
+    with Store(path), pytest.raises(StoreError, match="E-STORE-BUSY"):
+        Store(path)
+    with Store(path):
+        pass
+
+
+def test_a_foreign_lock_on_the_database_is_refused(path: Path) -> None:
+    with Store(path):
+        pass
+    other = sqlite3.connect(path, isolation_level=None, timeout=0)
+    other.execute("BEGIN IMMEDIATE")
+    with Store(path) as store:
+        store._db.execute("PRAGMA busy_timeout = 0")
+        with pytest.raises(StoreError, match="E-STORE-BUSY"):
+            store.use(KEY)
+    other.close()
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreError, match="E-STORE-WRITE"):
+        Store(path)
+    assert path.read_bytes() == b"this is no database" * 100
+
+
+def test_a_database_of_a_newer_limiar_is_refused(path: Path) -> None:
+    with Store(path):
+        pass
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(StoreError, match="E-STORE-NEWER"):
+        Store(path)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="E-STORE-WRITE"):
+        Store(tmp_path / "file" / "results.db")
+
+
+def test_a_full_disk_is_said_and_what_was_committed_stays(path: Path) -> None:
+    with Store(path) as store:
+        store.use(KEY)
+        store.add(image(0), b"first.png", answer())
+        store.commit()
+        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+        store._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match="E-STORE-FULL"), Store(path) as store:  # noqa: PT012  # the block is what fails
+        store.use(KEY)
+        store._db.execute(f"PRAGMA max_page_count = {pages}")
+        for number in range(1, 1000):
+            store.add(image(number), b"x" * 100, answer())
+    assert rows(path) == [(image(0), b"first.png", "pos")]
+
+
+def test_frames_are_kept_once_for_each_source_boot_and_sequence(path: Path) -> None:
+    with Store(path) as store:
+        store.use(KEY)
+        store.add_frame("picamera:0", "boot", 7, 3, answer())
+        assert store.last_sequence("picamera:0", "boot") == 7
+        assert store.last_sequence("picamera:0", "later boot") == 0
+        with pytest.raises(StoreError, match="UNIQUE"):
+            store.add_frame("picamera:0", "boot", 7, 0, answer())
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [
+        ({"LIMIAR_STATE": "/a"}, "/a"),
+        ({"XDG_STATE_HOME": "/x"}, "/x/limiar"),
+        ({"HOME": "/h"}, "/h/.local/state/limiar"),
+    ],
+    ids=["LIMIAR_STATE", "XDG_STATE_HOME", "HOME"],
+)
+def test_the_database_lies_in_the_state_folder(
+    environment: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LIMIAR_STATE", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert default_path() == Path(folder) / "results.db"
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """P3: whatever happens in whatever order, an (image, bundle) has one row, and what was committed is there."""
+
+    images = Drawn("images")
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "results.db"
+        self.committed: dict[tuple[bytes, str], str] = {}
+        self.pending: dict[tuple[bytes, str], str] = {}
+        self.file = ""
+
+    @initialize()
+    def start(self) -> None:
+        self.store = Store(self.path)
+        self.switch("a")
+
+    @rule(target=images, number=st.integers(0, 30))
+    def meet(self, number: int) -> bytes:
+        return image(number)
+
+    @rule(file=st.sampled_from(["a", "b"]))
+    def switch(self, file: str) -> None:
+        """Another bundle is installed, or rolled back to."""
+        self.file = file
+        self.store.use(BundleKey(KEY.sha256, KEY.name, KEY.version, file, KEY.runtime))
+
+    @rule(met=images, name=st.binary(max_size=20), label=st.sampled_from(["neg", "pos"]), year=st.integers(1970, 2100))
+    def add(self, met: bytes, name: bytes, label: str, year: int) -> None:
+        """An image shows up: new, again, renamed, with a clock that jumps."""
+        self.store.add(met, name, answer(label, time=f"{year}-01-01T00:00:00.000Z"))
+        self.pending[met, self.file] = label
+
+    @rule(met=images)
+    def find(self, met: bytes) -> None:
+        found = self.store.find(met)
+        assert (found.label if found else None) == (self.committed | self.pending).get((met, self.file))
+
+    @rule()
+    def commit(self) -> None:
+        self.store.commit()
+        self.committed |= self.pending
+        self.pending = {}
+
+    @rule()
+    def crash(self) -> None:
+        """The process ends without a word: nothing is committed, the lock is freed by the kernel."""
+        self.store._db.close()
+        self.store._lock.close()
+        self.pending = {}
+        self.start()
+
+    @precondition(lambda self: not self.pending)
+    @rule()
+    def fill_the_disk(self) -> None:
+        self.commit()
+        pages = self.store._db.execute("PRAGMA page_count").fetchone()[0]
+        self.store._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreError, match="E-STORE-FULL"):
+            self.store.add(image(1000), b"x" * 1_000_000, answer())
+        self.crash()  # a scan ends on it
+
+    @invariant()
+    def one_row_for_each(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        found = rows(self.path, "SELECT image_sha256, file, label FROM results JOIN bundles ON bundle = bundles.id")
+        assert len({(sha256, file) for sha256, file, _ in found}) == len(found)
+        assert {(sha256, file): label for sha256, file, label in found} == self.committed
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.store._db.close()
+            self.store._lock.close()
+        self.folder.cleanup()
+
+
+TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine.settings = settings(
+    max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+)
