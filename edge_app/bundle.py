@@ -279,7 +279,8 @@ def _no_constant(text: str) -> NoReturn:
 def _depth(raw: bytes) -> int:
     """Largest nesting, counted before parsing: a parser's own recursion limit differs between Python versions."""
     depth = deepest = 0
-    for match in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', raw):
+    # A string without an end reaches to the end of the text: looked for again from each quote, 4 MB of quotes take hours.
+    for match in re.finditer(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', raw, re.DOTALL):
         token = match.group()
         if token in b"[{":
             depth += 1

@@ -117,16 +117,16 @@ def scan(
       limiar scan models/lung-nodule images/ --csv results.csv
       find /data -name '*.png' -print0 | limiar scan models/lung-nodule -0 --workers 2
     """
+    from edge_app.bundle import REFUSED, Decision, open_bundle
     from edge_app.fork import fork_worker
+    from edge_app.messages import Job
 
     if not paths and not nul:
         raise click.UsageError("Give images, folders, or - to read paths from stdin.")
-    processes = [fork_worker() for _ in range(workers)]  # before all else: see fork.py
+    processes = [fork_worker() for _ in range(workers)]  # see fork.py: after what both sides import, before all else
 
-    from edge_app.bundle import REFUSED, Decision, open_bundle
     from edge_app.clock import utc_now
     from edge_app.interrupt import Interrupt
-    from edge_app.messages import Job
     from edge_app.output import Summary
     from edge_app.pipeline import Origin, Scan
     from edge_app.pool import Workers

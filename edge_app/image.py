@@ -195,7 +195,7 @@ def _pixels(image: Image.Image) -> Pixels:
         image = image.convert("LA" if "transparency" in image.info else "L")
     elif image.mode in ("P", "PA"):
         image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
-    elif image.mode in ("RGB", "RGBX"):
+    elif image.mode == "RGBX" or (image.mode == "RGB" and "transparency" in image.info):
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     array = np.asarray(image)
     return _over_black(array) if image.mode in ("LA", "RGBA") else array
