@@ -492,7 +492,7 @@ def test_a_closed_pipe_ends_the_command_without_a_word(endless: "subprocess.Pope
     assert endless.stderr
     endless.stdout.readline()
     endless.stdout.close()
-    endless.wait(timeout=30)
+    assert endless.wait(timeout=30) == 141
     assert endless.stderr.read() == b""
 
 
