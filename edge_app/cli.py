@@ -3,7 +3,7 @@
 import itertools
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,25 @@ class Commands(click.Group):
             if entry.name == cmd_name:
                 command = entry.load()
                 assert isinstance(command, click.Command)
+                assert command.callback
+                command.callback = _with_cure(command.callback, cmd_name, extra=entry.module.partition(".")[0])
                 return command
         return None
+
+
+def _with_cure(callback: Callable[..., Any], name: str, extra: str) -> Callable[..., Any]:
+    """A desktop command: where its packages are not installed, it says how to get them."""
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return callback(*arguments, **options)
+        except ModuleNotFoundError as error:
+            if str(error.name).partition(".")[0] in ("edge_app", "train", "convert"):
+                raise
+            met = f"limiar {name} needs {error.name}, which is not installed"
+            raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[{extra}]'") from None
+
+    return run
 
 
 def _entry_points() -> Iterable[Any]:
