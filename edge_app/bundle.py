@@ -197,7 +197,7 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
         if _depth(raw) > _DEPTH_LIMIT:
             raise ValueError(f"nested deeper than {_DEPTH_LIMIT}")
         # msgspec keeps the last of two equal keys without a word; the standard parser can be told to refuse.
-        fields = json.loads(raw, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        fields = json.loads(raw.decode(), object_pairs_hook=_unique_keys, parse_constant=_no_constant)
         schema = fields.get("schema") if isinstance(fields, dict) else None
         if schema != 1 or isinstance(schema, bool):
             raise BundleError(

@@ -131,7 +131,7 @@ FOLDERS: dict[str, tuple[Damage, str]] = {
     ),
     "a dangling link too many": (lambda b: (b / "x").symlink_to("nowhere"), "E-BUNDLE-LINK"),
     "a FIFO for a file": (replaced_by(os.mkfifo), "E-BUNDLE-NOT-FILE"),
-    "a folder for a file": (replaced_by(Path.mkdir), "E-BUNDLE-UNLISTED"),
+    "a folder for a file": (replaced_by(Path.mkdir), "E-BUNDLE-NOT-FILE"),
     "a file for a folder": (
         lambda b: (shutil.rmtree(b / "golden"), (b / "golden").write_text("x")),
         "E-BUNDLE-UNLISTED",
