@@ -206,7 +206,7 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
             )
         manifest = msgspec.convert(fields, Manifest)
         _check_consistent(manifest)
-    except (ValueError, RecursionError) as error:  # msgspec.ValidationError and json.JSONDecodeError are ValueErrors
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # json.JSONDecodeError is a ValueError
         reason = printable(str(error))[:200]
         raise BundleError(
             "E-BUNDLE-MANIFEST", f"{where}/{MANIFEST}: {reason}: copy the bundle again, or convert again"
