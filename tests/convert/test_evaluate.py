@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.evaluate import TFLITE_PYTHON, Bench, Environment, RuntimeFailure, compare, find_environments
+from convert.evaluate import TFLITE_PYTHON, Bench, Environment, RuntimeFailure, compare, find_environments, significant
 from convert.pipeline import Converted
 from edge_app.bundle import Decision
 from edge_app.errors import ConvertError
@@ -88,3 +88,10 @@ def test_more_than_two_labels_have_a_recall_each() -> None:
     assert compared.metrics["recall_b"].value == 1.0
     assert compared.metrics["recall_c"].value == 0.5
     assert "auc" not in compared.metrics
+
+
+@pytest.mark.parametrize(
+    ("value", "given"), [(0.0, 0.0), (1.4e-6, 1e-5), (1.9e-6, 1e-5), (0.02349, 0.023), (0.6612, 0.66), (12.4, 12.0)]
+)
+def test_a_difference_is_given_without_the_digits_in_which_processors_differ(value: float, given: float) -> None:
+    assert significant(value) == given
