@@ -1,6 +1,7 @@
 """`limiar train` from images to RUN, as a person and as convert see it."""
 
 import csv
+import functools
 import hashlib
 import os
 import re
@@ -130,7 +131,10 @@ def test_a_positive_that_is_no_label_is_refused(tmp_path, request_for, silent):
 def test_ctrl_c_keeps_what_was_trained_and_says_how_to_go_on(tmp_path, phantom_folder):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "train", phantom_folder, "--out", out, "--set", "epochs=500", "--set", "patience=0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}) as process:
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    # A shell that starts the tests in the background lets them ignore Ctrl-C, and a child inherits that.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heard) as process:
         deadline = time.monotonic() + 100
         while not (partial_folder(out) / "state.json").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
