@@ -16,6 +16,7 @@ from edge_app.frame import Pixels
 
 cv2.setNumThreads(1)  # an image is small: OpenCV's thread pool costs more than it gives, and workers share the cores
 
+_WHOLE_BYTES = 16 << 20  # of a picture that is converted at once: cutting bands out of a Pillow image copies it once more
 _BAND_BYTES = 2 << 20  # of a large image at a time; on the way to its mean a band takes up to ten times as much
 _SIDE_MIN_PX = 4  # a narrower strip, stretched to a square, shows nothing
 _FLAT_LEVELS = 8  # grey levels between the darkest and the brightest pixel
@@ -83,7 +84,10 @@ def _box_mean(picture: Rows, height: int, width: int) -> Pixels:
     top, left = rows % ky // 2, columns % kx // 2
     out_rows, out_columns = rows // ky, columns // kx
     samples = picture.shape[2:]
-    band = max(1, _BAND_BYTES // (ky * columns * (samples[0] if samples else 1)))
+    row_bytes = columns * (samples[0] if samples else 1)
+    if rows * row_bytes <= _WHOLE_BYTES:
+        picture = picture[0:rows]
+    band = max(1, _BAND_BYTES // (ky * row_bytes))
     means = []
     for first in range(0, out_rows, band):
         count = min(band, out_rows - first)
