@@ -15,3 +15,6 @@ fi
 environment() { # NAME...
     "$python" scripts/environment.py "$@"
 }
+
+# A command line starts dozens of processes here; without bytecode each would compile all that it imports, TensorFlow for 10 s.
+unset PYTHONDONTWRITEBYTECODE
