@@ -45,6 +45,7 @@ class _Worker:
         self.connection = connection
         self.task: _Task | None = None
         self.awaited = 0  # outcomes of what was sent
+        self.asks = False  # it has a task, and has not yet said what it read for it
         self.ready = False
         self.deadline = time.monotonic() + _START_S
 
@@ -52,6 +53,7 @@ class _Worker:
         self.task = task
         paths = task.left()[:1] if task.alone else task.left()
         self.awaited = len(paths)
+        self.asks = True
         self.send(Task(paths))
 
     def start(self, job: Job) -> None:
@@ -106,6 +108,7 @@ class Workers:
         finished: dict[int, _Task] = {}
         following = 0  # the number of the task whose outcomes are due next
         more = True
+        turn_at = time.monotonic()  # of the caller
         while True:
             for worker in self._workers:
                 if worker.ready and worker.task is None:
@@ -113,16 +116,18 @@ class Workers:
                     more = task is not None
                     if task and task.paths:
                         worker.give(task)
-            busy = finished or self._again or any(worker.task for worker in self._workers)
-            if not more and not busy:
+            # First what a worker waits for: while the caller deals with outcomes it infers the next ones.
+            if not any(worker.asks for worker in self._workers) or time.monotonic() >= turn_at:
+                due: list[tuple[bytes, Outcome]] = []
+                while task_due := finished.pop(following, None):
+                    due.extend(zip(task_due.paths, task_due.outcomes, strict=True))
+                    following += 1
+                yield due
+                turn_at = time.monotonic() + _TICK_S
+            if not more and not self._again and not any(worker.task for worker in self._workers):
                 return
             for task in self._receive(_TICK_S, known) + self._replace_lost():
                 finished[task.number] = task
-            due: list[tuple[bytes, Outcome]] = []
-            while task_due := finished.pop(following, None):
-                due.extend(zip(task_due.paths, task_due.outcomes, strict=True))
-                following += 1
-            yield due
 
     def _receive(self, timeout_s: float, known: Callable[[bytes], Answer | None]) -> list[_Task]:
         """Deals with what the workers say; the tasks that are finished by it."""
@@ -143,6 +148,7 @@ class Workers:
                 case Failed(code, message):
                     raise RuntimeUnavailable(code, message)
                 case Batch(hashes):
+                    worker.asks = False
                     worker.send(Known([known(sha256) if sha256 else None for sha256 in hashes]))
                 case Outcomes(outcomes) if worker.task:
                     worker.task.outcomes.extend(outcomes)
