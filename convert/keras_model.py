@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from convert.stderr import captured_stderr
+from edge_app.stderr import captured_stderr
 
 # Before TensorFlow is imported. oneDNN chooses other orders of summation on other processors; the report's figures must repeat.
 os.environ["KERAS_BACKEND"] = "tensorflow"

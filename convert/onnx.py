@@ -18,10 +18,10 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from convert.canonical import INPUT, canonical
-from convert.stderr import captured_stderr
 from edge_app.bundle import InputSpec
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
+from edge_app.stderr import captured_stderr
 
 OPSET = 17  # the first with LayerNormalization; onnxruntime reads it since 1.12
 

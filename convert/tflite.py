@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
-from convert.stderr import captured_stderr
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
+from edge_app.stderr import captured_stderr
 
 _TYPE_NAMES = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 _FLOATS = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})

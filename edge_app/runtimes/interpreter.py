@@ -1,17 +1,15 @@
 """What LiteRT's and tflite-runtime's Interpreter have in common: the same class under two names."""
 
-import contextlib
 import os
 import re
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from edge_app.errors import RuntimeUnavailable
 from edge_app.frame import Logits, Pixels
+from edge_app.stderr import captured_stderr
 
 # The delegate's greeting says that the quick kernels are used; said at every start it is noise.
 _GREETING = re.compile(rb"INFO: (Created TensorFlow Lite XNNPACK delegate for CPU|Initialized TensorFlow Lite runtime)\.")
@@ -23,8 +21,9 @@ class InterpreterRuntime:
     def __init__(self, name: str, version: str, interpreter: Callable[..., Any], model: bytes, threads: int) -> None:
         self.name = name
         self.version = version
+        written: list[bytes] = []
         try:
-            with _captured_stderr() as greeting:
+            with captured_stderr() as written:
                 self._interpreter = interpreter(model_content=model, num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -32,7 +31,11 @@ class InterpreterRuntime:
             raise RuntimeUnavailable(
                 "E-RUNTIME-LOAD", f"{name} {version} refuses the model ({reason}): choose another --file"
             ) from None
-        self.xnnpack = b"XNNPACK delegate" in b"".join(greeting)
+        finally:
+            for line in written:
+                if not _GREETING.match(line):
+                    os.write(2, line)
+        self.xnnpack = b"XNNPACK delegate" in b"".join(written)
         (given,) = self._interpreter.get_input_details()
         output = self._interpreter.get_output_details()[0]
         self._input, self._output = given["index"], output["index"]
@@ -50,23 +53,3 @@ class InterpreterRuntime:
         if output.dtype == np.float32:
             return np.asarray(output)
         return np.asarray((output.astype(np.float32) - np.float32(self._zero_point)) * np.float32(self._scale))
-
-
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator[list[bytes]]:
-    """Takes what C++ code writes to file descriptor 2; all but the delegate's greeting is passed on at the end."""
-    written: list[bytes] = []
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield written
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            file.seek(0)
-            written.extend(file.readlines())
-            for line in written:
-                if not _GREETING.match(line):
-                    os.write(2, line)
