@@ -39,7 +39,7 @@ class FrameLine(Struct, frozen=True):
     runtime: str
     app: str
     time: str  # of the answer
-    stored: bool  # it has a row in the database
+    stored: bool  # as in a scan, answered by an earlier one: never, every frame is new
     ms: Timing
 
 
@@ -115,7 +115,7 @@ class Watch(Struct):
             answer.probabilities,
             *origin,
             answer.time,
-            stored=True,
+            stored=False,
             ms=answer.ms,
         )
 
