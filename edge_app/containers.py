@@ -130,7 +130,7 @@ def _depth(what: str) -> ImageError:
 
 
 _JPEG_MARKER = re.compile(rb"\xff{1,256}[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart
-_JPEG_NOT_STUFFED = re.compile(rb"\xff[^\x00]")  # three times as quick through megabytes as the one above, or as find()
+_JPEG_NOT_STUFFED = re.compile(rb"\xff[^\x00]")  # 17 times as quick as the one above, 3 times as find()
 _JPEG_FILL = bytes([255]) * 257  # before a marker any number of them may stand, and libjpeg takes a second for 3 MB
 _JPEG_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
