@@ -39,7 +39,7 @@ class FrameLine(Struct, frozen=True):
     runtime: str
     app: str
     time: str  # of the answer
-    stored: bool  # as in a scan, answered by an earlier one: never, every frame is new
+    stored: bool  # as in a scan, whether the database had the answer already: never, every frame is new
     ms: Timing
 
 

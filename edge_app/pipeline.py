@@ -37,7 +37,7 @@ class AnswerLine(Struct, frozen=True):
     runtime: str
     app: str
     time: str
-    stored: bool  # answered by an earlier scan
+    stored: bool  # the database had the answer already, from an earlier scan or the same image before
     ms: Timing
 
 

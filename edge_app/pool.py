@@ -126,7 +126,7 @@ class Workers:
                 turn_at = time.monotonic() + _TICK_S
             if not more and not self._again and not any(worker.task for worker in self._workers):
                 return
-            for task in self._receive(_TICK_S, known) + self._replace_lost():
+            for task in self._receive(max(0.0, turn_at - time.monotonic()), known) + self._replace_lost():
                 finished[task.number] = task
 
     def _receive(self, timeout_s: float, known: Callable[[bytes], Answer | None]) -> list[_Task]:
