@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from edge_app.bundle import Metric
 
 Z95 = NormalDist().inv_cdf(0.975)  # two-sided 95 %
+ECE_BINS = 15  # Guo et al. 2017
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -45,6 +46,62 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike) -> Metric:
     half = Z95 * math.sqrt(variance) / (area * (1.0 - area))  # delta method: d logit(a) = da / (a (1 - a))
     logit = math.log(area / (1.0 - area))
     return Metric(value=area, low=_expit(logit - half), high=_expit(logit + half), n=n)
+
+
+def auc_difference(labels: ArrayLike, a: ArrayLike, b: ArrayLike) -> Metric:
+    """AUC of `a` minus AUC of `b`, two scores of the same images, with DeLong's paired 95 % interval inside -1..1.
+
+    labels: bool or 0/1 [N]; a, b: float [N], larger is more positive. The variance is that of the differences of either
+    class's placements: DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) 837-845, equation 5 with contrast (1, -1).
+    Where it is 0 (the same order of images, or both scores separate the classes perfectly) the interval has no width; it is
+    then no proof that larger numbers would show no difference. Raises ValueError when a class is absent or a score is NaN.
+    """
+    (positives_a, negatives_a), (positives_b, negatives_b) = _by_class(labels, a), _by_class(labels, b)
+    of_positives = _placements(positives_a, negatives_a) - _placements(positives_b, negatives_b)
+    of_negatives = _placements(negatives_b, positives_b) - _placements(negatives_a, positives_a)
+    difference = float(of_positives.mean())
+    half = Z95 * math.sqrt(_variance_of_mean(of_positives) + _variance_of_mean(of_negatives))
+    n = len(of_positives) + len(of_negatives)
+    return Metric(value=difference, low=max(difference - half, -1.0), high=min(difference + half, 1.0), n=n)
+
+
+def nll(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean negative log likelihood of the true label in nats: -mean(log p_truth); a probability of 0 counts as 1e-300.
+
+    labels: int [N]; probabilities: float [N, K], rows sum to 1.
+    """
+    truth, answers = _label_indices(labels), _probabilities(probabilities)
+    return float(-np.log(answers[np.arange(len(truth)), truth].clip(1e-300)).mean())
+
+
+def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Brier's score 0..2: mean over images of sum_k (p_k - [k is the true label])^2.
+
+    Brier, Monthly Weather Review 78 (1950) 1-3, equation 2; with two labels it is twice the square error of one of them.
+    labels: int [N]; probabilities: float [N, K].
+    """
+    truth, answers = _label_indices(labels), _probabilities(probabilities)
+    wanted = np.eye(answers.shape[1])[truth]
+    return float(((answers - wanted) ** 2).sum(axis=1).mean())
+
+
+def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = ECE_BINS) -> float:
+    """Expected calibration error of the top label, 0..1: sum over bins of n_b / N * |accuracy_b - mean confidence_b|.
+
+    Bins of equal width ((b - 1) / bins, b / bins]. Guo, Pleiss, Sun & Weinberger, On Calibration of Modern Neural Networks
+    (ICML 2017), equation 3. labels: int [N]; probabilities: float [N, K].
+    """
+    truth, answers = _label_indices(labels), _probabilities(probabilities)
+    confidence, right = answers.max(axis=1), answers.argmax(axis=1) == truth
+    place = confidence_bins(confidence, bins)
+    gap = np.bincount(place, weights=right - confidence, minlength=bins)  # n_b * (accuracy_b - confidence_b)
+    return float(np.abs(gap).sum() / len(truth))
+
+
+def confidence_bins(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    """The bin, 0..bins-1, of each confidence 0..1: bin b holds (b / bins, (b + 1) / bins], the first one 0 too."""
+    upper = np.arange(1, bins) / bins
+    return np.searchsorted(upper, confidence, side="left").astype(np.int64)
 
 
 def proportion_interval(k: int, n: int) -> tuple[float, float]:

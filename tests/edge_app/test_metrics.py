@@ -10,15 +10,29 @@ from hypothesis import strategies as st
 from edge_app.metrics import (
     Z95,
     auc,
+    auc_difference,
     auc_interval,
     binary_metrics,
+    brier,
     class_metrics,
     decided_metrics,
+    ece,
+    nll,
     proportion_interval,
 )
 
 # Hanley & McNeil, Radiology 143 (1982) 29-36, Table I: 58 normal and 51 abnormal CT images, rated 1 to 5.
 NORMAL, ABNORMAL = (33, 6, 6, 11, 2), (3, 2, 2, 11, 33)
+
+# Albumin, total protein, K-G score, benefit from surgery: the 43 complete cases of DeLong, DeLong & Clarke-Pearson, Biometrics
+# 44 (1988) 837-845, as printed in SAS/STAT User's Guide, LOGISTIC, "Comparing Receiver Operating Characteristic Curves".
+OVARIAN_CANCER = """
+3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0  1.6 5.6 5 1  3.8 5.7 5 1
+3.7 6.7 6 1   3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1  4.3 7.0 4 1  3.6 6.7 4 0  2.3 4.4 6 1  4.2 7.6 4 0
+4.0 6.6 6 0   3.5 5.8 6 1  3.8 6.8 7 1  3.0 4.7 8 0  4.5 7.4 5 1  3.7 7.4 5 1  3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1
+4.3 6.5 4 1   3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0  3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1  3.5 6.2 5 1
+2.9 5.7 9 0   2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1  3.6 6.6 5 1
+"""
 
 
 def ratings() -> tuple[np.ndarray, np.ndarray]:
@@ -113,3 +127,47 @@ def test_more_than_two_classes_have_a_recall_each():
         "recall_dog": 0.5,
         "recall_fox": 1.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("column", "difference", "low", "high"),
+    # That example's "ROC Contrast Estimation and Testing Results by Row": albumin and total protein against the K-G score.
+    [(0, 0.0108, -0.1761, 0.1976), (1, -0.0780, -0.2830, 0.1271)],
+)
+def test_paired_auc_difference_is_that_of_delongs_ovarian_cancer_patients(column, difference, low, high):
+    cases = np.array(OVARIAN_CANCER.split(), float).reshape(-1, 4)
+    metric = auc_difference(cases[:, 3], cases[:, column], 10 - cases[:, 2])
+    assert (metric.value, metric.low, metric.high) == tuple(pytest.approx(x, abs=5e-5) for x in (difference, low, high))
+    assert metric.n == 43
+
+
+def test_a_score_does_not_differ_from_itself_and_two_swapped_change_the_sign():
+    labels, scores = ratings()
+    other = scores + np.tile([0, 1], 55)[: len(scores)]
+    assert auc_difference(labels, scores, scores).value == auc_difference(labels, scores, scores).high == 0.0
+    there, back = auc_difference(labels, scores, other), auc_difference(labels, other, scores)
+    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
+    assert there.low < there.value < there.high
+
+
+def test_nll_is_the_mean_log_of_what_the_truth_was_given():
+    assert nll(TRUTH, ANSWERS) == pytest.approx(-math.log(0.9 * 0.2 * 0.6 * 0.3 * 0.99) / 5)
+    assert math.isfinite(nll([1], [[1.0, 0.0]]))
+
+
+def test_brier_sums_the_squares_over_the_labels():
+    assert brier(TRUTH, ANSWERS) == pytest.approx(2 * (0.1**2 + 0.8**2 + 0.4**2 + 0.7**2 + 0.01**2) / 5)
+    assert brier([0], [[0.5, 0.25, 0.25]]) == pytest.approx(0.25 + 2 * 0.0625)
+    assert (brier([1], [[0.0, 1.0]]), brier([0], [[0.0, 1.0]])) == (0.0, 2.0)
+
+
+def test_ece_weighs_each_bins_gap_by_its_images():
+    # Confidences .9 right, .8 wrong, .6 right, .7 wrong, .99 right; of 15 bins each has its own.
+    assert ece(TRUTH, ANSWERS) == pytest.approx((0.1 + 0.8 + 0.4 + 0.7 + 0.01) / 5)
+    # With 2 bins all are in the upper one: |3/5 - mean confidence|.
+    assert ece(TRUTH, ANSWERS, bins=2) == pytest.approx(abs(3 / 5 - (0.9 + 0.8 + 0.6 + 0.7 + 0.99) / 5))
+
+
+def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower():
+    # With 2 bins 0.5 (right) is in the lower and 1.0 (wrong) in the upper: gaps 0.5 and 1.0.
+    assert ece([0, 1], [[0.5, 0.5], [1.0, 0.0]], bins=2) == pytest.approx((0.5 + 1.0) / 2)
