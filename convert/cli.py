@@ -113,15 +113,21 @@ def _print(report: "Report", written: Path, as_json: bool) -> None:
     if as_json:
         click.echo(report_json(report), nl=False)
         return
-    click.echo(f"{'file':<16}{'size':>9}  {'accuracy':>8}  {'Keras label':>11}  verdict")
+    click.echo(f"{'file':<16}{'size':>9}  {'accuracy':>8}  {'highest loss':>12}  verdict")
     for file in report.files:
         test = file.test
         size = kilobytes(file.bytes) if file.bytes is not None else ""
         accuracy = f"{test.metrics['accuracy'].value:.3f}" if test and test.finite else ""
-        agreement = f"{test.metrics['agreement'].value:.3f}" if test and test.finite else ""
-        click.echo(f"{file.name:<16}{size:>9}  {accuracy:>8}  {agreement:>11}  {'PASS' if file.passed else 'left out'}")
+        bound = f"{max(loss.high for loss in test.losses):.3f}" if test and test.losses else ""
+        click.echo(f"{file.name:<16}{size:>9}  {accuracy:>8}  {bound:>12}  {file.verdict}")
         for fault in file.faults:
             click.echo(f"  {fault}")
+    margin = report.gate.noninferiority.margin
+    smallest = ", ".join(f"{name} {100 * share:.1f}" for name, share in report.smallest_margin.items())
+    click.echo(
+        f"highest loss: the upper bound against Keras, on {report.images['test']} test images; it must be below {margin:g}."
+    )
+    click.echo(f"The smallest margin that they can decide, in points: {smallest}")
     for line in report.not_checked:
         click.echo(line)
     click.echo(f"{report.verdict}: {printable(str(written))}")

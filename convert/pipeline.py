@@ -10,16 +10,18 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from statsmodels.stats.multitest import multipletests
 
-from convert import dataset
+from convert import dataset, onnx, tflite
 from convert.evaluate import Answers, Bench, Environment, RuntimeFailure, find_environments
 from convert.gate import Gate
 from convert.golden_images import GoldenFile, draw_golden_images, take_golden_images
 from convert.judge import Images, Judge, Outcomes
 from convert.keras_model import export_saved_model, keras_logits, load_model
+from convert.noninferiority import smallest_margin
 from convert.onnx import convert_onnx, onnx_model
 from convert.recipes import RECIPES, Recipe
-from convert.report import FileReport, Report
+from convert.report import Exploratory, FileReport, Report
 from convert.tflite import convert_tflite
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
@@ -140,7 +142,8 @@ def _run_files(
 def _judged(judge: Judge, recipe: Recipe, made: bytes | ConvertError, outcomes: Outcomes) -> FileReport:
     if isinstance(made, ConvertError):
         return judge.left_out(recipe, str(made))
-    return judge.verdict(recipe, made, hashlib.sha256(made).hexdigest(), outcomes)
+    step = tflite.logit_step(made) if recipe.format == "tflite" else onnx.logit_step(made)
+    return judge.verdict(recipe, made, hashlib.sha256(made).hexdigest(), step, outcomes)
 
 
 def _default_file(files: tuple[FileReport, ...]) -> str | None:
@@ -170,7 +173,11 @@ def _report(
         licence=request.licence,
         input=run.input,
         default_file=default_file,
-        refer_below=judge.decision.refer_below,
+        decision=judge.decision,
+        smallest_margin={
+            loss.name: smallest_margin(loss.n, request.gate.noninferiority.alpha) for loss in judge.keras["test"].losses
+        },
+        exploratory=_exploratory(files),
         run=run_facts(run),
         images={
             "calibration": calibration,
@@ -183,6 +190,15 @@ def _report(
         files=files,
         not_checked=tuple(not_checked),
     )
+
+
+def _exploratory(files: tuple[FileReport, ...]) -> tuple[Exploratory, ...]:
+    """One comparison for each file, so Holm's correction; sorted as the files are."""
+    found = [(file.name, file.test.p_accuracy) for file in files if file.test and file.test.p_accuracy is not None]
+    if not found:
+        return ()
+    corrected = multipletests([p for _, p in found], method="holm")[1]
+    return tuple(Exploratory(name, p, round(float(holm), 6)) for (name, p), holm in zip(found, corrected, strict=True))
 
 
 def run_facts(run: Run) -> dict[str, str]:

@@ -12,7 +12,7 @@ import msgspec
 from convert.pipeline import Converted
 from convert.recipes import recipe
 from convert.report import FileReport, Report, model_card, report_html, report_json
-from edge_app.bundle import BundleFile, Decision, Manifest, ModelFile, Provenance, Verified, write_bundle
+from edge_app.bundle import BundleFile, Manifest, ModelFile, Provenance, Verified, write_bundle
 from edge_app.files import sync_directory, write_whole
 from edge_app.golden import GOLDEN, Golden, GoldenImage
 from edge_app.preprocess import tensor_sha256
@@ -106,13 +106,14 @@ def _tools(trained_with: Mapping[str, str]) -> dict[str, str]:
 
 def _model_file(file: FileReport, report: Report) -> ModelFile:
     assert file.test is not None  # a file that passed was run,
-    assert file.tolerance is not None  # on its own runtime too
+    assert file.tolerance is not None  # on its own runtime too,
+    assert file.decision is not None  # and has a decision
     made = recipe(file.name)
     return ModelFile(
         name=file.name,
         format=made.format,
         precision=file.precision,
-        decision=Decision(report.refer_below),
+        decision=file.decision,
         expected_runtime=made.runtime,
         tolerance=file.tolerance,
         metrics=file.test.metrics,

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from convert.gate import Finding
 from convert.measure import CALLS, Measured, publish_measured
 from convert.pipeline import Converted
 from convert.plot import Mark, Panel, draw_panels
@@ -60,7 +61,9 @@ def test_report_and_card_tell_the_intended_use_and_every_file_s_accuracy(bundle:
 
 def test_what_did_not_pass_stands_with_its_reasons(converted: Converted) -> None:
     first, *others = converted.report.files
-    failed = msgspec.structs.replace(first, passed=False, faults=("litert: accuracy <lost>",))
+    failed = msgspec.structs.replace(
+        first, verdict="FAIL", findings=(Finding("sensitivity", "litert", "FAIL", "accuracy <lost>"),)
+    )
     page = report_html(msgspec.structs.replace(converted.report, verdict="REFUSED", files=(failed, *others))).decode()
     words = Page(page).words
     assert words[0] == "REFUSED"
@@ -71,7 +74,14 @@ def test_what_did_not_pass_stands_with_its_reasons(converted: Converted) -> None
 def test_a_file_that_was_never_made_has_a_row(converted: Converted) -> None:
     *others, last = converted.report.files
     missing = msgspec.structs.replace(
-        last, passed=False, faults=("no kernel",), runtimes=(), bytes=None, sha256=None, tolerance=None, expected_runtime=None
+        last,
+        verdict="LEFT OUT",
+        findings=(Finding("conversion", "", "FAIL", "no kernel"),),
+        runtimes=(),
+        bytes=None,
+        sha256=None,
+        tolerance=None,
+        expected_runtime=None,
     )
     report = msgspec.structs.replace(converted.report, files=(*others, missing))
     assert "no kernel" in Page(report_html(report).decode()).words
