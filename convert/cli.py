@@ -35,6 +35,7 @@ CARD = (
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of calibration and golden images."
 )
+@click.option("--verify-repeatable", is_flag=True, help="Convert twice, in two processes; publish what is equal byte for byte.")
 @click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign with this private key of `limiar keygen`.")
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 def convert(
@@ -50,6 +51,7 @@ def convert(
     licence: str,
     intended_use: str,
     seed: int,
+    verify_repeatable: bool,
     sign: Path | None,
     as_json: bool,
 ) -> int:
@@ -73,7 +75,8 @@ def convert(
         progress.note("loading TensorFlow")
         from convert.measure import publish_measured
         from convert.pipeline import Request, convert_run
-        from convert.publish import publish_bundle, publish_refusal
+        from convert.publish import bundle_files, publish_bundle, publish_refusal
+        from convert.repeatable import Again, check_repeatable
 
         request = Request(
             run=run,
@@ -88,6 +91,11 @@ def convert(
         )
         converted = convert_run(request, progress.note)
         report = converted.report
+        if report.verdict == "PASS" and verify_repeatable:
+            progress.note("converting again in another process")
+            check_repeatable(
+                Again(request, release_counter, card_text), bundle_files(converted, release_counter, seed, card_text)
+            )
         if report.verdict == "PASS":
             publish_bundle(out, converted, release_counter, seed, card_text, key)
             progress.note("measuring latency")

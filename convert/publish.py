@@ -13,7 +13,17 @@ import msgspec
 from convert.pipeline import Converted
 from convert.recipes import recipe
 from convert.report import FileReport, Report, model_card, report_html, report_json
-from edge_app.bundle import BundleFile, Decision, Manifest, ModelFile, Provenance, Verified, write_bundle
+from edge_app.bundle import (
+    MANIFEST,
+    BundleFile,
+    Decision,
+    Manifest,
+    ModelFile,
+    Provenance,
+    Verified,
+    manifest_json,
+    write_bundle,
+)
 from edge_app.files import sync_directory, write_whole
 from edge_app.golden import GOLDEN, Golden, GoldenImage
 from edge_app.preprocess import tensor_sha256
@@ -60,6 +70,12 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
         sync_directory(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def bundle_files(converted: Converted, release_counter: int, seed: int, card: str) -> dict[str, bytes]:
+    """Every file that publish_bundle writes without a key: path -> bytes."""
+    contents = bundle_contents(converted, card)
+    return contents | {MANIFEST: manifest_json(_manifest(converted, contents, release_counter, seed))}
 
 
 def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
