@@ -360,5 +360,13 @@ def test_a_private_key_on_a_device_is_refused_and_a_revoked_key_alone_is_a_misus
     assert b"--key" in done.stderr
 
 
+def test_cryptography_is_loaded_for_a_key_alone(
+    limiar: Limiar, signed_path: Path, public_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # it takes 60 ms, a third of the time to a first answer
+    loaded = [b"cryptography" in limiar("verify", signed_path, *words).stderr for words in ((), ("--key", public_files[0]))]
+    assert loaded == [False, True]
+
+
 def test_a_fingerprint_is_a_key_s_and_no_other_s() -> None:
     assert len({PublicKey(bytes([number]) * 32).fingerprint for number in range(5)}) == 5
