@@ -5,14 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.python import schema_py_generated as schema
 
+from convert.inventory import check_full_integer, check_inventory, inventory
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 from edge_app.stderr import captured_stderr
-
-_TYPE_NAMES = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
-_FLOATS = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
 
 
 def convert_tflite(saved_model: Path, precision: str, calibration: Pixels) -> bytes:
@@ -43,32 +40,10 @@ def convert_tflite(saved_model: Path, precision: str, calibration: Pixels) -> by
     except Exception as error:  # ConverterError, RuntimeError, ValueError, depending on the pass that gave up
         reason = " ".join(str(error).split())[:200]
         raise ConvertError("E-CONVERT-TFLITE", f"TensorFlow cannot make it ({reason}): use another file") from None
+    check_inventory(inventory("tflite", data))
     if precision == "int8":
         check_full_integer(data)
     return data
-
-
-def check_full_integer(data: bytes) -> None:
-    """An integer file reads raw pixels, gives int8 and computes no float, or else raises ConvertError."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-    floats = [
-        f"{tensor.name.decode(errors='replace')} {_TYPE_NAMES[tensor.type]}"
-        for graph in model.subgraphs
-        for tensor in graph.tensors
-        if _TYPE_NAMES[tensor.type] in _FLOATS
-    ]
-    if floats:
-        met = f"the integer file holds {len(floats)} float tensors, {floats[0]} first"
-        raise ConvertError("E-CONVERT-FLOAT", f"{met}: replace the layer that has no integer kernel")
-    main = model.subgraphs[0]
-    given, output = main.tensors[main.inputs[0]], main.tensors[main.outputs[0]]
-    quantization = (_TYPE_NAMES[given.type], list(given.quantization.scale), list(given.quantization.zeroPoint))
-    if quantization != ("UINT8", [1.0], [0]):
-        met = f"the integer file's input is {quantization}, not uint8 with scale 1.0 and zero point 0"
-        raise ConvertError("E-CONVERT-SCALE", f"{met}: raw pixels would be misread; scaling belongs into the graph")
-    if _TYPE_NAMES[output.type] != "INT8":
-        met = f"the integer file's output is {_TYPE_NAMES[output.type]}, not INT8"
-        raise ConvertError("E-CONVERT-FLOAT", f"{met}: the last layer must have an integer kernel")
 
 
 def _one_by_one(calibration: Pixels) -> Iterator[list[np.ndarray]]:
