@@ -97,13 +97,14 @@ def text(name: bytes | None) -> str:
     return (name or b"").decode(errors="replace")
 
 
-def show_all(data: bytes) -> tuple[bytes, list[str]]:
-    """The file with every value that its operators make as an output, and the names of these, in the order of the operators.
+def made_values(graph: Graph) -> list[int]:
+    """The tensors that operators make, in the order of the operators."""
+    return [index for op in graph.main.operators for index in graph.outputs(op)]
 
-    What a runtime computes in between can then be read under any runtime and delegate: without it a delegate keeps no such value.
-    """
+
+def show_all(data: bytes) -> bytes:
+    """The file with all of `made_values` as its outputs, so that any runtime gives them; a delegate else keeps none of them."""
     graph = Graph(data)
-    made = [index for op in graph.main.operators for index in graph.outputs(op)]
-    graph.main.outputs = np.array(made, np.int32)
+    graph.main.outputs = np.array(made_values(graph), np.int32)
     graph.model.signatureDefs = None  # they name the outputs that were
-    return graph.data(), [graph.name(index) for index in made]
+    return graph.data()
