@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from convert.flatbuffer import FLOATS, PASSING, Graph
+from convert.flatbuffer import FLOATS, PASSING, Graph, made_values
 from edge_app.bundle import Count, Value
 from edge_app.errors import ConvertError, printable
 
@@ -68,11 +68,15 @@ def check_full_integer(data: bytes, kept: Collection[str] = ()) -> None:
     kept: names of the values that layers kept in float make; these layers' tensors may be float.
     """
     graph = Graph(data)
+    floats = [graph.name(index) for index in made_values(graph) if graph.type(index) in FLOATS]
+    if lost := [name for name in kept if not any(_is_called(found, name) for found in floats)]:
+        met = f"TensorFlow has not kept {printable(lost[0])} in float"
+        raise ConvertError("E-CONVERT-KEPT", f"{met}: choose another layer")
     declared = set(_around(graph, kept))
-    floats = [index for index in range(len(graph.main.tensors)) if graph.type(index) in FLOATS and index not in declared]
-    if floats:
-        first = printable(f"{graph.name(floats[0])} {graph.type(floats[0])}")
-        met = f"the integer file holds {len(floats)} float tensors, {first} first"
+    others = [index for index in range(len(graph.main.tensors)) if graph.type(index) in FLOATS and index not in declared]
+    if others:
+        first = printable(f"{graph.name(others[0])} {graph.type(others[0])}")
+        met = f"the integer file holds {len(others)} float tensors, {first} first"
         raise ConvertError("E-CONVERT-FLOAT", f"{met}: replace the layer that has no integer kernel")
     found = _tflite(graph)
     given, output = found.inputs[0], found.outputs[0]
@@ -88,8 +92,14 @@ def check_full_integer(data: bytes, kept: Collection[str] = ()) -> None:
 def _around(graph: Graph, kept: Collection[str]) -> Iterable[int]:
     """The tensors that a layer kept in float reads and makes."""
     for op in graph.main.operators:
-        if graph.operator(op) not in PASSING and any(graph.name(index) in kept for index in graph.outputs(op)):
+        made = [graph.name(index) for index in graph.outputs(op)]
+        if graph.operator(op) not in PASSING and any(_is_called(found, name) for found in made for name in kept):
             yield from (*graph.inputs(op), *graph.outputs(op))
+
+
+def _is_called(found: str, name: str) -> bool:
+    """Where a float layer's value and its integer copy would have one name, the converter adds a number."""
+    return found.startswith(name) and found[len(name) :].isdecimal() or found == name
 
 
 def _tflite(graph: Graph) -> Inventory:

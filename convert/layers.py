@@ -216,7 +216,7 @@ def _keras_names(model: Any, fp32: bytes, tensors: Pixels) -> tuple[dict[int, st
     """The fp32 file's tensor -> the Keras layers that it is the outcome of, and -> the last one's call.
 
     A tensor belongs to the layer that gives the same values; layers before it whose values the file does not have were fused
-    into the same operator. Where no layer gives them, the converter's name says which layer it was part of.
+    into the same operator. A tensor that no layer gives is a part of what the next such tensor is the outcome of.
     """
     graph = Graph(fp32)
     made = made_values(graph)
@@ -227,24 +227,32 @@ def _keras_names(model: Any, fp32: bytes, tensors: Pixels) -> tuple[dict[int, st
         if (call := _same_values(layers, value)) is not None:
             calls[index] = call
     names = {index: " + ".join(_fused(layers, call, set(calls.values()))) for index, call in calls.items()}
-    known = {layer.name for layer in layers}
     names[int(graph.main.inputs[0])] = str(model.inputs[0].name)
     for index in made:
-        parts = [part.removesuffix("_1") for part in re.split("[;/]", graph.name(index))]  # exporting adds the _1
-        names.setdefault(index, " + ".join(dict.fromkeys(part for part in parts if part in known)) or graph.name(index))
+        names.setdefault(index, names.get(_next_named(graph, index, calls), graph.name(index)))
     return names, calls
 
 
+def _next_named(graph: Graph, index: int, calls: dict[int, int]) -> int:
+    """The tensor of `calls` that this one leads to; -1 where it leads to none."""
+    for op in graph.main.operators:
+        if index in graph.inputs(op):
+            index = graph.outputs(op)[0]
+            if index in calls:
+                return index
+    return -1
+
+
 def _same_values(layers: Sequence[LayerValue], value: np.ndarray) -> int | None:
-    """The first call of those that come closest, if that is close enough."""
-    best, chosen = _SAME, None
+    """The first call of those that come closest, if that is close enough; one of the same shape, if there is one."""
+    close = []
     for index, layer in enumerate(layers):
         if layer.value.size == value.size:
             largest = float(np.abs(layer.value).max()) or 1.0
             difference = float(np.abs(layer.value.ravel() - value.ravel()).max()) / largest
-            if difference < best:
-                best, chosen = difference, index
-    return chosen
+            if difference < _SAME:
+                close.append((layer.value.shape != value.shape, difference, index))
+    return min(close)[2] if close else None
 
 
 def _fused(layers: Sequence[LayerValue], call: int, known: set[int]) -> list[str]:

@@ -1,10 +1,11 @@
 """SavedModel -> TFLite bytes in five precisions, and what must hold for the integer file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
 
 from convert.inventory import check_full_integer, check_inventory, inventory
 from edge_app.errors import ConvertError
@@ -12,11 +13,54 @@ from edge_app.frame import Pixels
 from edge_app.stderr import captured_stderr
 
 
-def convert_tflite(saved_model: Path, precision: str, calibration: Pixels) -> bytes:
+def convert_tflite(saved_model: Path, precision: str, calibration: Pixels, float_layers: Collection[str] = ()) -> bytes:
     """A SavedModel -> a .tflite file with a fixed batch of 1, that takes raw pixels and gives logits.
 
-    calibration: uint8 [N, H, W, C], for int8 and int16x8. Raises ConvertError with the converter's reason.
+    calibration: uint8 [N, H, W, C], for int8 and int16x8. float_layers: LayerNoise.value of the layers that an int8 file keeps
+    in float32. Raises ConvertError with the converter's reason.
     """
+    if float_layers:
+        if precision != "int8":
+            raise ValueError(f"{precision} files keep no layers in float")
+        return keep_in_float(calibrated(saved_model, calibration), float_layers)
+    data = _converted(_converter(saved_model, precision, calibration))
+    check_inventory(inventory("tflite", data))
+    if precision == "int8":
+        check_full_integer(data)
+    return data
+
+
+def calibrated(saved_model: Path, calibration: Pixels) -> bytes:
+    """The float model with the range of every value, as seen in the calibration images: what `keep_in_float` starts from."""
+    converter = _converter(saved_model, "int8", calibration)
+    converter._experimental_calibrate_only = True
+    return _converted(converter)
+
+
+def keep_in_float(calibrated: bytes, float_layers: Collection[str]) -> bytes:
+    """An int8 file in which some layers compute in float32, between DEQUANTIZE and QUANTIZE. Raises ConvertError.
+
+    TensorFlow's selective quantization (tf.lite.experimental.QuantizationDebugger) calls the same function, but cannot be told
+    that pixels are uint8.
+    """
+
+    def quantize() -> bytes:
+        return mlir_quantize(
+            calibrated,
+            fully_quantize=False,  # True takes the ranges from elsewhere: -2.6 dB in the first layer (TF 2.21)
+            input_data_type=tf.uint8,
+            output_data_type=tf.int8,
+            denylisted_nodes=sorted(float_layers),
+            disable_per_channel_for_dense_layers=True,
+        )
+
+    data = _reasoned(quantize)
+    check_inventory(inventory("tflite", data))
+    check_full_integer(data, float_layers)
+    return data
+
+
+def _converter(saved_model: Path, precision: str, calibration: Pixels) -> tf.lite.TFLiteConverter:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
     converter.exclude_conversion_metadata = True  # it holds the TensorFlow version and nothing that a device reads
     if precision != "fp32":
@@ -34,16 +78,20 @@ def convert_tflite(saved_model: Path, precision: str, calibration: Pixels) -> by
     if precision == "int16x8":
         ops = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.target_spec.supported_ops = [ops]
+    return converter
+
+
+def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
+    return _reasoned(converter.convert)
+
+
+def _reasoned(convert: Callable[[], bytes]) -> bytes:
     try:
         with captured_stderr():
-            data = bytes(converter.convert())
+            return bytes(convert())
     except Exception as error:  # ConverterError, RuntimeError, ValueError, depending on the pass that gave up
         reason = " ".join(str(error).split())[:200]
         raise ConvertError("E-CONVERT-TFLITE", f"TensorFlow cannot make it ({reason}): use another file") from None
-    check_inventory(inventory("tflite", data))
-    if precision == "int8":
-        check_full_integer(data)
-    return data
 
 
 def _one_by_one(calibration: Pixels) -> Iterator[list[np.ndarray]]:
