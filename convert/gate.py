@@ -61,6 +61,10 @@ class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
     test: Comparison | None = None
     golden_difference: float | None = None  # largest, of a golden image's logit, from the file's own runtime
     golden_decisions: Count | None = None  # golden images decided otherwise than there
+    # Root mean square of the logits' distance from Keras's, over the coloured golden images; and from what Keras gives for them
+    # with red and blue swapped.
+    golden_error: float | None = None
+    golden_error_swapped: float | None = None
     error: str | None = None  # why there is no answer at all
 
     @property
@@ -111,7 +115,7 @@ def findings(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResul
         return [Finding("runs", runtime, "FAIL", result.error or "no answer")]
     if not (result.test.finite and result.val.finite):
         return [Finding("finite", runtime, "FAIL", "NaN or infinity among the logits")]
-    found = [Finding("finite", runtime, "PASS", "all logits are numbers"), _golden(result)]
+    found = [Finding("finite", runtime, "PASS", "all logits are numbers"), _golden(result), *_colours(result)]
     found += _recalls(result.test.losses, gate.noninferiority, runtime)
     return found + [
         Finding(name, runtime, "PASS" if value <= limit else "FAIL", f"{name} is {value:.4g}, the limit is {limit:g}")
@@ -153,6 +157,17 @@ def _golden(result: RuntimeResult) -> Finding:
     if differing:
         message = f"{differing} golden images are decided otherwise than on the file's own runtime"
     return Finding("golden images", result.title, "FAIL" if differing else "PASS", message)
+
+
+def _colours(result: RuntimeResult) -> list[Finding]:
+    """Swapped channels show in nothing but coloured images, and a test split may have none. Silent where there are none."""
+    straight, swapped = result.golden_error, result.golden_error_swapped
+    if straight is None or swapped is None:
+        return []
+    met = (
+        f"the coloured golden images' logits lie {straight:g} from Keras's, and {swapped:g} from those for swapped red and blue"
+    )
+    return [Finding("golden colours", result.title, "FAIL" if straight > swapped else "PASS", met)]
 
 
 def _limited(limits: Limits, recipe: Recipe, keras: Comparison, test: Comparison) -> list[tuple[str, float, float]]:

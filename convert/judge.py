@@ -38,6 +38,17 @@ class Images(msgspec.Struct, frozen=True):
         """uint8 [N, H, W, C]: val, test, golden."""
         return np.concatenate([self.val.tensors, self.test.tensors, *(file.tensor for file in self.golden)])
 
+    @property
+    def coloured(self) -> np.ndarray:
+        """bool [golden]: the golden images whose red and blue differ."""
+        return np.array([bool((file.tensor[..., 0] != file.tensor[..., -1]).any()) for file in self.golden])
+
+    @property
+    def swapped(self) -> Pixels:
+        """uint8 [M, H, W, C]: the coloured golden images with red and blue swapped."""
+        golden = np.concatenate([file.tensor for file in self.golden])
+        return np.ascontiguousarray(golden[self.coloured][..., ::-1])
+
     def parts(self, logits: np.ndarray) -> dict[Part, np.ndarray]:
         """[N, K], as `tensors` is ordered -> the rows of "val", "test" and "golden"."""
         val, test, golden = np.split(logits, np.cumsum([len(self.val.labels), len(self.test.labels)]))
@@ -47,8 +58,16 @@ class Images(msgspec.Struct, frozen=True):
 class Judge:
     """Compares with one Keras model, on one set of images."""
 
-    def __init__(self, images: Images, keras: np.ndarray, labels: tuple[str, ...], positive: str | None, gate: Gate) -> None:
-        """keras: float32 [N, K], the Keras model's logits for `images.tensors`; labels: the K names.
+    def __init__(
+        self,
+        images: Images,
+        keras: np.ndarray,
+        keras_swapped: np.ndarray,
+        labels: tuple[str, ...],
+        positive: str | None,
+        gate: Gate,
+    ) -> None:
+        """keras: float32 [N, K], the Keras model's logits for `images.tensors`; keras_swapped: for `images.swapped`.
 
         Raises ConvertError where gate.toml's decision cannot be reached even by Keras.
         """
@@ -58,6 +77,7 @@ class Judge:
         self._largest_logit = float(np.abs(keras).max())
         parts = images.parts(keras)
         self.decision = self._fit(parts["val"], step=None)
+        self._keras_swapped = keras_swapped
         self._keras = {part: answered(logits, self.decision, labels) for part, logits in parts.items()}
         self.keras = {part: self._compare(part, self._keras[part]) for part in ("val", "test")}
 
@@ -151,7 +171,16 @@ class Judge:
             test=self._compared("test", parts["test"], by),
             golden_difference=None if difference is None or not np.isfinite(difference) else significant(difference),
             golden_decisions=self._golden_decisions(parts["golden"], golden, by),
+            golden_error=self._coloured_error(parts["golden"], self._keras["golden"].logits[self._images.coloured]),
+            golden_error_swapped=self._coloured_error(parts["golden"], self._keras_swapped),
         )
+
+    def _coloured_error(self, found: np.ndarray, keras: np.ndarray) -> float | None:
+        """Root mean square over the coloured golden images; keras: float32 [M, K]. None where there are none."""
+        error = found[self._images.coloured].astype(np.float64) - keras
+        if not error.size or not np.isfinite(error).all():
+            return None
+        return significant(float(np.sqrt(np.square(error).mean())))
 
     def _golden_decisions(self, found: np.ndarray, golden: np.ndarray | None, decision: Decision) -> int | None:
         """Golden images that are decided otherwise than on the file's own runtime, neither time being referred."""

@@ -37,6 +37,8 @@ def load_model(run_folder: Path, run: Run) -> Any:
 
 def keras_logits(model: Any, tensors: Pixels) -> np.ndarray:
     """uint8 [N, H, W, C] -> float32 [N, K]: what every file is compared with. Raises ConvertError for NaN or infinity."""
+    if not len(tensors):
+        return np.zeros((0, model.output_shape[-1]), np.float32)
     with captured_stderr():
         logits = model.predict(tensors.astype(np.float32), batch_size=BATCH, verbose=0)
     if not np.isfinite(logits).all():

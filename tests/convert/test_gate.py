@@ -175,3 +175,9 @@ def test_the_docs_show_the_default_gate_and_every_key(project: Path) -> None:
     for part in (Gate, type(gate.noninferiority), type(gate.decision), type(gate.limits)):
         for name in part.__struct_fields__:
             assert f"`{name}`" in text, name
+
+
+@pytest.mark.parametrize(("straight", "swapped", "said"), [(0.2, 1.2, "PASS"), (1.2, 0.2, "FAIL"), (0.0, 0.0, "PASS")])
+def test_a_file_that_follows_keras_on_swapped_colours_does_not_pass(straight: float, swapped: float, said: str) -> None:
+    given = msgspec.structs.replace(result(comparison()), golden_error=straight, golden_error_swapped=swapped)
+    assert [finding.verdict for finding in found(given) if finding.check == "golden colours"] == [said]
