@@ -132,6 +132,8 @@ def _onnx(data: bytes) -> Inventory:
 
     try:
         model = onnx.load_from_string(data)
+        if not model.graph.node:  # no bytes at all are a valid message
+            raise ValueError("it has no nodes")
         typed = onnx.shape_inference.infer_shapes(model)
     except Exception as error:  # protobuf's and onnx's own, which share no base class
         reason = printable(" ".join(str(error).split()))[:160]

@@ -74,6 +74,11 @@ def layer_noise(model: Any, fp32: bytes, quantized: bytes, tensors: Pixels) -> t
     )
 
 
+def too_noisy(noise: Sequence[LayerNoise], floor_db: float) -> tuple[LayerNoise, ...]:
+    """The layers whose own noise is above the floor; those that could not be compared are not among them."""
+    return tuple(layer for layer in noise if layer.snr_db is not None and layer.snr_db < floor_db)
+
+
 class _Ratio:
     """Signal to noise, gathered image by image."""
 
@@ -165,20 +170,24 @@ def _pairs(graph: Graph, floats: Graph) -> list[_Pair]:
 
 def _twin(graph: Graph, op: Any, floats: Graph, left: list[int], read: list[int]) -> int | None:
     """The fp32 file's operator of the same kind that reads the same values; of several, the one with the same names."""
-    kind = graph.operator(op)
     named = {_plain(graph.name(index)) for index in (*graph.inputs(op), *graph.outputs(op))}
 
     def alike(index: int) -> int:
         other = floats.main.operators[index]
         return len(named & {_plain(floats.name(tensor)) for tensor in (*floats.inputs(other), *floats.outputs(other))})
 
-    same_kind = [index for index in left if floats.operator(floats.main.operators[index]) == kind]
+    same_kind = [i for i in left if _kind(floats, floats.main.operators[i]) == _kind(graph, op)]
     fitting = [index for index in same_kind if _read(floats, index) == read]
     if not fitting:  # something before it was fused otherwise: then its own name must be the same
         made = _plain(graph.name(graph.outputs(op)[0]))
         fitting = [i for i in same_kind if _plain(floats.name(floats.outputs(floats.main.operators[i])[0])) == made]
         fitting = [i for i in fitting if len(_read(floats, i)) == len(read)]
     return max(fitting, key=alike, default=None)
+
+
+def _kind(graph: Graph, op: Any) -> tuple[str, int]:
+    """What it does; one that ReLU was fused into does something else."""
+    return graph.operator(op), int(getattr(op.builtinOptions, "fusedActivationFunction", 0))
 
 
 def _read(graph: Graph, index: int) -> list[int]:

@@ -9,7 +9,8 @@ from convert import keras_model
 from convert.dataset import full_range
 from convert.frameworks import keras
 from convert.pipeline import Converted
-from convert.tflite import check_full_integer, convert_tflite
+from convert.inventory import check_full_integer
+from convert.tflite import convert_tflite
 from edge_app.bundle import InputSpec
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
@@ -55,12 +56,6 @@ def test_the_integer_file_reads_raw_pixels_and_computes_no_float(converted: Conv
     assert list(given["shape"]) == [1, SIDE_PX, SIDE_PX, 3]
     assert output["dtype"] == np.int8
     assert not [tensor["name"] for tensor in interpreter.get_tensor_details() if np.issubdtype(tensor["dtype"], np.floating)]
-
-
-@pytest.mark.parametrize("name", ["tflite_fp32", "tflite_dynamic", "tflite_int16x8"])
-def test_a_file_with_floats_is_no_integer_file(converted: Converted, name: str) -> None:
-    with pytest.raises(ConvertError, match="E-CONVERT-FLOAT"):
-        check_full_integer(converted.models[name])
 
 
 def test_without_an_image_of_the_full_range_the_integer_file_would_misread_pixels(saved_model: Path) -> None:
