@@ -8,12 +8,14 @@ from msgspec import Meta
 
 from convert.comparison import Comparison
 from convert.decision_rule import Rule
+from convert.layers import LayerNoise, too_noisy
 from convert.noninferiority import PairedLoss, Verdict, overall, worst
 from convert.recipes import RECIPES, Recipe
 from edge_app.bundle import Count, Share, Size, Value
 from edge_app.errors import ConvertError, printable
 
 DEFAULT = Path(__file__).with_name("gate.toml")
+_NAMED = 3  # layers in a message
 
 Level = Annotated[float, Meta(gt=0.0, lt=0.5)]
 
@@ -41,6 +43,12 @@ class Limits(Value, frozen=True, forbid_unknown_fields=True):
     group_drop: Share | None = None  # of the accuracy in the group that lost most
 
 
+class Retry(Value, frozen=True, forbid_unknown_fields=True):
+    """When the integer file is made again, with its worst layers in float. Decided on validation."""
+
+    loss: Share  # of a label's recall; a layer below layer_snr_db is the other reason
+
+
 class Gate(Value, frozen=True, forbid_unknown_fields=True):
     """gate.toml"""
 
@@ -48,6 +56,7 @@ class Gate(Value, frozen=True, forbid_unknown_fields=True):
     inconclusive_passes: bool
     noninferiority: NonInferiority
     decision: Rule
+    retry: Retry
     limits: Limits = Limits()
 
 
@@ -121,6 +130,18 @@ def findings(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResul
         Finding(name, runtime, "PASS" if value <= limit else "FAIL", f"{name} is {value:.4g}, the limit is {limit:g}")
         for name, value, limit in _limited(gate.limits, recipe, keras, result.test)
     ]
+
+
+def noise_findings(gate: Gate, layers: tuple[LayerNoise, ...]) -> list[Finding]:
+    """Of a file whose layers were compared with the fp32 file's: the floor of gate.toml, and which are below it."""
+    floor = gate.limits.layer_snr_db
+    if floor is None or not layers:
+        return []
+    noisy = too_noisy(layers, floor)
+    if not noisy:
+        return [Finding("layer noise", "", "PASS", f"every layer is above {floor:g} dB")]
+    named = ", ".join(f"{layer.layer} ({layer.snr_db:g} dB)" for layer in noisy[:_NAMED])
+    return [Finding("layer noise", "", "FAIL", f"{len(noisy)} layers are below {floor:g} dB: {named}")]
 
 
 def verdict(gate: Gate, found: list[Finding]) -> Verdict:

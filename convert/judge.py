@@ -1,5 +1,6 @@
 """Answers -> a verdict on each model file, with its decision, its golden logits and how far a device's may lie from them."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -10,12 +11,12 @@ from convert.comparison import Answered, Comparison, Terms, answered, compare, n
 from convert.dataset import Split
 from convert.decision_rule import Scores, fit
 from convert.evaluate import Answers, RuntimeFailure
-from convert.gate import Finding, Gate, RuntimeResult, findings, verdict
+from convert.gate import Finding, Gate, RuntimeResult, findings, noise_findings, verdict
 from convert.golden_images import GoldenFile
-from convert.inventory import Inventory
+from convert.make import Made
 from convert.recipes import Recipe
 from convert.report import FileReport, rounded_up
-from edge_app.bundle import Decision, Sha256, Tolerance
+from edge_app.bundle import Decision, Tolerance
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 
@@ -92,10 +93,21 @@ class Judge:
             findings=(Finding("conversion", "", "FAIL", reason),),
         )
 
-    def verdict(self, recipe: Recipe, data: bytes, sha256: Sha256, parts: Inventory, outcomes: Outcomes) -> FileReport:
+    def loses_on_validation(self, val: np.ndarray, step: float | None) -> bool:
+        """Whether an integer file is to be made again. val: float32 [N, K], its logits for the validation split."""
+        if not np.isfinite(val).all():
+            return True
+        try:
+            compared = self._compared("val", val, self._fit(val, step))
+        except ConvertError:  # too coarse for a threshold
+            return True
+        return max(loss.loss for loss in compared.losses) > self._gate.retry.loss
+
+    def verdict(self, recipe: Recipe, made: Made, outcomes: Outcomes) -> FileReport:
         """A file that was made, by its parts and by what every runtime gave for it."""
         own = outcomes.get(recipe.runtime)
-        decision, found = self._decision(own, step=parts.outputs[0].scale)
+        decision, found = self._decision(own, step=made.inventory.outputs[0].scale)
+        found += noise_findings(self._gate, made.layers)
         golden = self._images.parts(own.logits)["golden"] if isinstance(own, Answers) else None
         results = tuple(self._result(runtime, outcome, golden, decision) for runtime, outcome in outcomes.items())
         for result in results:
@@ -110,9 +122,11 @@ class Judge:
             verdict=verdict(self._gate, found),
             findings=tuple(found),
             decision=decision,
-            inventory=parts,
-            bytes=len(data),
-            sha256=sha256,
+            inventory=made.inventory,
+            layers=made.layers,
+            float_layers=made.float_layers,
+            bytes=len(made.data),
+            sha256=hashlib.sha256(made.data).hexdigest(),
             tolerance=self._tolerance(recipe, results),
             expected_runtime=recipe.runtime,
             runtimes=results,

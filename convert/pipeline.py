@@ -1,12 +1,8 @@
 """The straight line from a RUN to what a bundle is made of: read, convert, run on every runtime, judge."""
 
 import concurrent.futures
-import functools
-import hashlib
-import tempfile
-from collections.abc import Callable
+import math
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,21 +14,17 @@ from convert.gate import Gate
 from convert.golden_images import GoldenFile, draw_golden_images, take_golden_images
 from convert.inventory import inventory
 from convert.judge import Images, Judge, Outcomes
-from convert.keras_model import export_saved_model, keras_logits, load_model
+from convert.keras_model import keras_logits, load_model
+from convert.make import INTEGER, Files, Ground, Made, Note, make_files
 from convert.noninferiority import smallest_margin
-from convert.onnx import convert_onnx, onnx_model
-from convert.recipes import RECIPES, Recipe
+from convert.recipes import RECIPES, Recipe, recipe
 from convert.report import Exploratory, FileReport, Report
-from convert.tflite import convert_tflite
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 from edge_app.run_folder import Run, read_run, read_splits
 from edge_app.runtimes import RUNTIMES
 
-DEFAULT_FILE = "tflite_int8"
 PROCESSES = 2  # files that are run at once; what they give does not depend on it
-
-Note = Callable[[str], None]
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -69,15 +61,15 @@ def convert_run(request: Request, note: Note) -> Converted:
     model = load_model(request.run, run)
     keras, swapped = keras_logits(model, images.tensors), keras_logits(model, images.swapped)
     judge = Judge(images, keras, swapped, run.labels, run.positive, request.gate)
-    made = _make_files(model, run, calibration, note)
+    made = make_files(model, run.input, _ground(judge, images, calibration, request.gate, environments), note)
     outcomes = _run_files(images.tensors, made, environments, note)
-    files = tuple(_judged(judge, recipe, made[recipe.name], outcomes[recipe.name]) for recipe in RECIPES)
-    passed = {file.name: recipe for file, recipe in zip(files, RECIPES, strict=True) if file.passed}
-    golden_logits = {name: judge.golden_logits(recipe, outcomes[name]) for name, recipe in passed.items()}
+    files = tuple(_judged(judge, one, made[one.name], outcomes[one.name]) for one in RECIPES)
+    passed = {file.name: one for file, one in zip(files, RECIPES, strict=True) if file.passed}
+    golden_logits = {name: judge.golden_logits(one, outcomes[name]) for name, one in passed.items()}
     return Converted(
         run=run,
         report=_report(request, run, judge, images, len(calibration) - 1, files, not_checked),
-        models={name: data for name, data in made.items() if name in passed and isinstance(data, bytes)},
+        models={name: file.data for name, file in made.items() if name in passed and isinstance(file, Made)},
         golden=images.golden,
         golden_logits={name: logits for name, logits in golden_logits.items() if logits is not None},
     )
@@ -96,36 +88,34 @@ def _read_images(request: Request, run: Run) -> tuple[Images, Pixels]:
     return images, dataset.calibration_tensors(folder, chosen, run.input)
 
 
-def _make_files(model: Any, run: Run, calibration: Pixels, note: Note) -> dict[str, bytes | ConvertError]:
-    """Each recipe's file, or why it cannot be had."""
-    made: dict[str, bytes | ConvertError] = {}
-    graph = functools.cache(lambda: onnx_model(model, run.input))  # all ONNX files start from it
-    with tempfile.TemporaryDirectory(prefix="limiar-") as folder:
-        saved_model = Path(folder) / "saved_model"
-        export_saved_model(model, run.input, saved_model)
-        for recipe in RECIPES:
-            note(f"making {recipe.name}")
+def _ground(judge: Judge, images: Images, calibration: Pixels, gate: Gate, environments: list[Environment]) -> Ground:
+    """What files are made with. A second try of the integer file is judged on validation, on the runtime of its figures."""
+    runtime = recipe(INTEGER).runtime
+    environment = next(found for found in environments if found.runtime == runtime)
+
+    def loses(data: bytes) -> bool:
+        with Bench(images.val.tensors) as bench:
             try:
-                if recipe.format == "tflite":
-                    made[recipe.name] = convert_tflite(saved_model, recipe.precision, calibration)
-                else:
-                    made[recipe.name] = convert_onnx(graph(), recipe.precision, calibration)
-            except ConvertError as error:
-                made[recipe.name] = error
-    return made
+                answers = bench.answers(environment, INTEGER, data)
+            except RuntimeFailure:
+                return True
+        return judge.loses_on_validation(answers.logits, inventory("tflite", data).outputs[0].scale)
+
+    floor = gate.limits.layer_snr_db
+    return Ground(calibration, images.val.tensors, -math.inf if floor is None else floor, loses)
 
 
 def _run_files(
-    tensors: Pixels, made: dict[str, bytes | ConvertError], environments: list[Environment], note: Note
+    tensors: Pixels, made: Files, environments: list[Environment], note: Note
 ) -> dict[str, dict[str, Answers | RuntimeFailure]]:
     """File -> runtime -> what it gave."""
     jobs = [
-        (recipe.name, environment, data)
-        for recipe in RECIPES
+        (one.name, environment, file.data)
+        for one in RECIPES
         for environment in environments
-        if RUNTIMES[environment.runtime].format == recipe.format and isinstance(data := made[recipe.name], bytes)
+        if RUNTIMES[environment.runtime].format == one.format and isinstance(file := made[one.name], Made)
     ]
-    outcomes: dict[str, dict[str, Answers | RuntimeFailure]] = {recipe.name: {} for recipe in RECIPES}
+    outcomes: dict[str, dict[str, Answers | RuntimeFailure]] = {one.name: {} for one in RECIPES}
     with Bench(tensors) as bench, concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
 
         def run_job(job: tuple[str, Environment, bytes]) -> Answers | RuntimeFailure:
@@ -141,16 +131,16 @@ def _run_files(
     return outcomes
 
 
-def _judged(judge: Judge, recipe: Recipe, made: bytes | ConvertError, outcomes: Outcomes) -> FileReport:
+def _judged(judge: Judge, recipe: Recipe, made: Made | ConvertError, outcomes: Outcomes) -> FileReport:
     if isinstance(made, ConvertError):
         return judge.left_out(recipe, str(made))
-    return judge.verdict(recipe, made, hashlib.sha256(made).hexdigest(), inventory(recipe.format, made), outcomes)
+    return judge.verdict(recipe, made, outcomes)
 
 
 def _default_file(files: tuple[FileReport, ...]) -> str | None:
     """The integer file where it passed: the smallest and quickest; else the first that did."""
     passed = [file.name for file in files if file.passed]
-    return DEFAULT_FILE if DEFAULT_FILE in passed else next(iter(passed), None)
+    return INTEGER if INTEGER in passed else next(iter(passed), None)
 
 
 def _report(

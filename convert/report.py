@@ -9,6 +9,7 @@ import msgspec
 from convert.comparison import Comparison
 from convert.gate import Finding, Gate, RuntimeResult
 from convert.inventory import Inventory
+from convert.layers import LayerNoise
 from convert.plot import Mark, Panel, draw_panels
 from convert.templates import render
 from edge_app.bundle import Count, Decision, InputSpec, Metric, Name, Sha256, Share, Text, Tolerance, Value
@@ -25,6 +26,8 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     findings: tuple[Finding, ...]  # of every required check on every runtime
     decision: Decision | None = None
     inventory: Inventory | None = None
+    layers: tuple[LayerNoise, ...] = ()  # of a quantized TFLite file
+    float_layers: tuple[str, ...] = ()  # that a second try keeps in float
     bytes: Count | None = None
     sha256: Sha256 | None = None
     tolerance: Tolerance | None = None

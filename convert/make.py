@@ -1,0 +1,95 @@
+"""A Keras model -> the file of each recipe, or why it cannot be had. The integer file gets a second try."""
+
+import functools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from convert.inventory import Inventory, inventory
+from convert.keras_model import export_saved_model
+from convert.layers import LAYER_IMAGES, LayerNoise, layer_noise, too_noisy
+from convert.onnx import convert_onnx, onnx_model
+from convert.recipes import RECIPES
+from convert.retry import choose_float_layers
+from convert.tflite import calibrated, convert_tflite, keep_in_float
+from edge_app.bundle import InputSpec
+from edge_app.errors import ConvertError
+from edge_app.frame import Pixels
+
+REFERENCE, INTEGER = "tflite_fp32", "tflite_int8"
+
+Note = Callable[[str], None]
+Files = dict[str, "Made | ConvertError"]
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A model file."""
+
+    data: bytes
+    inventory: Inventory
+    layers: tuple[LayerNoise, ...] = ()  # of a quantized TFLite file
+    float_layers: tuple[str, ...] = ()  # that a second try keeps in float
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What files are made with, and what says whether the integer file needs a second try: nothing of the test split."""
+
+    calibration: Pixels  # uint8 [N, H, W, C]
+    val: Pixels  # uint8 [M, H, W, C]
+    floor_db: float  # of a layer's own noise; minus infinity where gate.toml has none
+    loses: Callable[[bytes], bool]  # an integer file -> whether it lost too much of the validation split
+
+
+def make_files(model: Any, spec: InputSpec, ground: Ground, note: Note) -> Files:
+    """Recipe name -> its file, in the order of RECIPES."""
+    made: Files = {}
+    graph = functools.cache(lambda: onnx_model(model, spec))  # all ONNX files start from it
+    with tempfile.TemporaryDirectory(prefix="limiar-") as folder:
+        saved_model = Path(folder) / "saved_model"
+        export_saved_model(model, spec, saved_model)
+        for recipe in RECIPES:
+            note(f"making {recipe.name}")
+            try:
+                if recipe.format == "onnx":
+                    made[recipe.name] = _described("onnx", convert_onnx(graph(), recipe.precision, ground.calibration))
+                    continue
+                data = convert_tflite(saved_model, recipe.precision, ground.calibration)
+                reference = made.get(REFERENCE)
+                if recipe.name == REFERENCE or not isinstance(reference, Made):
+                    made[recipe.name] = _described("tflite", data)
+                elif recipe.name == INTEGER:
+                    note(f"looking at the layers of {recipe.name}")
+                    made[recipe.name] = _second_try(model, saved_model, reference.data, data, ground)
+                else:
+                    made[recipe.name] = _with_layers(model, reference.data, data, ground)
+            except ConvertError as error:
+                made[recipe.name] = error
+    return made
+
+
+def _second_try(model: Any, saved_model: Path, reference: bytes, data: bytes, ground: Ground) -> Made:
+    """The integer file, or, where that loses on validation, one with its worst layers in float that does not."""
+    first = _with_layers(model, reference, data, ground)
+    ranges = functools.cache(lambda: calibrated(saved_model, ground.calibration))
+
+    def loses(candidate: bytes) -> bool:
+        noise = first.layers if candidate is data else layer_noise(model, reference, candidate, ground.val[:LAYER_IMAGES])
+        return bool(too_noisy(noise, ground.floor_db)) or ground.loses(candidate)
+
+    chosen, kept = choose_float_layers(data, first.layers, reference, lambda layers: keep_in_float(ranges(), layers), loses)
+    if not kept:
+        return first
+    again = _with_layers(model, reference, chosen, ground)
+    return msgspec.structs.replace(again, float_layers=tuple(layer.layer for layer in kept))
+
+
+def _with_layers(model: Any, reference: bytes, data: bytes, ground: Ground) -> Made:
+    noise = layer_noise(model, reference, data, ground.val[:LAYER_IMAGES])
+    return msgspec.structs.replace(_described("tflite", data), layers=noise)
+
+
+def _described(model_format: str, data: bytes) -> Made:
+    return Made(data, inventory(model_format, data))
