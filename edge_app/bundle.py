@@ -204,7 +204,8 @@ def open_bundle(path: Path | str, keys: Keys | None = None) -> Bundle:
     if not path.is_dir():
         raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} is not a folder: give the folder that holds {MANIFEST}")
     raw = _read_manifest(path)
-    signed_by = _check_signature(path, raw, keys) if keys else None  # before anything that the manifest says is believed
+    # Before anything that the manifest says is believed.
+    signed_by = _check_signature(path, raw, keys) if keys is not None else None
     manifest = parse_manifest(raw, where=printable(str(path)))
     if (manifest.input.decode, manifest.input.resize) != (DECODE_RULE, RESIZE_RULE):
         _refuse(
@@ -267,13 +268,13 @@ def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes], key
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
             _write_flushed(target, data)
-        if key:
+        if key is not None:
             _write_flushed(partial / SIGNATURE, sign(raw, key))
         # Manifest last: a directory without one is an unfinished bundle.
         _write_flushed(partial / MANIFEST, raw)
         for folder in {partial, *(file.parent for file in partial.rglob("*"))}:
             sync_directory(folder)
-        open_bundle(partial, Keys((public_half(key),)) if key else None)
+        open_bundle(partial, Keys((public_half(key),)) if key is not None else None)
         _rename_over(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

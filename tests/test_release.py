@@ -1,14 +1,17 @@
 """scripts/release refuses what must not be released, in a repository of its own."""
 
 import hashlib
+import json
 import os
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -54,13 +57,18 @@ def publish(repository: Path, project: Path, verdict: str = "PASS", **changes: o
     write_bundle(repository / "models" / "lung-nodule", manifest, contents)
 
 
-def refusal(repository: Path, *words: str | Path) -> str:
-    """The code that a release is refused with. OUT is there already: what else is asked for is met where that is said."""
+def refused(repository: Path, *words: str | Path) -> str:
+    """The line that a release is refused with. OUT is there already: what else is asked for is met where that is said."""
     command = [sys.executable, "-P", repository / "scripts" / "release", repository.parent, *words]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, ""), done
     assert re.fullmatch(r"E-[A-Z-]+: .*: .*\n", done.stderr), done.stderr
-    return done.stderr.partition(":")[0]
+    return done.stderr
+
+
+def refusal(repository: Path, *words: str | Path) -> str:
+    """The code in that line."""
+    return refused(repository, *words).partition(":")[0]
 
 
 READY = "E-RELEASE-OUT"
@@ -74,7 +82,7 @@ def test_a_first_release_has_no_earlier_counter_to_pass(repository: Path) -> Non
 def test_a_tree_with_changes_is_refused(repository: Path, name: str) -> None:
     with (repository / name).open("a") as file:
         file.write("\n# changed\n")
-    assert refusal(repository) == "E-RELEASE-DIRTY"
+    assert refused(repository).startswith(f"E-RELEASE-DIRTY: 1 changed or untracked files, {name} first: ")
 
 
 @pytest.mark.parametrize("verdict", ["REFUSED", "FAIL", "INCONCLUSIVE", "", "pass"])
@@ -128,8 +136,48 @@ def test_a_key_that_others_may_read_is_refused(repository: Path, tmp_path: Path)
     assert refusal(repository, "--sign", tmp_path / "k.key") == "E-KEY-MODE"
 
 
-def test_a_wheelhouse_holds_what_a_device_needs_and_not_what_tests_need(project: Path) -> None:
-    entries = runpy.run_path(str(project / "scripts" / "release"))["locked_for_devices"]()
+@pytest.fixture(scope="module")
+def release(project: Path) -> dict[str, Any]:
+    """The script's own functions."""
+    return runpy.run_path(str(project / "scripts" / "release"))
+
+
+def test_two_builds_of_a_commit_give_the_same_bytes_and_one_of_another_time_does_not(
+    release: dict[str, Any], project: Path, tmp_path: Path
+) -> None:
+    if not (project / ".git").exists():
+        pytest.skip("needs a git checkout")
+    wheel = release["built_twice"](tmp_path, "HEAD", "1700000000")
+    assert {path.name.partition("-")[0] + path.suffix for path in tmp_path.iterdir()} == {"limiar.whl", "limiar.gz"}
+    with zipfile.ZipFile(wheel) as files:
+        assert {name.partition("/")[0] for name in files.namelist()} >= {"edge_app", "train", "convert"}
+    later = release["build"](tmp_path / "later", "HEAD", "1700000060") / wheel.name
+    assert later.read_bytes() != wheel.read_bytes()  # the control
+
+
+def test_the_list_of_what_a_device_gets_has_what_cyclonedx_asks_for(
+    release: dict[str, Any], project: Path, tmp_path: Path
+) -> None:
+    for house in ("wheelhouse-cp311-aarch64", "wheelhouse-cp313-aarch64"):
+        (tmp_path / house).mkdir()
+        (tmp_path / house / "limiar-0.1.0-py3-none-any.whl").write_bytes(b"limiar")
+        (tmp_path / house / "ai_edge_litert-2.3.0-cp3-cp3-manylinux_2_27_aarch64.whl").write_bytes(b"litert")
+    shutil.copytree(project / "models" / "lung-nodule", tmp_path / "bundles" / "lung-nodule")
+    limiar = tmp_path / "limiar-0.1.0-py3-none-any.whl"
+    made = json.loads(msgspec.json.encode(release["sbom"](tmp_path, limiar, "0" * 40, 1_700_000_000)))
+    assert (made["bomFormat"], made["specVersion"], made["version"]) == ("CycloneDX", "1.6", 1)
+    assert re.fullmatch(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", made["serialNumber"])
+    assert made["metadata"]["timestamp"] == "2023-11-14T22:13:20Z"
+    parts = [made["metadata"]["component"], *made["components"]]
+    kinds = [(part["type"], part["name"]) for part in parts]
+    assert kinds == [("application", "limiar"), ("library", "ai-edge-litert"), ("machine-learning-model", "lung-nodule")]
+    assert parts[1]["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(b"litert").hexdigest()}]
+    assert parts[1]["purl"].startswith("pkg:pypi/ai-edge-litert@2.3.0?file_name=ai_edge_litert-2.3.0-cp3-")
+    assert len({part["bom-ref"] for part in parts}) == 3
+
+
+def test_a_wheelhouse_holds_what_a_device_needs_and_not_what_tests_need(release: dict[str, Any]) -> None:
+    entries = release["locked_for_devices"]()
     names = {entry.partition("==")[0] for entry in entries}
     assert {"ai-edge-litert", "cryptography", "cffi", "numpy", "onnxruntime", "flatbuffers", "pycparser"} <= names
     assert not {"pytest", "hypothesis", "execnet", "sortedcontainers", "tensorflow"} & names
