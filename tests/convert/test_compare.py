@@ -318,6 +318,5 @@ def test_a_page_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None
 def test_comparing_loads_no_tensorflow(tmp_path: Path) -> None:
     bundle = write(tmp_path / "bundle", answers(range(0)))
     code = f"import sys; sys.argv = ['x', {str(bundle)!r}, {str(bundle)!r}, '--html', {str(tmp_path / 'page.html')!r}]\n"
-    code += "from convert.compare_bench import compare_bench
-from convert.compare_cli import compare\ncompare(standalone_mode=False)\nsys.exit('tensorflow' in sys.modules)"
+    code += "from convert.compare_cli import compare\ncompare(standalone_mode=False)\nsys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
