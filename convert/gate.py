@@ -1,42 +1,67 @@
-"""The first gate: a model file passes when it lost no more than gate.toml allows, on every runtime."""
+"""gate.toml, and what it makes of a file's figures on one runtime."""
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
+from convert.decision_rule import Rule
 from convert.evaluate import Comparison, RuntimeResult
+from convert.noninferiority import PairedLoss, Verdict, overall
 from convert.recipes import RECIPES, Recipe
 from edge_app.bundle import Share, Size, Value
 from edge_app.errors import ConvertError, printable
 
 DEFAULT = Path(__file__).with_name("gate.toml")
 
+Level = Annotated[float, Meta(gt=0.0, lt=0.5)]
 
-class Margins(Value, frozen=True, forbid_unknown_fields=True):
-    """The largest loss against Keras on the test split, 0..1."""
 
-    accuracy: Share
-    recall: Share  # sensitivity and specificity, or each label's recall
-    auc: Share
+class NonInferiority(Value, frozen=True, forbid_unknown_fields=True):
+    """Of sensitivity and specificity, or of each label's recall."""
+
+    margin: Level  # the smallest loss that is too much
+    alpha: Level  # one-sided
 
 
 class Limits(Value, frozen=True, forbid_unknown_fields=True):
-    """What holds whatever Keras scored."""
+    """What else decides. None: it is reported alone."""
 
-    agreement: Share  # smallest share of images with Keras's label
-    fp32_logit_difference: Size  # largest difference of a logit in a file of full precision
+    fp32_logit_difference: Size | None = None  # largest, of a file of full precision, from Keras's
+    logit_difference: Size | None = None  # largest, of any file
+    layer_snr_db: float | None = None  # smallest signal-to-noise ratio of a layer of a quantized TFLite file
+    flips: Share | None = None  # share of the images that are decided otherwise than with Keras
+    accuracy_drop: Share | None = None
+    auc_drop: Share | None = None
+    nll_rise: Size | None = None
+    brier_rise: Size | None = None
+    ece: Share | None = None
+    refer_rate_rise: Share | None = None
+    group_drop: Share | None = None  # of the accuracy in the group that lost most
 
 
 class Gate(Value, frozen=True, forbid_unknown_fields=True):
     """gate.toml"""
 
     required: tuple[str, ...]
-    margins: Margins
-    limits: Limits
+    inconclusive_passes: bool
+    noninferiority: NonInferiority
+    decision: Rule
+    limits: Limits = Limits()
+
+
+class Finding(Value, frozen=True, forbid_unknown_fields=True):
+    """What one required check says of a file on one runtime."""
+
+    check: str  # "runs", "finite", "golden images", "sensitivity", …
+    runtime: str  # "" where the check is of the file itself
+    verdict: Verdict
+    message: str  # one line: what was met
 
 
 def read_gate(path: Path = DEFAULT) -> Gate:
-    """gate.toml, every key of it. Raises ConvertError: unreadable, an unknown or missing key, an unknown file name."""
+    """gate.toml. Raises ConvertError: unreadable, an unknown or missing key, an unknown file name."""
     where = printable(str(path))
     try:
         gate = msgspec.toml.decode(path.read_bytes(), type=Gate)
@@ -56,39 +81,72 @@ def _invalid(where: str, met: str) -> ConvertError:
     return ConvertError("E-CONVERT-GATE", f"{where}: {met}: docs/gate.md lists what may stand there")
 
 
-def faults(gate: Gate, recipe: Recipe, keras: Comparison, results: tuple[RuntimeResult, ...]) -> list[str]:
-    """Why a file does not pass, one line a fault; empty when it passes. keras: the Keras model on the test split."""
-    if not results:
-        return [f"no runtime for {recipe.format} files is installed here"]
-    return [f"{result.runtime}: {fault}" for result in results for fault in _faults(gate, recipe, keras, result)]
-
-
-def _faults(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResult) -> list[str]:
+def findings(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResult) -> list[Finding]:
+    """Every required check of a file on one runtime. keras: the Keras model on the test split."""
+    runtime = result.title
     if result.test is None or result.val is None:
-        return [result.error or "no answer"]
+        return [Finding("runs", runtime, "FAIL", result.error or "no answer")]
     if not (result.test.finite and result.val.finite):
-        return ["NaN or infinity among the logits"]
-    found = []
-    for name, margin in _margins(gate.margins, result.test).items():
-        before, after = keras.metrics[name].value, result.test.metrics[name].value
-        if round(before - after, 6) > margin:  # a loss of the margin itself passes
-            found.append(f"{name} {after:.3f}, Keras {before:.3f}: the margin is {margin:g}")
-    agreement = result.test.metrics["agreement"].value
-    if agreement < gate.limits.agreement:
-        found.append(f"{agreement:.3f} of the images get Keras's label, the limit is {gate.limits.agreement:g}")
-    difference = result.test.largest_difference
-    limit = gate.limits.fp32_logit_difference
-    if recipe.precision == "fp32" and difference is not None and difference > limit:
-        found.append(f"a logit differs by {difference:g} from Keras's, the limit is {limit:g}")
-    return found
+        return [Finding("finite", runtime, "FAIL", "NaN or infinity among the logits")]
+    found = [Finding("finite", runtime, "PASS", "all logits are numbers"), _golden(result)]
+    found += [Finding(loss.name, runtime, loss.verdict, describe(loss, gate.noninferiority)) for loss in result.test.losses]
+    return found + [
+        Finding(name, runtime, "PASS" if value <= limit else "FAIL", f"{name} is {value:.4g}, the limit is {limit:g}")
+        for name, value, limit in _limited(gate.limits, recipe, keras, result.test)
+    ]
 
 
-def _margins(margins: Margins, comparison: Comparison) -> dict[str, float]:
-    """Metric -> its margin, for the metrics that the gate looks at."""
-    by_name = {}
-    for name in comparison.metrics:
-        if name in ("sensitivity", "specificity") or name.startswith("recall_"):
-            by_name[name] = margins.recall
-        elif name in ("accuracy", "auc"):
-            by_name[name] = {"accuracy": margins.accuracy, "auc": margins.auc}[name]
-    return by_name
+def verdict(gate: Gate, found: list[Finding]) -> Verdict:
+    """Of a file: every required check on every runtime. INCONCLUSIVE counts as PASS where the gate says so."""
+    said = overall(finding.verdict for finding in found)
+    return "PASS" if said == "INCONCLUSIVE" and gate.inconclusive_passes else said
+
+
+def describe(loss: PairedLoss, rule: NonInferiority) -> str:
+    """One sentence: the loss in points, its bounds, and what would decide."""
+    points, low, high = (f"{100 * value:.1f}" for value in (loss.loss, loss.low, loss.high))
+    text = f"{loss.name} lost {points} points of {loss.n} images (bounds {low} and {high}, margin {100 * rule.margin:g})"
+    if loss.verdict != "INCONCLUSIVE":
+        return text
+    if loss.more_images is None:
+        return f"{text}: too close to the margin for any number of images"
+    return f"{text}: about {loss.more_images} more images of this class would decide"
+
+
+def _golden(result: RuntimeResult) -> Finding:
+    """The golden images' decisions, where neither is referred. How far logits may lie apart is the tolerance that is recorded."""
+    differing = result.golden_decisions or 0
+    message = "every golden image is decided as on the file's own runtime"
+    if differing:
+        message = f"{differing} golden images are decided otherwise than on the file's own runtime"
+    return Finding("golden images", result.title, "FAIL" if differing else "PASS", message)
+
+
+def _limited(limits: Limits, recipe: Recipe, keras: Comparison, test: Comparison) -> list[tuple[str, float, float]]:
+    """Name, value and limit of everything that gate.toml limits."""
+    figures: dict[str, float | None] = {
+        "fp32_logit_difference": test.largest_difference if recipe.precision == "fp32" else None,
+        "logit_difference": test.largest_difference,
+        "flips": test.flips.value if test.flips else None,
+        "accuracy_drop": _drop(keras, test, "accuracy"),
+        "auc_drop": _drop(keras, test, "auc"),
+        "nll_rise": _rise(keras, test, "nll"),
+        "brier_rise": _rise(keras, test, "brier"),
+        "ece": test.calibration.get("ece"),
+        "refer_rate_rise": -(_drop(keras, test, "refer_rate") or 0.0),
+        "group_drop": test.worst_group.loss if test.worst_group else None,
+    }
+    limited = ((name, value, getattr(limits, name)) for name, value in figures.items())
+    return [(name, round(value, 6), limit) for name, value, limit in limited if value is not None and limit is not None]
+
+
+def _drop(keras: Comparison, test: Comparison, name: str) -> float | None:
+    if name not in keras.metrics or name not in test.metrics:
+        return None
+    return keras.metrics[name].value - test.metrics[name].value
+
+
+def _rise(keras: Comparison, test: Comparison, name: str) -> float | None:
+    if name not in keras.calibration or name not in test.calibration:
+        return None
+    return test.calibration[name] - keras.calibration[name]

@@ -54,10 +54,29 @@ class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
     resize: str = RESIZE_RULE
 
 
+class Threshold(Value, frozen=True, forbid_unknown_fields=True):
+    """Of two labels, this one wins where its probability is at least `at_least`."""
+
+    label: Text
+    at_least: Share
+
+
 class Decision(Value, frozen=True, forbid_unknown_fields=True):
-    """The label is the largest probability; a confidence below `refer_below` is referred to a person."""
+    """The label is the threshold's, else the largest probability; one of less than `refer_below` is referred to a person."""
 
     refer_below: Share = 0.95  # the course's rule: over 95 % or "not detected"
+    threshold: Threshold | None = None
+
+    def label(self, probabilities: dict[str, float]) -> str:
+        """The label of an image, referred or not; of equal probabilities the first."""
+        if self.threshold is None:
+            return max(probabilities, key=probabilities.__getitem__)
+        wins = probabilities[self.threshold.label] >= self.threshold.at_least
+        return next(label for label in probabilities if (label == self.threshold.label) == wins)
+
+    def referring(self, below: float | None) -> "Decision":
+        """With another `refer_below`; with None as it is."""
+        return self if below is None else msgspec.structs.replace(self, refer_below=below)
 
     def decide(self, label: str, confidence: float) -> str:
         """The label, or REFER."""
@@ -314,6 +333,10 @@ def _check_consistent(manifest: Manifest) -> None:
         raise ValueError("a positive label belongs to exactly two labels")
     if manifest.positive is not None and manifest.positive not in manifest.labels:
         raise ValueError(f"positive {manifest.positive!r} is not among the labels")
+    for file in manifest.models.values():
+        threshold = file.model and file.model.decision.threshold
+        if threshold and threshold.label != manifest.positive:
+            raise ValueError(f"a threshold is for {threshold.label!r}, which is not the positive label")
 
 
 def _check_path(path: str) -> None:

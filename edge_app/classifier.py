@@ -25,19 +25,14 @@ def softmax(logits: Logits) -> NDArray[np.float64]:
 
 
 def decide(logits: Logits, labels: Sequence[str], decision: Decision) -> Prediction:
-    """The label is the largest probability, the first of equals. Raises RuntimeUnavailable for NaN or infinity."""
-    probabilities = softmax(logits).tolist()
-    confidence = max(probabilities)
-    if not math.isfinite(sum(probabilities)):
+    """The label by the decision's rule, and its probability. Raises RuntimeUnavailable for NaN or infinity."""
+    probabilities = dict(zip(labels, softmax(logits).tolist(), strict=True))
+    if not math.isfinite(sum(probabilities.values())):
         met = f"the model gave logits {logits.tolist()[:4]}"
         raise RuntimeUnavailable("E-RUNTIME-FINITE", f"{met}: choose another --file or --runtime")
-    label = labels[probabilities.index(confidence)]
-    return Prediction(
-        decision=decision.decide(label, confidence),
-        label=label,
-        confidence=confidence,
-        probabilities=dict(zip(labels, probabilities, strict=True)),
-    )
+    label = decision.label(probabilities)
+    confidence = probabilities[label]
+    return Prediction(decision.decide(label, confidence), label, confidence, probabilities)
 
 
 class Classifier:

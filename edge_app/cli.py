@@ -134,7 +134,7 @@ def scan(
       limiar scan models/lung-nodule images/ --csv results.csv
       find /data -name '*.png' -print0 | limiar scan models/lung-nodule -0 --workers 2
     """
-    from edge_app.bundle import REFUSED, Decision, open_bundle
+    from edge_app.bundle import REFUSED, open_bundle
     from edge_app.fork import fork_worker
     from edge_app.messages import Job
 
@@ -153,7 +153,7 @@ def scan(
     opened = open_bundle(bundle)
     manifest = opened.manifest
     file, model = opened.model(name)
-    decision = file.decision if refer_below is None else Decision(refer_below)
+    decision = file.decision.referring(refer_below)
     if annotate:
         annotate.mkdir(parents=True, exist_ok=True)
     stdin = listed(sys.stdin.buffer, b"\0" if nul else b"\n")
@@ -258,7 +258,7 @@ def camera(
     import functools
     import time
 
-    from edge_app.bundle import Decision, open_bundle
+    from edge_app.bundle import open_bundle
     from edge_app.capture import Capture, View
     from edge_app.interrupt import Interrupt
     from edge_app.pipeline import Origin
@@ -270,7 +270,7 @@ def camera(
     opened = open_bundle(bundle)
     manifest = opened.manifest
     file, model = opened.model(name)
-    decision = file.decision if refer_below is None else Decision(refer_below)
+    decision = file.decision.referring(refer_below)
     opening = functools.partial(open_source, address, realtime)
     with Interrupt() as interrupt, Capture(opening, view) as capture, Store(db or default_path()) as store:
         # numpy and the runtime, now that the capture process is forked

@@ -125,16 +125,19 @@ def proportion(k: int, n: int) -> Metric:
     return Metric(value=k / n, low=low, high=high, n=n)
 
 
-def binary_metrics(labels: ArrayLike, probabilities: ArrayLike, positive: int) -> dict[str, Metric]:
+def binary_metrics(
+    labels: ArrayLike, probabilities: ArrayLike, positive: int, answered: ArrayLike | None = None
+) -> dict[str, Metric]:
     """Accuracy, sensitivity, specificity and AUC of two classes.
 
-    labels: int [N], 0 or 1; probabilities: float [N, 2]; positive: the index of the positive class.
+    labels: int [N], 0 or 1; probabilities: float [N, 2]; positive: the index of the positive class; answered: int [N], the
+    label that each image got, else the one of the largest probability.
     Sensitivity is the recall of the positive class, specificity that of the other. Raises ValueError when a class is absent.
     """
     truth, answers = _label_indices(labels), _probabilities(probabilities)
     if answers.shape[1] != 2:
         raise ValueError(f"two classes wanted, got {answers.shape[1]}")
-    right = answers.argmax(axis=1) == truth
+    right = _answered(answers, answered) == truth
     is_positive = truth == positive
     return {
         "accuracy": proportion(int(right.sum()), len(right)),
@@ -144,33 +147,48 @@ def binary_metrics(labels: ArrayLike, probabilities: ArrayLike, positive: int) -
     }
 
 
-def class_metrics(labels: ArrayLike, probabilities: ArrayLike, names: Sequence[str], positive: str | None) -> dict[str, Metric]:
+def class_metrics(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    names: Sequence[str],
+    positive: str | None,
+    answered: ArrayLike | None = None,
+) -> dict[str, Metric]:
     """The metrics of any classifier: binary_metrics of two classes, else accuracy and `recall_<name>` of each class.
 
-    labels: int [N]; probabilities: float [N, K]; names: the K class names; positive: one of them, None when K > 2.
+    labels: int [N]; probabilities: float [N, K]; names: the K class names; positive: one of them, None when K > 2; answered:
+    int [N], the label that each image got, else the one of the largest probability.
     """
     if positive is not None:
-        return binary_metrics(labels, probabilities, list(names).index(positive))
+        return binary_metrics(labels, probabilities, list(names).index(positive), answered)
     truth = _label_indices(labels)
-    right = _probabilities(probabilities).argmax(axis=1) == truth
+    right = _answered(_probabilities(probabilities), answered) == truth
     recalls = {
         f"recall_{name}": proportion(int(right[truth == k].sum()), int((truth == k).sum())) for k, name in enumerate(names)
     }
     return {"accuracy": proportion(int(right.sum()), len(right))} | recalls
 
 
-def decided_metrics(labels: ArrayLike, probabilities: ArrayLike, refer_below: float) -> dict[str, Metric]:
+def decided_metrics(
+    labels: ArrayLike, probabilities: ArrayLike, refer_below: float, answered: ArrayLike | None = None
+) -> dict[str, Metric]:
     """`refer_rate`, and `accuracy_decided` among the others (left out where every image is referred).
 
-    An image is referred where its largest probability is below refer_below (0..1).
+    An image is referred where the probability of the label that it got (`answered`, int [N], else the one of the largest
+    probability) is below refer_below (0..1).
     """
     truth, answers = _label_indices(labels), _probabilities(probabilities)
-    decided = answers.max(axis=1) >= refer_below
-    right = answers.argmax(axis=1) == truth
+    label = _answered(answers, answered)
+    decided = answers[np.arange(len(label)), label] >= refer_below
+    right = label == truth
     metrics = {"refer_rate": proportion(int((~decided).sum()), len(decided))}
     if decided.any():
         metrics["accuracy_decided"] = proportion(int(right[decided].sum()), int(decided.sum()))
     return metrics
+
+
+def _answered(probabilities: NDArray[np.float64], answered: ArrayLike | None) -> NDArray[np.int64]:
+    return np.asarray(probabilities.argmax(axis=1)) if answered is None else _label_indices(answered)
 
 
 def _label_indices(labels: ArrayLike) -> NDArray[np.int64]:

@@ -1,0 +1,122 @@
+"""The decision rule of each file, fitted on validation: a threshold belongs to the scores of the very file that it cuts.
+
+A file with a quantized output can give few scores. Its threshold is stored half way between two of them that are neighbours, so
+that no device's last bit moves an image over it; where too few lie near it, one step of rounding would move many, and the file is
+refused.
+"""
+
+import math
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.bundle import Decision, Share, Threshold, Value
+from edge_app.errors import ConvertError
+
+NEAR = 0.05  # of a threshold: what counts as near it, in probability
+AT_LEAST = 8  # scores that the file can give near its threshold
+_OUTPUT_STEPS = 255  # two int8 logits lie at most so many steps apart; of int16 ones this is only a floor
+
+
+class Rule(Value, frozen=True, forbid_unknown_fields=True):
+    """[decision] of gate.toml: exactly one of these."""
+
+    confidence: Share | None = None  # refer below it; the course's "over 95 % or not detected"
+    sensitivity: Share | None = None  # at least so many of the positive images are called positive, and none is referred
+    refer_rate: Share | None = None  # at most so many images are referred, the least confident ones
+
+    def __post_init__(self) -> None:
+        if sum(value is not None for value in msgspec.structs.astuple(self)) != 1:
+            raise ValueError("[decision] takes one of confidence, sensitivity, refer_rate")
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """What a file gave for the validation split."""
+
+    probabilities: NDArray[np.float64]  # [N, K]
+    truth: NDArray[np.int64]  # [N]
+    positive: int | None  # index of the positive label; None with more than two
+    step: float | None  # of a logit, where the file's output is quantized
+
+
+def fit(rule: Rule, scores: Scores, labels: tuple[str, ...]) -> Decision:
+    """The file's decision. Raises ConvertError: the target cannot be reached, or too few scores lie near the threshold."""
+    if rule.sensitivity is not None:
+        return Decision(refer_below=0.0, threshold=_sensitivity(rule.sensitivity, scores, labels))
+    cut = _refer_rate(rule.refer_rate, scores) if rule.refer_rate is not None else _confidence(rule.confidence or 0.0, scores)
+    _check_fine(cut, scores.step)
+    return Decision(refer_below=cut)
+
+
+def labels_of(decision: Decision, probabilities: NDArray[np.float64], labels: tuple[str, ...]) -> NDArray[np.int64]:
+    """float64 [N, K] -> int64 [N], the label that each image gets, as `Decision.label` says it of one."""
+    if decision.threshold is None:
+        return np.asarray(probabilities.argmax(axis=1))
+    chosen = labels.index(decision.threshold.label)
+    return np.where(probabilities[:, chosen] >= decision.threshold.at_least, chosen, 1 - chosen)
+
+
+def referred(decision: Decision, probabilities: NDArray[np.float64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool [N]: left to a person, because the probability of the label is below the rule's."""
+    return np.asarray(probabilities[np.arange(len(answers)), answers] < decision.refer_below)
+
+
+def _confidence(wanted: float, scores: Scores) -> float:
+    if scores.step is None or scores.positive is None or not 0.0 < wanted < 1.0:
+        return wanted  # a float's neighbours are itself; of many labels' scores nearly every value can be had
+    below = math.ceil(_logit(wanted) / scores.step) - 1
+    return _between(_expit(below * scores.step), _expit((below + 1) * scores.step))
+
+
+def _refer_rate(most: float, scores: Scores) -> float:
+    confidences = np.sort(scores.probabilities.max(axis=1))
+    first = confidences[min(int(most * len(confidences)), len(confidences) - 1)]  # the least confident one that is decided
+    lower = confidences[confidences < first]
+    return _between(float(lower[-1]), float(first)) if len(lower) else 0.0
+
+
+def _sensitivity(target: float, scores: Scores, labels: tuple[str, ...]) -> Threshold:
+    if scores.positive is None:
+        raise _unfit("a target sensitivity needs two labels", "give [decision] a confidence or a refer_rate")
+    of_positive = scores.probabilities[:, scores.positive]
+    reached = np.sort(of_positive[scores.truth == scores.positive])[::-1]
+    last = float(reached[max(math.ceil(target * len(reached) - 1e-9), 1) - 1])  # the least certain one that must be found
+    lower = of_positive[of_positive < last]
+    if not len(lower):
+        met = f"sensitivity {target:g} is reached by calling every validation image {labels[scores.positive]} alone"
+        raise _unfit(met, "lower the target, or train a better model")
+    if scores.step is None:
+        neighbour = float(lower.max())
+    else:
+        neighbour = _expit(_logit(last) - scores.step)
+    at_least = _between(neighbour, last)
+    _check_fine(at_least, scores.step)
+    return Threshold(labels[scores.positive], at_least)
+
+
+def _check_fine(threshold: float, step: float | None) -> None:
+    """With a logit step s, moving one logit by one step moves the score from p to expit(logit(p) + s)."""
+    if step is None or not 0.0 < threshold < 1.0:
+        return
+    low, high = (_logit(min(max(threshold + side * NEAR, 1e-12), 1 - 1e-12)) for side in (-1, 1))
+    near = min(math.floor(high / step), _OUTPUT_STEPS) - max(math.ceil(low / step), -_OUTPUT_STEPS) + 1
+    if near < AT_LEAST:
+        met = f"{near} different scores lie within {NEAR} of the threshold {threshold:.3f}, {AT_LEAST} are needed"
+        raise _unfit(met, "a logit's step is too coarse; use a file of higher precision")
+
+
+def _unfit(met: str, cure: str) -> ConvertError:
+    return ConvertError("E-CONVERT-THRESHOLD", f"{met}: {cure}")
+
+
+def _between(low: float, high: float) -> float:
+    return round((low + high) / 2, 9)
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1.0 - p))
+
+
+def _expit(x: float) -> float:
+    return 0.5 * (1.0 + math.tanh(0.5 * x))

@@ -1,0 +1,216 @@
+"""Did a file lose too much against Keras? Paired non-inferiority of a proportion, with three answers.
+
+Both models answer the same n images of a class. `lost` images were right with Keras and are wrong with the file, `gained` ones
+the other way round; the images on which both agree say nothing about the difference. The loss is (lost - gained) / n.
+
+Its bounds are one-sided, each at the full level alpha, and each the more conservative of two:
+
+- Tango's score interval: T. Tango, Statistics in Medicine 17 (1998) 891-908, equations (11) and (21);
+- the exact unconditional one: the loss at which the probability of an outcome at least as extreme by Tango's score, at its
+  largest over the unknown rate of disagreement, is alpha. H. Hsueh, J. Liu, J. J. Chen, Biometrics 57 (2001) 478-483.
+
+A file passes only if every class passes. The test of "some class lost too much" against "none did" that rejects when each of its
+parts rejects at alpha has level alpha itself, so nothing is corrected for their number: R. L. Berger, Technometrics 24 (1982)
+295-300 (intersection-union).
+"""
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtr, gammaln, xlog1py, xlogy
+
+from edge_app.bundle import Count, Value
+
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+MOST_IMAGES = 1_000_000  # of one class: nobody is told to find more
+_DECIMALS = 6  # of a loss and its bounds
+_PRECISION = 2e-5  # of an exact bound; always given on the conservative side
+_GRID = 40  # rates of disagreement that the exact bound looks at before it refines round the worst
+_REFINED = 3  # times
+
+
+class PairedLoss(Value, frozen=True, forbid_unknown_fields=True):
+    """What a file lost of one class, or of one of sensitivity and specificity, on images that Keras answered too."""
+
+    name: str  # "sensitivity", "specificity" or "recall_<label>"
+    n: Count  # images of the class
+    lost: Count  # Keras was right, the file is wrong
+    gained: Count  # the other way round
+    loss: float  # (lost - gained) / n
+    low: float  # one-sided bounds, each at alpha
+    high: float
+    verdict: Verdict
+    more_images: Count | None = None  # of this class, that would decide if they came out alike; None: decided, or none would
+
+
+def paired_loss(name: str, lost: int, gained: int, n: int, margin: float, alpha: float) -> PairedLoss:
+    """The loss, its bounds and the verdict.
+
+    margin: the smallest loss that is too much, 0..1; alpha: one-sided. PASS where high < margin; FAIL where low > margin, or
+    where loss > margin and the bounds lie less than two margins apart; else INCONCLUSIVE. Raises ValueError for counts that
+    cannot be.
+    """
+    if min(lost, gained) < 0 or n < 1 or lost + gained > n:
+        raise ValueError(f"no paired outcome: {lost} lost and {gained} gained of {n}")
+    low, high = bounds(lost, gained, n, alpha)
+    loss = (lost - gained) / n
+    verdict = decide(loss, low, high, margin)
+    more = images_to_decide(lost / n, gained / n, n, margin, alpha) if verdict == "INCONCLUSIVE" else None
+    loss, low, high = (round(value, _DECIMALS) for value in (loss, low, high))
+    return PairedLoss(name, n, lost, gained, loss, low, high, verdict, more)
+
+
+def decide(loss: float, low: float, high: float, margin: float) -> Verdict:
+    """The three answers, as `paired_loss` states them."""
+    if high < margin:
+        return "PASS"
+    if low > margin or (loss > margin and high - low < 2 * margin):
+        return "FAIL"
+    return "INCONCLUSIVE"
+
+
+def overall(verdicts: Iterable[Verdict]) -> Verdict:
+    """PASS where all pass, FAIL where one fails (intersection-union)."""
+    found = set(verdicts)
+    if "FAIL" in found:
+        return "FAIL"
+    return "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
+
+
+def worst(losses: Sequence[PairedLoss]) -> PairedLoss:
+    """The one that is named: FAIL before INCONCLUSIVE before PASS, then the highest upper bound."""
+    order = {"FAIL": 0, "INCONCLUSIVE": 1, "PASS": 2}
+    return min(losses, key=lambda loss: (order[loss.verdict], -loss.high, loss.name))
+
+
+def smallest_margin(n: int, alpha: float) -> float:
+    """The margin that n images can decide at best: the upper bound of a file that lost and gained none, 0..1."""
+    return round(bounds(0, 0, n, alpha)[1], _DECIMALS)
+
+
+@functools.lru_cache(maxsize=65536)
+def bounds(lost: int, gained: int, n: int, alpha: float) -> tuple[float, float]:
+    """One-sided bounds of the loss, each at alpha: the more conservative of Tango's and the exact ones, -1..1."""
+    return -_upper(gained, lost, n, alpha), _upper(lost, gained, n, alpha)
+
+
+def tango_upper(lost: float, gained: float, n: float, alpha: float) -> float:
+    """The loss above the observed one at which Tango's score is -z(1 - alpha). Counts need not be whole."""
+    loss = (lost - gained) / n
+    z = NormalDist().inv_cdf(1 - alpha)
+    low, high = loss, 1.0
+    for _ in range(60):  # the score falls as the loss rises; bisection to the last bit
+        middle = (low + high) / 2
+        low, high = (low, middle) if _score(lost, gained, n, middle) < -z else (middle, high)
+    return high
+
+
+def exact_upper(lost: int, gained: int, n: int, alpha: float) -> float:
+    """The smallest loss, to 0.00002 and never below, from which an outcome like this one is too unlikely: p <= alpha."""
+    loss = (lost - gained) / n
+    tango = tango_upper(lost, gained, n, alpha)
+    low, high = max(loss, tango - 0.02), min(1.0, tango + 0.02)  # the two differ by less, save for few images
+    if exact_p(lost, gained, n, low) <= alpha:
+        low = loss
+    while high < 1.0 and exact_p(lost, gained, n, high) > alpha:
+        low, high = high, min(1.0, high + 0.1)
+    while high - low > _PRECISION:
+        middle = (low + high) / 2
+        low, high = (low, middle) if exact_p(lost, gained, n, middle) <= alpha else (middle, high)
+    return high
+
+
+def exact_p(lost: int, gained: int, n: int, loss: float) -> float:
+    """P(an outcome whose score is not above the observed one), if the loss were `loss`; at its largest over what is not known.
+
+    Not known is the rate of `gained`, q; that of `lost` is then q + loss. For N images that differ, lost ones are
+    binomial(N, (q + loss) / (2 q + loss)) and the score rises with them: one cumulative binomial for each N.
+    """
+    differing = np.arange(n + 1)
+    most = _most_lost(differing, n, loss, _score(lost, gained, n, loss))
+    low, high = max(0.0, -loss), (1.0 - loss) / 2
+    # Squares: rates near the smallest possible one matter most, and lie closest together.
+    grid = low + (high - low) * np.linspace(0, 1, _GRID) ** 2
+    largest = 0.0
+    for _ in range(_REFINED + 1):
+        p = _tail(most, differing, n, loss, grid)
+        best = int(p.argmax())
+        largest = max(largest, float(p[best]))
+        grid = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], 9)
+    return largest
+
+
+def images_to_decide(lost: float, gained: float, n: int, margin: float, alpha: float) -> int | None:
+    """How many more images of the class would decide, if they came out at the same rates. None: over MOST_IMAGES in all.
+
+    lost, gained: shares of the images, 0..1. By Tango's bounds alone; the exact ones are a little wider.
+    """
+
+    def decided(count: int) -> bool:
+        loss = lost - gained
+        high = tango_upper(lost * count, gained * count, count, alpha)
+        low = -tango_upper(gained * count, lost * count, count, alpha)
+        return decide(loss, low, high, margin) != "INCONCLUSIVE"
+
+    few, many = n, 2 * n
+    while not decided(many):
+        few, many = many, 2 * many
+        if many > MOST_IMAGES:
+            return None
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if decided(middle) else (middle, many)
+    return many - n
+
+
+def _upper(lost: int, gained: int, n: int, alpha: float) -> float:
+    return max(tango_upper(lost, gained, n, alpha), exact_upper(lost, gained, n, alpha))
+
+
+def _score(lost: float, gained: float, n: float, loss: float) -> float:
+    return float(_scores(np.asarray(float(lost)), np.asarray(float(gained)), n, loss))
+
+
+def _scores(lost: NDArray[np.float64], gained: NDArray[np.float64], n: float, loss: float) -> NDArray[np.float64]:
+    """Tango's statistic: (lost - gained - n loss) over its standard deviation at the most likely rates with that loss."""
+    a = 2.0 * n
+    b = -lost - gained + (2.0 * n - lost + gained) * loss
+    c = -gained * loss * (1.0 - loss)
+    q = np.maximum((np.sqrt(np.maximum(b * b - 4.0 * a * c, 0.0)) - b) / (2.0 * a), 0.0)  # the rate of gained
+    variance = np.maximum(n * (2.0 * q + loss * (1.0 - loss)), 0.0)
+    difference = lost - gained - n * loss
+    # Without variance nothing but the loss itself could have come: any difference is infinitely far.
+    certain = np.where(difference == 0, 0.0, np.copysign(math.inf, difference))
+    return np.where(variance > 0, difference / np.sqrt(np.where(variance > 0, variance, 1.0)), certain)
+
+
+def _most_lost(differing: NDArray[np.int64], n: int, loss: float, score: float) -> NDArray[np.int64]:
+    """For each number of images that differ, how many of them may be lost at most for a score that is not above `score`; -1: none."""
+    few, many = np.full(len(differing), -1), differing.copy()
+    threshold = score + 1e-9 * max(1.0, abs(score))  # the observed outcome belongs to its own tail
+    for _ in range(n.bit_length() + 1):
+        middle = (few + many + 1) // 2
+        fits = _scores(middle.astype(float), (differing - middle).astype(float), n, loss) <= threshold
+        few, many = np.where(fits, middle, few), np.where(fits, many, middle - 1)
+        many = np.maximum(few, many)
+    return few
+
+
+def _tail(
+    most: NDArray[np.int64], differing: NDArray[np.int64], n: int, loss: float, rates: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """P(the tail that `most` bounds) for each rate of gained images."""
+    any_rate = np.clip(2.0 * rates + loss, 0.0, 1.0)[:, np.newaxis]  # of images that differ
+    share = np.divide(rates[:, np.newaxis] + loss, any_rate, out=np.zeros_like(any_rate), where=any_rate > 0)
+    choose = gammaln(n + 1) - gammaln(differing + 1) - gammaln(n - differing + 1)
+    chance = np.exp(choose + xlogy(differing, any_rate) + xlog1py(n - differing, -any_rate))
+    inside = most >= 0
+    below = np.zeros((len(rates), len(differing)))
+    below[:, inside] = bdtr(most[inside], differing[inside], np.clip(share, 0.0, 1.0))
+    return np.asarray((chance * below).sum(axis=1))
