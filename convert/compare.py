@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.answers import PREDICTIONS, Answers
 from convert.decision_rule import labels_of, referred
 from convert.gallery import decided
 from convert.noninferiority import bounds
+from convert.predictions import PREDICTIONS, AnswerTable
 from convert.subjects import Kind, Subject, SubjectFile, read_subject
 from edge_app.bundle import Count, Decision, Metric, Value
 from edge_app.errors import ConvertError, printable
@@ -106,7 +106,7 @@ def compare(old: Path, new: Path) -> Review:
     )
 
 
-Common = tuple[Answers, Answers]  # the same images in the same order, of old and new
+Common = tuple[AnswerTable, AnswerTable]  # the same images in the same order, of old and new
 
 
 def _common(old: Subject, new: Subject) -> tuple[Common | None, list[str]]:
@@ -145,7 +145,7 @@ def _stale(subject: Subject) -> str | None:
     return None
 
 
-def _answered(subject: Subject, answers: Answers | None, name: str) -> NDArray[np.int64] | None:
+def _answered(subject: Subject, answers: AnswerTable | None, name: str) -> NDArray[np.int64] | None:
     """int [N]: the label of each image by the file's own rule."""
     probabilities = answers.probabilities(name) if answers else None
     if probabilities is None:
@@ -200,7 +200,7 @@ def _side(file: SubjectFile | None) -> Side | None:
     return Side(file.bytes, in_words(file.decision)) if file else None
 
 
-def _scores(answers: Answers, name: str, label: str | None) -> NDArray[np.float64]:
+def _scores(answers: AnswerTable, name: str, label: str | None) -> NDArray[np.float64]:
     probabilities = answers.probabilities(name)
     assert probabilities is not None
     assert label is not None

@@ -17,7 +17,7 @@ DIFFERENCES_SHOWN = 8
 _PREFIX = 12  # of a sha256: enough to find the image
 
 
-class Answered(msgspec.Struct, frozen=True):
+class Scored(msgspec.Struct, frozen=True):
     """What one model gave for the N images."""
 
     scores: NDArray[np.float64]  # [N], 0..1: of the positive label, or with more than two of the label that Keras gives
@@ -44,7 +44,7 @@ class Gallery(msgspec.Struct, frozen=True):
     differences: tuple[Picture, ...]  # none of the flips
 
 
-def gallery(tensors: Pixels | None, sha256: Sequence[str], truth: Sequence[str], keras: Answered, file: Answered) -> Gallery:
+def gallery(tensors: Pixels | None, sha256: Sequence[str], truth: Sequence[str], keras: Scored, file: Scored) -> Gallery:
     """Flips and largest differences, the largest first. tensors: uint8 [N, H, W, C]; None leaves every pixel out."""
     differences = np.abs(keras.scores - file.scores)
     order = np.argsort(-differences, kind="stable").tolist()

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from convert.answers import KERAS, PREDICTIONS, Answers, read_predictions_csv
+from convert.predictions import KERAS, PREDICTIONS, AnswerTable, read_predictions_csv
 from edge_app.bundle import MANIFEST, Bundle, Decision, InputSpec, Metric, open_bundle
 from edge_app.errors import ConvertError, printable
 from edge_app.metrics import class_metrics
@@ -27,7 +27,7 @@ class Subject(msgspec.Struct, frozen=True):
     positive: str | None
     default_file: str
     files: dict[str, "SubjectFile"]
-    answers: Answers | None  # of the test split
+    answers: AnswerTable | None  # of the test split
     facts: dict[str, str]  # tool versions, licence, where it comes from, …
 
 
@@ -77,7 +77,7 @@ def _bundle(bundle: Bundle) -> Subject:
 
 def _run(path: Path, run: Run) -> Subject:
     rows = [row for row in read_predictions(path, run) if row.split == "test"]
-    answers = Answers(
+    answers = AnswerTable(
         labels=run.labels,
         sha256=tuple(row.sha256 for row in rows),
         split=tuple(row.split for row in rows),

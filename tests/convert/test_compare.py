@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from convert.answers import Answers, predictions_csv
 from convert.compare import _unpaired, compare, in_words, points
 from convert.compare_bench import compare_bench
 from convert.compare_cli import compare as compare_command
+from convert.predictions import AnswerTable, predictions_csv
 from edge_app.bench import BenchResult, Measurement
 from edge_app.bundle import (
     BundleFile,
@@ -38,11 +38,11 @@ LABELS = ("neg", "pos")
 COUNT = 400
 
 
-def answers(wrong: range, labels: tuple[str, ...] = LABELS, first: int = 0) -> Answers:
+def answers(wrong: range, labels: tuple[str, ...] = LABELS, first: int = 0) -> AnswerTable:
     """COUNT test images, classes in turn; those whose number is in `wrong` get another label."""
     truth = np.arange(COUNT) % len(labels)
     given = np.where(np.isin(np.arange(COUNT), wrong), (truth + 1) % len(labels), truth)
-    return Answers(
+    return AnswerTable(
         labels=labels,
         sha256=tuple(f"{first + number:064x}" for number in range(COUNT)),
         split=("test",) * COUNT,
@@ -51,7 +51,7 @@ def answers(wrong: range, labels: tuple[str, ...] = LABELS, first: int = 0) -> A
     )
 
 
-def write(path: Path, answered: Answers, table: bool = True, tool: str = "1", decision: Decision | None = None) -> Path:
+def write(path: Path, answered: AnswerTable, table: bool = True, tool: str = "1", decision: Decision | None = None) -> Path:
     """A bundle of one model file that gives these answers; its bytes are none that a runtime would read."""
     data = hashlib.sha256(answered.logits["tflite_int8"].tobytes()).digest()
     probabilities = answered.probabilities("tflite_int8")
@@ -155,7 +155,7 @@ def test_only_images_of_both_test_splits_are_compared(tmp_path: Path) -> None:
 def test_labels_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
     names = ("cat", "dog", "fox")
     one = answers(range(0, 90, 3), names)
-    turned = Answers(
+    turned = AnswerTable(
         labels=names[::-1],
         sha256=one.sha256,
         split=one.split,
@@ -192,7 +192,7 @@ def test_unrelated_labels_are_refused(tmp_path: Path, labels: tuple[str, ...]) -
     assert caught.value.code == "E-COMPARE-LABELS"
 
 
-def write_run(folder: Path, answered: Answers) -> Path:
+def write_run(folder: Path, answered: AnswerTable) -> Path:
     folder.mkdir()
     (folder / MODEL).write_bytes(b"a model")
     rows = [

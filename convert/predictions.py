@@ -20,7 +20,7 @@ KERAS = "keras"  # among the names of model files: the model that they were made
 _IMAGE = ("sha256", "split", "label")
 
 
-class Answers(msgspec.Struct, frozen=True):
+class AnswerTable(msgspec.Struct, frozen=True):
     """Row k of everything is one image."""
 
     labels: tuple[str, ...]  # the K names
@@ -29,13 +29,13 @@ class Answers(msgspec.Struct, frozen=True):
     truth: NDArray[np.int64]  # [N], indices into labels
     logits: Mapping[str, NDArray[np.float32]]  # KERAS, then each model file on its own runtime: [N, K]
 
-    def part(self, split: str) -> "Answers":
+    def part(self, split: str) -> "AnswerTable":
         """The images of one split."""
         return self.rows([number for number, own in enumerate(self.split) if own == split])
 
-    def rows(self, numbers: list[int]) -> "Answers":
+    def rows(self, numbers: list[int]) -> "AnswerTable":
         """The images of these numbers, in this order."""
-        return Answers(
+        return AnswerTable(
             labels=self.labels,
             sha256=tuple(self.sha256[number] for number in numbers),
             split=tuple(self.split[number] for number in numbers),
@@ -58,7 +58,7 @@ def softmax_rows(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return shares
 
 
-def predictions_csv(answers: Answers) -> bytes:
+def predictions_csv(answers: AnswerTable) -> bytes:
     """predictions.csv: an image a line; logits as `<file>:<label>`, with the digits that give the same float32 again."""
     columns = [*_IMAGE, *(f"{name}:{label}" for name in answers.logits for label in answers.labels)]
     logits = np.concatenate(list(answers.logits.values()), axis=1)
@@ -67,7 +67,7 @@ def predictions_csv(answers: Answers) -> bytes:
     return table_csv(columns, ((*image, *(f"{logit:.9g}" for logit in row)) for *image, row in images))
 
 
-def read_predictions_csv(path: Path) -> Answers:
+def read_predictions_csv(path: Path) -> AnswerTable:
     """predictions.csv of BUNDLE.measured. Raises ConvertError: it cannot be read, or is not what `predictions_csv` writes."""
     where = printable(str(path))
     try:
@@ -80,7 +80,7 @@ def read_predictions_csv(path: Path) -> Answers:
         ]:
             raise ValueError("other columns")
         logits = np.array([row[len(_IMAGE) :] for row in rows], dtype=np.float32).reshape(len(rows), len(names), len(labels))
-        return Answers(
+        return AnswerTable(
             labels=labels,
             sha256=tuple(row[0] for row in rows),
             split=tuple(row[1] for row in rows),

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.answers import Answers, predictions_csv, read_predictions_csv, softmax_rows
-from convert.gallery import FLIPS_SHOWN, Answered, decided, gallery
+from convert.gallery import FLIPS_SHOWN, Scored, decided, gallery
+from convert.predictions import AnswerTable, predictions_csv, read_predictions_csv, softmax_rows
 from edge_app.classifier import softmax
 from edge_app.errors import ConvertError
 
 LABELS = ("a,b", 'c"d: e')
 
 
-def answers(count: int = 40) -> Answers:
+def answers(count: int = 40) -> AnswerTable:
     rng = np.random.default_rng(1)
-    return Answers(
+    return AnswerTable(
         labels=LABELS,
         sha256=tuple(f"{number:064x}" for number in range(count)),
         split=tuple("val" if number < 10 else "test" for number in range(count)),
@@ -58,11 +58,11 @@ def test_probabilities_are_those_that_the_app_computes() -> None:
     assert np.array_equal(softmax_rows(logits), np.stack([softmax(row) for row in logits]))
 
 
-def flipped(count: int, flips: int) -> tuple[Answered, Answered]:
+def flipped(count: int, flips: int) -> tuple[Scored, Scored]:
     """Two models, of which the second decides the first `flips` images otherwise, and whose scores drift apart."""
     scores = np.linspace(0.2, 0.8, count)
     decisions = ["pos"] * count
-    return Answered(scores, decisions), Answered(scores + np.arange(count) / 1000, ["refer"] * flips + decisions[flips:])
+    return Scored(scores, decisions), Scored(scores + np.arange(count) / 1000, ["refer"] * flips + decisions[flips:])
 
 
 def test_every_flip_is_shown_before_the_largest_differences() -> None:
