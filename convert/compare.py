@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.decision_rule import labels_of, referred
+from convert.decision_rule import in_words, labels_of, referred
 from convert.gallery import decided
 from convert.noninferiority import bounds
 from convert.predictions import PREDICTIONS, AnswerTable
@@ -261,12 +261,6 @@ def points(change: Change) -> str:
     """The gain and its interval in points, "+1.6 points, -0.4 to 3.8"."""
     gain = change.gain
     return f"{100 * gain.value:+.1f} points, {100 * gain.low:.1f} to {100 * gain.high:.1f}"
-
-
-def in_words(decision: Decision) -> str:
-    """The rule, "pos from 0.431, else refer below 0.95"."""
-    cut = f"{decision.threshold.label} from {decision.threshold.at_least:.6g}" if decision.threshold else "largest probability"
-    return f"{cut}, refer below {decision.refer_below:.6g}" if decision.refer_below else cut
 
 
 def _few(names: list[str]) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from convert.compare import _unpaired, compare, in_words, points
+from convert.compare import _unpaired, compare, points
 from convert.compare_bench import compare_bench
 from convert.compare_cli import compare as compare_command
+from convert.decision_rule import in_words
 from convert.predictions import AnswerTable, predictions_csv
 from edge_app.bench import BenchResult, Measurement
 from edge_app.bundle import (
