@@ -33,6 +33,7 @@ CARD = (
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of calibration and golden images."
 )
+@click.option("--no-thumbnails", is_flag=True, help="No image of the test split in the report, for private data.")
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 def convert(
     run: Path,
@@ -47,6 +48,7 @@ def convert(
     licence: str,
     intended_use: str,
     seed: int,
+    no_thumbnails: bool,
     as_json: bool,
 ) -> int:
     """Convert a RUN of `limiar train` into a bundle that devices run.
@@ -80,6 +82,7 @@ def convert(
             licence=licence,
             intended_use=intended_use,
             seed=seed,
+            thumbnails=not no_thumbnails,
         )
         converted = convert_run(request, progress.note)
         report = converted.report
@@ -87,7 +90,7 @@ def convert(
             publish_bundle(out, converted, release_counter, seed, card_text)
             progress.note("measuring latency")
             publish_measured(out, converted)
-    _print(report, out if report.verdict == "PASS" else publish_refusal(out, report), as_json)
+    _print(report, out if report.verdict == "PASS" else publish_refusal(out, converted), as_json)
     return 0 if report.verdict == "PASS" else EXIT_REFUSED
 
 
@@ -113,15 +116,21 @@ def _print(report: "Report", written: Path, as_json: bool) -> None:
     if as_json:
         click.echo(report_json(report), nl=False)
         return
-    click.echo(f"{'file':<16}{'size':>9}  {'accuracy':>8}  {'Keras label':>11}  verdict")
+    click.echo(f"{'file':<16}{'size':>9}  {'accuracy':>8}  {'highest loss':>12}  verdict")
     for file in report.files:
         test = file.test
         size = kilobytes(file.bytes) if file.bytes is not None else ""
         accuracy = f"{test.metrics['accuracy'].value:.3f}" if test and test.finite else ""
-        agreement = f"{test.metrics['agreement'].value:.3f}" if test and test.finite else ""
-        click.echo(f"{file.name:<16}{size:>9}  {accuracy:>8}  {agreement:>11}  {'PASS' if file.passed else 'left out'}")
+        bound = f"{max(loss.high for loss in test.losses):.3f}" if test and test.losses else ""
+        click.echo(f"{file.name:<16}{size:>9}  {accuracy:>8}  {bound:>12}  {file.verdict}")
         for fault in file.faults:
             click.echo(f"  {fault}")
+    margin = report.gate.noninferiority.margin
+    smallest = ", ".join(f"{name} {100 * share:.1f}" for name, share in report.smallest_margin.items())
+    click.echo(
+        f"highest loss: the upper bound against Keras, on {report.images['test']} test images; it must be below {margin:g}."
+    )
+    click.echo(f"The smallest margin that they can decide, in points: {smallest}")
     for line in report.not_checked:
         click.echo(line)
     click.echo(f"{report.verdict}: {printable(str(written))}")

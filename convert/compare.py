@@ -16,7 +16,7 @@ from convert.gallery import decided
 from convert.noninferiority import bounds
 from convert.predictions import PREDICTIONS, AnswerTable
 from convert.subjects import Kind, Subject, SubjectFile, read_subject
-from edge_app.bundle import Count, Decision, Metric, Value
+from edge_app.bundle import Count, Metric, Value
 from edge_app.errors import ConvertError, printable
 from edge_app.metrics import auc, auc_difference, proportion
 

@@ -24,6 +24,8 @@ class Split(msgspec.Struct, frozen=True):
 
     tensors: Pixels  # uint8 [N, H, W, C]
     labels: np.ndarray  # int64 [N], indices into the run's labels
+    sha256: tuple[str, ...]  # [N], of the files
+    groups: tuple[str, ...]  # [N], "" where none was given
 
 
 def read_split(folder: Path, rows: Sequence[SplitRow], part: str, run: Run) -> Split:
@@ -37,7 +39,8 @@ def read_split(folder: Path, rows: Sequence[SplitRow], part: str, run: Run) -> S
             met = f"the {part} split has no image of {printable(label)}"
             raise ConvertError("E-CONVERT-SPLIT", f"{met}: the gate needs some of each label; train with more data")
     labels = np.array([run.labels.index(row.label) for row in chosen])
-    return Split(read_tensors(folder, chosen, run.input), labels)
+    tensors = read_tensors(folder, chosen, run.input)
+    return Split(tensors, labels, tuple(row.sha256 for row in chosen), tuple(row.group for row in chosen))
 
 
 def read_tensors(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Pixels:

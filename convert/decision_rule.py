@@ -1,8 +1,8 @@
 """The decision rule of each file, fitted on validation: a threshold belongs to the scores of the very file that it cuts.
 
-A file with a quantized output can give few scores. Its threshold is stored half way between two of them that are neighbours, so
-that no device's last bit moves an image over it; where too few lie near it, one step of rounding would move many, and the file is
-refused.
+A file with a quantized output can give few scores. Its threshold is stored half way between two of them that are neighbours,
+so that no device's last bit moves an image over it; where too few lie near it, one step of rounding would move many images, and
+the file is refused.
 """
 
 import math
@@ -92,10 +92,7 @@ def _sensitivity(target: float, scores: Scores, labels: tuple[str, ...]) -> Thre
     if not len(lower):
         met = f"sensitivity {target:g} is reached by calling every validation image {labels[scores.positive]} alone"
         raise _unfit(met, "lower the target, or train a better model")
-    if scores.step is None:
-        neighbour = float(lower.max())
-    else:
-        neighbour = _expit(_logit(last) - scores.step)
+    neighbour = float(lower.max()) if scores.step is None else _expit(_logit(last) - scores.step)
     at_least = _between(neighbour, last)
     _check_fine(at_least, scores.step)
     return Threshold(labels[scores.positive], at_least)

@@ -1,11 +1,10 @@
-"""A model file's answers on every runtime, through edge_app, beside those of Keras."""
+"""A model file's answers on every runtime, through edge_app, each in a process of its own."""
 
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,19 +12,14 @@ import msgspec
 import numpy as np
 
 import edge_app
-from edge_app.bundle import Decision, Metric, Value, Verified
-from edge_app.classifier import softmax
+from edge_app.bundle import Verified
 from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
-from edge_app.metrics import class_metrics, decided_metrics, proportion
 from edge_app.runtimes import RUNTIMES, installed_runtimes
 
 TFLITE_PYTHON = "LIMIAR_TFLITE_PYTHON"  # a Python that has tflite-runtime; else the one in ./.venv-tflite
 _NEEDED = "import cv2, msgspec, numpy, PIL, tflite_runtime.interpreter"  # what edge_app runs with there
 _LIMIT_S = 600.0  # for one file on one runtime: 100,000 images at 6 ms
-# Of a logit: with and without AVX-512, Keras and ONNX Runtime gave fp32 logits that differ by 1.4e-6; a report must repeat.
-_NOISE = 1e-5
-_DECIMALS = 6  # of a metric: far below its interval, above the last bits that processors differ in
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -33,27 +27,6 @@ class Environment(msgspec.Struct, frozen=True):
 
     runtime: str
     python: str
-
-
-class Comparison(Value, frozen=True, forbid_unknown_fields=True):
-    """The answers for one split. Metrics count the label of all images, referred ones too."""
-
-    images: int
-    finite: bool  # else the rest is empty
-    metrics: dict[str, Metric] = msgspec.field(default_factory=dict)
-    largest_difference: float | None = None  # of a logit from Keras's, absolute
-
-
-class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
-    """One model file on one runtime."""
-
-    runtime: str
-    version: str | None = None
-    machine: str | None = None
-    val: Comparison | None = None
-    test: Comparison | None = None
-    golden_difference: float | None = None  # largest, of a golden image's logit, from the file's own runtime
-    error: str | None = None  # why there is no answer at all
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -142,37 +115,3 @@ class Bench:
 def _environ() -> dict[str, str]:
     """This process's, less what would put this environment's packages before the other's."""
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-
-
-def compare(
-    logits: np.ndarray, keras: np.ndarray, labels: np.ndarray, names: Sequence[str], positive: str | None, decision: Decision
-) -> Comparison:
-    """One split's metrics, and how they agree with Keras's.
-
-    logits, keras: float32 [N, K]; labels: int64 [N]; names: the K labels. `agreement` is the share of images that get the
-    label that Keras gives.
-    """
-    if not np.isfinite(logits).all():
-        return Comparison(images=len(logits), finite=False)
-    probabilities = np.stack([softmax(row) for row in logits])
-    metrics = class_metrics(labels, probabilities, names, positive)
-    metrics |= decided_metrics(labels, probabilities, decision.refer_below)
-    same = int((logits.argmax(axis=1) == keras.argmax(axis=1)).sum())
-    metrics["agreement"] = proportion(same, len(logits))
-    difference = float(np.abs(logits.astype(np.float64) - keras).max())
-    return Comparison(
-        images=len(logits),
-        finite=True,
-        metrics={name: _rounded(metric) for name, metric in metrics.items()},
-        largest_difference=significant(difference),
-    )
-
-
-def _rounded(metric: Metric) -> Metric:
-    value, low, high = (round(x, _DECIMALS) for x in (metric.value, metric.low, metric.high))
-    return Metric(value=value, low=low, high=high, n=metric.n)
-
-
-def significant(value: float, digits: int = 2) -> float:
-    """Rounded to this many digits, and what is below _NOISE raised to it: more of a rounding error means nothing."""
-    return float(f"{max(value, _NOISE):.{digits - 1}e}") if value else 0.0

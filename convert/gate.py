@@ -6,11 +6,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from convert.comparison import Comparison
 from convert.decision_rule import Rule
-from convert.evaluate import Comparison, RuntimeResult
-from convert.noninferiority import PairedLoss, Verdict, overall
+from convert.noninferiority import PairedLoss, Verdict, overall, worst
 from convert.recipes import RECIPES, Recipe
-from edge_app.bundle import Share, Size, Value
+from edge_app.bundle import Count, Share, Size, Value
 from edge_app.errors import ConvertError, printable
 
 DEFAULT = Path(__file__).with_name("gate.toml")
@@ -51,6 +51,24 @@ class Gate(Value, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
 
 
+class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
+    """One model file on one runtime."""
+
+    runtime: str
+    version: str | None = None
+    machine: str | None = None
+    val: Comparison | None = None
+    test: Comparison | None = None
+    golden_difference: float | None = None  # largest, of a golden image's logit, from the file's own runtime
+    golden_decisions: Count | None = None  # golden images decided otherwise than there
+    error: str | None = None  # why there is no answer at all
+
+    @property
+    def title(self) -> str:
+        """As a column's head."""
+        return self.runtime
+
+
 class Finding(Value, frozen=True, forbid_unknown_fields=True):
     """What one required check says of a file on one runtime."""
 
@@ -58,6 +76,11 @@ class Finding(Value, frozen=True, forbid_unknown_fields=True):
     runtime: str  # "" where the check is of the file itself
     verdict: Verdict
     message: str  # one line: what was met
+
+    @property
+    def line(self) -> str:
+        """For a person."""
+        return f"{self.runtime}: {self.message}" if self.runtime else self.message
 
 
 def read_gate(path: Path = DEFAULT) -> Gate:
@@ -89,7 +112,7 @@ def findings(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResul
     if not (result.test.finite and result.val.finite):
         return [Finding("finite", runtime, "FAIL", "NaN or infinity among the logits")]
     found = [Finding("finite", runtime, "PASS", "all logits are numbers"), _golden(result)]
-    found += [Finding(loss.name, runtime, loss.verdict, describe(loss, gate.noninferiority)) for loss in result.test.losses]
+    found += _recalls(result.test.losses, gate.noninferiority, runtime)
     return found + [
         Finding(name, runtime, "PASS" if value <= limit else "FAIL", f"{name} is {value:.4g}, the limit is {limit:g}")
         for name, value, limit in _limited(gate.limits, recipe, keras, result.test)
@@ -113,8 +136,18 @@ def describe(loss: PairedLoss, rule: NonInferiority) -> str:
     return f"{text}: about {loss.more_images} more images of this class would decide"
 
 
+def _recalls(losses: tuple[PairedLoss, ...], rule: NonInferiority, runtime: str) -> list[Finding]:
+    """Sensitivity and specificity; of more than two labels one finding, which names the worst."""
+    if len(losses) == 2:
+        return [Finding(loss.name, runtime, loss.verdict, describe(loss, rule)) for loss in losses]
+    named = worst(losses)
+    others = sum(loss.verdict == named.verdict for loss in losses) - 1
+    message = describe(named, rule) + (f"; {others} more labels are {named.verdict}" if others else "")
+    return [Finding("recall", runtime, overall(loss.verdict for loss in losses), message)]
+
+
 def _golden(result: RuntimeResult) -> Finding:
-    """The golden images' decisions, where neither is referred. How far logits may lie apart is the tolerance that is recorded."""
+    """The golden images' decisions, where neither is referred. How far logits lie apart is recorded as the tolerance."""
     differing = result.golden_decisions or 0
     message = "every golden image is decided as on the file's own runtime"
     if differing:

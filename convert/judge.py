@@ -1,23 +1,28 @@
-"""Answers -> a verdict on each model file, with its golden logits and how far a device's may lie from them."""
+"""Answers -> a verdict on each model file, with its decision, its golden logits and how far a device's may lie from them."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 import numpy as np
 
+from convert.comparison import Answered, Comparison, Terms, answered, compare, not_finite, probabilities_of, significant
 from convert.dataset import Split
-from convert.evaluate import Answers, Comparison, RuntimeFailure, RuntimeResult, compare, significant
-from convert.gate import Gate, faults
+from convert.decision_rule import Scores, fit
+from convert.evaluate import Answers, RuntimeFailure
+from convert.gate import Finding, Gate, RuntimeResult, findings, verdict
 from convert.golden_images import GoldenFile
 from convert.recipes import Recipe
 from convert.report import FileReport, rounded_up
 from edge_app.bundle import Decision, Sha256, Tolerance
+from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 
 GOLDEN_DECIMALS = 3  # of a float file's golden logits: a grid that is coarse beside the last bits that processors differ in
 TOLERANCE_FLOOR = 2e-3  # of a float file: above what rounding to GOLDEN_DECIMALS costs
 
 Outcomes = Mapping[str, Answers | RuntimeFailure]  # runtime -> what it gave
+Part = Literal["val", "test", "golden"]
 
 
 class Images(msgspec.Struct, frozen=True):
@@ -32,7 +37,7 @@ class Images(msgspec.Struct, frozen=True):
         """uint8 [N, H, W, C]: val, test, golden."""
         return np.concatenate([self.val.tensors, self.test.tensors, *(file.tensor for file in self.golden)])
 
-    def parts(self, logits: np.ndarray) -> dict[str, np.ndarray]:
+    def parts(self, logits: np.ndarray) -> dict[Part, np.ndarray]:
         """[N, K], as `tensors` is ordered -> the rows of "val", "test" and "golden"."""
         val, test, golden = np.split(logits, np.cumsum([len(self.val.labels), len(self.test.labels)]))
         return {"val": val, "test": test, "golden": golden}
@@ -42,33 +47,48 @@ class Judge:
     """Compares with one Keras model, on one set of images."""
 
     def __init__(self, images: Images, keras: np.ndarray, labels: tuple[str, ...], positive: str | None, gate: Gate) -> None:
-        """keras: float32 [N, K], the Keras model's logits for `images.tensors`; labels: the K names."""
+        """keras: float32 [N, K], the Keras model's logits for `images.tensors`; labels: the K names.
+
+        Raises ConvertError where gate.toml's decision cannot be reached even by Keras.
+        """
         self._images = images
-        self._keras = images.parts(keras)
-        self._labels = labels
-        self._positive = positive
+        self._terms = Terms(labels, positive, gate.noninferiority.margin, gate.noninferiority.alpha)
         self._gate = gate
         self._largest_logit = float(np.abs(keras).max())
-        self.decision = Decision()
+        parts = images.parts(keras)
+        self.decision = self._fit(parts["val"], step=None)
+        self._keras = {part: answered(logits, self.decision, labels) for part, logits in parts.items()}
         self.keras = {part: self._compare(part, self._keras[part]) for part in ("val", "test")}
 
     def left_out(self, recipe: Recipe, reason: str) -> FileReport:
         """A file that could not be made."""
-        return FileReport(recipe.name, recipe.format, recipe.precision, self._required(recipe), passed=False, faults=(reason,))
-
-    def verdict(self, recipe: Recipe, data: bytes, sha256: Sha256, outcomes: Outcomes) -> FileReport:
-        """A file that was made, by what every runtime gave for it."""
-        own = outcomes.get(recipe.runtime)
-        golden = self._images.parts(own.logits)["golden"] if isinstance(own, Answers) else None
-        results = tuple(self._result(runtime, outcome, golden) for runtime, outcome in outcomes.items())
-        found = faults(self._gate, recipe, self.keras["test"], results)
         return FileReport(
             name=recipe.name,
             format=recipe.format,
             precision=recipe.precision,
             required=self._required(recipe),
-            passed=not found,
-            faults=tuple(found),
+            verdict="LEFT OUT",
+            findings=(Finding("conversion", "", "FAIL", reason),),
+        )
+
+    def verdict(self, recipe: Recipe, data: bytes, sha256: Sha256, step: float | None, outcomes: Outcomes) -> FileReport:
+        """A file that was made, by what every runtime gave for it. step: of its logits, where they are quantized."""
+        own = outcomes.get(recipe.runtime)
+        decision, found = self._decision(own, step)
+        golden = self._images.parts(own.logits)["golden"] if isinstance(own, Answers) else None
+        results = tuple(self._result(runtime, outcome, golden, decision) for runtime, outcome in outcomes.items())
+        for result in results:
+            found += findings(self._gate, recipe, self.keras["test"], result)
+        if not results:
+            found.append(Finding("runs", "", "FAIL", f"no runtime for {recipe.format} files is installed here"))
+        return FileReport(
+            name=recipe.name,
+            format=recipe.format,
+            precision=recipe.precision,
+            required=self._required(recipe),
+            verdict=verdict(self._gate, found),
+            findings=tuple(found),
+            decision=decision,
             bytes=len(data),
             sha256=sha256,
             tolerance=self._tolerance(recipe, results),
@@ -86,23 +106,66 @@ class Judge:
             return None
         return golden if recipe.same_runtime == 0 else golden.round(GOLDEN_DECIMALS)
 
-    def _result(self, runtime: str, outcome: Answers | RuntimeFailure, golden: np.ndarray | None) -> RuntimeResult:
+    def answers(self, part: Literal["val", "test"], file: FileReport, outcomes: Outcomes) -> Answered | None:
+        """What a file says of a split on its own runtime, by its own decision; None where it gave nothing finite."""
+        outcome = outcomes.get(file.expected_runtime or "")
+        if not isinstance(outcome, Answers) or file.decision is None:
+            return None
+        return answered(self._images.parts(outcome.logits)[part], file.decision, self._terms.names)
+
+    def keras_answers(self, part: Literal["val", "test"]) -> Answered:
+        """What Keras says of a split, by its own decision."""
+        return self._keras[part]
+
+    def _decision(self, own: Answers | RuntimeFailure | None, step: float | None) -> tuple[Decision | None, list[Finding]]:
+        """The file's decision, fitted on validation, and the finding about it."""
+        if not isinstance(own, Answers) or not np.isfinite(own.logits).all():
+            return None, []
+        try:
+            decision = self._fit(self._images.parts(own.logits)["val"], step)
+        except ConvertError as error:
+            return None, [Finding("decision", "", "FAIL", str(error))]
+        return decision, [Finding("decision", "", "PASS", "fitted on validation")]
+
+    def _fit(self, logits: np.ndarray, step: float | None) -> Decision:
+        terms = self._terms
+        positive = None if terms.positive is None else terms.names.index(terms.positive)
+        scores = Scores(probabilities_of(logits), self._images.val.labels, positive, step)
+        return fit(self._gate.decision, scores, terms.names)
+
+    def _result(
+        self, runtime: str, outcome: Answers | RuntimeFailure, golden: np.ndarray | None, decision: Decision | None
+    ) -> RuntimeResult:
         if isinstance(outcome, RuntimeFailure):
             return RuntimeResult(runtime, error=str(outcome))
         parts = self._images.parts(outcome.logits)
+        by = decision or self.decision
         difference = None if golden is None else float(np.abs(parts["golden"] - golden).max())
         return RuntimeResult(
             runtime=runtime,
             version=outcome.seen.version,
             machine=outcome.seen.machine,
-            val=self._compare("val", parts["val"]),
-            test=self._compare("test", parts["test"]),
+            val=self._compared("val", parts["val"], by),
+            test=self._compared("test", parts["test"], by),
             golden_difference=None if difference is None or not np.isfinite(difference) else significant(difference),
+            golden_decisions=self._golden_decisions(parts["golden"], golden, by),
         )
 
-    def _compare(self, part: str, logits: np.ndarray) -> Comparison:
+    def _golden_decisions(self, found: np.ndarray, golden: np.ndarray | None, decision: Decision) -> int | None:
+        """Golden images that are decided otherwise than on the file's own runtime, neither time being referred."""
+        if golden is None or not np.isfinite(found).all() or not np.isfinite(golden).all():
+            return None
+        here, there = (answered(logits, decision, self._terms.names) for logits in (found, golden))
+        return int(((here.labels != there.labels) & ~here.referred & ~there.referred).sum())
+
+    def _compared(self, part: Literal["val", "test"], logits: np.ndarray, decision: Decision) -> Comparison:
+        if not np.isfinite(logits).all():
+            return not_finite(len(logits))
+        return self._compare(part, answered(logits, decision, self._terms.names))
+
+    def _compare(self, part: Literal["val", "test"], found: Answered) -> Comparison:
         split = self._images.val if part == "val" else self._images.test
-        return compare(logits, self._keras[part], split.labels, self._labels, self._positive, self.decision)
+        return compare(found, self._keras[part], split, self._terms)
 
     def _tolerance(self, recipe: Recipe, results: tuple[RuntimeResult, ...]) -> Tolerance:
         """The recipe's shares of the largest logit; for another runtime at least twice what was seen between those here."""

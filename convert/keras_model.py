@@ -1,31 +1,16 @@
-"""The Keras model of a RUN: loaded safely, checked against the record, exported for the converters.
+"""The Keras model of a RUN: loaded safely, checked against the record, exported for the converters."""
 
-The only module that imports Keras; TensorFlow is imported here and where its converters are called.
-"""
-
-import os
 from pathlib import Path
 from typing import Any
 
-from edge_app.stderr import captured_stderr
-
-# Before TensorFlow is imported. oneDNN chooses other orders of summation on other processors; the report's figures must repeat.
-os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-with captured_stderr():
-    import keras
-    import tensorflow as tf
-
 import numpy as np
 
+from convert.frameworks import keras
 from edge_app.bundle import InputSpec
 from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
 from edge_app.run_folder import MODEL, Run
-
-tf.config.set_visible_devices([], "GPU")  # converted on the CPU, everywhere: the same bytes with and without a GPU
+from edge_app.stderr import captured_stderr
 
 BATCH = 64  # images that Keras is given at once
 

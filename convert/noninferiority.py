@@ -9,9 +9,9 @@ Its bounds are one-sided, each at the full level alpha, and each the more conser
 - the exact unconditional one: the loss at which the probability of an outcome at least as extreme by Tango's score, at its
   largest over the unknown rate of disagreement, is alpha. H. Hsueh, J. Liu, J. J. Chen, Biometrics 57 (2001) 478-483.
 
-A file passes only if every class passes. The test of "some class lost too much" against "none did" that rejects when each of its
-parts rejects at alpha has level alpha itself, so nothing is corrected for their number: R. L. Berger, Technometrics 24 (1982)
-295-300 (intersection-union).
+A file passes only if every class passes. A test of "some class lost too much" that rejects only when each of its parts rejects
+at alpha has level alpha itself, so nothing is corrected for their number: R. L. Berger, Technometrics 24 (1982) 295-300
+(intersection-union).
 """
 
 import functools
@@ -191,7 +191,7 @@ def _scores(lost: NDArray[np.float64], gained: NDArray[np.float64], n: float, lo
 
 
 def _most_lost(differing: NDArray[np.int64], n: int, loss: float, score: float) -> NDArray[np.int64]:
-    """For each number of images that differ, how many of them may be lost at most for a score that is not above `score`; -1: none."""
+    """For each number of images that differ: how many may be lost for a score that is not above `score`; -1 where none."""
     few, many = np.full(len(differing), -1), differing.copy()
     threshold = score + 1e-9 * max(1.0, abs(score))  # the observed outcome belongs to its own tail
     for _ in range(n.bit_length() + 1):

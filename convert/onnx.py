@@ -9,10 +9,10 @@ from typing import Any
 
 # edge_app's adapter switches onnxruntime's telemetry off; it must do so before anything else imports onnxruntime.
 import edge_app.runtimes.onnx  # noqa: F401  isort: skip
+from convert.frameworks import tf  # isort: skip  # before tf2onnx imports TensorFlow
 import numpy as np
 import onnx
 import onnxruntime
-import tensorflow as tf
 import tf2onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -53,6 +53,16 @@ def convert_onnx(model: onnx.ModelProto, precision: str, calibration: Pixels) ->
     except Exception as error:  # each tool has errors of its own
         raise _failed(f"the {precision} conversion", error) from None
     return bytes(made.SerializeToString(deterministic=True))
+
+
+def logit_step(data: bytes) -> float | None:
+    """The scale of logits that were quantized: the smallest difference of two. None where they are float32 throughout."""
+    graph = onnx.load_from_string(data).graph
+    last = graph.node[-1]  # in canonical order the node that gives the logits
+    if last.op_type != "DequantizeLinear":
+        return None
+    scale = next(weight for weight in graph.initializer if weight.name == last.input[1])
+    return float(onnx.numpy_helper.to_array(scale))
 
 
 def _fp32(model: onnx.ModelProto, calibration: Pixels) -> onnx.ModelProto:

@@ -109,7 +109,9 @@ def deciding(file: FileReport, report: Report) -> str:
     if not losses:
         return "every check passed"
     nearest = max(losses, key=lambda loss: loss.high)
-    return f"at most {_points(nearest.high)} of {100 * report.gate.noninferiority.margin:g} points of {metric_title(nearest.name)}"
+    return (
+        f"at most {_points(nearest.high)} of {100 * report.gate.noninferiority.margin:g} points of {metric_title(nearest.name)}"
+    )
 
 
 def points(loss: PairedLoss) -> str:
@@ -155,8 +157,9 @@ def _figures(report: Report, answers: AnswerTable, tensors: Pixels | None) -> Fi
     )
 
 
-def _scored(probabilities: NDArray[np.float64], column: NDArray[np.int64], decision: Decision, labels: tuple[str, ...]) -> Scored:
+def _scored(
+    probabilities: NDArray[np.float64], column: NDArray[np.int64], decision: Decision, labels: tuple[str, ...]
+) -> Scored:
     given = labels_of(decision, probabilities, labels)
     decisions = decided(given, referred(decision, probabilities, given), labels)
     return Scored(probabilities[np.arange(len(given)), column], decisions)
-

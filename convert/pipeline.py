@@ -4,22 +4,25 @@ import concurrent.futures
 import functools
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from statsmodels.stats.multitest import multipletests
 
-from convert import dataset
+from convert import dataset, onnx, tflite
 from convert.evaluate import Answers, Bench, Environment, RuntimeFailure, find_environments
 from convert.gate import Gate
 from convert.golden_images import GoldenFile, draw_golden_images, take_golden_images
 from convert.judge import Images, Judge, Outcomes
 from convert.keras_model import export_saved_model, keras_logits, load_model
+from convert.noninferiority import smallest_margin
 from convert.onnx import convert_onnx, onnx_model
+from convert.predictions import KERAS, AnswerTable
 from convert.recipes import RECIPES, Recipe
-from convert.report import FileReport, Report
+from convert.report import Exploratory, FileReport, Report
 from convert.tflite import convert_tflite
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
@@ -44,6 +47,7 @@ class Request(msgspec.Struct, frozen=True):
     licence: str
     intended_use: str
     seed: int  # of the calibration sample and of the golden images
+    thumbnails: bool = True  # images of the test split in report.html
 
 
 class Converted(msgspec.Struct, frozen=True):
@@ -52,6 +56,8 @@ class Converted(msgspec.Struct, frozen=True):
     run: Run
     report: Report
     models: dict[str, bytes]  # of the files that passed
+    answers: AnswerTable  # of val and test
+    thumbnails: Pixels | None  # uint8 [N, H, W, C], a row for each image of `answers`; None: no page may show one
     golden: list[GoldenFile]
     golden_logits: dict[str, np.ndarray]  # file -> float64 [images, K]
 
@@ -64,7 +70,8 @@ def convert_run(request: Request, note: Note) -> Converted:
     images, calibration = _read_images(request, run)
     note("running Keras")
     model = load_model(request.run, run)
-    judge = Judge(images, keras_logits(model, images.tensors), run.labels, run.positive, request.gate)
+    keras = keras_logits(model, images.tensors)
+    judge = Judge(images, keras, run.labels, run.positive, request.gate)
     made = _make_files(model, run, calibration, note)
     outcomes = _run_files(images.tensors, made, environments, note)
     files = tuple(_judged(judge, recipe, made[recipe.name], outcomes[recipe.name]) for recipe in RECIPES)
@@ -74,6 +81,8 @@ def convert_run(request: Request, note: Note) -> Converted:
         run=run,
         report=_report(request, run, judge, images, len(calibration) - 1, files, not_checked),
         models={name: data for name, data in made.items() if name in passed and isinstance(data, bytes)},
+        answers=_answers(run, images, keras, outcomes),
+        thumbnails=np.concatenate([images.val.tensors, images.test.tensors]) if request.thumbnails else None,
         golden=images.golden,
         golden_logits={name: logits for name, logits in golden_logits.items() if logits is not None},
     )
@@ -137,10 +146,28 @@ def _run_files(
     return outcomes
 
 
+def _answers(run: Run, images: Images, keras: np.ndarray, outcomes: Mapping[str, Outcomes]) -> AnswerTable:
+    """What Keras and each file on its own runtime gave for val and test."""
+    given = {KERAS: keras}
+    for recipe in RECIPES:
+        if isinstance(own := outcomes[recipe.name].get(recipe.runtime), Answers):
+            given[recipe.name] = own.logits
+    splits = (("val", images.val), ("test", images.test))
+    parts = {name: images.parts(logits) for name, logits in given.items()}
+    return AnswerTable(
+        labels=run.labels,
+        sha256=tuple(sha256 for _, split in splits for sha256 in split.sha256),
+        split=tuple(name for name, split in splits for _ in split.sha256),
+        truth=np.concatenate([split.labels for _, split in splits]),
+        logits={name: np.concatenate([part["val"], part["test"]]) for name, part in parts.items()},
+    )
+
+
 def _judged(judge: Judge, recipe: Recipe, made: bytes | ConvertError, outcomes: Outcomes) -> FileReport:
     if isinstance(made, ConvertError):
         return judge.left_out(recipe, str(made))
-    return judge.verdict(recipe, made, hashlib.sha256(made).hexdigest(), outcomes)
+    step = tflite.logit_step(made) if recipe.format == "tflite" else onnx.logit_step(made)
+    return judge.verdict(recipe, made, hashlib.sha256(made).hexdigest(), step, outcomes)
 
 
 def _default_file(files: tuple[FileReport, ...]) -> str | None:
@@ -170,7 +197,11 @@ def _report(
         licence=request.licence,
         input=run.input,
         default_file=default_file,
-        refer_below=judge.decision.refer_below,
+        decision=judge.decision,
+        smallest_margin={
+            loss.name: smallest_margin(loss.n, request.gate.noninferiority.alpha) for loss in judge.keras["test"].losses
+        },
+        exploratory=_exploratory(files),
         run=run_facts(run),
         images={
             "calibration": calibration,
@@ -183,6 +214,15 @@ def _report(
         files=files,
         not_checked=tuple(not_checked),
     )
+
+
+def _exploratory(files: tuple[FileReport, ...]) -> tuple[Exploratory, ...]:
+    """One comparison for each file, so Holm's correction; sorted as the files are."""
+    found = [(file.name, file.test.p_accuracy) for file in files if file.test and file.test.p_accuracy is not None]
+    if not found:
+        return ()
+    corrected = multipletests([p for _, p in found], method="holm")[1]
+    return tuple(Exploratory(name, p, round(float(holm), 6)) for (name, p), holm in zip(found, corrected, strict=True))
 
 
 def run_facts(run: Run) -> dict[str, str]:

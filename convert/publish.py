@@ -9,10 +9,13 @@ from pathlib import Path
 
 import msgspec
 
+from convert.junit import JUNIT, junit_xml
+from convert.page import report_html
 from convert.pipeline import Converted
+from convert.predictions import PREDICTIONS, predictions_csv
 from convert.recipes import recipe
-from convert.report import FileReport, Report, model_card, report_html, report_json
-from edge_app.bundle import BundleFile, Decision, Manifest, ModelFile, Provenance, Verified, write_bundle
+from convert.report import FileReport, Report, model_card, report_json
+from edge_app.bundle import BundleFile, Manifest, ModelFile, Provenance, Verified, write_bundle
 from edge_app.files import sync_directory, write_whole
 from edge_app.golden import GOLDEN, Golden, GoldenImage
 from edge_app.preprocess import tensor_sha256
@@ -28,11 +31,21 @@ def publish_bundle(out: Path, converted: Converted, release_counter: int, seed: 
     shutil.rmtree(refused_folder(out), ignore_errors=True)  # an older refusal would contradict the bundle
 
 
-def publish_refusal(out: Path, report: Report) -> Path:
-    """Writes the report into BUNDLE.refused, and nothing at BUNDLE. Returns the folder."""
+def publish_refusal(out: Path, converted: Converted) -> Path:
+    """Writes the reports into BUNDLE.refused, and nothing at BUNDLE. Returns the folder."""
     folder = refused_folder(out)
-    write_folder(folder, {"report.json": report_json(report), "report.html": report_html(report)})
+    reports = {"report.json": report_json(converted.report), "report.html": _page(converted)}
+    write_folder(folder, reports | for_the_build(converted))
     return folder
+
+
+def for_the_build(converted: Converted) -> dict[str, bytes]:
+    """What stands beside a bundle, not in it: a device has no use for it."""
+    return {PREDICTIONS: predictions_csv(converted.answers), JUNIT: junit_xml(converted.report)}
+
+
+def _page(converted: Converted) -> bytes:
+    return report_html(converted.report, converted.answers, converted.thumbnails)
 
 
 def refused_folder(out: Path) -> Path:
@@ -66,7 +79,7 @@ def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
     contents |= {file.path: file.data for file in converted.golden}
     contents[GOLDEN] = msgspec.json.encode(golden) + b"\n"
     contents["report.json"] = report_json(converted.report)
-    contents["report.html"] = report_html(converted.report)
+    contents["report.html"] = _page(converted)
     contents["MODEL_CARD.md"] = model_card(converted.report, card)
     return dict(sorted(contents.items()))
 
@@ -106,13 +119,14 @@ def _tools(trained_with: Mapping[str, str]) -> dict[str, str]:
 
 def _model_file(file: FileReport, report: Report) -> ModelFile:
     assert file.test is not None  # a file that passed was run,
-    assert file.tolerance is not None  # on its own runtime too
+    assert file.tolerance is not None  # on its own runtime too,
+    assert file.decision is not None  # and has a decision
     made = recipe(file.name)
     return ModelFile(
         name=file.name,
         format=made.format,
         precision=file.precision,
-        decision=Decision(report.refer_below),
+        decision=file.decision,
         expected_runtime=made.runtime,
         tolerance=file.tolerance,
         metrics=file.test.metrics,

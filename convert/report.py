@@ -1,4 +1,4 @@
-"""What convert found, as report.json, report.html and a model card: for people, and byte for byte the same when made again."""
+"""What convert found, as report.json and a model card: byte for byte the same when made again. The page is page.py's."""
 
 import math
 from collections.abc import Mapping
@@ -6,11 +6,11 @@ from typing import Literal
 
 import msgspec
 
-from convert.evaluate import Comparison, RuntimeResult
-from convert.gate import Gate
-from convert.plot import Mark, Panel, draw_panels
+from convert.comparison import Comparison
+from convert.gate import Finding, Gate, RuntimeResult
+from convert.plot import Mark, Panel
 from convert.templates import render
-from edge_app.bundle import Count, InputSpec, Metric, Name, Sha256, Text, Tolerance, Value
+from edge_app.bundle import Count, Decision, InputSpec, Metric, Name, Sha256, Share, Text, Tolerance, Value
 
 
 class FileReport(Value, frozen=True, forbid_unknown_fields=True):
@@ -20,8 +20,9 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     format: str
     precision: str
     required: bool
-    passed: bool
-    faults: tuple[str, ...]  # why it did not pass
+    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "LEFT OUT"]
+    findings: tuple[Finding, ...]  # of every required check on every runtime
+    decision: Decision | None = None
     bytes: Count | None = None
     sha256: Sha256 | None = None
     tolerance: Tolerance | None = None
@@ -29,9 +30,28 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     runtimes: tuple[RuntimeResult, ...] = ()
 
     @property
+    def passed(self) -> bool:
+        """Whether it is in the bundle."""
+        return self.verdict == "PASS"
+
+    @property
+    def faults(self) -> list[str]:
+        """Why it did not pass, one line each; what is undecided comes last."""
+        wrong = [finding for finding in self.findings if finding.verdict != "PASS"]
+        return [finding.line for finding in sorted(wrong, key=lambda finding: finding.verdict)]
+
+    @property
     def test(self) -> Comparison | None:
         """The figures that stand for the file: the test split on its own runtime."""
         return next((result.test for result in self.runtimes if result.runtime == self.expected_runtime), None)
+
+
+class Exploratory(Value, frozen=True, forbid_unknown_fields=True):
+    """Is a file's accuracy another than Keras's? Decides nothing, so the number of files is corrected for."""
+
+    file: Name
+    p: Share  # McNemar's exact test
+    p_holm: Share  # S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70
 
 
 class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -47,7 +67,9 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     licence: Text
     input: InputSpec
     default_file: Name | None
-    refer_below: float
+    decision: Decision  # Keras's own
+    smallest_margin: dict[str, float]  # for each class the smallest margin that this test split can decide, 0..1
+    exploratory: tuple[Exploratory, ...]
     run: dict[str, str]
     images: dict[str, int]  # calibration, val, test, golden
     keras: dict[str, Comparison]  # "val" and "test"
@@ -64,20 +86,6 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def report_json(report: Report) -> bytes:
     """Indented, keys in the types' order."""
     return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
-
-
-def report_html(report: Report) -> bytes:
-    """One self-contained file, verdict first."""
-    return render(
-        "report.html.j2",
-        report=report,
-        plot=draw_panels(rows_by_size(report), [size_panel(report), accuracy_panel(report)]),
-        share=share,
-        interval=interval,
-        kilobytes=kilobytes,
-        title=metric_title,
-        metrics=metric_names(report.keras["test"].metrics),
-    )
 
 
 def model_card(report: Report, text: str) -> bytes:

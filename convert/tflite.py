@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.lite.python import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema
 
+from convert.frameworks import tf
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 from edge_app.stderr import captured_stderr
@@ -46,6 +46,13 @@ def convert_tflite(saved_model: Path, precision: str, calibration: Pixels) -> by
     if precision == "int8":
         check_full_integer(data)
     return data
+
+
+def logit_step(data: bytes) -> float | None:
+    """The scale of a quantized output: the smallest difference of two logits. None where the output is float32."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    output = model.subgraphs[0].tensors[model.subgraphs[0].outputs[0]]
+    return None if _TYPE_NAMES[output.type] == "FLOAT32" else float(output.quantization.scale[0])
 
 
 def check_full_integer(data: bytes) -> None:

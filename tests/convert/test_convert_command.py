@@ -13,8 +13,8 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from convert import keras_model
 from convert.cli import CARD
+from convert.frameworks import keras
 from convert.pipeline import Converted
 from convert.publish import publish_bundle, publish_refusal
 from convert.recipes import RECIPES, Recipe
@@ -29,12 +29,13 @@ Edit = Callable[..., Path]
 
 GATE = """
 required = ["{required}"]
-[margins]
-accuracy = 1.0
-recall = 1.0
-auc = 1.0
+inconclusive_passes = true
+[noninferiority]
+margin = 0.4
+alpha = 0.05
+[decision]
+confidence = 0.95
 [limits]
-agreement = 0.0
 fp32_logit_difference = {difference}
 """
 
@@ -96,7 +97,7 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_it_was_seen_on(bu
         assert file.model is not None
         assert file.model.verified[0].runtime == ("litert" if file.model.format == "tflite" else "onnxruntime")
         assert {"accuracy", "sensitivity", "specificity", "auc", "agreement"} <= set(file.model.metrics)
-        assert file.model.metrics["accuracy"].n == 80  # the test split
+        assert file.model.metrics["accuracy"].n == 240  # the test split
 
 
 def test_nothing_in_the_bundle_tells_the_folder_of_the_images(bundle: Path, images: tuple[Path, object]) -> None:
@@ -113,15 +114,14 @@ def test_a_required_file_that_does_not_pass_refuses_the_bundle(limiar_convert: C
     report = json.loads((tmp_path / "out.refused" / "report.json").read_bytes())
     assert report == json.loads(result.stdout)
     assert report["verdict"] == "REFUSED"
-    faults = next(file["faults"] for file in report["files"] if file["name"] == "onnx_fp32")
-    assert [fault for fault in faults if "a logit differs by" in fault] == faults
+    found = next(file["findings"] for file in report["files"] if file["name"] == "onnx_fp32")
+    assert {finding["check"] for finding in found if finding["verdict"] == "FAIL"} == {"fp32_logit_difference"}
     assert "REFUSED" in (tmp_path / "out.refused" / "report.html").read_text()
 
 
 def test_a_file_that_is_not_required_is_left_out_by_name_and_the_options_stand_in_manifest_and_card(
     limiar_convert: Convert, edited_run: Edit, tmp_path: Path
 ) -> None:
-    keras = keras_model.keras
     image = keras.Input((24, 24, 3))
     x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(image))
     # HARD_SWISH has no 16-bit kernel: MobileNetV3 has it too.
@@ -149,9 +149,9 @@ def test_a_bundle_that_is_there_survives_a_refusal_and_goes_with_a_success(conve
     out = tmp_path / "out"
     newer = msgspec.structs.replace(converted, report=msgspec.structs.replace(converted.report, version="2.0.0"))
     publish_bundle(out, converted, release_counter=1, seed=0, card=CARD)
-    refused = publish_refusal(out, newer.report)
+    refused = publish_refusal(out, newer)
     assert open_bundle(out).manifest.version == "1.0.0"
-    assert {path.name for path in refused.iterdir()} == {"report.html", "report.json"}
+    assert {path.name for path in refused.iterdir()} == {"report.html", "report.json", "predictions.csv", "junit.xml"}
     publish_bundle(out, newer, release_counter=2, seed=0, card=CARD)
     assert open_bundle(out).manifest.version == "2.0.0"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -191,7 +191,7 @@ def test_an_incomplete_run_is_refused(limiar_convert: Convert, edited_run: Edit,
 
 
 def test_a_model_with_nan_weights_is_refused(limiar_convert: Convert, run: Path, edited_run: Edit, tmp_path: Path) -> None:
-    model = keras_model.keras.saving.load_model(run / MODEL)
+    model = keras.saving.load_model(run / MODEL)
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     assert code(limiar_convert(edited_run(model), "--out", tmp_path / "out")) == "E-CONVERT-FINITE"
 
@@ -200,17 +200,17 @@ def test_a_model_with_nan_weights_is_refused(limiar_convert: Convert, run: Path,
 def test_a_model_that_does_not_fit_the_record_is_refused(
     limiar_convert: Convert, edited_run: Edit, tmp_path: Path, side_px: int, outputs: int, expected: str
 ) -> None:
-    layers = keras_model.keras.layers
-    image = keras_model.keras.Input((side_px, side_px, 3))
-    model = keras_model.keras.Model(image, layers.Dense(outputs)(layers.GlobalAveragePooling2D()(image)))
+    layers = keras.layers
+    image = keras.Input((side_px, side_px, 3))
+    model = keras.Model(image, layers.Dense(outputs)(layers.GlobalAveragePooling2D()(image)))
     assert code(limiar_convert(edited_run(model), "--out", tmp_path / "out")) == expected
 
 
 def test_a_model_that_would_run_code_is_not_loaded(limiar_convert: Convert, edited_run: Edit, tmp_path: Path) -> None:
-    layers = keras_model.keras.layers
-    image = keras_model.keras.Input((24, 24, 3))
+    layers = keras.layers
+    image = keras.Input((24, 24, 3))
     x = layers.GlobalAveragePooling2D()(layers.Lambda(lambda x: x / 255.0)(image))
-    model = keras_model.keras.Model(image, layers.Dense(2)(x))
+    model = keras.Model(image, layers.Dense(2)(x))
     assert code(limiar_convert(edited_run(model), "--out", tmp_path / "out")) == "E-CONVERT-MODEL"
 
 

@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from convert import keras_model
 from convert.canonical import canonical
+from convert.frameworks import keras
 from convert.onnx import convert_onnx, onnx_model
 from convert.pipeline import Converted
 from edge_app.bundle import InputSpec
@@ -89,7 +89,6 @@ def test_a_graph_with_control_flow_or_several_outputs_is_not_ordered() -> None:
 
 
 def test_what_tf2onnx_cannot_convert_is_refused_with_its_reason() -> None:
-    keras = keras_model.keras
     image = keras.Input((8, 8, 3))
     model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(keras.ops.erfinv(image))))
     with pytest.raises(ConvertError, match="E-CONVERT-ONNX"):
@@ -97,7 +96,7 @@ def test_what_tf2onnx_cannot_convert_is_refused_with_its_reason() -> None:
 
 
 def test_a_freshly_loaded_model_keeps_its_weights(run: Path) -> None:
-    model = keras_model.keras.saving.load_model(run / "model.keras")
+    model = keras.saving.load_model(run / "model.keras")
     image = np.random.default_rng(0).integers(0, 256, (1, 24, 24, 3), np.uint8)
     data = convert_onnx(onnx_model(model, InputSpec(24, 24, 3)), "fp32", image)
     expected = model.predict(image.astype(np.float32), verbose=0)[0]

@@ -7,6 +7,7 @@ import pytest
 
 from convert import keras_model
 from convert.dataset import full_range
+from convert.frameworks import keras
 from convert.pipeline import Converted
 from convert.tflite import check_full_integer, convert_tflite
 from edge_app.bundle import InputSpec
@@ -19,7 +20,7 @@ SIDE_PX = 24
 
 @pytest.fixture(scope="module")
 def saved_model(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = keras_model.keras.saving.load_model(run / "model.keras")
+    model = keras.saving.load_model(run / "model.keras")
     folder = tmp_path_factory.mktemp("saved") / "model"
     keras_model.export_saved_model(model, InputSpec(SIDE_PX, SIDE_PX, 3), folder)
     return folder
@@ -80,7 +81,6 @@ def test_a_file_is_the_same_when_made_again_in_the_same_process(saved_model: Pat
 
 
 def test_what_tensorflow_cannot_convert_is_refused_with_its_reason(tmp_path: Path) -> None:
-    keras = keras_model.keras
     image = keras.Input((8, 8, 3))
     real, _ = keras.ops.fft((image, image * 0))  # no TFLite built-in operator of any kind
     model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(keras.ops.erfinv(real))))

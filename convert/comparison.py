@@ -1,0 +1,183 @@
+"""A file's answers beside Keras's, on the same images, each at the decision rule that ships with it."""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from convert.dataset import Split
+from convert.decision_rule import labels_of, referred
+from convert.noninferiority import PairedLoss, bounds, paired_loss
+from edge_app.bundle import Count, Decision, Metric, Value
+from edge_app.classifier import softmax
+from edge_app.metrics import auc_difference, brier, class_metrics, decided_metrics, ece, nll, proportion
+
+# Of a logit: with and without AVX-512, Keras and ONNX Runtime gave fp32 logits that differ by 1.4e-6; a report must repeat.
+_NOISE = 1e-5
+_DECIMALS = 6  # of a figure: far below its interval, above the last bits that processors differ in
+Flags = NDArray[np.bool_]  # [N], one for each image
+
+_SIDE = 0.025  # of a two-sided 95 % interval
+
+
+class GroupLoss(Value, frozen=True, forbid_unknown_fields=True):
+    """The group (patient, scan) whose accuracy fell most."""
+
+    group: str  # the first 8 digits of the sha256 of its name, which may be a patient's
+    n: Count
+    loss: float  # (lost - gained) / n
+
+
+class Comparison(Value, frozen=True, forbid_unknown_fields=True):
+    """The answers for one split. Metrics count the label of all images, referred ones too."""
+
+    images: Count
+    finite: bool  # else the rest is empty
+    metrics: dict[str, Metric] = msgspec.field(default_factory=dict)
+    losses: tuple[PairedLoss, ...] = ()  # what the gate decides by
+    # From here on reported; decides only where gate.toml sets a limit.
+    differences: dict[str, Metric] = msgspec.field(
+        default_factory=dict
+    )  # accuracy and auc, file less Keras, 95 % intervals of the pairs
+    calibration: dict[str, float] = msgspec.field(default_factory=dict)  # nll, brier, ece
+    flips: Metric | None = None  # share of the images that are decided otherwise, 95 % by Clopper and Pearson
+    p_accuracy: float | None = None  # McNemar's exact test, two-sided; exploratory
+    largest_difference: float | None = None  # of a logit from Keras's, absolute
+    worst_group: GroupLoss | None = None
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What is compared, and how strictly."""
+
+    names: tuple[str, ...]  # the K labels
+    positive: str | None
+    margin: float  # of non-inferiority
+    alpha: float
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What one model says of a split."""
+
+    logits: NDArray[np.float32]  # [N, K]
+    probabilities: NDArray[np.float64]  # [N, K]
+    labels: NDArray[np.int64]  # [N], by the decision rule
+    referred: NDArray[np.bool_]  # [N]
+    decision: Decision
+
+    @property
+    def decisions(self) -> NDArray[np.int64]:
+        """int64 [N]: the label, or -1 where the image is left to a person."""
+        return np.where(self.referred, -1, self.labels)
+
+
+def answered(logits: NDArray[np.float32], decision: Decision, names: tuple[str, ...]) -> Answered:
+    """logits: float32 [N, K], finite; names: the K labels."""
+    probabilities = probabilities_of(logits)
+    labels = labels_of(decision, probabilities, names)
+    return Answered(logits, probabilities, labels, referred(decision, probabilities, labels), decision)
+
+
+def probabilities_of(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float32 [N, K] -> float64 [N, K], as the device's softmax has it."""
+    return np.stack([softmax(row) for row in logits])
+
+
+def compare(file: Answered, keras: Answered, split: Split, terms: Terms) -> Comparison:
+    """One split's figures, and how they agree with Keras's.
+
+    `agreement` is the share of images that get the label that Keras gives.
+    """
+    truth = split.labels
+    metrics = class_metrics(truth, file.probabilities, terms.names, terms.positive, file.labels)
+    metrics |= decided_metrics(truth, file.probabilities, file.decision.refer_below, file.labels)
+    metrics["agreement"] = proportion(int((file.labels == keras.labels).sum()), len(truth))
+    lost = (keras.labels == truth) & (file.labels != truth)
+    gained = (keras.labels != truth) & (file.labels == truth)
+    difference = float(np.abs(file.logits.astype(np.float64) - keras.logits).max())
+    flips = int((file.decisions != keras.decisions).sum())
+    return Comparison(
+        images=len(truth),
+        finite=True,
+        metrics={name: _rounded(metric) for name, metric in metrics.items()},
+        losses=tuple(_losses(lost, gained, truth, terms)),
+        differences={name: _rounded(metric) for name, metric in _differences(file, keras, lost, gained, truth, terms)},
+        calibration={
+            name: round(figure(truth, file.probabilities), _DECIMALS)
+            for name, figure in (("nll", nll), ("brier", brier), ("ece", ece))
+        },
+        flips=_rounded(clopper_pearson(flips, len(truth))),
+        p_accuracy=round(mcnemar(int(lost.sum()), int(gained.sum())), _DECIMALS),
+        largest_difference=significant(difference),
+        worst_group=_worst_group(lost, gained, split.groups),
+    )
+
+
+def not_finite(images: int) -> Comparison:
+    """Of answers with NaN or infinity among them."""
+    return Comparison(images=images, finite=False)
+
+
+def clopper_pearson(k: int, n: int) -> Metric:
+    """k in n with the exact 95 % interval. C. J. Clopper, E. S. Pearson, Biometrika 26 (1934) 404-413."""
+    interval = binomtest(k, n).proportion_ci(confidence_level=0.95, method="exact")
+    return Metric(value=k / n, low=float(interval.low), high=float(interval.high), n=n)
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Two-sided p of "as many lost as gained". Q. McNemar, Psychometrika 12 (1947) 153-157; the exact binomial form."""
+    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+
+
+def significant(value: float, digits: int = 2) -> float:
+    """Rounded to this many digits, and what is below _NOISE raised to it: more of a rounding error means nothing."""
+    return float(f"{max(value, _NOISE):.{digits - 1}e}") if value else 0.0
+
+
+def loss_names(names: Sequence[str], positive: str | None) -> list[str]:
+    """What the recall of each label is called, in the order of the labels."""
+    if positive is None:
+        return [f"recall_{name}" for name in names]
+    return ["sensitivity" if name == positive else "specificity" for name in names]
+
+
+def _losses(lost: Flags, gained: Flags, truth: NDArray[np.int64], terms: Terms) -> list[PairedLoss]:
+    found = []
+    for index, name in enumerate(loss_names(terms.names, terms.positive)):
+        mine = truth == index
+        counts = int(lost[mine].sum()), int(gained[mine].sum()), int(mine.sum())
+        found.append(paired_loss(name, *counts, terms.margin, terms.alpha))
+    return found
+
+
+def _differences(
+    file: Answered, keras: Answered, lost: Flags, gained: Flags, truth: NDArray[np.int64], terms: Terms
+) -> list[tuple[str, Metric]]:
+    down, up, n = int(lost.sum()), int(gained.sum()), len(truth)
+    low, high = bounds(up, down, n, _SIDE)
+    found = [("accuracy", Metric(value=(up - down) / n, low=low, high=high, n=n))]
+    if terms.positive is not None:
+        column = terms.names.index(terms.positive)
+        found.append(("auc", auc_difference(truth == column, file.probabilities[:, column], keras.probabilities[:, column])))
+    return found
+
+
+def _worst_group(lost: Flags, gained: Flags, groups: Sequence[str]) -> GroupLoss | None:
+    """Of the groups with the largest loss the one with most images; None where none is known or none lost."""
+    named = np.array(groups)
+    found = []
+    for group in sorted(set(groups) - {""}):
+        mine = named == group
+        loss = (int(lost[mine].sum()) - int(gained[mine].sum())) / int(mine.sum())
+        found.append(GroupLoss(hashlib.sha256(group.encode("utf-8", "surrogateescape")).hexdigest()[:8], int(mine.sum()), loss))
+    worst = max(found, key=lambda group: (group.loss, group.n), default=None)
+    if worst is None or worst.loss <= 0:
+        return None
+    return msgspec.structs.replace(worst, loss=round(worst.loss, _DECIMALS))
+
+
+def _rounded(metric: Metric) -> Metric:
+    value, low, high = (round(x, _DECIMALS) for x in (metric.value, metric.low, metric.high))
+    return Metric(value=value, low=low, high=high, n=metric.n)

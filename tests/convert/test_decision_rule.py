@@ -1,0 +1,81 @@
+"""Decision rules, fitted on validation."""
+
+import math
+
+import numpy as np
+import pytest
+
+from convert.decision_rule import AT_LEAST, NEAR, Rule, Scores, fit, labels_of, referred
+from edge_app.bundle import Decision, Threshold
+from edge_app.errors import ConvertError
+
+NAMES = ("neg", "pos")
+
+
+def expit(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def scores(positives: list[float], negatives: list[float], step: float | None = None) -> Scores:
+    """Two labels; the probability of pos for images of either."""
+    of_positive = np.array([*positives, *negatives])
+    truth = np.array([1] * len(positives) + [0] * len(negatives))
+    return Scores(np.stack([1 - of_positive, of_positive], axis=1), truth, 1, step)
+
+
+def test_a_confidence_of_a_float_file_is_taken_as_it_stands() -> None:
+    assert fit(Rule(confidence=0.95), scores([0.9], [0.1]), NAMES) == Decision(0.95)
+
+
+@pytest.mark.parametrize("step", [0.02, 0.1, 0.25])
+def test_a_confidence_of_a_quantized_file_lies_half_way_between_two_scores_that_it_can_give(step: float) -> None:
+    decision = fit(Rule(confidence=0.95), scores([0.9], [0.1], step), NAMES)
+    can = [expit(step * k) for k in range(-255, 256)]
+    below, above = max(s for s in can if s < 0.95), min(s for s in can if s >= 0.95)
+    assert decision.refer_below == pytest.approx((below + above) / 2, abs=1e-8)
+    assert [s >= decision.refer_below for s in can] == [s >= 0.95 for s in can]  # it decides as 0.95 does
+
+
+def test_a_target_sensitivity_is_reached_with_as_few_false_alarms_as_can_be() -> None:
+    given = scores([0.9, 0.8, 0.6, 0.3], [0.7, 0.5, 0.2, 0.1])
+    decision = fit(Rule(sensitivity=0.75), given, NAMES)
+    assert decision == Decision(refer_below=0.0, threshold=Threshold("pos", 0.55))  # between 0.6 and the 0.5 below it
+    answers = labels_of(decision, given.probabilities, NAMES)
+    assert answers.tolist() == [1, 1, 1, 0, 1, 0, 0, 0]
+    assert not referred(decision, given.probabilities, answers).any()
+
+
+def test_a_refer_rate_is_not_exceeded() -> None:
+    given = scores([0.99, 0.9, 0.6, 0.7], [0.02, 0.1, 0.45, 0.2])
+    decision = fit(Rule(refer_rate=0.25), given, NAMES)
+    answers = labels_of(decision, given.probabilities, NAMES)
+    assert referred(decision, given.probabilities, answers).tolist() == [False, False, True, False, False, False, True, False]
+
+
+def test_a_refer_rate_counts_equal_confidences_together() -> None:
+    given = scores([0.6, 0.6, 0.6, 0.9], [0.1])
+    assert fit(Rule(refer_rate=0.4), given, NAMES).refer_below == 0.0  # referring one of the three would refer all
+
+
+def test_a_threshold_with_few_scores_near_it_is_refused() -> None:
+    coarse = 0.4 / AT_LEAST  # about p (1 - p) 2 NEAR / step scores lie near one half
+    assert 0.25 * 2 * NEAR / coarse < AT_LEAST
+    with pytest.raises(ConvertError, match="different scores lie within"):
+        fit(Rule(sensitivity=1.0), scores([expit(coarse)], [expit(-coarse)], coarse * 2), NAMES)
+
+
+def test_a_sensitivity_that_is_reached_only_by_calling_everything_positive_is_refused() -> None:
+    with pytest.raises(ConvertError, match="calling every validation image pos"):
+        fit(Rule(sensitivity=1.0), scores([0.1, 0.9], [0.5, 0.6]), NAMES)
+
+
+def test_a_target_sensitivity_needs_two_labels() -> None:
+    three = Scores(np.eye(3), np.arange(3), None, None)
+    with pytest.raises(ConvertError, match="needs two labels"):
+        fit(Rule(sensitivity=0.9), three, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("rules", [{}, {"confidence": 0.9, "refer_rate": 0.1}])
+def test_a_rule_is_one_of_three(rules: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="one of confidence"):
+        Rule(**rules)
