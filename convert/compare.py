@@ -86,7 +86,7 @@ def compare(old: Path, new: Path) -> Review:
     """Reviews two bundles or two RUNs. Raises ConvertError (other kinds, other labels), BundleError, RunError."""
     before, after = read_subject(old), read_subject(new)
     if before.kind != after.kind:
-        met = f"{printable(str(old))} is one of two {before.kind}, {printable(str(new))} one of two {after.kind}"
+        met = f"{printable(str(old))} is a {before.kind[:-1]}, {printable(str(new))} a {after.kind[:-1]}"
         raise ConvertError("E-COMPARE-KIND", f"{met}: give two of a kind")
     if set(before.labels) != set(after.labels) or before.positive != after.positive:
         met = f"labels {_labels(before)} and {_labels(after)}"
@@ -160,7 +160,7 @@ def _review(name: str, old: Subject, new: Subject, common: Common | None) -> Fil
         return FileReview(name, *sides)
     if common is not None and all(answers.probabilities(name) is not None for answers in common):
         return _paired(name, sides, old, new, common)
-    same = before.sha256 == after.sha256 and before.decision == after.decision
+    same = before.sha256 == after.sha256 and before.decision.threshold == after.decision.threshold
     changes = [
         _unpaired(metric, before.metrics[metric], after.metrics[metric], same)
         for metric in after.metrics

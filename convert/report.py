@@ -110,6 +110,8 @@ def metric_names(metrics: Mapping[str, Metric]) -> list[str]:
 
 def metric_title(name: str) -> str:
     """As a column's head."""
+    if name.startswith("recall_"):
+        return f"recall of {name.removeprefix('recall_')}"
     return {"auc": "AUC"}.get(name, name.replace("_", " "))
 
 

@@ -162,12 +162,8 @@ def test_a_build_reads_a_failure_only_where_a_required_file_did_not_pass(convert
         for name, needed, verdict in (("a", True, "INCONCLUSIVE"), ("b", False, "INCONCLUSIVE"), ("c", True, "PASS"))
     )
     suites = ElementTree.fromstring(junit_xml(msgspec.structs.replace(converted.report, files=(required, other, lenient))))
-    assert (suites.tag, suites.attrib["tests"], suites.attrib["failures"], suites.attrib["skipped"]) == (
-        "testsuites",
-        "6",
-        "1",
-        "2",
-    )
+    assert suites.tag == "testsuites"
+    assert [suites.attrib[name] for name in ("tests", "failures", "skipped", "errors")] == ["6", "1", "2", "0"]
     by_name = {suite.attrib["name"]: suite for suite in suites}
     assert [case.attrib["name"] for case in by_name["a"]] == ["finite on litert", "sensitivity on litert"]
     failure = by_name["a"].find("testcase/failure")
