@@ -9,6 +9,8 @@ import click
 from edge_app.errors import ConvertError, printable
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from convert.report import Report
 
 EXIT_REFUSED = 3
@@ -34,6 +36,8 @@ CARD = (
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of calibration and golden images."
 )
 @click.option("--no-thumbnails", is_flag=True, help="No image of the test split in the report, for private data.")
+@click.option("--verify-repeatable", is_flag=True, help="Convert twice, in two processes; publish what is equal byte for byte.")
+@click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign with this private key of `limiar keygen`.")
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 def convert(
     run: Path,
@@ -49,6 +53,8 @@ def convert(
     intended_use: str,
     seed: int,
     no_thumbnails: bool,
+    verify_repeatable: bool,
+    sign: Path | None,
     as_json: bool,
 ) -> int:
     """Convert a RUN of `limiar train` into a bundle that devices run.
@@ -59,18 +65,20 @@ def convert(
 
     \b
     Example:
-      limiar convert runs/first --out bundles/first
+      limiar convert runs/first --out bundles/first --sign release.key
     """
     from convert.gate import DEFAULT, read_gate
     from convert.progress import Progress
 
+    key = _read_key(sign)  # first: nobody wants to hear of a wrong key after two minutes
     gate = read_gate(gate_file or DEFAULT)
     card_text = _read_card(card)
     with Progress() as progress:
         progress.note("loading TensorFlow")
         from convert.measure import publish_measured
         from convert.pipeline import Request, convert_run
-        from convert.publish import publish_bundle, publish_refusal
+        from convert.publish import bundle_files, publish_bundle, publish_refusal
+        from convert.repeatable import Again, check_repeatable
 
         request = Request(
             run=run,
@@ -86,8 +94,13 @@ def convert(
         )
         converted = convert_run(request, progress.note)
         report = converted.report
+        if report.verdict == "PASS" and verify_repeatable:
+            progress.note("converting again in another process")
+            check_repeatable(
+                Again(request, release_counter, card_text), bundle_files(converted, release_counter, seed, card_text)
+            )
         if report.verdict == "PASS":
-            publish_bundle(out, converted, release_counter, seed, card_text)
+            publish_bundle(out, converted, release_counter, seed, card_text, key)
             progress.note("measuring latency")
             publish_measured(out, converted)
     _print(report, out if report.verdict == "PASS" else publish_refusal(out, converted), as_json)
@@ -97,6 +110,12 @@ def convert(
 def _name_from(out: Path) -> str:
     """A folder's name as a bundle's: lower case, and - for what a name cannot hold."""
     return re.sub(r"[^a-z0-9_.-]+", "-", out.resolve().name.lower()).strip("-._")[:64] or "model"
+
+
+def _read_key(path: Path | None) -> "Ed25519PrivateKey | None":
+    from edge_app.signature import read_private_key
+
+    return read_private_key(path) if path else None
 
 
 def _read_card(card: Path | None) -> str:

@@ -12,6 +12,7 @@ from convert.decision_rule import Scores, fit
 from convert.evaluate import Answers, RuntimeFailure
 from convert.gate import Finding, Gate, RuntimeResult, findings, verdict
 from convert.golden_images import GoldenFile
+from convert.inventory import Inventory
 from convert.recipes import Recipe
 from convert.report import FileReport, rounded_up
 from edge_app.bundle import Decision, Sha256, Tolerance
@@ -71,10 +72,10 @@ class Judge:
             findings=(Finding("conversion", "", "FAIL", reason),),
         )
 
-    def verdict(self, recipe: Recipe, data: bytes, sha256: Sha256, step: float | None, outcomes: Outcomes) -> FileReport:
-        """A file that was made, by what every runtime gave for it. step: of its logits, where they are quantized."""
+    def verdict(self, recipe: Recipe, data: bytes, sha256: Sha256, parts: Inventory, outcomes: Outcomes) -> FileReport:
+        """A file that was made, by its parts and by what every runtime gave for it."""
         own = outcomes.get(recipe.runtime)
-        decision, found = self._decision(own, step)
+        decision, found = self._decision(own, step=parts.outputs[0].scale)
         golden = self._images.parts(own.logits)["golden"] if isinstance(own, Answers) else None
         results = tuple(self._result(runtime, outcome, golden, decision) for runtime, outcome in outcomes.items())
         for result in results:
@@ -89,6 +90,7 @@ class Judge:
             verdict=verdict(self._gate, found),
             findings=tuple(found),
             decision=decision,
+            inventory=parts,
             bytes=len(data),
             sha256=sha256,
             tolerance=self._tolerance(recipe, results),

@@ -15,13 +15,13 @@ at alpha has level alpha itself, so nothing is corrected for their number: R. L.
 """
 
 import functools
-import math
 from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import bdtr, gammaln, xlog1py, xlogy
 
 from edge_app.bundle import Count, Value
@@ -33,6 +33,9 @@ _DECIMALS = 6  # of a loss and its bounds
 _PRECISION = 2e-5  # of an exact bound; always given on the conservative side
 _GRID = 40  # rates of disagreement that the exact bound looks at before it refines round the worst
 _REFINED = 3  # times
+_NEGLIGIBLE = 1e-13  # a thousand such terms are far below the precision
+
+Floats = NDArray[np.float64] | np.float64
 
 
 class PairedLoss(Value, frozen=True, forbid_unknown_fields=True):
@@ -113,17 +116,25 @@ def tango_upper(lost: float, gained: float, n: float, alpha: float) -> float:
 
 def exact_upper(lost: int, gained: int, n: int, alpha: float) -> float:
     """The smallest loss, to 0.00002 and never below, from which an outcome like this one is too unlikely: p <= alpha."""
-    loss = (lost - gained) / n
-    tango = tango_upper(lost, gained, n, alpha)
-    low, high = max(loss, tango - 0.02), min(1.0, tango + 0.02)  # the two differ by less, save for few images
-    if exact_p(lost, gained, n, low) <= alpha:
-        low = loss
+    low, high = _bracket(lost, gained, n, alpha)
+    if high >= 1.0:
+        return 1.0
+    root = float(brentq(lambda loss: exact_p(lost, gained, n, loss) - alpha, low, high, xtol=_PRECISION / 4))
+    # p is not quite smooth in the loss: never below.
+    while exact_p(lost, gained, n, root) > alpha:
+        root += _PRECISION / 2
+    return root
+
+
+def _bracket(lost: int, gained: int, n: int, alpha: float) -> tuple[float, float]:
+    """Two losses, p above alpha at the first and not above it at the second; next to Tango's bound."""
+    tango, step = tango_upper(lost, gained, n, alpha), 1.0 / n
+    low, high = max(tango - step, (lost - gained) / n), min(tango + step, 1.0)
+    while low > (lost - gained) / n and exact_p(lost, gained, n, low) <= alpha:
+        low = max(low - step, (lost - gained) / n)
     while high < 1.0 and exact_p(lost, gained, n, high) > alpha:
-        low, high = high, min(1.0, high + 0.1)
-    while high - low > _PRECISION:
-        middle = (low + high) / 2
-        low, high = (low, middle) if exact_p(lost, gained, n, middle) <= alpha else (middle, high)
-    return high
+        low, high = high, min(high + step, 1.0)
+    return low, high
 
 
 def exact_p(lost: int, gained: int, n: int, loss: float) -> float:
@@ -174,20 +185,18 @@ def _upper(lost: int, gained: int, n: int, alpha: float) -> float:
 
 
 def _score(lost: float, gained: float, n: float, loss: float) -> float:
-    return float(_scores(np.asarray(float(lost)), np.asarray(float(gained)), n, loss))
+    return float(_scores(np.float64(lost), np.float64(gained), n, loss))
 
 
-def _scores(lost: NDArray[np.float64], gained: NDArray[np.float64], n: float, loss: float) -> NDArray[np.float64]:
+def _scores(lost: Floats, gained: Floats, n: float, loss: float) -> Floats:
     """Tango's statistic: (lost - gained - n loss) over its standard deviation at the most likely rates with that loss."""
-    a = 2.0 * n
     b = -lost - gained + (2.0 * n - lost + gained) * loss
     c = -gained * loss * (1.0 - loss)
-    q = np.maximum((np.sqrt(np.maximum(b * b - 4.0 * a * c, 0.0)) - b) / (2.0 * a), 0.0)  # the rate of gained
-    variance = np.maximum(n * (2.0 * q + loss * (1.0 - loss)), 0.0)
+    q = (np.sqrt(np.maximum(b * b - 8.0 * n * c, 0.0)) - b) / (4.0 * n)  # the most likely rate of gained
+    variance = n * (2.0 * np.maximum(q, 0.0) + loss * (1.0 - loss))
     difference = lost - gained - n * loss
     # Without variance nothing but the loss itself could have come: any difference is infinitely far.
-    certain = np.where(difference == 0, 0.0, np.copysign(math.inf, difference))
-    return np.where(variance > 0, difference / np.sqrt(np.where(variance > 0, variance, 1.0)), certain)
+    return np.divide(difference, np.sqrt(np.maximum(variance, 1e-300)), dtype=np.float64)
 
 
 def _most_lost(differing: NDArray[np.int64], n: int, loss: float, score: float) -> NDArray[np.int64]:
@@ -208,9 +217,14 @@ def _tail(
     """P(the tail that `most` bounds) for each rate of gained images."""
     any_rate = np.clip(2.0 * rates + loss, 0.0, 1.0)[:, np.newaxis]  # of images that differ
     share = np.divide(rates[:, np.newaxis] + loss, any_rate, out=np.zeros_like(any_rate), where=any_rate > 0)
-    choose = gammaln(n + 1) - gammaln(differing + 1) - gammaln(n - differing + 1)
-    chance = np.exp(choose + xlogy(differing, any_rate) + xlog1py(n - differing, -any_rate))
-    inside = most >= 0
-    below = np.zeros((len(rates), len(differing)))
-    below[:, inside] = bdtr(most[inside], differing[inside], np.clip(share, 0.0, 1.0))
-    return np.asarray((chance * below).sum(axis=1))
+    chance = np.exp(_log_choose(n) + xlogy(differing, any_rate) + xlog1py(n - differing, -any_rate))
+    rate, count = np.nonzero((chance > _NEGLIGIBLE) & (most >= 0))  # a tenth of all: the cumulative binomial is what takes time
+    tail = chance[rate, count] * bdtr(most[count], differing[count], np.clip(share[rate, 0], 0.0, 1.0))
+    return np.asarray(np.bincount(rate, tail, minlength=len(rates)), np.float64)
+
+
+@functools.lru_cache(maxsize=64)
+def _log_choose(n: int) -> NDArray[np.float64]:
+    """log of n over k, for k from 0 to n."""
+    k = np.arange(n + 1)
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))

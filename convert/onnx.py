@@ -18,6 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from convert.canonical import INPUT, canonical
+from convert.inventory import check_inventory, inventory
 from edge_app.bundle import InputSpec
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
@@ -52,17 +53,9 @@ def convert_onnx(model: onnx.ModelProto, precision: str, calibration: Pixels) ->
             onnx.checker.check_model(made, full_check=True)
     except Exception as error:  # each tool has errors of its own
         raise _failed(f"the {precision} conversion", error) from None
-    return bytes(made.SerializeToString(deterministic=True))
-
-
-def logit_step(data: bytes) -> float | None:
-    """The scale of logits that were quantized: the smallest difference of two. None where they are float32 throughout."""
-    graph = onnx.load_from_string(data).graph
-    last = graph.node[-1]  # in canonical order the node that gives the logits
-    if last.op_type != "DequantizeLinear":
-        return None
-    scale = next(weight for weight in graph.initializer if weight.name == last.input[1])
-    return float(onnx.numpy_helper.to_array(scale))
+    data = bytes(made.SerializeToString(deterministic=True))
+    check_inventory(inventory("onnx", data))
+    return data
 
 
 def _fp32(model: onnx.ModelProto, calibration: Pixels) -> onnx.ModelProto:

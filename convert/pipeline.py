@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from convert import dataset, onnx, tflite
+from convert import dataset
 from convert.evaluate import Answers, Bench, Environment, RuntimeFailure, find_environments
 from convert.gate import Gate
 from convert.golden_images import GoldenFile, draw_golden_images, take_golden_images
+from convert.inventory import inventory
 from convert.judge import Images, Judge, Outcomes
 from convert.keras_model import export_saved_model, keras_logits, load_model
 from convert.noninferiority import smallest_margin
@@ -166,8 +167,7 @@ def _answers(run: Run, images: Images, keras: np.ndarray, outcomes: Mapping[str,
 def _judged(judge: Judge, recipe: Recipe, made: bytes | ConvertError, outcomes: Outcomes) -> FileReport:
     if isinstance(made, ConvertError):
         return judge.left_out(recipe, str(made))
-    step = tflite.logit_step(made) if recipe.format == "tflite" else onnx.logit_step(made)
-    return judge.verdict(recipe, made, hashlib.sha256(made).hexdigest(), step, outcomes)
+    return judge.verdict(recipe, made, hashlib.sha256(made).hexdigest(), inventory(recipe.format, made), outcomes)
 
 
 def _default_file(files: tuple[FileReport, ...]) -> str | None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,19 +16,33 @@ from convert.pipeline import Converted
 from convert.predictions import PREDICTIONS, predictions_csv
 from convert.recipes import recipe
 from convert.report import FileReport, Report, model_card, report_json
-from edge_app.bundle import BundleFile, Manifest, ModelFile, Provenance, Verified, write_bundle
+from edge_app.bundle import (
+    MANIFEST,
+    BundleFile,
+    Manifest,
+    ModelFile,
+    Provenance,
+    Verified,
+    manifest_json,
+    write_bundle,
+)
 from edge_app.files import sync_directory, write_whole
 from edge_app.golden import GOLDEN, Golden, GoldenImage
 from edge_app.preprocess import tensor_sha256
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 # What turns a Keras model into the files. The Python version is no part of it: it changes none of them.
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "pillow", "opencv-python-headless")
 
 
-def publish_bundle(out: Path, converted: Converted, release_counter: int, seed: int, card: str) -> None:
-    """Writes BUNDLE. card: Markdown for the model card. Raises BundleError."""
+def publish_bundle(
+    out: Path, converted: Converted, release_counter: int, seed: int, card: str, key: "Ed25519PrivateKey | None" = None
+) -> None:
+    """Writes BUNDLE, signed where there is a key. card: Markdown for the model card. Raises BundleError."""
     contents = bundle_contents(converted, card)
-    write_bundle(out, _manifest(converted, contents, release_counter, seed), contents)
+    write_bundle(out, _manifest(converted, contents, release_counter, seed), contents, key)
     shutil.rmtree(refused_folder(out), ignore_errors=True)  # an older refusal would contradict the bundle
 
 
@@ -67,6 +82,12 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
         sync_directory(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def bundle_files(converted: Converted, release_counter: int, seed: int, card: str) -> dict[str, bytes]:
+    """Every file that publish_bundle writes without a key: path -> bytes."""
+    contents = bundle_contents(converted, card)
+    return contents | {MANIFEST: manifest_json(_manifest(converted, contents, release_counter, seed))}
 
 
 def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:

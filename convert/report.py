@@ -8,6 +8,7 @@ import msgspec
 
 from convert.comparison import Comparison
 from convert.gate import Finding, Gate, RuntimeResult
+from convert.inventory import Inventory
 from convert.plot import Mark, Panel
 from convert.templates import render
 from edge_app.bundle import Count, Decision, InputSpec, Metric, Name, Sha256, Share, Text, Tolerance, Value
@@ -23,6 +24,7 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "LEFT OUT"]
     findings: tuple[Finding, ...]  # of every required check on every runtime
     decision: Decision | None = None
+    inventory: Inventory | None = None
     bytes: Count | None = None
     sha256: Sha256 | None = None
     tolerance: Tolerance | None = None

@@ -1,25 +1,66 @@
 """SavedModel -> TFLite bytes in five precisions, and what must hold for the integer file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from convert.frameworks import tf  # isort: skip  # before anything else imports TensorFlow
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+from tensorflow.lite.python.convert import mlir_quantize
 
-from convert.frameworks import tf
+from convert.inventory import check_full_integer, check_inventory, inventory
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 from edge_app.stderr import captured_stderr
 
-_TYPE_NAMES = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
-_FLOATS = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
 
-
-def convert_tflite(saved_model: Path, precision: str, calibration: Pixels) -> bytes:
+def convert_tflite(saved_model: Path, precision: str, calibration: Pixels, float_layers: Collection[str] = ()) -> bytes:
     """A SavedModel -> a .tflite file with a fixed batch of 1, that takes raw pixels and gives logits.
 
-    calibration: uint8 [N, H, W, C], for int8 and int16x8. Raises ConvertError with the converter's reason.
+    calibration: uint8 [N, H, W, C], for int8 and int16x8. float_layers: LayerNoise.value of the layers that an int8 file keeps
+    in float32. Raises ConvertError with the converter's reason.
     """
+    if float_layers:
+        if precision != "int8":
+            raise ValueError(f"{precision} files keep no layers in float")
+        return keep_in_float(calibrated(saved_model, calibration), float_layers)
+    data = _converted(_converter(saved_model, precision, calibration))
+    check_inventory(inventory("tflite", data))
+    if precision == "int8":
+        check_full_integer(data)
+    return data
+
+
+def calibrated(saved_model: Path, calibration: Pixels) -> bytes:
+    """The float model with the range of every value, as seen in the calibration images: what `keep_in_float` starts from."""
+    converter = _converter(saved_model, "int8", calibration)
+    converter._experimental_calibrate_only = True
+    return _converted(converter)
+
+
+def keep_in_float(calibrated: bytes, float_layers: Collection[str]) -> bytes:
+    """An int8 file in which some layers compute in float32, between DEQUANTIZE and QUANTIZE. Raises ConvertError.
+
+    TensorFlow's selective quantization (tf.lite.experimental.QuantizationDebugger) calls the same function, but cannot be told
+    that pixels are uint8.
+    """
+
+    def quantize() -> bytes:
+        return mlir_quantize(
+            calibrated,
+            fully_quantize=False,  # True takes the ranges from elsewhere: -2.6 dB in the first layer (TF 2.21)
+            input_data_type=tf.uint8,
+            output_data_type=tf.int8,
+            denylisted_nodes=sorted(float_layers),
+            disable_per_channel_for_dense_layers=True,
+        )
+
+    data = _reasoned(quantize)
+    check_inventory(inventory("tflite", data))
+    check_full_integer(data, float_layers)
+    return data
+
+
+def _converter(saved_model: Path, precision: str, calibration: Pixels) -> tf.lite.TFLiteConverter:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
     converter.exclude_conversion_metadata = True  # it holds the TensorFlow version and nothing that a device reads
     if precision != "fp32":
@@ -37,45 +78,20 @@ def convert_tflite(saved_model: Path, precision: str, calibration: Pixels) -> by
     if precision == "int16x8":
         ops = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.target_spec.supported_ops = [ops]
+    return converter
+
+
+def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
+    return _reasoned(converter.convert)
+
+
+def _reasoned(convert: Callable[[], bytes]) -> bytes:
     try:
         with captured_stderr():
-            data = bytes(converter.convert())
+            return bytes(convert())
     except Exception as error:  # ConverterError, RuntimeError, ValueError, depending on the pass that gave up
         reason = " ".join(str(error).split())[:200]
         raise ConvertError("E-CONVERT-TFLITE", f"TensorFlow cannot make it ({reason}): use another file") from None
-    if precision == "int8":
-        check_full_integer(data)
-    return data
-
-
-def logit_step(data: bytes) -> float | None:
-    """The scale of a quantized output: the smallest difference of two logits. None where the output is float32."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-    output = model.subgraphs[0].tensors[model.subgraphs[0].outputs[0]]
-    return None if _TYPE_NAMES[output.type] == "FLOAT32" else float(output.quantization.scale[0])
-
-
-def check_full_integer(data: bytes) -> None:
-    """An integer file reads raw pixels, gives int8 and computes no float, or else raises ConvertError."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-    floats = [
-        f"{tensor.name.decode(errors='replace')} {_TYPE_NAMES[tensor.type]}"
-        for graph in model.subgraphs
-        for tensor in graph.tensors
-        if _TYPE_NAMES[tensor.type] in _FLOATS
-    ]
-    if floats:
-        met = f"the integer file holds {len(floats)} float tensors, {floats[0]} first"
-        raise ConvertError("E-CONVERT-FLOAT", f"{met}: replace the layer that has no integer kernel")
-    main = model.subgraphs[0]
-    given, output = main.tensors[main.inputs[0]], main.tensors[main.outputs[0]]
-    quantization = (_TYPE_NAMES[given.type], list(given.quantization.scale), list(given.quantization.zeroPoint))
-    if quantization != ("UINT8", [1.0], [0]):
-        met = f"the integer file's input is {quantization}, not uint8 with scale 1.0 and zero point 0"
-        raise ConvertError("E-CONVERT-SCALE", f"{met}: raw pixels would be misread; scaling belongs into the graph")
-    if _TYPE_NAMES[output.type] != "INT8":
-        met = f"the integer file's output is {_TYPE_NAMES[output.type]}, not INT8"
-        raise ConvertError("E-CONVERT-FLOAT", f"{met}: the last layer must have an integer kernel")
 
 
 def _one_by_one(calibration: Pixels) -> Iterator[list[np.ndarray]]:

@@ -13,13 +13,17 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import msgspec
 from msgspec import Meta, Struct
 
 from edge_app.errors import BundleError, printable
 from edge_app.files import sync_directory
+from edge_app.signature import SIGNATURE_BYTES, Keys, PublicKey, public_half, sign, signer
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -163,10 +167,11 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Bundle:
     """An opened bundle: every listed file was there with the size and sha256 that the manifest says."""
 
-    def __init__(self, path: Path, manifest: Manifest, sha256: str) -> None:
+    def __init__(self, path: Path, manifest: Manifest, sha256: str, signed_by: PublicKey | None = None) -> None:
         self.path = path
         self.manifest = manifest
         self.sha256 = sha256  # of manifest.json's exact bytes: this names the bundle
+        self.signed_by = signed_by  # None: opened without keys, so that no signature was asked for
 
     def read(self, path: str) -> bytes:
         """The bytes of a listed file, checked as they are read. Raises BundleError."""
@@ -190,12 +195,16 @@ class Bundle:
         return file.model, _read_checked(self.path, file)
 
 
-def open_bundle(path: Path | str) -> Bundle:
-    """Opens a bundle and checks it whole: manifest, listing, sizes, hashes, image rules. Raises BundleError."""
+def open_bundle(path: Path | str, keys: Keys | None = None) -> Bundle:
+    """Opens a bundle and checks it whole: signature, manifest, listing, sizes, hashes, image rules. Raises BundleError.
+
+    With `keys` a trusted one must have signed it; without, whoever can write the folder can write another manifest.
+    """
     path = Path(path)
     if not path.is_dir():
         raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} is not a folder: give the folder that holds {MANIFEST}")
     raw = _read_manifest(path)
+    signed_by = _check_signature(path, raw, keys) if keys else None  # before anything that the manifest says is believed
     manifest = parse_manifest(raw, where=printable(str(path)))
     if (manifest.input.decode, manifest.input.resize) != (DECODE_RULE, RESIZE_RULE):
         _refuse(
@@ -207,7 +216,7 @@ def open_bundle(path: Path | str) -> Bundle:
     _check_listing(path, manifest)
     for file in manifest.files:
         _check_hash(path, file)
-    return Bundle(path, manifest, hashlib.sha256(raw).hexdigest())
+    return Bundle(path, manifest, hashlib.sha256(raw).hexdigest(), signed_by)
 
 
 def parse_manifest(raw: bytes, where: str) -> Manifest:
@@ -233,8 +242,13 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
     return manifest
 
 
-def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes]) -> None:
-    """Publishes a bundle at `path`, whole or not at all; a bundle that is there already is replaced.
+def manifest_json(manifest: Manifest) -> bytes:
+    """The bytes of manifest.json."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+
+
+def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes], key: "Ed25519PrivateKey | None" = None) -> None:
+    """Publishes a bundle at `path`, whole or not at all, signed where there is a key; one that is there already is replaced.
 
     `manifest.files` must describe `contents` (relative path -> bytes) exactly. Raises BundleError.
     """
@@ -242,7 +256,7 @@ def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes]) -> 
         raise BundleError(
             "E-BUNDLE-OUT", f"{printable(str(path))} exists and is not a bundle: choose another --out, or move it away"
         )
-    raw = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+    raw = manifest_json(manifest)
     parse_manifest(raw, where=printable(str(path)))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -253,11 +267,13 @@ def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes]) -> 
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
             _write_flushed(target, data)
+        if key:
+            _write_flushed(partial / SIGNATURE, sign(raw, key))
         # Manifest last: a directory without one is an unfinished bundle.
         _write_flushed(partial / MANIFEST, raw)
         for folder in {partial, *(file.parent for file in partial.rglob("*"))}:
             sync_directory(folder)
-        open_bundle(partial)
+        open_bundle(partial, Keys((public_half(key),)) if key else None)
         _rename_over(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -352,6 +368,29 @@ def _read_manifest(path: Path) -> bytes:
     if len(raw) > MANIFEST_LIMIT:
         _refuse("E-BUNDLE-MANIFEST", path, f"{MANIFEST} is over {MANIFEST_LIMIT >> 20} MiB", "copy the bundle again")
     return raw
+
+
+def _check_signature(path: Path, raw: bytes, keys: Keys) -> PublicKey:
+    """The trusted key that signed manifest.json's bytes. Raises BundleError."""
+    if not os.path.lexists(path / SIGNATURE):
+        _refuse(
+            "E-BUNDLE-SIGNATURE-MISSING",
+            path,
+            f"there is no {SIGNATURE}",
+            "get the signed bundle, or sign it with `limiar convert --sign KEY`",
+        )
+    signature = b"".join(_chunks(path, SIGNATURE, SIGNATURE_BYTES))
+    if len(signature) != SIGNATURE_BYTES:
+        met = f"{SIGNATURE} has not the {SIGNATURE_BYTES} bytes of a signature"
+        _refuse("E-BUNDLE-SIGNATURE-SIZE", path, met, "copy the bundle again")
+    if key := signer(raw, signature, keys.revoked):
+        met = f"signed by the revoked key {key.fingerprint[:12]}"
+        _refuse("E-BUNDLE-SIGNATURE-REVOKED", path, met, "get the bundle signed with a key that is trusted now")
+    if key := signer(raw, signature, keys.trusted):
+        return key
+    trusted = ", ".join(key.fingerprint[:12] for key in keys.trusted)
+    met = f"no trusted key ({trusted}) has signed this {MANIFEST}: it was altered, or signed by somebody else"
+    _refuse("E-BUNDLE-SIGNATURE-WRONG", path, met, "get it from whom you trust, or give the right --key")
 
 
 def _check_listing(path: Path, manifest: Manifest) -> None:

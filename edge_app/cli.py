@@ -15,6 +15,7 @@ from edge_app.errors import LimiarError, OutputClosed, SourceError
 if TYPE_CHECKING:
     from edge_app.capture import Roi
     from edge_app.output import Output
+    from edge_app.signature import Keys
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAILED_CHECK, EXIT_SOME_REFUSED = 1, 2, 3, 4
 EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 130, 141
@@ -90,6 +91,34 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def key_options(command: Callable[..., int]) -> Callable[..., int]:
+    """--key and --revoked, each any number of times, as `key_files` and `revoked_files`: for what opens a bundle."""
+    file = click.Path(path_type=Path)
+    key = click.option(
+        "--key",
+        "key_files",
+        type=file,
+        multiple=True,
+        metavar="PUB",
+        help="Refuse what this public key has not signed.",
+    )
+    revoked = click.option(
+        "--revoked", "revoked_files", type=file, multiple=True, metavar="PUB", help="Refuse what this public key has signed."
+    )
+    return key(revoked(command))
+
+
+def _keys(key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> "Keys | None":
+    """The public keys, read; None where no signature is asked for."""
+    if not key_files:
+        if revoked_files:
+            raise click.UsageError("--revoked says which signatures do not count: give --key with one that does.")
+        return None
+    from edge_app.signature import Keys, read_public_key
+
+    return Keys(tuple(map(read_public_key, key_files)), tuple(map(read_public_key, revoked_files)))
+
+
 @limiar.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, required=False, type=click.Path(allow_dash=True))
@@ -109,6 +138,7 @@ def main() -> None:
 @click.option("--annotate", type=click.Path(path_type=Path), metavar="DIR", help="Write each image enlarged, with its answer.")
 @click.option("--again", is_flag=True, help="Infer also what the database has an answer for.")
 @click.option("-0", "nul", is_flag=True, help="Read paths from stdin, separated by NUL.")
+@key_options
 def scan(
     bundle: Path,
     paths: tuple[str, ...],
@@ -123,6 +153,8 @@ def scan(
     annotate: Path | None,
     again: bool,
     nul: bool,
+    key_files: tuple[Path, ...],
+    revoked_files: tuple[Path, ...],
 ) -> int:
     """Answer images: files, folders (recursive, in name order), - for paths on stdin, one a line.
 
@@ -150,7 +182,7 @@ def scan(
     from edge_app.sources.files import Files, listed
     from edge_app.store import BundleKey, Store, default_path
 
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, _keys(key_files, revoked_files))
     manifest = opened.manifest
     file, model = opened.model(name)
     decision = file.decision.referring(refer_below)
@@ -193,21 +225,23 @@ def scan(
 @limiar.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="The outcome as one JSON object.")
-def verify(bundle: Path, as_json: bool) -> int:
+@key_options
+def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> int:
     """Check a bundle on this machine: every file's size and hash, and every golden image on every runtime installed here.
 
-    Exit status 3 where anything differs.
+    With --key also who signed it. Exit status 3 where anything differs.
 
     \b
     Example:
       limiar verify models/lung-nodule
+      limiar verify bundles/first --key release.pub --key next.pub --revoked stolen.pub
     """
     import msgspec
 
     from edge_app.verify import print_table
     from edge_app.verify import verify as verified
 
-    found = verified(bundle)
+    found = verified(bundle, _keys(key_files, revoked_files))
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
@@ -232,6 +266,7 @@ def verify(bundle: Path, as_json: bool) -> int:
     metavar="FILE",
     help="Results database; else results.db in limiar's state folder.",
 )
+@key_options
 def camera(
     bundle: Path,
     source: str,
@@ -244,6 +279,8 @@ def camera(
     realtime: bool,
     jsonl: str | None,
     db: Path | None,
+    key_files: tuple[Path, ...],
+    revoked_files: tuple[Path, ...],
 ) -> int:
     """Answer the frames of a camera or video: video:FILE, v4l2:/dev/video0, rtsp://HOST/PATH or picamera:0.
 
@@ -267,7 +304,7 @@ def camera(
 
     address = find_source(source)
     view = View(address.name, realtime, _roi(roi) if roi else None)
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, _keys(key_files, revoked_files))
     manifest = opened.manifest
     file, model = opened.model(name)
     decision = file.decision.referring(refer_below)
@@ -316,6 +353,7 @@ def camera(
 @click.option("--count", type=click.IntRange(20), default=1000, show_default=True, help="Calls each; 1000 give p99.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which variants take turns.")
 @click.option("--json", "json_file", metavar="FILE|-", help="Also as JSON into a file; - for stdout, in place of the table.")
+@key_options
 def bench(
     bundle: Path,
     files: tuple[str, ...],
@@ -324,6 +362,8 @@ def bench(
     count: int,
     seed: int,
     json_file: str | None,
+    key_files: tuple[Path, ...],
+    revoked_files: tuple[Path, ...],
 ) -> int:
     """Measure latency, start-up and memory of a bundle's model files on the runtimes that are installed here.
 
@@ -347,8 +387,9 @@ def bench(
         counts = [0]
     if not all(1 <= number <= 64 for number in counts):
         raise click.BadParameter(f"{threads!r} is not a list of numbers from 1 to 64.", param_hint="--threads")
+    opened = open_bundle(bundle, _keys(key_files, revoked_files))
     with Progress() as progress:
-        result = measured(open_bundle(bundle), _listed(files), _listed(runtimes), counts, count, seed, progress)
+        result = measured(opened, _listed(files), _listed(runtimes), counts, count, seed, progress)
     data = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
     if json_file == "-":
         click.echo(data, nl=False)

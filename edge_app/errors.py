@@ -20,6 +20,10 @@ class BundleError(LimiarError):
     """A bundle is not what its manifest says, or cannot be used on this device."""
 
 
+class KeyFileError(LimiarError):
+    """A key file cannot be used, or must not be."""
+
+
 class ImageError(LimiarError):
     """An image was refused: no answer is given for it."""
 

@@ -14,6 +14,23 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Writes `data` at `path`, where nothing may be yet: whole, on the disk, and with these permissions from the start.
+
+    Raises FileExistsError: unlike a rename, a link is not made over what is there.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.link(partial, path)
+        finally:
+            partial.unlink()
+    sync_directory(path.parent)
+
+
 def write_whole(path: Path, data: bytes, durable: bool = True) -> None:
     """Writes `data` at `path` so that a reader sees the old file or the whole new one; if `durable`, also after a power cut."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

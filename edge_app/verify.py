@@ -9,8 +9,10 @@ from edge_app.bundle import Bundle, ModelFile, open_bundle
 from edge_app.errors import BundleError, RuntimeUnavailable
 from edge_app.golden import GoldenResult, GoldenTensors, check_golden, golden_tensors
 from edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
+from edge_app.signature import Keys
 
 SIGNATURE_NOT_CHECKED = "not checked"
+SIGNATURE_REFUSED = "refused"
 _OUTCOMES = {True: click.style("pass", fg="green"), False: click.style("FAIL", fg="red"), None: "not checked"}
 
 
@@ -36,19 +38,23 @@ class Verification(Struct, frozen=True):
     name: str
     version: str
     files: int  # with the size and sha256 of the manifest
-    signature: str
+    signature: str  # "not checked", "signed by " and 12 digits of the key's fingerprint, or "refused"
     checks: tuple[Check, ...]
     error: str  # why the bundle could not be opened, else empty
     passed: bool
 
 
-def verify(path: Path) -> Verification:
-    """Size and hash of every file, then every golden image through every model file and every runtime installed here."""
+def verify(path: Path, keys: Keys | None = None) -> Verification:
+    """Signature, sizes and hashes, then every golden image through every model file and every runtime installed here.
+
+    keys: whose signature is asked for; None: nobody's.
+    """
     try:
-        bundle = open_bundle(path)
+        bundle = open_bundle(path, keys)
         tensors = golden_tensors(bundle)
     except BundleError as error:
-        return Verification("", "", "", 0, SIGNATURE_NOT_CHECKED, (), str(error), passed=False)
+        signature = SIGNATURE_REFUSED if error.code.startswith("E-BUNDLE-SIGNATURE-") else SIGNATURE_NOT_CHECKED
+        return Verification("", "", "", 0, signature, (), str(error), passed=False)
     checks = tuple(
         _check(bundle, file.model, runtime, tensors)
         for file in bundle.manifest.models.values()
@@ -58,9 +64,8 @@ def verify(path: Path) -> Verification:
     )
     manifest = bundle.manifest
     passed = all(check.passed is not False for check in checks) and any(check.passed for check in checks)
-    return Verification(
-        bundle.sha256, manifest.name, manifest.version, len(manifest.files), SIGNATURE_NOT_CHECKED, checks, "", passed
-    )
+    signature = f"signed by {bundle.signed_by.fingerprint[:12]}" if bundle.signed_by else SIGNATURE_NOT_CHECKED
+    return Verification(bundle.sha256, manifest.name, manifest.version, len(manifest.files), signature, checks, "", passed)
 
 
 def _check(bundle: Bundle, model: ModelFile, runtime: str, tensors: GoldenTensors) -> Check:
@@ -107,7 +112,7 @@ def print_table(found: Verification) -> None:
         click.echo(found.error, err=True)
         return
     click.echo(f"{found.name} {found.version}, manifest sha256 {found.bundle[:12]}")
-    click.echo(f"{found.files} files: size and sha256 as in the manifest; signature {found.signature}")
+    click.echo(f"{found.files} files: size and sha256 as in the manifest; signature: {found.signature}")
     click.echo(f"\n{'model file':<18} {'runtime':<24} {'images':>6} {'largest difference':>19} {'tolerance':>10}  outcome")
     for check in found.checks:
         outcome = {True: click.style("pass", fg="green"), False: click.style("FAIL", fg="red"), None: "not checked"}[

@@ -134,7 +134,7 @@ def test_a_file_that_is_not_required_is_left_out_by_name_and_the_options_stand_i
     result = limiar_convert(edited_run(model), "--out", tmp_path / "out", *words)
     assert result.return_value == 0
     line = next(line for line in result.stdout.splitlines() if line.startswith("tflite_int16x8"))
-    assert line.endswith("left out")
+    assert line.endswith("LEFT OUT")
     bundle = open_bundle(tmp_path / "out")
     manifest = bundle.manifest
     assert "tflite_int16x8" not in manifest.models

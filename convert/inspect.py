@@ -1,0 +1,86 @@
+"""`limiar inspect`: what a bundle's model files are made of. Needs no TensorFlow."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_app.errors import printable
+
+if TYPE_CHECKING:
+    from convert.details import Details, Tensor
+
+_NAME_WIDTH = 44  # the end of a converter's name says most
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--file", "name", metavar="NAME", help="One model file, as `tflite_int8`; else all.")
+@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON array.")
+def inspect(bundle: Path, name: str | None, as_json: bool) -> int:
+    """Show what a bundle's model files are made of.
+
+    Of each file its operators, float tensors, input and output; of each layer what it makes, its weights, how they are quantized,
+    and the noise that the bundle's report has for it.
+
+    \b
+    Example:
+      limiar inspect models/lung-nodule --file tflite_int8
+    """
+    import msgspec
+
+    from convert.details import bundle_details
+    from edge_app.bundle import open_bundle
+
+    found = bundle_details(open_bundle(bundle), name)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))
+        return 0
+    for index, file in enumerate(found):
+        click.echo("\n".join([""] * bool(index) + _table(file)))
+    return 0
+
+
+def _table(file: "Details") -> list[str]:
+    parts = file.inventory
+    operators = ", ".join(f"{each.count} {each.name} v{each.version}" for each in parts.operators)
+    lines = [
+        f"{file.name}: {file.format}, {file.precision}, {file.bytes} bytes, {parts.float_tensors} float tensors",
+        f"  operators  {operators}",
+        *(f"  input      {port.type} {_sides(port.shape)}{_scaled(port.scale, port.zero_point)}" for port in parts.inputs),
+        *(f"  output     {port.type} {_sides(port.shape)}{_scaled(port.scale, port.zero_point)}" for port in parts.outputs),
+        *(f"  only TensorFlow or its own library has {name}" for name in parts.flex),
+        f"  {'layer':<24}{'type':<9}{'shape':<16}{'scale':<26}{'zero point':>10}  name",
+    ]
+    for layer in file.layers:
+        lines.append(_row(layer.operator, layer.value))
+        lines += [_row("  weights", weight) for weight in layer.weights]
+    if file.noise:
+        lines.append(f"  {'noise, dB (more is better)':<60}{'own':>8}{'so far':>8}")
+        lines += [
+            f"  {printable(f'{each.layer} ({each.operator})')[:58]:<60}{_decibels(each.snr_db):>8}"
+            f"{_decibels(each.cumulative_snr_db):>8}"
+            for each in file.noise
+        ]
+    return lines
+
+
+def _row(what: str, tensor: "Tensor") -> str:
+    scale = "" if tensor.scale is None else f"{tensor.scale:.4g}"
+    if tensor.largest_scale is not None:
+        scale += f" to {tensor.largest_scale:.4g}, {tensor.channels}"
+    zero_point = "" if tensor.zero_point is None else str(tensor.zero_point)
+    name = printable(tensor.name)[-_NAME_WIDTH:]
+    return f"  {what:<24}{tensor.type:<9}{_sides(tensor.shape):<16}{scale:<26}{zero_point:>10}  {name}"
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "one"
+
+
+def _scaled(scale: float | None, zero_point: int | None) -> str:
+    return "" if scale is None else f", scale {scale:g}, zero point {zero_point}"
+
+
+def _decibels(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.1f}"

@@ -1,0 +1,146 @@
+"""Ed25519 signatures of a bundle: manifest.sig holds the 64 raw bytes over CONTEXT + the exact bytes of manifest.json.
+
+The manifest lists every file with its sha256, so that one signature speaks for the whole bundle. Keys are PEM files as
+`openssl pkey` reads them: PKCS #8 for the private one, SubjectPublicKeyInfo for the public one.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from msgspec import Struct
+
+from edge_app.errors import KeyFileError, printable
+
+# cryptography takes 60 ms to import: only who makes or checks a signature waits for it.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+CONTEXT = b"limiar-bundle-v1\0"  # a signature made for anything else is none for a bundle
+SIGNATURE_BYTES = 64
+_KEY_FILE_LIMIT = 16 << 10  # bytes; an Ed25519 key has 120, the largest RSA key that is told apart by type 13,000
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class PublicKey(Struct, frozen=True):
+    """An Ed25519 public key."""
+
+    raw: bytes  # 32
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the raw key, 64 hexadecimal digits: what people compare."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+
+class Keys(Struct, frozen=True):
+    """Whose signature counts: a trusted key's, unless the key is revoked as well."""
+
+    trusted: tuple[PublicKey, ...]
+    revoked: tuple[PublicKey, ...] = ()
+
+
+def sign(manifest: bytes, key: "Ed25519PrivateKey") -> bytes:
+    """manifest.json's bytes -> manifest.sig's. The same key and bytes give the same signature (RFC 8032)."""
+    return key.sign(CONTEXT + manifest)
+
+
+def signer(manifest: bytes, signature: bytes, candidates: Iterable[PublicKey]) -> PublicKey | None:
+    """The first of the candidates that signed these bytes, or None."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    for candidate in candidates:
+        try:
+            Ed25519PublicKey.from_public_bytes(candidate.raw).verify(signature, CONTEXT + manifest)
+        except InvalidSignature:
+            continue
+        return candidate
+    return None
+
+
+def public_half(key: "Ed25519PrivateKey") -> PublicKey:
+    """The public key that belongs to a private one."""
+    return PublicKey(key.public_key().public_bytes_raw())
+
+
+def read_private_key(path: Path) -> "Ed25519PrivateKey":
+    """A private key that nobody but its owner may read. Raises KeyFileError."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    pem, mode = _read(path)
+    if b" PUBLIC KEY-----" in pem:
+        _refuse("E-KEY-TYPE", path, "is a public key, which cannot sign", "give NAME.key of `limiar keygen`")
+    if mode & _OTHERS:
+        met = f"may be used by others than its owner (mode {stat.S_IMODE(mode):04o})"
+        _refuse("E-KEY-MODE", path, met, "make a new key if anybody may have read it, else chmod 600")
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except TypeError:
+        met = "is encrypted with a password, and nobody can be asked for it"
+        _refuse("E-KEY-ENCRYPTED", path, met, "decrypt it with `openssl pkey`, mode 600")
+    except (ValueError, UnsupportedAlgorithm):
+        _refuse_format(path)
+    if not isinstance(key, Ed25519PrivateKey):
+        _refuse_kind(path)
+    return key
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """A public key. Raises KeyFileError."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    pem, _ = _read(path)
+    if b" PRIVATE KEY-----" in pem:
+        cure = "keep it away from devices and give NAME.pub of `limiar keygen`"
+        _refuse("E-KEY-TYPE", path, "is a private key: whoever has it can sign", cure)
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        _refuse_format(path)
+    if not isinstance(key, Ed25519PublicKey):
+        _refuse_kind(path)
+    return PublicKey(key.public_bytes_raw())
+
+
+def _read(path: Path) -> tuple[bytes, int]:
+    """The bytes of a key file and its mode, opened once: what is looked at is what is read. Raises KeyFileError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            _refuse("E-KEY-NOT-FILE", path, "is a link", "give the file itself")
+        code = "E-KEY-MISSING" if isinstance(error, FileNotFoundError) else "E-KEY-READ"
+        _refuse(code, path, str(error.strerror), "check the path, or make a key with `limiar keygen`")
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        _refuse("E-KEY-NOT-FILE", path, "is not a plain file", "give a key file")
+    with open(descriptor, "rb", buffering=0) as file:
+        try:
+            pem = file.read(_KEY_FILE_LIMIT + 1)
+        except OSError as error:
+            _refuse("E-KEY-READ", path, str(error.strerror), "copy the key again")
+    if len(pem) > _KEY_FILE_LIMIT:
+        _refuse_format(path)
+    return pem, mode
+
+
+def _refuse_format(path: Path) -> NoReturn:
+    _refuse("E-KEY-FORMAT", path, "holds no key in PEM form", "give a file that `limiar keygen` made")
+
+
+def _refuse_kind(path: Path) -> NoReturn:
+    _refuse("E-KEY-TYPE", path, "is a key of another kind than Ed25519", "make one with `limiar keygen`")
+
+
+def _refuse(code: str, path: Path, met: str, cure: str) -> NoReturn:
+    raise KeyFileError(code, f"{printable(str(path))} {met}: {cure}")

@@ -1,0 +1,55 @@
+"""`limiar convert --verify-repeatable`: made twice in two processes, published where every byte is the same."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from convert.cli import CARD
+from convert.gate import read_gate
+from convert.pipeline import Converted, Request
+from convert.publish import bundle_files
+from convert.repeatable import Again, check_repeatable
+from edge_app.bundle import open_bundle
+from edge_app.errors import ConvertError, LimiarError
+
+Convert = Callable[..., Result]
+
+
+def test_a_conversion_that_repeats_is_published(
+    limiar_convert: Convert, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")  # no date is in a bundle, and this changes nothing
+    result = limiar_convert(run, "--out", tmp_path / "out", "--verify-repeatable", "--release-counter", "3")
+    assert result.return_value == 0, result.exception
+    assert open_bundle(tmp_path / "out").manifest.release_counter == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.measured"]
+
+
+def test_a_conversion_that_does_not_repeat_is_not(
+    limiar_convert: Convert, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convert.publish.model_card", lambda report, card: b"another card in this process\n")
+    result = limiar_convert(run, "--out", tmp_path / "out", "--verify-repeatable")
+    assert isinstance(result.exception, LimiarError)
+    assert result.exception.code == "E-CONVERT-REPEAT"
+    assert "differ in MODEL_CARD.md, manifest.json, and nothing was written" in result.exception.message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_conversion_that_fails_is_said_with_its_reason(converted: Converted, tmp_path: Path) -> None:
+    gone = Request(
+        run=tmp_path / "gone",
+        data=None,
+        golden=None,
+        gate=read_gate(),
+        name="small",
+        version="1.0.0",
+        licence="not stated",
+        intended_use="Research and education, not for diagnosis.",
+        seed=0,
+    )
+    with pytest.raises(ConvertError, match=r"the second conversion failed .*E-RUN-MISSING") as refused:
+        check_repeatable(Again(gone, 1, CARD), bundle_files(converted, 1, 0, CARD))
+    assert refused.value.code == "E-CONVERT-REPEAT"

@@ -1,0 +1,136 @@
+"""scripts/release refuses what must not be released, in a repository of its own."""
+
+import hashlib
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edge_app.bundle import open_bundle, write_bundle
+
+GIT = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "init.defaultBranch=main"]
+Publish = Callable[..., None]
+
+
+def git(repository: Path, *words: str) -> None:
+    environ = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    subprocess.run([*GIT, *words], cwd=repository, check=True, capture_output=True, env=environ)
+
+
+def commit(repository: Path) -> None:
+    git(repository, "add", "--all")
+    git(repository, "commit", "--allow-empty", "--message", "a step")
+
+
+@pytest.fixture
+def repository(project: Path, tmp_path: Path) -> Path:
+    """A repository with the script and one bundle that passed, committed."""
+    path = tmp_path / "repository"
+    (path / "scripts").mkdir(parents=True)
+    shutil.copy(project / "scripts" / "release", path / "scripts")
+    git(path, "init")
+    publish(path, project)
+    commit(path)
+    return path
+
+
+def publish(repository: Path, project: Path, verdict: str = "PASS", **changes: object) -> None:
+    """The reference bundle with another verdict in its report and other facts in its manifest."""
+    source = open_bundle(project / "models" / "lung-nodule")
+    contents = {file.path: source.read(file.path) for file in source.manifest.files}
+    contents["report.json"] = msgspec.json.encode({"verdict": verdict})
+    files = tuple(
+        msgspec.structs.replace(file, bytes=len(contents[file.path]), sha256=hashlib.sha256(contents[file.path]).hexdigest())
+        for file in source.manifest.files
+    )
+    manifest = msgspec.structs.replace(source.manifest, files=files, **changes)
+    write_bundle(repository / "models" / "lung-nodule", manifest, contents)
+
+
+def refusal(repository: Path, *words: str | Path) -> str:
+    """The code that a release is refused with. OUT is there already: what else is asked for is met where that is said."""
+    command = [sys.executable, "-P", repository / "scripts" / "release", repository.parent, *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, ""), done
+    assert re.fullmatch(r"E-[A-Z-]+: .*: .*\n", done.stderr), done.stderr
+    return done.stderr.partition(":")[0]
+
+
+READY = "E-RELEASE-OUT"
+
+
+def test_a_first_release_has_no_earlier_counter_to_pass(repository: Path) -> None:
+    assert refusal(repository) == READY
+
+
+@pytest.mark.parametrize("name", ["scripts/release", "notes.txt", "models/lung-nodule/x"])
+def test_a_tree_with_changes_is_refused(repository: Path, name: str) -> None:
+    with (repository / name).open("a") as file:
+        file.write("\n# changed\n")
+    assert refusal(repository) == "E-RELEASE-DIRTY"
+
+
+@pytest.mark.parametrize("verdict", ["REFUSED", "FAIL", "INCONCLUSIVE", "", "pass"])
+def test_a_bundle_that_did_not_pass_its_gate_is_refused(repository: Path, project: Path, verdict: str) -> None:
+    publish(repository, project, verdict)
+    commit(repository)
+    assert refusal(repository) == "E-RELEASE-GATE"
+
+
+def test_a_bundle_that_does_not_open_is_refused(repository: Path) -> None:
+    (repository / "models" / "lung-nodule" / "MODEL_CARD.md").write_text("another card")
+    commit(repository)
+    assert refusal(repository) == "E-BUNDLE-SIZE"
+
+
+@pytest.mark.parametrize(("counter", "expected"), [(6, "E-RELEASE-COUNTER"), (7, "E-RELEASE-COUNTER"), (8, READY)])
+def test_another_bundle_than_the_last_release_s_needs_a_higher_counter(
+    repository: Path, project: Path, counter: int, expected: str
+) -> None:
+    publish(repository, project, release_counter=7)
+    commit(repository)
+    git(repository, "tag", "v0.1.0")
+    publish(repository, project, release_counter=counter, version="0.2.0")
+    commit(repository)
+    assert refusal(repository) == expected
+    git(repository, "tag", "v0.2.0")  # this release's own tag is not its predecessor
+    assert refusal(repository) == expected
+    git(repository, "tag", "notes")
+    commit(repository)
+    git(repository, "tag", "--delete", "v0.2.0")
+    assert refusal(repository) == expected  # a tag of another kind is no release
+
+
+def test_the_last_release_s_bundle_may_be_released_again(repository: Path) -> None:
+    git(repository, "tag", "v0.1.0")
+    (repository / "more.txt").write_text("software alone has changed")
+    commit(repository)
+    assert refusal(repository) == READY
+
+
+def test_a_clone_that_cannot_know_the_last_release_is_refused(repository: Path, tmp_path: Path) -> None:
+    commit(repository)
+    git(tmp_path, "clone", "--depth", "1", f"file://{repository}", str(tmp_path / "shallow"))
+    assert refusal(tmp_path / "shallow") == "E-RELEASE-SHALLOW"
+
+
+def test_a_key_that_others_may_read_is_refused(repository: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-P", "-m", "edge_app", "keygen", str(tmp_path / "k")], check=True, capture_output=True)
+    assert refusal(repository, "--sign", tmp_path / "k.key") == READY
+    (tmp_path / "k.key").chmod(0o640)
+    assert refusal(repository, "--sign", tmp_path / "k.key") == "E-KEY-MODE"
+
+
+def test_a_wheelhouse_holds_what_a_device_needs_and_not_what_tests_need(project: Path) -> None:
+    entries = runpy.run_path(str(project / "scripts" / "release"))["locked_for_devices"]()
+    names = {entry.partition("==")[0] for entry in entries}
+    assert {"ai-edge-litert", "cryptography", "cffi", "numpy", "onnxruntime", "flatbuffers", "pycparser"} <= names
+    assert not {"pytest", "hypothesis", "execnet", "sortedcontainers", "tensorflow"} & names
+    assert all("--hash=sha256:" in entry for entry in entries)
