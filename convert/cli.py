@@ -35,6 +35,7 @@ CARD = (
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of calibration and golden images."
 )
+@click.option("--no-thumbnails", is_flag=True, help="No image of the test split in the report, for private data.")
 @click.option("--verify-repeatable", is_flag=True, help="Convert twice, in two processes; publish what is equal byte for byte.")
 @click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign with this private key of `limiar keygen`.")
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
@@ -51,6 +52,7 @@ def convert(
     licence: str,
     intended_use: str,
     seed: int,
+    no_thumbnails: bool,
     verify_repeatable: bool,
     sign: Path | None,
     as_json: bool,
@@ -88,6 +90,7 @@ def convert(
             licence=licence,
             intended_use=intended_use,
             seed=seed,
+            thumbnails=not no_thumbnails,
         )
         converted = convert_run(request, progress.note)
         report = converted.report
@@ -100,7 +103,7 @@ def convert(
             publish_bundle(out, converted, release_counter, seed, card_text, key)
             progress.note("measuring latency")
             publish_measured(out, converted)
-    _print(report, out if report.verdict == "PASS" else publish_refusal(out, report), as_json)
+    _print(report, out if report.verdict == "PASS" else publish_refusal(out, converted), as_json)
     return 0 if report.verdict == "PASS" else EXIT_REFUSED
 
 

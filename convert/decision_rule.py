@@ -62,6 +62,12 @@ def referred(decision: Decision, probabilities: NDArray[np.float64], answers: ND
     return np.asarray(probabilities[np.arange(len(answers)), answers] < decision.refer_below)
 
 
+def in_words(decision: Decision) -> str:
+    """The rule, "pos from 0.431, refer below 0.95"."""
+    cut = f"{decision.threshold.label} from {decision.threshold.at_least:.6g}" if decision.threshold else "largest probability"
+    return f"{cut}, refer below {decision.refer_below:.6g}" if decision.refer_below else cut
+
+
 def _confidence(wanted: float, scores: Scores) -> float:
     if scores.step is None or scores.positive is None or not 0.0 < wanted < 1.0:
         return wanted  # a float's neighbours are itself; of many labels' scores nearly every value can be had

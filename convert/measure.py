@@ -1,4 +1,4 @@
-"""What is measured in time stands beside the bundle, in BUNDLE.measured: it is never the same twice."""
+"""What is measured in time stands beside the bundle, in BUNDLE.measured, as it is never the same twice; so do the answers."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import msgspec
 
 from convert.pipeline import Converted
 from convert.plot import Mark, Panel, draw_panels
-from convert.publish import write_folder
+from convert.publish import for_the_build, write_folder
 from convert.recipes import recipe
 from convert.report import accuracy_panel, rows_by_size, size_panel
 from convert.templates import render
@@ -47,7 +47,7 @@ def measured_folder(out: Path) -> Path:
 
 
 def publish_measured(out: Path, converted: Converted) -> Path:
-    """Times the bundle's files, interleaved, and writes latency.json and latency.html. Returns the folder."""
+    """Times the bundle's files, interleaved, and writes latency.json, latency.html and what a build reads."""
     before = condition()
     runtimes = {name: recipe(name).runtime for name in converted.models}
     latencies = measure_invoke(
@@ -70,7 +70,7 @@ def publish_measured(out: Path, converted: Converted) -> Path:
         ),
     }
     folder = measured_folder(out)
-    write_folder(folder, contents)
+    write_folder(folder, contents | for_the_build(converted))
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from convert.judge import Images, Judge, Outcomes
 from convert.keras_model import keras_logits, load_model
 from convert.make import INTEGER, Files, Ground, Made, Note, make_files
 from convert.noninferiority import smallest_margin
+from convert.predictions import KERAS, AnswerTable
 from convert.recipes import RECIPES, Recipe, recipe
 from convert.report import Exploratory, FileReport, Report
 from edge_app.errors import ConvertError
@@ -39,6 +41,7 @@ class Request(msgspec.Struct, frozen=True):
     licence: str
     intended_use: str
     seed: int  # of the calibration sample and of the golden images
+    thumbnails: bool = True  # images of the test split in report.html
 
 
 class Converted(msgspec.Struct, frozen=True):
@@ -47,6 +50,8 @@ class Converted(msgspec.Struct, frozen=True):
     run: Run
     report: Report
     models: dict[str, bytes]  # of the files that passed
+    answers: AnswerTable  # of val and test
+    thumbnails: Pixels | None  # uint8 [N, H, W, C], a row for each image of `answers`; None: no page may show one
     golden: list[GoldenFile]
     golden_logits: dict[str, np.ndarray]  # file -> float64 [images, K]
 
@@ -70,6 +75,8 @@ def convert_run(request: Request, note: Note) -> Converted:
         run=run,
         report=_report(request, run, judge, images, len(calibration) - 1, files, not_checked),
         models={name: file.data for name, file in made.items() if name in passed and isinstance(file, Made)},
+        answers=_answers(run, images, keras, outcomes),
+        thumbnails=np.concatenate([images.val.tensors, images.test.tensors]) if request.thumbnails else None,
         golden=images.golden,
         golden_logits={name: logits for name, logits in golden_logits.items() if logits is not None},
     )
@@ -129,6 +136,23 @@ def _run_files(
         for (name, environment, _), outcome in zip(jobs, pool.map(run_job, jobs), strict=True):
             outcomes[name][environment.runtime] = outcome
     return outcomes
+
+
+def _answers(run: Run, images: Images, keras: np.ndarray, outcomes: Mapping[str, Outcomes]) -> AnswerTable:
+    """What Keras and each file on its own runtime gave for val and test."""
+    given = {KERAS: keras}
+    for one in RECIPES:
+        if isinstance(own := outcomes[one.name].get(one.runtime), Answers):
+            given[one.name] = own.logits
+    splits = (("val", images.val), ("test", images.test))
+    parts = {name: images.parts(logits) for name, logits in given.items()}
+    return AnswerTable(
+        labels=run.labels,
+        sha256=tuple(sha256 for _, split in splits for sha256 in split.sha256),
+        split=tuple(name for name, split in splits for _ in split.sha256),
+        truth=np.concatenate([split.labels for _, split in splits]),
+        logits={name: np.concatenate([part["val"], part["test"]]) for name, part in parts.items()},
+    )
 
 
 def _judged(judge: Judge, recipe: Recipe, made: Made | ConvertError, outcomes: Outcomes) -> FileReport:

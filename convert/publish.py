@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from convert.junit import JUNIT, junit_xml
+from convert.page import report_html
 from convert.pipeline import Converted
+from convert.predictions import PREDICTIONS, predictions_csv
 from convert.recipes import recipe
-from convert.report import FileReport, Report, model_card, report_html, report_json
+from convert.report import FileReport, Report, model_card, report_json
 from edge_app.bundle import (
     MANIFEST,
     BundleFile,
@@ -43,11 +46,21 @@ def publish_bundle(
     shutil.rmtree(refused_folder(out), ignore_errors=True)  # an older refusal would contradict the bundle
 
 
-def publish_refusal(out: Path, report: Report) -> Path:
-    """Writes the report into BUNDLE.refused, and nothing at BUNDLE. Returns the folder."""
+def publish_refusal(out: Path, converted: Converted) -> Path:
+    """Writes the reports into BUNDLE.refused, and nothing at BUNDLE. Returns the folder."""
     folder = refused_folder(out)
-    write_folder(folder, {"report.json": report_json(report), "report.html": report_html(report)})
+    reports = {"report.json": report_json(converted.report), "report.html": _page(converted)}
+    write_folder(folder, reports | for_the_build(converted))
     return folder
+
+
+def for_the_build(converted: Converted) -> dict[str, bytes]:
+    """What stands beside a bundle, not in it: a device has no use for it."""
+    return {PREDICTIONS: predictions_csv(converted.answers), JUNIT: junit_xml(converted.report)}
+
+
+def _page(converted: Converted) -> bytes:
+    return report_html(converted.report, converted.answers, converted.thumbnails)
 
 
 def refused_folder(out: Path) -> Path:
@@ -87,7 +100,7 @@ def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
     contents |= {file.path: file.data for file in converted.golden}
     contents[GOLDEN] = msgspec.json.encode(golden) + b"\n"
     contents["report.json"] = report_json(converted.report)
-    contents["report.html"] = report_html(converted.report)
+    contents["report.html"] = _page(converted)
     contents["MODEL_CARD.md"] = model_card(converted.report, card)
     return dict(sorted(contents.items()))
 

@@ -1,4 +1,4 @@
-"""What convert found, as report.json, report.html and a model card: for people, and byte for byte the same when made again."""
+"""What convert found, as report.json and a model card: byte for byte the same when made again. The page is page.py's."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from convert.comparison import Comparison
 from convert.gate import Finding, Gate, RuntimeResult
 from convert.inventory import Inventory
 from convert.layers import LayerNoise
-from convert.plot import Mark, Panel, draw_panels
+from convert.plot import Mark, Panel
 from convert.templates import render
 from edge_app.bundle import Count, Decision, InputSpec, Metric, Name, Sha256, Share, Text, Tolerance, Value
 
@@ -93,20 +93,6 @@ def report_json(report: Report) -> bytes:
     return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
 
 
-def report_html(report: Report) -> bytes:
-    """One self-contained file, verdict first."""
-    return render(
-        "report.html.j2",
-        report=report,
-        plot=draw_panels(rows_by_size(report), [size_panel(report), accuracy_panel(report)]),
-        share=share,
-        interval=interval,
-        kilobytes=kilobytes,
-        title=metric_title,
-        metrics=metric_names(report.keras["test"].metrics),
-    )
-
-
 def model_card(report: Report, text: str) -> bytes:
     """MODEL_CARD.md. text: what the author says of data, licence, attribution and flaws; Markdown."""
     return render(
@@ -129,6 +115,8 @@ def metric_names(metrics: Mapping[str, Metric]) -> list[str]:
 
 def metric_title(name: str) -> str:
     """As a column's head."""
+    if name.startswith("recall_"):
+        return f"recall of {name.removeprefix('recall_')}"
     return {"auc": "AUC"}.get(name, name.replace("_", " "))
 
 

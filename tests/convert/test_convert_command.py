@@ -149,9 +149,9 @@ def test_a_bundle_that_is_there_survives_a_refusal_and_goes_with_a_success(conve
     out = tmp_path / "out"
     newer = msgspec.structs.replace(converted, report=msgspec.structs.replace(converted.report, version="2.0.0"))
     publish_bundle(out, converted, release_counter=1, seed=0, card=CARD)
-    refused = publish_refusal(out, newer.report)
+    refused = publish_refusal(out, newer)
     assert open_bundle(out).manifest.version == "1.0.0"
-    assert {path.name for path in refused.iterdir()} == {"report.html", "report.json"}
+    assert {path.name for path in refused.iterdir()} == {"report.html", "report.json", "predictions.csv", "junit.xml"}
     publish_bundle(out, newer, release_counter=2, seed=0, card=CARD)
     assert open_bundle(out).manifest.version == "2.0.0"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -1,17 +1,25 @@
 """What convert writes for people."""
 
+import base64
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import msgspec
+import numpy as np
 import pytest
+from PIL import Image
 
 from convert.gate import Finding
+from convert.junit import junit_xml
 from convert.measure import CALLS, Measured, publish_measured
+from convert.page import deciding, file_losses, reason, report_html
 from convert.pipeline import Converted
 from convert.plot import Mark, Panel, draw_panels
-from convert.report import model_card, report_html, report_json, rounded_up
+from convert.predictions import predictions_csv, read_predictions_csv
+from convert.report import Report, model_card, report_json, rounded_up
 from edge_app.bundle import open_bundle
 
 
@@ -37,11 +45,17 @@ class Page(HTMLParser):
             self.words.append(data.strip())
 
 
-def test_the_page_begins_with_the_verdict_and_needs_no_other_file(converted: Converted) -> None:
-    html = report_html(converted.report).decode()
+def page_of(converted: Converted, report: Report | None = None) -> str:
+    return report_html(report or converted.report, converted.answers, converted.thumbnails).decode()
+
+
+def test_the_page_begins_with_the_verdict_and_its_reason_and_needs_no_other_file(converted: Converted) -> None:
+    html = page_of(converted)
     page = Page(html)
     assert page.words[0] == "PASS"
-    assert page.links == []
+    assert page.words[2] == reason(converted.report)
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert "default-src 'none'" in html
     assert "<script" not in html
     assert "url(" not in html
     assert "@import" not in html
@@ -64,9 +78,10 @@ def test_what_did_not_pass_stands_with_its_reasons(converted: Converted) -> None
     failed = msgspec.structs.replace(
         first, verdict="FAIL", findings=(Finding("sensitivity", "litert", "FAIL", "accuracy <lost>"),)
     )
-    page = report_html(msgspec.structs.replace(converted.report, verdict="REFUSED", files=(failed, *others))).decode()
+    page = page_of(converted, msgspec.structs.replace(converted.report, verdict="REFUSED", files=(failed, *others)))
     words = Page(page).words
     assert words[0] == "REFUSED"
+    assert words[2].startswith(f"{first.name}, which gate.toml requires, did not pass: litert: accuracy <lost>")
     assert "litert: accuracy <lost>" in words
     assert "<lost>" not in page  # escaped: a reason may quote a file name
 
@@ -84,13 +99,98 @@ def test_a_file_that_was_never_made_has_a_row(converted: Converted) -> None:
         expected_runtime=None,
     )
     report = msgspec.structs.replace(converted.report, files=(*others, missing))
-    assert "no kernel" in Page(report_html(report).decode()).words
+    assert "no kernel" in Page(page_of(converted, report)).words
     assert f"| {last.name} |" not in model_card(report, "").decode()
 
 
 def test_the_reports_are_the_same_bytes_when_made_again(converted: Converted) -> None:
-    assert report_html(converted.report) == report_html(converted.report)
+    assert page_of(converted) == page_of(converted)
     assert msgspec.json.decode(report_json(converted.report), type=type(converted.report)) == converted.report
+
+
+def test_the_page_shows_curves_and_thumbnails_with_words_for_who_cannot_see_them(converted: Converted) -> None:
+    html = page_of(converted)
+    for word in ("ROC", "Reliability", "Risk and coverage"):
+        assert f'aria-label="{word}. ' in html
+    assert converted.thumbnails is not None
+    pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]+)"', html)
+    assert pictures
+    tensors = {tensor.tobytes() for tensor in converted.thumbnails}
+    for data, text in pictures:
+        assert np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).tobytes() in tensors
+        assert re.fullmatch(r"(neg|pos), sha256 [0-9a-f]{12}", text)
+
+
+def test_without_thumbnails_no_pixel_is_in_the_page(converted: Converted) -> None:
+    html = report_html(converted.report, converted.answers, None).decode()
+    assert Page(html).links == []
+    assert "data:image" not in html
+    assert "Images are left out of this page." in html
+
+
+def test_every_table_has_heads_and_every_scrolled_part_can_be_reached_with_keys(converted: Converted) -> None:
+    html = page_of(converted)
+    assert len(re.findall(r"<th[ >]", html)) == len(re.findall(r'<th scope="(?:col|row)"', html))
+    regions = re.findall(r'<div class="scroll"([^>]*)>', html)
+    ids = set(re.findall(r' id="([^"]+)"', html))
+    for attributes in regions:
+        assert 'role="region"' in attributes
+        assert 'tabindex="0"' in attributes
+        named = re.search(r'aria-labelledby="([^"]+)"', attributes)
+        assert 'aria-label="' in attributes or (named and named.group(1) in ids)
+
+
+def test_a_file_s_losses_are_those_of_its_worst_runtime(converted: Converted) -> None:
+    file = next(file for file in converted.report.files if file.test and file.test.losses)
+    [result, *_] = file.runtimes
+    assert result.test is not None
+    worse = tuple(msgspec.structs.replace(loss, loss=0.2, high=0.3, verdict="FAIL") for loss in result.test.losses)
+    bad = msgspec.structs.replace(result, runtime="other", test=msgspec.structs.replace(result.test, losses=worse))
+    file = msgspec.structs.replace(file, runtimes=(*file.runtimes, bad))
+    assert [loss.name for loss in file_losses(file, converted.report)] == ["sensitivity", "specificity"]
+    assert {loss.high for loss in file_losses(file, converted.report)} == {0.3}
+    assert deciding(file, converted.report) == "at most 30.0 of 5 points of sensitivity"
+
+
+def test_a_build_reads_a_failure_only_where_a_required_file_did_not_pass(converted: Converted) -> None:
+    findings = (
+        Finding("finite", "litert", "PASS", "all logits are numbers"),
+        Finding("sensitivity", "litert", "INCONCLUSIVE", "too few \x1b[31m <images>"),
+    )
+    required, other, lenient = (
+        msgspec.structs.replace(converted.report.files[0], name=name, required=needed, verdict=verdict, findings=findings)
+        for name, needed, verdict in (("a", True, "INCONCLUSIVE"), ("b", False, "INCONCLUSIVE"), ("c", True, "PASS"))
+    )
+    suites = ElementTree.fromstring(junit_xml(msgspec.structs.replace(converted.report, files=(required, other, lenient))))
+    assert suites.tag == "testsuites"
+    assert [suites.attrib[name] for name in ("tests", "failures", "skipped", "errors")] == ["6", "1", "2", "0"]
+    by_name = {suite.attrib["name"]: suite for suite in suites}
+    assert [case.attrib["name"] for case in by_name["a"]] == ["finite on litert", "sensitivity on litert"]
+    failure = by_name["a"].find("testcase/failure")
+    assert failure is not None
+    assert failure.attrib["message"] == "INCONCLUSIVE: too few \ufffd[31m <images>"
+    assert [suite.attrib["failures"] for suite in suites] == ["1", "0", "0"]
+
+
+def test_junit_has_a_case_for_each_check_of_each_file_on_each_runtime(converted: Converted) -> None:
+    suites = ElementTree.fromstring(junit_xml(converted.report))
+    assert suites.attrib["failures"] == "0"
+    for file, suite in zip(converted.report.files, suites, strict=True):
+        assert len(suite) == len(file.findings)
+        for result in file.runtimes:
+            assert f"sensitivity on {result.title}" in {case.attrib["name"] for case in suite}
+
+
+def test_predictions_give_the_metrics_that_the_report_states(converted: Converted, tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_bytes(predictions_csv(converted.answers))
+    test = read_predictions_csv(tmp_path / "predictions.csv").part("test")
+    for file in converted.report.files:
+        probabilities = test.probabilities(file.name)
+        assert probabilities is not None
+        assert file.test is not None
+        accuracy = file.test.metrics["accuracy"]
+        assert accuracy.n == len(test.truth)
+        assert (probabilities.argmax(axis=1) == test.truth).mean() == pytest.approx(accuracy.value, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -123,4 +223,5 @@ def test_what_is_measured_in_time_lies_beside_the_bundle(bundle: Path, converted
     assert all(file.invoke.count == CALLS and file.invoke.p50_us for file in measured.files.values())
     page = (folder / "latency.html").read_text()
     assert page.count('class="head"') == 3  # size, latency, accuracy
+    assert {path.name for path in folder.iterdir()} == {"latency.json", "latency.html", "predictions.csv", "junit.xml"}
     assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before

@@ -1,0 +1,110 @@
+"""`limiar compare`. What is heavy is imported when the command runs, not for --help."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_app.errors import ConvertError, printable
+
+if TYPE_CHECKING:
+    from convert.compare import Review
+    from convert.compare_bench import BenchReview
+
+
+@click.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The whole comparison as JSON on stdout.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also as a page, for a reviewer.")
+def compare(old: Path, new: Path, as_json: bool, html: Path | None) -> None:
+    """Is NEW better than OLD? Two bundles, two RUNs, or two results of `limiar bench --json`.
+
+    The first line says better, worse or undecided for each class, with 95 % intervals. Bundles are compared image by image
+    where predictions.csv lies in BUNDLE.measured beside both, else by their figures alone.
+
+    \b
+    Example:
+      limiar compare bundles/1.0.0 bundles/1.1.0 --html review.html
+      limiar compare runs/first runs/second
+    """
+    import msgspec
+
+    review = _compare(old, new)
+    if html is not None:
+        from convert.templates import render
+        from edge_app.files import write_whole
+
+        try:
+            write_whole(html, render("compare.html.j2", review=review, **_words()))
+        except OSError as error:
+            met = f"{printable(str(html))}: {error.strerror}"
+            raise ConvertError("E-COMPARE-OUT", f"{met}: give --html a file in a folder that can be written") from None
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(review), indent=1))
+    else:
+        _print(review)
+
+
+def _compare(old: Path, new: Path) -> "Review | BenchReview":
+    for path in (old, new):
+        if not path.exists():
+            raise ConvertError("E-COMPARE-KIND", f"{printable(str(path))} is not there: check the path")
+    if old.is_file() and new.is_file():
+        from convert.compare_bench import compare_bench
+
+        return compare_bench(old, new)
+    from convert.compare import compare as compare_folders
+
+    return compare_folders(old, new)
+
+
+def _words() -> dict[str, object]:
+    """What the page writes figures with."""
+    from convert.compare import points
+    from convert.report import kilobytes, metric_title, share
+
+    return {"points": points, "kilobytes": kilobytes, "title": metric_title, "share": share}
+
+
+def _print(review: "Review | BenchReview") -> None:
+    from convert.compare_bench import BenchReview
+
+    click.echo(review.summary)
+    click.echo(f"old {review.old}, new {review.new}")
+    for note in review.notes:
+        click.echo(note)
+    if isinstance(review, BenchReview):
+        _print_timings(review)
+    else:
+        _print_files(review)
+
+
+def _print_files(review: "Review") -> None:
+    from convert.compare import points
+    from convert.report import kilobytes, metric_title
+
+    for file in review.files:
+        sizes = [kilobytes(side.bytes) if side else "left out" for side in (file.old, file.new)]
+        click.echo(f"\n{file.name}: {' -> '.join(sizes)}")
+        if file.old and file.new and file.old.decision != file.new.decision:
+            click.echo(f"  decides by {file.old.decision} -> {file.new.decision}")
+        if file.flips is not None:
+            click.echo(f"  {100 * file.flips.value:.1f} % of {file.images} images are decided otherwise")
+        for one in file.changes:
+            name = printable(metric_title(one.name))
+            click.echo(f"  {name:<14} {one.old:.3f} -> {one.new:.3f}  {one.outcome:<9}  {points(one)}")
+    if review.differences:
+        click.echo("\nOther differences")
+    for difference in review.differences:
+        click.echo(f"  {difference.name}: {printable(difference.old)} -> {printable(difference.new)}")
+
+
+def _print_timings(review: "BenchReview") -> None:
+    for one in review.timings:
+        variant = f"{one.file} on {one.runtime}, {one.threads} thread{'s' if one.threads > 1 else ''}"
+        old, new = (
+            f"{median:.0f} us ({low:.0f} to {high:.0f})"
+            for median, (low, high) in ((one.old_us, one.old_rounds_us), (one.new_us, one.new_rounds_us))
+        )
+        click.echo(f"{variant:<48} {old:>24} -> {new:<24} x {one.ratio:.2f}  {one.outcome}")

@@ -1,0 +1,165 @@
+"""report.html: one self-contained file, verdict first, that a person reads before a release."""
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.curves import draw_reliability, draw_risk_coverage, draw_roc
+from convert.decision_rule import in_words, labels_of, referred
+from convert.gallery import Gallery, Scored, decided, gallery
+from convert.gate import RuntimeResult
+from convert.noninferiority import PairedLoss, worst
+from convert.plot import draw_panels
+from convert.predictions import KERAS, AnswerTable
+from convert.report import (
+    FileReport,
+    Report,
+    accuracy_panel,
+    interval,
+    kilobytes,
+    metric_names,
+    metric_title,
+    rows_by_size,
+    share,
+    size_panel,
+)
+from convert.templates import render
+from edge_app.bundle import Decision
+from edge_app.frame import Pixels
+
+MANY = 5  # labels; of more, tables show the worst alone
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Keras beside the file that a device takes, drawn."""
+
+    file: str
+    roc: str  # <svg>
+    reliability: str
+    risk_coverage: str
+    gallery: Gallery
+
+
+class ParityRow(msgspec.Struct, frozen=True):
+    """One model file on every runtime of the matrix; None where it was not run."""
+
+    file: FileReport
+    cells: tuple[RuntimeResult | None, ...]
+
+
+def report_html(report: Report, answers: AnswerTable, tensors: Pixels | None) -> bytes:
+    """The page. answers: of both splits; tensors: uint8 [N, H, W, C], a row for each image of `answers`, or None: no pixel."""
+    runtimes = list(dict.fromkeys(result.title for file in report.files for result in file.runtimes))
+    return render(
+        "report.html.j2",
+        report=report,
+        reason=reason(report),
+        losses={file.name: file_losses(file, report) for file in report.files},
+        deciding={file.name: deciding(file, report) for file in report.files},
+        figures=_figures(report, answers, tensors),
+        runtimes=runtimes,
+        parity=[_parity(file, runtimes) for file in report.files if file.runtimes],
+        plots=[draw_panels(rows_by_size(report), [panel]) for panel in (size_panel(report), accuracy_panel(report))],
+        share=share,
+        points=points,
+        interval=interval,
+        kilobytes=kilobytes,
+        in_words=in_words,
+        title=metric_title,
+        metrics=metric_names(report.keras["test"].metrics),
+    )
+
+
+def reason(report: Report) -> str:
+    """Why the verdict is what it is, one sentence."""
+    margin = f"{100 * report.gate.noninferiority.margin:g} points"
+    recalls = "sensitivity and of specificity" if report.positive else "each label's recall"
+    if report.verdict == "PASS":
+        passed = sum(file.passed for file in report.files)
+        return (
+            f"{passed} of {len(report.files)} model files answer as Keras does: each loses less than {margin} of {recalls} "
+            f"on every runtime that was asked, at {100 * (1 - report.gate.noninferiority.alpha):g} % confidence."
+        )
+    stopped = [file for file in report.files if file.required and not file.passed]
+    if not stopped:
+        return "No model file passed, so no bundle was written."
+    first, more = stopped[0], len(stopped) - 1
+    others = f" (and {more} more required {'file' if more == 1 else 'files'})" if more else ""
+    met = first.faults[0] if first.faults else "it could not be made"
+    return f"{first.name}{others}, which gate.toml requires, did not pass: {met}. No bundle was written."
+
+
+def file_losses(file: FileReport, report: Report) -> tuple[PairedLoss, ...]:
+    """Of each class the worst loss among the runtimes; of more than MANY labels the worst label's alone."""
+    found = [loss for result in file.runtimes if result.test for loss in result.test.losses]
+    if not found:
+        return ()
+    if len(report.labels) > MANY:
+        return (worst(found),)
+    names = dict.fromkeys(loss.name for loss in found)
+    ordered = sorted(names) if report.positive else list(names)  # sensitivity, then specificity
+    return tuple(worst([loss for loss in found if loss.name == name]) for name in ordered)
+
+
+def deciding(file: FileReport, report: Report) -> str:
+    """What a file's verdict hangs on, one line."""
+    if file.faults:
+        return file.faults[0]
+    losses = file_losses(file, report)
+    if not losses:
+        return "every check passed"
+    nearest = max(losses, key=lambda loss: loss.high)
+    return (
+        f"at most {_points(nearest.high)} of {100 * report.gate.noninferiority.margin:g} points of {metric_title(nearest.name)}"
+    )
+
+
+def points(loss: PairedLoss) -> str:
+    """A loss with its bounds in points, "0.5 (-0.9 to 2.3)"."""
+    return f"{_points(loss.loss)} ({_points(loss.low)} to {_points(loss.high)})"
+
+
+def _points(value: float) -> str:
+    return f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: a loss of -0.0 is none
+
+
+def _parity(file: FileReport, runtimes: list[str]) -> ParityRow:
+    by_title = {result.title: result for result in file.runtimes}
+    return ParityRow(file, tuple(by_title.get(title) for title in runtimes))
+
+
+def _figures(report: Report, answers: AnswerTable, tensors: Pixels | None) -> Figures | None:
+    """None where Keras or every file gave nothing that can be drawn."""
+    numbers = [number for number, split in enumerate(answers.split) if split == "test"]
+    test = answers.rows(numbers)
+    keras = test.probabilities(KERAS)
+    drawable = [file for file in report.files if file.decision and test.probabilities(file.name) is not None]
+    file = next((file for file in drawable if file.name == report.default_file), drawable[0] if drawable else None)
+    if keras is None or file is None or file.decision is None:
+        return None
+    own = test.probabilities(file.name)
+    assert own is not None
+    positive = report.labels.index(report.positive) if report.positive else None
+    both = {"Keras": keras, file.name: own}
+    column = np.full(len(numbers), positive) if positive is not None else keras.argmax(axis=1)
+    return Figures(
+        file=file.name,
+        roc=draw_roc(test.truth, both, positive),
+        reliability=draw_reliability(test.truth, both),
+        risk_coverage=draw_risk_coverage(test.truth, both),
+        gallery=gallery(
+            None if tensors is None else tensors[numbers],
+            test.sha256,
+            [report.labels[label] for label in test.truth],
+            _scored(keras, column, report.decision, report.labels),
+            _scored(own, column, file.decision, report.labels),
+        ),
+    )
+
+
+def _scored(
+    probabilities: NDArray[np.float64], column: NDArray[np.int64], decision: Decision, labels: tuple[str, ...]
+) -> Scored:
+    given = labels_of(decision, probabilities, labels)
+    decisions = decided(given, referred(decision, probabilities, given), labels)
+    return Scored(probabilities[np.arange(len(given)), column], decisions)

@@ -1,0 +1,323 @@
+"""`limiar compare`: two of a kind, image by image where that can be had."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from convert.compare import _unpaired, compare, points
+from convert.compare_bench import compare_bench
+from convert.compare_cli import compare as compare_command
+from convert.decision_rule import in_words
+from convert.predictions import AnswerTable, predictions_csv
+from edge_app.bench import BenchResult, Measurement
+from edge_app.bundle import (
+    BundleFile,
+    Decision,
+    InputSpec,
+    Manifest,
+    ModelFile,
+    Provenance,
+    Threshold,
+    Tolerance,
+    write_bundle,
+)
+from edge_app.errors import LimiarError
+from edge_app.machine import condition, machine
+from edge_app.metrics import class_metrics, proportion
+from edge_app.probe import Start
+from edge_app.run_folder import MODEL, PREDICTIONS, RECORD, PredictionRow, Run, TrainingData, record_json
+from edge_app.run_folder import predictions_csv as run_predictions
+from edge_app.timing import Latency
+
+LABELS = ("neg", "pos")
+COUNT = 400
+
+
+def answers(wrong: range, labels: tuple[str, ...] = LABELS, first: int = 0) -> AnswerTable:
+    """COUNT test images, classes in turn; those whose number is in `wrong` get another label."""
+    truth = np.arange(COUNT) % len(labels)
+    given = np.where(np.isin(np.arange(COUNT), wrong), (truth + 1) % len(labels), truth)
+    return AnswerTable(
+        labels=labels,
+        sha256=tuple(f"{first + number:064x}" for number in range(COUNT)),
+        split=("test",) * COUNT,
+        truth=truth,
+        logits={"tflite_int8": (4 * np.eye(len(labels)) - 2)[given].astype(np.float32)},
+    )
+
+
+def write(path: Path, answered: AnswerTable, table: bool = True, tool: str = "1", decision: Decision | None = None) -> Path:
+    """A bundle of one model file that gives these answers; its bytes are none that a runtime would read."""
+    data = hashlib.sha256(answered.logits["tflite_int8"].tobytes()).digest()
+    probabilities = answered.probabilities("tflite_int8")
+    assert probabilities is not None
+    positive = "pos" if answered.labels == LABELS else None
+    model = ModelFile(
+        name="tflite_int8",
+        format="tflite",
+        precision="int8",
+        decision=decision or Decision(),
+        expected_runtime="litert",
+        tolerance=Tolerance(0, 0.1),
+        metrics=class_metrics(answered.truth, probabilities, answered.labels, positive),
+        verified=(),
+    )
+    manifest = Manifest(
+        name="small",
+        version=tool,
+        release_counter=1,
+        licence="none",
+        intended_use="tests",
+        labels=answered.labels,
+        positive=positive,
+        input=InputSpec(24, 24, 3),
+        default_file="tflite_int8",
+        files=(BundleFile("a.tflite", len(data), hashlib.sha256(data).hexdigest(), model),),
+        provenance=Provenance({}, {}, {"convert numpy": tool}, {}),
+    )
+    write_bundle(path, manifest, {"a.tflite": data})
+    if table:
+        beside = path.with_name(f"{path.name}.measured")
+        beside.mkdir(exist_ok=True)
+        (beside / "predictions.csv").write_bytes(predictions_csv(answered))
+    return path
+
+
+def outcomes(old: Path, new: Path) -> dict[str, str]:
+    return {change.name: change.outcome for change in compare(old, new).files[0].changes}
+
+
+def test_the_same_answers_are_the_same(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old", answers(range(10))), write(tmp_path / "new", answers(range(10)))
+    review = compare(old, new)
+    assert outcomes(old, new) == dict.fromkeys(("accuracy", "sensitivity", "specificity", "auc"), "same")
+    assert review.files[0].paired
+    assert review.files[0].images == COUNT
+    assert review.differences == ()
+
+
+def test_a_bundle_that_lost_images_of_one_class_is_worse_in_that_class_alone(tmp_path: Path) -> None:
+    old = write(tmp_path / "old", answers(range(0)))
+    new = write(tmp_path / "new", answers(range(1, 60, 2)))  # 30 of the 200 positive images
+    review = compare(old, new)
+    assert review.summary.startswith("tflite_int8: sensitivity worse (-15.0 points")
+    assert "specificity same" in review.summary
+    assert outcomes(new, old)["sensitivity"] == "better"
+    gain = review.files[0].classes[0].gain
+    assert gain.low < -0.15 < gain.high < 0
+
+
+def test_one_lost_image_decides_nothing(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old", answers(range(0))), write(tmp_path / "new", answers(range(1, 2)))
+    assert outcomes(old, new)["sensitivity"] == "undecided"
+
+
+def test_without_predictions_the_figures_are_compared_and_said_to_be(tmp_path: Path) -> None:
+    old = write(tmp_path / "old", answers(range(0)), table=False)
+    new = write(tmp_path / "new", answers(range(1, 20, 2)))
+    review = compare(old, new)
+    assert not review.files[0].paired
+    assert "not image by image" in review.notes[0]
+    paired = compare(write(tmp_path / "old", answers(range(0))), new).files[0].classes[0].gain
+    unpaired = review.files[0].classes[0].gain
+    assert unpaired.value == paired.value
+    assert unpaired.high - unpaired.low > paired.high - paired.low
+
+
+def test_newcombes_example_of_two_independent_shares() -> None:
+    # Newcombe, Statistics in Medicine 17 (1998) 873-890, Table II (a), method 10: 56/70 - 48/80 is 0.2, 0.0524 to 0.3339.
+    gain = _unpaired("accuracy", proportion(48, 80), proportion(56, 70), same=False).gain
+    assert (gain.value, gain.low, gain.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def test_predictions_of_another_bundle_are_not_used(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old", answers(range(0))), write(tmp_path / "new", answers(range(9)))
+    (tmp_path / "new.measured" / "predictions.csv").write_bytes(predictions_csv(answers(range(30))))
+    review = compare(old, new)
+    assert "is not of its tflite_int8" in review.notes[0]
+    assert not review.files[0].paired
+
+
+def test_only_images_of_both_test_splits_are_compared(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old", answers(range(0))), write(tmp_path / "new", answers(range(0), first=100))
+    review = compare(old, new)
+    assert "300 images are in both" in review.notes[0]
+    assert review.files[0].images == 300
+    apart = compare(old, write(tmp_path / "new", answers(range(0), first=COUNT)))
+    assert "No image is in both" in apart.notes[0]
+
+
+def test_labels_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
+    names = ("cat", "dog", "fox")
+    one = answers(range(0, 90, 3), names)
+    turned = AnswerTable(
+        labels=names[::-1],
+        sha256=one.sha256,
+        split=one.split,
+        truth=2 - one.truth,
+        logits={name: logits[:, ::-1] for name, logits in one.logits.items()},
+    )
+    review = compare(write(tmp_path / "old", one), write(tmp_path / "new", turned))
+    assert review.summary == "tflite_int8: same fox, dog, cat"
+
+
+def test_of_many_labels_the_summary_names_the_worse_ones_first(tmp_path: Path) -> None:
+    names = ("cat", "dog", "fox")
+    old = write(tmp_path / "old", answers(range(0), names))
+    new = write(tmp_path / "new", answers(range(1, 100, 3), names))
+    assert compare(old, new).summary == "tflite_int8: worse dog; same cat, fox"
+
+
+def test_a_threshold_counts_as_it_decides(tmp_path: Path) -> None:
+    sure = Decision(refer_below=0.0, threshold=Threshold("pos", 0.999))  # more than any answer here: all are neg
+    old = write(tmp_path / "old", answers(range(0)), table=True)
+    new = write(tmp_path / "new", answers(range(0)), decision=sure)
+    assert in_words(sure) == "pos from 0.999"
+    review = compare(old, new)
+    assert "not of its tflite_int8" in review.notes[0]  # the manifest above states accuracies of the largest probability
+    assert review.files[0].old != review.files[0].new
+
+
+@pytest.mark.parametrize("labels", [("neg", "nodule"), ("cat", "dog", "fox")])
+def test_unrelated_labels_are_refused(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    old = write(tmp_path / "old", answers(range(0), ("a", "b", "c")))
+    new = write(tmp_path / "new", answers(range(0), LABELS if len(labels) == 2 else labels))
+    with pytest.raises(LimiarError) as caught:
+        compare(old, new)
+    assert caught.value.code == "E-COMPARE-LABELS"
+
+
+def write_run(folder: Path, answered: AnswerTable) -> Path:
+    folder.mkdir()
+    (folder / MODEL).write_bytes(b"a model")
+    rows = [
+        PredictionRow(sha256, "test", LABELS[label], tuple(logits))
+        for sha256, label, logits in zip(answered.sha256, answered.truth, answered.logits["tflite_int8"].tolist(), strict=True)
+    ]
+    (folder / PREDICTIONS).write_bytes(run_predictions(rows, LABELS))
+    record = Run(
+        model="small",
+        recipe="test",
+        labels=LABELS,
+        positive="pos",
+        input=InputSpec(24, 24, 3),
+        data=TrainingData("/data", COUNT, "0" * 64),
+        seed=0,
+        config={"rate": len(folder.name) / 1000},
+        temperature=1.0,
+        epochs=1,
+        best_epoch=1,
+        versions={},
+        commit="unknown",
+        model_sha256=hashlib.sha256(b"a model").hexdigest(),
+    )
+    (folder / RECORD).write_bytes(record_json(record))
+    return folder
+
+
+def test_two_runs_are_compared_by_their_test_splits(tmp_path: Path) -> None:
+    old, new = write_run(tmp_path / "old", answers(range(60))), write_run(tmp_path / "newer", answers(range(0)))
+    review = compare(old, new)
+    assert review.summary.startswith("keras: sensitivity better (+15.0 points")
+    assert [(one.name, one.old, one.new) for one in review.differences] == [("config: rate", "0.003", "0.005")]
+
+
+def bench_result(path: Path, *p50_us: float) -> Path:
+    """What `limiar bench --json` writes, one variant for each median, threads 1, 2, …; rounds lie within 5 us of it."""
+    here, now = machine(), condition()
+    measured = []
+    for number, median in enumerate(p50_us):
+        latency = Latency(100, median, None, None, 5, median - 5, median + 5)
+        measured.append(
+            Measurement("tflite_int8", "litert", "2.3.0", number + 1, 10, latency, latency, Start("2.3.0", 1, 1, 1, 1))
+        )
+    result = BenchResult(
+        app="limiar",
+        time="2026-01-01T00:00:00Z",
+        bundle="0" * 64,
+        name="small",
+        version="1",
+        seed=0,
+        starts=1,
+        inputs=1,
+        image="a PNG",
+        machine=here,
+        before=now,
+        after=now,
+        notes=("the machine was busy",),
+        measurements=tuple(measured),
+        skipped=(),
+    )
+    path.write_bytes(msgspec.json.encode(result))
+    return path
+
+
+def test_two_bench_results_are_compared_by_medians_and_undecided_where_rounds_overlap(tmp_path: Path) -> None:
+    old, new = bench_result(tmp_path / "old.json", 100, 100, 100), bench_result(tmp_path / "new.json", 50, 108, 150, 70)
+    review = compare_bench(old, new)
+    assert [(one.threads, one.ratio, one.outcome) for one in review.timings] == [
+        (1, 0.5, "faster"),
+        (2, 1.08, "undecided"),
+        (3, 1.5, "slower"),
+    ]
+    assert review.notes == ("old: the machine was busy", "new: the machine was busy")
+    lines = invoke(old, new, "--html", tmp_path / "page.html").output.splitlines()
+    assert lines[0] == "1 faster, 1 slower, 1 undecided"
+    assert "50 us (45 to 55)" in lines[4]
+    assert "<h1>1 faster, 1 slower, 1 undecided</h1>" in (tmp_path / "page.html").read_text()
+
+
+def invoke(*words: str | Path) -> Result:
+    return CliRunner().invoke(compare_command, [str(word) for word in words], standalone_mode=False)
+
+
+def test_the_command_s_first_line_is_the_outcome_and_its_json_is_the_review(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old", answers(range(0))), write(tmp_path / "new", answers(range(1, 60, 2)), tool="2")
+    review = compare(old, new)
+    assert invoke(old, new).output.splitlines()[0] == review.summary
+    assert msgspec.json.decode(invoke(old, new, "--json").output, type=type(review)) == review
+    assert "convert numpy" in invoke(old, new).output
+
+
+def test_the_page_holds_what_a_reviewer_reads_and_nothing_from_elsewhere(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old", answers(range(0))), write(tmp_path / "new", answers(range(1, 60, 2)))
+    assert invoke(old, new, "--html", tmp_path / "review.html").exception is None
+    page = (tmp_path / "review.html").read_text()
+    change = compare(old, new).files[0].classes[0]
+    assert f"<h1>{compare(old, new).summary}</h1>" in page
+    assert points(change) in page
+    assert "default-src 'none'" in page
+    assert "src=" not in page
+
+
+@pytest.mark.parametrize(
+    "pair", [("bundle", "run"), ("bundle", "missing"), ("bundle", "text"), ("text", "text"), ("empty", "bundle")]
+)
+def test_what_is_not_two_of_a_kind_is_refused(tmp_path: Path, pair: tuple[str, str]) -> None:
+    write(tmp_path / "bundle", answers(range(0)))
+    write_run(tmp_path / "run", answers(range(0)))
+    (tmp_path / "text").write_text("a note")
+    (tmp_path / "empty").mkdir()
+    error = invoke(tmp_path / pair[0], tmp_path / pair[1]).exception
+    assert isinstance(error, LimiarError)
+    assert error.code == "E-COMPARE-KIND"
+
+
+def test_a_page_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle", answers(range(0)))
+    error = invoke(bundle, bundle, "--html", tmp_path / "none" / "page.html").exception
+    assert isinstance(error, LimiarError)
+    assert error.code == "E-COMPARE-OUT"
+
+
+def test_comparing_loads_no_tensorflow(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle", answers(range(0)))
+    code = f"import sys; sys.argv = ['x', {str(bundle)!r}, {str(bundle)!r}, '--html', {str(tmp_path / 'page.html')!r}]\n"
+    code += "from convert.compare_cli import compare\ncompare(standalone_mode=False)\nsys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
