@@ -91,11 +91,15 @@ def _tensor(graph: Graph, index: int) -> Tensor:
     return _quantized(name, kind, shape, found.scales, found.zero_points) if found else Tensor(name, kind, shape)
 
 
-def _quantized(
-    name: str, kind: str, shape: tuple[int, ...], scales: tuple[float, ...], zero_points: tuple[int, ...]
-) -> Tensor:
+def _quantized(name: str, kind: str, shape: tuple[int, ...], scales: tuple[float, ...], zero_points: tuple[int, ...]) -> Tensor:
     return Tensor(
-        name, kind, shape, len(scales), min(scales), max(scales) if len(scales) > 1 else None, zero_points[0] if zero_points else 0
+        name,
+        kind,
+        shape,
+        len(scales),
+        min(scales),
+        max(scales) if len(scales) > 1 else None,
+        zero_points[0] if zero_points else 0,
     )
 
 

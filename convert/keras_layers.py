@@ -45,7 +45,9 @@ def _listening(model: Any, seen: list[tuple[str, list[Any], Any]]) -> Iterator[N
         def run(*arguments: Any, **options: Any) -> Any:
             output = call(*arguments, **options)
             if hasattr(output, "shape"):  # layers that give several values are named by what follows them
-                given = [one for argument in arguments for one in (argument if isinstance(argument, list | tuple) else [argument])]
+                given = [
+                    one for argument in arguments for one in (argument if isinstance(argument, list | tuple) else [argument])
+                ]
                 seen.append((layer.name, given, output))
             return output
 

@@ -46,7 +46,12 @@ def test_json_has_what_the_types_say(reference: Path) -> None:
     found = {file.name: file for file in msgspec.json.decode(inspected(reference, "--json"), type=list[Details])}
     assert set(found) == set(open_bundle(reference).manifest.models)
     first = found["tflite_int8"].layers[1]
-    assert (first.operator, first.value.shape, first.value.channels, first.value.zero_point) == ("CONV_2D", (1, 20, 20, 12), 1, -128)
+    assert (first.operator, first.value.shape, first.value.channels, first.value.zero_point) == (
+        "CONV_2D",
+        (1, 20, 20, 12),
+        1,
+        -128,
+    )
     kernel, bias = first.weights
     assert (kernel.type, kernel.channels, bias.type, bias.channels) == ("INT8", 12, "INT32", 12)
     assert kernel.scale is not None
