@@ -47,7 +47,7 @@ class Graph:
 
     def is_custom(self, op: schema.OperatorT) -> bool:
         """Whether it is no builtin: TensorFlow's own (Flex) or somebody's."""
-        return _number(self.model.operatorCodes[op.opcodeIndex]) == schema.BuiltinOperator.CUSTOM
+        return bool(_number(self.model.operatorCodes[op.opcodeIndex]) == schema.BuiltinOperator.CUSTOM)
 
     def version(self, op: schema.OperatorT) -> int:
         """Of the builtin, as a runtime must know it."""
@@ -59,7 +59,7 @@ class Graph:
 
     def type(self, index: int) -> str:
         """Of a tensor: "INT8"."""
-        return TYPES[self.main.tensors[index].type]
+        return str(TYPES[self.main.tensors[index].type])
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Of a tensor; -1 where it is not fixed."""

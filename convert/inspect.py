@@ -20,8 +20,8 @@ _NAME_WIDTH = 44  # the end of a converter's name says most
 def inspect(bundle: Path, name: str | None, as_json: bool) -> int:
     """Show what a bundle's model files are made of.
 
-    Of each file its operators, float tensors, input and output; of each layer what it makes, its weights, how they are quantized,
-    and the noise that the bundle's report has for it.
+    Of each file its operators, float tensors, input and output; of each layer what it makes, its weights, how they are
+    quantized, and the noise that the bundle's report has for it.
 
     \b
     Example:

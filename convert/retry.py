@@ -15,8 +15,9 @@ def choose_float_layers(
 ) -> tuple[bytes, tuple[LayerNoise, ...]]:
     """The first file that no longer loses, and the layers that it keeps in float; else the original and none.
 
-    Tried are the worst 1, 2, 4, … layers by their own noise, each time alone and then with the layers that read what they give:
-    alone cures weights that int8 cannot hold, but a value that it cannot hold is only kept in float when its reader is too.
+    Tried are the worst 1, 2, 4, … layers by their own noise, each time alone and then with the layers before and behind them:
+    alone cures weights that int8 cannot hold, but a value that it cannot hold stays float only where both who gives it and who
+    reads it do, and the noise may show in either.
     """
     if not loses(original):
         return original, ()
@@ -26,7 +27,7 @@ def choose_float_layers(
         except ConvertError:  # some layers cannot be kept apart: the next try may
             continue
         if not loses(data):
-            return data, tuple(layer for layer in noise if layer.value in kept)
+            return data, tuple(layer for layer in noise if layer.value in kept and layer.operator not in PASSING)
     return original, ()
 
 
@@ -38,18 +39,22 @@ def _tries(noise: Sequence[LayerNoise], fp32: bytes) -> Iterator[tuple[str, ...]
     count = 1
     while count < len(worst):
         alone = worst[:count]
-        for kept in (alone, [*alone, *_readers(fp32, alone)]):
-            if (each := frozenset(kept)) not in tried and len(each) < len(worst):
-                tried.add(each)
+        for kept in (alone, [*alone, *_neighbours(fp32, alone)]):
+            each = known.keys() & set(kept)
+            if each not in tried and len(each) < len(worst):
+                tried.add(frozenset(each))
                 yield tuple(value for value in known if value in each)
         count *= 2
 
 
-def _readers(fp32: bytes, values: Collection[str]) -> list[str]:
-    """What the operators give that read these values."""
+def _neighbours(fp32: bytes, values: Collection[str]) -> list[str]:
+    """What the operators give that read these values, and what those operators read that give them."""
     graph = Graph(fp32)
-    return [
-        graph.name(graph.outputs(op)[0])
-        for op in graph.main.operators
-        if any(graph.name(index) in values for index in graph.inputs(op))
-    ]
+    found = []
+    for op in graph.main.operators:
+        made, read = graph.name(graph.outputs(op)[0]), [graph.name(index) for index in graph.inputs(op)]
+        if made in values:
+            found += read  # weights and the image among them: no layer gives these, so nobody looks for them
+        if any(name in values for name in read):
+            found.append(made)
+    return found

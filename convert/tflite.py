@@ -45,7 +45,7 @@ def keep_in_float(calibrated: bytes, float_layers: Collection[str]) -> bytes:
     """
 
     def quantize() -> bytes:
-        return mlir_quantize(
+        made: bytes = mlir_quantize(
             calibrated,
             fully_quantize=False,  # True takes the ranges from elsewhere: -2.6 dB in the first layer (TF 2.21)
             input_data_type=tf.uint8,
@@ -53,6 +53,7 @@ def keep_in_float(calibrated: bytes, float_layers: Collection[str]) -> bytes:
             denylisted_nodes=sorted(float_layers),
             disable_per_channel_for_dense_layers=True,
         )
+        return made
 
     data = _reasoned(quantize)
     check_inventory(inventory("tflite", data))

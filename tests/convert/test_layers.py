@@ -111,7 +111,12 @@ def split_off_the_relu(graph: Graph, place: int) -> None:
     convolution.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE
     made = int(convolution.outputs[0])
     tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.type, tensor.buffer = "before", graph.main.tensors[made].shape, schema.TensorType.FLOAT32, 0
+    tensor.name, tensor.shape, tensor.type, tensor.buffer = (
+        "before",
+        graph.main.tensors[made].shape,
+        schema.TensorType.FLOAT32,
+        0,
+    )
     graph.main.tensors.append(tensor)
     convolution.outputs = np.array([len(graph.main.tensors) - 1], np.int32)
     code = schema.OperatorCodeT()
