@@ -8,8 +8,8 @@ import pytest
 from convert import keras_model
 from convert.dataset import full_range
 from convert.frameworks import keras
-from convert.pipeline import Converted
 from convert.inventory import check_full_integer
+from convert.pipeline import Converted
 from convert.tflite import convert_tflite
 from edge_app.bundle import InputSpec
 from edge_app.errors import ConvertError
