@@ -109,6 +109,8 @@ class Verified(Value, frozen=True, forbid_unknown_fields=True):
     runtime: Text  # "litert"
     version: Text
     machine: Text  # as platform.machine(): "x86_64", "aarch64"
+    options: str = ""  # otherwise than a device runs it by default: "4 threads", "without XNNPACK"
+    cpu: Text | None = None  # where another machine measured: "cortex-a72"
 
 
 class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
