@@ -21,10 +21,11 @@ from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 
 GOLDEN_DECIMALS = 3  # of a float file's golden logits: a grid that is coarse beside the last bits that processors differ in
+COSINE_DECIMALS = 3
 TOLERANCE_FLOOR = 2e-3  # of a float file: above what rounding to GOLDEN_DECIMALS costs
 
 Outcomes = Mapping[str, Answers | RuntimeFailure]  # runtime -> what it gave
-Part = Literal["val", "test", "golden"]
+Part = Literal["val", "test", "golden", "swapped"]
 
 
 class Images(msgspec.Struct, frozen=True):
@@ -36,8 +37,8 @@ class Images(msgspec.Struct, frozen=True):
 
     @property
     def tensors(self) -> Pixels:
-        """uint8 [N, H, W, C]: val, test, golden."""
-        return np.concatenate([self.val.tensors, self.test.tensors, *(file.tensor for file in self.golden)])
+        """uint8 [N, H, W, C]: val, test, golden, swapped."""
+        return np.concatenate([self.val.tensors, self.test.tensors, *(file.tensor for file in self.golden), self.swapped])
 
     @property
     def coloured(self) -> np.ndarray:
@@ -51,9 +52,16 @@ class Images(msgspec.Struct, frozen=True):
         return np.ascontiguousarray(golden[self.coloured][..., ::-1])
 
     def parts(self, logits: np.ndarray) -> dict[Part, np.ndarray]:
-        """[N, K], as `tensors` is ordered -> the rows of "val", "test" and "golden"."""
-        val, test, golden = np.split(logits, np.cumsum([len(self.val.labels), len(self.test.labels)]))
-        return {"val": val, "test": test, "golden": golden}
+        """[N, K], as `tensors` is ordered -> the rows of "val", "test", "golden" and "swapped"."""
+        ends = np.cumsum([len(self.val.labels), len(self.test.labels), len(self.golden)])
+        val, test, golden, swapped = np.split(logits, ends)
+        return {"val": val, "test": test, "golden": golden, "swapped": swapped}
+
+    def colour_change(self, logits: np.ndarray) -> np.ndarray:
+        """[N, K], as `tensors` is ordered -> float64 [M, K]: what red and blue in each other's place change in the logits."""
+        parts = self.parts(logits)
+        change: np.ndarray = parts["golden"][self.coloured].astype(np.float64) - parts["swapped"]
+        return change
 
 
 class Judge:
@@ -63,12 +71,11 @@ class Judge:
         self,
         images: Images,
         keras: np.ndarray,
-        keras_swapped: np.ndarray,
         labels: tuple[str, ...],
         positive: str | None,
         gate: Gate,
     ) -> None:
-        """keras: float32 [N, K], the Keras model's logits for `images.tensors`; keras_swapped: for `images.swapped`.
+        """keras: float32 [N, K], the Keras model's logits for `images.tensors`.
 
         Raises ConvertError where gate.toml's decision cannot be reached even by Keras.
         """
@@ -78,8 +85,8 @@ class Judge:
         self._largest_logit = float(np.abs(keras).max())
         parts = images.parts(keras)
         self.decision = self._fit(parts["val"], step=None)
-        self._keras_swapped = keras_swapped
-        self._keras = {part: answered(logits, self.decision, labels) for part, logits in parts.items()}
+        self._keras_colour_change = images.colour_change(keras)
+        self._keras = {part: answered(logits, self.decision, labels) for part, logits in parts.items() if part != "swapped"}
         self.keras = {part: self._compare(part, self._keras[part]) for part in ("val", "test")}
 
     def left_out(self, recipe: Recipe, reason: str) -> FileReport:
@@ -93,15 +100,15 @@ class Judge:
             findings=(Finding("conversion", "", "FAIL", reason),),
         )
 
-    def loses_on_validation(self, val: np.ndarray, step: float | None) -> bool:
-        """Whether an integer file is to be made again. val: float32 [N, K], its logits for the validation split."""
+    def loses_on_validation(self, val: np.ndarray, step: float | None, limit: float) -> bool:
+        """Whether a label's recall lost more than `limit`. val: float32 [N, K], a file's logits for the validation split."""
         if not np.isfinite(val).all():
             return True
         try:
             compared = self._compared("val", val, self._fit(val, step))
         except ConvertError:  # too coarse for a threshold
             return True
-        return max(loss.loss for loss in compared.losses) > self._gate.retry.loss
+        return max(loss.loss for loss in compared.losses) > limit
 
     def verdict(self, recipe: Recipe, made: Made, outcomes: Outcomes) -> FileReport:
         """A file that was made, by its parts and by what every runtime gave for it."""
@@ -185,16 +192,17 @@ class Judge:
             test=self._compared("test", parts["test"], by),
             golden_difference=None if difference is None or not np.isfinite(difference) else significant(difference),
             golden_decisions=self._golden_decisions(parts["golden"], golden, by),
-            golden_error=self._coloured_error(parts["golden"], self._keras["golden"].logits[self._images.coloured]),
-            golden_error_swapped=self._coloured_error(parts["golden"], self._keras_swapped),
+            golden_colours=self._colours(outcome.logits),
         )
 
-    def _coloured_error(self, found: np.ndarray, keras: np.ndarray) -> float | None:
-        """Root mean square over the coloured golden images; keras: float32 [M, K]. None where there are none."""
-        error = found[self._images.coloured].astype(np.float64) - keras
-        if not error.size or not np.isfinite(error).all():
-            return None
-        return significant(float(np.sqrt(np.square(error).mean())))
+    def _colours(self, logits: np.ndarray) -> float | None:
+        """Cosine between what swapped colours change in these logits and in Keras's. None where they change nothing.
+
+        A direction, not a distance: golden images are unlike the calibration images, and an integer file may saturate on them.
+        """
+        here, keras = self._images.colour_change(logits), self._keras_colour_change
+        norms = float(np.linalg.norm(here) * np.linalg.norm(keras))
+        return round(float((here * keras).sum()) / norms, COSINE_DECIMALS) if np.isfinite(norms) and norms > 0 else None
 
     def _golden_decisions(self, found: np.ndarray, golden: np.ndarray | None, decision: Decision) -> int | None:
         """Golden images that are decided otherwise than on the file's own runtime, neither time being referred."""

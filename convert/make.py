@@ -39,7 +39,7 @@ class Ground(msgspec.Struct, frozen=True):
 
     calibration: Pixels  # uint8 [N, H, W, C]
     val: Pixels  # uint8 [M, H, W, C]
-    floor_db: float  # of a layer's own noise; minus infinity where gate.toml has none
+    floor_db: float  # of a layer's own noise; minus infinity: none
     loses: Callable[[bytes], bool]  # an integer file -> whether it lost too much of the validation split
 
 

@@ -64,8 +64,8 @@ def convert_run(request: Request, note: Note) -> Converted:
     images, calibration = _read_images(request, run)
     note("running Keras")
     model = load_model(request.run, run)
-    keras, swapped = keras_logits(model, images.tensors), keras_logits(model, images.swapped)
-    judge = Judge(images, keras, swapped, run.labels, run.positive, request.gate)
+    keras = keras_logits(model, images.tensors)
+    judge = Judge(images, keras, run.labels, run.positive, request.gate)
     made = make_files(model, run.input, _ground(judge, images, calibration, request.gate, environments), note)
     outcomes = _run_files(images.tensors, made, environments, note)
     files = tuple(_judged(judge, one, made[one.name], outcomes[one.name]) for one in RECIPES)
@@ -99,6 +99,9 @@ def _ground(judge: Judge, images: Images, calibration: Pixels, gate: Gate, envir
     """What files are made with. A second try of the integer file is judged on validation, on the runtime of its figures."""
     runtime = recipe(INTEGER).runtime
     environment = next(found for found in environments if found.runtime == runtime)
+    retry, floor = gate.retry, gate.limits.layer_snr_db
+    if retry is None:
+        return Ground(calibration, images.val.tensors, -math.inf, lambda data: False)
 
     def loses(data: bytes) -> bool:
         with Bench(images.val.tensors) as bench:
@@ -106,9 +109,8 @@ def _ground(judge: Judge, images: Images, calibration: Pixels, gate: Gate, envir
                 answers = bench.answers(environment, INTEGER, data)
             except RuntimeFailure:
                 return True
-        return judge.loses_on_validation(answers.logits, inventory("tflite", data).outputs[0].scale)
+        return judge.loses_on_validation(answers.logits, inventory("tflite", data).outputs[0].scale, retry.loss)
 
-    floor = gate.limits.layer_snr_db
     return Ground(calibration, images.val.tensors, -math.inf if floor is None else floor, loses)
 
 
