@@ -83,15 +83,16 @@ def test_a_wrong_key_is_refused_before_anything_else_is_looked_at(limiar_convert
 
 
 def test_a_signed_conversion_is_the_unsigned_one_and_a_signature(
-    limiar_convert: Convert, run: Path, bundle: Path, key: Path, tmp_path: Path
+    limiar_convert: Convert, run: Path, key: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "small"
+    out, unsigned = tmp_path / "signed" / "small", tmp_path / "unsigned" / "small"
     assert limiar_convert(run, "--out", out, "--sign", key).return_value == 0
+    assert limiar_convert(run, "--out", unsigned).return_value == 0
     opened = open_bundle(out, Keys((read_public_key(key.with_suffix(".pub")),)))
     assert opened.signed_by == public_half(read_private_key(key))
     files = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert len(files.pop(Path(SIGNATURE))) == 64
-    assert {file: (bundle / file).read_bytes() for file in files} == files
+    assert {file: (unsigned / file).read_bytes() for file in files} == files
 
 
 def test_a_bundle_published_again_without_a_key_is_unsigned(converted: Converted, key: Path, tmp_path: Path) -> None:
