@@ -11,8 +11,8 @@ from scipy.stats import binomtest
 from convert.dataset import Split
 from convert.decision_rule import labels_of, referred
 from convert.noninferiority import PairedLoss, bounds, paired_loss
+from convert.predictions import softmax_rows
 from edge_app.bundle import Count, Decision, Metric, Value
-from edge_app.classifier import softmax
 from edge_app.metrics import auc_difference, brier, class_metrics, decided_metrics, ece, nll, proportion
 
 # Of a logit: with and without AVX-512, Keras and ONNX Runtime gave fp32 logits that differ by 1.4e-6; a report must repeat.
@@ -75,14 +75,9 @@ class Answered(msgspec.Struct, frozen=True):
 
 def answered(logits: NDArray[np.float32], decision: Decision, names: tuple[str, ...]) -> Answered:
     """logits: float32 [N, K], finite; names: the K labels."""
-    probabilities = probabilities_of(logits)
+    probabilities = softmax_rows(logits)
     labels = labels_of(decision, probabilities, names)
     return Answered(logits, probabilities, labels, referred(decision, probabilities, labels), decision)
-
-
-def probabilities_of(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """float32 [N, K] -> float64 [N, K], as the device's softmax has it."""
-    return np.stack([softmax(row) for row in logits])
 
 
 def compare(file: Answered, keras: Answered, split: Split, terms: Terms) -> Comparison:

@@ -7,13 +7,14 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from convert.comparison import Answered, Comparison, Terms, answered, compare, not_finite, probabilities_of, significant
+from convert.comparison import Answered, Comparison, Terms, answered, compare, not_finite, significant
 from convert.dataset import Split
 from convert.decision_rule import Scores, fit
 from convert.evaluate import Answers, RuntimeFailure
 from convert.gate import Finding, Gate, RuntimeResult, findings, noise_findings, verdict
 from convert.golden_images import GoldenFile
 from convert.make import Made
+from convert.predictions import softmax_rows
 from convert.recipes import Recipe
 from convert.report import FileReport, rounded_up
 from edge_app.bundle import Decision, Tolerance
@@ -173,7 +174,7 @@ class Judge:
     def _fit(self, logits: np.ndarray, step: float | None) -> Decision:
         terms = self._terms
         positive = None if terms.positive is None else terms.names.index(terms.positive)
-        scores = Scores(probabilities_of(logits), self._images.val.labels, positive, step)
+        scores = Scores(softmax_rows(logits), self._images.val.labels, positive, step)
         return fit(self._gate.decision, scores, terms.names)
 
     def _result(

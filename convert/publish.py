@@ -15,6 +15,7 @@ from convert.page import report_html
 from convert.pipeline import Converted
 from convert.predictions import PREDICTIONS, predictions_csv
 from convert.recipes import recipe
+from convert.refit import check_decisions
 from convert.report import FileReport, Report, model_card, report_json
 from edge_app.bundle import (
     MANIFEST,
@@ -40,7 +41,7 @@ TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-edge-liter
 def publish_bundle(
     out: Path, converted: Converted, release_counter: int, seed: int, card: str, key: "Ed25519PrivateKey | None" = None
 ) -> None:
-    """Writes BUNDLE, signed where there is a key. card: Markdown for the model card. Raises BundleError."""
+    """Writes BUNDLE, signed where there is a key. card: Markdown for the model card. Raises BundleError and ConvertError."""
     contents = bundle_contents(converted, card)
     write_bundle(out, _manifest(converted, contents, release_counter, seed), contents, key)
     shutil.rmtree(refused_folder(out), ignore_errors=True)  # an older refusal would contradict the bundle
@@ -113,7 +114,7 @@ def _manifest(converted: Converted, contents: Mapping[str, bytes], release_count
         BundleFile(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), model=models.get(path))
         for path, data in contents.items()
     )
-    return Manifest(
+    manifest = Manifest(
         name=report.name,
         version=report.version,
         release_counter=release_counter,
@@ -131,6 +132,8 @@ def _manifest(converted: Converted, contents: Mapping[str, bytes], release_count
             seeds={"train": run.seed, "convert": seed},
         ),
     )
+    check_decisions(manifest, report, converted.answers)
+    return manifest
 
 
 def _tools(trained_with: Mapping[str, str]) -> dict[str, str]:

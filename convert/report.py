@@ -83,6 +83,11 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     not_checked: tuple[str, ...]
 
     @property
+    def default(self) -> FileReport | None:
+        """The file that a device takes when not told; None where none passed."""
+        return next((file for file in self.files if file.name == self.default_file), None)
+
+    @property
     def left_out(self) -> list[FileReport]:
         """The files that did not pass."""
         return [file for file in self.files if not file.passed]
