@@ -104,7 +104,7 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime 
 
 def _keep_constants(model: onnx.ModelProto, function: Any) -> None:
     """Constants that a traced function holds, but no variable (a Normalization layer's), tf2onnx makes further inputs."""
-    image, *held = function.inputs
+    held = function.inputs[1:]  # after the image
     values = {inside.name: value for inside, value in zip(held, function.captured_inputs, strict=True)}
     inputs = list(model.graph.input)
     model.graph.ClearField("input")

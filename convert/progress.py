@@ -17,6 +17,11 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.note("")
 
+    def tell(self, text: str) -> None:
+        """A line that stays."""
+        self.note("")
+        print(text, file=sys.stderr)
+
     def note(self, text: str) -> None:
         """What is done next."""
         if self._shows:
