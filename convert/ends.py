@@ -49,8 +49,8 @@ def logits_model(model: Any, labels: tuple[str, ...], where: str) -> tuple[Any, 
         raise ConvertError("E-CONVERT-OUTPUTS", f"{where} has {len(model.outputs)} outputs: give the model one, the logits")
     cut, head = _before_head(model.outputs[0])
     changed = f"{head} cut off" if head else None
-    if head or not isinstance(model.input, keras.KerasTensor) or not isinstance(model.output, keras.KerasTensor):
-        model = keras.Model(model.inputs[0], cut, name=model.name)  # also of one that takes or gives {"name": value}
+    if head or not _is_plain(model):
+        model = keras.Model(model.inputs[0], cut, name=model.name)
     shape = tuple(model.outputs[0].shape)
     if shape == (None, 1) and len(labels) == 2 and head != "softmax":
         pair = keras.layers.Dense(2, use_bias=False, trainable=False, name="two_logits")
@@ -78,6 +78,11 @@ def raw_pixels(model: Any, spec: InputSpec, scaling: Scaling) -> Any:
     factor, offset = (np.broadcast_to(values, spec.channels).tolist() for values in (scale / std, -mean / std))
     image = keras.Input((spec.height, spec.width, spec.channels), name="image")
     return keras.Model(image, model(keras.layers.Rescaling(factor, offset, name="scaling")(image)), name=model.name)
+
+
+def _is_plain(model: Any) -> bool:
+    """Takes and gives a value, not {"name": value}; a sequential model cannot do otherwise."""
+    return isinstance(model, keras.Sequential) or all(isinstance(end, keras.KerasTensor) for end in (model.input, model.output))
 
 
 def _before_head(tensor: Any) -> tuple[Any, str | None]:
