@@ -113,11 +113,11 @@ def convert(
     gate = read_gate(gate_file or DEFAULT)
     card_text = _read_card(card)
     with Progress() as progress:
-        progress.note("loading TensorFlow")
-        from convert.measure import publish_measured
-        from convert.pipeline import Request, convert_run
-        from convert.publish import bundle_files, publish_bundle, publish_refusal
-        from convert.repeatable import Again, check_repeatable
+        with progress.loading("TensorFlow"):
+            from convert.measure import publish_measured
+            from convert.pipeline import Request, convert_run
+            from convert.publish import bundle_files, publish_bundle, publish_refusal
+            from convert.repeatable import Again, check_repeatable
 
         request = Request(
             origin=_origin(run, model, data, table, positive, (scale, mean, std)),
@@ -131,7 +131,7 @@ def convert(
             thumbnails=not no_thumbnails,
         )
         converted = convert_run(request, progress.note)
-        report = converted.report
+        report, written = converted.report, out
         for line in converted.source.notes:
             progress.tell(line)
         if report.verdict == "PASS" and verify_repeatable:
@@ -140,10 +140,14 @@ def convert(
                 Again(request, release_counter, card_text), bundle_files(converted, release_counter, seed, card_text)
             )
         if report.verdict == "PASS":
-            publish_bundle(out, converted, release_counter, seed, card_text, key)
+            with progress.writing():
+                publish_bundle(out, converted, release_counter, seed, card_text, key)
             progress.note("measuring latency")
             publish_measured(out, converted)
-    _print(report, out if report.verdict == "PASS" else publish_refusal(out, converted), as_json)
+        else:
+            with progress.writing():
+                written = publish_refusal(out, converted)
+    _print(report, written, as_json)
     return 0 if report.verdict == "PASS" else EXIT_REFUSED
 
 

@@ -27,7 +27,7 @@ from edge_app.bundle import (
     manifest_json,
     write_bundle,
 )
-from edge_app.files import sync_directory, write_whole
+from edge_app.files import replace_folder, write_whole
 from edge_app.golden import GOLDEN, Golden, GoldenImage
 from edge_app.preprocess import tensor_sha256
 
@@ -78,9 +78,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
         partial.mkdir()
         for name, data in contents.items():
             write_whole(partial / name, data)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-        sync_directory(folder.parent)
+        replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

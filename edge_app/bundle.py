@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edge_app.errors import BundleError, printable
-from edge_app.files import sync_directory
+from edge_app.files import replace_folder, sync_directory
 from edge_app.signature import SIGNATURE_BYTES, Keys, PublicKey, public_half, sign, signer
 
 if TYPE_CHECKING:
@@ -277,18 +277,9 @@ def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes], key
         for folder in {partial, *(file.parent for file in partial.rglob("*"))}:
             sync_directory(folder)
         open_bundle(partial, Keys((public_half(key),)) if key is not None else None)
-        _rename_over(partial, path)
+        replace_folder(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _rename_over(partial: Path, path: Path) -> None:
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    if path.exists():  # a directory cannot be renamed over one that is not empty
-        path.rename(old)
-    partial.rename(path)
-    sync_directory(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_flushed(path: Path, data: bytes) -> None:

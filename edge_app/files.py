@@ -1,8 +1,12 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import os
+import shutil
 from pathlib import Path
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # fcntl.h, linux/fs.h
 
 
 def sync_directory(path: Path) -> None:
@@ -47,3 +51,32 @@ def write_whole(path: Path, data: bytes, durable: bool = True) -> None:
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def replace_folder(partial: Path, path: Path) -> None:
+    """The finished folder `partial` takes the place of `path`, in one step and on the disk; what was there goes.
+
+    renameat2(2) exchanges the two. A file system that cannot (NFS, some FUSE) gets two renames, with a moment without either.
+    """
+    if not path.exists():
+        partial.rename(path)
+    elif not _exchange(partial, path):
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        path.rename(old)
+        partial.rename(path)
+        old.rename(partial)
+    sync_directory(path.parent)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """False where the file system cannot. Raises OSError for any other reason."""
+    import ctypes  # only who publishes needs it
+
+    renameat2 = ctypes.CDLL(None, use_errno=True).renameat2  # glibc 2.28 and newer: all that there are wheels for
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    reason = ctypes.get_errno()
+    if reason in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(reason, os.strerror(reason), str(one), None, str(other))

@@ -31,6 +31,9 @@ OUTCOMES = st.integers(1, 60).flatmap(
         # M. W. Fagerland, S. Lydersen, P. Laake, Statistics in Medicine 33 (2014) 2850-2875: airway hyper-responsiveness
         # before and after stem cell transplantation, 1 and 7 discordant of 21; Tango's interval -0.517 to -0.026.
         (1, 7, 21, -0.517, -0.026),
+        # M. W. Fagerland, S. Lydersen, P. Laake, Statistical Analysis of Contingency Tables (2017), chapter 8: complete
+        # response before and after consolidation therapy, 6 and 16 discordant of 161; Tango's interval -0.1240 to -0.0054.
+        (6, 16, 161, -0.124, -0.005),
     ],
 )
 def test_tango_s_interval_is_the_published_one(first: int, second: int, n: int, low: float, high: float) -> None:

@@ -1,0 +1,73 @@
+"""A conversion that is stopped ends at once or after what it writes, and never goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from convert.progress import Progress
+
+BOTH = pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+
+
+@BOTH
+def test_a_signal_raises_where_it_hits(number: int, raised: type[BaseException]) -> None:
+    with Progress(), pytest.raises(raised):
+        signal.raise_signal(number)
+
+
+@BOTH
+def test_a_signal_that_was_swallowed_is_met_at_the_next_note(number: int, raised: type[BaseException]) -> None:
+    with Progress() as progress:
+        with pytest.raises(raised):  # as TensorFlow does
+            signal.raise_signal(number)
+        with pytest.raises(raised):
+            progress.note("the next file")
+
+
+@BOTH
+def test_a_signal_waits_until_what_is_written_is_whole(number: int, raised: type[BaseException]) -> None:
+    done = []
+
+    def write() -> None:
+        with Progress() as progress, progress.writing():
+            signal.raise_signal(number)
+            done.append("written")
+
+    with pytest.raises(raised):
+        write()
+    assert done == ["written"]
+
+
+def test_afterwards_signals_act_as_before() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Progress():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_conversion_leaves_nothing_behind(run: Path, tmp_path: Path, number: int, status: int) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-P", "-m", "convert", str(run), "--out", str(tmp_path / "out")]
+    # A shell that started the tests in the background lets them, and their children, ignore Ctrl-C.
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while not list(scratch.iterdir()):  # the SavedModel that it converts from
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == status
+    assert list(scratch.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [scratch]
