@@ -69,13 +69,15 @@ def calibration_rows(rows: Sequence[SplitRow], seed: int) -> list[SplitRow]:
     train = sorted((row for row in rows if row.part == "train"), key=lambda row: row.file)
     if len(train) < CALIBRATION_AT_LEAST:
         met = f"{len(train)} training images, calibration needs {CALIBRATION_AT_LEAST}"
-        raise ConvertError("E-CONVERT-CALIBRATION-SIZE", f"{met}: train with more images")
+        raise ConvertError("E-CONVERT-CALIBRATION-SIZE", f"{met}: give more training images")
     count = min(CALIBRATION_IMAGES, len(train))
     picked = sorted(np.random.default_rng(seed).choice(len(train), count, replace=False).tolist())
     chosen = [train[index] for index in picked]
     if len({row.label for row in chosen}) < 2:
         met = f"all {count} calibration images have the label {printable(chosen[0].label)}"
-        raise ConvertError("E-CONVERT-CALIBRATION-LABELS", f"{met}: train with images of every label, or choose another --seed")
+        raise ConvertError(
+            "E-CONVERT-CALIBRATION-LABELS", f"{met}: give training images of every label, or choose another --seed"
+        )
     elsewhere = {row.sha256 for row in rows if row.part != "train"}
     for row in chosen:
         if row.sha256 in elsewhere:

@@ -11,7 +11,8 @@ from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 from edge_app.stderr import captured_stderr
 
-BATCH = 64  # images that Keras is given at once
+BATCH = 64  # images that Keras computes at once
+CHUNK = 16 * BATCH  # images that are floats at once: four times their bytes
 _ONE = 1e-3  # how near to 1 the sums of probabilities are, also those of a model that computes in half precision
 
 
@@ -23,7 +24,8 @@ def keras_logits(model: Any, tensors: Pixels) -> np.ndarray:
     if not len(tensors):
         return np.zeros((0, model.output_shape[-1]), np.float32)
     with captured_stderr():
-        logits = model.predict(tensors.astype(np.float32), batch_size=BATCH, verbose=0)
+        chunks = (tensors[start : start + CHUNK].astype(np.float32) for start in range(0, len(tensors), CHUNK))
+        logits = np.concatenate([model.predict(chunk, batch_size=BATCH, verbose=0) for chunk in chunks])
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits).all(axis=1)).sum())
         met = f"the Keras model gives NaN or infinity for {bad} of {len(logits)} images"

@@ -8,12 +8,16 @@ import msgspec
 
 from convert.ends import Scaling, input_spec, logits_model, raw_pixels
 from convert.keras_file import load_model, read_model_file, saved_with
-from edge_app.bundle import InputSpec
+from edge_app.bundle import REFER, REFUSED, InputSpec
 from edge_app.errors import ConvertError, printable
 from edge_app.image_folder import Shares, default_positive, load
 from edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read_splits, splits_csv
 
 LABELS_LIMIT = 1000  # a bundle's
+DRAWN = (
+    "the test split was drawn here: its figures are evidence only if the model never saw these images; "
+    "give --csv with the splits that it was trained on"
+)
 
 
 class RunFolder(msgspec.Struct, frozen=True):
@@ -82,11 +86,10 @@ def _from_file(origin: KerasFile, seed: int) -> Source:
     where = printable(str(origin.path))
     model = load_model(data, where)
     spec = input_spec(model, where)
-    # Each part of each label has its own minimum in convert's gate: the smallest margin that the test split can decide.
+    # How few are too few, the gate says: by the smallest margin that the test split can decide.
     images, notes = load(origin.data, origin.table, spec, Shares(seed=seed, minimum=1), lambda done, total: None)
     labels = images.labels
-    if len(labels) > LABELS_LIMIT:
-        raise ConvertError("E-CONVERT-LABEL", f"there are {len(labels)} labels, a bundle holds {LABELS_LIMIT}: join some")
+    check_labels(labels)
     model, head = logits_model(model, labels, where)
     if origin.scaling:
         model = raw_pixels(model, spec, origin.scaling)
@@ -114,10 +117,14 @@ def _from_file(origin: KerasFile, seed: int) -> Source:
     )
 
 
-DRAWN = (
-    "the test split was drawn here: its figures are evidence only if the model never saw these images; "
-    "give --csv with the splits that it was trained on"
-)
+def check_labels(labels: tuple[str, ...]) -> None:
+    """Before the work: a bundle could not hold them. Raises ConvertError."""
+    if len(labels) > LABELS_LIMIT:
+        raise ConvertError("E-CONVERT-LABEL", f"there are {len(labels)} labels, a bundle holds {LABELS_LIMIT}: join some")
+    for label in labels:
+        if label in (REFER, REFUSED) or label != printable(label):
+            met = f"a label is called {printable(label)}, which is a decision's name or cannot be printed"
+            raise ConvertError("E-CONVERT-LABEL", f"{met}: give it another name")
 
 
 def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:

@@ -16,9 +16,10 @@ from PIL import Image
 
 from convert.frameworks import keras
 from convert.recipes import RECIPES
+from convert.source import check_labels
 from edge_app.bundle import open_bundle
 from edge_app.cli import limiar as limiar_group
-from edge_app.errors import LimiarError
+from edge_app.errors import ConvertError, LimiarError
 from edge_app.golden import check_golden, golden_tensors
 from edge_app.image_folder import Shares
 from edge_app.run_folder import MODEL, SplitRow, splits_csv
@@ -311,6 +312,15 @@ def test_images_that_prove_nothing_are_refused(
 def two_of_each(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     training = [row for row in rows if row["split"] == "train"]
     return [row for label in LABELS for row in [row for row in training if row["label"] == label][:2]]
+
+
+@pytest.mark.parametrize(
+    "labels", [tuple(map(str, range(1001))), ("neg", "refer"), ("refused", "x"), ("a\nb", "x"), ("\udcff", "x")]
+)
+def test_labels_that_no_bundle_can_hold_are_refused(labels: tuple[str, ...]) -> None:
+    check_labels(("neg", "größer", *map(str, range(998))))
+    with pytest.raises(ConvertError, match="E-CONVERT-LABEL"):
+        check_labels(labels)
 
 
 def test_the_help_shows_both_ways() -> None:
