@@ -153,7 +153,7 @@ def _model_file(file: FileReport, report: Report) -> ModelFile:
         tolerance=file.tolerance,
         metrics=file.test.metrics,
         verified=tuple(
-            Verified(result.runtime, result.version, result.machine)
+            Verified(result.runtime, result.version, result.machine, result.options)
             for result in file.runtimes
             if result.version is not None and result.machine is not None
         ),

@@ -48,7 +48,8 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     @property
     def test(self) -> Comparison | None:
         """The figures that stand for the file: the test split on its own runtime."""
-        return next((result.test for result in self.runtimes if result.runtime == self.expected_runtime), None)
+        own = (result.test for result in self.runtimes if result.runtime == self.expected_runtime and not result.options)
+        return next(own, None)
 
 
 class Exploratory(Value, frozen=True, forbid_unknown_fields=True):
