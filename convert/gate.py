@@ -84,6 +84,11 @@ class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
         """As a column's head."""
         return title(self.runtime, self.options)
 
+    @property
+    def line(self) -> str:
+        """With its version."""
+        return title(f"{self.runtime} {self.version}" if self.version else self.runtime, self.options)
+
 
 class Finding(Value, frozen=True, forbid_unknown_fields=True):
     """What one required check says of a file on one runtime."""

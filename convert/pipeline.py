@@ -13,7 +13,7 @@ from convert import dataset
 from convert.evaluate import Answers, Bench, Environment, Key, RuntimeFailure, find_environments
 from convert.first_layer import File, first_layers
 from convert.gate import Gate
-from convert.golden_images import GoldenFile, draw_golden_images, take_golden_images
+from convert.golden_images import GoldenFile, draw_golden_images, golden_json, take_golden_images
 from convert.inventory import inventory
 from convert.judge import Images, Judge, Outcomes
 from convert.keras_model import keras_logits, load_model
@@ -23,6 +23,7 @@ from convert.noninferiority import smallest_margin
 from convert.predictions import KERAS, AnswerTable
 from convert.recipes import RECIPES, Recipe, recipe
 from convert.report import Exploratory, FileReport, Report
+from convert.verified import Elsewhere, with_verified
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 from edge_app.run_folder import Run, read_run, read_splits
@@ -44,6 +45,7 @@ class Request(msgspec.Struct, frozen=True):
     intended_use: str
     seed: int  # of the calibration sample and of the golden images
     thumbnails: bool = True  # images of the test split in report.html
+    verified: tuple[Elsewhere, ...] = ()  # what other machines found
 
 
 class Converted(msgspec.Struct, frozen=True):
@@ -72,15 +74,20 @@ def convert_run(request: Request, note: Note) -> Converted:
     outcomes = _run_files(images.tensors, made, environments, note)
     files = tuple(_judged(judge, one, made[one.name], outcomes[one.name]) for one in RECIPES)
     passed = {file.name: one for file, one in zip(files, RECIPES, strict=True) if file.passed}
-    golden_logits = {name: judge.golden_logits(one, outcomes[name]) for name, one in passed.items()}
+    golden_logits = {
+        name: logits for name, one in passed.items() if (logits := judge.golden_logits(one, outcomes[name])) is not None
+    }
+    report = _report(request, run, judge, images, len(calibration) - 1, files, not_checked)
+    if report.verdict == "PASS":
+        report = with_verified(report, golden_json(images.golden, golden_logits), request.verified)
     return Converted(
         run=run,
-        report=_report(request, run, judge, images, len(calibration) - 1, files, not_checked),
+        report=report,
         models={name: file.data for name, file in made.items() if name in passed and isinstance(file, Made)},
         answers=_answers(run, images, keras, outcomes),
         thumbnails=np.concatenate([images.val.tensors, images.test.tensors]) if request.thumbnails else None,
         golden=images.golden,
-        golden_logits={name: logits for name, logits in golden_logits.items() if logits is not None},
+        golden_logits=golden_logits,
     )
 
 

@@ -70,7 +70,7 @@ def test_the_first_layer_that_differs_is_named_as_keras_names_it(converted: Conv
     with Planted(converted.thumbnails[:8]) as bench:
         outcomes = {environment.key: bench.answers(environment, file.name, data) for environment in (own, other)}
         assert first_layers(bench, file, [own, other], outcomes) == {other.key: noise[layer].layer}
-        same = {key: outcomes[own.key] for key in outcomes}
+        same = dict.fromkeys(outcomes, outcomes[own.key])
         assert first_layers(bench, file, [own, other], same) == {other.key: ""}
 
 
