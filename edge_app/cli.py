@@ -229,7 +229,8 @@ def scan(
 def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> int:
     """Check a bundle on this machine: every file's size and hash, and every golden image on every runtime installed here.
 
-    With --key also who signed it. Exit status 3 where anything differs.
+    With --key also who signed it. Exit status 3 where anything differs. What --json prints can be given to `limiar convert
+    --verified`, so that the bundle says that it was verified here.
 
     \b
     Example:
