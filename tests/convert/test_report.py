@@ -153,9 +153,9 @@ def test_the_page_has_a_row_for_each_file_on_each_runtime_with_the_first_layer_t
     assert len(rows) == len(runtimes)
     for row, (name, line) in zip(rows, runtimes, strict=True):
         assert row[0] == f"{name}{line}"
-    assert [row[5] for row in rows[:2]] == ["–", "dense &lt;3&gt;"]
+    assert [row[5] for row in rows[:2]] == ["\N{EN DASH}", "dense &lt;3&gt;"]
     assert rows[1][3] == "0.25"
-    assert {row[5] for row, (name, _) in zip(rows, runtimes, strict=True) if name.startswith("onnx")} == {"–"}
+    assert {row[5] for row, (name, _) in zip(rows, runtimes, strict=True) if name.startswith("onnx")} == {"\N{EN DASH}"}
 
 
 def test_a_file_s_losses_are_those_of_its_worst_runtime(converted: Converted) -> None:
