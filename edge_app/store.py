@@ -138,11 +138,9 @@ class Store:
             self._lock.close()
 
     def use(self, key: BundleKey, verified: str) -> None:
-        """Answers from now on come from this bundle, model file and runtime, verified by "bundle" or "device". Raises StoreError."""
+        """Answers from now on come from this bundle, model file and runtime, and who verified them. Raises StoreError."""
         sha256 = bytes.fromhex(key.sha256)
-        self._change(
-            _USE, (sha256, key.name, key.version, key.file, key.runtime, verified)
-        )
+        self._change(_USE, (sha256, key.name, key.version, key.file, key.runtime, verified))
         found = self._execute(
             "SELECT id FROM bundles WHERE sha256 = ? AND file = ? AND runtime = ?", (sha256, key.file, key.runtime)
         )

@@ -1,4 +1,4 @@
-"""May a model file be used on this runtime? Where its bundle was verified on it, at once; else after its golden images pass here.
+"""May a model file be used on this runtime? Where its bundle was verified on it, at once; else once its golden images passed.
 
 The process that keeps the store asks this before anything is answered, and has no numpy: the golden images run in a process of
 their own (trial.py), which a model may crash or hang. What passed is kept in limiar's state folder under the bundle's hash.
@@ -60,15 +60,13 @@ def ensure_verified(bundle: Bundle, model: ModelFile, runtime: str, version: str
     known = verified_by(bundle, model, runtime, version)
     if known:
         return known
+    unseen = f"{model.name} was not verified with {runtime} {version} on {_machine()}"
     met = _try(bundle, model.name, runtime)
-    on = f"{runtime} {version} on {_machine()}"
     if met:
-        raise RuntimeUnavailable(
-            "E-RUNTIME-GOLDEN",
-            f"{model.name} was not verified with {on}, and its golden images do not pass there ({met}): {_cure(model, runtime)}",
-        )
+        met = f"{unseen}, and its golden images do not pass there ({met})"
+        raise RuntimeUnavailable("E-RUNTIME-GOLDEN", f"{met}: {_cure(model, runtime)}")
     kept = _keep(bundle, Trial(model.name, runtime, version, _machine(), _cpu(), APP, utc_now()))
-    click.echo(f"{model.name} was not verified with {on} before; its golden images pass there, {kept}", err=True)
+    click.echo(f"{unseen} before; its golden images pass there, {kept}", err=True)
     return "device"
 
 

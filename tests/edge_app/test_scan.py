@@ -38,7 +38,9 @@ ANSWER_KEYS = (
     ),
     "ms",
 )
-REFUSED_KEYS = (*("path", "sha256", "decision", "code", "message", "bundle", "file", "runtime", "verified", "app", "time", "stored"),)
+REFUSED_KEYS = (
+    *("path", "sha256", "decision", "code", "message", "bundle", "file", "runtime", "verified", "app", "time", "stored"),
+)
 
 
 def lines_of(done: "subprocess.CompletedProcess[bytes]") -> list[dict[str, Any]]:
