@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import os
 import platform
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -308,3 +311,32 @@ def test_stored_answers_and_the_spreadsheet_say_it_too(limiar: Limiar, elsewhere
     db = sqlite3.connect(tmp_path / "state" / "results.db")
     assert db.execute("SELECT file, verified FROM bundles").fetchall() == [("tflite_int8", "device")]
     db.close()
+
+
+# The command, with another Python for the golden images.
+PYTHON = """
+import sys, types
+import edge_app.verified
+edge_app.verified.sys = types.SimpleNamespace(executable=sys.argv.pop(1))
+from edge_app.cli import main
+main()
+"""
+
+
+def test_ctrl_c_while_the_golden_images_run_is_no_failure_of_theirs(elsewhere: Path, images: Path, tmp_path: Path) -> None:
+    python, begun = tmp_path / "python", tmp_path / "begun"
+    python.write_text(f'#!/bin/sh\ntouch {begun}; sleep 1; exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    command = [sys.executable, "-P", "-c", PYTHON, str(python), "scan", str(elsewhere), str(images)]
+    environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state")}
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as scan:
+        while not begun.exists():
+            assert scan.poll() is None
+            time.sleep(0.01)
+        os.killpg(scan.pid, signal.SIGINT)  # as a terminal does
+        assert scan.stderr
+        said = scan.stderr.read()
+        assert scan.wait(30) == 130, said
+    assert b"golden images pass there" in said
