@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from edge_app import APP
 from edge_app.bundle import Bundle, Decision, ModelFile, Sha256, open_bundle
 from edge_app.errors import BundleError, RuntimeUnavailable
-from edge_app.golden import GOLDEN, GoldenResult, GoldenTensors, check_golden, golden_tensors
+from edge_app.golden import GOLDEN, GoldenTensors, check_golden, golden_tensors
 from edge_app.machine import machine
 from edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
 from edge_app.signature import Keys
@@ -103,7 +103,7 @@ def _check(bundle: Bundle, model: ModelFile, sha256: str, runtime: str, tensors:
         result.tolerance,
         result.tensors_differing,
         result.decisions_differing,
-        _reason(result),
+        result.met,
         sha256,
         model.decision,
     )
@@ -111,17 +111,6 @@ def _check(bundle: Bundle, model: ModelFile, sha256: str, runtime: str, tensors:
 
 def _unchecked(model: ModelFile, sha256: str, runtime: str, version: str | None, passed: bool | None, message: str) -> Check:
     return Check(model.name, runtime, version, passed, 0, None, None, (), (), message, sha256, model.decision)
-
-
-def _reason(result: GoldenResult) -> str:
-    met = []
-    if result.tensors_differing:
-        met.append(f"{len(result.tensors_differing)} model inputs differ, {result.tensors_differing[0]} first")
-    if result.largest_difference > result.tolerance:
-        met.append("logits outside the tolerance")
-    if result.decisions_differing:
-        met.append(f"{len(result.decisions_differing)} decisions differ, {result.decisions_differing[0]} first")
-    return "; ".join(met)
 
 
 def print_table(found: Verification) -> None:
