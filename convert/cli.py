@@ -59,6 +59,13 @@ def _numbers(context: click.Context, option: click.Parameter, text: str | None) 
 @click.option("--no-thumbnails", is_flag=True, help="No image of the test split in the report, for private data.")
 @click.option("--verify-repeatable", is_flag=True, help="Convert twice, in two processes; publish what is equal byte for byte.")
 @click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign with this private key of `limiar keygen`.")
+@click.option(
+    "--verified",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE.json",
+    help="What `limiar verify BUNDLE --json` printed on another machine, for the manifest.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 def convert(
     run: Path | None,
@@ -82,6 +89,7 @@ def convert(
     no_thumbnails: bool,
     verify_repeatable: bool,
     sign: Path | None,
+    verified: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Convert a RUN of `limiar train`, or any Keras classifier, into a bundle that devices run.
@@ -97,6 +105,7 @@ def convert(
     \b
     Example:
       limiar convert runs/first --out bundles/first --sign release.key
+      limiar convert runs/first --out bundles/first --sign release.key --verified pi4.json --verified pi5.json
       limiar convert --model m.keras --data images/ --csv labels.csv --scale 1/255 --out bundles/mine
     """
     given = {"--csv": table, "--positive": positive, "--scale": scale, "--mean": mean, "--std": std}
@@ -108,10 +117,12 @@ def convert(
         raise click.UsageError(f"{foreign[0]} goes with --model: a RUN has its own.")
     from convert.gate import DEFAULT, read_gate
     from convert.progress import Progress
+    from convert.verified import read_verified
 
     key = _read_key(sign)  # first: nobody wants to hear of a wrong key after two minutes
     gate = read_gate(gate_file or DEFAULT)
     card_text = _read_card(card)
+    elsewhere = tuple(map(read_verified, verified))
     with Progress() as progress:
         with progress.loading("TensorFlow"):
             from convert.measure import publish_measured
@@ -129,6 +140,7 @@ def convert(
             intended_use=intended_use,
             seed=seed,
             thumbnails=not no_thumbnails,
+            verified=elsewhere,
         )
         converted = convert_run(request, progress.note)
         report, written = converted.report, out
@@ -213,6 +225,9 @@ def _print(report: "Report", written: Path, as_json: bool) -> None:
         f"highest loss: the upper bound against Keras, on {report.images['test']} test images; it must be below {margin:g}."
     )
     click.echo(f"The smallest margin that they can decide, in points: {smallest}")
+    elsewhere = [seen for file in report.files for seen in file.elsewhere]
+    for seen in dict.fromkeys(elsewhere):
+        click.echo(f"verified on {seen.line}: {elsewhere.count(seen)} model files")
     for line in report.not_checked:
         click.echo(line)
     click.echo(f"{report.verdict}: {printable(str(written))}")

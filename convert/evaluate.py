@@ -12,28 +12,43 @@ import msgspec
 import numpy as np
 
 import edge_app
-from edge_app.bundle import Verified
 from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
-from edge_app.runtimes import RUNTIMES, installed_runtimes
+from edge_app.parity import Seen
+from edge_app.runtimes import RUNTIMES, installed_runtimes, title
 
 TFLITE_PYTHON = "LIMIAR_TFLITE_PYTHON"  # a Python that has tflite-runtime; else the one in ./.venv-tflite
 _NEEDED = "import cv2, msgspec, numpy, PIL, tflite_runtime.interpreter"  # what edge_app runs with there
 _LIMIT_S = 600.0  # for one file on one runtime: 100,000 images at 6 ms
 
 
+Key = tuple[str, str]  # runtime and options, as in Environment
+
+
 class Environment(msgspec.Struct, frozen=True):
-    """A runtime, and the Python that has it."""
+    """A runtime, the Python that has it, and how it is asked to compute."""
 
     runtime: str
     python: str
+    options: str = ""  # a key of edge_app.runtimes.OPTIONS
+
+    @property
+    def key(self) -> Key:
+        """What tells its answers from others."""
+        return self.runtime, self.options
+
+    @property
+    def title(self) -> str:
+        """For a person."""
+        return title(self.runtime, self.options)
 
 
 class Answers(msgspec.Struct, frozen=True):
     """What one runtime gave for every tensor."""
 
-    seen: Verified
+    seen: Seen
     logits: np.ndarray  # float32 [N, K]
+    first_layer: str | None = None  # RuntimeResult.first_layer
 
 
 class RuntimeFailure(Exception):
@@ -41,19 +56,23 @@ class RuntimeFailure(Exception):
 
 
 def find_environments() -> tuple[list[Environment], list[str]]:
-    """The runtimes that can be asked here, and for each other one a line why it is not checked."""
+    """The runtimes that can be asked here, each by default first, and for each other one a line why it is not checked."""
     here = {version.name for version in installed_runtimes()}
     environments, not_checked = [], []
     for runtime in RUNTIMES:
         if runtime in here:
-            environments.append(Environment(runtime, sys.executable))
+            environments += _variants(runtime, sys.executable)
         elif runtime == "tflite-runtime" and (python := _tflite_python()):
             _check_environment(python)
-            environments.append(Environment(runtime, python))
+            environments += _variants(runtime, python)
         else:
             cure = f"set {TFLITE_PYTHON} to a Python that has it" if runtime == "tflite-runtime" else RUNTIMES[runtime].install
             not_checked.append(f"{runtime}: not checked here ({cure})")
     return environments, not_checked
+
+
+def _variants(runtime: str, python: str) -> list[Environment]:
+    return [Environment(runtime, python, options) for options in ("", *RUNTIMES[runtime].variants)]
 
 
 def _tflite_python() -> str | None:
@@ -96,10 +115,24 @@ class Bench:
 
     def answers(self, environment: Environment, name: str, model: bytes) -> Answers:
         """Every tensor through one file on one runtime. Raises RuntimeFailure."""
-        file = self._root / name
-        logits = self._root / f"{name}.{environment.runtime}.npy"
+        with tempfile.TemporaryDirectory(dir=self._root) as folder:
+            logits = Path(folder, "logits.npy")
+            return Answers(self._run(environment, name, model, logits), np.load(logits, allow_pickle=False))
+
+    def values(self, environment: Environment, name: str, model: bytes, row: int) -> list[np.ndarray]:
+        """Every output of a TFLite file for one of the tensors, as the file has them. Raises RuntimeFailure."""
+        with tempfile.TemporaryDirectory(dir=self._root) as folder:
+            out = Path(folder, "values.npz")
+            self._run(environment, name, model, out, str(row))
+            with np.load(out, allow_pickle=False) as values:
+                return [values[name] for name in values.files]
+
+    def _run(self, environment: Environment, name: str, model: bytes, out: Path, *row: str) -> Seen:
+        """edge_app.parity, in the environment's Python; `out` appears in a folder of this run's own."""
+        file = out.with_name(name)
         file.write_bytes(model)
-        command = [environment.python, "-m", "edge_app.parity", environment.runtime, str(file), "tensors.npy", str(logits)]
+        words = [environment.runtime, environment.options, str(file), "tensors.npy", str(out), *row]
+        command = [environment.python, "-m", "edge_app.parity", *words]
         try:
             done = subprocess.run(command, cwd=self._root, capture_output=True, timeout=_LIMIT_S, env=_environ())
         except subprocess.TimeoutExpired:
@@ -109,7 +142,7 @@ class Bench:
         if done.returncode:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise RuntimeFailure(printable(lines[-1])[:300] if lines else f"exit status {done.returncode}")
-        return Answers(msgspec.json.decode(done.stdout, type=Verified), np.load(logits, allow_pickle=False))
+        return msgspec.json.decode(done.stdout, type=Seen)
 
 
 def _environ() -> dict[str, str]:

@@ -13,6 +13,7 @@ from convert.noninferiority import PairedLoss, Verdict, overall, worst
 from convert.recipes import RECIPES, Recipe
 from edge_app.bundle import Count, Share, Size, Value
 from edge_app.errors import ConvertError, printable
+from edge_app.runtimes import title
 
 DEFAULT = Path(__file__).with_name("gate.toml")
 _NAMED = 3  # layers in a message
@@ -68,8 +69,12 @@ class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
     runtime: str
     version: str | None = None
     machine: str | None = None
+    options: str = ""  # otherwise than a device runs it by default: "4 threads"
+    kernels: str | None = None  # what computed: "XNNPACK"
     val: Comparison | None = None
     test: Comparison | None = None
+    own_difference: float | None = None  # largest, of a test image's logit, from the file's own runtime as a device runs it
+    first_layer: str | None = None  # whose value is another than there; "": none, beyond rounding; None: not looked for
     golden_difference: float | None = None  # largest, of a golden image's logit, from the file's own runtime
     golden_decisions: Count | None = None  # golden images decided otherwise than there
     golden_colours: float | None = None  # cosine between what swapped red and blue change in these logits and in Keras's
@@ -78,7 +83,12 @@ class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
     @property
     def title(self) -> str:
         """As a column's head."""
-        return self.runtime
+        return title(self.runtime, self.options)
+
+    @property
+    def line(self) -> str:
+        """With its version."""
+        return title(f"{self.runtime} {self.version}" if self.version else self.runtime, self.options)
 
 
 class Finding(Value, frozen=True, forbid_unknown_fields=True):

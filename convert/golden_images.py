@@ -5,6 +5,7 @@ are proven with the model; coloured ones, because swapped channels show in nothi
 """
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,9 @@ from edge_app.bundle import InputSpec
 from edge_app.containers import IMAGE_EXTENSIONS
 from edge_app.errors import ConvertError, ImageError, printable
 from edge_app.frame import Pixels
+from edge_app.golden import Golden, GoldenImage
 from edge_app.image import decode, read_file
-from edge_app.preprocess import model_input
+from edge_app.preprocess import model_input, tensor_sha256
 
 AT_LEAST = 64
 DRAWN = 72  # 4 patterns x 18 encodings
@@ -29,6 +31,15 @@ class GoldenFile(msgspec.Struct, frozen=True):
     path: str  # in the bundle: golden/07.png
     data: bytes
     tensor: Pixels  # uint8 [1, H, W, C]
+
+
+def golden_json(files: Sequence[GoldenFile], logits: Mapping[str, np.ndarray]) -> bytes:
+    """golden.json. logits: model file -> float64 [images, K]."""
+    golden = Golden(
+        images=tuple(GoldenImage(file.path, tensor_sha256(file.tensor)) for file in files),
+        logits={name: tuple(map(tuple, rows.tolist())) for name, rows in logits.items()},
+    )
+    return msgspec.json.encode(golden) + b"\n"
 
 
 class Encoding(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import numpy as np
 from convert.comparison import Answered, Comparison, Terms, answered, compare, not_finite, significant
 from convert.dataset import Split
 from convert.decision_rule import Scores, fit
-from convert.evaluate import Answers, RuntimeFailure
+from convert.evaluate import Answers, Key, RuntimeFailure
 from convert.gate import Finding, Gate, RuntimeResult, findings, noise_findings, saturation_finding, verdict
 from convert.golden_images import GoldenFile
 from convert.make import Made
@@ -26,7 +26,7 @@ COSINE_DECIMALS = 3
 BEYOND = 0.1  # of Keras's largest logit: so far outside the file's range a logit counts as cut off
 TOLERANCE_FLOOR = 2e-3  # of a float file: above what rounding to GOLDEN_DECIMALS costs
 
-Outcomes = Mapping[str, Answers | RuntimeFailure]  # runtime -> what it gave
+Outcomes = Mapping[Key, Answers | RuntimeFailure]  # what each runtime gave
 Part = Literal["val", "test", "golden", "swapped"]
 
 
@@ -115,13 +115,13 @@ class Judge:
 
     def verdict(self, recipe: Recipe, made: Made, outcomes: Outcomes) -> FileReport:
         """A file that was made, by its parts and by what every runtime gave for it."""
-        own = outcomes.get(recipe.runtime)
+        own = outcomes.get(recipe.key)
         decision, found = self._decision(own, step=made.inventory.outputs[0].scale)
         found += noise_findings(self._gate, made.layers)
         if isinstance(own, Answers) and np.isfinite(own.logits).all():
             found.append(saturation_finding(self._saturated(own.logits)))
-        golden = self._images.parts(own.logits)["golden"] if isinstance(own, Answers) else None
-        results = tuple(self._result(runtime, outcome, golden, decision) for runtime, outcome in outcomes.items())
+        reference = self._images.parts(own.logits) if isinstance(own, Answers) else {}
+        results = tuple(self._result(key, outcome, reference, decision) for key, outcome in outcomes.items())
         for result in results:
             found += findings(self._gate, recipe, self.keras["test"], result)
         if not results:
@@ -146,24 +146,13 @@ class Judge:
 
     def golden_logits(self, recipe: Recipe, outcomes: Outcomes) -> np.ndarray | None:
         """float64 [images, K] from the file's own runtime; exact for an integer file. None where it gave nothing finite."""
-        outcome = outcomes.get(recipe.runtime)
+        outcome = outcomes.get(recipe.key)
         if not isinstance(outcome, Answers):
             return None
         golden = self._images.parts(outcome.logits)["golden"].astype(np.float64)
         if not np.isfinite(golden).all():
             return None
         return golden if recipe.same_runtime == 0 else golden.round(GOLDEN_DECIMALS)
-
-    def answers(self, part: Literal["val", "test"], file: FileReport, outcomes: Outcomes) -> Answered | None:
-        """What a file says of a split on its own runtime, by its own decision; None where it gave nothing finite."""
-        outcome = outcomes.get(file.expected_runtime or "")
-        if not isinstance(outcome, Answers) or file.decision is None:
-            return None
-        return answered(self._images.parts(outcome.logits)[part], file.decision, self._terms.names)
-
-    def keras_answers(self, part: Literal["val", "test"]) -> Answered:
-        """What Keras says of a split, by its own decision."""
-        return self._keras[part]
 
     def _decision(self, own: Answers | RuntimeFailure | None, step: float | None) -> tuple[Decision | None, list[Finding]]:
         """The file's decision, fitted on validation, and the finding about it."""
@@ -182,21 +171,30 @@ class Judge:
         return fit(self._gate.decision, scores, terms.names)
 
     def _result(
-        self, runtime: str, outcome: Answers | RuntimeFailure, golden: np.ndarray | None, decision: Decision | None
+        self,
+        key: Key,
+        outcome: Answers | RuntimeFailure,
+        own: Mapping[Part, np.ndarray],
+        decision: Decision | None,
     ) -> RuntimeResult:
+        """own: what the file's own runtime gave; empty where it gave nothing."""
+        runtime, options = key
         if isinstance(outcome, RuntimeFailure):
-            return RuntimeResult(runtime, error=str(outcome))
+            return RuntimeResult(runtime, options=options, error=str(outcome))
         parts = self._images.parts(outcome.logits)
         by = decision or self.decision
-        difference = None if golden is None else float(np.abs(parts["golden"] - golden).max())
         return RuntimeResult(
             runtime=runtime,
-            version=outcome.seen.version,
-            machine=outcome.seen.machine,
+            version=outcome.seen.verified.version,
+            machine=outcome.seen.verified.machine,
+            options=options,
+            kernels=outcome.seen.kernels,
             val=self._compared("val", parts["val"], by),
             test=self._compared("test", parts["test"], by),
-            golden_difference=None if difference is None or not np.isfinite(difference) else significant(difference),
-            golden_decisions=self._golden_decisions(parts["golden"], golden, by),
+            own_difference=_largest_difference(parts["test"], own.get("test")),
+            first_layer=outcome.first_layer,
+            golden_difference=_largest_difference(parts["golden"], own.get("golden")),
+            golden_decisions=self._golden_decisions(parts["golden"], own.get("golden"), by),
             golden_colours=self._colours(outcome.logits),
         )
 
@@ -241,3 +239,9 @@ class Judge:
 
     def _required(self, recipe: Recipe) -> bool:
         return recipe.name in self._gate.required
+
+
+def _largest_difference(found: np.ndarray, own: np.ndarray | None) -> float | None:
+    """Of a logit, [N, K]; None where there is nothing to compare with, or not of numbers alone."""
+    difference = np.nan if own is None else float(np.abs(found - own).max())
+    return significant(difference) if np.isfinite(difference) else None

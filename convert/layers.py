@@ -74,6 +74,12 @@ def layer_noise(model: Any, fp32: bytes, quantized: bytes, tensors: Pixels) -> t
     )
 
 
+def layer_names(data: bytes, fp32: bytes, noise: Sequence[LayerNoise]) -> dict[int, str]:
+    """The tensors that a file's operators make -> their layers. noise: of any files made from the same fp32 file."""
+    known = {layer.value: layer.layer for layer in noise}
+    return {index: known.get(pair.name, pair.name) for pair in _pairs(Graph(data), Graph(fp32)) for index in pair.made}
+
+
 def too_noisy(noise: Sequence[LayerNoise], floor_db: float) -> tuple[LayerNoise, ...]:
     """The layers whose own noise is above the floor; those that could not be compared are not among them."""
     return tuple(layer for layer in noise if layer.snr_db is not None and layer.snr_db < floor_db)

@@ -68,11 +68,13 @@ def _fp16(model: onnx.ModelProto, calibration: Pixels) -> onnx.ModelProto:
     return canonical(convert_float_to_float16(model, keep_io_types=True))
 
 
-def _int8(model: onnx.ModelProto, calibration: Pixels) -> onnx.ModelProto:
+def quantized(
+    model: onnx.ModelProto, calibration: Pixels, activations: QuantType = QuantType.QUInt8, reduce_range: bool = True
+) -> onnx.ModelProto:
     """Static QDQ, per channel: uint8 activations, int8 weights of 7 bits.
 
-    With 8 bits a CPU without VNNI (AVX2 alone) saturates its 16-bit sums and answers otherwise than one that has it; QOperator
-    models give wrong softmax values in onnxruntime <= 1.28.
+    With 8 bits a CPU without VNNI (AVX2 alone) saturates its 16-bit sums and answers otherwise than one that has it:
+    scripts/avx2_parity shows both. QOperator models give wrong softmax values in onnxruntime <= 1.28.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
@@ -81,16 +83,16 @@ def _int8(model: onnx.ModelProto, calibration: Pixels) -> onnx.ModelProto:
             path,
             _Calibration(calibration),
             quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
+            activation_type=activations,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            reduce_range=True,
+            reduce_range=reduce_range,
             calibrate_method=CalibrationMethod.MinMax,
         )
         return canonical(onnx.load(path))
 
 
-_MAKERS = {"fp32": _fp32, "fp16": _fp16, "int8": _int8}
+_MAKERS = {"fp32": _fp32, "fp16": _fp16, "int8": quantized}
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from convert.curves import draw_reliability, draw_risk_coverage, draw_roc
 from convert.decision_rule import in_words, labels_of, referred
+from convert.first_layer import ROUNDING
 from convert.gallery import Gallery, Scored, decided, gallery
-from convert.gate import RuntimeResult
 from convert.noninferiority import PairedLoss, worst
 from convert.plot import draw_panels
 from convert.predictions import KERAS, AnswerTable
@@ -40,16 +40,8 @@ class Figures(msgspec.Struct, frozen=True):
     gallery: Gallery
 
 
-class ParityRow(msgspec.Struct, frozen=True):
-    """One model file on every runtime of the matrix; None where it was not run."""
-
-    file: FileReport
-    cells: tuple[RuntimeResult | None, ...]
-
-
 def report_html(report: Report, answers: AnswerTable, tensors: Pixels | None) -> bytes:
     """The page. answers: of both splits; tensors: uint8 [N, H, W, C], a row for each image of `answers`, or None: no pixel."""
-    runtimes = list(dict.fromkeys(result.title for file in report.files for result in file.runtimes))
     return render(
         "report.html.j2",
         report=report,
@@ -57,8 +49,7 @@ def report_html(report: Report, answers: AnswerTable, tensors: Pixels | None) ->
         losses={file.name: file_losses(file, report) for file in report.files},
         deciding={file.name: deciding(file, report) for file in report.files},
         figures=_figures(report, answers, tensors),
-        runtimes=runtimes,
-        parity=[_parity(file, runtimes) for file in report.files if file.runtimes],
+        rounding=ROUNDING,
         plots=[draw_panels(rows_by_size(report), [panel]) for panel in (size_panel(report), accuracy_panel(report))],
         share=share,
         points=points,
@@ -121,11 +112,6 @@ def points(loss: PairedLoss) -> str:
 
 def _points(value: float) -> str:
     return f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: a loss of -0.0 is none
-
-
-def _parity(file: FileReport, runtimes: list[str]) -> ParityRow:
-    by_title = {result.title: result for result in file.runtimes}
-    return ParityRow(file, tuple(by_title.get(title) for title in runtimes))
 
 
 def _figures(report: Report, answers: AnswerTable, tensors: Pixels | None) -> Figures | None:

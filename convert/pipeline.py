@@ -10,18 +10,21 @@ import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from convert import dataset
-from convert.evaluate import Answers, Bench, Environment, RuntimeFailure, find_environments
+from convert.evaluate import Answers, Bench, Environment, Key, RuntimeFailure, find_environments
+from convert.first_layer import File, first_layers
 from convert.gate import Gate
-from convert.golden_images import GoldenFile, draw_golden_images, take_golden_images
+from convert.golden_images import GoldenFile, draw_golden_images, golden_json, take_golden_images
 from convert.inventory import inventory
 from convert.judge import Images, Judge, Outcomes
 from convert.keras_model import keras_logits
-from convert.make import INTEGER, Files, Ground, Made, Note, make_files
+from convert.layers import layer_names
+from convert.make import INTEGER, REFERENCE, Files, Ground, Made, Note, make_files
 from convert.noninferiority import smallest_margin
 from convert.predictions import KERAS, AnswerTable
 from convert.recipes import RECIPES, Recipe, recipe
 from convert.report import Exploratory, FileReport, Report
 from convert.source import KerasFile, RunFolder, Source, read_source
+from convert.verified import Elsewhere, with_verified
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 from edge_app.runtimes import RUNTIMES
@@ -41,6 +44,7 @@ class Request(msgspec.Struct, frozen=True):
     intended_use: str
     seed: int  # of the calibration sample, of the golden images, and of the splits of a KerasFile where none are given
     thumbnails: bool = True  # images of the test split in report.html
+    verified: tuple[Elsewhere, ...] = ()  # what other machines found
 
 
 class Converted(msgspec.Struct, frozen=True):
@@ -68,15 +72,20 @@ def convert_run(request: Request, note: Note) -> Converted:
     outcomes = _run_files(images.tensors, made, environments, note)
     files = tuple(_judged(judge, one, made[one.name], outcomes[one.name]) for one in RECIPES)
     passed = {file.name: one for file, one in zip(files, RECIPES, strict=True) if file.passed}
-    golden_logits = {name: judge.golden_logits(one, outcomes[name]) for name, one in passed.items()}
+    golden_logits = {
+        name: logits for name, one in passed.items() if (logits := judge.golden_logits(one, outcomes[name])) is not None
+    }
+    report = _report(request, source, judge, images, len(calibration) - 1, files, not_checked)
+    if report.verdict == "PASS":
+        report = with_verified(report, golden_json(images.golden, golden_logits), request.verified)
     return Converted(
         source=source,
-        report=_report(request, source, judge, images, len(calibration) - 1, files, not_checked),
+        report=report,
         models={name: file.data for name, file in made.items() if name in passed and isinstance(file, Made)},
         answers=_answers(source.labels, images, keras, outcomes),
         thumbnails=np.concatenate([images.val.tensors, images.test.tensors]) if request.thumbnails else None,
         golden=images.golden,
-        golden_logits={name: logits for name, logits in golden_logits.items() if logits is not None},
+        golden_logits=golden_logits,
     )
 
 
@@ -94,8 +103,7 @@ def _read_images(request: Request, source: Source) -> tuple[Images, Pixels]:
 
 def _ground(judge: Judge, images: Images, calibration: Pixels, gate: Gate, environments: list[Environment]) -> Ground:
     """What files are made with. A second try of the integer file is judged on validation, on the runtime of its figures."""
-    runtime = recipe(INTEGER).runtime
-    environment = next(found for found in environments if found.runtime == runtime)
+    environment = next(found for found in environments if found.key == recipe(INTEGER).key)
     retry, floor = gate.retry, gate.limits.layer_snr_db
     if retry is None:
         return Ground(calibration, images.val.tensors, -math.inf, lambda data: False)
@@ -113,35 +121,61 @@ def _ground(judge: Judge, images: Images, calibration: Pixels, gate: Gate, envir
 
 def _run_files(
     tensors: Pixels, made: Files, environments: list[Environment], note: Note
-) -> dict[str, dict[str, Answers | RuntimeFailure]]:
-    """File -> runtime -> what it gave."""
-    jobs = [
-        (one.name, environment, file.data)
-        for one in RECIPES
-        for environment in environments
-        if RUNTIMES[environment.runtime].format == one.format and isinstance(file := made[one.name], Made)
-    ]
-    outcomes: dict[str, dict[str, Answers | RuntimeFailure]] = {one.name: {} for one in RECIPES}
+) -> dict[str, dict[Key, Answers | RuntimeFailure]]:
+    """File -> runtime and options -> what it gave, and which layer was the first to differ from the file's own runtime."""
+    asked = {one.name: _environments_for(one, environments) for one in RECIPES}
+    jobs = [(name, environment) for name in asked for environment in asked[name] if isinstance(made[name], Made)]
+    outcomes: dict[str, dict[Key, Answers | RuntimeFailure]] = {name: {} for name in asked}
+    layers = _layer_names(made)
     with Bench(tensors) as bench, concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
 
-        def run_job(job: tuple[str, Environment, bytes]) -> Answers | RuntimeFailure:
-            name, environment, data = job
-            note(f"running {name} on {environment.runtime}")
+        def answer(job: tuple[str, Environment]) -> Answers | RuntimeFailure:
+            name, environment = job
+            note(f"running {name} on {environment.title}")
+            file = made[name]
+            assert isinstance(file, Made)
             try:
-                return bench.answers(environment, name, data)
+                return bench.answers(environment, name, file.data)
             except RuntimeFailure as failure:
                 return failure
 
-        for (name, environment, _), outcome in zip(jobs, pool.map(run_job, jobs), strict=True):
-            outcomes[name][environment.runtime] = outcome
+        for (name, environment), outcome in zip(jobs, pool.map(answer, jobs), strict=True):
+            outcomes[name][environment.key] = outcome
+
+        def look(file: File) -> dict[Key, str]:
+            note(f"looking where runtimes part in {file.name}")
+            return first_layers(bench, file, asked[file.name], outcomes[file.name])
+
+        for file, found in zip(layers, pool.map(look, layers), strict=True):
+            for key, layer in found.items():
+                answers = outcomes[file.name][key]
+                assert isinstance(answers, Answers)
+                outcomes[file.name][key] = msgspec.structs.replace(answers, first_layer=layer)
     return outcomes
+
+
+def _environments_for(recipe: Recipe, environments: list[Environment]) -> list[Environment]:
+    """Those that read the file, its own first."""
+    fitting = [one for one in environments if RUNTIMES[one.runtime].format == recipe.format]
+    return sorted(fitting, key=lambda one: one.key != recipe.key)
+
+
+def _layer_names(made: Files) -> list[File]:
+    """The TFLite files, with their values named as Keras names the layers."""
+    reference = made[REFERENCE]
+    files = {name: file for name, file in made.items() if isinstance(file, Made) and recipe(name).format == "tflite"}
+    noise = [layer for file in files.values() for layer in file.layers]
+    return [
+        File(name, file.data, layer_names(file.data, reference.data, noise) if isinstance(reference, Made) else {})
+        for name, file in files.items()
+    ]
 
 
 def _answers(labels: tuple[str, ...], images: Images, keras: np.ndarray, outcomes: Mapping[str, Outcomes]) -> AnswerTable:
     """What Keras and each file on its own runtime gave for val and test."""
     given = {KERAS: keras}
     for one in RECIPES:
-        if isinstance(own := outcomes[one.name].get(one.runtime), Answers):
+        if isinstance(own := outcomes[one.name].get(one.key), Answers):
             given[one.name] = own.logits
     splits = (("val", images.val), ("test", images.test))
     parts = {name: images.parts(logits) for name, logits in given.items()}

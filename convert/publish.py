@@ -8,8 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from convert.golden_images import golden_json
 from convert.junit import JUNIT, junit_xml
 from convert.page import report_html
 from convert.pipeline import Converted
@@ -23,13 +22,11 @@ from edge_app.bundle import (
     Manifest,
     ModelFile,
     Provenance,
-    Verified,
     manifest_json,
     write_bundle,
 )
 from edge_app.files import replace_folder, write_whole
-from edge_app.golden import GOLDEN, Golden, GoldenImage
-from edge_app.preprocess import tensor_sha256
+from edge_app.golden import GOLDEN
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -91,13 +88,9 @@ def bundle_files(converted: Converted, release_counter: int, seed: int, card: st
 
 def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
     """Every file of the bundle but its manifest: path -> bytes."""
-    golden = Golden(
-        images=tuple(GoldenImage(file.path, tensor_sha256(file.tensor)) for file in converted.golden),
-        logits={name: tuple(map(tuple, logits.tolist())) for name, logits in converted.golden_logits.items()},
-    )
     contents = {_model_path(name): data for name, data in converted.models.items()}
     contents |= {file.path: file.data for file in converted.golden}
-    contents[GOLDEN] = msgspec.json.encode(golden) + b"\n"
+    contents[GOLDEN] = golden_json(converted.golden, converted.golden_logits)
     contents["report.json"] = report_json(converted.report)
     contents["report.html"] = _page(converted)
     contents["MODEL_CARD.md"] = model_card(converted.report, card)
@@ -152,11 +145,7 @@ def _model_file(file: FileReport, report: Report) -> ModelFile:
         expected_runtime=made.runtime,
         tolerance=file.tolerance,
         metrics=file.test.metrics,
-        verified=tuple(
-            Verified(result.runtime, result.version, result.machine)
-            for result in file.runtimes
-            if result.version is not None and result.machine is not None
-        ),
+        verified=file.verified,
     )
 
 

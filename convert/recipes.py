@@ -18,6 +18,11 @@ class Recipe(msgspec.Struct, frozen=True):
     same_runtime: float  # tolerance on that runtime, whatever the processor; 0: bit for bit
     other_runtime: float  # tolerance on another one; raised to twice what convert saw between the runtimes here
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """That runtime with its options: none, as a device runs it."""
+        return self.runtime, ""
+
 
 # Measured on 303 images, 11 conv layers, largest logit 9: see docs/gate.md, "Golden tolerances".
 RECIPES = (

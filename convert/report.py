@@ -12,7 +12,7 @@ from convert.inventory import Inventory
 from convert.layers import LayerNoise
 from convert.plot import Mark, Panel
 from convert.templates import render
-from edge_app.bundle import Count, Decision, InputSpec, Metric, Name, Sha256, Share, Text, Tolerance, Value
+from edge_app.bundle import Count, Decision, InputSpec, Metric, Name, Sha256, Share, Text, Tolerance, Value, Verified
 
 
 class FileReport(Value, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +33,17 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     tolerance: Tolerance | None = None
     expected_runtime: str | None = None  # the one whose figures stand for the file
     runtimes: tuple[RuntimeResult, ...] = ()
+    elsewhere: tuple[Verified, ...] = ()  # where other machines saw it give the expected answers
+
+    @property
+    def verified(self) -> tuple[Verified, ...]:
+        """Where it was seen to give the expected answers."""
+        here = (
+            Verified(result.runtime, result.version, result.machine, result.options)
+            for result in self.runtimes
+            if result.version is not None and result.machine is not None
+        )
+        return (*here, *self.elsewhere)
 
     @property
     def passed(self) -> bool:
@@ -48,7 +59,8 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     @property
     def test(self) -> Comparison | None:
         """The figures that stand for the file: the test split on its own runtime."""
-        return next((result.test for result in self.runtimes if result.runtime == self.expected_runtime), None)
+        own = (result.test for result in self.runtimes if result.runtime == self.expected_runtime and not result.options)
+        return next(own, None)
 
 
 class Exploratory(Value, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +98,15 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def default(self) -> FileReport | None:
         """The file that a device takes when not told; None where none passed."""
         return next((file for file in self.files if file.name == self.default_file), None)
+
+    @property
+    def verified(self) -> dict[str, list[str]]:
+        """Where -> the files of the bundle that were seen there to give the expected answers."""
+        where: dict[str, list[str]] = {}
+        for file in self.files:
+            for seen in file.verified if file.passed else ():
+                where.setdefault(seen.line, []).append(file.name)
+        return where
 
     @property
     def left_out(self) -> list[FileReport]:

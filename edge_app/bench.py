@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 import cv2
@@ -35,6 +36,7 @@ from edge_app.preprocess import model_input
 from edge_app.probe import Start
 from edge_app.runtimes import RUNTIMES, Runtime, installed_runtimes, open_runtime
 from edge_app.timing import BEYOND, Latency, Progress, interleaved, silent
+from edge_app.verified import VerifiedBy, verified_by
 
 _STARTS = 5  # fresh processes a variant; the median counts
 _START_S = 120.0  # for one of them
@@ -58,6 +60,7 @@ class Measurement(Struct, frozen=True):
     runtime: str
     version: str
     threads: int
+    verified: VerifiedBy | Literal["no"]  # no: nobody has yet, and `limiar scan` would run the golden images first
     bytes: int  # of the model file
     invoke: Latency  # model input -> logits
     whole: Latency  # the bytes of a PNG -> answer
@@ -123,6 +126,7 @@ def bench(
             variant.runtime,
             start.version,
             variant.threads,
+            verified_by(bundle, bundle.model(variant.file)[0], variant.runtime, start.version) or "no",
             len(bundle.model(variant.file)[1]),
             invokes[variant],
             wholes[variant],
@@ -299,9 +303,9 @@ def print_table(result: BenchResult) -> None:
         f"{result.name} {result.version} on {here.board or here.cpu}, {here.cores} cores, {here.system}, {here.architecture}\n"
     )
     for row in rows:
-        texts, figures = row[:2], row[2:]
+        texts, figures = row[:3], row[3:]
         left = [f"{text:<{width}}" for text, width in zip(texts, widths, strict=False)]
-        click.echo("  ".join([*left, *(f"{figure:>{width}}" for figure, width in zip(figures, widths[2:], strict=True))]))
+        click.echo("  ".join([*left, *(f"{figure:>{width}}" for figure, width in zip(figures, widths[3:], strict=True))]))
     for missed in result.skipped:
         click.echo(f"{missed.file}  {missed.runtime}  {missed.threads} threads: left out: {missed.message}")
     calls = result.measurements[0].invoke.count
@@ -318,7 +322,7 @@ def print_table(result: BenchResult) -> None:
 
 
 _HEAD = (
-    *("file", "runtime", "threads", "invoke p50", "p90", "p99", "rounds", "whole p50", "p90", "p99"),
+    *("file", "runtime", "verified", "threads", "invoke p50", "p90", "p99", "rounds", "whole p50", "p90", "p99"),
     *("load ms", "ready ms", "answer ms", "peak MiB"),
 )
 
@@ -332,4 +336,4 @@ def _row(one: Measurement) -> tuple[str, ...]:
     rounds = f"{one.invoke.round_low_us:.0f}..{one.invoke.round_high_us:.0f}"
     start = (one.start.load_ms, one.start.ready_ms, one.start.answered_ms, one.start.peak_mb)
     figures = (*percentiles[:3], rounds, *percentiles[3:], *(f"{figure:.0f}" for figure in start))
-    return one.file, one.runtime, str(one.threads), *figures
+    return one.file, one.runtime, one.verified, str(one.threads), *figures

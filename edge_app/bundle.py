@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 
 from edge_app.errors import BundleError, printable
 from edge_app.files import replace_folder, sync_directory
+from edge_app.runtimes import title
 from edge_app.signature import SIGNATURE_BYTES, Keys, PublicKey, public_half, sign, signer
 
 if TYPE_CHECKING:
@@ -110,7 +111,13 @@ class Verified(Value, frozen=True, forbid_unknown_fields=True):
     version: Text
     machine: Text  # as platform.machine(): "x86_64", "aarch64"
     options: str = ""  # otherwise than a device runs it by default: "4 threads", "without XNNPACK"
-    cpu: Text | None = None  # where another machine measured: "cortex-a72"
+    cpu: Text | None = None  # where another machine measured: "Cortex-A72"
+
+    @property
+    def line(self) -> str:
+        """For a person: "aarch64, Cortex-A72, litert 2.3.0, 4 threads"."""
+        where = f"{self.machine}, {self.cpu}" if self.cpu else self.machine
+        return f"{where}, {title(f'{self.runtime} {self.version}', self.options)}"
 
 
 class ModelFile(Value, frozen=True, forbid_unknown_fields=True):

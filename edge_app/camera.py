@@ -37,6 +37,7 @@ class FrameLine(Struct, frozen=True):
     bundle: str
     file: str
     runtime: str
+    verified: str
     app: str
     time: str  # of the answer
     stored: bool  # as in a scan, whether the database had the answer already: never, every frame is new
@@ -56,6 +57,7 @@ class RefusedFrame(Struct, frozen=True):
     bundle: str
     file: str
     runtime: str
+    verified: str
     app: str
     time: str
     stored: bool
@@ -101,7 +103,7 @@ class Watch(Struct):
         """Answers a frame and adds the answer to the store; the line to report once it is committed."""
         taken = iso(frame.taken_ns)
         place = (self.source, sequence, taken, frame.dropped)
-        origin = (self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.app)
+        origin = (self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.verified, self.origin.app)
         try:
             answer = self.classifier.answer(frame.pixels)
         except ImageError as error:

@@ -181,6 +181,7 @@ def scan(
     from edge_app.pool import Workers
     from edge_app.sources.files import Files, listed
     from edge_app.store import BundleKey, Store, default_path
+    from edge_app.verified import ensure_verified
 
     opened = open_bundle(bundle, _keys(key_files, revoked_files))
     manifest = opened.manifest
@@ -202,9 +203,11 @@ def scan(
         annotate=str(annotate) if annotate else None,
     )
     with Interrupt() as interrupt, Workers(processes) as pool, Store(db or default_path()) as store:
-        on = pool.start(job)
-        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on))
-        origin = Origin(opened.sha256, file.name, on, APP)
+        loaded = pool.start(job)
+        on = f"{loaded.runtime} {loaded.version}"
+        verified = ensure_verified(opened, file, loaded.runtime, loaded.version)
+        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on), verified)
+        origin = Origin(opened.sha256, file.name, on, verified, APP)
         summary = Summary(show_progress=not sys.stdout.isatty())
         outputs = _outputs(jsonl, csv_file, manifest.labels)
         try:
@@ -229,7 +232,8 @@ def scan(
 def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> int:
     """Check a bundle on this machine: every file's size and hash, and every golden image on every runtime installed here.
 
-    With --key also who signed it. Exit status 3 where anything differs.
+    With --key also who signed it. Exit status 3 where anything differs. What --json prints can be given to `limiar convert
+    --verified`, so that the bundle says that it was verified here.
 
     \b
     Example:
@@ -301,6 +305,7 @@ def camera(
     from edge_app.pipeline import Origin
     from edge_app.sources import find_source, open_source
     from edge_app.store import BundleKey, Store, default_path
+    from edge_app.verified import ensure_verified
 
     address = find_source(source)
     view = View(address.name, realtime, _roi(roi) if roi else None)
@@ -318,7 +323,8 @@ def camera(
 
         loaded = open_preferred(file.format, model, runtime, threads)
         on = f"{loaded.name} {loaded.version}"
-        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on))
+        verified = ensure_verified(opened, file, loaded.name, loaded.version)
+        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on), verified)
         end = time.monotonic() + (seconds or float("inf"))
         watch = Watch(
             capture=capture,
@@ -326,7 +332,7 @@ def camera(
             store=store,
             source=address.name,
             boot_id=boot_id(),
-            origin=Origin(opened.sha256, file.name, on, APP),
+            origin=Origin(opened.sha256, file.name, on, verified, APP),
             now=utc_now,
             stop=lambda: bool(interrupt) or time.monotonic() >= end,
         )

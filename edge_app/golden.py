@@ -61,6 +61,18 @@ class GoldenResult(Struct, frozen=True):
         """Bit-exact tensors, logits within tolerance, equal decisions."""
         return not self.tensors_differing and not self.decisions_differing and self.largest_difference <= self.tolerance
 
+    @property
+    def met(self) -> str:
+        """What differs, in words; empty where it passed."""
+        met = []
+        if self.tensors_differing:
+            met.append(f"{len(self.tensors_differing)} model inputs differ, {self.tensors_differing[0]} first")
+        if self.largest_difference > self.tolerance:
+            met.append(f"logits differ by {self.largest_difference:.3g}, outside the tolerance of {self.tolerance:.3g}")
+        if self.decisions_differing:
+            met.append(f"{len(self.decisions_differing)} decisions differ, {self.decisions_differing[0]} first")
+        return "; ".join(met)
+
 
 def golden_tensors(bundle: Bundle) -> GoldenTensors:
     """Reads a bundle's golden images through this machine's image rules. Raises BundleError where golden.json is no use."""

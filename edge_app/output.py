@@ -106,16 +106,16 @@ class CsvFile:
         self._whole = _WholeFile(path)
         self._labels = labels
         names = [f"probability_{label}" for label in labels]
-        self._row(["path", "sha256", "decision", "label", "confidence", *names, "stored", "code", "message"])
+        self._row(["path", "sha256", "decision", "label", "confidence", *names, "stored", "verified", "code", "message"])
 
     def write(self, lines: list[Line]) -> None:
         for line in lines:
             start = [line.path, line.sha256 or "", line.decision]
             if isinstance(line, AnswerLine):
                 shares = [line.probabilities[label] for label in self._labels]
-                self._row([*start, line.label, line.confidence, *shares, line.stored, "", ""])
+                self._row([*start, line.label, line.confidence, *shares, line.stored, line.verified, "", ""])
             else:
-                self._row([*start, "", "", *[""] * len(self._labels), "", line.code, line.message])
+                self._row([*start, "", "", *[""] * len(self._labels), "", "", line.code, line.message])
 
     def close(self) -> None:
         self._whole.close()

@@ -1,9 +1,12 @@
 """A model file on one runtime over many tensors, in a process of its own; how convert judges what will run on the device.
 
-    python -m edge_app.parity RUNTIME MODEL TENSORS.npy LOGITS.npy
+    python -m edge_app.parity RUNTIME OPTIONS MODEL TENSORS.npy LOGITS.npy
+    python -m edge_app.parity RUNTIME OPTIONS MODEL TENSORS.npy VALUES.npz ROW
 
-TENSORS.npy is uint8 [N, H, W, C]; LOGITS.npy becomes float32 [N, K]; stdout says where they came from, as JSON. A file that
-crashes its runtime takes this process alone with it, and tflite-runtime lives in an environment of its own.
+TENSORS.npy is uint8 [N, H, W, C]; LOGITS.npy becomes float32 [N, K], or with the number of one image VALUES.npz all outputs of
+a TFLite file for it, as they are. OPTIONS is a key of edge_app.runtimes.OPTIONS. stdout says where they
+came from, as JSON. A file that crashes its runtime takes this process alone with it, and tflite-runtime lives in an environment
+of its own.
 """
 
 import platform
@@ -14,16 +17,30 @@ import numpy as np
 
 from edge_app.bundle import Verified
 from edge_app.errors import LimiarError
-from edge_app.runtimes import open_runtime
+from edge_app.runtimes import OPTIONS, open_runtime
+from edge_app.runtimes.interpreter import InterpreterRuntime
 
 
-def main(runtime_name: str, model: str, tensors: str, logits: str) -> None:
+class Seen(msgspec.Struct, frozen=True):
+    """What gave the answers."""
+
+    verified: Verified
+    python: str  # "3.11.7"
+    kernels: str  # Runtime.kernels
+
+
+def main(runtime_name: str, options: str, model: str, tensors: str, out: str, row: str | None = None) -> None:
+    asked = OPTIONS[options]
     with open(model, "rb") as file:
-        runtime = open_runtime(runtime_name, file.read())
+        runtime = open_runtime(runtime_name, file.read(), asked.threads, asked.optimised)
     images = np.load(tensors, allow_pickle=False)
-    np.save(logits, np.stack([runtime.logits(images[i : i + 1]) for i in range(len(images))]), allow_pickle=False)
-    seen = Verified(runtime=runtime.name, version=runtime.version, machine=platform.machine())
-    sys.stdout.buffer.write(msgspec.json.encode(seen))
+    if row is None:
+        np.save(out, np.stack([runtime.logits(images[i : i + 1]) for i in range(len(images))]), allow_pickle=False)
+    else:
+        assert isinstance(runtime, InterpreterRuntime)
+        np.savez(out, *runtime.outputs(images[int(row) : int(row) + 1]))
+    verified = Verified(runtime=runtime.name, version=runtime.version, machine=platform.machine(), options=options)
+    sys.stdout.buffer.write(msgspec.json.encode(Seen(verified, platform.python_version(), runtime.kernels)))
 
 
 if __name__ == "__main__":

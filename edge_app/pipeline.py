@@ -19,6 +19,7 @@ class Origin(Struct, frozen=True):
     bundle: str  # sha256 of the manifest
     file: str  # model file
     runtime: str  # name and version
+    verified: str  # by "bundle" or "device": verified.py
     app: str
 
 
@@ -35,6 +36,7 @@ class AnswerLine(Struct, frozen=True):
     bundle: str
     file: str
     runtime: str
+    verified: str
     app: str
     time: str
     stored: bool  # the database had the answer already, from an earlier scan or the same image before
@@ -53,6 +55,7 @@ class RefusedLine(Struct, frozen=True):
     bundle: str
     file: str
     runtime: str
+    verified: str
     app: str
     time: str
     stored: bool
@@ -121,14 +124,15 @@ class Scan(Struct):
             self.origin.bundle,
             self.origin.file,
             self.origin.runtime,
+            self.origin.verified,
             answer.app,
             answer.time,
             stored,
             answer.ms,
         )
 
-    def _origin(self) -> tuple[str, str, str, str]:
-        return self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.app
+    def _origin(self) -> tuple[str, str, str, str, str]:
+        return self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.verified, self.origin.app
 
 
 def _path_fields(path: bytes) -> tuple[str, str | UnsetType]:

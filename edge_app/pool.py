@@ -77,7 +77,7 @@ class Workers:
     def __init__(self, processes: Iterable[tuple[ForkProcess, Connection]]) -> None:
         self._workers = [_Worker(process, connection) for process, connection in processes]
         self._again: list[_Task] = []  # of workers that were lost
-        self._runtime = ""
+        self._loaded: Ready | None = None  # by the first worker
 
     def __enter__(self) -> Self:
         return self
@@ -86,15 +86,15 @@ class Workers:
         for worker in self._workers:
             worker.end()
 
-    def start(self, job: Job) -> str:
-        """Loads the model; waits for the first worker: its runtime's name and version. Raises RuntimeUnavailable."""
+    def start(self, job: Job) -> Ready:
+        """Loads the model; waits for the first worker, which says on what runtime. Raises RuntimeUnavailable."""
         self._job = job
         for worker in self._workers:
             worker.start(job)
-        while not self._runtime:
+        while not self._loaded:
             self._receive(_TICK_S, known=lambda _: None)
             self._replace_lost()
-        return self._runtime
+        return self._loaded
 
     def run(
         self, paths: Iterable[bytes | None], known: Callable[[bytes], Answer | None]
@@ -142,9 +142,9 @@ class Workers:
                 continue
             worker.deadline = time.monotonic() + _IMAGE_S
             match reply:
-                case Ready(runtime, version):
+                case Ready() as loaded:
                     worker.ready, worker.deadline = True, float("inf")
-                    self._runtime = f"{runtime} {version}"
+                    self._loaded = loaded
                 case Failed(code, message):
                     raise RuntimeUnavailable(code, message)
                 case Batch(hashes):

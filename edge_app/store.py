@@ -66,10 +66,16 @@ MIGRATIONS = (
         UNIQUE (source, boot_id, sequence)
     ) STRICT;
     """,
+    """
+    ALTER TABLE bundles ADD COLUMN verified TEXT;  -- "bundle" or "device", at its last use; NULL: before there was this column
+    """,
 )
 
 _PROBABILITIES = msgspec.json.Decoder(dict[str, float])
 
+_USE = """
+    INSERT INTO bundles (sha256, name, version, file, runtime, verified) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (sha256, file, runtime) DO UPDATE SET verified = excluded.verified WHERE verified IS NOT excluded.verified"""
 _FIND = """
     SELECT decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, app, time
     FROM results WHERE image_sha256 = ? AND bundle = ?"""
@@ -131,13 +137,10 @@ class Store:
             self._db.close()
             self._lock.close()
 
-    def use(self, key: BundleKey) -> None:
-        """Answers from now on come from this bundle, model file and runtime. Raises StoreError."""
+    def use(self, key: BundleKey, verified: str) -> None:
+        """Answers from now on come from this bundle, model file and runtime, and who verified them. Raises StoreError."""
         sha256 = bytes.fromhex(key.sha256)
-        self._change(
-            "INSERT INTO bundles (sha256, name, version, file, runtime) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (sha256, key.name, key.version, key.file, key.runtime),
-        )
+        self._change(_USE, (sha256, key.name, key.version, key.file, key.runtime, verified))
         found = self._execute(
             "SELECT id FROM bundles WHERE sha256 = ? AND file = ? AND runtime = ?", (sha256, key.file, key.runtime)
         )
@@ -223,10 +226,15 @@ def _values(answer: Answer) -> tuple[object, ...]:
 
 
 def default_path() -> Path:
-    """results.db in limiar's state folder: LIMIAR_STATE, else XDG_STATE_HOME/limiar, else ~/.local/state/limiar."""
+    """results.db in limiar's state folder."""
+    return state_folder() / "results.db"
+
+
+def state_folder() -> Path:
+    """Where limiar keeps what it must remember: LIMIAR_STATE, else XDG_STATE_HOME/limiar, else ~/.local/state/limiar."""
     if state := os.environ.get("LIMIAR_STATE"):
-        return Path(state) / "results.db"
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "limiar" / "results.db"
+        return Path(state)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "limiar"
 
 
 def _lock(path: Path) -> BinaryIO:

@@ -1,27 +1,32 @@
 """`limiar verify`: does this bundle give the recorded answers on this machine?"""
 
 from pathlib import Path
+from typing import Annotated
 
 import click
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from edge_app.bundle import Bundle, ModelFile, open_bundle
+from edge_app import APP
+from edge_app.bundle import Bundle, Decision, ModelFile, Sha256, open_bundle
 from edge_app.errors import BundleError, RuntimeUnavailable
-from edge_app.golden import GoldenResult, GoldenTensors, check_golden, golden_tensors
+from edge_app.golden import GOLDEN, GoldenTensors, check_golden, golden_tensors
+from edge_app.machine import machine
 from edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
 from edge_app.signature import Keys
 
 SIGNATURE_NOT_CHECKED = "not checked"
 SIGNATURE_REFUSED = "refused"
 _OUTCOMES = {True: click.style("pass", fg="green"), False: click.style("FAIL", fg="red"), None: "not checked"}
+# One line of plain text that a page, a Markdown table and a terminal may show: `convert --verified` reads it from elsewhere.
+Plain = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f<>|`\\]{1,200}\Z")]
 
 
-class Check(Struct, frozen=True):
+class Check(Struct, frozen=True, forbid_unknown_fields=True):
     """One model file on one runtime."""
 
     file: str
-    runtime: str
-    version: str | None  # None: the runtime is not installed
+    runtime: Plain
+    version: Plain | None  # None: the runtime is not installed
     passed: bool | None  # None: not checked
     images: int
     largest_difference: float | None  # of a logit
@@ -29,10 +34,12 @@ class Check(Struct, frozen=True):
     tensors_differing: tuple[str, ...]
     decisions_differing: tuple[str, ...]
     message: str  # what was met, where it did not pass
+    sha256: Sha256  # of the model file
+    decision: Decision  # by which decisions were compared
 
 
-class Verification(Struct, frozen=True):
-    """The outcome, as `--json` prints it."""
+class Verification(Struct, frozen=True, forbid_unknown_fields=True):
+    """The outcome, as `--json` prints it and `limiar convert --verified` reads it."""
 
     bundle: str  # sha256 of the manifest, empty where the bundle could not be opened
     name: str
@@ -42,6 +49,11 @@ class Verification(Struct, frozen=True):
     checks: tuple[Check, ...]
     error: str  # why the bundle could not be opened, else empty
     passed: bool
+    golden: str  # sha256 of golden.json; empty where the bundle could not be opened
+    app: Plain  # "limiar 0.1.0"
+    machine: Plain  # as platform.machine(): "aarch64"
+    cpu: Plain  # "Cortex-A72"
+    python: Plain
 
 
 def verify(path: Path, keys: Keys | None = None) -> Verification:
@@ -49,14 +61,16 @@ def verify(path: Path, keys: Keys | None = None) -> Verification:
 
     keys: whose signature is asked for; None: nobody's.
     """
+    here = machine()
+    where = (APP, here.architecture, here.cpu, here.python)
     try:
         bundle = open_bundle(path, keys)
         tensors = golden_tensors(bundle)
     except BundleError as error:
         signature = SIGNATURE_REFUSED if error.code.startswith("E-BUNDLE-SIGNATURE-") else SIGNATURE_NOT_CHECKED
-        return Verification("", "", "", 0, signature, (), str(error), passed=False)
+        return Verification("", "", "", 0, signature, (), str(error), False, "", *where)
     checks = tuple(
-        _check(bundle, file.model, runtime, tensors)
+        _check(bundle, file.model, file.sha256, runtime, tensors)
         for file in bundle.manifest.models.values()
         if file.model
         for runtime, kind in RUNTIMES.items()
@@ -65,18 +79,20 @@ def verify(path: Path, keys: Keys | None = None) -> Verification:
     manifest = bundle.manifest
     passed = all(check.passed is not False for check in checks) and any(check.passed for check in checks)
     signature = f"signed by {bundle.signed_by.fingerprint[:12]}" if bundle.signed_by else SIGNATURE_NOT_CHECKED
-    return Verification(bundle.sha256, manifest.name, manifest.version, len(manifest.files), signature, checks, "", passed)
+    opened = (bundle.sha256, manifest.name, manifest.version, len(manifest.files))
+    golden = next(file.sha256 for file in manifest.files if file.path == GOLDEN)
+    return Verification(*opened, signature, checks, "", passed, golden, *where)
 
 
-def _check(bundle: Bundle, model: ModelFile, runtime: str, tensors: GoldenTensors) -> Check:
+def _check(bundle: Bundle, model: ModelFile, sha256: str, runtime: str, tensors: GoldenTensors) -> Check:
     if runtime not in {found.name for found in installed_runtimes(model.format)}:
-        return _unchecked(model, runtime, None, None, f"not installed: {RUNTIMES[runtime].install}")
+        return _unchecked(model, sha256, runtime, None, None, f"not installed: {RUNTIMES[runtime].install}")
     try:
         opened = open_runtime(runtime, bundle.model(model.name)[1])
         result = check_golden(tensors, bundle.manifest.labels, model, opened)
     except (BundleError, RuntimeUnavailable) as error:
         version = next(found.version for found in installed_runtimes(model.format) if found.name == runtime)
-        return _unchecked(model, runtime, version, False, str(error))
+        return _unchecked(model, sha256, runtime, version, False, str(error))
     return Check(
         model.name,
         runtime,
@@ -87,23 +103,14 @@ def _check(bundle: Bundle, model: ModelFile, runtime: str, tensors: GoldenTensor
         result.tolerance,
         result.tensors_differing,
         result.decisions_differing,
-        _reason(result),
+        result.met,
+        sha256,
+        model.decision,
     )
 
 
-def _unchecked(model: ModelFile, runtime: str, version: str | None, passed: bool | None, message: str) -> Check:
-    return Check(model.name, runtime, version, passed, 0, None, None, (), (), message)
-
-
-def _reason(result: GoldenResult) -> str:
-    met = []
-    if result.tensors_differing:
-        met.append(f"{len(result.tensors_differing)} model inputs differ, {result.tensors_differing[0]} first")
-    if result.largest_difference > result.tolerance:
-        met.append("logits outside the tolerance")
-    if result.decisions_differing:
-        met.append(f"{len(result.decisions_differing)} decisions differ, {result.decisions_differing[0]} first")
-    return "; ".join(met)
+def _unchecked(model: ModelFile, sha256: str, runtime: str, version: str | None, passed: bool | None, message: str) -> Check:
+    return Check(model.name, runtime, version, passed, 0, None, None, (), (), message, sha256, model.decision)
 
 
 def print_table(found: Verification) -> None:

@@ -19,6 +19,10 @@ class Runtime(Protocol):
     name: str  # a key of RUNTIMES
     version: str
 
+    @property
+    def kernels(self) -> str:
+        """What computes, in a word or two: "XNNPACK"."""
+
     def logits(self, image: "Pixels") -> "Logits":
         """uint8 [1, H, W, C] in, float32 [K] out, dequantized where the file is quantized."""
 
@@ -30,6 +34,7 @@ class RuntimeKind(msgspec.Struct, frozen=True):
     module: str  # its adapter
     package: str  # its distribution
     install: str  # the line that gets it
+    variants: tuple[str, ...] = ()  # keys of OPTIONS: how else than by default a file is tried when it is converted
 
 
 class RuntimeVersion(msgspec.Struct, frozen=True):
@@ -42,11 +47,33 @@ class RuntimeVersion(msgspec.Struct, frozen=True):
         return f"{self.name} {self.version}"
 
 
-RUNTIMES = {  # in order of preference for its format
-    "litert": RuntimeKind("tflite", "edge_app.runtimes.litert", "ai-edge-litert", "pip install limiar"),
-    "tflite-runtime": RuntimeKind("tflite", "edge_app.runtimes.tflite", "tflite-runtime", "pip install 'limiar[tflite]'"),
-    "onnxruntime": RuntimeKind("onnx", "edge_app.runtimes.onnx", "onnxruntime", "pip install 'limiar[onnx]'"),
+class Options(msgspec.Struct, frozen=True):
+    """How a runtime is to compute."""
+
+    threads: int = 1
+    optimised: bool = True  # False: without what makes it quick, TFLite files without XNNPACK, ONNX files as they are written
+
+
+OPTIONS = {  # as a bundle's manifest says it; "": as a device runs it when not told
+    "": Options(),
+    "4 threads": Options(threads=4),
+    "without XNNPACK": Options(optimised=False),
+    "without graph optimisation": Options(optimised=False),
 }
+RUNTIMES = {  # in order of preference for its format
+    "litert": RuntimeKind(
+        "tflite", "edge_app.runtimes.litert", "ai-edge-litert", "pip install limiar", ("4 threads", "without XNNPACK")
+    ),
+    "tflite-runtime": RuntimeKind("tflite", "edge_app.runtimes.tflite", "tflite-runtime", "pip install 'limiar[tflite]'"),
+    "onnxruntime": RuntimeKind(
+        "onnx", "edge_app.runtimes.onnx", "onnxruntime", "pip install 'limiar[onnx]'", ("without graph optimisation",)
+    ),
+}
+
+
+def title(runtime: str, options: str) -> str:
+    """A runtime asked to compute otherwise than by default: "litert, 4 threads"."""
+    return f"{runtime}, {options}" if options else runtime
 
 
 def installed_runtimes(model_format: str | None = None) -> list[RuntimeVersion]:
@@ -75,13 +102,16 @@ def open_preferred(model_format: str, model: bytes, wanted: str | None = None, t
     return open_runtime(fitting[-1], model, threads)
 
 
-def open_runtime(name: str, model: bytes, threads: int = 1) -> Runtime:
-    """Loads a model file's bytes into a runtime. Raises RuntimeUnavailable: unknown, not installed, or it refuses the file."""
+def open_runtime(name: str, model: bytes, threads: int = 1, optimised: bool = True) -> Runtime:
+    """Loads a model file's bytes into a runtime. Raises RuntimeUnavailable: unknown, not installed, or it refuses the file.
+
+    optimised: as in Options.
+    """
     if name not in RUNTIMES:
         raise RuntimeUnavailable("E-RUNTIME-UNKNOWN", f"no runtime {name}: choose one of {', '.join(RUNTIMES)}")
     try:
         adapter = importlib.import_module(RUNTIMES[name].module)
     except ModuleNotFoundError as error:
         raise RuntimeUnavailable("E-RUNTIME-MISSING", f"{name} needs {error.name}: {RUNTIMES[name].install}") from None
-    runtime: Runtime = adapter.load(model, threads)
+    runtime: Runtime = adapter.load(model, threads, optimised)
     return runtime

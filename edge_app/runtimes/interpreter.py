@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,17 @@ _GREETING = re.compile(rb"INFO: (Created TensorFlow Lite XNNPACK delegate for CP
 class InterpreterRuntime:
     """A TFLite model with fixed batch 1 in an Interpreter. LiteRT's CompiledModel is avoided: see load() in litert.py."""
 
-    def __init__(self, name: str, version: str, interpreter: Callable[..., Any], model: bytes, threads: int) -> None:
+    def __init__(self, name: str, version: str, module: Any, model: bytes, threads: int, optimised: bool) -> None:
+        """module: the package's `interpreter`."""
         self.name = name
         self.version = version
+        kernels = module.OpResolverType.AUTO if optimised else module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         written: list[bytes] = []
         try:
             with captured_stderr() as written:
-                self._interpreter = interpreter(model_content=model, num_threads=threads)
+                self._interpreter = module.Interpreter(
+                    model_content=model, num_threads=threads, experimental_op_resolver_type=kernels
+                )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:160]
@@ -35,9 +38,9 @@ class InterpreterRuntime:
             for line in written:
                 if not _GREETING.match(line):
                     os.write(2, line)
-        self.xnnpack = b"XNNPACK delegate" in b"".join(written)
         (given,) = self._interpreter.get_input_details()
-        output = self._interpreter.get_output_details()[0]
+        self._outputs = self._interpreter.get_output_details()
+        output = self._outputs[0]
         self._input, self._output = given["index"], output["index"]
         self._raw = given["dtype"] is np.uint8
         self._scale, self._zero_point = output["quantization"]
@@ -45,11 +48,25 @@ class InterpreterRuntime:
             met = f"its uint8 input has scale and zero point {given['quantization']}, not (1.0, 0)"
             raise RuntimeUnavailable("E-RUNTIME-INPUT", f"{met}, so raw pixels would be misread: convert it with limiar")
 
+    @property
+    def kernels(self) -> str:
+        """XNNPACK where it computes at least a part of the model."""
+        delegated = any(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
+        return "XNNPACK" if delegated else "built-in kernels"
+
     def logits(self, image: Pixels) -> Logits:
         """uint8 [1, H, W, C] in, float32 [K] out. int8 and int16 outputs are (q - zero point) * scale."""
-        self._interpreter.set_tensor(self._input, image if self._raw else image.astype(np.float32))
-        self._interpreter.invoke()
+        self._invoke(image)
         output = self._interpreter.get_tensor(self._output)[0]
         if output.dtype == np.float32:
             return np.asarray(output)
         return np.asarray((output.astype(np.float32) - np.float32(self._zero_point)) * np.float32(self._scale))
+
+    def outputs(self, image: Pixels) -> list[np.ndarray]:
+        """uint8 [1, H, W, C] in, every output as the model has it: for a file that shows its inner values."""
+        self._invoke(image)
+        return [self._interpreter.get_tensor(output["index"]) for output in self._outputs]
+
+    def _invoke(self, image: Pixels) -> None:
+        self._interpreter.set_tensor(self._input, image if self._raw else image.astype(np.float32))
+        self._interpreter.invoke()

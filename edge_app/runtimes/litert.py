@@ -1,12 +1,11 @@
 """LiteRT (ai-edge-litert): the default runtime for TFLite files."""
 
 # The Interpreter API only: CompiledModel loads a WebGPU library built for ARMv8.1 atomics, which dies on a Pi 3 or Pi 4.
-from ai_edge_litert import __version__
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert import __version__, interpreter
 
 from edge_app.runtimes.interpreter import InterpreterRuntime
 
 
-def load(model: bytes, threads: int) -> InterpreterRuntime:
+def load(model: bytes, threads: int, optimised: bool) -> InterpreterRuntime:
     """The bytes of a .tflite file -> a runtime. Raises RuntimeUnavailable."""
-    return InterpreterRuntime("litert", __version__, Interpreter, model, threads)
+    return InterpreterRuntime("litert", __version__, interpreter, model, threads, optimised)

@@ -18,11 +18,13 @@ class OnnxRuntime:
     name = "onnxruntime"
     version: str = onnxruntime.__version__
 
-    def __init__(self, model: bytes, threads: int) -> None:
+    def __init__(self, model: bytes, threads: int, optimised: bool) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
+        if not optimised:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class but Exception
@@ -34,12 +36,18 @@ class OnnxRuntime:
         self._input = given.name
         self._raw = given.type == "tensor(uint8)"
 
+    @property
+    def kernels(self) -> str:
+        """Whether the graph was optimised."""
+        level = self._session.get_session_options().graph_optimization_level
+        return "graph as written" if level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL else "optimised graph"
+
     def logits(self, image: Pixels) -> Logits:
         """uint8 [1, H, W, C] in, float32 [K] out."""
         pixels = image if self._raw else image.astype(np.float32)
         return np.asarray(self._session.run(None, {self._input: pixels})[0][0], np.float32)
 
 
-def load(model: bytes, threads: int) -> OnnxRuntime:
+def load(model: bytes, threads: int, optimised: bool) -> OnnxRuntime:
     """The bytes of an .onnx file -> a runtime. Raises RuntimeUnavailable."""
-    return OnnxRuntime(model, threads)
+    return OnnxRuntime(model, threads, optimised)

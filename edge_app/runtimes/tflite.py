@@ -1,11 +1,10 @@
 """tflite-runtime 2.14: the last of its name, for devices that have it (Python <= 3.11, numpy < 2)."""
 
-from tflite_runtime import __version__
-from tflite_runtime.interpreter import Interpreter
+from tflite_runtime import __version__, interpreter
 
 from edge_app.runtimes.interpreter import InterpreterRuntime
 
 
-def load(model: bytes, threads: int) -> InterpreterRuntime:
+def load(model: bytes, threads: int, optimised: bool) -> InterpreterRuntime:
     """The bytes of a .tflite file -> a runtime. Raises RuntimeUnavailable."""
-    return InterpreterRuntime("tflite-runtime", __version__, Interpreter, model, threads)
+    return InterpreterRuntime("tflite-runtime", __version__, interpreter, model, threads, optimised)

@@ -140,8 +140,8 @@ def tflite_python(project: Path) -> str:
     named = os.environ.get(TFLITE_PYTHON) or str(project / ".venv-tflite" / "bin" / "python")
     if not Path(named).exists():
         if os.environ.get("LIMIAR_REQUIRE_DATA") == "1":
-            pytest.fail(f"LIMIAR_REQUIRE_DATA=1, but there is no {named}: run scripts/test")
-        pytest.skip(f"needs tflite-runtime in an environment of its own: set {TFLITE_PYTHON}, or run scripts/test")
+            pytest.fail(f"LIMIAR_REQUIRE_DATA=1, but there is no {named}: run scripts/runtimes")
+        pytest.skip(f"needs tflite-runtime in an environment of its own: set {TFLITE_PYTHON}, or run scripts/runtimes")
     return named
 
 

@@ -235,7 +235,9 @@ def bench_result(path: Path, *p50_us: float) -> Path:
     for number, median in enumerate(p50_us):
         latency = Latency(100, median, None, None, 5, median - 5, median + 5)
         measured.append(
-            Measurement("tflite_int8", "litert", "2.3.0", number + 1, 10, latency, latency, Start("2.3.0", 1, 1, 1, 1))
+            Measurement(
+                "tflite_int8", "litert", "2.3.0", number + 1, "bundle", 10, latency, latency, Start("2.3.0", 1, 1, 1, 1)
+            )
         )
     result = BenchResult(
         app="limiar",

@@ -1,11 +1,16 @@
 """Model files on runtimes in processes of their own, each with its reason where it fails."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from convert.evaluate import TFLITE_PYTHON, Bench, Environment, RuntimeFailure, find_environments
+from convert.damage import damages
+from convert.evaluate import TFLITE_PYTHON, Answers, Bench, Environment, RuntimeFailure, find_environments
+from convert.first_layer import File, differs, first_layers
+from convert.flatbuffer import show_all
+from convert.layers import layer_names
 from convert.pipeline import Converted
 from edge_app.errors import ConvertError
 
@@ -14,16 +19,76 @@ def test_every_tflite_file_agrees_under_tflite_runtime(converted: Converted, tfl
     assert converted.report.not_checked == ()
     for file in converted.report.files:
         if file.format == "tflite":
-            assert [seen.runtime for seen in file.runtimes] == ["litert", "tflite-runtime"]
-            assert file.runtimes[1].version == "2.14.0"
+            runtimes = {seen.title: seen for seen in file.runtimes}
+            assert list(runtimes) == ["litert", "litert, 4 threads", "litert, without XNNPACK", "tflite-runtime"]
+            assert runtimes["tflite-runtime"].version == "2.14.0"
+            assert runtimes["tflite-runtime"].first_layer is not None
             assert file.passed, file.faults
+
+
+def test_every_file_runs_with_the_kernels_of_each_variant_and_all_of_them_are_judged(converted: Converted) -> None:
+    for file in converted.report.files:
+        kernels = {seen.title: seen.kernels for seen in file.runtimes}
+        if file.format == "onnx":
+            assert kernels == {
+                "onnxruntime": "optimised graph",
+                "onnxruntime, without graph optimisation": "graph as written",
+            }
+        else:
+            quick = "built-in kernels" if file.name == "tflite_int16x8" else "XNNPACK"  # it has none of 16 bits
+            assert [kernels["litert"], kernels["litert, 4 threads"]] == [quick, quick]
+            assert kernels["litert, without XNNPACK"] == "built-in kernels"
+        assert {finding.runtime for finding in file.findings if finding.check == "sensitivity"} == set(kernels)
+
+
+def test_a_file_s_figures_are_those_of_its_runtime_as_a_device_runs_it(converted: Converted) -> None:
+    for file in converted.report.files:
+        own = file.runtimes[0]
+        assert (own.runtime, own.options, own.own_difference, own.first_layer) == (file.expected_runtime, "", 0.0, None)
+        assert file.test == own.test
+        assert file.tolerance is not None
+        assert max(seen.golden_difference or 0.0 for seen in file.runtimes) <= file.tolerance.other_runtime / 2
+
+
+@pytest.mark.parametrize("layer", [1, 4, 8])
+def test_the_first_layer_that_differs_is_named_as_keras_names_it(converted: Converted, layer: int) -> None:
+    """Planted: the other runtime gets a file in which this layer's scale is wrong."""
+    (noise,) = [file.layers for file in converted.report.files if file.name == "tflite_int8"]
+    data, fp32 = converted.models["tflite_int8"], converted.models["tflite_fp32"]
+    (wrong, *_) = [damage.data for damage in damages(data) if damage.layer == layer]
+    own, other = Environment("litert", sys.executable), Environment("litert", sys.executable, "4 threads")
+
+    class Planted(Bench):
+        def answers(self, environment: Environment, name: str, model: bytes) -> Answers:
+            return super().answers(environment, name, wrong if environment == other else model)
+
+        def values(self, environment: Environment, name: str, model: bytes, row: int) -> list[np.ndarray]:
+            return super().values(environment, name, show_all(wrong) if environment == other else model, row)
+
+    file = File("tflite_int8", data, layer_names(data, fp32, noise))
+    assert converted.thumbnails is not None
+    with Planted(converted.thumbnails[:8]) as bench:
+        outcomes = {environment.key: bench.answers(environment, file.name, data) for environment in (own, other)}
+        assert first_layers(bench, file, [own, other], outcomes) == {other.key: noise[layer].layer}
+        same = dict.fromkeys(outcomes, outcomes[own.key])
+        assert first_layers(bench, file, [own, other], same) == {other.key: ""}
+
+
+@pytest.mark.parametrize(("found", "told"), [(1.0 + 5e-6, False), (1.0 + 5e-5, True), (np.nan, True)])
+def test_floats_differ_beyond_rounding_and_integers_by_one(found: float, told: bool) -> None:
+    assert differs(np.array([0.0, found], np.float32), np.array([0.0, 1.0], np.float32)) is told
+    assert differs(np.array([3, 4], np.int8), np.array([3, 5], np.int8))
+    assert not differs(np.array([3, 4], np.int8), np.array([3, 4], np.int8))
 
 
 def test_a_runtime_that_is_not_here_is_said_to_be_unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TFLITE_PYTHON, raising=False)
     monkeypatch.chdir(tmp_path)
     environments, not_checked = find_environments()
-    assert [environment.runtime for environment in environments] == ["litert", "onnxruntime"]
+    assert [environment.title for environment in environments] == [
+        *("litert", "litert, 4 threads", "litert, without XNNPACK"),
+        *("onnxruntime", "onnxruntime, without graph optimisation"),
+    ]
     assert [line.partition(":")[0] for line in not_checked] == ["tflite-runtime"]
 
 

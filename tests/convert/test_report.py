@@ -140,6 +140,24 @@ def test_every_table_has_heads_and_every_scrolled_part_can_be_reached_with_keys(
         assert 'aria-label="' in attributes or (named and named.group(1) in ids)
 
 
+def test_the_page_has_a_row_for_each_file_on_each_runtime_with_the_first_layer_that_differs(converted: Converted) -> None:
+    first, *others = converted.report.files
+    own, *rest = first.runtimes
+    planted = msgspec.structs.replace(rest[0], own_difference=0.25, first_layer="dense <3>")
+    report = msgspec.structs.replace(
+        converted.report, files=(msgspec.structs.replace(first, runtimes=(own, planted, *rest[1:])), *others)
+    )
+    section = page_of(converted, report).partition('id="parity"')[2].partition("</section>")[0]
+    rows = [[re.sub("<[^>]+>", "", cell) for cell in row.split("</td>")] for row in section.split("<tr>")[2:]]
+    runtimes = [(file.name, result.line) for file in report.files for result in file.runtimes]
+    assert len(rows) == len(runtimes)
+    for row, (name, line) in zip(rows, runtimes, strict=True):
+        assert row[0] == f"{name}{line}"
+    assert [row[5] for row in rows[:2]] == ["\N{EN DASH}", "dense &lt;3&gt;"]
+    assert rows[1][3] == "0.25"
+    assert {row[5] for row, (name, _) in zip(rows, runtimes, strict=True) if name.startswith("onnx")} == {"\N{EN DASH}"}
+
+
 def test_a_file_s_losses_are_those_of_its_worst_runtime(converted: Converted) -> None:
     file = next(file for file in converted.report.files if file.test and file.test.losses)
     [result, *_] = file.runtimes

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,11 @@ from edge_app.bundle import (
     ModelFile,
     Provenance,
     Tolerance,
+    Verified,
     open_bundle,
     write_bundle,
 )
+from edge_app.runtimes import installed_runtimes
 
 DATA = Path(__file__).parent / "data"
 INT8_STEP = 0.134  # of a logit: the scale of the tiny int8 file's last layer
@@ -38,7 +41,10 @@ def tiny_contents() -> dict[str, bytes]:
 
 
 def tiny_manifest(contents: dict[str, bytes]) -> Manifest:
-    """A manifest that describes `contents`; every .tflite and .onnx in it is a model file."""
+    """A manifest that describes `contents`; every .tflite and .onnx in it is a model file.
+
+    It is as convert would write it here: verified on the runtimes that are installed (test_verify.py shows that they pass).
+    """
     return Manifest(
         name="tiny",
         version="0.1.0",
@@ -68,7 +74,10 @@ def _listed(path: str, data: bytes) -> BundleFile:
             # fp32: runtimes add in another order. int8: exact in one runtime, a step of the last layer across.
             tolerance=Tolerance(same_runtime=0.0, other_runtime=INT8_STEP) if int8 else Tolerance(1e-4, 1e-4),
             metrics={},
-            verified=(),
+            verified=tuple(
+                Verified(found.name, found.version, platform.machine())
+                for found in installed_runtimes("onnx" if onnx else "tflite")
+            ),
         )
     return BundleFile(path, len(data), hashlib.sha256(data).hexdigest(), model)
 

@@ -31,13 +31,16 @@ ANSWER_KEYS = (
         "bundle",
         "file",
         "runtime",
+        "verified",
         "app",
         "time",
         "stored",
     ),
     "ms",
 )
-REFUSED_KEYS = (*("path", "sha256", "decision", "code", "message", "bundle", "file", "runtime", "app", "time", "stored"),)
+REFUSED_KEYS = (
+    *("path", "sha256", "decision", "code", "message", "bundle", "file", "runtime", "verified", "app", "time", "stored"),
+)
 
 
 def lines_of(done: "subprocess.CompletedProcess[bytes]") -> list[dict[str, Any]]:

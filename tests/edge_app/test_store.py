@@ -39,11 +39,11 @@ def path(tmp_path: Path) -> Path:
 
 def test_an_answer_comes_back_as_it_was_given(path: Path) -> None:
     with Store(path) as store:
-        store.use(KEY)
+        store.use(KEY, "bundle")
         store.add(image(1), b"a\xff.png", answer(confidence=1 / 3))
         assert store.find(image(1)) == answer(confidence=1 / 3)
     with Store(path) as store:
-        store.use(KEY)
+        store.use(KEY, "bundle")
         assert store.find(image(1)) == answer(confidence=1 / 3)
         assert store.find(image(2)) is None
     assert rows(path) == [(image(1), b"a\xff.png", "pos")]
@@ -60,9 +60,9 @@ def test_an_answer_comes_back_as_it_was_given(path: Path) -> None:
 )
 def test_an_answer_holds_for_its_bundle_file_and_runtime_alone(path: Path, other: BundleKey) -> None:
     with Store(path) as store:
-        store.use(KEY)
+        store.use(KEY, "bundle")
         store.add(image(1), b"a.png", answer())
-        store.use(other)
+        store.use(other, "bundle")
         assert store.find(image(1)) is None
         store.add(image(1), b"a.png", answer("neg"))
     assert [label for _, _, label in rows(path)] == ["pos", "neg"]
@@ -70,7 +70,7 @@ def test_an_answer_holds_for_its_bundle_file_and_runtime_alone(path: Path, other
 
 def test_an_answer_given_again_replaces_the_one_before_and_keeps_its_place(path: Path) -> None:
     with Store(path) as store:
-        store.use(KEY)
+        store.use(KEY, "bundle")
         for number in (1, 2, 1):
             store.add(image(number), b"%d.png" % number, answer("neg" if store.find(image(number)) else "pos"))
     assert rows(path) == [(image(1), b"1.png", "neg"), (image(2), b"2.png", "pos")]
@@ -78,7 +78,7 @@ def test_an_answer_given_again_replaces_the_one_before_and_keeps_its_place(path:
 
 def test_nothing_is_on_the_disk_before_the_commit_and_everything_after(path: Path) -> None:
     with Store(path) as store:
-        store.use(KEY)
+        store.use(KEY, "bundle")
         store.commit()
         store.add(image(1), b"a.png", answer())
         assert store.changed
@@ -109,7 +109,7 @@ def test_a_foreign_lock_on_the_database_is_refused(path: Path) -> None:
     with Store(path) as store:
         store._db.execute("PRAGMA busy_timeout = 0")
         with pytest.raises(StoreError, match="E-STORE-BUSY"):
-            store.use(KEY)
+            store.use(KEY, "bundle")
     other.close()
 
 
@@ -129,6 +129,30 @@ def test_a_database_of_a_newer_limiar_is_refused(path: Path) -> None:
         Store(path)
 
 
+def test_a_database_of_an_older_limiar_keeps_its_answers_and_learns_the_rest(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
+        sha256 = bytes.fromhex(KEY.sha256)
+        db.execute("INSERT INTO bundles VALUES (1, ?, 'tiny', '1.0.0', ?, ?)", (sha256, KEY.file, KEY.runtime))
+        row = (image(1), b"a.png", "pos", "pos", 0.9, '{"neg": 0.1, "pos": 0.9}', 0.1, 0.2, 0.3, "limiar 0", "1970")
+        db.execute("INSERT INTO results VALUES (1, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    db.close()
+    with Store(path) as store:
+        assert rows(path, "SELECT verified FROM bundles") == [(None,)]
+        store.use(KEY, "bundle")
+        found = store.find(image(1))
+        assert found
+        assert found.confidence == 0.9
+    assert rows(path, "SELECT id, verified FROM bundles") == [(1, "bundle")]
+
+
+def test_who_verified_the_runtime_is_kept_as_at_its_last_use(path: Path) -> None:
+    for verified in ("device", "bundle", "bundle"):
+        with Store(path) as store:
+            store.use(KEY, verified)
+        assert rows(path, "SELECT file, verified FROM bundles") == [(KEY.file, verified)]
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="E-STORE-WRITE"):
@@ -137,13 +161,13 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_and_what_was_committed_stays(path: Path) -> None:
     with Store(path) as store:
-        store.use(KEY)
+        store.use(KEY, "bundle")
         store.add(image(0), b"first.png", answer())
         store.commit()
         pages = store._db.execute("PRAGMA page_count").fetchone()[0]
         store._db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreError, match="E-STORE-FULL"), Store(path) as store:  # noqa: PT012  # the block is what fails
-        store.use(KEY)
+        store.use(KEY, "bundle")
         store._db.execute(f"PRAGMA max_page_count = {pages}")
         for number in range(1, 1000):
             store.add(image(number), b"x" * 100, answer())
@@ -152,7 +176,7 @@ def test_a_full_disk_is_said_and_what_was_committed_stays(path: Path) -> None:
 
 def test_frames_are_kept_once_for_each_source_boot_and_sequence(path: Path) -> None:
     with Store(path) as store:
-        store.use(KEY)
+        store.use(KEY, "bundle")
         store.add_frame("picamera:0", "boot", 7, 3, answer())
         assert store.last_sequence("picamera:0", "boot") == 7
         assert store.last_sequence("picamera:0", "later boot") == 0
@@ -207,7 +231,7 @@ class StoreMachine(RuleBasedStateMachine):
     def switch(self, file: str) -> None:
         """Another bundle is installed, or rolled back to."""
         self.file = file
-        self.store.use(BundleKey(KEY.sha256, KEY.name, KEY.version, file, KEY.runtime))
+        self.store.use(BundleKey(KEY.sha256, KEY.name, KEY.version, file, KEY.runtime), "bundle")
 
     @rule(met=images, name=st.binary(max_size=20), label=st.sampled_from(["neg", "pos"]), year=st.integers(1970, 2100))
     def add(self, met: bytes, name: bytes, label: str, year: int) -> None:

@@ -1,0 +1,74 @@
+"""The ONNX int8 file on a processor with AVX2 alone, which QEMU emulates: the same answers as here, bit for bit."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnx
+import pytest
+
+from convert.onnx import quantized
+from edge_app.bundle import open_bundle
+from edge_app.golden import golden_tensors
+from edge_app.machine import machine
+
+VNNI = bool({"avx512_vnni", "avx_vnni"}.intersection(machine().features))
+
+
+@pytest.fixture(scope="module")
+def script(project: Path) -> ModuleType:
+    loader = SourceFileLoader("avx2_parity", str(project / "scripts" / "avx2_parity"))
+    spec = importlib.util.spec_from_loader("avx2_parity", loader)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def said(project: Path) -> str:
+    """What the script prints of the reference bundle's ONNX int8 file."""
+    command = [sys.executable, "-P", project / "scripts" / "avx2_parity", project / "models" / "lung-nodule"]
+    done = subprocess.run([*command, "--file", "onnx_int8"], capture_output=True, text=True)
+    if done.returncode == 2 and os.environ.get("LIMIAR_REQUIRE_DATA") != "1":
+        pytest.skip(done.stderr.strip())
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return done.stdout
+
+
+def test_the_emulated_processor_has_avx2_and_neither_avx_512_nor_vnni(said: str) -> None:
+    (line,) = re.findall(r"^emulated: .*$", said, re.MULTILINE)
+    assert " avx2 " in line
+    assert "avx512" not in line
+    assert "vnni" not in line
+
+
+def test_the_onnx_int8_file_answers_there_as_here(said: str) -> None:
+    assert re.search(r"^onnx_int8 +onnxruntime +136 +0 +0 +0  the same$", said, re.MULTILINE)
+    assert said.endswith("PASS\n")
+
+
+@pytest.mark.parametrize("control", ["8-bit weights", "S8S8"])
+def test_without_the_7_bit_weights_it_would_not(said: str, control: str) -> None:
+    """The harness's control: the emulated processor does saturate."""
+    (outcome,) = re.findall(rf"^control: onnx_int8, {control} .*  (\S.*)$", said, re.MULTILINE)
+    assert outcome == ("differs, as it must" if VNNI else "no control: this processor has no VNNI")
+
+
+@pytest.mark.skipif(not VNNI, reason="this processor has no VNNI: it saturates as the emulated one does")
+def test_a_file_that_answers_otherwise_there_fails(
+    script: ModuleType, said: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = open_bundle(project / "models" / "lung-nodule")
+    tensors = np.concatenate(golden_tensors(bundle).tensors)[:16]
+    model = quantized(onnx.load_from_string(bundle.model("onnx_fp32")[1]), tensors, reduce_range=False)
+    qemu = [str(script.find_qemu(Path(script.arguments([]).cache))), "-cpu", "Haswell"]
+    subject = script.Subject("onnx_int8", "onnxruntime", model.SerializeToString(), 0.0)
+    assert not script.compared(subject, tensors, qemu, vnni=True)
+    assert capsys.readouterr().out.endswith("DIFFERS\n")
