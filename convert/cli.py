@@ -1,6 +1,7 @@
 """`limiar convert`. TensorFlow is imported when the command runs, not for --help."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from convert.report import Report
+    from convert.source import KerasFile, RunFolder
 
 EXIT_REFUSED = 3
 INTENDED_USE = "Research and education, not for diagnosis."
@@ -20,10 +22,29 @@ CARD = (
 )
 
 
+def _numbers(context: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    """A number such as 1/255, or several with commas."""
+    if text is None:
+        return None
+    try:
+        values = tuple(float(Fraction(part)) for part in text.split(","))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise click.BadParameter("give a number such as 1/255, or one for each channel: 0.485,0.456,0.406") from None
+    if option.name == "std" and 0.0 in values:
+        raise click.BadParameter("a standard deviation of 0 divides by zero")
+    return values
+
+
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), metavar="M.keras", help="Any Keras classifier, in place of a RUN.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The BUNDLE folder to make.")
-@click.option("--data", type=click.Path(path_type=Path), help="The run's images; else the folder that train.json names.")
+@click.option("--data", type=click.Path(path_type=Path), help="The images; for a RUN else the folder that train.json names.")
+@click.option("--csv", "table", type=click.Path(path_type=Path), help="--model: file, label; where given split, group.")
+@click.option("--positive", metavar="LABEL", help="--model: of two labels, the one that sensitivity counts. Default: pos.")
+@click.option("--scale", callback=_numbers, help="--model: what pixels were multiplied by before it, such as 1/255.")
+@click.option("--mean", callback=_numbers, help="--model: what was subtracted then; one number, or one for each channel.")
+@click.option("--std", callback=_numbers, help="--model: what was divided by at last, likewise.")
 @click.option("--golden", type=click.Path(path_type=Path), help="A folder of golden images; else they are drawn.")
 @click.option("--gate", "gate_file", type=click.Path(path_type=Path), help="A gate.toml of your own.")
 @click.option("--card", type=click.Path(path_type=Path), help="Markdown for the model card: data, licence, flaws.")
@@ -33,7 +54,7 @@ CARD = (
 @click.option("--licence", default="not stated", show_default=True, help="Of the model files.")
 @click.option("--intended-use", default=INTENDED_USE, show_default=True)
 @click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of calibration and golden images."
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of calibration, golden images, splits."
 )
 @click.option("--no-thumbnails", is_flag=True, help="No image of the test split in the report, for private data.")
 @click.option("--verify-repeatable", is_flag=True, help="Convert twice, in two processes; publish what is equal byte for byte.")
@@ -47,9 +68,15 @@ CARD = (
 )
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
 def convert(
-    run: Path,
+    run: Path | None,
+    model: Path | None,
     out: Path,
     data: Path | None,
+    table: Path | None,
+    positive: str | None,
+    scale: tuple[float, ...] | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
     golden: Path | None,
     gate_file: Path | None,
     card: Path | None,
@@ -65,7 +92,11 @@ def convert(
     verified: tuple[Path, ...],
     as_json: bool,
 ) -> int:
-    """Convert a RUN of `limiar train` into a bundle that devices run.
+    """Convert a RUN of `limiar train`, or any Keras classifier, into a bundle that devices run.
+
+    A classifier comes as a .keras file with softmax or logits at its end; its labels are the images' in name order, found as
+    `limiar train` finds them. It takes pixels x of 0..255, or else, as --scale, --mean and --std say, x * scale, then
+    (x - mean) / std.
 
     Makes TFLite and ONNX files, runs each on every runtime that is installed, and compares them with Keras. A file that lost
     too much is left out; if the gate requires it, no bundle is written, a report lies in BUNDLE.refused, and the exit status
@@ -75,7 +106,15 @@ def convert(
     Example:
       limiar convert runs/first --out bundles/first --sign release.key
       limiar convert runs/first --out bundles/first --sign release.key --verified pi4.json --verified pi5.json
+      limiar convert --model m.keras --data images/ --csv labels.csv --scale 1/255 --out bundles/mine
     """
+    given = {"--csv": table, "--positive": positive, "--scale": scale, "--mean": mean, "--std": std}
+    if (run is None) == (model is None):
+        raise click.UsageError("give a RUN of limiar train, or --model with a .keras file.")
+    if model and not data:
+        raise click.UsageError("--model needs --data, the folder of its images.")
+    if run and (foreign := [name for name, value in given.items() if value is not None]):
+        raise click.UsageError(f"{foreign[0]} goes with --model: a RUN has its own.")
     from convert.gate import DEFAULT, read_gate
     from convert.progress import Progress
     from convert.verified import read_verified
@@ -92,8 +131,7 @@ def convert(
             from convert.repeatable import Again, check_repeatable
 
         request = Request(
-            run=run,
-            data=data,
+            origin=_origin(run, model, data, table, positive, (scale, mean, std)),
             golden=golden,
             gate=gate,
             name=name or _name_from(out),
@@ -106,6 +144,8 @@ def convert(
         )
         converted = convert_run(request, progress.note)
         report, written = converted.report, out
+        for line in converted.source.notes:
+            progress.tell(line)
         if report.verdict == "PASS" and verify_repeatable:
             progress.note("converting again in another process")
             check_repeatable(
@@ -121,6 +161,25 @@ def convert(
                 written = publish_refusal(out, converted)
     _print(report, written, as_json)
     return 0 if report.verdict == "PASS" else EXIT_REFUSED
+
+
+def _origin(
+    run: Path | None,
+    model: Path | None,
+    data: Path | None,
+    table: Path | None,
+    positive: str | None,
+    scaling: tuple[tuple[float, ...] | None, ...],
+) -> "RunFolder | KerasFile":
+    from convert.ends import Scaling
+    from convert.source import KerasFile, RunFolder
+
+    if run:
+        return RunFolder(run, data)
+    assert model is not None  # usage has been checked
+    assert data is not None
+    given = {name: values for name, values in zip(Scaling.__struct_fields__, scaling, strict=True) if values is not None}
+    return KerasFile(model, data, table, positive, Scaling(**given) if given else None)
 
 
 def _name_from(out: Path) -> str:

@@ -1,4 +1,4 @@
-"""The images of a RUN as model inputs, each proven to be the one that training saw."""
+"""The images of a model as its inputs, each proven to be the one that was listed: in a RUN, the one that training saw."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from edge_app.errors import ConvertError, ImageError, printable
 from edge_app.frame import Pixels
 from edge_app.image import decode, read_file
 from edge_app.preprocess import model_input
-from edge_app.run_folder import Run, SplitRow
+from edge_app.run_folder import SplitRow
 
 CALIBRATION_IMAGES = 300  # of the train split; TensorFlow's guide asks for 100-500
 CALIBRATION_AT_LEAST = 16  # fewer say too little about the ranges inside the model
@@ -28,19 +28,19 @@ class Split(msgspec.Struct, frozen=True):
     groups: tuple[str, ...]  # [N], "" where none was given
 
 
-def read_split(folder: Path, rows: Sequence[SplitRow], part: str, run: Run) -> Split:
+def read_split(folder: Path, rows: Sequence[SplitRow], part: str, labels: tuple[str, ...], spec: InputSpec) -> Split:
     """The images of "val" or "test". Raises ConvertError: an image is missing or another, or a label has no image."""
     chosen = [row for row in rows if row.part == part]
-    if foreign := {row.label for row in chosen} - set(run.labels):
-        met = f"the {part} split has the label {printable(min(foreign))}, train.json has {', '.join(run.labels)}"
+    if foreign := {row.label for row in chosen} - set(labels):
+        met = f"the {part} split has the label {printable(min(foreign))}, train.json has {', '.join(labels)}"
         raise ConvertError("E-CONVERT-LABEL", f"{met}: train again")
-    for label in run.labels:
+    for label in labels:
         if not any(row.label == label for row in chosen):
             met = f"the {part} split has no image of {printable(label)}"
             raise ConvertError("E-CONVERT-SPLIT", f"{met}: the gate needs some of each label; train with more data")
-    labels = np.array([run.labels.index(row.label) for row in chosen])
-    tensors = read_tensors(folder, chosen, run.input)
-    return Split(tensors, labels, tuple(row.sha256 for row in chosen), tuple(row.group for row in chosen))
+    truth = np.array([labels.index(row.label) for row in chosen])
+    tensors = read_tensors(folder, chosen, spec)
+    return Split(tensors, truth, tuple(row.sha256 for row in chosen), tuple(row.group for row in chosen))
 
 
 def read_tensors(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Pixels:
@@ -69,13 +69,15 @@ def calibration_rows(rows: Sequence[SplitRow], seed: int) -> list[SplitRow]:
     train = sorted((row for row in rows if row.part == "train"), key=lambda row: row.file)
     if len(train) < CALIBRATION_AT_LEAST:
         met = f"{len(train)} training images, calibration needs {CALIBRATION_AT_LEAST}"
-        raise ConvertError("E-CONVERT-CALIBRATION-SIZE", f"{met}: train with more images")
+        raise ConvertError("E-CONVERT-CALIBRATION-SIZE", f"{met}: give more training images")
     count = min(CALIBRATION_IMAGES, len(train))
     picked = sorted(np.random.default_rng(seed).choice(len(train), count, replace=False).tolist())
     chosen = [train[index] for index in picked]
     if len({row.label for row in chosen}) < 2:
         met = f"all {count} calibration images have the label {printable(chosen[0].label)}"
-        raise ConvertError("E-CONVERT-CALIBRATION-LABELS", f"{met}: train with images of every label, or choose another --seed")
+        raise ConvertError(
+            "E-CONVERT-CALIBRATION-LABELS", f"{met}: give training images of every label, or choose another --seed"
+        )
     elsewhere = {row.sha256 for row in rows if row.part != "train"}
     for row in chosen:
         if row.sha256 in elsewhere:

@@ -17,6 +17,7 @@ from edge_app.runtimes import title
 
 DEFAULT = Path(__file__).with_name("gate.toml")
 _NAMED = 3  # layers in a message
+_SATURATED = 0.05  # share of the test images; a file that follows Keras has none, whatever its type
 _SWAPPED = -0.5  # a file that swaps red and blue has about -1, an undamaged one 0.98 and more, one that sees no colour about 0
 
 Level = Annotated[float, Meta(gt=0.0, lt=0.5)]
@@ -150,6 +151,12 @@ def noise_findings(gate: Gate, layers: tuple[LayerNoise, ...]) -> list[Finding]:
         return [Finding("layer noise", "", "PASS", f"every layer is above {floor:g} dB")]
     named = ", ".join(f"{layer.layer} ({layer.snr_db:g} dB)" for layer in noisy[:_NAMED])
     return [Finding("layer noise", "", "FAIL", f"{len(noisy)} layers are below {floor:g} dB: {named}")]
+
+
+def saturation_finding(share: float) -> Finding:
+    """share: of the test images with a logit well beyond all that the file ever gives: its output is cut off there."""
+    met = f"{100 * share:.1f} % of the test images have a Keras logit beyond the largest or smallest that the file gives"
+    return Finding("saturation", "", "FAIL" if share > _SATURATED else "PASS", met)
 
 
 def verdict(gate: Gate, found: list[Finding]) -> Verdict:

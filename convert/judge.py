@@ -11,7 +11,7 @@ from convert.comparison import Answered, Comparison, Terms, answered, compare, n
 from convert.dataset import Split
 from convert.decision_rule import Scores, fit
 from convert.evaluate import Answers, Key, RuntimeFailure
-from convert.gate import Finding, Gate, RuntimeResult, findings, noise_findings, verdict
+from convert.gate import Finding, Gate, RuntimeResult, findings, noise_findings, saturation_finding, verdict
 from convert.golden_images import GoldenFile
 from convert.make import Made
 from convert.predictions import softmax_rows
@@ -23,6 +23,7 @@ from edge_app.frame import Pixels
 
 GOLDEN_DECIMALS = 3  # of a float file's golden logits: a grid that is coarse beside the last bits that processors differ in
 COSINE_DECIMALS = 3
+BEYOND = 0.1  # of Keras's largest logit: so far outside the file's range a logit counts as cut off
 TOLERANCE_FLOOR = 2e-3  # of a float file: above what rounding to GOLDEN_DECIMALS costs
 
 Outcomes = Mapping[Key, Answers | RuntimeFailure]  # what each runtime gave
@@ -86,6 +87,7 @@ class Judge:
         self._largest_logit = float(np.abs(keras).max())
         parts = images.parts(keras)
         self.decision = self._fit(parts["val"], step=None)
+        self._keras_test = parts["test"]
         self._keras_colour_change = images.colour_change(keras)
         self._keras = {part: answered(logits, self.decision, labels) for part, logits in parts.items() if part != "swapped"}
         self.keras = {part: self._compare(part, self._keras[part]) for part in ("val", "test")}
@@ -116,6 +118,8 @@ class Judge:
         own = outcomes.get(recipe.key)
         decision, found = self._decision(own, step=made.inventory.outputs[0].scale)
         found += noise_findings(self._gate, made.layers)
+        if isinstance(own, Answers) and np.isfinite(own.logits).all():
+            found.append(saturation_finding(self._saturated(own.logits)))
         reference = self._images.parts(own.logits) if isinstance(own, Answers) else {}
         results = tuple(self._result(key, outcome, reference, decision) for key, outcome in outcomes.items())
         for result in results:
@@ -193,6 +197,12 @@ class Judge:
             golden_decisions=self._golden_decisions(parts["golden"], own.get("golden"), by),
             golden_colours=self._colours(outcome.logits),
         )
+
+    def _saturated(self, logits: np.ndarray) -> float:
+        """Share of the test images with a Keras logit well outside the range of all that the file gave."""
+        beyond = BEYOND * self._largest_logit
+        outside = (self._keras_test > logits.max() + beyond) | (self._keras_test < logits.min() - beyond)
+        return float(outside.any(axis=1).mean())
 
     def _colours(self, logits: np.ndarray) -> float | None:
         """Cosine between what swapped colours change in these logits and in Keras's. None where they change nothing.

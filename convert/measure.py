@@ -51,7 +51,7 @@ def publish_measured(out: Path, converted: Converted) -> Path:
     before = condition()
     runtimes = {name: recipe(name).runtime for name in converted.models}
     latencies = measure_invoke(
-        {name: (data, runtimes[name]) for name, data in converted.models.items()}, converted.run.input, count=CALLS
+        {name: (data, runtimes[name]) for name, data in converted.models.items()}, converted.source.input, count=CALLS
     )
     measured = Measured(
         app=APP,

@@ -36,10 +36,11 @@ def onnx_model(model: Any, spec: InputSpec) -> onnx.ModelProto:
             function = tf.function(lambda image: model(image, training=False))
             signature = [tf.TensorSpec(shape, tf.float32, name=INPUT)]
             converted, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+            _keep_constants(converted, function.get_concrete_function(*signature))
             folded = _folded(converted)
     except Exception as error:  # tf2onnx raises ValueError, KeyError, RuntimeError for what it does not know
         raise _failed("tf2onnx", error) from None
-    if len(folded.graph.input) != 1:  # seen with a Normalization layer: its constants come out as further inputs
+    if len(folded.graph.input) != 1:
         names = ", ".join(given.name for given in folded.graph.input[:4])
         raise ConvertError("E-CONVERT-ONNX", f"tf2onnx left {len(folded.graph.input)} inputs ({names}): use a TFLite file")
     return canonical(folded)
@@ -101,6 +102,19 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime 
     def get_next(self) -> dict[str, np.ndarray] | None:
         tensor = next(self._tensors, None)
         return None if tensor is None else {INPUT: tensor[np.newaxis].astype(np.float32)}
+
+
+def _keep_constants(model: onnx.ModelProto, function: Any) -> None:
+    """Constants that a traced function holds, but no variable (a Normalization layer's), tf2onnx makes further inputs."""
+    held = function.inputs[1:]  # after the image
+    values = {inside.name: value for inside, value in zip(held, function.captured_inputs, strict=True)}
+    inputs = list(model.graph.input)
+    model.graph.ClearField("input")
+    for given in inputs:
+        if given.name in values:
+            model.graph.initializer.append(onnx.numpy_helper.from_array(values[given.name].numpy(), given.name))
+        else:
+            model.graph.input.append(given)
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""The straight line from a RUN to what a bundle is made of: read, convert, run on every runtime, judge."""
+"""The straight line from a model to what a bundle is made of: read, convert, run on every runtime, judge."""
 
 import concurrent.futures
 import math
@@ -16,17 +16,17 @@ from convert.gate import Gate
 from convert.golden_images import GoldenFile, draw_golden_images, golden_json, take_golden_images
 from convert.inventory import inventory
 from convert.judge import Images, Judge, Outcomes
-from convert.keras_model import keras_logits, load_model
+from convert.keras_model import keras_logits
 from convert.layers import layer_names
 from convert.make import INTEGER, REFERENCE, Files, Ground, Made, Note, make_files
 from convert.noninferiority import smallest_margin
 from convert.predictions import KERAS, AnswerTable
 from convert.recipes import RECIPES, Recipe, recipe
 from convert.report import Exploratory, FileReport, Report
+from convert.source import KerasFile, RunFolder, Source, read_source
 from convert.verified import Elsewhere, with_verified
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
-from edge_app.run_folder import Run, read_run, read_splits
 from edge_app.runtimes import RUNTIMES
 
 PROCESSES = 2  # files that are run at once; what they give does not depend on it
@@ -35,15 +35,14 @@ PROCESSES = 2  # files that are run at once; what they give does not depend on i
 class Request(msgspec.Struct, frozen=True):
     """What is asked of convert."""
 
-    run: Path
-    data: Path | None  # None: where the images lay when the run was trained
+    origin: RunFolder | KerasFile
     golden: Path | None  # None: golden images are drawn
     gate: Gate
     name: str
     version: str
     licence: str
     intended_use: str
-    seed: int  # of the calibration sample and of the golden images
+    seed: int  # of the calibration sample, of the golden images, and of the splits of a KerasFile where none are given
     thumbnails: bool = True  # images of the test split in report.html
     verified: tuple[Elsewhere, ...] = ()  # what other machines found
 
@@ -51,7 +50,7 @@ class Request(msgspec.Struct, frozen=True):
 class Converted(msgspec.Struct, frozen=True):
     """All that a bundle is made of."""
 
-    run: Run
+    source: Source
     report: Report
     models: dict[str, bytes]  # of the files that passed
     answers: AnswerTable  # of val and test
@@ -61,47 +60,45 @@ class Converted(msgspec.Struct, frozen=True):
 
 
 def convert_run(request: Request, note: Note) -> Converted:
-    """Converts and judges; writes nothing. `note` is told what is done next. Raises ConvertError and RunError."""
-    run = read_run(request.run)
+    """Converts and judges; writes nothing. `note` is told what is done next. Raises ConvertError, RunError and DataError."""
     environments, not_checked = find_environments()
-    note("reading images")
-    images, calibration = _read_images(request, run)
+    note("reading the model and its images")
+    source = read_source(request.origin, request.seed)
+    images, calibration = _read_images(request, source)
     note("running Keras")
-    model = load_model(request.run, run)
-    keras = keras_logits(model, images.tensors)
-    judge = Judge(images, keras, run.labels, run.positive, request.gate)
-    made = make_files(model, run.input, _ground(judge, images, calibration, request.gate, environments), note)
+    keras = keras_logits(source.model, images.tensors)
+    judge = Judge(images, keras, source.labels, source.positive, request.gate)
+    made = make_files(source.model, source.input, _ground(judge, images, calibration, request.gate, environments), note)
     outcomes = _run_files(images.tensors, made, environments, note)
     files = tuple(_judged(judge, one, made[one.name], outcomes[one.name]) for one in RECIPES)
     passed = {file.name: one for file, one in zip(files, RECIPES, strict=True) if file.passed}
     golden_logits = {
         name: logits for name, one in passed.items() if (logits := judge.golden_logits(one, outcomes[name])) is not None
     }
-    report = _report(request, run, judge, images, len(calibration) - 1, files, not_checked)
+    report = _report(request, source, judge, images, len(calibration) - 1, files, not_checked)
     if report.verdict == "PASS":
         report = with_verified(report, golden_json(images.golden, golden_logits), request.verified)
     return Converted(
-        run=run,
+        source=source,
         report=report,
         models={name: file.data for name, file in made.items() if name in passed and isinstance(file, Made)},
-        answers=_answers(run, images, keras, outcomes),
+        answers=_answers(source.labels, images, keras, outcomes),
         thumbnails=np.concatenate([images.val.tensors, images.test.tensors]) if request.thumbnails else None,
         golden=images.golden,
         golden_logits=golden_logits,
     )
 
 
-def _read_images(request: Request, run: Run) -> tuple[Images, Pixels]:
+def _read_images(request: Request, source: Source) -> tuple[Images, Pixels]:
     """What is answered, and what the integer files are calibrated with."""
-    rows = read_splits(request.run, run)
-    folder = request.data or Path(run.data.folder)
+    folder, rows, spec = source.folder, source.rows, source.input
     chosen = dataset.calibration_rows(rows, request.seed)
     images = Images(
-        val=dataset.read_split(folder, rows, "val", run),
-        test=dataset.read_split(folder, rows, "test", run),
-        golden=take_golden_images(request.golden, run.input) if request.golden else draw_golden_images(run.input, request.seed),
+        val=dataset.read_split(folder, rows, "val", source.labels, spec),
+        test=dataset.read_split(folder, rows, "test", source.labels, spec),
+        golden=take_golden_images(request.golden, spec) if request.golden else draw_golden_images(spec, request.seed),
     )
-    return images, dataset.calibration_tensors(folder, chosen, run.input)
+    return images, dataset.calibration_tensors(folder, chosen, spec)
 
 
 def _ground(judge: Judge, images: Images, calibration: Pixels, gate: Gate, environments: list[Environment]) -> Ground:
@@ -174,7 +171,7 @@ def _layer_names(made: Files) -> list[File]:
     ]
 
 
-def _answers(run: Run, images: Images, keras: np.ndarray, outcomes: Mapping[str, Outcomes]) -> AnswerTable:
+def _answers(labels: tuple[str, ...], images: Images, keras: np.ndarray, outcomes: Mapping[str, Outcomes]) -> AnswerTable:
     """What Keras and each file on its own runtime gave for val and test."""
     given = {KERAS: keras}
     for one in RECIPES:
@@ -183,7 +180,7 @@ def _answers(run: Run, images: Images, keras: np.ndarray, outcomes: Mapping[str,
     splits = (("val", images.val), ("test", images.test))
     parts = {name: images.parts(logits) for name, logits in given.items()}
     return AnswerTable(
-        labels=run.labels,
+        labels=labels,
         sha256=tuple(sha256 for _, split in splits for sha256 in split.sha256),
         split=tuple(name for name, split in splits for _ in split.sha256),
         truth=np.concatenate([split.labels for _, split in splits]),
@@ -205,7 +202,7 @@ def _default_file(files: tuple[FileReport, ...]) -> str | None:
 
 def _report(
     request: Request,
-    run: Run,
+    source: Source,
     judge: Judge,
     images: Images,
     calibration: int,
@@ -218,18 +215,18 @@ def _report(
         verdict="REFUSED" if refused else "PASS",
         name=request.name,
         version=request.version,
-        labels=run.labels,
-        positive=run.positive,
+        labels=source.labels,
+        positive=source.positive,
         intended_use=request.intended_use,
         licence=request.licence,
-        input=run.input,
+        input=source.input,
         default_file=default_file,
         decision=judge.decision,
         smallest_margin={
             loss.name: smallest_margin(loss.n, request.gate.noninferiority.alpha) for loss in judge.keras["test"].losses
         },
         exploratory=_exploratory(files),
-        run=run_facts(run),
+        run=source.facts,
         images={
             "calibration": calibration,
             "val": len(images.val.labels),
@@ -250,18 +247,3 @@ def _exploratory(files: tuple[FileReport, ...]) -> tuple[Exploratory, ...]:
         return ()
     corrected = multipletests([p for _, p in found], method="holm")[1]
     return tuple(Exploratory(name, p, round(float(holm), 6)) for (name, p), holm in zip(found, corrected, strict=True))
-
-
-def run_facts(run: Run) -> dict[str, str]:
-    """Which training run a bundle comes from."""
-    return {
-        "model": run.model,
-        "recipe": run.recipe,
-        "epoch": f"{run.best_epoch} of {run.epochs}",
-        "temperature": f"{run.temperature:.4g}",
-        "seed": str(run.seed),
-        "images": str(run.data.images),
-        "splits_sha256": run.data.sha256,
-        "model_sha256": run.model_sha256,
-        "commit": run.commit,
-    }

@@ -30,6 +30,11 @@ class Progress:
             signal.signal(number, handler)
         self._show("")
 
+    def tell(self, text: str) -> None:
+        """A line that stays."""
+        self._show("")
+        print(text, file=sys.stderr)
+
     def note(self, text: str) -> None:
         """What is done next. Raises KeyboardInterrupt, or SystemExit with 143, where it is to stop."""
         self._stop()

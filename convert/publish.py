@@ -98,7 +98,7 @@ def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
 
 
 def _manifest(converted: Converted, contents: Mapping[str, bytes], release_counter: int, seed: int) -> Manifest:
-    report, run = converted.report, converted.run
+    report, source = converted.report, converted.source
     assert report.default_file is not None  # a report that passed has one
     models = {_model_path(file.name): _model_file(file, report) for file in report.files if file.passed}
     files = tuple(
@@ -111,16 +111,16 @@ def _manifest(converted: Converted, contents: Mapping[str, bytes], release_count
         release_counter=release_counter,
         licence=report.licence,
         intended_use=report.intended_use,
-        labels=run.labels,
-        positive=run.positive,
-        input=run.input,
+        labels=source.labels,
+        positive=source.positive,
+        input=source.input,
         default_file=report.default_file,
         files=files,
         provenance=Provenance(
             run=report.run,
-            data={"images": str(run.data.images), "splits_sha256": run.data.sha256},
-            tools=_tools(run.versions),
-            seeds={"train": run.seed, "convert": seed},
+            data=source.data,
+            tools=_tools(source.tools),
+            seeds={**source.seeds, "convert": seed},
         ),
     )
     check_decisions(manifest, report, converted.answers)

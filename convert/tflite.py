@@ -8,8 +8,9 @@ import numpy as np
 from tensorflow.lite.python.convert import mlir_quantize
 
 from convert.inventory import check_full_integer, check_inventory, inventory
-from edge_app.errors import ConvertError
+from edge_app.errors import ConvertError, RuntimeUnavailable
 from edge_app.frame import Pixels
+from edge_app.runtimes import open_runtime
 from edge_app.stderr import captured_stderr
 
 
@@ -27,6 +28,7 @@ def convert_tflite(saved_model: Path, precision: str, calibration: Pixels, float
     check_inventory(inventory("tflite", data))
     if precision == "int8":
         check_full_integer(data)
+    _check_loads(data)
     return data
 
 
@@ -93,6 +95,15 @@ def _reasoned(convert: Callable[[], bytes]) -> bytes:
     except Exception as error:  # ConverterError, RuntimeError, ValueError, depending on the pass that gave up
         reason = " ".join(str(error).split())[:200]
         raise ConvertError("E-CONVERT-TFLITE", f"TensorFlow cannot make it ({reason}): use another file") from None
+
+
+def _check_loads(data: bytes) -> None:
+    """TensorFlow makes files that no runtime loads (int16x8 scales that overflow, TF 2.21): they are none."""
+    try:
+        open_runtime("litert", data)
+    except RuntimeUnavailable as error:
+        met = f"LiteRT does not load what TensorFlow made ({error.message[:200]})"
+        raise ConvertError("E-CONVERT-TFLITE", f"{met}: use another file") from None
 
 
 def _one_by_one(calibration: Pixels) -> Iterator[list[np.ndarray]]:

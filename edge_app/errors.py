@@ -41,7 +41,7 @@ class StoreError(LimiarError):
 
 
 class DataError(LimiarError):
-    """A training folder or CSV is not what training needs."""
+    """A folder or CSV of images is not what training and conversion need."""
 
 
 class TrainError(LimiarError):
@@ -49,7 +49,7 @@ class TrainError(LimiarError):
 
 
 class ConvertError(LimiarError):
-    """A RUN could not be converted."""
+    """A RUN, or another Keras model, could not be converted."""
 
 
 class OutputClosed(Exception):

@@ -96,6 +96,11 @@ def read_run(folder: Path) -> Run:
     return run
 
 
+def read_model(folder: Path, run: Run) -> bytes:
+    """model.keras of a RUN, checked against the sha256 in train.json: what is loaded are these bytes. Raises RunError."""
+    return _check(folder / MODEL, run.model_sha256)
+
+
 def read_splits(folder: Path, run: Run) -> tuple[SplitRow, ...]:
     """splits.csv of a RUN, checked against the sha256 in train.json. Raises RunError."""
     _check(folder / SPLITS, run.data.sha256)
@@ -150,11 +155,13 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     return rows
 
 
-def _check(path: Path, want: str) -> None:
-    found = hashlib.sha256(_read(path)).hexdigest()
+def _check(path: Path, want: str) -> bytes:
+    data = _read(path)
+    found = hashlib.sha256(data).hexdigest()
     if found != want:
         met = f"{printable(str(path))} has sha256 {found[:12]}, {RECORD} says {want[:12]}"
         raise RunError("E-RUN-HASH", f"{met}: copy the RUN again, or train again")
+    return data
 
 
 def _read(path: Path) -> bytes:

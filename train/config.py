@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from edge_app.errors import TrainError, printable
+from edge_app.image_folder import Shares
 
 Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
@@ -17,9 +18,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The default recipe, "limiar"."""
 
     # The data.
-    test_share: Share = 0.25  # of all images, where no split is given: the course's 75/25
-    val_share: Share = 0.15  # of all images, taken from the other 75 %
-    min_per_class: Count = 8  # images of each class in each part; fewer say nothing about a class
+    test_share: Share = Shares.test  # of all images, where no split is given
+    val_share: Share = Shares.val
+    min_per_class: Count = Shares.minimum  # images of each class in each part
     balance: bool = True  # weight each class by 1 / its share of the training images
 
     # The optimizer.

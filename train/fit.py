@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from edge_app.errors import TrainError, printable
 from edge_app.files import write_whole
 from edge_app.frame import Pixels
+from edge_app.image_folder import DataSet
 from train.calibrate import nll
 from train.config import Config
-from train.data import DataSet
 
 STATE = "state.json"  # names the epoch whose files are whole; written last
 PREDICT_BATCH = 256

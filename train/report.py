@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.errors import printable
+from edge_app.image_folder import DataSet
 from edge_app.metrics import class_metrics, decided_metrics, proportion
 from edge_app.run_folder import SPLIT_NAMES, Run
 from train import plots
 from train.calibrate import calibration_error, nll, probabilities
-from train.data import DataSet
 from train.fit import Epoch
 
 STYLE = Path(__file__).with_name("report.css")

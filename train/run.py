@@ -19,12 +19,12 @@ import numpy as np
 from edge_app import run_folder
 from edge_app.errors import TrainError, printable
 from edge_app.files import sync_directory, write_whole
+from edge_app.image_folder import DataSet, Shares, default_positive, load
 from edge_app.metrics import class_metrics
 from edge_app.run_folder import PredictionRow, Run, TrainingData
 from train import models
 from train.calibrate import fit_temperature, probabilities
 from train.config import Config
-from train.data import DataSet, Shares, load
 from train.fit import Epoch, Fitted, Identity, fit, logits, prepare
 from train.report import render
 
@@ -143,9 +143,7 @@ def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
     if asked is not None and asked not in labels:
         known = ", ".join(printable(label) for label in labels)
         raise TrainError("E-TRAIN-POSITIVE", f"--positive {printable(asked)} is not a label: choose one of {known}")
-    if len(labels) > 2:
-        return None
-    return asked or ("pos" if "pos" in labels else labels[1])
+    return asked if asked is not None and len(labels) == 2 else default_positive(labels)
 
 
 def _fitted(data: DataSet, identity: Identity, partial: Path, progress: Progress) -> Fitted:

@@ -18,6 +18,7 @@ from convert.frameworks import keras
 from convert.gate import read_gate
 from convert.pipeline import Converted, Request, convert_run
 from convert.publish import publish_bundle
+from convert.source import RunFolder
 from edge_app.bundle import InputSpec
 from edge_app.cli import limiar as limiar_group
 from edge_app.frame import Pixels
@@ -160,8 +161,7 @@ def limiar_convert(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Convert:
 def converted(run: Path, project: Path) -> Converted:
     """What convert makes of the RUN with the default gate, on every runtime that can be had here."""
     request = Request(
-        run=run,
-        data=None,
+        origin=RunFolder(run),
         golden=None,
         gate=read_gate(),
         name="small",

@@ -1,9 +1,11 @@
 """`limiar convert`, from a RUN to a bundle or a refusal."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,15 +15,18 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
+from convert import source
 from convert.cli import CARD
 from convert.frameworks import keras
+from convert.keras_file import load_model
+from convert.keras_model import keras_logits
 from convert.pipeline import Converted
 from convert.publish import publish_bundle, publish_refusal
 from convert.recipes import RECIPES, Recipe
 from edge_app.bundle import open_bundle
-from edge_app.errors import BundleError, LimiarError
+from edge_app.errors import BundleError, ConvertError, LimiarError
 from edge_app.golden import check_golden, golden_tensors
-from edge_app.run_folder import MODEL, SplitRow
+from edge_app.run_folder import MODEL, RECORD, Run, SplitRow, record_json
 from edge_app.runtimes import open_runtime
 
 Convert = Callable[..., Result]
@@ -181,6 +186,42 @@ def test_a_model_other_than_the_run_s_is_refused(limiar_convert: Convert, edited
     folder = edited_run()
     (folder / MODEL).write_bytes((folder / MODEL).read_bytes() + b"\0")
     assert code(limiar_convert(folder, "--out", tmp_path / "out")) == "E-RUN-HASH"
+
+
+def test_the_bytes_that_were_hashed_are_the_ones_that_are_loaded(
+    run: Path, edited_run: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = edited_run()
+
+    def exchanged(data: bytes, where: str) -> object:
+        (folder / MODEL).write_bytes(b"another model")
+        return load_model(data, where)
+
+    monkeypatch.setattr(source, "load_model", exchanged)
+    loaded = source.read_source(source.RunFolder(folder), seed=0).model
+    for found, expected in zip(loaded.get_weights(), keras.saving.load_model(run / MODEL).get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_run_s_model_is_looked_through_as_well(limiar_convert: Convert, edited_run: Edit, tmp_path: Path) -> None:
+    folder = edited_run()
+    with zipfile.ZipFile(folder / MODEL, "a") as archive:
+        archive.writestr("evil.py", "print()")
+    record = msgspec.json.decode((folder / RECORD).read_bytes(), type=Run)
+    sha256 = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
+    (folder / RECORD).write_bytes(record_json(msgspec.structs.replace(record, model_sha256=sha256)))
+    assert code(limiar_convert(folder, "--out", tmp_path / "out")) == "E-CONVERT-MEMBERS"
+
+
+def test_a_run_s_softmax_is_cut_off_and_a_doubled_one_refused(run: Path, edited_run: Edit) -> None:
+    model = keras.saving.load_model(run / MODEL)
+    once = keras.Model(model.inputs[0], keras.layers.Softmax()(model.outputs[0]))
+    found = source.read_source(source.RunFolder(edited_run(once)), seed=0)
+    assert found.facts["head"] == "softmax cut off"
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(keras_logits(found.model, pixels), keras_logits(model, pixels))
+    with pytest.raises(ConvertError, match="E-CONVERT-SOFTMAX"):
+        keras_logits(once, pixels)
 
 
 @pytest.mark.parametrize("missing", ["train.json", "model.keras", "splits.csv"])

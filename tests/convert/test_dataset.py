@@ -64,7 +64,7 @@ def record(run: Path) -> Run:
 
 
 def test_a_split_is_decoded_as_a_device_would(record: Run, images: tuple[Path, tuple[SplitRow, ...]]) -> None:
-    split = read_split(images[0], images[1], "val", record)
+    split = read_split(images[0], images[1], "val", record.labels, record.input)
     assert split.tensors.shape == (60, 24, 24, 3)
     assert split.tensors.dtype == np.uint8
     assert [record.labels[index] for index in split.labels] == [row.label for row in images[1] if row.split == "val"]
@@ -76,10 +76,10 @@ def test_a_split_without_images_of_a_label_cannot_be_judged(
 ) -> None:
     without = tuple(row for row in images[1] if (row.split, row.label) != (part, "pos"))
     with pytest.raises(ConvertError, match=f"E-CONVERT-SPLIT: the {part} split has no image of pos"):
-        read_split(images[0], without, part, record)
+        read_split(images[0], without, part, record.labels, record.input)
 
 
 def test_a_label_that_the_run_does_not_have_is_refused(record: Run, images: tuple[Path, tuple[SplitRow, ...]]) -> None:
     foreign = (*images[1], msgspec.structs.replace(images[1][-1], label="other"))
     with pytest.raises(ConvertError, match="E-CONVERT-LABEL: the test split has the label other"):
-        read_split(images[0], foreign, "test", record)
+        read_split(images[0], foreign, "test", record.labels, record.input)

@@ -1,5 +1,6 @@
 """A damaged file is caught by the check named for it, and the undamaged one raises none. Scales of layers: test_layers."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from convert import keras_model, pipeline
 from convert.cli import CARD
+from convert.dataset import full_range
+from convert.gate import DEFAULT
 from convert.make import Files, Ground, Note, make_files
 from convert.pipeline import Converted
 from convert.publish import publish_bundle
@@ -57,9 +60,27 @@ def test_files_of_a_model_that_is_not_the_keras_model_are_caught_by_the_check_na
         assert check in failed_checks(report, file["name"])
 
 
+def test_an_integer_file_whose_output_cannot_hold_the_logits_is_caught_as_saturated(
+    limiar_convert: Convert, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_nothing(*given: Any) -> np.ndarray:
+        return full_range(np.full((1, 24, 24, 3), 70, np.uint8))  # no image that the model has an answer for
+
+    gate = tmp_path / "gate.toml"
+    gate.write_text(re.sub(r"(?s)\[retry\].*?(?=\[limits\])", "", DEFAULT.read_text()))
+    monkeypatch.setattr(pipeline.dataset, "calibration_tensors", of_nothing)
+    assert limiar_convert(run, "--out", tmp_path / "out", "--gate", gate).return_value == 3
+    report = msgspec.json.decode((tmp_path / "out.refused" / "report.json").read_bytes())
+    assert [file["name"] for file in report["files"] if "saturation" in failed_checks(report, file["name"])] == [
+        "tflite_int8",
+        "tflite_int16x8",
+        "onnx_int8",
+    ]
+
+
 def test_the_undamaged_files_raise_nothing(converted: Converted) -> None:
     findings = [finding for file in converted.report.files for finding in file.findings]
-    assert {"sensitivity", "golden colours", "decision", "layer noise"} <= {finding.check for finding in findings}
+    assert {"sensitivity", "golden colours", "decision", "layer noise", "saturation"} <= {finding.check for finding in findings}
     assert [finding for finding in findings if finding.verdict != "PASS"] == []
 
 

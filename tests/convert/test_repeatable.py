@@ -11,6 +11,7 @@ from convert.gate import read_gate
 from convert.pipeline import Converted, Request
 from convert.publish import bundle_files
 from convert.repeatable import Again, check_repeatable
+from convert.source import RunFolder
 from edge_app.bundle import open_bundle
 from edge_app.errors import ConvertError, LimiarError
 
@@ -40,8 +41,7 @@ def test_a_conversion_that_does_not_repeat_is_not(
 
 def test_a_second_conversion_that_fails_is_said_with_its_reason(converted: Converted, tmp_path: Path) -> None:
     gone = Request(
-        run=tmp_path / "gone",
-        data=None,
+        origin=RunFolder(tmp_path / "gone"),
         golden=None,
         gate=read_gate(),
         name="small",

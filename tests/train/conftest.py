@@ -4,41 +4,10 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import io
-
-import numpy as np
 import pytest
-from PIL import Image
 
-from edge_app.bundle import InputSpec
 from train.config import configured
-from train.data import Shares, load
 from train.phantoms import phantoms
-
-SPEC = InputSpec(height=40, width=40, channels=3)
-
-
-@pytest.fixture
-def png():
-    """png(seed) -> the bytes of a PNG of noise; equal seeds give equal images."""
-
-    def make(seed: int, side: int = 20) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)).save(buffer, "PNG")
-        return buffer.getvalue()
-
-    return make
-
-
-@pytest.fixture
-def loaded():
-    """loaded(folder, table=None, **shares) -> (DataSet, notes)."""
-
-    def read(folder, table=None, **changes):
-        shares = {"test": 0.25, "val": 0.15, "minimum": 1, "seed": 0} | changes
-        return load(folder, table, SPEC, Shares(**shares), lambda done, total: None)
-
-    return read
 
 
 @pytest.fixture(scope="session")

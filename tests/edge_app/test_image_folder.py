@@ -1,11 +1,40 @@
 """Where images, labels and splits come from, and everything that is refused."""
 
+import io
 import os
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from edge_app.bundle import InputSpec
 from edge_app.errors import DataError
-from train.data import list_images
+from edge_app.image_folder import Shares, default_positive, list_images, load
+
+SPEC = InputSpec(height=40, width=40, channels=3)
+
+
+@pytest.fixture
+def png():
+    """png(seed) -> the bytes of a PNG of noise; equal seeds give equal images."""
+
+    def make(seed: int, side: int = 20) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def loaded():
+    """loaded(folder, table=None, **shares) -> (DataSet, notes)."""
+
+    def read(folder, table=None, **changes):
+        shares = {"test": 0.25, "val": 0.15, "minimum": 1, "seed": 0} | changes
+        return load(folder, table, SPEC, Shares(**shares), lambda done, total: None)
+
+    return read
 
 
 def write(folder, **files):
@@ -166,8 +195,6 @@ def test_a_bad_image_is_named_with_its_reason(folder, loaded, name, damage, reas
 
 
 def test_images_outside_the_image_rules_are_named(folder, loaded):
-    from PIL import Image
-
     Image.new("CMYK", (20, 20)).save(folder / "zz_pos.jpg")
     Image.new("1", (8000, 8000)).save(folder / "zy_pos.png")  # 64 megapixels in 8 KB
     with pytest.raises(DataError) as refused:
@@ -220,8 +247,6 @@ def test_a_table_that_is_not_there_or_not_utf8_is_refused(folder, loaded):
 
 
 def test_the_same_image_in_two_splits_is_refused_also_in_another_format(folder, loaded):
-    from PIL import Image
-
     Image.open(folder / "01_pos.png").save(folder / "zz_pos.bmp")
     lines = [f"{p.name},{p.name[3:6]},{'test' if p.suffix == '.bmp' else 'train'}\n" for p in sorted(folder.iterdir())]
     assert code_of(loaded, folder, table(folder, "file,label,split\n" + "".join(lines))) == "E-DATA-DUPLICATE"
@@ -251,3 +276,16 @@ def test_the_ct_patches_are_listed_with_their_splits(lung):
 def test_the_ct_patches_load_without_a_leak(lung, loaded):
     data, _ = loaded(lung, minimum=100)
     assert len(data.rows) == 5119
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive"), [(("neg", "pos"), "pos"), (("pos", "zzz"), "pos"), (("cat", "dog"), "dog"), (("a", "b", "c"), None)]
+)
+def test_of_two_labels_pos_is_positive_or_else_the_second(labels, positive):
+    assert default_positive(labels) == positive
+
+
+def test_it_is_known_whether_the_test_part_was_given(folder, loaded):
+    assert loaded(folder)[0].drawn
+    lines = [f"{p.name},{p.name[3:6]},{'test' if p.name < '06' else 'train'}\n" for p in sorted(folder.iterdir())]
+    assert not loaded(folder, table(folder, "file,label,split\n" + "".join(lines)))[0].drawn

@@ -1,6 +1,6 @@
-"""A folder of images -> labelled, split, decoded training data; whatever would spoil a result is refused by name.
+"""A folder of images -> labelled, split, decoded data; whatever would spoil a result is refused by name.
 
-Images are read through edge_app, so that a model is trained on exactly what a device will show it.
+Images are read as a device reads them, so that a model is trained, and judged, on exactly what it will be shown.
 """
 
 import csv
@@ -52,6 +52,7 @@ class DataSet:
     """Images in memory with their rows; row k belongs to pixels[k]."""
 
     rows: tuple[SplitRow, ...]
+    drawn: bool  # whether the test part is ours, not given
     labels: tuple[str, ...]  # in the order of the model's outputs
     pixels: Pixels  # uint8 [N, H, W, C]
     truth: NDArray[np.int64]  # [N], index into labels
@@ -65,10 +66,10 @@ class DataSet:
 class Shares:
     """How images without a given split are divided, and how few of a class are too few."""
 
-    test: float  # of all images
-    val: float  # of all images
-    minimum: int  # images of each class in each part
     seed: int
+    test: float = 0.25  # of all images: the course's 75/25
+    val: float = 0.15  # of all images, taken from the other 75 %
+    minimum: int = 8  # images of each class in each part; fewer say nothing about a class
 
 
 def load(
@@ -95,7 +96,15 @@ def load(
     _check_leaks(rows, tensors)
     _check_counts(rows, labels, shares.minimum)
     truth = np.array([labels.index(row.label) for row in rows], dtype=np.int64)
-    return DataSet(rows, labels, pixels, truth), listing.notes
+    drawn = not any(image.split for image in listing.images)
+    return DataSet(rows, drawn, labels, pixels, truth), listing.notes
+
+
+def default_positive(labels: Sequence[str]) -> str | None:
+    """Of two labels the one that sensitivity counts: "pos", else the second in name order. None of more than two."""
+    if len(labels) > 2:
+        return None
+    return "pos" if "pos" in labels else labels[1]
 
 
 def list_images(folder: Path, table: Path | None) -> Listing:
@@ -339,4 +348,5 @@ def _check_counts(rows: Sequence[SplitRow], labels: Sequence[str], minimum: int)
         for label in labels:
             if counts[part, label] < minimum:
                 met = f"{part} has {counts[part, label]} images of {printable(label)}, at least {minimum} are needed"
-                raise DataError("E-DATA-FEW", f"{met}: add images, or lower it with --set min_per_class=N")
+                lower = ", or lower it with --set min_per_class=N" if minimum > 1 else ""
+                raise DataError("E-DATA-FEW", f"{met}: add images{lower}")

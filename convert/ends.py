@@ -1,0 +1,114 @@
+"""Both ends of a Keras model made what limiar's are: raw pixels in, one logit for each label out."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from convert.frameworks import keras
+from edge_app.bundle import InputSpec
+from edge_app.errors import ConvertError, printable
+
+SIDE_LIMIT = 4096  # px
+_PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
+
+
+class Scaling(msgspec.Struct, frozen=True):
+    """What images were put through before the model saw them: x * scale, then (x - mean) / std; a number, or one a channel."""
+
+    scale: tuple[float, ...] = (1.0,)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)  # none is 0
+
+    def __str__(self) -> str:
+        scale, mean, std = (" ".join(f"{value:g}" for value in values) for values in (self.scale, self.mean, self.std))
+        return f"x * ({scale}), then (x - ({mean})) / ({std})"
+
+
+def input_spec(model: Any, where: str) -> InputSpec:
+    """What the model takes. Raises ConvertError for what no image becomes by the image rules."""
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) != 1:
+        met = f"{where} has {len(inputs)} inputs that are known"
+        raise ConvertError("E-CONVERT-INPUTS", f"{met}: give the model one, the image, with a fixed size")
+    shape = tuple(inputs[0].shape)
+    batch, *sides = shape
+    fits = batch is None and len(sides) == 3 and all(side is not None and 0 < side <= SIDE_LIMIT for side in sides)
+    if not fits or sides[2] not in (1, 3):
+        met = f"{where} takes {shape}, images come as (None, height, width, 1 or 3) with sides up to {SIDE_LIMIT}"
+        raise ConvertError("E-CONVERT-INPUT", f"{met}: save the model with such an input")
+    return InputSpec(height=sides[0], width=sides[1], channels=sides[2])
+
+
+def logits_model(model: Any, labels: tuple[str, ...], where: str) -> tuple[Any, str | None]:
+    """The model with one logit for each label, and what was changed for it: "softmax cut off". Raises ConvertError.
+
+    One unit for two labels, x, is the logit of the second against the first, so [0, x]: softmax makes sigmoid(x) of it.
+    """
+    if len(model.outputs) != 1:
+        raise ConvertError("E-CONVERT-OUTPUTS", f"{where} has {len(model.outputs)} outputs: give the model one, the logits")
+    cut, head = _before_head(model.outputs[0])
+    changed = f"{head} cut off" if head else None
+    if head or not _is_plain(model):
+        model = keras.Model(model.inputs[0], cut, name=model.name)
+    shape = tuple(model.outputs[0].shape)
+    if shape == (None, 1) and len(labels) == 2 and head != "softmax":
+        pair = keras.layers.Dense(2, use_bias=False, trainable=False, name="two_logits")
+        model = keras.Model(model.inputs[0], pair(model.outputs[0]), name=model.name)
+        pair.set_weights([np.array([[0.0, 1.0]], np.float32)])
+        return model, ", ".join(filter(None, (changed, "one unit made two logits")))
+    if head == "sigmoid":
+        met = f"{where} ends in a sigmoid over {shape[-1]} units, which answers each label alone"
+        cure = "limiar gives one label of all: train with a softmax, or with one unit for two labels"
+        raise ConvertError("E-CONVERT-SIGMOID", f"{met}: {cure}")
+    if shape != (None, len(labels)):
+        named = printable(", ".join(labels[:8])) + (", …" if len(labels) > 8 else "")
+        met = f"{where} gives {shape}, and there are {len(labels)} labels ({named})"
+        raise ConvertError("E-CONVERT-OUTPUTS", f"{met}: the last layer must give one logit for each label")
+    return model, changed
+
+
+def raw_pixels(model: Any, spec: InputSpec, scaling: Scaling) -> Any:
+    """The model with the scaling in front, as one multiplication and one addition for each channel. Raises ConvertError."""
+    for name, values in zip(scaling.__struct_fields__, msgspec.structs.astuple(scaling), strict=True):
+        if len(values) not in (1, spec.channels):
+            met = f"--{name} has {len(values)} values, the model takes {spec.channels} channels"
+            raise ConvertError("E-CONVERT-CHANNELS", f"{met}: give one, or one for each channel")
+    scale, mean, std = (np.asarray(values) for values in msgspec.structs.astuple(scaling))
+    factor, offset = (np.broadcast_to(values, spec.channels).tolist() for values in (scale / std, -mean / std))
+    image = keras.Input((spec.height, spec.width, spec.channels), name="image")
+    return keras.Model(image, model(keras.layers.Rescaling(factor, offset, name="scaling")(image)), name=model.name)
+
+
+def _is_plain(model: Any) -> bool:
+    """Takes and gives a value, not {"name": value}; a sequential model cannot do otherwise."""
+    return isinstance(model, keras.Sequential) or all(isinstance(end, keras.KerasTensor) for end in (model.input, model.output))
+
+
+def _before_head(tensor: Any) -> tuple[Any, str | None]:
+    """What the last softmax or sigmoid of a model is made from, and which it was; the tensor and None where there is none."""
+    made = tensor._keras_history
+    layer, node = made.operation, made.operation._inbound_nodes[made.node_index]
+    if isinstance(layer, keras.Model):
+        inner, head = _before_head(layer.outputs[made.tensor_index])
+        if head is None:
+            return tensor, None
+        cut = keras.Model(layer.inputs, inner, name=layer.name)
+        return cut(*node.arguments.args, **node.arguments.kwargs), head
+    if not node.input_tensors:
+        return tensor, None
+    given = node.input_tensors[0]
+    if isinstance(layer, _PASSING):
+        inner, head = _before_head(given)
+        return (layer(inner), head) if head else (tensor, None)
+    if (name := type(layer).__name__.lower()) in ("softmax", "sigmoid"):  # a layer, or keras.ops.softmax
+        return given, name
+    name = getattr(getattr(layer, "activation", None), "__name__", "")
+    if name not in ("softmax", "sigmoid"):
+        return tensor, None
+    if isinstance(layer, keras.layers.Activation):
+        return given, name
+    linear = type(layer).from_config({**layer.get_config(), "activation": "linear"})
+    logits = linear(given)
+    linear.set_weights(layer.get_weights())
+    return logits, name

@@ -1,0 +1,151 @@
+"""What is converted: a Keras model with its labels and images, from a RUN of `limiar train` or from anybody's .keras file."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from convert.ends import Scaling, input_spec, logits_model, raw_pixels
+from convert.keras_file import load_model, read_model_file, saved_with
+from edge_app.bundle import REFER, REFUSED, InputSpec
+from edge_app.errors import ConvertError, printable
+from edge_app.image_folder import Shares, default_positive, load
+from edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read_splits, splits_csv
+
+LABELS_LIMIT = 1000  # a bundle's
+DRAWN = (
+    "the test split was drawn here: its figures are evidence only if the model never saw these images; "
+    "give --csv with the splits that it was trained on"
+)
+
+
+class RunFolder(msgspec.Struct, frozen=True):
+    """A RUN of `limiar train`."""
+
+    folder: Path
+    data: Path | None = None  # None: where the images lay when it was trained
+
+
+class KerasFile(msgspec.Struct, frozen=True):
+    """A model that somebody else trained."""
+
+    path: Path
+    data: Path  # the folder of images
+    table: Path | None = None  # --csv
+    positive: str | None = None  # None: as `default_positive` says
+    scaling: Scaling | None = None  # None: inside the model
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One model and its images, wherever they come from."""
+
+    model: Any  # Keras: raw pixels in, a logit for each label out
+    labels: tuple[str, ...]  # in the order of the outputs
+    positive: str | None
+    input: InputSpec
+    folder: Path  # of the images
+    rows: tuple[SplitRow, ...]
+    facts: dict[str, str]  # where the model comes from, for report and manifest
+    data: dict[str, str]  # what it was trained or is judged on
+    tools: dict[str, str]  # that trained it -> version
+    seeds: dict[str, int]  # of the training
+    notes: tuple[str, ...] = ()  # what a person should be told
+
+
+def read_source(origin: RunFolder | KerasFile, seed: int) -> Source:
+    """Reads and checks it. seed: of the splits, where none are given. Raises ConvertError, RunError and DataError."""
+    return _from_run(origin) if isinstance(origin, RunFolder) else _from_file(origin, seed)
+
+
+def _from_run(origin: RunFolder) -> Source:
+    run = read_run(origin.folder)
+    where = printable(str(origin.folder / MODEL))
+    model = load_model(read_model(origin.folder, run), where)
+    if (spec := input_spec(model, where)) != run.input:
+        met = f"{where} takes {spec.height}x{spec.width}x{spec.channels}"
+        wanted = f"{run.input.height}x{run.input.width}x{run.input.channels}, {run.input.decode}, {run.input.resize}"
+        raise ConvertError("E-CONVERT-INPUT", f"{met}, the run's image rules give {wanted}: train it again")
+    model, head = logits_model(model, run.labels, where)
+    return Source(
+        model=model,
+        labels=run.labels,
+        positive=run.positive,
+        input=run.input,
+        folder=origin.data or Path(run.data.folder),
+        rows=read_splits(origin.folder, run),
+        facts=run_facts(run) | ({"head": head} if head else {}),
+        data={"images": str(run.data.images), "splits_sha256": run.data.sha256},
+        tools=run.versions,
+        seeds={"train": run.seed},
+    )
+
+
+def _from_file(origin: KerasFile, seed: int) -> Source:
+    data = read_model_file(origin.path)
+    where = printable(str(origin.path))
+    model = load_model(data, where)
+    spec = input_spec(model, where)
+    # How few are too few, the gate says: by the smallest margin that the test split can decide.
+    images, notes = load(origin.data, origin.table, spec, Shares(seed=seed, minimum=1), lambda done, total: None)
+    labels = images.labels
+    check_labels(labels)
+    model, head = logits_model(model, labels, where)
+    if origin.scaling:
+        model = raw_pixels(model, spec, origin.scaling)
+    splits = hashlib.sha256(splits_csv(images.rows)).hexdigest()
+    changes = {"scaling": str(origin.scaling) if origin.scaling else None, "head": head}
+    return Source(
+        model=model,
+        labels=labels,
+        positive=_positive(origin.positive, labels),
+        input=spec,
+        folder=origin.data,
+        rows=images.rows,
+        facts={
+            "model": printable(origin.path.name),
+            "images": str(len(images.rows)),
+            "splits": f"drawn, seed {seed}: evidence only if the model never saw the test images" if images.drawn else "given",
+            "splits_sha256": splits,
+            "model_sha256": hashlib.sha256(data).hexdigest(),
+        }
+        | {name: value for name, value in changes.items() if value},
+        data={"images": str(len(images.rows)), "splits_sha256": splits},
+        tools={"keras": version} if (version := saved_with(data)) else {},
+        seeds={},
+        notes=(*notes, *([DRAWN] if images.drawn else [])),
+    )
+
+
+def check_labels(labels: tuple[str, ...]) -> None:
+    """Before the work: a bundle could not hold them. Raises ConvertError."""
+    if len(labels) > LABELS_LIMIT:
+        raise ConvertError("E-CONVERT-LABEL", f"there are {len(labels)} labels, a bundle holds {LABELS_LIMIT}: join some")
+    for label in labels:
+        if label in (REFER, REFUSED) or label != printable(label):
+            met = f"a label is called {printable(label)}, which is a decision's name or cannot be printed"
+            raise ConvertError("E-CONVERT-LABEL", f"{met}: give it another name")
+
+
+def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
+    if asked is None:
+        return default_positive(labels)
+    if asked not in labels or len(labels) > 2:
+        met = f"--positive {printable(asked)} is not one of two labels; there are {printable(', '.join(labels[:8]))}"
+        raise ConvertError("E-CONVERT-POSITIVE", f"{met}: choose one of two, or leave it out")
+    return asked
+
+
+def run_facts(run: Run) -> dict[str, str]:
+    """Which training run a bundle comes from."""
+    return {
+        "model": run.model,
+        "recipe": run.recipe,
+        "epoch": f"{run.best_epoch} of {run.epochs}",
+        "temperature": f"{run.temperature:.4g}",
+        "seed": str(run.seed),
+        "images": str(run.data.images),
+        "splits_sha256": run.data.sha256,
+        "model_sha256": run.model_sha256,
+        "commit": run.commit,
+    }
