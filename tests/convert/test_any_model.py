@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 from PIL import Image
 
 from convert.frameworks import keras
@@ -24,6 +24,7 @@ from edge_app.golden import check_golden, golden_tensors
 from edge_app.image_folder import Shares
 from edge_app.run_folder import MODEL, SplitRow, splits_csv
 from edge_app.runtimes import open_runtime
+from edge_app.signature import Keys, read_public_key
 
 Convert = Callable[..., Result]
 layers = keras.layers
@@ -174,6 +175,12 @@ def test_the_splits_are_those_that_train_would_draw(made: tuple[Path, str]) -> N
     assert report["images"]["val"] == pytest.approx(Shares.val * 3 * EACH, abs=3)
 
 
+def test_such_a_bundle_is_the_same_as_itself_for_limiar_compare(made: tuple[Path, str]) -> None:
+    result = CliRunner().invoke(limiar_group, ["compare", str(made[0]), str(made[0]), "--json"], standalone_mode=False)
+    assert result.exception is None
+    assert json.loads(result.stdout)["summary"] == "tflite_int8: same flat, lying, standing"
+
+
 # A model with one unit, its splits given.
 
 
@@ -196,14 +203,15 @@ def table(folder: Path, rows: tuple[SplitRow, ...]) -> Path:
     return folder / "images.csv"
 
 
-def test_a_sigmoid_model_with_its_own_splits_converts_twice_to_the_same_bytes(
+def test_a_sigmoid_model_with_its_own_splits_converts_twice_to_the_same_bytes_and_is_signed(
     limiar_convert: Convert, one_unit: Path, images: tuple[Path, tuple[SplitRow, ...]], tmp_path: Path
 ) -> None:
     data, rows = images
     words = ["--model", one_unit, "--data", data, "--csv", table(tmp_path, rows), "--out", tmp_path / "out"]
-    result = limiar_convert(*words, "--verify-repeatable")
+    CliRunner().invoke(limiar_group, ["keygen", str(tmp_path / "release")])
+    result = limiar_convert(*words, "--verify-repeatable", "--sign", tmp_path / "release.key")
     assert result.return_value == 0, result.exception
-    manifest = open_bundle(tmp_path / "out").manifest
+    manifest = open_bundle(tmp_path / "out", Keys((read_public_key(tmp_path / "release.pub"),))).manifest
     assert set(manifest.models) == {recipe.name for recipe in RECIPES}
     assert (manifest.labels, manifest.positive) == (("neg", "pos"), "pos")
     assert manifest.provenance.run["head"] == "sigmoid cut off, one unit made two logits"
