@@ -29,7 +29,7 @@ def test_the_committed_run_gives_the_committed_bundle(
     monkeypatch.setenv(TFLITE_PYTHON, tflite_python)
     manifest, out = reference.manifest, tmp_path / "lung-nodule"
     words = ["--version", manifest.version, "--release-counter", str(manifest.release_counter), "--licence", manifest.licence]
-    words += ["--intended-use", manifest.intended_use, "--card", project / "models" / "lung-nodule.card.md"]
+    words += ["--intended-use", manifest.intended_use, "--card", project / "models" / "lung-nodule.card.md", "--no-thumbnails"]
     result = limiar_convert(project / "models" / "lung-nodule.run", "--data", lung, "--out", out, *words)
     assert result.return_value == 0, result.exception or result.output
     made = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
