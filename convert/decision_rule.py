@@ -16,6 +16,7 @@ from edge_app.errors import ConvertError
 
 NEAR = 0.05  # of a threshold: what counts as near it, in probability
 AT_LEAST = 8  # scores that the file can give near its threshold
+_LEAST, _MOST = 1e-300, 1 - 2**-53  # a probability: two logits 37 apart give 1 in float64, which has no logit of its own
 _OUTPUT_STEPS = 255  # two int8 logits lie at most so many steps apart; of int16 ones this is only a floor
 
 
@@ -79,7 +80,7 @@ def _refer_rate(most: float, scores: Scores) -> float:
     confidences = np.sort(scores.probabilities.max(axis=1))
     first = confidences[min(int(most * len(confidences)), len(confidences) - 1)]  # the least confident one that is decided
     lower = confidences[confidences < first]
-    return _between(float(lower[-1]), float(first)) if len(lower) else 0.0
+    return _between(_neighbour(float(first), lower, scores), float(first)) if len(lower) else 0.0
 
 
 def _sensitivity(target: float, scores: Scores, labels: tuple[str, ...]) -> Threshold:
@@ -92,10 +93,16 @@ def _sensitivity(target: float, scores: Scores, labels: tuple[str, ...]) -> Thre
     if not len(lower):
         met = f"sensitivity {target:g} is reached by calling every validation image {labels[scores.positive]} alone"
         raise _unfit(met, "lower the target, or train a better model")
-    neighbour = float(lower.max()) if scores.step is None else _expit(_logit(last) - scores.step)
-    at_least = _between(neighbour, last)
+    at_least = _between(_neighbour(last, lower, scores), last)
     _check_fine(at_least, scores.step)
     return Threshold(labels[scores.positive], at_least)
+
+
+def _neighbour(score: float, lower: NDArray[np.float64], scores: Scores) -> float:
+    """The next lower score that the file can give: a logit's step away; for floats, and for many labels, one that it gave."""
+    if scores.step is None or scores.positive is None:
+        return float(lower.max())
+    return _expit(_logit(score) - scores.step)
 
 
 def _check_fine(threshold: float, step: float | None) -> None:
@@ -114,10 +121,16 @@ def _unfit(met: str, cure: str) -> ConvertError:
 
 
 def _between(low: float, high: float) -> float:
-    return round((low + high) / 2, 9)
+    """Half way, in few digits; two scores that lie closer than these stay apart nevertheless."""
+    middle = (low + high) / 2
+    rounded = round(middle, 9)
+    if low < rounded <= high:
+        return rounded
+    return middle if low < middle else high
 
 
 def _logit(p: float) -> float:
+    p = min(max(p, _LEAST), _MOST)
     return math.log(p / (1.0 - p))
 
 

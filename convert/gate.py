@@ -135,6 +135,9 @@ def findings(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResul
         return [Finding("finite", runtime, "FAIL", "NaN or infinity among the logits")]
     found = [Finding("finite", runtime, "PASS", "all logits are numbers"), _golden(result), *_colours(result)]
     found += _recalls(result.test.losses, gate.noninferiority, runtime)
+    if gate.limits.auc_drop is not None and "auc" not in result.test.metrics:
+        met = "auc_drop has a limit, and more than two labels have no AUC: leave it out of gate.toml"
+        found.append(Finding("auc_drop", runtime, "FAIL", met))  # a limit that nobody looks at would be a promise broken
     return found + [
         Finding(name, runtime, "PASS" if value <= limit else "FAIL", f"{name} is {value:.4g}, the limit is {limit:g}")
         for name, value, limit in _limited(gate.limits, recipe, keras, result.test)

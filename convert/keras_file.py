@@ -5,6 +5,7 @@ What is looked through, hashed and loaded are the same bytes, read once.
 
 import io
 import json
+import lzma
 import tempfile
 import zipfile
 import zlib
@@ -80,7 +81,7 @@ def _members(data: bytes, where: str) -> dict[str, bytes]:
                 raise _too_large(f"{where} unpacks to")
             # A member that holds more than it declares is cut off there, and then has another CRC.
             return {info.filename: archive.read(info) for info in listed}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
         raise _unreadable(where, error, "its ZIP container is broken or encrypted") from None
 
 

@@ -122,9 +122,7 @@ def print_table(found: Verification) -> None:
     click.echo(f"{found.files} files: size and sha256 as in the manifest; signature: {found.signature}")
     click.echo(f"\n{'model file':<18} {'runtime':<24} {'images':>6} {'largest difference':>19} {'tolerance':>10}  outcome")
     for check in found.checks:
-        outcome = {True: click.style("pass", fg="green"), False: click.style("FAIL", fg="red"), None: "not checked"}[
-            check.passed
-        ]
+        outcome = _OUTCOMES[check.passed]
         runtime = f"{check.runtime} {check.version or ''}"
         numbers = " ".join(
             f"{'' if value is None else f'{value:.3g}':>{width}}"

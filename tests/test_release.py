@@ -116,6 +116,16 @@ def test_another_bundle_than_the_last_release_s_needs_a_higher_counter(
     assert refusal(repository) == expected  # a tag of another kind is no release
 
 
+def test_a_bundle_whose_folder_has_another_name_still_needs_a_higher_counter(repository: Path, project: Path) -> None:
+    publish(repository, project, release_counter=7)
+    commit(repository)
+    git(repository, "tag", "v0.1.0")
+    publish(repository, project, release_counter=6)
+    (repository / "models" / "lung-nodule").rename(repository / "models" / "nodules")
+    commit(repository)
+    assert refusal(repository) == "E-RELEASE-COUNTER"
+
+
 def test_the_last_release_s_bundle_may_be_released_again(repository: Path) -> None:
     git(repository, "tag", "v0.1.0")
     (repository / "more.txt").write_text("software alone has changed")

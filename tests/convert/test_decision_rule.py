@@ -57,6 +57,27 @@ def test_a_refer_rate_counts_equal_confidences_together() -> None:
     assert fit(Rule(refer_rate=0.4), given, NAMES).refer_below == 0.0  # referring one of the three would refer all
 
 
+def test_a_refer_rate_of_a_quantized_file_lies_half_way_between_two_scores_that_it_can_give() -> None:
+    step = 0.05
+    given = scores([expit(step * k) for k in range(10, 30, 2)], [], step)  # it could give the odd ones as well
+    cut = fit(Rule(refer_rate=0.5), given, NAMES).refer_below
+    assert cut == pytest.approx((expit(step * 19) + expit(step * 20)) / 2, abs=1e-8)
+
+
+def test_a_file_that_is_certain_has_a_threshold_too() -> None:
+    """Two logits 37 and more apart: float64 has no probability between theirs and 1."""
+    for step in (None, 0.2):
+        given = scores([1.0, 1.0], [0.0, 0.0], step)
+        decision = fit(Rule(sensitivity=1.0), given, NAMES)
+        assert labels_of(decision, given.probabilities, NAMES).tolist() == [1, 1, 0, 0]
+
+
+def test_a_sensitivity_is_reached_also_where_scores_lie_closer_than_a_threshold_has_digits() -> None:
+    given = scores([1 - 1e-10], [1 - 2e-10])
+    decision = fit(Rule(sensitivity=1.0), given, NAMES)
+    assert labels_of(decision, given.probabilities, NAMES).tolist() == [1, 0]
+
+
 def test_a_threshold_with_few_scores_near_it_is_refused() -> None:
     coarse = 0.4 / AT_LEAST  # about p (1 - p) 2 NEAR / step scores lie near one half
     assert 0.25 * 2 * NEAR / coarse < AT_LEAST

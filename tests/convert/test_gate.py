@@ -102,6 +102,14 @@ def test_what_is_reported_decides_where_the_gate_limits_it(limit: str, value: fl
     assert failed == [limit]
 
 
+def test_a_limit_of_a_figure_that_there_is_not_is_not_passed_over() -> None:
+    test = comparison()
+    three = msgspec.structs.replace(test, metrics={name: one for name, one in test.metrics.items() if name != "auc"})
+    assert verdict(read_gate(), found(result(three))) == "PASS"
+    failed = [finding.check for finding in found(result(three), limited(auc_drop=0.01)) if finding.verdict == "FAIL"]
+    assert failed == ["auc_drop"]
+
+
 def test_a_limit_itself_and_a_gain_are_no_fault() -> None:
     gate = limited(accuracy_drop=0.02, auc_drop=0.0, refer_rate_rise=0.0, nll_rise=0.0)
     given = comparison(accuracy=0.88, auc=0.99, refer_rate=0.1, calibration={"nll": 0.1})

@@ -171,6 +171,12 @@ def test_a_damaged_container_is_refused(good: bytes, damage: Callable[[bytes], b
     assert code(damage(good)) == "E-CONVERT-MODEL"
 
 
+def test_a_container_that_is_packed_otherwise_and_damaged_is_refused(good: bytes) -> None:
+    data = bytearray(zipped(list(members(good).items()), zipfile.ZIP_LZMA))
+    for at in range(60, 90):  # LZMA has an error of its own
+        assert code(bytes(data[:at]) + bytes([data[at] ^ 0xFF]) + bytes(data[at + 1 :])) == "E-CONVERT-MODEL"
+
+
 def test_an_encrypted_container_is_refused(good: bytes) -> None:
     data = bytearray(good)
     at = data.index(b"PK\x01\x02")

@@ -4,10 +4,12 @@ Without a signature nobody can tell who wrote the manifest: a change of manifest
 another bundle with another name (its sha256), and every result carries that name.
 """
 
+import errno
 import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -150,6 +152,18 @@ def test_a_folder_that_is_not_the_bundle_of_its_manifest_is_refused(tiny_copy: P
     damage, code = FOLDERS[what]
     damage(tiny_copy)
     assert code_of(tiny_copy) == code
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refused(path: Path) -> Any:
+        if path.name == "golden":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))  # root, as which tests may run, meets none
+        return scandir(path)
+
+    monkeypatch.setattr("edge_app.bundle.os.scandir", refused)
+    assert code_of(tiny_copy) == "E-BUNDLE-READ"
 
 
 def test_a_device_in_a_bundle_is_refused(tiny_copy: Path) -> None:
@@ -317,6 +331,7 @@ TEXTS: dict[str, Callable[[bytes], bytes]] = {
     "NaN": lambda good: good.replace(b'"refer_below": 0.95', b'"refer_below": NaN', 1),
     "Infinity": lambda good: good.replace(b'"refer_below": 0.95', b'"refer_below": Infinity', 1),
     "a number past all": lambda good: good.replace(b'"refer_below": 0.95', b'"refer_below": 1e999', 1),
+    "a tolerance past all": lambda good: re.sub(rb'("other_runtime": )[0-9.e-]+', rb"\g<1>1e999", good),
     "an integer past all": lambda good: good.replace(b'"release_counter": 1', b'"release_counter": ' + b"9" * 5000, 1),
     "a comment": lambda good: good.replace(b"{", b"{ // comment\n", 1),
     "nested too deep": in_front(b'"x": ' + b"[" * 20 + b"]" * 20),
@@ -346,6 +361,13 @@ def test_no_text_makes_the_nesting_slow_to_count(text: bytes) -> None:
     """It is counted with a regular expression: one that looks again from every quote would take hours here."""
     with pytest.raises(BundleError):
         parse_manifest(text, where="x")
+
+
+def test_many_keys_do_not_make_the_one_that_stands_twice_slow_to_find() -> None:
+    """Counting each key on its own would take hours here."""
+    keys = b"".join(b'"%d":0,' % key for key in range(300_000))
+    with pytest.raises(BundleError, match="key 'x' stands twice"):
+        parse_manifest(b"{" + keys + b'"x":0,"x":0}', where="x")
 
 
 # Writing
