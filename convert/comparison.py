@@ -46,7 +46,7 @@ class Comparison(Value, frozen=True, forbid_unknown_fields=True):
     flips: Metric | None = None  # share of the images that are decided otherwise, 95 % by Clopper and Pearson
     p_accuracy: float | None = None  # McNemar's exact test, two-sided; exploratory
     largest_difference: float | None = None  # of a logit from Keras's, absolute
-    worst_group: GroupLoss | None = None
+    worst_group: GroupLoss | None = None  # None: no group is known
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -160,7 +160,7 @@ def _differences(
 
 
 def _worst_group(lost: Flags, gained: Flags, groups: Sequence[str]) -> GroupLoss | None:
-    """Of the groups with the largest loss the one with most images; None where none is known or none lost."""
+    """Of the groups with the largest loss, also where that is none or a gain, the one with most images; None: none is known."""
     named = np.array(groups)
     found = []
     for group in sorted(set(groups) - {""}):
@@ -168,9 +168,7 @@ def _worst_group(lost: Flags, gained: Flags, groups: Sequence[str]) -> GroupLoss
         loss = (int(lost[mine].sum()) - int(gained[mine].sum())) / int(mine.sum())
         found.append(GroupLoss(hashlib.sha256(group.encode("utf-8", "surrogateescape")).hexdigest()[:8], int(mine.sum()), loss))
     worst = max(found, key=lambda group: (group.loss, group.n), default=None)
-    if worst is None or worst.loss <= 0:
-        return None
-    return msgspec.structs.replace(worst, loss=round(worst.loss, _DECIMALS))
+    return worst and msgspec.structs.replace(worst, loss=round(worst.loss, _DECIMALS))
 
 
 def _rounded(metric: Metric) -> Metric:

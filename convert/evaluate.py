@@ -146,5 +146,6 @@ class Bench:
 
 
 def _environ() -> dict[str, str]:
-    """This process's, less what would put this environment's packages before the other's."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    """This process's, less what would put other packages before the copy of edge_app in the current folder."""
+    misleading = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH")
+    return {name: value for name, value in os.environ.items() if name not in misleading}

@@ -135,13 +135,19 @@ def findings(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResul
         return [Finding("finite", runtime, "FAIL", "NaN or infinity among the logits")]
     found = [Finding("finite", runtime, "PASS", "all logits are numbers"), _golden(result), *_colours(result)]
     found += _recalls(result.test.losses, gate.noninferiority, runtime)
+    # A limit that nobody looks at would be a promise broken.
     if gate.limits.auc_drop is not None and "auc" not in result.test.metrics:
-        met = "auc_drop has a limit, and more than two labels have no AUC: leave it out of gate.toml"
-        found.append(Finding("auc_drop", runtime, "FAIL", met))  # a limit that nobody looks at would be a promise broken
+        found.append(_unknown("auc_drop", runtime, "more than two labels have no AUC"))
+    if gate.limits.group_drop is not None and result.test.worst_group is None:
+        found.append(_unknown("group_drop", runtime, "no image of the test split has a group"))
     return found + [
         Finding(name, runtime, "PASS" if value <= limit else "FAIL", f"{name} is {value:.4g}, the limit is {limit:g}")
         for name, value, limit in _limited(gate.limits, recipe, keras, result.test)
     ]
+
+
+def _unknown(limit: str, runtime: str, why: str) -> Finding:
+    return Finding(limit, runtime, "FAIL", f"{limit} has a limit, and {why}: leave it out of gate.toml")
 
 
 def noise_findings(gate: Gate, layers: tuple[LayerNoise, ...]) -> list[Finding]:

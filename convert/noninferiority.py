@@ -29,6 +29,7 @@ from edge_app.bundle import Count, Value
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 MOST_IMAGES = 1_000_000  # of one class: nobody is told to find more
+_EXACT_IMAGES = 5_000  # of more, Tango's bounds and the exact ones agree to 0.0001, and these take a second
 _DECIMALS = 6  # of a loss and its bounds
 _PRECISION = 2e-5  # of an exact bound; always given on the conservative side
 _GRID = 40  # rates of disagreement that the exact bound looks at before it refines round the worst
@@ -53,7 +54,15 @@ class PairedLoss(Value, frozen=True, forbid_unknown_fields=True):
 
 
 def paired_loss(name: str, lost: int, gained: int, n: int, margin: float, alpha: float) -> PairedLoss:
-    """The loss, its bounds and the verdict.
+    """The loss, its bounds, and what `paired_verdict` says of it, with what would decide where that is undecided."""
+    verdict = paired_verdict(lost, gained, n, margin, alpha)
+    more = images_to_decide(lost, gained, n, margin, alpha) if verdict == "INCONCLUSIVE" else None
+    loss, low, high = (round(value, _DECIMALS) for value in ((lost - gained) / n, *bounds(lost, gained, n, alpha)))
+    return PairedLoss(name, n, lost, gained, loss, low, high, verdict, more)
+
+
+def paired_verdict(lost: int, gained: int, n: int, margin: float, alpha: float) -> Verdict:
+    """What the gate decides by.
 
     margin: the smallest loss that is too much, 0..1; alpha: one-sided. PASS where high < margin; FAIL where low > margin, or
     where loss > margin and the bounds lie less than two margins apart; else INCONCLUSIVE. Raises ValueError for counts that
@@ -61,16 +70,11 @@ def paired_loss(name: str, lost: int, gained: int, n: int, margin: float, alpha:
     """
     if min(lost, gained) < 0 or n < 1 or lost + gained > n:
         raise ValueError(f"no paired outcome: {lost} lost and {gained} gained of {n}")
-    low, high = bounds(lost, gained, n, alpha)
-    loss = (lost - gained) / n
-    verdict = decide(loss, low, high, margin)
-    more = images_to_decide(lost / n, gained / n, n, margin, alpha) if verdict == "INCONCLUSIVE" else None
-    loss, low, high = (round(value, _DECIMALS) for value in (loss, low, high))
-    return PairedLoss(name, n, lost, gained, loss, low, high, verdict, more)
+    return decide((lost - gained) / n, *bounds(lost, gained, n, alpha), margin)
 
 
 def decide(loss: float, low: float, high: float, margin: float) -> Verdict:
-    """The three answers, as `paired_loss` states them."""
+    """The three answers, as `paired_verdict` states them."""
     if high < margin:
         return "PASS"
     if low > margin or (loss > margin and high - low < 2 * margin):
@@ -157,17 +161,16 @@ def exact_p(lost: int, gained: int, n: int, loss: float) -> float:
     return largest
 
 
-def images_to_decide(lost: float, gained: float, n: int, margin: float, alpha: float) -> int | None:
-    """How many more images of the class would decide, if they came out at the same rates. None: over MOST_IMAGES in all.
-
-    lost, gained: shares of the images, 0..1. By Tango's bounds alone; the exact ones are a little wider.
-    """
+def images_to_decide(lost: int, gained: int, n: int, margin: float, alpha: float) -> int | None:
+    """How many more images of the class would decide, if they came out at the same rates. None: over MOST_IMAGES in all."""
 
     def decided(count: int) -> bool:
-        loss = lost - gained
-        high = tango_upper(lost * count, gained * count, count, alpha)
-        low = -tango_upper(gained * count, lost * count, count, alpha)
-        return decide(loss, low, high, margin) != "INCONCLUSIVE"
+        more = count / n
+        if count <= _EXACT_IMAGES:
+            return paired_verdict(round(lost * more), round(gained * more), count, margin, alpha) != "INCONCLUSIVE"
+        high = tango_upper(lost * more, gained * more, count, alpha)
+        low = -tango_upper(gained * more, lost * more, count, alpha)
+        return decide((lost - gained) / n, low, high, margin) != "INCONCLUSIVE"
 
     few, many = n, 2 * n
     while not decided(many):

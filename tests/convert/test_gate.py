@@ -110,6 +110,13 @@ def test_a_limit_of_a_figure_that_there_is_not_is_not_passed_over() -> None:
     assert failed == ["auc_drop"]
 
 
+def test_a_limit_of_a_group_s_loss_fails_where_no_group_is_known() -> None:
+    failed = [finding.check for finding in found(result(comparison()), limited(group_drop=0.1)) if finding.verdict == "FAIL"]
+    assert failed == ["group_drop"]
+    unharmed = comparison(group=GroupLoss("3e23e816", 20, 0.0))
+    assert {finding.verdict for finding in found(result(unharmed), limited(group_drop=0.1))} == {"PASS"}
+
+
 def test_a_limit_itself_and_a_gain_are_no_fault() -> None:
     gate = limited(accuracy_drop=0.02, auc_drop=0.0, refer_rate_rise=0.0, nll_rise=0.0)
     given = comparison(accuracy=0.88, auc=0.99, refer_rate=0.1, calibration={"nll": 0.1})

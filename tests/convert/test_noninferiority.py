@@ -15,6 +15,7 @@ from convert.noninferiority import (
     images_to_decide,
     overall,
     paired_loss,
+    paired_verdict,
     smallest_margin,
     tango_upper,
     worst,
@@ -118,20 +119,21 @@ def test_the_three_answers_are_those_of_the_rule(loss: float, low: float, high: 
     assert decide(loss, low, high, margin=0.05) == verdict
 
 
-def test_an_undecided_loss_says_how_many_more_images_would_decide_and_they_do() -> None:
-    found = paired_loss("sensitivity", 2, 0, 60, margin=0.05, alpha=0.05)
+@pytest.mark.parametrize(("lost", "gained", "n"), [(2, 0, 60), (1, 0, 60), (6, 0, 60), (3, 1, 60), (9, 3, 190), (14, 5, 247)])
+def test_an_undecided_loss_says_how_many_more_images_would_decide_and_they_do(lost: int, gained: int, n: int) -> None:
+    found = paired_loss("sensitivity", lost, gained, n, margin=0.05, alpha=0.05)
     assert found.verdict == "INCONCLUSIVE"
     assert found.more_images is not None
-    n = 60 + found.more_images
-    lost = 2 / 60 * n
-    assert decide(2 / 60, -tango_upper(0, lost, n, 0.05), tango_upper(lost, 0, n, 0.05), 0.05) == "PASS"
-    fewer = n - 1
-    lost = 2 / 60 * fewer
-    assert decide(2 / 60, -tango_upper(0, lost, fewer, 0.05), tango_upper(lost, 0, fewer, 0.05), 0.05) == "INCONCLUSIVE"
+
+    def said(count: int) -> str:
+        return paired_verdict(round(lost / n * count), round(gained / n * count), count, margin=0.05, alpha=0.05)
+
+    assert said(n + found.more_images) != "INCONCLUSIVE"
+    assert said(n + found.more_images - 1) == "INCONCLUSIVE"
 
 
 def test_no_number_of_images_decides_a_loss_of_the_margin_itself() -> None:
-    assert images_to_decide(0.05, 0.0, 100, margin=0.05, alpha=0.05) is None
+    assert images_to_decide(5, 0, 100, margin=0.05, alpha=0.05) is None
 
 
 @pytest.mark.parametrize(("lost", "gained", "n"), [(-1, 0, 10), (6, 5, 10), (0, 0, 0)])
