@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from convert.frameworks import keras
 from edge_app.errors import ConvertError, printable
@@ -24,6 +25,7 @@ CONFIG, METADATA, WEIGHTS = MEMBERS = ("config.json", "metadata.json", "model.we
 BYTES_LIMIT = 1 << 30  # of the file, of what it unpacks to, of the weights in memory: more than any model for a device
 SAVE = "save the model with model.save('NAME.keras') and give that file"
 _RUNS_CODE = ("Lambda", "TFSMLayer", "__lambda__")
+_SIXTEEN_BITS = {"float16", "bfloat16"}  # float16, mixed_float16, …: Keras's dtype policies
 _NAMED = 3  # members in a message
 
 
@@ -55,9 +57,26 @@ def load_model(data: bytes, where: str) -> Any:
         path.write_bytes(data)
         try:
             with captured_stderr():
-                return keras.saving.load_model(path, safe_mode=True, compile=False)
+                return _in_float32(keras.saving.load_model(path, safe_mode=True, compile=False))
         except Exception as error:  # Keras raises whatever the content provokes: ValueError, TypeError, KeyError, OSError
             raise _unreadable(where, error, "Keras does not load it") from None
+
+
+def _in_float32(model: Any) -> Any:
+    """The model, computing in float32 throughout: TFLite has no 16-bit kernels for what mixed precision leaves in the graph."""
+    config = model.get_config()
+    objects = list(_objects(config))
+    policies = [value["config"] for value in objects if value["class_name"] == "DTypePolicy"]
+    if all(_SIXTEEN_BITS.isdisjoint(policy["name"].split("_")) for policy in policies):
+        return model
+    for policy in policies:
+        policy["name"] = "float32"
+    for value in objects:
+        if value["class_name"] == "InputLayer":
+            value["config"]["dtype"] = "float32"
+    again = type(model).from_config(config)
+    again.set_weights([np.asarray(weight, np.float32) for weight in model.get_weights()])
+    return again
 
 
 def saved_with(data: bytes) -> str | None:

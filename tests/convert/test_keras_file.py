@@ -304,3 +304,20 @@ def test_groups_in_a_circle_end(good: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize("weights", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + bytes(500)])
 def test_weights_that_are_none_are_refused(good: bytes, weights: bytes) -> None:
     assert code(with_member(good, weights=weights)) == "E-CONVERT-MODEL"
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
+def test_a_model_of_half_precision_computes_in_float32(tmp_path: Path, policy: str) -> None:
+    """TFLite has no kernels for the float16 arithmetic that mixed precision leaves in the graph."""
+    with_policy = {"dtype": policy}
+    inner = keras.Sequential([keras.Input((8, 8, 3), dtype="float32"), keras.layers.Conv2D(4, 3, **with_policy)], name="inner")
+    image = keras.Input((8, 8, 3))
+    value = keras.layers.Rescaling(1 / 255, **with_policy)(image)
+    value = keras.layers.BatchNormalization(**with_policy)(inner(value))
+    value = keras.layers.Dense(3, **with_policy)(keras.layers.GlobalMaxPooling2D(**with_policy)(value))
+    keras.Model(image, value).save(tmp_path / "half.keras")
+    model = load_model((tmp_path / "half.keras").read_bytes(), "half.keras")
+    assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
+    images = np.random.default_rng(1).uniform(0, 255, (4, 8, 8, 3)).astype(np.float32)
+    saved = keras.saving.load_model(tmp_path / "half.keras").predict(images, verbose=0)
+    np.testing.assert_allclose(model.predict(images, verbose=0), saved, atol=0.02)
