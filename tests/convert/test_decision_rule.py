@@ -100,3 +100,11 @@ def test_a_target_sensitivity_needs_two_labels() -> None:
 def test_a_rule_is_one_of_three(rules: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="one of confidence"):
         Rule(**rules)
+
+
+def test_a_file_that_gives_no_score_near_the_threshold_is_refused_with_what_would_help() -> None:
+    small = 0.001  # 255 steps of it are a confidence of 0.56 at most
+    with pytest.raises(
+        ConvertError, match=r"no score .* within 0.05 of the threshold 0.950.*give \[decision\] .* a refer_rate"
+    ):
+        fit(Rule(confidence=0.95), scores([0.55], [0.45], small), NAMES)
