@@ -40,8 +40,11 @@ def export_saved_model(model: Any, spec: InputSpec, folder: Path) -> None:
     """Writes a SavedModel with a fixed batch of 1.
 
     from_concrete_functions on a Keras 3 model gives, without a word, files whose weights are unread variables (NaN, TF 2.21);
-    export and from_saved_model are right.
+    export and from_saved_model are right. model.export does not say that nothing is trained, and layers that augment then do.
     """
     signature = [keras.InputSpec(shape=(1, spec.height, spec.width, spec.channels), dtype="float32")]
+    archive = keras.export.ExportArchive()
     with captured_stderr():
-        model.export(folder, input_signature=signature, verbose=False)
+        archive.track(model)
+        archive.add_endpoint("serve", lambda args_0: model(args_0, training=False), input_signature=signature)
+        archive.write_out(folder, verbose=False)

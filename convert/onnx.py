@@ -43,7 +43,10 @@ def onnx_model(model: Any, spec: InputSpec) -> onnx.ModelProto:
     if len(folded.graph.input) != 1:
         names = ", ".join(given.name for given in folded.graph.input[:4])
         raise ConvertError("E-CONVERT-ONNX", f"tf2onnx left {len(folded.graph.input)} inputs ({names}): use a TFLite file")
-    return canonical(folded)
+    try:
+        return canonical(folded)
+    except ValueError as error:  # a loop or a branch: LSTM, GRU
+        raise _failed("the canonical order", error) from None
 
 
 def convert_onnx(model: onnx.ModelProto, precision: str, calibration: Pixels) -> bytes:

@@ -1,10 +1,12 @@
 """SavedModel -> TFLite bytes in five precisions, and what must hold for the integer file."""
 
+import itertools
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from convert.frameworks import tf  # isort: skip  # before anything else imports TensorFlow
 import numpy as np
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.lite.python.convert import mlir_quantize
 
 from convert.inventory import check_full_integer, check_inventory, inventory
@@ -13,6 +15,9 @@ from edge_app.frame import Pixels
 from edge_app.runtimes import open_runtime
 from edge_app.stderr import captured_stderr
 
+_CALIBRATED = ("int8", "int16x8")
+_CONTROL_FLOW = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
+
 
 def convert_tflite(saved_model: Path, precision: str, calibration: Pixels, float_layers: Collection[str] = ()) -> bytes:
     """A SavedModel -> a .tflite file with a fixed batch of 1, that takes raw pixels and gives logits.
@@ -20,6 +25,8 @@ def convert_tflite(saved_model: Path, precision: str, calibration: Pixels, float
     calibration: uint8 [N, H, W, C], for int8 and int16x8. float_layers: LayerNoise.value of the layers that an int8 file keeps
     in float32. Raises ConvertError with the converter's reason.
     """
+    if precision in _CALIBRATED:
+        _check_calibrates(saved_model)
     if float_layers:
         if precision != "int8":
             raise ValueError(f"{precision} files keep no layers in float")
@@ -72,7 +79,7 @@ def _converter(saved_model: Path, precision: str, calibration: Pixels) -> tf.lit
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if precision == "fp16":
         converter.target_spec.supported_types = [tf.float16]
-    if precision in ("int8", "int16x8"):
+    if precision in _CALIBRATED:
         converter.representative_dataset = lambda: _one_by_one(calibration)
     if precision == "int8":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -95,6 +102,15 @@ def _reasoned(convert: Callable[[], bytes]) -> bytes:
     except Exception as error:  # ConverterError, RuntimeError, ValueError, depending on the pass that gave up
         reason = " ".join(str(error).split())[:200]
         raise ConvertError("E-CONVERT-TFLITE", f"TensorFlow cannot make it ({reason}): use another file") from None
+
+
+def _check_calibrates(saved_model: Path) -> None:
+    """TensorFlow's calibrator ends the process with SIGSEGV where a graph has a loop or a branch (LSTM and GRU, TF 2.21)."""
+    graph = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+    nodes = itertools.chain(graph.node, *(function.node_def for function in graph.library.function))
+    if found := sorted({node.op for node in nodes} & _CONTROL_FLOW):
+        met = f"TensorFlow cannot calibrate a model with a loop or a branch ({', '.join(found)})"
+        raise ConvertError("E-CONVERT-TFLITE", f"{met}: give recurrent layers unroll=True, or use another file")
 
 
 def _check_loads(data: bytes) -> None:

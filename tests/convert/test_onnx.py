@@ -101,3 +101,11 @@ def test_a_freshly_loaded_model_keeps_its_weights(run: Path) -> None:
     data = convert_onnx(onnx_model(model, InputSpec(24, 24, 3)), "fp32", image)
     expected = model.predict(image.astype(np.float32), verbose=0)[0]
     np.testing.assert_allclose(open_runtime("onnxruntime", data).logits(image), expected, atol=1e-4)
+
+
+def test_a_model_with_a_loop_is_refused_with_a_code() -> None:
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Reshape((8, 24)), layers.LSTM(4), layers.Dense(3)])
+    with pytest.raises(ConvertError, match="control flow") as refusal:
+        onnx_model(model, InputSpec(8, 8, 3))
+    assert refusal.value.code == "E-CONVERT-ONNX"

@@ -82,3 +82,25 @@ def test_what_tensorflow_cannot_convert_is_refused_with_its_reason(tmp_path: Pat
     keras_model.export_saved_model(model, InputSpec(8, 8, 3), tmp_path / "model")
     with pytest.raises(ConvertError, match="E-CONVERT-TFLITE: TensorFlow cannot make it"):
         convert_tflite(tmp_path / "model", "fp32", np.zeros((0, 8, 8, 3), np.uint8))
+
+
+def test_layers_that_augment_while_training_are_left_out(tmp_path: Path) -> None:
+    """As in Keras's own guides: RandomFlip and the like inside the model."""
+    layers = keras.layers
+    augment = [layers.RandomFlip(), layers.RandomRotation(0.1), layers.RandomZoom(0.1), layers.RandomContrast(0.1)]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *augment, layers.Flatten(), layers.Dense(3)])
+    keras_model.export_saved_model(model, InputSpec(8, 8, 3), tmp_path / "model")
+    data = convert_tflite(tmp_path / "model", "fp32", dim_images(1))
+    image = np.random.default_rng(1).integers(0, 256, (1, 8, 8, 3), np.uint8)
+    np.testing.assert_allclose(open_runtime("litert", data).logits(image), model.predict(image, verbose=0)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+def test_what_would_crash_the_calibrator_is_refused_before_it_does(tmp_path: Path, precision: str) -> None:
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Reshape((8, 24)), layers.LSTM(4), layers.Dense(3)])
+    keras_model.export_saved_model(model, InputSpec(8, 8, 3), tmp_path / "model")
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    with pytest.raises(ConvertError, match="loop or a branch .*unroll=True") as refusal:
+        convert_tflite(tmp_path / "model", precision, images)
+    assert refusal.value.code == "E-CONVERT-TFLITE"
