@@ -101,6 +101,6 @@ def test_what_would_crash_the_calibrator_is_refused_before_it_does(tmp_path: Pat
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Reshape((8, 24)), layers.LSTM(4), layers.Dense(3)])
     keras_model.export_saved_model(model, InputSpec(8, 8, 3), tmp_path / "model")
     images = np.zeros((2, 8, 8, 3), np.uint8)
-    with pytest.raises(ConvertError, match="loop or a branch .*unroll=True") as refusal:
+    with pytest.raises(ConvertError, match=r"loop or a branch .*unroll=True") as refusal:
         convert_tflite(tmp_path / "model", precision, images)
     assert refusal.value.code == "E-CONVERT-TFLITE"
