@@ -112,7 +112,7 @@ def _check_fine(threshold: float, step: float | None) -> None:
     low, high = (_logit(min(max(threshold + side * NEAR, 1e-12), 1 - 1e-12)) for side in (-1, 1))
     near = min(math.floor(high / step), _OUTPUT_STEPS) - max(math.ceil(low / step), -_OUTPUT_STEPS) + 1
     if near <= 0:
-        met = f"no score that the file can give lies within {NEAR} of the threshold {threshold:.3f}: all images fall on one side"
+        met = f"no score that the file gives lies within {NEAR} of the threshold {threshold:.3f}: all images fall on one side"
         raise _unfit(met, "give [decision] in gate.toml a refer_rate, or a confidence that the model reaches")
     if near < AT_LEAST:
         met = f"{near} different scores lie within {NEAR} of the threshold {threshold:.3f}, {AT_LEAST} are needed"
