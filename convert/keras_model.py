@@ -46,5 +46,6 @@ def export_saved_model(model: Any, spec: InputSpec, folder: Path) -> None:
     archive = keras.export.ExportArchive()
     with captured_stderr():
         archive.track(model)
+        # The argument's name ends up in the TFLite files: another one gives other bytes.
         archive.add_endpoint("serve", lambda args_0: model(args_0, training=False), input_signature=signature)
         archive.write_out(folder, verbose=False)
