@@ -210,13 +210,15 @@ def _print(report: "Report", written: Path, as_json: bool) -> None:
     if as_json:
         click.echo(report_json(report), nl=False)
         return
-    click.echo(f"{'file':<16}{'size':>9}  {'accuracy':>8}  {'highest loss':>12}  verdict")
+    click.echo(f"{'file':<16}{'size':>9}  {'accuracy':>8}  {'referred':>8}  {'highest loss':>12}  verdict")
     for file in report.files:
         test = file.test
         size = kilobytes(file.bytes) if file.bytes is not None else ""
-        accuracy = f"{test.metrics['accuracy'].value:.3f}" if test and test.finite else ""
+        accuracy, refer_rate = (
+            f"{test.metrics[name].value:.3f}" if test and test.finite else "" for name in ("accuracy", "refer_rate")
+        )
         bound = f"{max(loss.high for loss in test.losses):.3f}" if test and test.losses else ""
-        click.echo(f"{file.name:<16}{size:>9}  {accuracy:>8}  {bound:>12}  {file.verdict}")
+        click.echo(f"{file.name:<16}{size:>9}  {accuracy:>8}  {refer_rate:>8}  {bound:>12}  {file.verdict}")
         for fault in file.faults:
             click.echo(f"  {fault}")
     margin = report.gate.noninferiority.margin
