@@ -37,7 +37,8 @@ def repository(project: Path, tmp_path: Path) -> Path:
     """A repository with the script and one bundle that passed, committed."""
     path = tmp_path / "repository"
     (path / "scripts").mkdir(parents=True)
-    shutil.copy(project / "scripts" / "release", path / "scripts")
+    for name in ("release", "wheelhouse.py"):
+        shutil.copy(project / "scripts" / name, path / "scripts")
     git(path, "init")
     publish(path, project)
     commit(path)
@@ -59,7 +60,7 @@ def publish(repository: Path, project: Path, verdict: str = "PASS", **changes: o
 
 def refused(repository: Path, *words: str | Path) -> str:
     """The line that a release is refused with. OUT is there already: what else is asked for is met where that is said."""
-    command = [sys.executable, "-P", repository / "scripts" / "release", repository.parent, *words]
+    command = [sys.executable, repository / "scripts" / "release", repository.parent, *words]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, ""), done
     assert re.fullmatch(r"E-[A-Z-]+: .*: .*\n", done.stderr), done.stderr
@@ -149,7 +150,9 @@ def test_a_key_that_others_may_read_is_refused(repository: Path, tmp_path: Path)
 @pytest.fixture(scope="module")
 def release(project: Path) -> dict[str, Any]:
     """The script's own functions."""
-    return runpy.run_path(str(project / "scripts" / "release"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(project / "scripts")
+        return runpy.run_path(str(project / "scripts" / "release"))
 
 
 def test_two_builds_of_a_commit_give_the_same_bytes_and_one_of_another_time_does_not(
@@ -186,8 +189,8 @@ def test_the_list_of_what_a_device_gets_has_what_cyclonedx_asks_for(
     assert len({part["bom-ref"] for part in parts}) == 3
 
 
-def test_a_wheelhouse_holds_what_a_device_needs_and_not_what_tests_need(release: dict[str, Any]) -> None:
-    entries = release["locked_for_devices"]()
+def test_a_wheelhouse_holds_what_a_device_needs_and_not_what_tests_need(project: Path) -> None:
+    entries = runpy.run_path(str(project / "scripts" / "wheelhouse.py"))["locked_for_devices"]()
     names = {entry.partition("==")[0] for entry in entries}
     assert {"ai-edge-litert", "cryptography", "cffi", "numpy", "onnxruntime", "flatbuffers", "pycparser"} <= names
     assert not {"pytest", "hypothesis", "execnet", "sortedcontainers", "tensorflow"} & names

@@ -1,0 +1,15 @@
+"""A Raspberry Pi without one: Debian roots, QEMU, and what is asked of limiar in them. `scripts/virtual_pi` is its command."""
+
+import os
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limiar" / "virtual-pi"
+
+
+class Unavailable(Exception):
+    """This machine cannot do it: str() says why, and what to do."""
+
+
+class Failed(Exception):
+    """It could be asked, and the answer was not what it must be: str() says what was met."""

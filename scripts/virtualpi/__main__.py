@@ -1,0 +1,43 @@
+"""limiar on a Raspberry Pi that is not there.
+
+    scripts/virtual_pi user      the aarch64 wheels on emulated Cortex-A53, A72 and A76, Debian 12 and 13: a minute or two
+
+What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: it cannot be asked here;
+3: it was, and something is not as it must be.
+"""
+
+import argparse
+import importlib
+import sys
+
+from virtualpi import Failed, Unavailable
+
+LEVELS = ("user",)  # each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="scripts/virtual_pi", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    levels = parser.add_subparsers(dest="level", required=True)
+    modules = {level: importlib.import_module(f"virtualpi.{level}") for level in LEVELS}
+    for level, module in modules.items():
+        module.options(
+            levels.add_parser(level, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        )
+    asked = parser.parse_args()
+    try:
+        modules[asked.level].main(asked)
+    except Unavailable as error:
+        print(f"scripts/virtual_pi: {error}", file=sys.stderr)
+        return 1
+    except Failed as error:
+        print(f"FAIL: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Debian's packages and roots, from the mirror that this machine's apt uses; its own packages and lists are left alone.
+
+What is made is kept in the cache under the hash of what it was made from, appears whole or not at all, and is only read.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from virtualpi import CACHE, Unavailable
+
+TOOLS = ("mmdebstrap", "arch-test", "debian-archive-keyring")
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+@dataclass(frozen=True)
+class Package:
+    """One file of Debian's, for amd64, exactly."""
+
+    name: str
+    version: str
+    suite: str
+    sha256: str
+
+
+def mirror() -> str:
+    """Where this machine's apt gets Debian from. Raises Unavailable."""
+    try:
+        command = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        listed = []
+    if not listed or not _KEYRING.exists() or not shutil.which("mmdebstrap"):
+        raise Unavailable(f"needs Debian's tools: sudo apt-get install --no-install-recommends {' '.join(TOOLS)}")
+    return min(listed)  # of Debian and its security archive the first
+
+
+def download(package: Package) -> Path:
+    """The .deb, with its sha256 checked. Raises Unavailable: the mirror does not have this version any more."""
+    kept = CACHE / "packages" / f"{package.name}_{package.sha256[:16]}.deb"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            found = _download(package, Path(folder))
+            sha256 = hashlib.sha256(found.read_bytes()).hexdigest()
+            if sha256 != package.sha256:
+                raise Unavailable(f"{found.name} has sha256 {sha256}, pinned is {package.sha256}: do not use it")
+            found.replace(kept)
+    return kept
+
+
+def _download(package: Package, folder: Path) -> Path:
+    """With lists and settings of its own: what apt knows here may be another suite."""
+    for name in ("lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d", "etc/sources.list.d"):
+        (folder / name).mkdir(parents=True)
+    (folder / "status").touch()
+    (folder / "etc" / "sources.list").write_text(_line(package.suite))
+    settings = {
+        "Dir::Etc": folder / "etc",
+        "Dir::State": folder,
+        "Dir::State::Lists": folder / "lists",
+        "Dir::State::status": folder / "status",
+        "Dir::Cache": folder / "cache",
+        "APT::Architecture": "amd64",
+        "APT::Architectures": "amd64",
+        "APT::Sandbox::User": "root",
+    }
+    options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+    for words in (["update"], ["download", f"{package.name}={package.version}"]):
+        done = subprocess.run(["apt-get", "-qq", *options, *words], cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = " ".join(done.stderr.split())[-300:]
+            raise Unavailable(f"{package.name} {package.version} cannot be had ({said}): see scripts/virtualpi/qemu.py")
+    return next(folder.glob("*.deb"))
+
+
+def unpack(package: Package, member: str) -> Path:
+    """One file of a package, executable, without the rest: `./usr/bin/qemu-aarch64`."""
+    kept = CACHE / "programs" / f"{Path(member).name}-{package.sha256[:16]}"
+    if not kept.exists():
+        deb = download(package)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file,
+            subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as archive,
+        ):
+            subprocess.run(["tar", "-x", "-O", member], stdin=archive.stdout, stdout=file, check=True)
+        os.chmod(file.name, 0o755)  # noqa: S103  # a program
+        os.replace(file.name, kept)
+    return kept
+
+
+def root(suite: str, arch: str, packages: Sequence[str], also: Sequence[str] = (), variant: str = "extract") -> Path:
+    """A root of a suite: a folder that is only read. Raises Unavailable.
+
+    packages: as apt-get takes them, "libcamera-tools/trixie-backports" too; `also` are further suites to take them from.
+    variant: "extract" only unpacks, in seconds and for any architecture: there are no users in it, and what a package's own
+    scripts set up is missing. "minbase" runs them, natively: what a person's system has.
+    """
+    asked = (suite, arch, *packages, *also, variant)
+    name = f"{suite}-{arch}-{hashlib.sha256(repr(asked).encode()).hexdigest()[:16]}"
+    kept = CACHE / "roots" / name
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_name(f".{name}.{os.getpid()}")
+        options = [f"--variant={variant}", f"--architectures={arch}", f"--include={','.join(packages)}", "--mode=root"]
+        lines = [_line(one).strip() for one in (suite, *also)]
+        command = ["mmdebstrap", "--quiet", *options, suite, str(partial), *lines]
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise Unavailable(f"no {suite} root for {arch}: {done.stderr.strip()[-600:]}")
+            partial.rename(kept)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return kept
+
+
+def _line(suite: str) -> str:
+    """A line of sources.list."""
+    return f"deb [signed-by={_KEYRING}] {mirror()} {suite} main\n"

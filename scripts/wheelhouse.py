@@ -1,0 +1,110 @@
+"""The wheels of a device, for a machine that is not this one: 64-bit ARM, and any Python that pip has wheels for."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+PROJECT = Path(__file__).resolve().parents[1]
+DEVICE = PROJECT / "requirements" / "device-newest.lock"
+# The C libraries that wheels are named after: 2.36 is Raspberry Pi OS 12's, 13 has a newer one.
+_GLIBC = range(17, 37)
+PIP = (sys.executable, "-P", "-m", "pip", "--disable-pip-version-check")
+
+
+class WheelhouseError(Exception):
+    """A command failed: str() says which, and its last line."""
+
+
+class Wheel(NamedTuple):
+    """A wheel in a folder."""
+
+    name: str  # as registries write it: "ai-edge-litert"
+    version: str
+    path: Path
+
+
+def machine_options(python: str, arch: str = "aarch64") -> list[str]:
+    """pip's options for a machine with Python "3.11" and that architecture."""
+    platforms = [f"manylinux2014_{arch}", *(f"manylinux_2_{minor}_{arch}" for minor in _GLIBC)]
+    options = ["--only-binary=:all:", "--python-version", python, "--implementation", "cp"]
+    return options + [word for platform in platforms for word in ("--platform", platform)]
+
+
+def make_wheelhouse(
+    folder: Path, limiar: Path, python: str, lock: Path = DEVICE, extras: Sequence[str] = ("onnx",), arch: str = "aarch64"
+) -> list[Wheel]:
+    """Every wheel of a device, and requirements.txt with the sha256 of each. Raises WheelhouseError.
+
+    limiar: its own wheel. `extras` of it are in the house too; `lock` has them.
+    """
+    folder.mkdir()
+    device = machine_options(python, arch)
+    with tempfile.TemporaryDirectory(prefix="limiar-wheelhouse-") as scratch:
+        locked = Path(scratch, "device.lock")
+        locked.write_text("".join(locked_for_devices(lock, extras)))
+        _run(*PIP, "download", "--quiet", "--require-hashes", "--requirement", locked, "--dest", folder, *device)
+        shutil.copy(limiar, folder)
+        made = wheels(folder)
+        lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{sha256(wheel.path)}\n" for wheel in made]
+        (folder / "requirements.txt").write_text("".join(lines))
+        # What a device will do, as far as another machine can: all is there, and no file has another hash.
+        offline = ("--no-index", "--find-links", folder, "--require-hashes", "--requirement", folder / "requirements.txt")
+        _run(*PIP, "install", "--quiet", "--dry-run", "--target", Path(scratch, "target"), *offline, *device)
+    return made
+
+
+def install(target: Path, wheelhouse: Path, requirement: str, python: str, arch: str = "aarch64") -> None:
+    """Into a folder for that machine's PYTHONPATH, with what it asks for, from a wheelhouse alone. Raises WheelhouseError.
+
+    requirement: "limiar", or the path of a wheel.
+    """
+    offline = ("--no-index", "--find-links", wheelhouse)
+    _run(*PIP, "install", "--quiet", "--no-compile", *offline, "--target", target, *machine_options(python, arch), requirement)
+
+
+def locked_for_devices(lock: Path = DEVICE, extras: Sequence[str] = ("onnx",)) -> list[str]:
+    """The entries of a lock, less what only tests need: what limiar and its extras ask for, what that asks for, …"""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"]]
+    asked += [requirement for extra in extras for requirement in project["optional-dependencies"][extra]]
+    needed = {re.split(r"[^A-Za-z0-9_.-]", requirement, maxsplit=1)[0] for requirement in asked}
+    found = re.finditer(r"^([a-z0-9._-]+)==.*\n(?:    .*\n)*", lock.read_text(), re.MULTILINE)
+    entries = {entry[1]: entry[0] for entry in found}
+    # Below each entry stand those that asked for it: `# via NAME`, or `# via` and a line for each.
+    via = {name: set(re.findall(r"^    #(?: via)? +(\S+)$", entry, re.MULTILINE)) for name, entry in entries.items()}
+    while more := {name for name in entries.keys() - needed if via[name] & needed}:
+        needed |= more
+    return [entry for name, entry in entries.items() if name in needed]
+
+
+def wheels(folder: Path) -> list[Wheel]:
+    """The wheels in a folder, by name."""
+    found = []
+    for path in sorted(folder.glob("*.whl")):
+        name, version = path.name.split("-")[:2]
+        found.append(Wheel(re.sub(r"[-_.]+", "-", name).lower(), version, path))
+    return found
+
+
+def build_wheel(folder: Path) -> Path:
+    """limiar's own, from this checkout as it lies. Raises WheelhouseError."""
+    _run(sys.executable, "-P", "-m", "hatchling", "build", "--target", "wheel", "--directory", folder, cwd=PROJECT)
+    return next(folder.glob("limiar-*.whl"))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _run(*words: str | Path, cwd: Path | None = None) -> None:
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
+        raise WheelhouseError(f"{' '.join(map(str, words[:6]))} … failed: {lines[-1].strip()}")
