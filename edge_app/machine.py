@@ -14,7 +14,7 @@ _FEATURES = {
     *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
     *("ssse3", "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "amx_int8"),
 }
-_ARM_PARTS = {  # "CPU part" of the arm64 /proc/cpuinfo, which has no model name
+_ARM_PARTS = {  # "CPU part" of the arm64 /proc/cpuinfo; a model name is there only for 32-bit programs, and says "ARMv8"
     "0xd03": "Cortex-A53",
     "0xd04": "Cortex-A35",
     "0xd05": "Cortex-A55",
@@ -86,10 +86,10 @@ _ZONE = "/sys/class/thermal/thermal_zone0/temp"
 
 def cpu_model(info: str) -> str:
     """The text of /proc/cpuinfo -> "Intel(R) Xeon(R) …" or "Cortex-A72"."""
-    if name := re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE):
-        return name[1].strip()
-    parts = sorted(set(re.findall(r"^CPU part\s*:\s*(\w+)$", info, re.MULTILINE)))
-    return ", ".join(_ARM_PARTS.get(part, f"ARM part {part}") for part in parts) or "unknown"
+    if parts := sorted(set(re.findall(r"^CPU part\s*:\s*(\w+)$", info, re.MULTILINE))):
+        return ", ".join(_ARM_PARTS.get(part, f"ARM part {part}") for part in parts)
+    name = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
+    return name[1].strip() if name else "unknown"
 
 
 def cpu_features(info: str) -> tuple[str, ...]:

@@ -37,36 +37,40 @@ def machine_options(python: str, arch: str = "aarch64") -> list[str]:
     return options + [word for platform in platforms for word in ("--platform", platform)]
 
 
-def make_wheelhouse(
-    folder: Path, limiar: Path, python: str, lock: Path = DEVICE, extras: Sequence[str] = ("onnx",), arch: str = "aarch64"
-) -> list[Wheel]:
-    """Every wheel of a device, and requirements.txt with the sha256 of each. Raises WheelhouseError.
-
-    limiar: its own wheel. `extras` of it are in the house too; `lock` has them.
-    """
+def make_wheelhouse(folder: Path, limiar: Path, python: str) -> list[Wheel]:
+    """Every wheel of a device, and requirements.txt with the sha256 of each. Raises WheelhouseError. limiar: its own wheel."""
     folder.mkdir()
-    device = machine_options(python, arch)
-    with tempfile.TemporaryDirectory(prefix="limiar-wheelhouse-") as scratch:
-        locked = Path(scratch, "device.lock")
-        locked.write_text("".join(locked_for_devices(lock, extras)))
-        _run(*PIP, "download", "--quiet", "--require-hashes", "--requirement", locked, "--dest", folder, *device)
-        shutil.copy(limiar, folder)
-        made = wheels(folder)
-        lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{sha256(wheel.path)}\n" for wheel in made]
-        (folder / "requirements.txt").write_text("".join(lines))
-        # What a device will do, as far as another machine can: all is there, and no file has another hash.
-        offline = ("--no-index", "--find-links", folder, "--require-hashes", "--requirement", folder / "requirements.txt")
-        _run(*PIP, "install", "--quiet", "--dry-run", "--target", Path(scratch, "target"), *offline, *device)
+    download(folder, python)
+    shutil.copy(limiar, folder)
+    made = wheels(folder)
+    lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{sha256(wheel.path)}\n" for wheel in made]
+    (folder / "requirements.txt").write_text("".join(lines))
+    # What a device will do, as far as another machine can: all is there, and no file has another hash.
+    offline = ("--no-index", "--find-links", folder, "--require-hashes", "--requirement", folder / "requirements.txt")
+    with tempfile.TemporaryDirectory(prefix="limiar-wheelhouse-") as target:
+        _run(*PIP, "install", "--quiet", "--dry-run", "--target", target, *offline, *machine_options(python))
     return made
 
 
-def install(target: Path, wheelhouse: Path, requirement: str, python: str, arch: str = "aarch64") -> None:
-    """Into a folder for that machine's PYTHONPATH, with what it asks for, from a wheelhouse alone. Raises WheelhouseError.
+def download(
+    folder: Path, python: str, lock: Path = DEVICE, extras: Sequence[str] = ("onnx",), arch: str = "aarch64"
+) -> None:
+    """What limiar and its extras need of others, as a lock has it, hashes checked. Raises WheelhouseError."""
+    with tempfile.TemporaryDirectory(prefix="limiar-wheelhouse-") as scratch:
+        locked = Path(scratch, "device.lock")
+        locked.write_text("".join(locked_for_devices(lock, extras)))
+        exact = ("--require-hashes", "--requirement", locked, "--dest", folder)
+        _run(*PIP, "download", "--quiet", *exact, *machine_options(python, arch))
 
-    requirement: "limiar", or the path of a wheel.
+
+def install(target: Path, wheelhouse: Path, requirements: Sequence[str], python: str, *options: str, arch: str = "aarch64") -> None:
+    """Into a folder for that machine's PYTHONPATH, from a wheelhouse alone. Raises WheelhouseError.
+
+    requirements: names, or paths of wheels; options: pip's, "--no-deps".
     """
     offline = ("--no-index", "--find-links", wheelhouse)
-    _run(*PIP, "install", "--quiet", "--no-compile", *offline, "--target", target, *machine_options(python, arch), requirement)
+    command = (*PIP, "install", "--quiet", "--no-compile", *options, *offline, "--target", target)
+    _run(*command, *machine_options(python, arch), *requirements)
 
 
 def locked_for_devices(lock: Path = DEVICE, extras: Sequence[str] = ("onnx",)) -> list[str]:

@@ -47,6 +47,7 @@ flags\t\t: fpu sse4_1 avx avx2 avx512_vnni lm
             ("asimd", "asimddp", "asimdhp"),
         ),
         (PI_4.replace("0xd08", "0xfff"), "ARM part 0xfff", ("asimd",)),
+        ("model name\t: ARMv8 Processor rev 3 (v8l)\n" + PI_4, "Cortex-A72", ("asimd",)),
         (PC, "Intel(R) Core(TM) i5 CPU", ("avx", "avx2", "avx512_vnni", "sse4_1")),
         ("", "unknown", ()),
     ],

@@ -1,0 +1,170 @@
+"""What limiar answers in a root, and the same on this machine: the golden images' tensors and logits, and a scan."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from edge_app.bundle import REFER, Bundle
+from edge_app.classifier import decide
+from virtualpi import PROJECT, Failed
+from virtualpi.namespace import Root
+from virtualpi.outcome import Outcome
+
+ASK = PROJECT / "scripts" / "virtualpi" / "guest" / "ask.py"
+FLOAT_TOLERANCE = 1e-6  # of the largest logit: float32 sums in another order
+_AARCH64 = "183"  # e_machine in elf.h
+_PARTS = {"cortex-a53": "0xd03", "cortex-a72": "0xd08", "cortex-a76": "0xd0b"}  # in /proc/cpuinfo
+
+
+class Facts(Struct, frozen=True):
+    """What guest/ask.py prints."""
+
+    uname: str
+    python: str
+    cpu: str
+    cpu_part: str
+    loaded: dict[str, int]  # library -> e_machine
+    machines: dict[str, list[str]]  # e_machine -> how many libraries, and three of them
+    runtimes: dict[str, str]  # name -> version
+    kernels: dict[str, str]  # "FILE RUNTIME" -> Runtime.kernels
+    steps: dict[str, float]  # "FILE RUNTIME" -> what one step of a quantized logit is
+
+
+class Answers(NamedTuple):
+    """Of one Python."""
+
+    facts: Facts
+    said: str  # stderr
+    tensors: np.ndarray  # uint8 [N, H, W, C]
+    logits: dict[str, np.ndarray]  # "FILE RUNTIME" -> float32 [N, K]
+
+
+class Line(Struct, frozen=True):
+    """What is needed of a line of `limiar scan`."""
+
+    path: str
+    decision: str
+    file: str = ""
+    verified: str = ""
+    confidence: float = 0.0
+
+
+def ask_here(python: Path, bundle: Bundle, folder: Path, runtimes: Sequence[str], files: Sequence[str]) -> Answers:
+    """By a Python of this machine; `folder` is for its files. Raises Failed."""
+    out = folder / "answers.npz"
+    command = [python, "-P", ASK, bundle.path, out, ",".join(runtimes), ",".join(files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"{python} gives no answers: {done.stderr.strip()[-600:]}")
+    return _read(done, out)
+
+
+def ask_there(root: Root, pythonpath: str, runtimes: Sequence[str], files: Sequence[str]) -> Answers:
+    """By the Python of a root, which sees the bundle as /bundle and a folder for files as /w. Raises Failed."""
+    words = ("/bundle", "/w/answers.npz", ",".join(runtimes), ",".join(files))
+    done = root.run("python3", "-P", "/guest/ask.py", *words, environ={"PYTHONPATH": pythonpath})
+    return _read(done, root.binds["/w"] / "answers.npz")
+
+
+def _read(done: "subprocess.CompletedProcess[str]", path: Path) -> Answers:
+    with np.load(path, allow_pickle=False) as arrays:
+        logits = {name: arrays[name] for name in arrays.files}
+    return Answers(msgspec.json.decode(done.stdout, type=Facts), done.stderr, logits.pop("tensors"), logits)
+
+
+def is_there(where: str, answers: Answers, cpu: str) -> Iterator[Outcome]:
+    """Did it run where it says? On that processor, with AArch64 libraries alone, and with the quick kernels."""
+    facts = answers.facts
+    yield Outcome(where, "uname -m", facts.uname, "aarch64", facts.uname == "aarch64")
+    yield Outcome(where, "CPU part", f"{facts.cpu_part} ({facts.cpu})", _PARTS[cpu], facts.cpu_part == _PARTS[cpu])
+    # Of OpenCV and of each runtime, what the process has mapped; of the others, all that lie in the root.
+    for package in ("cv2", *(name.replace("-", "_").replace("litert", "ai_edge_litert") for name in facts.runtimes)):
+        mapped = {Path(path).name: kind for path, kind in facts.loaded.items() if f"/{package}/" in path}
+        found = ", ".join(f"{name} {kind}" for name, kind in sorted(mapped.items())[:2]) or "none"
+        passed = bool(mapped) and set(map(str, mapped.values())) == {_AARCH64}
+        yield Outcome(where, f"ELF machine of {package}'s libraries", found, _AARCH64, passed)
+    kinds = "; ".join(f"{paths[0]} x {kind}" for kind, paths in sorted(facts.machines.items()))
+    others = [path for kind, paths in facts.machines.items() if kind != _AARCH64 for path in paths[1:]]
+    yield Outcome(
+        where, "ELF machines of all libraries", " ".join([kinds, *others]), _AARCH64, set(facts.machines) == {_AARCH64}
+    )
+    if any(name != "onnxruntime" for name in facts.runtimes):
+        greeting = next((line for line in answers.said.splitlines() if "XNNPACK delegate" in line), "none")
+        yield Outcome(where, "TFLite's greeting", greeting[:60], "XNNPACK delegate", greeting != "none")
+    for name, kernels in facts.kernels.items():
+        wanted = "optimised graph" if name.endswith("onnxruntime") else "XNNPACK"
+        yield Outcome(where, f"{name} computes with", kernels, wanted, kernels == wanted)
+    broken = next((line for line in answers.said.splitlines() if "Error in cpuinfo" in line), "none")
+    yield Outcome(where, '"Error in cpuinfo"', broken, "none", broken == "none")
+
+
+def compared(where: str, bundle: Bundle, here: Answers, there: Answers) -> Iterator[Outcome]:
+    """Tensors byte for byte, logits within the runtime and across runtimes, decisions."""
+    same = here.tensors.shape == there.tensors.shape and here.tensors.tobytes() == there.tensors.tobytes()
+    yield Outcome(where, f"{len(there.tensors)} golden tensors", "equal" if same else "DIFFER", "equal", same)
+    for name, logits in there.logits.items():
+        file, _, runtime = name.partition(" ")
+        model, _ = bundle.model(file)
+        version, wanted = there.facts.runtimes[runtime], here.facts.runtimes[runtime]
+        yield Outcome(where, f"{runtime} here and there", f"{wanted}, {version}", "one version", version == wanted)
+        differ = float(np.abs(logits.astype(np.float64) - here.logits[name]).max())
+        if model.precision == "int8":
+            yield Outcome(where, f"{name}: logits", f"differ by {differ:.2g}", "equal", differ == 0)
+        else:
+            relative = differ / float(np.abs(here.logits[name]).max())
+            yield Outcome(
+                where, f"{name}: logits", f"differ by {relative:.1e}", f"<= {FLOAT_TOLERANCE:g}", relative <= FLOAT_TOLERANCE
+            )
+        others = _decided_otherwise(bundle, file, here.logits[name], logits)
+        yield Outcome(where, f"{name}: decisions", f"{others} other", "0 other", others == 0)
+
+
+def _decided_otherwise(bundle: Bundle, file: str, before: np.ndarray, after: np.ndarray) -> int:
+    """Images that get another label; those that one of both refers do not count."""
+    model, _ = bundle.model(file)
+    decided = [[decide(row, bundle.manifest.labels, model.decision).decision for row in rows] for rows in (before, after)]
+    return sum(one != other and REFER not in (one, other) for one, other in zip(*decided, strict=True))
+
+
+def steps_apart(where: str, one: Answers, other: Answers, file: str) -> Outcome:
+    """How far two runtimes are apart, in steps of the file's quantized logits."""
+    (first, step), (second, _) = ((answers.logits[name], answers.facts.steps[name]) for answers, name in _of(file, one, other))
+    steps = float(np.abs(first.astype(np.float64) - second).max()) / step
+    return Outcome(where, f"{file}: one runtime and the other", f"{steps:.2f} steps", "<= 1", steps <= 1.001)
+
+
+def _of(file: str, *both: Answers) -> list[tuple[Answers, str]]:
+    return [(answers, next(name for name in answers.logits if name.startswith(f"{file} "))) for answers in both]
+
+
+def read_scan(done: "subprocess.CompletedProcess[str]") -> list[Line]:
+    """The lines of `limiar scan`, by path. Raises Failed where it was refused."""
+    if done.returncode:
+        raise Failed(f"limiar scan ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+    return sorted(
+        (msgspec.json.decode(line, type=Line) for line in done.stdout.splitlines()), key=lambda line: Path(line.path).name
+    )
+
+
+def scan_here(bundle: Bundle, images: Path, folder: Path) -> list[Line]:
+    """By this Python; `folder` is for its database."""
+    command = [sys.executable, "-P", "-m", "edge_app", "scan", bundle.path, images, "--db", folder / "here.db"]
+    return read_scan(subprocess.run([*command, "--jsonl", "-"], capture_output=True, text=True, check=False))
+
+
+def scans_compared(where: str, here: Sequence[Line], there: Sequence[Line]) -> Iterator[Outcome]:
+    """The same images, with the same labels outside the refer band."""
+    names = [[Path(line.path).name for line in lines] for lines in (here, there)]
+    yield Outcome(where, "limiar scan: images", str(len(there)), str(len(here)), bool(here) and names[0] == names[1])
+    pairs = list(zip(here, there, strict=False))
+    others = sum(one.decision != two.decision and REFER not in (one.decision, two.decision) for one, two in pairs)
+    referred = sum(line.decision == REFER for line in there)
+    largest = max((abs(one.confidence - two.confidence) for one, two in pairs), default=0.0)
+    said = f"{others} other, {referred} referred, confidence within {largest:.1e}"
+    yield Outcome(where, "limiar scan: decisions", said, "0 other", others == 0)

@@ -1,0 +1,84 @@
+"""What a Python with limiar answers, and where it runs: `ask.py BUNDLE OUT.npz RUNTIME,... FILE,...`.
+
+The very same file is run on the desktop and on a device. OUT.npz gets the golden images' tensors, uint8 [N, H, W, C], and for each
+model file and runtime the logits, float32 [N, K]; stdout gets the facts as JSON. A runtime's own greetings stay on stderr.
+"""
+
+import importlib
+import json
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from edge_app.bundle import open_bundle
+from edge_app.golden import golden_tensors
+from edge_app.machine import machine
+from edge_app.runtimes import RUNTIMES, open_runtime
+
+PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "onnxruntime": "onnxruntime"}
+
+
+def main(path: str, out: str, runtimes: str, files: str) -> None:
+    bundle = open_bundle(path)
+    tensors = [tensor for tensor in golden_tensors(bundle).tensors if tensor is not None]
+    answers, versions, kernels, steps = {}, {}, {}, {}
+    for name in files.split(","):
+        model, data = bundle.model(name)
+        for runtime in runtimes.split(","):
+            if RUNTIMES[runtime].format != model.format:
+                continue
+            if model.format == "tflite":
+                # limiar keeps the greeting of the quick kernels to itself, and a process greets once: the first is heard here.
+                interpreter = importlib.import_module(f"{PACKAGES[runtime]}.interpreter")
+                heard = interpreter.Interpreter(model_content=data)
+                heard.allocate_tensors()
+                steps[f"{name} {runtime}"] = float(heard.get_output_details()[0]["quantization"][0])
+            opened = open_runtime(runtime, data)
+            versions[runtime], kernels[f"{name} {runtime}"] = opened.version, opened.kernels
+            answers[f"{name} {runtime}"] = np.stack([opened.logits(tensor) for tensor in tensors])
+    np.savez(out, tensors=np.concatenate(tensors), **answers)
+    part = re.search(r"^CPU part\s*:\s*(\w+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    facts = {
+        "uname": os.uname().machine,
+        "python": platform.python_version(),
+        "cpu": machine().cpu,
+        "cpu_part": part[1] if part else "",
+        "loaded": {path: elf_machine(path) for path in loaded()},
+        "machines": elf_machines(),
+        "runtimes": versions,
+        "kernels": kernels,
+        "steps": steps,
+    }
+    print(json.dumps(facts))
+
+
+def loaded() -> list[str]:
+    """The libraries that this process has mapped."""
+    mapped = re.findall(r"(/\S+\.so[\d.]*)$", Path("/proc/self/maps").read_text(), re.MULTILINE)
+    return sorted(set(mapped))
+
+
+def elf_machines() -> dict[str, list[str]]:
+    """The ELF machines of all libraries where this Python looks for some: how many, and three of each."""
+    found: dict[int, list[str]] = {}
+    folders = [*os.environ.get("PYTHONPATH", "").split(":"), "/lib", "/usr/lib", "/usr/local/lib"]
+    for folder in filter(None, folders):
+        for path in Path(folder).rglob("*.so*"):
+            if path.is_file() and (kind := elf_machine(str(path))):
+                found.setdefault(kind, []).append(str(path))
+    return {str(kind): [str(len(paths)), *sorted(paths)[:3]] for kind, paths in found.items()}
+
+
+def elf_machine(path: str) -> int:
+    """e_machine of an ELF file (183 is AArch64, 62 x86-64, as in elf.h); 0: it is none."""
+    with open(path, "rb") as file:
+        head = file.read(20)
+    return int.from_bytes(head[18:20], "little") if head[:4] == b"\x7fELF" else 0
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
