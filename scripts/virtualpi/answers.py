@@ -18,7 +18,10 @@ from virtualpi.outcome import Outcome
 
 ASK = PROJECT / "scripts" / "virtualpi" / "guest" / "ask.py"
 FLOAT_TOLERANCE = 1e-6  # of the largest logit: float32 sums in another order
-_AARCH64 = "183"  # e_machine in elf.h
+_AARCH64 = 183  # e_machine in elf.h
+_PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "onnxruntime": "onnxruntime"}
+# OpenBLAS starts a thread for each core when numpy is imported: seconds under emulation.
+ENVIRON = {"OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8"}
 _PARTS = {"cortex-a53": "0xd03", "cortex-a72": "0xd08", "cortex-a76": "0xd0b"}  # in /proc/cpuinfo
 
 
@@ -58,7 +61,7 @@ class Line(Struct, frozen=True):
 def ask_here(python: Path, bundle: Bundle, folder: Path, runtimes: Sequence[str], files: Sequence[str]) -> Answers:
     """By a Python of this machine; `folder` is for its files. Raises Failed."""
     out = folder / "answers.npz"
-    command = [python, "-P", ASK, bundle.path, out, ",".join(runtimes), ",".join(files)]
+    command = [str(python), "-P", str(ASK), str(bundle.path), str(out), ",".join(runtimes), ",".join(files)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f"{python} gives no answers: {done.stderr.strip()[-600:]}")
@@ -68,7 +71,7 @@ def ask_here(python: Path, bundle: Bundle, folder: Path, runtimes: Sequence[str]
 def ask_there(root: Root, pythonpath: str, runtimes: Sequence[str], files: Sequence[str]) -> Answers:
     """By the Python of a root, which sees the bundle as /bundle and a folder for files as /w. Raises Failed."""
     words = ("/bundle", "/w/answers.npz", ",".join(runtimes), ",".join(files))
-    done = root.run("python3", "-P", "/guest/ask.py", *words, environ={"PYTHONPATH": pythonpath})
+    done = root.run("python3", "-P", "/guest/ask.py", *words, environ=ENVIRON | {"PYTHONPATH": pythonpath})
     return _read(done, root.binds["/w"] / "answers.npz")
 
 
@@ -78,51 +81,47 @@ def _read(done: "subprocess.CompletedProcess[str]", path: Path) -> Answers:
     return Answers(msgspec.json.decode(done.stdout, type=Facts), done.stderr, logits.pop("tensors"), logits)
 
 
-def is_there(where: str, answers: Answers, cpu: str) -> Iterator[Outcome]:
-    """Did it run where it says? On that processor, with AArch64 libraries alone, and with the quick kernels."""
-    facts = answers.facts
-    yield Outcome(where, "uname -m", facts.uname, "aarch64", facts.uname == "aarch64")
-    yield Outcome(where, "CPU part", f"{facts.cpu_part} ({facts.cpu})", _PARTS[cpu], facts.cpu_part == _PARTS[cpu])
-    # Of OpenCV and of each runtime, what the process has mapped; of the others, all that lie in the root.
-    for package in ("cv2", *(name.replace("-", "_").replace("litert", "ai_edge_litert") for name in facts.runtimes)):
+def is_there(where: str, here: Answers, there: Answers, cpu: str) -> Iterator[Outcome]:
+    """Did it run where it says? On that processor, with AArch64 libraries alone, on the same kernels as here."""
+    facts = there.facts
+    found, must = (f"{uname}, CPU part {part}" for uname, part in ((facts.uname, facts.cpu_part), ("aarch64", _PARTS[cpu])))
+    yield Outcome(where, "machine", f"{found}, Python {facts.python}", must, found == must)
+    # Of OpenCV and the runtimes what the process has mapped; of all others what lies in the root.
+    for package in ("cv2", *(_PACKAGES[name] for name in facts.runtimes)):
         mapped = {Path(path).name: kind for path, kind in facts.loaded.items() if f"/{package}/" in path}
-        found = ", ".join(f"{name} {kind}" for name, kind in sorted(mapped.items())[:2]) or "none"
-        passed = bool(mapped) and set(map(str, mapped.values())) == {_AARCH64}
-        yield Outcome(where, f"ELF machine of {package}'s libraries", found, _AARCH64, passed)
-    kinds = "; ".join(f"{paths[0]} x {kind}" for kind, paths in sorted(facts.machines.items()))
-    others = [path for kind, paths in facts.machines.items() if kind != _AARCH64 for path in paths[1:]]
+        found = ", ".join(f"{name.partition('.')[0]} {kind}" for name, kind in sorted(mapped.items())[:2]) or "none"
+        yield Outcome(where, f"ELF machine of {package}", found, str(_AARCH64), set(mapped.values()) == {_AARCH64})
+    kinds = [f"{paths[0]} x {kind}" for kind, paths in sorted(facts.machines.items())]
+    others = [path for kind, paths in facts.machines.items() if kind != str(_AARCH64) for path in paths[1:]]
     yield Outcome(
-        where, "ELF machines of all libraries", " ".join([kinds, *others]), _AARCH64, set(facts.machines) == {_AARCH64}
+        where, "ELF machines of all libraries", " ".join([*kinds, *others]), str(_AARCH64), not others and bool(kinds)
     )
-    if any(name != "onnxruntime" for name in facts.runtimes):
-        greeting = next((line for line in answers.said.splitlines() if "XNNPACK delegate" in line), "none")
-        yield Outcome(where, "TFLite's greeting", greeting[:60], "XNNPACK delegate", greeting != "none")
     for name, kernels in facts.kernels.items():
-        wanted = "optimised graph" if name.endswith("onnxruntime") else "XNNPACK"
-        yield Outcome(where, f"{name} computes with", kernels, wanted, kernels == wanted)
-    broken = next((line for line in answers.said.splitlines() if "Error in cpuinfo" in line), "none")
+        # LiteRT uses XNNPACK for every file; tflite-runtime leaves uint8 inputs to its built-in kernels, here and there.
+        wanted = "XNNPACK" if name.endswith(" litert") else here.facts.kernels[name]
+        yield Outcome(where, f"{name}: kernels", kernels, wanted, kernels == wanted)
+    if "XNNPACK" in facts.kernels.values():
+        greeting = next((line for line in there.said.splitlines() if "XNNPACK delegate" in line), "none")
+        yield Outcome(where, "said at the start", greeting, "an XNNPACK delegate", greeting != "none")
+    broken = next((line for line in there.said.splitlines() if "Error in cpuinfo" in line), "none")
     yield Outcome(where, '"Error in cpuinfo"', broken, "none", broken == "none")
 
 
 def compared(where: str, bundle: Bundle, here: Answers, there: Answers) -> Iterator[Outcome]:
-    """Tensors byte for byte, logits within the runtime and across runtimes, decisions."""
+    """Tensors byte for byte, logits within the runtime, decisions."""
+    versions = ", ".join(f"{name} {version}" for name, version in there.facts.runtimes.items())
+    must = ", ".join(f"{name} {version}" for name, version in here.facts.runtimes.items())
+    yield Outcome(where, "runtimes", versions, f"{must}, as here", versions == must)
     same = here.tensors.shape == there.tensors.shape and here.tensors.tobytes() == there.tensors.tobytes()
     yield Outcome(where, f"{len(there.tensors)} golden tensors", "equal" if same else "DIFFER", "equal", same)
     for name, logits in there.logits.items():
-        file, _, runtime = name.partition(" ")
-        model, _ = bundle.model(file)
-        version, wanted = there.facts.runtimes[runtime], here.facts.runtimes[runtime]
-        yield Outcome(where, f"{runtime} here and there", f"{wanted}, {version}", "one version", version == wanted)
-        differ = float(np.abs(logits.astype(np.float64) - here.logits[name]).max())
-        if model.precision == "int8":
-            yield Outcome(where, f"{name}: logits", f"differ by {differ:.2g}", "equal", differ == 0)
-        else:
-            relative = differ / float(np.abs(here.logits[name]).max())
-            yield Outcome(
-                where, f"{name}: logits", f"differ by {relative:.1e}", f"<= {FLOAT_TOLERANCE:g}", relative <= FLOAT_TOLERANCE
-            )
+        file = name.partition(" ")[0]
+        allowed = 0.0 if bundle.model(file)[0].precision == "int8" else FLOAT_TOLERANCE
+        largest = float(np.abs(here.logits[name]).max())
+        differ = float(np.abs(logits.astype(np.float64) - here.logits[name]).max()) / largest
         others = _decided_otherwise(bundle, file, here.logits[name], logits)
-        yield Outcome(where, f"{name}: decisions", f"{others} other", "0 other", others == 0)
+        found = f"{differ:.1e} of the largest logit, {others} decisions"
+        yield Outcome(where, f"{name}: differs", found, f"<= {allowed:g}, 0 decisions", differ <= allowed and others == 0)
 
 
 def _decided_otherwise(bundle: Bundle, file: str, before: np.ndarray, after: np.ndarray) -> int:
@@ -154,7 +153,7 @@ def read_scan(done: "subprocess.CompletedProcess[str]") -> list[Line]:
 
 def scan_here(bundle: Bundle, images: Path, folder: Path) -> list[Line]:
     """By this Python; `folder` is for its database."""
-    command = [sys.executable, "-P", "-m", "edge_app", "scan", bundle.path, images, "--db", folder / "here.db"]
+    command = [sys.executable, "-P", "-m", "edge_app", "scan", str(bundle.path), str(images), "--db", str(folder / "here.db")]
     return read_scan(subprocess.run([*command, "--jsonl", "-"], capture_output=True, text=True, check=False))
 
 

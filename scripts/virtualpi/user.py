@@ -1,8 +1,8 @@
 """The real aarch64 wheels under QEMU's user mode, on the processors of Raspberry Pi 3, 4 and 5, Debian 12 and 13.
 
 limiar is built as a wheel, installed with a device's own requirements, and asked `doctor`, `verify` and `scan`. Its answers for
-the bundle's golden images are compared with those of the same runtimes on this machine. Without --suite and --cpu: everything on
-a Cortex-A72 in both suites, and the int8 files on a Cortex-A53 and a Cortex-A76. OUT gets what `limiar convert --verified` takes.
+the bundle's golden images are compared with those of the same runtimes on this machine. Without --cpu: everything on a
+Cortex-A72, and the int8 files on a Cortex-A53 (Debian 12) and a Cortex-A76 (13). OUT gets JSON for `limiar convert --verified`.
 
     scripts/virtual_pi user
     scripts/virtual_pi user --cpu cortex-a76 --suite trixie --json
@@ -11,6 +11,7 @@ a Cortex-A72 in both suites, and the int8 files on a Cortex-A53 and a Cortex-A76
 import argparse
 import concurrent.futures
 import contextlib
+import dataclasses
 import json
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from edge_app.verify import Verification
 from virtualpi import PROJECT, Unavailable, qemu
 from virtualpi.answers import (
     ASK,
+    ENVIRON,
     Answers,
     ask_here,
     ask_there,
@@ -45,7 +47,7 @@ SIZE_MB = 280  # a device's packages, without the onnx extra
 INT8 = ("tflite_int8", "onnx_int8")
 FILES = (*INT8, "tflite_fp32", "onnx_fp32")
 DEFAULT, TFLITE = ("litert", "onnxruntime"), ("tflite-runtime",)
-PATHS = {DEFAULT: "/opt/limiar:/opt/onnx", TFLITE: "/opt/tflite"}
+PATHS: Mapping[Sequence[str], str] = {DEFAULT: "/opt/limiar:/opt/onnx", TFLITE: "/opt/tflite"}
 ALL, QUICK = "cortex-a72", {"bookworm": "cortex-a53", "trixie": "cortex-a76"}
 
 
@@ -76,31 +78,27 @@ def options(parser: argparse.ArgumentParser) -> None:
 def main(asked: argparse.Namespace) -> None:
     """Raises Unavailable, Failed."""
     bundle, images = open_bundle(asked.bundle), (asked.images or asked.bundle / "golden").resolve()
-    suites = [asked.suite] if asked.suite else list(PYTHONS)
-    with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as name, concurrent.futures.ThreadPoolExecutor() as pool:
+    with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as name:
         scratch = Path(name)
         limiar = wheelhouse.build_wheel(scratch)
-        devices = {suite: pool.submit(make_device, suite, limiar, _made(scratch / suite)) for suite in suites}
         here = Here(bundle, images, scratch)
-        running = [
-            pool.submit(lambda suite=suite: list(visits(devices[suite].result(), bundle, images, here, asked)))
-            for suite in suites
-        ]
-        outcomes = [outcome for future in running for outcome in future.result()]
+
+        def visit(suite: str) -> list[Outcome]:
+            folder = scratch / suite
+            folder.mkdir()
+            progress(f"{suite}: root and wheels")
+            device = make_device(suite, limiar, folder)
+            outcomes = list(installed(device))
+            with opened(device, bundle, folder, {"/images": images}) as root:
+                outcomes += everything(device, at(root, asked.cpu or ALL), bundle, here, asked.out)
+                if not asked.cpu:
+                    outcomes += answers(device, at(root, QUICK[suite]), bundle, here, INT8)
+            return outcomes
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            suites = [asked.suite] if asked.suite else list(PYTHONS)
+            outcomes = [outcome for found in pool.map(visit, suites) for outcome in found]
     report(outcomes, asked.json)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
-def visits(device: Device, bundle: Bundle, images: Path, here: Here, asked: argparse.Namespace) -> Iterator[Outcome]:
-    """All that is asked of one suite."""
-    yield from installed(device)
-    yield from everything(device, asked.cpu or ALL, bundle, images, here, asked.out)
-    if not asked.cpu:
-        yield from answers(device, QUICK[device.suite], bundle, here, INT8)
 
 
 def installed(device: Device) -> Iterator[Outcome]:
@@ -111,37 +109,36 @@ def installed(device: Device) -> Iterator[Outcome]:
     yield Outcome(device.suite, "TensorFlow", ", ".join(found) or "none", "none", not found)
 
 
-def answers(
-    device: Device, cpu: str, bundle: Bundle, here: Here, files: Sequence[str], binds: Mapping[str, Path] | None = None
-) -> Iterator[Outcome]:
-    """The golden images on every runtime. binds: what else to put into the root, a planted fault."""
-    where = f"{device.suite}, {cpu}"
+def answers(device: Device, root: Root, bundle: Bundle, here: Here, files: Sequence[str]) -> Iterator[Outcome]:
+    """The golden images on every runtime."""
+    where = f"{device.suite}, {root.cpu}"
     there = {}
-    with opened(device, cpu, bundle, binds) as root:
-        for runtimes in (DEFAULT, TFLITE) if device.tflite else (DEFAULT,):
-            progress(f"{where}: {', '.join(runtimes)}")
-            there[runtimes] = ask_there(root, PATHS[runtimes], runtimes, files)
-            yield from is_there(where, there[runtimes], cpu)
-            yield from compared(where, bundle, here.answers[runtimes], there[runtimes])
+    for runtimes in runtimes_of(device):
+        progress(f"{where}: answers of {', '.join(runtimes)}")
+        there[runtimes] = ask_there(root, PATHS[runtimes], runtimes, files)
+        yield from is_there(where, here.answers[runtimes], there[runtimes], root.cpu)
+        yield from compared(where, bundle, here.answers[runtimes], there[runtimes])
     if TFLITE in there:
         yield steps_apart(where, there[DEFAULT], there[TFLITE], "tflite_int8")
 
 
-def everything(device: Device, cpu: str, bundle: Bundle, images: Path, here: Here, out: Path) -> Iterator[Outcome]:
+def everything(device: Device, root: Root, bundle: Bundle, here: Here, out: Path) -> Iterator[Outcome]:
     """The answers of all files, and what a person asks: doctor, verify, scan."""
-    where = f"{device.suite}, {cpu}"
-    yield from answers(device, cpu, bundle, here, FILES)
-    with opened(device, cpu, bundle, {"/images": images}) as root:
-        progress(f"{where}: limiar doctor")
-        doctor = json.loads(limiar(root, DEFAULT, "doctor", "--json").stdout)
-        problems = "; ".join(doctor["problems"]) or "none"
-        yield Outcome(where, "limiar doctor: problems", problems, "none", problems == "none")
-        for runtimes in (DEFAULT, TFLITE) if device.tflite else (DEFAULT,):
-            progress(f"{where}: limiar verify and scan, {', '.join(runtimes)}")
-            yield from verified(where, root, runtimes, out / f"{device.suite}-{cpu}-{runtimes[0]}.json")
-            words = ("/bundle", "/images", "--runtime", runtimes[0], "--jsonl", "-")
-            lines = read_scan(limiar(root, runtimes, "scan", *words))
-            yield from scans_compared(f"{where}, {runtimes[0]}", here.scan, lines)
+    where = f"{device.suite}, {root.cpu}"
+    yield from answers(device, root, bundle, here, FILES)
+    progress(f"{where}: limiar doctor")
+    problems = "; ".join(json.loads(limiar(root, DEFAULT, "doctor", "--json").stdout)["problems"]) or "none"
+    yield Outcome(where, "limiar doctor: problems", problems, "none", problems == "none")
+    for runtimes in runtimes_of(device):
+        progress(f"{where}: limiar verify and scan, {', '.join(runtimes)}")
+        yield from verified(where, root, runtimes, out / f"{device.suite}-{root.cpu}-{runtimes[0]}.json")
+        lines = read_scan(limiar(root, runtimes, "scan", "/bundle", "/images", "--runtime", runtimes[0], "--jsonl", "-"))
+        yield from scans_compared(f"{where}, {runtimes[0]}", here.scan, lines)
+
+
+def runtimes_of(device: Device) -> list[tuple[str, ...]]:
+    """What its Pythons have, one after the other."""
+    return [DEFAULT, TFLITE] if device.tflite else [DEFAULT]
 
 
 def verified(where: str, root: Root, runtimes: Sequence[str], out: Path) -> Iterator[Outcome]:
@@ -163,14 +160,21 @@ def verified(where: str, root: Root, runtimes: Sequence[str], out: Path) -> Iter
 
 def limiar(root: Root, runtimes: Sequence[str], *words: str) -> "subprocess.CompletedProcess[str]":
     """The command, with its state in the root's /tmp."""
-    environ = {"PYTHONPATH": PATHS[tuple(runtimes)], "LIMIAR_STATE": "/tmp/limiar", "LANG": "C.UTF-8"}  # noqa: S108  # its own /tmp
-    return root.run("python3", "-P", "-m", "edge_app", *words, environ=environ, check=False)
+    environ = {"PYTHONPATH": PATHS[runtimes], "LIMIAR_STATE": "/tmp/limiar"}  # noqa: S108  # a /tmp of its own
+    return root.run("python3", "-P", "-m", "edge_app", *words, environ=ENVIRON | environ, check=False)
 
 
 @contextlib.contextmanager
-def opened(device: Device, cpu: str, bundle: Bundle, more: Mapping[str, Path] | None = None) -> Iterator[Root]:
-    """The device's root with the bundle as /bundle and a folder for files as /w."""
-    with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as work:
-        binds = {**device.binds, "/bundle": bundle.path, "/guest": ASK.parent, "/w": Path(work), **(more or {})}
-        with scratch_root(device.root, qemu=qemu.user_mode(), cpu=cpu, binds=binds) as root:
-            yield root
+def opened(device: Device, bundle: Bundle, work: Path, more: Mapping[str, Path] | None = None) -> Iterator[Root]:
+    """The device's root with the bundle as /bundle and `work`, for files, as /w. more: what else there is, as in Root.binds.
+
+    One root for all that is asked: what Python has compiled once it finds there.
+    """
+    binds = {**device.binds, "/bundle": bundle.path, "/guest": ASK.parent, "/w": work, **(more or {})}
+    with scratch_root(device.root, qemu=qemu.user_mode(), binds=binds) as root:
+        yield root
+
+
+def at(root: Root, cpu: str) -> Root:
+    """The same on another processor."""
+    return dataclasses.replace(root, cpu=cpu)

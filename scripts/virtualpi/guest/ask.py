@@ -1,7 +1,7 @@
 """What a Python with limiar answers, and where it runs: `ask.py BUNDLE OUT.npz RUNTIME,... FILE,...`.
 
-The very same file is run on the desktop and on a device. OUT.npz gets the golden images' tensors, uint8 [N, H, W, C], and for each
-model file and runtime the logits, float32 [N, K]; stdout gets the facts as JSON. A runtime's own greetings stay on stderr.
+The very same file is run on the desktop and on a device. OUT.npz gets the golden images' tensors, uint8 [N, H, W, C], and for
+each model file and runtime the logits, float32 [N, K]; stdout gets the facts as JSON. A runtime's greetings stay on stderr.
 """
 
 import importlib
@@ -40,7 +40,7 @@ def main(path: str, out: str, runtimes: str, files: str) -> None:
             opened = open_runtime(runtime, data)
             versions[runtime], kernels[f"{name} {runtime}"] = opened.version, opened.kernels
             answers[f"{name} {runtime}"] = np.stack([opened.logits(tensor) for tensor in tensors])
-    np.savez(out, tensors=np.concatenate(tensors), **answers)
+    np.savez(out, **{"tensors": np.concatenate(tensors), **answers})  # type: ignore[arg-type]  # numpy's stubs know no **
     part = re.search(r"^CPU part\s*:\s*(\w+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     facts = {
         "uname": os.uname().machine,
