@@ -69,9 +69,9 @@ def install(
     requirements: names, or paths of wheels; options: uv's and pip's, "--no-deps".
     """
     # uv, in a seventh of pip's time. Copies: what runs from the folder may write there, and uv's own cache stays as it is.
-    uv = (Path(sys.executable).with_name("uv"), "pip", "install", "--quiet", "--link-mode", "copy", *options)
+    uv = (str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--link-mode", "copy", *options)
     machine = ("--python-platform", f"{arch}-manylinux_2_{_GLIBC[-1]}", "--python-version", python)
-    _run(*uv, *machine, "--no-index", "--find-links", wheelhouse, "--target", target, *requirements)
+    _run(*uv, *machine, "--no-index", "--find-links", str(wheelhouse), "--target", str(target), *requirements)
 
 
 def locked_for_devices(lock: Path = DEVICE, extras: Sequence[str] = ("onnx",)) -> list[str]:

@@ -11,6 +11,7 @@ import importlib
 import sys
 
 from virtualpi import Failed, Unavailable
+from wheelhouse import WheelhouseError
 
 LEVELS = ("user",)  # each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed
 
@@ -28,7 +29,7 @@ def main() -> int:
     asked = parser.parse_args()
     try:
         modules[asked.level].main(asked)
-    except Unavailable as error:
+    except (Unavailable, WheelhouseError) as error:
         print(f"scripts/virtual_pi: {error}", file=sys.stderr)
         return 1
     except Failed as error:

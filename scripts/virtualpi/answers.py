@@ -13,6 +13,7 @@ from msgspec import Struct
 from edge_app.bundle import REFER, Bundle
 from edge_app.classifier import decide
 from virtualpi import PROJECT, Failed
+from virtualpi.device import Device
 from virtualpi.namespace import Root
 from virtualpi.outcome import Outcome
 
@@ -20,8 +21,6 @@ ASK = PROJECT / "scripts" / "virtualpi" / "guest" / "ask.py"
 FLOAT_TOLERANCE = 1e-6  # of the largest logit: float32 sums in another order
 _AARCH64 = 183  # e_machine in elf.h
 _PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "onnxruntime": "onnxruntime"}
-# OpenBLAS starts a thread for each core when numpy is imported: seconds under emulation.
-ENVIRON = {"OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8"}
 _PARTS = {"cortex-a53": "0xd03", "cortex-a72": "0xd08", "cortex-a76": "0xd0b"}  # in /proc/cpuinfo
 
 
@@ -68,10 +67,10 @@ def ask_here(python: Path, bundle: Bundle, folder: Path, runtimes: Sequence[str]
     return _read(done, out)
 
 
-def ask_there(root: Root, pythonpath: str, runtimes: Sequence[str], files: Sequence[str]) -> Answers:
+def ask_there(root: Root, device: Device, runtimes: Sequence[str], files: Sequence[str]) -> Answers:
     """By the Python of a root, which sees the bundle as /bundle and a folder for files as /w. Raises Failed."""
     words = ("/bundle", "/w/answers.npz", ",".join(runtimes), ",".join(files))
-    done = root.run("python3", "-P", "/guest/ask.py", *words, environ=ENVIRON | {"PYTHONPATH": pythonpath})
+    done = root.run("python3", "-P", "/guest/ask.py", *words, environ=device.environ)
     return _read(done, root.binds["/w"] / "answers.npz")
 
 

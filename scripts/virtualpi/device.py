@@ -3,74 +3,90 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import wheelhouse
-from virtualpi import CACHE, PROJECT, debian
+from virtualpi import CACHE, PROJECT, Failed, debian
 
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}  # Raspberry Pi OS 12 and 13
 # What a Python program finds on every Raspberry Pi OS. `extract` follows no dependency of dash's and libc's own.
 _PACKAGES = ("python3", "libstdc++6", "libgcc-s1", "zlib1g", "ca-certificates", "dash", "coreutils", "libc-bin", "base-files")
-_ONNX, _TFLITE = ("onnx",), ("tflite",)
 TFLITE_LOCK = PROJECT / "requirements" / "tflite-runtime.lock"
 
 
 @dataclass(frozen=True)
 class Device:
-    """A root, and folders for the PYTHONPATH of its Python."""
+    """A root, and the folders that its Python looks in: limiar, its base requirements, then what its extra adds."""
 
     suite: str
+    extra: str  # "onnx" or "tflite"
     root: Path
-    limiar: Path  # with its base requirements
-    onnx: Path  # what [onnx] adds
-    tflite: Path | None  # limiar[tflite], with the numpy 1 that it needs; None: no wheel for this Python
+    folders: tuple[Path, ...]
 
     @property
-    def binds(self) -> Mapping[str, Path]:
-        """Where they are in the root."""
-        return {f"/opt/{name}": path for name, path in self._folders.items()}
+    def binds(self) -> dict[str, Path]:
+        """Where the folders are in the root; and one for what Python compiles, kept for the next run: nothing else writes."""
+        compiled = CACHE / "pycache" / f"{self.root.name}-{self.extra}"
+        compiled.mkdir(parents=True, exist_ok=True)
+        return {**dict(zip(self._there, self.folders, strict=True)), "/pycache": compiled}
 
     @property
-    def _folders(self) -> dict[str, Path]:
-        return {"limiar": self.limiar, "onnx": self.onnx} | ({"tflite": self.tflite} if self.tflite else {})
+    def environ(self) -> dict[str, str]:
+        """For its Python."""
+        # OpenBLAS starts a thread for each core when numpy is imported: seconds under emulation.
+        quick = {"OPENBLAS_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": "/pycache", "LANG": "C.UTF-8"}
+        return quick | {"PYTHONPATH": ":".join(self._there), "LIMIAR_STATE": "/tmp/limiar"}  # noqa: S108  # a /tmp of its own
+
+    @property
+    def _there(self) -> list[str]:
+        return [f"/opt/{number}-{path.name}" for number, path in enumerate(self.folders)]
 
 
-def root(suite: str) -> Path:
-    """Raises Unavailable."""
-    return debian.root(suite, "arm64", _PACKAGES)
-
-
-def make_device(suite: str, limiar: Path, folder: Path) -> Device:
-    """limiar: its wheel; `folder` gets what is installed. Raises Unavailable or WheelhouseError."""
-    python = PYTHONS[suite]
-    house = wheels(python, wheelhouse.DEVICE, _ONNX)
-    base = folder / "limiar"
-    wheelhouse.install(base, house, [str(limiar)], python)
-    # What the extra needs beside the base: pip installs into one folder alone what it does not find there.
-    there = {path.name.split("-")[0].lower().replace("_", "-") for path in base.glob("*.dist-info")}
-    more = [str(wheel.path) for wheel in wheelhouse.wheels(house) if wheel.name not in there]
-    wheelhouse.install(folder / "onnx", house, more, python, "--no-deps")
-    tflite = None
-    if python == "3.11":
-        tflite = folder / "tflite"
-        wheelhouse.install(tflite, wheels(python, TFLITE_LOCK, _TFLITE), [f"limiar[tflite] @ file://{limiar}"], python)
-    return Device(suite, root(suite), base, folder / "onnx", tflite)
+def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> Device:
+    """limiar: its wheel, unpacked into `folder`. Raises Unavailable; Failed where the wheel asks for what no device has."""
+    python, lock = PYTHONS[suite], TFLITE_LOCK if extra == "tflite" else wheelhouse.DEVICE
+    house = wheels(python, lock, (extra,))
+    try:
+        wheelhouse.install(folder, house, [f"limiar[{extra}] @ file://{limiar}"], python, "--dry-run")
+    except wheelhouse.WheelhouseError as error:
+        raise Failed(f"{limiar.name} does not install with a device's requirements alone: {error}") from None
+    wheelhouse.install(folder, house, [str(limiar)], python, "--no-deps")
+    needed = {entry.partition("==")[0] for entry in wheelhouse.locked_for_devices(lock, ())}
+    base: list[Path] = []
+    more: list[Path] = []
+    for wheel in wheelhouse.wheels(house):
+        (base if wheel.name in needed else more).append(wheel.path)
+    folders = (folder, *(installed(house, part, python) for part in (base, more)))
+    return Device(suite, extra, debian.root(suite, "arm64", _PACKAGES), folders)
 
 
 def wheels(python: str, lock: Path, extras: Sequence[str], arch: str = "aarch64") -> Path:
     """A cached wheelhouse of what limiar needs of others. Raises WheelhouseError."""
     made_from = (*wheelhouse.locked_for_devices(lock, extras), python, arch)
-    kept = CACHE / "wheels" / hashlib.sha256("".join(made_from).encode()).hexdigest()[:16]
+    return _kept("wheels", made_from, lambda folder: wheelhouse.download(folder, python, lock, extras, arch))
+
+
+def installed(house: Path, paths: Sequence[Path], python: str, arch: str = "aarch64") -> Path:
+    """A cached folder for a PYTHONPATH, with these wheels and no others. Raises WheelhouseError."""
+    words = [str(path) for path in paths]
+    return _kept(
+        "installed", (*words, arch), lambda folder: wheelhouse.install(folder, house, words, python, "--no-deps", arch=arch)
+    )
+
+
+def _kept(kind: str, made_from: Sequence[str], make: Callable[[Path], None]) -> Path:
+    """What was made once of the same things; it appears whole or not at all."""
+    kept = CACHE / kind / hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16]
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=kept.parent))
         try:
-            wheelhouse.download(partial, python, lock, extras, arch)
+            make(partial)
             partial.rename(kept)
-        except OSError:  # another run was quicker
-            if not kept.exists():
+        except OSError:
+            if not kept.exists():  # else another run was quicker
                 raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,8 +29,8 @@ from edge_app.verify import Verification
 from virtualpi import PROJECT, Unavailable, qemu
 from virtualpi.answers import (
     ASK,
-    ENVIRON,
     Answers,
+    Line,
     ask_here,
     ask_there,
     compared,
@@ -46,24 +47,17 @@ from virtualpi.outcome import Outcome, progress, report
 SIZE_MB = 280  # a device's packages, without the onnx extra
 INT8 = ("tflite_int8", "onnx_int8")
 FILES = (*INT8, "tflite_fp32", "onnx_fp32")
-DEFAULT, TFLITE = ("litert", "onnxruntime"), ("tflite-runtime",)
-PATHS: Mapping[Sequence[str], str] = {DEFAULT: "/opt/limiar:/opt/onnx", TFLITE: "/opt/tflite"}
+RUNTIMES = {"onnx": ("litert", "onnxruntime"), "tflite": ("tflite-runtime",)}  # that a device with this extra is asked for
+DEVICES = (("bookworm", "onnx"), ("trixie", "onnx"), ("bookworm", "tflite"))  # no tflite-runtime for trixie's Python
 ALL, QUICK = "cortex-a72", {"bookworm": "cortex-a53", "trixie": "cortex-a76"}
 
 
-class Here:
+class Here(NamedTuple):
     """What this machine answers."""
 
-    def __init__(self, bundle: Bundle, images: Path, folder: Path) -> None:
-        """Raises Failed or Unavailable."""
-        done = subprocess.run([sys.executable, PROJECT / "scripts" / "environment.py", "tflite-runtime"], check=False)
-        if done.returncode:
-            raise Unavailable("the answers of tflite-runtime on this machine cannot be had: see above")
-        self.answers: Mapping[Sequence[str], Answers] = {
-            DEFAULT: ask_here(Path(sys.executable), bundle, folder, DEFAULT, FILES),
-            TFLITE: ask_here(PROJECT / ".venv-tflite" / "bin" / "python", bundle, folder, TFLITE, FILES),
-        }
-        self.scan = scan_here(bundle, images, folder)
+    bundle: Bundle
+    answers: Mapping[str, Answers]  # by extra
+    scan: Sequence[Line]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -77,76 +71,86 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main(asked: argparse.Namespace) -> None:
     """Raises Unavailable, Failed."""
-    bundle, images = open_bundle(asked.bundle), (asked.images or asked.bundle / "golden").resolve()
+    images = (asked.images or asked.bundle / "golden").resolve()
     with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as name:
         scratch = Path(name)
         limiar = wheelhouse.build_wheel(scratch)
-        here = Here(bundle, images, scratch)
+        here = asked_here(open_bundle(asked.bundle.resolve()), images, scratch)
 
-        def visit(suite: str) -> list[Outcome]:
-            folder = scratch / suite
-            folder.mkdir()
-            progress(f"{suite}: root and wheels")
-            device = make_device(suite, limiar, folder)
+        def visit(wanted: tuple[str, str]) -> tuple[list[Outcome], dict[str, Answers]]:
+            suite, extra = wanted
+            progress(f"{suite}: root and wheels for limiar[{extra}]")
+            device = make_device(suite, limiar, _made(scratch / f"{suite}-{extra}"), extra)
             outcomes = list(installed(device))
-            with opened(device, bundle, folder, {"/images": images}) as root:
-                outcomes += everything(device, at(root, asked.cpu or ALL), bundle, here, asked.out)
-                if not asked.cpu:
-                    outcomes += answers(device, at(root, QUICK[suite]), bundle, here, INT8)
-            return outcomes
+            with opened(device, here.bundle, _made(scratch / f"{suite}-{extra}-work"), {"/images": images}) as root:
+                cpus = (asked.cpu,) if asked.cpu else (ALL, QUICK[suite])
+                there = {
+                    cpu: ask_there(at(root, cpu), device, RUNTIMES[extra], FILES if cpu == cpus[0] else INT8) for cpu in cpus
+                }
+                for cpu, answers in there.items():
+                    outcomes += compared_with(here, device, cpu, answers)
+                outcomes += commands(here, device, at(root, asked.cpu or ALL), asked.out)
+            return outcomes, there
 
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            suites = [asked.suite] if asked.suite else list(PYTHONS)
-            outcomes = [outcome for found in pool.map(visit, suites) for outcome in found]
+        devices = [wanted for wanted in DEVICES if asked.suite in (None, wanted[0])]
+        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+            visits = dict(zip(devices, pool.map(visit, devices), strict=True))
+    outcomes = [outcome for found, _ in visits.values() for outcome in found]
+    if ("bookworm", "tflite") in visits:
+        (_, ones), (_, others) = (visits["bookworm", extra] for extra in RUNTIMES)
+        outcomes += [steps_apart(f"bookworm, {cpu}", ones[cpu], others[cpu], "tflite_int8") for cpu in ones]
     report(outcomes, asked.json)
 
 
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def asked_here(bundle: Bundle, images: Path, folder: Path) -> Here:
+    """The same of this machine. Raises Failed or Unavailable."""
+    done = subprocess.run([sys.executable, PROJECT / "scripts" / "environment.py", "tflite-runtime"], check=False)
+    if done.returncode:
+        raise Unavailable("the answers of tflite-runtime on this machine cannot be had: see above")
+    pythons = {"onnx": Path(sys.executable), "tflite": PROJECT / ".venv-tflite" / "bin" / "python"}
+    answers = {extra: ask_here(python, bundle, folder, RUNTIMES[extra], FILES) for extra, python in pythons.items()}
+    return Here(bundle, answers, scan_here(bundle, images, folder))
+
+
 def installed(device: Device) -> Iterator[Outcome]:
-    """What pip put there."""
-    size = size_mb(device.limiar)
-    yield Outcome(device.suite, "limiar and what it needs", f"{size:.0f} MB", f"<= {SIZE_MB} MB", size <= SIZE_MB)
-    found = [path.name for folder in device.binds.values() for path in folder.glob("tensorflow*")]
-    yield Outcome(device.suite, "TensorFlow", ", ".join(found) or "none", "none", not found)
+    """What pip puts there."""
+    where = f"{device.suite}, limiar[{device.extra}]"
+    base = sum(map(size_mb, device.folders[:2]))
+    yield Outcome(where, "limiar and what it needs, without the extra", f"{base:.0f} MB", f"<= {SIZE_MB} MB", base <= SIZE_MB)
+    found = [path.name for folder in device.folders for path in folder.glob("tensorflow*")]
+    yield Outcome(where, "TensorFlow", ", ".join(found) or "none", "none", not found)
 
 
-def answers(device: Device, root: Root, bundle: Bundle, here: Here, files: Sequence[str]) -> Iterator[Outcome]:
-    """The golden images on every runtime."""
-    where = f"{device.suite}, {root.cpu}"
-    there = {}
-    for runtimes in runtimes_of(device):
-        progress(f"{where}: answers of {', '.join(runtimes)}")
-        there[runtimes] = ask_there(root, PATHS[runtimes], runtimes, files)
-        yield from is_there(where, here.answers[runtimes], there[runtimes], root.cpu)
-        yield from compared(where, bundle, here.answers[runtimes], there[runtimes])
-    if TFLITE in there:
-        yield steps_apart(where, there[DEFAULT], there[TFLITE], "tflite_int8")
+def compared_with(here: Here, device: Device, cpu: str, there: Answers) -> Iterator[Outcome]:
+    """Where it ran, and what it answered."""
+    where = f"{device.suite}, {cpu}"
+    yield from is_there(where, here.answers[device.extra], there, cpu)
+    yield from compared(where, here.bundle, here.answers[device.extra], there)
 
 
-def everything(device: Device, root: Root, bundle: Bundle, here: Here, out: Path) -> Iterator[Outcome]:
-    """The answers of all files, and what a person asks: doctor, verify, scan."""
-    where = f"{device.suite}, {root.cpu}"
-    yield from answers(device, root, bundle, here, FILES)
-    progress(f"{where}: limiar doctor")
-    problems = "; ".join(json.loads(limiar(root, DEFAULT, "doctor", "--json").stdout)["problems"]) or "none"
-    yield Outcome(where, "limiar doctor: problems", problems, "none", problems == "none")
-    for runtimes in runtimes_of(device):
-        progress(f"{where}: limiar verify and scan, {', '.join(runtimes)}")
-        yield from verified(where, root, runtimes, out / f"{device.suite}-{root.cpu}-{runtimes[0]}.json")
-        lines = read_scan(limiar(root, runtimes, "scan", "/bundle", "/images", "--runtime", runtimes[0], "--jsonl", "-"))
-        yield from scans_compared(f"{where}, {runtimes[0]}", here.scan, lines)
+def commands(here: Here, device: Device, root: Root, out: Path) -> Iterator[Outcome]:
+    """What a person asks: doctor, verify, scan. The JSON of verify goes to `out` where it passed."""
+    where, runtimes = f"{device.suite}, {root.cpu}", RUNTIMES[device.extra]
+    progress(f"{where}: limiar doctor, verify and scan, {', '.join(runtimes)}")
+    if device.extra == "onnx":  # once a suite: it imports every package in a process of its own
+        problems = "; ".join(json.loads(limiar(root, device, "doctor", "--json").stdout)["problems"]) or "none"
+        yield Outcome(where, "limiar doctor: problems", problems, "none", problems == "none")
+    yield from verified(where, root, device, out / f"{device.suite}-{root.cpu}-{runtimes[0]}.json")
+    lines = read_scan(limiar(root, device, "scan", "/bundle", "/images", "--runtime", runtimes[0], "--jsonl", "-"))
+    yield from scans_compared(f"{where}, {runtimes[0]}", here.scan, lines)
 
 
-def runtimes_of(device: Device) -> list[tuple[str, ...]]:
-    """What its Pythons have, one after the other."""
-    return [DEFAULT, TFLITE] if device.tflite else [DEFAULT]
-
-
-def verified(where: str, root: Root, runtimes: Sequence[str], out: Path) -> Iterator[Outcome]:
+def verified(where: str, root: Root, device: Device, out: Path) -> Iterator[Outcome]:
     """Every file on every runtime there; what passed is kept for `limiar convert --verified`."""
-    done = limiar(root, runtimes, "verify", "/bundle", "--json")
+    done = limiar(root, device, "verify", "/bundle", "--json")
     found = msgspec.json.decode(done.stdout, type=Verification)
     for check in found.checks:
-        if check.runtime in runtimes:
+        if check.runtime in RUNTIMES[device.extra]:
             differ = f"{check.largest_difference:.3g} in {check.images} images" if check.passed else check.message
             must = f"passed, <= {check.tolerance}"
             yield Outcome(where, f"verify: {check.file} on {check.runtime} {check.version}", differ, must, check.passed is True)
@@ -158,18 +162,14 @@ def verified(where: str, root: Root, runtimes: Sequence[str], out: Path) -> Iter
         progress(f"{out}: for `limiar convert --verified`")
 
 
-def limiar(root: Root, runtimes: Sequence[str], *words: str) -> "subprocess.CompletedProcess[str]":
-    """The command, with its state in the root's /tmp."""
-    environ = {"PYTHONPATH": PATHS[runtimes], "LIMIAR_STATE": "/tmp/limiar"}  # noqa: S108  # a /tmp of its own
-    return root.run("python3", "-P", "-m", "edge_app", *words, environ=ENVIRON | environ, check=False)
+def limiar(root: Root, device: Device, *words: str) -> "subprocess.CompletedProcess[str]":
+    """The command there."""
+    return root.run("python3", "-P", "-m", "edge_app", *words, environ=device.environ, check=False)
 
 
 @contextlib.contextmanager
 def opened(device: Device, bundle: Bundle, work: Path, more: Mapping[str, Path] | None = None) -> Iterator[Root]:
-    """The device's root with the bundle as /bundle and `work`, for files, as /w. more: what else there is, as in Root.binds.
-
-    One root for all that is asked: what Python has compiled once it finds there.
-    """
+    """The device's root with the bundle as /bundle and `work`, for files, as /w. more: what else there is, as in Root.binds."""
     binds = {**device.binds, "/bundle": bundle.path, "/guest": ASK.parent, "/w": work, **(more or {})}
     with scratch_root(device.root, qemu=qemu.user_mode(), binds=binds) as root:
         yield root
