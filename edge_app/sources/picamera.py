@@ -1,5 +1,6 @@
 """The cameras of a Raspberry Pi, through picamera2. Imported in the capture process alone."""
 
+import logging
 import os
 
 os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")  # before the import; else it greets on stderr
@@ -11,6 +12,8 @@ from picamera2 import Picamera2
 from edge_app.errors import SourceError
 from edge_app.frame import Pixels
 from edge_app.sources import Address, Source
+
+logging.getLogger("picamera2").setLevel(logging.CRITICAL)  # it writes to stderr what it raises as well
 
 # libcamera names formats as DRM does, by the digits of a little-endian number: "BGR888" lies in memory as R, G, B.
 _PACKED = {  # format -> bytes a pixel, and where in them red, green and blue are
@@ -41,8 +44,12 @@ def open_source(address: Address, _realtime: bool) -> Source:
     except SourceError:
         raise
     except Exception as error:  # picamera2 raises RuntimeError, IndexError and what libcamera's bindings raise
-        reason = " ".join(str(error).split())[:160]
-        raise SourceError("E-SOURCE-OPEN", f"{address.name} does not open ({reason}): check cable and connection") from None
+        first: BaseException = error
+        while first.__cause__:  # picamera2's own says that it "did not complete", libcamera's why: the camera is busy
+            first = first.__cause__
+        reason = " ".join(str(first).split())[:160]
+        cure = "check its cable, and that no other program uses it"
+        raise SourceError("E-SOURCE-OPEN", f"{address.name} does not open ({reason}): {cure}") from None
 
 
 class PiCamera:

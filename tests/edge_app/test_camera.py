@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import itertools
 import json
+import logging
 import os
 import signal
 import socket
@@ -607,6 +608,23 @@ def test_a_format_that_is_not_known_is_refused(picamera: type[StubCamera], monke
 def test_a_pi_camera_that_is_not_there_does_not_open(picamera: type[StubCamera]) -> None:
     with pytest.raises(SourceError, match="E-SOURCE-OPEN: picamera:1"):
         open_source(find_source("picamera:1"))
+
+
+def test_a_pi_camera_in_use_is_one_line_that_says_so(
+    picamera: type[StubCamera], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def busy(self: StubCamera, number: int) -> None:
+        """As picamera2 0.3.38 does it: it logs as an error, and raises, what says nothing."""
+        try:
+            raise RuntimeError("Failed to acquire camera: Device or resource busy")
+        except RuntimeError as error:
+            logging.getLogger("picamera2.picamera2").error("Camera __init__ sequence did not complete.")
+            raise RuntimeError("Camera __init__ sequence did not complete.") from error
+
+    monkeypatch.setattr(picamera, "__init__", busy)
+    with pytest.raises(SourceError, match=r"E-SOURCE-OPEN: picamera:0 .*\(Failed to acquire camera: Device or resource busy\)"):
+        open_source(find_source("picamera:0"))
+    assert caplog.records == []  # where logging is not set up, as in the app, they would be lines on stderr
 
 
 def test_without_picamera2_the_message_says_how_to_get_it() -> None:
