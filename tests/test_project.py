@@ -16,7 +16,7 @@ from PIL import Image
 
 from edge_app.cli import limiar
 
-LOCKS = ("installer", "desktop", "device-newest", "device-lowest", "tflite-runtime")
+LOCKS = ("installer", "desktop", "device-newest", "device-lowest", "tflite-runtime", "picamera2")
 LOCK_LINE = re.compile(
     r"""
     (?:[a-z0-9][a-z0-9._-]*(?:\[[a-z,-]+\])?==[A-Za-z0-9.+!]+(?:\ ;\ [a-z0-9_.'"<>=!\ ()-]+)?\ \\   # a package, exactly
