@@ -68,10 +68,22 @@ def install(
 
     requirements: names, or paths of wheels; options: uv's and pip's, "--no-deps".
     """
-    # uv, in a seventh of pip's time. Copies: what runs from the folder may write there, and uv's own cache stays as it is.
-    uv = (str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--link-mode", "copy", *options)
+    _uv_install(target, python, arch, "--no-index", "--find-links", str(wheelhouse), *options, *requirements)
+
+
+def install_locked(target: Path, locked: Sequence[str], python: str, arch: str = "aarch64") -> None:
+    """Into a folder for that machine's PYTHONPATH: the entries of locks, and nothing else. Raises WheelhouseError."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as lock:
+        lock.writelines(locked)
+        lock.flush()
+        _uv_install(target, python, arch, "--only-binary=:all:", "--no-deps", "--require-hashes", "--requirement", lock.name)
+
+
+def _uv_install(target: Path, python: str, arch: str, *words: str) -> None:
+    """In a seventh of pip's time. Copies: what runs from the folder may write there, and uv's own cache stays as it is."""
+    uv = (str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--link-mode", "copy")
     machine = ("--python-platform", f"{arch}-manylinux_2_{_GLIBC[-1]}", "--python-version", python)
-    _run(*uv, *machine, "--no-index", "--find-links", str(wheelhouse), "--target", str(target), *requirements)
+    _run(*uv, *machine, "--target", str(target), *words)
 
 
 def locked_for_devices(lock: Path = DEVICE, extras: Sequence[str] = ("onnx",)) -> list[str]:

@@ -1,6 +1,7 @@
 """limiar on a Raspberry Pi that is not there.
 
     scripts/virtual_pi user      the aarch64 wheels on emulated Cortex-A53, A72 and A76, Debian 12 and 13: a minute or two
+    scripts/virtual_pi camera    the real picamera2 and libcamera with cameras that show files, on this machine: seconds
 
 What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: it cannot be asked here;
 3: it was, and something is not as it must be.
@@ -13,7 +14,7 @@ import sys
 from virtualpi import Failed, Unavailable
 from wheelhouse import WheelhouseError
 
-LEVELS = ("user",)  # each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed
+LEVELS = ("user", "camera")  # each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed
 
 
 def main() -> int:

@@ -65,18 +65,18 @@ def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> 
 def wheels(python: str, lock: Path, extras: Sequence[str], arch: str = "aarch64") -> Path:
     """A cached wheelhouse of what limiar needs of others. Raises WheelhouseError."""
     made_from = (*wheelhouse.locked_for_devices(lock, extras), python, arch)
-    return _kept("wheels", made_from, lambda folder: wheelhouse.download(folder, python, lock, extras, arch))
+    return kept("wheels", made_from, lambda folder: wheelhouse.download(folder, python, lock, extras, arch))
 
 
 def installed(house: Path, paths: Sequence[Path], python: str, arch: str = "aarch64") -> Path:
     """A cached folder for a PYTHONPATH, with these wheels and no others. Raises WheelhouseError."""
     words = [str(path) for path in paths]
-    return _kept(
+    return kept(
         "installed", (*words, arch), lambda folder: wheelhouse.install(folder, house, words, python, "--no-deps", arch=arch)
     )
 
 
-def _kept(kind: str, made_from: Sequence[str], make: Callable[[Path], None]) -> Path:
+def kept(kind: str, made_from: Sequence[str], make: Callable[[Path], None]) -> Path:
     """What was made once of the same things; it appears whole or not at all."""
     kept = CACHE / kind / hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16]
     if not kept.exists():

@@ -1,4 +1,4 @@
-"""Lets picamera2 drive libcamera's virtual camera, which is fed from files. With this folder in PYTHONPATH, every Python loads it.
+"""Lets picamera2 drive libcamera's virtual camera, which shows files. Every Python loads it that has this folder in PYTHONPATH.
 
 The real picamera2 and the real libcamera run. Replaced is only what a Raspberry Pi has and a machine without a camera has not.
 """
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
 
 # For every frame libcamera reports that its buffer is no DMA buffer, as an error.
 os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:FATAL")
@@ -23,6 +22,8 @@ class Picamera2Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, _path: Sequence[str] | None, _target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "picamera2":
             return None
+        from unittest.mock import MagicMock  # here: every Python that starts imports this file
+
         sys.meta_path.remove(self)
         # For a preview on a screen and for raw files. Debian has neither, and limiar asks for neither.
         sys.modules |= {absent: MagicMock() for absent in ("pykms", "pidng", "pidng.camdefs", "pidng.core")}
