@@ -52,7 +52,8 @@ while [ "$1" != -- ]; do
     shift 2
 done
 shift
-exec chroot "$root" /usr/bin/env --chdir="$folder" "$@"
+# --kill-child alone is forgotten: the kernel takes it from a process that becomes root by a program's start.
+exec setpriv --pdeathsig KILL chroot "$root" /usr/bin/env --chdir="$folder" "$@"
 """
 
 
