@@ -19,7 +19,7 @@ PIP = (sys.executable, "-P", "-m", "pip", "--disable-pip-version-check")
 
 
 class WheelhouseError(Exception):
-    """A command failed: str() says which, and its last line."""
+    """A command failed: str() says which, and the end of what it said."""
 
 
 class Wheel(NamedTuple):
@@ -123,5 +123,5 @@ def sha256(path: Path) -> str:
 def _run(*words: str | Path, cwd: Path | None = None) -> None:
     done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
-        raise WheelhouseError(f"{' '.join(map(str, words[:6]))} … failed: {lines[-1].strip()}")
+        said = " ".join(done.stderr.split())[-400:] or f"exit status {done.returncode}"
+        raise WheelhouseError(f"{' '.join(map(str, words[:6]))} … failed: {said}")

@@ -2,6 +2,7 @@
 
     scripts/virtual_pi user      the aarch64 wheels on emulated Cortex-A53, A72 and A76, Debian 12 and 13: a minute or two
     scripts/virtual_pi camera    the real picamera2 and libcamera with cameras that show files, on this machine: seconds
+    scripts/virtual_pi faults    what `user` must catch, planted: half a minute
 
 What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: it cannot be asked here;
 3: it was, and something is not as it must be.
@@ -14,7 +15,7 @@ import sys
 from virtualpi import Failed, Unavailable
 from wheelhouse import WheelhouseError
 
-LEVELS = ("user", "camera")  # each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed
+LEVELS = ("user", "faults", "camera")  # each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed
 
 
 def main() -> int:

@@ -24,13 +24,17 @@ _PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "on
 _PARTS = {"cortex-a53": "0xd03", "cortex-a72": "0xd08", "cortex-a76": "0xd0b"}  # in /proc/cpuinfo
 
 
+class Place(Struct, frozen=True):
+    """What guest/where.py prints."""
+
+    uname: str
+    cpu_part: str
+    python: str
+
+
 class Facts(Struct, frozen=True):
     """What guest/ask.py prints."""
 
-    uname: str
-    python: str
-    cpu: str
-    cpu_part: str
     loaded: dict[str, int]  # library -> e_machine
     machines: dict[str, list[str]]  # e_machine -> how many libraries, and three of them
     runtimes: dict[str, str]  # name -> version
@@ -80,11 +84,17 @@ def _read(done: "subprocess.CompletedProcess[str]", path: Path) -> Answers:
     return Answers(msgspec.json.decode(done.stdout, type=Facts), done.stderr, logits.pop("tensors"), logits)
 
 
-def is_there(where: str, here: Answers, there: Answers, cpu: str) -> Iterator[Outcome]:
-    """Did it run where it says? On that processor, with AArch64 libraries alone, on the same kernels as here."""
+def is_on(where: str, root: Root, cpu: str) -> Outcome:
+    """Does the root's Python run on the processor that it is to run on? Raises Failed where it does not even start."""
+    done = root.run("python3", "-P", "/guest/where.py", timeout_s=60)
+    place = msgspec.json.decode(done.stdout, type=Place)
+    found, must = f"{place.uname}, CPU part {place.cpu_part}", f"aarch64, CPU part {_PARTS[cpu]}"
+    return Outcome(where, "machine", f"{found}, Python {place.python}", must, found == must)
+
+
+def is_whole(where: str, here: Answers, there: Answers) -> Iterator[Outcome]:
+    """AArch64 libraries alone, and the same kernels as here."""
     facts = there.facts
-    found, must = (f"{uname}, CPU part {part}" for uname, part in ((facts.uname, facts.cpu_part), ("aarch64", _PARTS[cpu])))
-    yield Outcome(where, "machine", f"{found}, Python {facts.python}", must, found == must)
     # Of OpenCV and the runtimes what the process has mapped; of all others what lies in the root.
     for package in ("cv2", *(_PACKAGES[name] for name in facts.runtimes)):
         mapped = {Path(path).name: kind for path, kind in facts.loaded.items() if f"/{package}/" in path}

@@ -20,12 +20,17 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 @dataclass(frozen=True)
 class Package:
-    """One file of Debian's, for amd64, exactly."""
+    """One file of Debian's, for amd64."""
 
     name: str
-    version: str
+    version: str | None  # None: the suite's own
     suite: str
-    sha256: str
+    sha256: str | None  # None: whatever the suite's signed lists say
+
+    @property
+    def key(self) -> str:
+        """What names it in the cache."""
+        return (self.sha256 or self.suite)[:16]
 
 
 def mirror() -> str:
@@ -42,13 +47,13 @@ def mirror() -> str:
 
 def download(package: Package) -> Path:
     """The .deb, with its sha256 checked. Raises Unavailable: the mirror does not have this version any more."""
-    kept = CACHE / "packages" / f"{package.name}_{package.sha256[:16]}.deb"
+    kept = CACHE / "packages" / f"{package.name}_{package.key}.deb"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             found = _download(package, Path(folder))
             sha256 = hashlib.sha256(found.read_bytes()).hexdigest()
-            if sha256 != package.sha256:
+            if package.sha256 not in (None, sha256):
                 raise Unavailable(f"{found.name} has sha256 {sha256}, pinned is {package.sha256}: do not use it")
             found.replace(kept)
     return kept
@@ -71,7 +76,7 @@ def _download(package: Package, folder: Path) -> Path:
         "APT::Sandbox::User": "root",
     }
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    for words in (["update"], ["download", f"{package.name}={package.version}"]):
+    for words in (["update"], ["download", f"{package.name}={package.version}" if package.version else package.name]):
         done = subprocess.run(["apt-get", "-qq", *options, *words], cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             said = " ".join(done.stderr.split())[-300:]
@@ -81,7 +86,7 @@ def _download(package: Package, folder: Path) -> Path:
 
 def unpack(package: Package, member: str) -> Path:
     """One file of a package, executable, without the rest: `./usr/bin/qemu-aarch64`."""
-    kept = CACHE / "programs" / f"{Path(member).name}-{package.sha256[:16]}"
+    kept = CACHE / "programs" / f"{Path(member).name}-{package.key}"
     if not kept.exists():
         deb = download(package)
         kept.parent.mkdir(parents=True, exist_ok=True)

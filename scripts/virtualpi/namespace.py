@@ -81,8 +81,8 @@ class Root:
         with self.start(*command, environ=environ, folder=folder, network=network) as process:
             try:
                 out, err = process.communicate(timeout=timeout_s)
-            finally:
-                process.kill()  # and with it all that runs in there: it is the first process of its namespace
+            except subprocess.TimeoutExpired:
+                raise Failed(f"`{' '.join(map(str, command))}` did not end in {timeout_s:.0f} s") from None
         done = subprocess.CompletedProcess(list(command), process.returncode, out, err)
         if check and done.returncode:
             said = (done.stderr or done.stdout).strip()[-1500:]

@@ -34,7 +34,8 @@ from virtualpi.answers import (
     ask_here,
     ask_there,
     compared,
-    is_there,
+    is_on,
+    is_whole,
     read_scan,
     scan_here,
     scans_compared,
@@ -126,10 +127,18 @@ def installed(device: Device) -> Iterator[Outcome]:
     yield Outcome(where, "TensorFlow", ", ".join(found) or "none", "none", not found)
 
 
+def asked_there(root: Root, device: Device, files: Sequence[str], outcomes: list[Outcome]) -> Answers:
+    """The answers of a device, once it is where it is to be. Raises Failed."""
+    outcomes.append(is_on(f"{device.suite}, {root.cpu}", root, root.cpu))
+    if not outcomes[-1].passed:
+        report(outcomes[-1:])
+    return ask_there(root, device, RUNTIMES[device.extra], files)
+
+
 def compared_with(here: Here, device: Device, cpu: str, there: Answers) -> Iterator[Outcome]:
-    """Where it ran, and what it answered."""
+    """With what it answered, and what."""
     where = f"{device.suite}, {cpu}"
-    yield from is_there(where, here.answers[device.extra], there, cpu)
+    yield from is_whole(where, here.answers[device.extra], there)
     yield from compared(where, here.bundle, here.answers[device.extra], there)
 
 

@@ -1,4 +1,4 @@
-"""What a Python with limiar answers, and where it runs: `ask.py BUNDLE OUT.npz RUNTIME,... FILE,...`.
+"""What a Python with limiar answers, and with which libraries: `ask.py BUNDLE OUT.npz RUNTIME,... FILE,...`.
 
 The very same file is run on the desktop and on a device. OUT.npz gets the golden images' tensors, uint8 [N, H, W, C], and for
 each model file and runtime the logits, float32 [N, K]; stdout gets the facts as JSON. A runtime's greetings stay on stderr.
@@ -7,7 +7,6 @@ each model file and runtime the logits, float32 [N, K]; stdout gets the facts as
 import importlib
 import json
 import os
-import platform
 import re
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ import numpy as np
 
 from edge_app.bundle import open_bundle
 from edge_app.golden import golden_tensors
-from edge_app.machine import machine
 from edge_app.runtimes import RUNTIMES, open_runtime
 
 PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "onnxruntime": "onnxruntime"}
@@ -41,12 +39,7 @@ def main(path: str, out: str, runtimes: str, files: str) -> None:
             versions[runtime], kernels[f"{name} {runtime}"] = opened.version, opened.kernels
             answers[f"{name} {runtime}"] = np.stack([opened.logits(tensor) for tensor in tensors])
     np.savez(out, **{"tensors": np.concatenate(tensors), **answers})  # type: ignore[arg-type]  # numpy's stubs know no **
-    part = re.search(r"^CPU part\s*:\s*(\w+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     facts = {
-        "uname": os.uname().machine,
-        "python": platform.python_version(),
-        "cpu": machine().cpu,
-        "cpu_part": part[1] if part else "",
         "loaded": {path: elf_machine(path) for path in loaded()},
         "machines": elf_machines(),
         "runtimes": versions,
