@@ -176,3 +176,5 @@ def scans_compared(where: str, here: Sequence[Line], there: Sequence[Line]) -> I
     largest = max((abs(one.confidence - two.confidence) for one, two in pairs), default=0.0)
     said = f"{others} other, {referred} referred, confidence within {largest:.1e}"
     yield Outcome(where, "limiar scan: decisions", said, "0 other", others == 0)
+    by = ", ".join(sorted({line.verified for line in there}))
+    yield Outcome(where, "limiar scan: verified by", by, "bundle or device", by in ("bundle", "device"))

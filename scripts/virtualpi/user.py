@@ -78,34 +78,15 @@ def main(asked: argparse.Namespace) -> None:
         limiar = wheelhouse.build_wheel(scratch)
         here = asked_here(open_bundle(asked.bundle.resolve()), images, scratch)
 
-        def visit(wanted: tuple[str, str]) -> tuple[list[Outcome], dict[str, Answers]]:
-            suite, extra = wanted
-            progress(f"{suite}: root and wheels for limiar[{extra}]")
-            device = make_device(suite, limiar, _made(scratch / f"{suite}-{extra}"), extra)
-            outcomes = list(installed(device))
-            with opened(device, here.bundle, _made(scratch / f"{suite}-{extra}-work"), {"/images": images}) as root:
-                cpus = (asked.cpu,) if asked.cpu else (ALL, QUICK[suite])
-                there = {
-                    cpu: ask_there(at(root, cpu), device, RUNTIMES[extra], FILES if cpu == cpus[0] else INT8) for cpu in cpus
-                }
-                for cpu, answers in there.items():
-                    outcomes += compared_with(here, device, cpu, answers)
-                outcomes += commands(here, device, at(root, asked.cpu or ALL), asked.out)
-            return outcomes, there
-
-        devices = [wanted for wanted in DEVICES if asked.suite in (None, wanted[0])]
+        wanted = [names for names in DEVICES if asked.suite in (None, names[0])]
         with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-            visits = dict(zip(devices, pool.map(visit, devices), strict=True))
+            running = {names: pool.submit(visit, *names, limiar, here, {"/images": images}, asked) for names in wanted}
+            visits = {names: future.result() for names, future in running.items()}
     outcomes = [outcome for found, _ in visits.values() for outcome in found]
     if ("bookworm", "tflite") in visits:
         (_, ones), (_, others) = (visits["bookworm", extra] for extra in RUNTIMES)
         outcomes += [steps_apart(f"bookworm, {cpu}", ones[cpu], others[cpu], "tflite_int8") for cpu in ones]
     report(outcomes, asked.json)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 def asked_here(bundle: Bundle, images: Path, folder: Path) -> Here:
@@ -118,6 +99,30 @@ def asked_here(bundle: Bundle, images: Path, folder: Path) -> Here:
     return Here(bundle, answers, scan_here(bundle, images, folder))
 
 
+def visit(
+    suite: str, extra: str, limiar: Path, here: Here, binds: Mapping[str, Path], asked: argparse.Namespace
+) -> tuple[list[Outcome], dict[str, Answers]]:
+    """All that is asked of one device; and its answers by processor. limiar: its wheel; binds: as Root's. Raises Failed."""
+    progress(f"{suite}: root and wheels for limiar[{extra}]")
+    files = {asked.cpu: FILES} if asked.cpu else {ALL: FILES, QUICK[suite]: INT8}
+    there = {}
+    with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as folder, tempfile.TemporaryDirectory() as work:
+        device = make_device(suite, limiar, Path(folder), extra)
+        outcomes = list(installed(device))
+        with opened(device, here.bundle, Path(work), binds) as root:
+            for cpu, names in files.items():
+                where = f"{suite}, {cpu}"
+                outcomes.append(is_on(where, at(root, cpu), cpu))
+                if not outcomes[-1].passed:
+                    report(outcomes[-1:])  # all else would say nothing
+                progress(f"{where}: answers of {', '.join(RUNTIMES[extra])}")
+                there[cpu] = ask_there(at(root, cpu), device, RUNTIMES[extra], names)
+                outcomes += is_whole(where, here.answers[extra], there[cpu])
+                outcomes += compared(where, here.bundle, here.answers[extra], there[cpu])
+            outcomes += commands(here, device, at(root, asked.cpu or ALL), asked.out)
+    return outcomes, there
+
+
 def installed(device: Device) -> Iterator[Outcome]:
     """What pip puts there."""
     where = f"{device.suite}, limiar[{device.extra}]"
@@ -125,21 +130,6 @@ def installed(device: Device) -> Iterator[Outcome]:
     yield Outcome(where, "limiar and what it needs, without the extra", f"{base:.0f} MB", f"<= {SIZE_MB} MB", base <= SIZE_MB)
     found = [path.name for folder in device.folders for path in folder.glob("tensorflow*")]
     yield Outcome(where, "TensorFlow", ", ".join(found) or "none", "none", not found)
-
-
-def asked_there(root: Root, device: Device, files: Sequence[str], outcomes: list[Outcome]) -> Answers:
-    """The answers of a device, once it is where it is to be. Raises Failed."""
-    outcomes.append(is_on(f"{device.suite}, {root.cpu}", root, root.cpu))
-    if not outcomes[-1].passed:
-        report(outcomes[-1:])
-    return ask_there(root, device, RUNTIMES[device.extra], files)
-
-
-def compared_with(here: Here, device: Device, cpu: str, there: Answers) -> Iterator[Outcome]:
-    """With what it answered, and what."""
-    where = f"{device.suite}, {cpu}"
-    yield from is_whole(where, here.answers[device.extra], there)
-    yield from compared(where, here.bundle, here.answers[device.extra], there)
 
 
 def commands(here: Here, device: Device, root: Root, out: Path) -> Iterator[Outcome]:

@@ -30,6 +30,8 @@ def test_the_committed_run_gives_the_committed_bundle(
     manifest, out = reference.manifest, tmp_path / "lung-nodule"
     words = ["--version", manifest.version, "--release-counter", str(manifest.release_counter), "--licence", manifest.licence]
     words += ["--intended-use", manifest.intended_use, "--card", project / "models" / "lung-nodule.card.md", "--no-thumbnails"]
+    verified = sorted((project / "models" / "lung-nodule.verified").glob("*.json"))
+    words += [word for path in verified for word in ("--verified", path)]
     result = limiar_convert(project / "models" / "lung-nodule.run", "--data", lung, "--out", out, *words)
     assert result.return_value == 0, result.exception or result.output
     made = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
@@ -58,6 +60,14 @@ def test_every_tflite_file_was_run_under_tflite_runtime_too(reference: Bundle) -
         assert file.model is not None
         if file.model.format == "tflite":
             assert {"litert", "tflite-runtime"} == {seen.runtime for seen in file.model.verified}
+
+
+def test_every_file_was_run_on_an_emulated_raspberry_pi_too(reference: Bundle) -> None:
+    """By `scripts/virtual_pi user`, with the aarch64 wheels."""
+    for file in reference.manifest.models.values():
+        assert file.model is not None
+        there = {seen.runtime for seen in file.model.verified if (seen.machine, seen.cpu) == ("aarch64", "Cortex-A72")}
+        assert there == ({"litert", "tflite-runtime"} if file.model.format == "tflite" else {"onnxruntime"})
 
 
 def test_it_says_that_it_is_not_for_diagnosis_and_whose_images_it_was_trained_on(reference: Bundle) -> None:
