@@ -1,24 +1,24 @@
 """The app's source for Raspberry Pi cameras on the real picamera2 and the real libcamera, without a board.
 
-limiar's built wheel runs in a Debian 13 root, over libcamera 0.7 of its backports, whose virtual camera shows files: on this
-machine's own processor, in seconds, or with --cpu on an emulated one. What must be so stands in tests/virtual_pi. Then faults
-are planted, and the tests must find each.
+limiar's built wheel runs in a Debian 13 root of this machine's architecture, over libcamera 0.7 of its backports, whose virtual
+camera shows files. What must be so stands in tests/virtual_pi. Then faults are planted, and the tests must find each.
 
     scripts/virtual_pi camera
-    scripts/virtual_pi camera --cpu cortex-a72 --json
+    scripts/virtual_pi camera --json
 """
 
 import argparse
 import concurrent.futures
 import platform
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 import wheelhouse
-from virtualpi import PROJECT, Failed, Unavailable, camera_stack, debian, qemu
+from virtualpi import PROJECT, Failed, Unavailable, camera_stack, debian
 from virtualpi.device import PYTHONS
 from virtualpi.namespace import scratch_root
 from virtualpi.outcome import Outcome, progress, report
@@ -46,14 +46,13 @@ FAULTS = (
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cpu", choices=[f"cortex-{cpu}" for cpu in qemu.CPUS], help="emulated, in an arm64 root")
     parser.add_argument("--json", action="store_true", help="the table as JSON")
 
 
 def main(asked: argparse.Namespace) -> None:
     """Raises Unavailable, Failed."""
     with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as name, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        tests = Tests(Path(name), asked.cpu)
+        tests = Tests(Path(name))
         running = [pool.submit(tests.all), *(pool.submit(tests.planted, fault) for fault in FAULTS)]
         outcomes = [outcome for future in running for outcome in future.result()]
     report(outcomes, asked.json)
@@ -62,26 +61,28 @@ def main(asked: argparse.Namespace) -> None:
 class Tests:
     """tests/virtual_pi in a root where the cameras are."""
 
-    def __init__(self, folder: Path, cpu: str | None) -> None:
-        """folder: for what is made anew in each run; cpu: an emulated one. Raises Unavailable, Failed."""
-        machine = "aarch64" if cpu else platform.machine()
+    def __init__(self, folder: Path) -> None:
+        """folder: for what is made anew in each run. Raises Unavailable, Failed."""
+        machine = platform.machine()
         if machine not in ARCHES:
             raise Unavailable(f"runs on {' and '.join(ARCHES)}, and this machine is {machine}")
         packages = ("python3", "dash", "coreutils", "libc-bin", "base-files", *camera_stack.PACKAGES)
         progress("a Debian root, picamera2, and limiar's wheel")
         self._root = debian.root(camera_stack.SUITE, ARCHES[machine], packages, camera_stack.BACKPORTS)
-        self._folder, self._where = folder, f"{camera_stack.SUITE}, {cpu or machine}"
-        self._emulated = {"qemu": qemu.user_mode(), "cpu": cpu} if cpu else {}
+        self._folder, self._where = folder, f"{camera_stack.SUITE}, {machine}"
         self._limiar, frames = folder / "limiar", folder / "frames"
         wheel = wheelhouse.build_wheel(folder)
         wheelhouse.install(self._limiar, folder, [str(wheel)], PYTHONS[camera_stack.SUITE], "--no-deps", arch=machine)
         camera_stack.make_frames(frames)
-        site = camera_stack.make_site(self._root, machine, **self._emulated)
+        site = camera_stack.make_site(self._root, machine)
         self._binds = {**_CHECKOUT, **camera_stack.binds(site, frames), "/opt/limiar": self._limiar}
 
     def all(self) -> list[Outcome]:
         """Every test, and what it saw."""
-        return [Outcome(self._where, _sentence(case), _found(case), "so", _passed(case)) for case in self._run("all")]
+        said, cases = self._run("all")
+        if not all(map(_passed, cases)):
+            print(said, file=sys.stderr)
+        return [Outcome(self._where, _sentence(case), _found(case), "so", _passed(case)) for case in cases]
 
     def planted(self, fault: Fault) -> list[Outcome]:
         """A fault, and whether its test finds it."""
@@ -92,23 +93,33 @@ class Tests:
         folder.mkdir()
         wrong = folder / "picamera.py"
         wrong.write_text(source.replace(fault.right, fault.wrong))
-        cases = self._run(folder.name, {f"/opt/limiar/{_SOURCE}": wrong}, "-k", fault.test)
+        _, cases = self._run(folder.name, {f"/opt/limiar/{_SOURCE}": wrong}, "-k", fault.test)
         failed = sum(not _passed(case) for case in cases)
         found = f"{failed} of {len(cases)} tests failed"
         return [Outcome(self._where, f"planted fault: {fault.name}", found, "found", failed == len(cases) > 0)]
 
-    def _run(self, name: str, more: dict[str, Path] | None = None, *arguments: str) -> list[ElementTree.Element]:
-        """The test cases of pytest's JUnit file. Raises Failed where pytest itself could not run them."""
+    def _run(self, name: str, more: dict[str, Path] | None = None, *arguments: str) -> tuple[str, list[ElementTree.Element]]:
+        """What pytest said, and the test cases of its JUnit file. Raises Failed where pytest itself could not run them."""
         progress(f"tests/virtual_pi: {name}")
         out = self._folder / f"{name}.out"
         out.mkdir()
         environ = {"PYTHONPATH": f"{camera_stack.SHIM}:/opt/limiar:{camera_stack.SITE}", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = ["python3", "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=/opt/out/tests.xml"]
-        with scratch_root(self._root, binds={**self._binds, "/opt/out": out, **(more or {})}, **self._emulated) as root:
+        command = [
+            "python3",
+            "-P",
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-ojunit_family=xunit1",
+            "--junitxml=/opt/out/tests.xml",
+        ]
+        with scratch_root(self._root, binds={**self._binds, "/opt/out": out, **(more or {})}) as root:
             done = root.run(*command, "tests/virtual_pi", *arguments, environ=environ, folder="/opt/project", check=False)
         if done.returncode not in (0, 1):  # 1: a test failed
             raise Failed(f"pytest ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-1500:]}")
-        return list(ElementTree.parse(out / "tests.xml").iter("testcase"))  # noqa: S314 pytest wrote it a moment ago
+        return done.stdout, list(ElementTree.parse(out / "tests.xml").iter("testcase"))  # noqa: S314 pytest wrote it a moment ago
 
 
 def _sentence(case: ElementTree.Element) -> str:

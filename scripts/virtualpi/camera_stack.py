@@ -33,17 +33,17 @@ def make_frames(folder: Path) -> None:
     subprocess.run([sys.executable, "-P", _PARTS / "make_frames.py", folder], check=True)
 
 
-def make_site(root: Path, arch: str, **emulated: object) -> Path:
+def make_site(root: Path, arch: str) -> Path:
     """A cached folder for PYTHONPATH: picamera2, pytest, and what limiar needs of others. Raises WheelhouseError, Failed.
 
-    arch: as wheels are named, "aarch64"; emulated: Root's qemu and cpu, where it is not this machine's.
+    root: of this machine's architecture; arch: as wheels call it, "x86_64".
     """
     locked = [*wheelhouse.locked_for_devices(extras=("test",)), LOCK.read_text()]
 
     def make(folder: Path) -> None:
         wheelhouse.install_locked(folder, locked, PYTHONS[SUITE], arch)
         # Once: it takes 3 seconds, and without it each start takes 0.7 more.
-        with scratch_root(root, binds={SITE: folder}, **emulated) as there:
+        with scratch_root(root, binds={SITE: folder}) as there:
             there.run("python3", "-m", "compileall", "-q", "-j", "0", SITE)
 
     return kept("sites", (*locked, arch), make)

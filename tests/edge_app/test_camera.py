@@ -2,7 +2,7 @@
 
 picamera2 installs on a Raspberry Pi alone. Its module runs here over a stub that does what picamera2's source says of the five
 methods that are used (picamera2.py, request.py: `capture_buffer` is the plain 1-D buffer of the stream that
-`camera_configuration` describes); the conversion of formats runs on arrays. The real picamera2 comes with the virtual Pi.
+`camera_configuration` describes); the conversion of formats runs on arrays. tests/virtual_pi has the real picamera2.
 """
 
 import functools

@@ -23,7 +23,7 @@ def limited(rgb: tuple[int, int, int]) -> tuple[float, float, float]:
 
 
 def picture(rng: np.random.Generator) -> Image.Image:
-    """libyuv copies a JPEG's values into the frame as they are, and libcamera says limited range: so they are written."""
+    """libyuv copies a JPEG's values into the frame as they are: these are those that the app reads, not in full range."""
     height, width = SIZE
     values = np.empty((height, width, 3), np.uint8)
     for half, rgb in zip((slice(None, width // 2), slice(width // 2, None)), SIDES, strict=True):

@@ -90,15 +90,16 @@ def given(asked: str, number: int) -> dict[str, Any]:
 
     camera = Picamera2(number)
     camera.configure(camera.create_video_configuration(main={"format": asked}, raw=None))
-    stream: dict[str, Any] = camera.camera_configuration()["main"]
+    configuration = camera.camera_configuration()
     camera.close()
-    return stream
+    return configuration["main"] | {"colours": str(configuration["colour_space"]).split("'")[1]}
 
 
 @pytest.mark.parametrize("asked", ["BGR888", "XRGB8888", "YUV420"])
 def test_a_camera_may_give_another_format_than_it_is_asked_for(asked: str, found: Found) -> None:
     stream = in_a_process(given, asked, 0)
-    found(f"asked for {asked}: {stream['format']}, {stream['size'][0]} x {stream['size'][1]}, stride {stream['stride']}")
+    size = "{} x {}".format(*stream["size"])
+    found(f"asked for {asked}: {stream['format']}, {size}, stride {stream['stride']}, {stream['colours']}")
     assert stream["format"] == "NV12"
 
 
@@ -208,12 +209,12 @@ def as_rows(stdout: str) -> list[Row]:
 def test_limiar_camera_answers_frames_and_every_answer_is_a_row(
     command: Command, rows: Callable[[], list[Row]], found: Found
 ) -> None:
-    done = run(command("picamera:0", "--seconds", "2"))
+    done = run(command("picamera:0", "--seconds", "5"))  # from the start on: a busy machine takes some of it for imports
     assert done.returncode == 0, done.stderr
     found(done.stderr.strip())
     answered = rows()
     assert answered == as_rows(done.stdout)
-    assert len(answered) > 1  # hundreds, or an emulated few
+    assert len(answered) > 1
     assert {source for source, *_ in answered} == {"picamera:0"}
     assert answered[-1][1] == sum(dropped + 1 for _, _, dropped, _ in answered)  # every frame is an answer, or counted
 
