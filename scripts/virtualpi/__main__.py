@@ -1,7 +1,7 @@
 """limiar on a Raspberry Pi that is not there.
 
     scripts/virtual_pi user      the aarch64 wheels on emulated Cortex-A53, A72 and A76, Debian 12 and 13: a minute or two
-    scripts/virtual_pi camera    the real picamera2 and libcamera with cameras that show files, on this machine: seconds
+    scripts/virtual_pi camera    the real picamera2 and libcamera with cameras that show files, on this machine: half a minute
     scripts/virtual_pi faults    what `user` must catch, planted: half a minute
 
 What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: it cannot be asked here;
