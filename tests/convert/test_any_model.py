@@ -204,18 +204,25 @@ def table(folder: Path, rows: tuple[SplitRow, ...]) -> Path:
 
 
 def test_a_sigmoid_model_with_its_own_splits_converts_twice_to_the_same_bytes_and_is_signed(
-    limiar_convert: Convert, one_unit: Path, images: tuple[Path, tuple[SplitRow, ...]], tmp_path: Path
+    limiar_convert: Convert,
+    one_unit: Path,
+    images: tuple[Path, tuple[SplitRow, ...]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")  # no date is in a bundle, and this changes nothing
     data, rows = images
     words = ["--model", one_unit, "--data", data, "--csv", table(tmp_path, rows), "--out", tmp_path / "out"]
     CliRunner().invoke(limiar_group, ["keygen", str(tmp_path / "release")])
-    result = limiar_convert(*words, "--verify-repeatable", "--sign", tmp_path / "release.key")
+    words += ["--verify-repeatable", "--release-counter", "3", "--sign", tmp_path / "release.key"]
+    result = limiar_convert(*words)
     assert result.return_value == 0, result.exception
     manifest = open_bundle(tmp_path / "out", Keys((read_public_key(tmp_path / "release.pub"),))).manifest
     assert set(manifest.models) == {recipe.name for recipe in RECIPES}
     assert (manifest.labels, manifest.positive) == (("neg", "pos"), "pos")
     assert manifest.provenance.run["head"] == "sigmoid cut off, one unit made two logits"
     assert manifest.provenance.run["splits"] == "given"
+    assert manifest.release_counter == 3
     assert manifest.provenance.data["splits_sha256"] == hashlib.sha256(splits_csv(rows)).hexdigest()
     assert result.stderr == ""
 

@@ -12,20 +12,9 @@ from convert.pipeline import Converted, Request
 from convert.publish import bundle_files
 from convert.repeatable import Again, check_repeatable
 from convert.source import RunFolder
-from edge_app.bundle import open_bundle
 from edge_app.errors import ConvertError, LimiarError
 
 Convert = Callable[..., Result]
-
-
-def test_a_conversion_that_repeats_is_published(
-    limiar_convert: Convert, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")  # no date is in a bundle, and this changes nothing
-    result = limiar_convert(run, "--out", tmp_path / "out", "--verify-repeatable", "--release-counter", "3")
-    assert result.return_value == 0, result.exception
-    assert open_bundle(tmp_path / "out").manifest.release_counter == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.measured"]
 
 
 def test_a_conversion_that_does_not_repeat_is_not(
