@@ -9,12 +9,15 @@ namespace that has nothing. Refused: 32-bit ARM, another release, another Python
 """
 
 import argparse
+import concurrent.futures
 import re
+import shutil
 import subprocess
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import wheelhouse
@@ -28,7 +31,7 @@ from virtualpi.raspberry_archive import STUBS, make_archive
 _FRESH = ("ca-certificates", "python3", "sudo")
 _BASE = ("base-files", "bash", "coreutils", "dash", "dpkg", "libc-bin", "sed", "util-linux")
 _ARM = (*_BASE, "ca-certificates", "libgcc-s1", "libstdc++6", "python3", "python3-venv", "zlib1g")
-_CHECKOUT, _HOUSE, _OTHER = "/media/limiar", "/media/wheelhouse", "/media/index"
+_CHECKOUT, _RELEASE, _OTHER = "/media/limiar", "/media/release", "/media/index"
 _SCRIPT = f"{_CHECKOUT}/scripts/install_pi"
 _HOME, _DEVICE, _CAMERA = "/home/pi", "/home/pi/limiar-device", "/home/pi/camera"
 # Ctrl-C, to all that a terminal would send it to, when half of the packages are there.
@@ -56,54 +59,79 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main(asked: argparse.Namespace) -> None:
     """Raises Unavailable, Failed."""
-    outcomes: list[Outcome] = []
-    figures: list[tuple[str, str]] = []
-    with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as name:
+    suites = [asked.suite] if asked.suite else list(PYTHONS)
+    with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as name, concurrent.futures.ThreadPoolExecutor() as pool:
         scratch = Path(name)
-        limiar = wheelhouse.build_wheel(scratch)
-        for suite in [asked.suite] if asked.suite else PYTHONS:
-            house = scratch / f"wheelhouse-{suite}"
-            wheelhouse.make_wheelhouse(house, limiar, PYTHONS[suite])
-            outcomes += without_network(suite, house, figures)
-            outcomes += with_network(suite, house, scratch / suite, figures)
-        outcomes += refusals(scratch)
-    report(outcomes, asked.json)
+        release = make_release(scratch / "release", suites)
+        refusing = pool.submit(lambda: list(refusals(scratch)))
+        found = list(pool.map(lambda suite: visits(suite, release, scratch / suite), suites))
+    report([outcome for visit in found for outcome in visit.outcomes] + refusing.result(), asked.json)
     if asked.docs:
-        page.write("install", figures)
+        page.write("install", [figure for visit in found for figure in visit.figures])
 
 
-def without_network(suite: str, house: Path, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
-    """The real wheels of a device, from a wheelhouse alone."""
+@dataclass
+class Visit:
+    """What was found in one suite."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    figures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def visits(suite: str, release: Path, folder: Path) -> Visit:
+    visit = Visit()
+    visit.outcomes += without_network(suite, release, visit.figures)
+    visit.outcomes += with_network(suite, release, folder, visit.figures)
+    return visit
+
+
+def make_release(folder: Path, suites: Sequence[str]) -> Path:
+    """What scripts/release makes, as far as a device needs it. Raises WheelhouseError."""
+    shutil.copytree(PROJECT / "models", folder / "bundles")
+    shutil.copy(PROJECT / "scripts" / "install_pi", folder)
+    limiar = wheelhouse.build_wheel(folder)
+    for suite in suites:
+        python = PYTHONS[suite]
+        wheelhouse.make_wheelhouse(folder / f"wheelhouse-cp{python.replace('.', '')}-aarch64", limiar, python)
+    return folder
+
+
+def without_network(suite: str, release: Path, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
+    """The real wheels of a device, from a release's folder alone."""
     where = f"{suite}, aarch64, no network"
     progress(f"{where}: install_pi --offline, some minutes")
-    binds = {_CHECKOUT: PROJECT, _HOUSE: house}
-    with scratch_root(debian.root(suite, "arm64", _ARM), qemu=qemu.user_mode(), binds=binds) as root:
+    with scratch_root(debian.root(suite, "arm64", _ARM), qemu=qemu.user_mode(), binds={_RELEASE: release}) as root:
         # What the script of ca-certificates does; pip 25 does not start without it.
-        bundle = "/etc/ssl/certs/ca-certificates.crt"
-        root.run("bash", "-c", f"mkdir -p /etc/ssl/certs && cat /usr/share/ca-certificates/mozilla/*.crt >{bundle}")
+        together = "/etc/ssl/certs/ca-certificates.crt"
+        root.run("bash", "-c", f"mkdir -p /etc/ssl/certs && cat /usr/share/ca-certificates/mozilla/*.crt >{together}")
         interfaces = "import socket; print(*(name for _, name in socket.if_nameindex()))"
         found = root.run("python3", "-c", interfaces, network=False).stdout.strip()
         yield Outcome(where, "network interfaces", found, "lo", found == "lo")
         started = time.monotonic()
-        done = root.run("bash", _SCRIPT, "--offline", _HOUSE, "--to", _DEVICE, network=False, timeout_s=1800, check=False)
+        command = (f"{_RELEASE}/install_pi", "--offline", _RELEASE, "--to", _DEVICE)
+        done = root.run(*command, network=False, timeout_s=1800, check=False)
         took = time.monotonic() - started
         yield exit_status(where, "install_pi --offline", done)
         yield verified(where, done)
-        arch = re.search(r"^machine .*", done.stdout, re.MULTILINE)
-        yield Outcome(where, "limiar doctor", arch[0] if arch else "nothing", "aarch64", bool(arch and "aarch64" in arch[0]))
-        size = megabytes(root, _DEVICE)
-        figures.append((f"{suite}, `--offline`, emulated aarch64", f"{took:.0f} s, {size:.0f} MB"))
+        line = re.search(r"^machine +(.*)", done.stdout, re.MULTILINE)
+        machine = line[1] if line else "nothing"
+        yield Outcome(where, "limiar doctor: machine", machine, "aarch64", "aarch64" in machine)
+        figures.append((f"{suite}, `--offline`, emulated aarch64", f"{took:.0f} s, {megabytes(root, _DEVICE):.0f} MB"))
 
 
-def with_network(suite: str, house: Path, folder: Path, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
+def with_network(suite: str, release: Path, folder: Path, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
     """A person's way, from a system as it comes to a camera."""
     where = f"{suite}, with a network"
     progress(f"{where}: a fresh system")
-    binds = {_CHECKOUT: PROJECT, _HOUSE: house, **pip_settings(folder, other_index(folder, house))}
+    folder.mkdir()
+    binds = {_CHECKOUT: PROJECT, _RELEASE: release, **pip_settings(folder, other_index(folder, release))}
     binds |= {place: Path(place) for place in ("/etc/resolv.conf", "/etc/hosts")} | make_archive(suite, folder)
     with scratch_root(debian.root(suite, "amd64", _FRESH, variant="minbase"), binds=binds) as root:
         root.run("bash", "-c", "useradd --create-home pi && echo 'pi ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/pi")
-        yield refused(f"{suite}, no python3-venv", as_pi(root, _SCRIPT, "--offline", _HOUSE), "sudo apt-get install")
+        house = f"wheelhouse-cp{PYTHONS[suite].replace('.', '')}-aarch64"
+        yield refused(
+            f"{suite}, no python3-venv", as_pi(root, _SCRIPT, "--offline", f"{_RELEASE}/{house}"), "sudo apt-get install"
+        )
 
         progress(f"{where}: install_pi")
         before, started = packages(root), time.monotonic()
@@ -134,10 +162,10 @@ def with_network(suite: str, house: Path, folder: Path, figures: list[tuple[str,
         taken = as_pi(root, f"{_DEVICE}/venv/bin/pip", "download", "--quiet", "--no-deps", "--dest", "taken", "click")
         listed = as_pi(root, "ls", "taken").stdout.strip() if not taken.returncode else taken.stderr
         yield Outcome(where, "control: click without hashes", listed, "the other index's", "-1-py3" in listed)
-        yield from camera(root, suite, figures)
+        yield from camera(root, suite, f"{_RELEASE}/{house}", figures)
 
 
-def camera(root: Root, suite: str, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
+def camera(root: Root, suite: str, house: str, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
     """One numpy for apt's modules and pip's; and what comes of it where nobody says so."""
     where = f"{suite}, camera, stubs of {' '.join(sorted({re.split('[./]', stub)[0] for stub in STUBS[suite]}))}"
     progress(f"{suite}: install_pi --camera")
@@ -146,6 +174,8 @@ def camera(root: Root, suite: str, figures: list[tuple[str, str]]) -> Iterator[O
     took = time.monotonic() - started
     yield exit_status(where, "install_pi --camera", done)
     yield verified(where, done)
+    again = as_pi(root, _SCRIPT, "--to", _CAMERA)
+    yield exit_status(where, "install_pi again, not told of the camera", again)
     system = root.run("python3", "-s", "-c", "import numpy; print(numpy.__version__)").stdout.strip()
     python = f"{_CAMERA}/venv/bin/python"
     found = as_pi(root, python, "-c", _TOGETHER).stdout.strip()
@@ -156,7 +186,7 @@ def camera(root: Root, suite: str, figures: list[tuple[str, str]]) -> Iterator[O
     yield Outcome(where, "OpenCV in the same process", opencv, newest, opencv.startswith(newest))
     figures.append((f"{suite}, `--camera`, native x86-64: numpy {numpy}, OpenCV {opencv}", f"{took:.0f} s"))
     if numpy.startswith("1."):
-        yield refused(f"{suite}, a wheelhouse with numpy 2", as_pi(root, _SCRIPT, "--camera", "--offline", _HOUSE), "numpy 1.")
+        yield refused(f"{suite}, a wheelhouse with numpy 2", as_pi(root, _SCRIPT, "--camera", "--offline", house), "numpy 1.")
 
     # Controls: the constraints keep numpy when a person installs something later, and without them it does not stay.
     newer = ("-m", "pip", "install", "--quiet", "numpy>=2.3", "opencv-python-headless>=5")
@@ -240,9 +270,9 @@ def megabytes(root: Root, folder: str) -> float:
     return int(root.run("du", "--summarize", "--bytes", folder).stdout.split()[0]) / 1e6
 
 
-def other_index(folder: Path, house: Path) -> Path:
+def other_index(folder: Path, release: Path) -> Path:
     """An index that has the same version of a package with other bytes, and a name that pip prefers."""
-    [click] = house.glob("click-*-py3-none-any.whl")
+    click = next(release.glob("*/click-*-py3-none-any.whl"))
     here = folder / "index" / "click"
     here.mkdir(parents=True)
     made = here / click.name.replace("-py3-", "-1-py3-")
