@@ -4,13 +4,12 @@ It holds the real picamera2, and a simplejpeg that was compiled for the suite's 
 imported and do nothing, stand for what it imports and what cannot be had: see STUBS.
 """
 
-import hashlib
+import re
 import subprocess
-import tempfile
 from pathlib import Path
 
 import wheelhouse
-from virtualpi import PROJECT
+from virtualpi.camera_stack import LOCK
 from virtualpi.device import PYTHONS
 
 # Raw files and the screen; Debian 12 has no Python module of libcamera.
@@ -24,7 +23,7 @@ _NEEDS = {
     "trixie": ("python3-numpy", "python3-pil", "python3-prctl", "python3-av", "python3-piexif", "python3-libcamera"),
 }
 # Compiled for numpy 1, for Python 3.11 on x86-64; requirements/picamera2.lock has one for numpy 2.
-_SIMPLEJPEG_1 = "simplejpeg==1.6.6 --hash=sha256:19e1bedda45128c561e01e4d286242bad452516d2157a51c122aff638b700b61"
+_SIMPLEJPEG_1 = "simplejpeg==1.6.6 --hash=sha256:19e1bedda45128c561e01e4d286242bad452516d2157a51c122aff638b700b61\n"
 PLACE = "/srv/raspberrypi"  # in a root
 
 
@@ -33,16 +32,10 @@ def make_archive(suite: str, folder: Path) -> dict[str, Path]:
     archive, tree = folder / "archive", folder / "tree"
     archive.mkdir(parents=True)
     site = tree / "usr" / "lib" / "python3" / "dist-packages"
-    lock = (PROJECT / "requirements" / "picamera2.lock").read_text()
+    locked = LOCK.read_text()
     if suite == "bookworm":
-        head, _, rest = lock.partition("simplejpeg==")
-        lock = head + _SIMPLEJPEG_1 + rest[rest.index("\nvideodev2==") :]
-    with tempfile.NamedTemporaryFile("w", suffix=".lock") as locked:
-        locked.write(lock)
-        locked.flush()
-        exact = ("--no-deps", "--no-compile", "--require-hashes", "--requirement", locked.name, "--target", str(site))
-        options = wheelhouse.machine_options(PYTHONS[suite], "x86_64")
-        subprocess.run([*wheelhouse.PIP, "install", "--quiet", *exact, *options], check=True, capture_output=True)
+        locked = re.sub(r"^simplejpeg==.*\n(?:    .*\n)*", _SIMPLEJPEG_1, locked, flags=re.MULTILINE)
+    wheelhouse.install_locked(site, [locked], PYTHONS[suite], "x86_64")
     for stub in STUBS[suite]:
         (site / stub).parent.mkdir(exist_ok=True)
         (site / stub).write_text(_STUB)
@@ -55,8 +48,8 @@ def make_archive(suite: str, folder: Path) -> dict[str, Path]:
     deb = archive / "python3-picamera2.deb"
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", tree, deb], check=True, capture_output=True)
     fields = subprocess.run(["dpkg-deb", "--field", deb], check=True, capture_output=True, text=True).stdout
-    sha256 = hashlib.sha256(deb.read_bytes()).hexdigest()
-    (archive / "Packages").write_text(f"{fields}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {sha256}\n")
+    file = f"Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {wheelhouse.sha256(deb)}\n"
+    (archive / "Packages").write_text(fields + file)
     line = folder / "raspberrypi.list"
     line.write_text(f"deb [trusted=yes] file:{PLACE} ./\n")
     return {PLACE: archive, "/etc/apt/sources.list.d/raspberrypi.list": line}
