@@ -1,4 +1,7 @@
-"""The wheels of a device, for a machine that is not this one: 64-bit ARM, and any Python that pip has wheels for."""
+"""The wheels of a device, for a machine that is not this one: 64-bit ARM, and any Python that pip has wheels for.
+
+scripts/install_pi reads locks with it on the device itself: its imports are Python's own.
+"""
 
 import hashlib
 import re

@@ -16,7 +16,7 @@ from PIL import Image
 
 from edge_app.cli import limiar
 
-LOCKS = ("installer", "desktop", "device-newest", "device-lowest", "tflite-runtime", "picamera2")
+LOCKS = ("installer", "desktop", "device-newest", "device-lowest", "device-bookworm-camera", "tflite-runtime", "picamera2")
 LOCK_LINE = re.compile(
     r"""
     (?:[a-z0-9][a-z0-9._-]*(?:\[[a-z,-]+\])?==[A-Za-z0-9.+!]+(?:\ ;\ [a-z0-9_.'"<>=!\ ()-]+)?\ \\   # a package, exactly
@@ -76,7 +76,7 @@ def test_a_line_that_names_a_place_or_leaves_a_choice_is_found_in_a_lock(line: s
 
 
 def test_no_device_gets_tensorflow(project: Path) -> None:
-    for name in ("device-newest", "device-lowest", "tflite-runtime"):
+    for name in ("device-newest", "device-lowest", "device-bookworm-camera", "tflite-runtime"):
         packages = re.findall(r"^([a-z0-9-]+)==", (project / "requirements" / f"{name}.lock").read_text(), re.MULTILINE)
         assert "numpy" in packages
         assert not {"tensorflow", "keras", "jax", "scikit-learn", "matplotlib"} & set(packages)

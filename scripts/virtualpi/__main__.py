@@ -3,6 +3,7 @@
     scripts/virtual_pi user      the aarch64 wheels on emulated Cortex-A53, A72 and A76, Debian 12 and 13: a minute or two
     scripts/virtual_pi camera    the real picamera2 and libcamera with cameras that show files, on this machine: half a minute
     scripts/virtual_pi faults    what `user` must catch, planted: half a minute
+    scripts/virtual_pi install   scripts/install_pi on fresh systems, with a network and without one: five minutes or more
 
 What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: it cannot be asked here;
 3: it was, and something is not as it must be.
@@ -15,7 +16,8 @@ import sys
 from virtualpi import Failed, Unavailable
 from wheelhouse import WheelhouseError
 
-LEVELS = ("user", "faults", "camera")  # each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed
+# Each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed.
+LEVELS = ("user", "faults", "camera", "install")
 
 
 def main() -> int:

@@ -1,0 +1,40 @@
+"""The tables of docs/raspberry-pi.md: each level writes its own from what its run found, and nobody else does.
+
+A level adds `--docs` with option(parser), and where it was asked for calls write("user", [("installed", "262 MB")]).
+"""
+
+import argparse
+import os
+import platform
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from virtualpi import PROJECT, Failed
+
+PAGE = PROJECT / "docs" / "raspberry-pi.md"
+_SECTION = re.compile(r"(?<=^<!-- virtual_pi )(\S+) -->\n(.*?)(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL)
+
+
+def option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--docs", action="store_true", help="write this level's table in docs/raspberry-pi.md")
+
+
+def write(level: str, rows: Sequence[tuple[str, str]], page: Path = PAGE) -> None:
+    """Replaces the level's table. rows: what was measured, and the figure with its unit. Raises Failed."""
+    text = page.read_text(encoding="utf-8")
+    if level not in sections(text) or not rows:
+        met = "measured nothing" if not rows else f"has no lines <!-- virtual_pi {level} --> and <!-- end --> there"
+        raise Failed(f"{page.name} stays as it was: `scripts/virtual_pi {level}` {met}")
+    # What it was measured on: a time says nothing about another machine, least of all about a board.
+    where = f"{datetime.now(UTC):%Y-%m-%d}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}"
+    lines = [(f"`scripts/virtual_pi {level}`", where), ("---", "---"), *rows]
+    table = "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+    made = _SECTION.sub(lambda found: f"{level} -->\n{table}" if found[1] == level else found[0], text)
+    page.write_text(made, encoding="utf-8")
+
+
+def sections(text: str) -> dict[str, str]:
+    """Level -> what the page has between its two lines."""
+    return {found[1]: found[2] for found in _SECTION.finditer(text)}
