@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from virtualpi import page
+from virtualpi.__main__ import LEVELS
 
 PAGE = """# A page
 
@@ -19,16 +21,7 @@ The end.
 """
 
 
-@pytest.fixture(scope="module")
-def page(project: Path) -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(project / "scripts")
-        from virtualpi import page
-
-        return page
-
-
-def test_a_level_writes_its_own_table_and_nothing_else(page: ModuleType, tmp_path: Path) -> None:
+def test_a_level_writes_its_own_table_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text(PAGE)
     page.write("user", [("installed | all", "262 MB"), ("verify", "9 s")], path)
@@ -41,7 +34,7 @@ def test_a_level_writes_its_own_table_and_nothing_else(page: ModuleType, tmp_pat
 
 @pytest.mark.parametrize(("level", "rows"), [("user", []), ("machine", [("boot", "40 s")])])
 def test_a_level_that_measured_nothing_or_has_no_place_on_the_page_changes_nothing(
-    page: ModuleType, tmp_path: Path, level: str, rows: list[tuple[str, str]]
+    tmp_path: Path, level: str, rows: list[tuple[str, str]]
 ) -> None:
     path = tmp_path / "page.md"
     path.write_text(PAGE)
@@ -50,9 +43,7 @@ def test_a_level_that_measured_nothing_or_has_no_place_on_the_page_changes_nothi
     assert path.read_text() == PAGE
 
 
-def test_every_level_that_measures_has_its_table_on_the_page_and_it_is_filled(project: Path, page: ModuleType) -> None:
-    from virtualpi.__main__ import LEVELS
-
+def test_every_level_that_measures_has_its_table_on_the_page_and_it_is_filled(project: Path) -> None:
     found = page.sections((project / "docs" / "raspberry-pi.md").read_text())
     assert list(found) == ["user", "camera", "machine", "install"]
     # A header, its line, at least one row.

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from edge_app.bundle import open_bundle, write_bundle
+from wheelhouse import locked_for_devices
 
 GIT = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "init.defaultBranch=main"]
 Publish = Callable[..., None]
@@ -150,9 +151,7 @@ def test_a_key_that_others_may_read_is_refused(repository: Path, tmp_path: Path)
 @pytest.fixture(scope="module")
 def release(project: Path) -> dict[str, Any]:
     """The script's own functions."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(project / "scripts")
-        return runpy.run_path(str(project / "scripts" / "release"))
+    return runpy.run_path(str(project / "scripts" / "release"))
 
 
 def test_two_builds_of_a_commit_give_the_same_bytes_and_one_of_another_time_does_not(
@@ -189,8 +188,8 @@ def test_the_list_of_what_a_device_gets_has_what_cyclonedx_asks_for(
     assert len({part["bom-ref"] for part in parts}) == 3
 
 
-def test_a_wheelhouse_holds_what_a_device_needs_and_not_what_tests_need(project: Path) -> None:
-    entries = runpy.run_path(str(project / "scripts" / "wheelhouse.py"))["locked_for_devices"]()
+def test_a_wheelhouse_holds_what_a_device_needs_and_not_what_tests_need() -> None:
+    entries = locked_for_devices()
     names = {entry.partition("==")[0] for entry in entries}
     assert {"ai-edge-litert", "cryptography", "cffi", "numpy", "onnxruntime", "flatbuffers", "pycparser"} <= names
     assert not {"pytest", "hypothesis", "execnet", "sortedcontainers", "tensorflow"} & names

@@ -18,12 +18,13 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import wheelhouse
-from virtualpi import PROJECT, Failed, Unavailable, camera_stack, debian
+from virtualpi import PROJECT, Failed, Unavailable, camera_stack, debian, page
 from virtualpi.device import PYTHONS
 from virtualpi.namespace import scratch_root
 from virtualpi.outcome import Outcome, progress, report
 
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}  # this machine's name -> Debian's
+ON_PAGE = ("it is the real", "red is red", "limiar camera answers")
 _SOURCE = "edge_app/sources/picamera.py"
 _CHECKOUT = {f"/opt/project/{name}": PROJECT / name for name in ("tests", "models", "pyproject.toml")}
 
@@ -47,10 +48,15 @@ FAULTS = (
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the table as JSON")
+    page.option(parser)
 
 
 def main(asked: argparse.Namespace) -> None:
     """Raises Unavailable, Failed."""
+    if asked.docs:
+        times, outcomes = page.measured("camera")
+        page.write("camera", times + [(one.what, one.found) for one in outcomes if one.what.startswith(ON_PAGE)])
+        return
     with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as name, concurrent.futures.ThreadPoolExecutor(2) as pool:
         tests = Tests(Path(name))
         running = [pool.submit(tests.all), *(pool.submit(tests.planted, fault) for fault in FAULTS)]

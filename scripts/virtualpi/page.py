@@ -7,11 +7,18 @@ import argparse
 import os
 import platform
 import re
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from virtualpi import PROJECT, Failed
+from virtualpi.outcome import Outcome
 
 PAGE = PROJECT / "docs" / "raspberry-pi.md"
 _SECTION = re.compile(r"(?<=^<!-- virtual_pi )(\S+) -->\n(.*?)(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL)
@@ -33,6 +40,20 @@ def write(level: str, rows: Sequence[tuple[str, str]], page: Path = PAGE) -> Non
     table = "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
     made = _SECTION.sub(lambda found: f"{level} -->\n{table}" if found[1] == level else found[0], text)
     page.write_text(made, encoding="utf-8")
+
+
+def measured(level: str) -> tuple[list[tuple[str, str]], list[Outcome]]:
+    """Runs a level from nothing, and again with what that left in its cache: both times, and what was found. Raises Failed."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as cache:
+        for what in ("from nothing", "again, with its cache"):
+            started = time.monotonic()
+            command = [sys.executable, "-P", "-m", "virtualpi", level, "--json"]
+            done = subprocess.run(command, env={**os.environ, "XDG_CACHE_HOME": cache}, stdout=subprocess.PIPE, check=False)
+            if done.returncode:
+                raise Failed(f"`scripts/virtual_pi {level}` ended with {done.returncode}: see above")
+            rows.append((what, f"{time.monotonic() - started:.0f} s"))
+    return rows, msgspec.json.decode(done.stdout, type=list[Outcome])
 
 
 def sections(text: str) -> dict[str, str]:

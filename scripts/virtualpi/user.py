@@ -26,7 +26,7 @@ import wheelhouse
 from edge_app.bundle import Bundle, open_bundle
 from edge_app.files import write_whole
 from edge_app.verify import Verification
-from virtualpi import PROJECT, Unavailable, qemu
+from virtualpi import PROJECT, Unavailable, page, qemu
 from virtualpi.answers import (
     ASK,
     Answers,
@@ -48,6 +48,7 @@ from virtualpi.outcome import Outcome, progress, report
 SIZE_MB = 280  # a device's packages, without the onnx extra
 INT8 = ("tflite_int8", "onnx_int8")
 FILES = (*INT8, "tflite_fp32", "onnx_fp32")
+ON_PAGE = ("limiar and what it needs", "tflite_int8 litert: differs", "tflite_fp32 litert: differs", "limiar scan: decisions")
 RUNTIMES = {"onnx": ("litert", "onnxruntime"), "tflite": ("tflite-runtime",)}  # that a device with this extra is asked for
 DEVICES = (("bookworm", "onnx"), ("trixie", "onnx"), ("bookworm", "tflite"))  # no tflite-runtime for trixie's Python
 ALL, QUICK = "cortex-a72", {"bookworm": "cortex-a53", "trixie": "cortex-a76"}
@@ -68,10 +69,15 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, help="what is scanned (default: the bundle's golden images)")
     parser.add_argument("--out", type=Path, default=PROJECT / "out" / "virtual_pi", help="default: out/virtual_pi")
     parser.add_argument("--json", action="store_true", help="the table as JSON")
+    page.option(parser)
 
 
 def main(asked: argparse.Namespace) -> None:
     """Raises Unavailable, Failed."""
+    if asked.docs:
+        times, outcomes = page.measured("user")
+        page.write("user", times + [(f"{one.where}: {one.what}", one.found) for one in outcomes if one.what in ON_PAGE])
+        return
     images = (asked.images or asked.bundle / "golden").resolve()
     with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as name:
         scratch = Path(name)
@@ -125,9 +131,9 @@ def visit(
 
 def installed(device: Device) -> Iterator[Outcome]:
     """What pip puts there."""
-    where = f"{device.suite}, limiar[{device.extra}]"
+    where = f"{device.suite}, without [{device.extra}]"
     base = sum(map(size_mb, device.folders[:2]))
-    yield Outcome(where, "limiar and what it needs, without the extra", f"{base:.0f} MB", f"<= {SIZE_MB} MB", base <= SIZE_MB)
+    yield Outcome(where, "limiar and what it needs", f"{base:.0f} MB", f"<= {SIZE_MB} MB", base <= SIZE_MB)
     found = [path.name for folder in device.folders for path in folder.glob("tensorflow*")]
     yield Outcome(where, "TensorFlow", ", ".join(found) or "none", "none", not found)
 

@@ -1,0 +1,94 @@
+"""What scripts/virtual_pi stands on: roots that are entered through an overlay, and reports that cannot pass unasked."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from virtualpi import Failed, Unavailable, debian
+from virtualpi.namespace import Root
+from virtualpi.outcome import Outcome, report
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    """A root with this machine's own /usr: as good as any to see what is kept apart."""
+    if subprocess.run(["unshare", "--user", "--mount", "true"], capture_output=True, check=False).returncode:
+        if os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS") == "1":
+            pytest.fail("LIMIAR_REQUIRE_ROOT_TESTS=1, but this machine gives no user namespace")
+        pytest.skip("this machine gives no user namespace")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "given").write_text("from outside\n")
+    (tmp_path / "root").mkdir()
+    for name in ("bin", "lib", "lib64"):
+        (tmp_path / "root" / name).symlink_to(f"usr/{name}")
+    return Root(tmp_path / "root", tmp_path / "changes", binds={"/usr": Path("/usr"), "/given": tmp_path / "here"})
+
+
+def test_what_is_written_in_a_root_stays_out_of_it_and_what_is_bound_is_seen(root: Root, tmp_path: Path) -> None:
+    said = root.run("sh", "-c", "id -u; cat /given/given; echo made >/limiar-made; cat /limiar-made").stdout
+    assert said.split() == ["0", "from", "outside", "made"]
+    assert not (tmp_path / "root" / "limiar-made").exists()
+    assert root.run("cat", "/limiar-made").stdout == "made\n"  # the next command of the same root finds it
+
+
+def test_a_command_that_fails_is_said_with_its_words(root: Root) -> None:
+    with pytest.raises(Failed, match=r"`sh -c echo no >&2; exit 7` ended with 7:\nno"):
+        root.run("sh", "-c", "echo no >&2; exit 7")
+
+
+def test_a_command_that_does_not_end_is_ended_with_all_that_it_started(root: Root) -> None:
+    with pytest.raises(Failed, match=r"did not end in 1 s"):
+        root.run("sh", "-c", "sleep 86399 & sleep 86399", timeout_s=1)
+    deadline_s = time.monotonic() + 5
+    while (left := _running("sleep 86399")) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert left == []
+
+
+def _running(words: str) -> list[str]:
+    commands = [path.read_bytes().replace(b"\0", b" ").decode(errors="replace") for path in _command_lines()]
+    return [command for command in commands if command.startswith(words)]
+
+
+def _command_lines() -> Iterator[Path]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        if path.exists():
+            yield path
+
+
+def test_without_a_network_there_is_none(root: Root) -> None:
+    assert root.run("sh", "-c", "cat /proc/net/dev | tail -n +3 | cut -d: -f1", network=False).stdout.split() in ([], ["lo"])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_report_prints_all_and_fails_for_what_is_not_as_it_must_be(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    good = Outcome("bookworm", "uname -m", "aarch64", "aarch64", True)
+    bad = Outcome("bookworm", "TensorFlow", "tensorflow", "none", False)
+    report([good], as_json)
+    with pytest.raises(Failed, match=r"^bookworm: TensorFlow: tensorflow, must be none$"):
+        report([good, bad], as_json)
+    said = capsys.readouterr().out
+    assert [one["passed"] for one in json.loads(said[said.rindex("[") :])] == [True, False] if as_json else "FAIL" in said
+
+
+def test_nothing_asked_is_no_pass() -> None:
+    with pytest.raises(Failed, match="nothing was asked"):
+        report([])
+
+
+def test_a_package_with_other_bytes_than_the_pinned_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(package: object, folder: Path) -> Path:
+        (folder / "qemu.deb").write_bytes(b"another")
+        return folder / "qemu.deb"
+
+    monkeypatch.setattr(debian, "CACHE", tmp_path)
+    monkeypatch.setattr(debian, "_download", other)
+    package = debian.Package("qemu-user", "10", "bookworm", "0" * 64)
+    with pytest.raises(Unavailable, match=r"qemu\.deb has sha256 [0-9a-f]{64}, pinned is 0{64}: do not use it"):
+        debian.download(package)
+    assert list((tmp_path / "packages").iterdir()) == []
