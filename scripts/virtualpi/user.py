@@ -85,7 +85,7 @@ def main(asked: argparse.Namespace) -> None:
         here = asked_here(open_bundle(asked.bundle.resolve()), images, scratch)
 
         wanted = [names for names in DEVICES if asked.suite in (None, names[0])]
-        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        with concurrent.futures.ThreadPoolExecutor(max_workers=len(wanted)) as pool:
             running = {names: pool.submit(visit, *names, limiar, here, {"/images": images}, asked) for names in wanted}
             visits = {names: future.result() for names, future in running.items()}
     outcomes = [outcome for found, _ in visits.values() for outcome in found]
