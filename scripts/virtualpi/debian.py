@@ -40,9 +40,13 @@ def mirror() -> str:
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     except (OSError, subprocess.CalledProcessError):
         listed = []
-    if not listed or not _KEYRING.exists() or not shutil.which("mmdebstrap"):
-        raise Unavailable(f"needs Debian's tools: sudo apt-get install --no-install-recommends {' '.join(TOOLS)}")
+    if not listed or not _KEYRING.exists():
+        raise _missing()
     return min(listed)  # of Debian and its security archive the first
+
+
+def _missing() -> Unavailable:
+    return Unavailable(f"needs Debian's tools: sudo apt-get install --no-install-recommends {' '.join(TOOLS)}")
 
 
 def download(package: Package) -> Path:
@@ -111,6 +115,8 @@ def root(suite: str, arch: str, packages: Sequence[str], also: Sequence[str] = (
     name = f"{suite}-{arch}-{hashlib.sha256(repr(asked).encode()).hexdigest()[:16]}"
     kept = CACHE / "roots" / name
     if not kept.exists():
+        if not shutil.which("mmdebstrap"):
+            raise _missing()
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_name(f".{name}.{os.getpid()}")
         options = [f"--variant={variant}", f"--architectures={arch}", f"--include={','.join(packages)}", "--mode=root"]

@@ -17,6 +17,7 @@ from convert.onnx import quantized
 from edge_app.bundle import open_bundle
 from edge_app.golden import golden_tensors
 from edge_app.machine import machine
+from virtualpi.qemu import user_mode
 
 VNNI = bool({"avx512_vnni", "avx_vnni"}.intersection(machine().features))
 
@@ -34,7 +35,7 @@ def script(project: Path) -> ModuleType:
 @pytest.fixture(scope="module")
 def said(project: Path) -> str:
     """What the script prints of the reference bundle's ONNX int8 file."""
-    command = [sys.executable, "-P", project / "scripts" / "avx2_parity", project / "models" / "lung-nodule"]
+    command = [sys.executable, project / "scripts" / "avx2_parity", project / "models" / "lung-nodule"]
     done = subprocess.run([*command, "--file", "onnx_int8"], capture_output=True, text=True)
     if done.returncode == 2 and os.environ.get("LIMIAR_REQUIRE_DATA") != "1":
         pytest.skip(done.stderr.strip())
@@ -68,7 +69,7 @@ def test_a_file_that_answers_otherwise_there_fails(
     bundle = open_bundle(project / "models" / "lung-nodule")
     tensors = np.concatenate(golden_tensors(bundle).tensors)[:16]
     model = quantized(onnx.load_from_string(bundle.model("onnx_fp32")[1]), tensors, reduce_range=False)
-    qemu = [str(script.find_qemu(Path(script.arguments([]).cache))), "-cpu", "Haswell"]
+    qemu = [str(user_mode("x86_64")), "-cpu", "Haswell"]
     subject = script.Subject("onnx_int8", "onnxruntime", model.SerializeToString(), 0.0)
     assert not script.compared(subject, tensors, qemu, vnni=True)
     assert capsys.readouterr().out.endswith("DIFFERS\n")
