@@ -31,7 +31,7 @@ from virtualpi.raspberry_archive import STUBS, make_archive
 _FRESH = ("ca-certificates", "python3", "sudo")
 _BASE = ("base-files", "bash", "coreutils", "dash", "dpkg", "libc-bin", "sed", "util-linux")
 _ARM = (*_BASE, "ca-certificates", "libgcc-s1", "libstdc++6", "python3", "python3-venv", "zlib1g")
-_CHECKOUT, _RELEASE, _OTHER = "/media/limiar", "/media/release", "/media/index"
+_CHECKOUT, _RELEASE, _OTHER, _BROKEN = "/media/limiar", "/media/release", "/media/index", "/media/broken"
 _SCRIPT = f"{_CHECKOUT}/scripts/install_pi"
 _HOME, _DEVICE, _CAMERA = "/home/pi", "/home/pi/limiar-device", "/home/pi/camera"
 # Ctrl-C, to all that a terminal would send it to, when half of the packages are there.
@@ -125,6 +125,10 @@ def with_network(suite: str, release: Path, folder: Path, figures: list[tuple[st
     progress(f"{where}: a fresh system")
     folder.mkdir()
     binds = {_CHECKOUT: PROJECT, _RELEASE: release, **pip_settings(folder, other_index(folder, release))}
+    shutil.copytree(PROJECT / "models" / "lung-nodule", folder / "broken" / "lung-nodule")
+    with (folder / "broken" / "lung-nodule" / "MODEL_CARD.md").open("r+b") as card:
+        card.write(b"%")
+    binds |= {_BROKEN: folder / "broken"}
     binds |= {place: Path(place) for place in ("/etc/resolv.conf", "/etc/hosts")} | make_archive(suite, folder)
     with scratch_root(debian.root(suite, "amd64", _FRESH, variant="minbase"), binds=binds) as root:
         root.run("bash", "-c", "useradd --create-home pi && echo 'pi ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/pi")
@@ -157,6 +161,14 @@ def with_network(suite: str, release: Path, folder: Path, figures: list[tuple[st
         asked_again = "+ sudo " in done.stderr
         yield Outcome(where, "sudo when nothing is missing", "used" if asked_again else "not used", "not used", not asked_again)
         yield from one_venv(root, f"{where}, after an update", replaced=venv)
+
+        progress(f"{where}: a bundle with a changed byte")
+        venv, bundle = (root.run("readlink", f"{_DEVICE}/{name}").stdout for name in ("venv", "bundles/lung-nodule"))
+        done = as_pi(root, _SCRIPT, "--bundle", f"{_BROKEN}/lung-nodule")
+        yield Outcome(where, "exit status with a broken bundle", str(done.returncode), "3", done.returncode == 3)
+        yield from one_venv(root, f"{where}, after a broken bundle", kept=venv)
+        same = root.run("readlink", f"{_DEVICE}/bundles/lung-nodule").stdout == bundle
+        yield Outcome(where, "the bundle", "as before" if same else "another", "as before", same)
 
         # As Raspberry Pi OS has one in pip's settings: with the same versions, and other bytes.
         taken = as_pi(root, f"{_DEVICE}/venv/bin/pip", "download", "--quiet", "--no-deps", "--dest", "taken", "click")
