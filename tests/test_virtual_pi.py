@@ -1,5 +1,6 @@
 """What scripts/virtual_pi stands on: roots that are entered through an overlay, and reports that cannot pass unasked."""
 
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from virtualpi import Failed, Unavailable, debian
+from virtualpi import Failed, Unavailable, cache, debian
 from virtualpi.namespace import Root
 from virtualpi.outcome import Outcome, report
 
@@ -86,9 +87,37 @@ def test_a_package_with_other_bytes_than_the_pinned_is_not_used(tmp_path: Path, 
         (folder / "qemu.deb").write_bytes(b"another")
         return folder / "qemu.deb"
 
-    monkeypatch.setattr(debian, "CACHE", tmp_path)
+    monkeypatch.setattr(cache, "CACHE", tmp_path)
     monkeypatch.setattr(debian, "_download", other)
     package = debian.Package("qemu-user", "10", "bookworm", "0" * 64)
     with pytest.raises(Unavailable, match=r"qemu\.deb has sha256 [0-9a-f]{64}, pinned is 0{64}: do not use it"):
         debian.download(package)
-    assert list((tmp_path / "packages").iterdir()) == []
+    assert list((tmp_path / "packages").glob("*.deb")) == []
+
+
+def test_what_is_made_once_is_made_once_by_all_who_ask_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "CACHE", tmp_path)
+    made = []
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        made.append(folder)
+        time.sleep(0.05)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: cache.kept("roots", "bookworm", make), range(4)))
+    assert (len(made), found) == (1, {tmp_path / "roots" / "bookworm"})
+
+
+def test_what_could_not_be_made_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "CACHE", tmp_path)
+
+    def make(folder: Path) -> None:
+        (folder / "half").mkdir(parents=True)
+        raise Failed("no network")
+
+    with pytest.raises(Failed, match="no network"):
+        cache.kept("roots", "bookworm", make)
+    assert [path.name for path in (tmp_path / "roots").iterdir()] == [".bookworm.lock"]

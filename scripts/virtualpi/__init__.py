@@ -1,10 +1,8 @@
 """A Raspberry Pi without one: Debian roots, QEMU, and what is asked of limiar in them. `scripts/virtual_pi` is its command."""
 
-import os
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limiar" / "virtual-pi"
 
 
 class Unavailable(Exception):

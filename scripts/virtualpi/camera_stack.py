@@ -10,7 +10,8 @@ from pathlib import Path
 
 import wheelhouse
 from virtualpi import PROJECT
-from virtualpi.device import PYTHONS, kept
+from virtualpi.cache import kept, key
+from virtualpi.device import PYTHONS
 from virtualpi.namespace import scratch_root
 
 SUITE = "trixie"
@@ -46,4 +47,4 @@ def make_site(root: Path, arch: str) -> Path:
         with scratch_root(root, binds={SITE: folder}) as there:
             there.run("python3", "-m", "compileall", "-q", "-j", "0", SITE)
 
-    return kept("sites", (*locked, arch), make)
+    return kept("sites", key((*locked, arch)), make)

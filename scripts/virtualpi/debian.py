@@ -4,7 +4,6 @@ What is made is kept in the cache under the hash of what it was made from, appea
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -12,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from virtualpi import CACHE, Unavailable
+from virtualpi import Unavailable
+from virtualpi.cache import kept, key
 
 TOOLS = ("mmdebstrap", "arch-test", "debian-archive-keyring")
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -51,16 +51,16 @@ def _missing() -> Unavailable:
 
 def download(package: Package) -> Path:
     """The .deb, with its sha256 checked. Raises Unavailable: the mirror does not have this version any more."""
-    kept = CACHE / "packages" / f"{package.name}_{package.key}.deb"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+
+    def make(deb: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=deb.parent) as folder:
             found = _download(package, Path(folder))
             sha256 = hashlib.sha256(found.read_bytes()).hexdigest()
             if package.sha256 not in (None, sha256):
                 raise Unavailable(f"{found.name} has sha256 {sha256}, pinned is {package.sha256}: do not use it")
-            found.replace(kept)
-    return kept
+            found.replace(deb)
+
+    return kept("packages", f"{package.name}_{package.key}.deb", make)
 
 
 def _download(package: Package, folder: Path) -> Path:
@@ -90,18 +90,17 @@ def _download(package: Package, folder: Path) -> Path:
 
 def unpack(package: Package, member: str) -> Path:
     """One file of a package, executable, without the rest: `./usr/bin/qemu-aarch64`."""
-    kept = CACHE / "programs" / f"{Path(member).name}-{package.key}"
-    if not kept.exists():
-        deb = download(package)
-        kept.parent.mkdir(parents=True, exist_ok=True)
+    deb = download(package)
+
+    def make(program: Path) -> None:
         with (
-            tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file,
+            program.open("wb") as file,
             subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as archive,
         ):
             subprocess.run(["tar", "-x", "-O", member], stdin=archive.stdout, stdout=file, check=True)
-        os.chmod(file.name, 0o755)  # noqa: S103  # a program
-        os.replace(file.name, kept)
-    return kept
+        program.chmod(0o755)
+
+    return kept("programs", f"{Path(member).name}-{package.key}", make)
 
 
 def root(suite: str, arch: str, packages: Sequence[str], also: Sequence[str] = (), variant: str = "extract") -> Path:
@@ -111,25 +110,18 @@ def root(suite: str, arch: str, packages: Sequence[str], also: Sequence[str] = (
     variant: "extract" only unpacks, in seconds and for any architecture: there are no users in it, and what a package's own
     scripts set up is missing. "minbase" runs them, natively: what a person's system has.
     """
-    asked = (suite, arch, *packages, *also, variant)
-    name = f"{suite}-{arch}-{hashlib.sha256(repr(asked).encode()).hexdigest()[:16]}"
-    kept = CACHE / "roots" / name
-    if not kept.exists():
+
+    def make(path: Path) -> None:
+        lines = [_line(one).strip() for one in (suite, *also)]
         if not shutil.which("mmdebstrap"):
             raise _missing()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_name(f".{name}.{os.getpid()}")
         options = [f"--variant={variant}", f"--architectures={arch}", f"--include={','.join(packages)}", "--mode=root"]
-        lines = [_line(one).strip() for one in (suite, *also)]
-        command = ["mmdebstrap", "--quiet", *options, suite, str(partial), *lines]
-        try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise Unavailable(f"no {suite} root for {arch}: {done.stderr.strip()[-600:]}")
-            partial.rename(kept)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return kept
+        command = ["mmdebstrap", "--quiet", *options, suite, str(path), *lines]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Unavailable(f"no {suite} root for {arch}: {done.stderr.strip()[-600:]}")
+
+    return kept("roots", f"{suite}-{arch}-{key((suite, arch, *packages, *also, variant))}", make)
 
 
 def _line(suite: str) -> str:

@@ -1,14 +1,12 @@
 """A device of one Debian suite: its root, and limiar's built wheel with what it asks for, as pip puts it on a Raspberry Pi."""
 
-import hashlib
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import wheelhouse
-from virtualpi import CACHE, PROJECT, Failed, debian
+from virtualpi import PROJECT, Failed, debian
+from virtualpi.cache import CACHE, kept, key
 
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}  # Raspberry Pi OS 12 and 13
 # What a Python program finds on every Raspberry Pi OS. `extract` follows no dependency of dash's and libc's own.
@@ -65,32 +63,17 @@ def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> 
 def wheels(python: str, lock: Path, extras: Sequence[str], arch: str = "aarch64") -> Path:
     """A cached wheelhouse of what limiar needs of others. Raises WheelhouseError."""
     made_from = (*wheelhouse.locked_for_devices(lock, extras), python, arch)
-    return kept("wheels", made_from, lambda folder: wheelhouse.download(folder, python, lock, extras, arch))
+    return kept("wheels", key(made_from), lambda folder: wheelhouse.download(folder, python, lock, extras, arch))
 
 
 def installed(house: Path, paths: Sequence[Path], python: str, arch: str = "aarch64") -> Path:
     """A cached folder for a PYTHONPATH, with these wheels and no others. Raises WheelhouseError."""
     words = [str(path) for path in paths]
     return kept(
-        "installed", (*words, arch), lambda folder: wheelhouse.install(folder, house, words, python, "--no-deps", arch=arch)
+        "installed",
+        key((*words, arch)),
+        lambda folder: wheelhouse.install(folder, house, words, python, "--no-deps", arch=arch),
     )
-
-
-def kept(kind: str, made_from: Sequence[str], make: Callable[[Path], None]) -> Path:
-    """What was made once of the same things; it appears whole or not at all."""
-    kept = CACHE / kind / hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16]
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=kept.parent))
-        try:
-            make(partial)
-            partial.rename(kept)
-        except OSError:
-            if not kept.exists():  # else another run was quicker
-                raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return kept
 
 
 def size_mb(folder: Path) -> float:

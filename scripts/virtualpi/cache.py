@@ -1,0 +1,30 @@
+"""What is made once and then only read: downloads, roots, wheels, programs. Each appears whole or not at all."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limiar" / "virtual-pi"
+
+
+def kept(kind: str, name: str, make: Callable[[Path], None]) -> Path:
+    """CACHE/kind/name, which `make` makes at the path that it is given; who asks meanwhile waits for it."""
+    path = CACHE / kind / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A lock on an open file: it holds between threads as between processes, and ends with whoever has it.
+    with (path.parent / f".{name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=path.parent) as partial:
+                made = Path(partial, name)
+                make(made)
+                made.rename(path)
+    return path
+
+
+def key(made_from: Sequence[str]) -> str:
+    """A name for what is made of these."""
+    return hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16]
