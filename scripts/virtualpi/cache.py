@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ def kept(kind: str, name: str, make: Callable[[Path], None]) -> Path:
     with (path.parent / f".{name}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
+            for left in path.parent.glob(f".{name}-*"):  # of a run that was killed: nobody else makes it now
+                shutil.rmtree(left, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=path.parent) as partial:
                 made = Path(partial, name)
                 make(made)

@@ -3,7 +3,7 @@
 What is made is kept in the cache under the hash of what it was made from, appears whole or not at all, and is only read.
 """
 
-import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import wheelhouse
 from virtualpi import Unavailable
 from virtualpi.cache import kept, key
 
@@ -36,17 +37,19 @@ class Package:
 def mirror() -> str:
     """Where this machine's apt gets Debian from. Raises Unavailable."""
     try:
-        command = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
+        # By what it says of itself: other archives can come first, a security archive has not all.
+        command = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Origin: Debian", "Label: Debian"]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     except (OSError, subprocess.CalledProcessError):
         listed = []
     if not listed or not _KEYRING.exists():
         raise _missing()
-    return min(listed)  # of Debian and its security archive the first
+    return listed[0]
 
 
 def _missing() -> Unavailable:
-    return Unavailable(f"needs Debian's tools: sudo apt-get install --no-install-recommends {' '.join(TOOLS)}")
+    get = f"sudo apt-get update && sudo apt-get install --no-install-recommends {' '.join(TOOLS)}"
+    return Unavailable(f"needs Debian, its tools and apt's lists: {get}")
 
 
 def download(package: Package) -> Path:
@@ -55,7 +58,7 @@ def download(package: Package) -> Path:
     def make(deb: Path) -> None:
         with tempfile.TemporaryDirectory(dir=deb.parent) as folder:
             found = _download(package, Path(folder))
-            sha256 = hashlib.sha256(found.read_bytes()).hexdigest()
+            sha256 = wheelhouse.sha256(found)
             if package.sha256 not in (None, sha256):
                 raise Unavailable(f"{found.name} has sha256 {sha256}, pinned is {package.sha256}: do not use it")
             found.replace(deb)
@@ -83,8 +86,9 @@ def _download(package: Package, folder: Path) -> Path:
     for words in (["update"], ["download", f"{package.name}={package.version}" if package.version else package.name]):
         done = subprocess.run(["apt-get", "-qq", *options, *words], cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
-            said = " ".join(done.stderr.split())[-300:]
-            raise Unavailable(f"{package.name} {package.version} cannot be had ({said}): see scripts/virtualpi/qemu.py")
+            wanted, said = f"{package.name} {package.version or ''}".strip(), " ".join(done.stderr.split())[-300:]
+            cure = "check the network; where the mirror has another version by now, pin that one in scripts/virtualpi/qemu.py"
+            raise Unavailable(f"{package.suite} gives no {wanted} ({said}): {cure}")
     return next(folder.glob("*.deb"))
 
 
@@ -115,11 +119,14 @@ def root(suite: str, arch: str, packages: Sequence[str], also: Sequence[str] = (
         lines = [_line(one).strip() for one in (suite, *also)]
         if not shutil.which("mmdebstrap"):
             raise _missing()
-        options = [f"--variant={variant}", f"--architectures={arch}", f"--include={','.join(packages)}", "--mode=root"]
+        if os.geteuid() and variant != "extract":
+            raise Unavailable(f"a {variant} root is made by root alone: run it with sudo")
+        mode = "chrootless" if os.geteuid() else "root"  # to unpack needs no rights; the files are who runs this
+        options = [f"--variant={variant}", f"--architectures={arch}", f"--include={','.join(packages)}", f"--mode={mode}"]
         command = ["mmdebstrap", "--quiet", *options, suite, str(path), *lines]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Unavailable(f"no {suite} root for {arch}: {done.stderr.strip()[-600:]}")
+            raise Unavailable(f"no {suite} root for {arch}: {' '.join(done.stderr.split())[-600:]}")
 
     return kept("roots", f"{suite}-{arch}-{key((suite, arch, *packages, *also, variant))}", make)
 

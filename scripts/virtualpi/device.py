@@ -22,6 +22,7 @@ class Device:
     extra: str  # "onnx" or "tflite"
     root: Path
     folders: tuple[Path, ...]
+    limiar: str  # the sha256 of its wheel
 
     @property
     def binds(self) -> dict[str, Path]:
@@ -39,7 +40,8 @@ class Device:
 
     @property
     def _there(self) -> list[str]:
-        return [f"/opt/{number}-{path.name}" for number, path in enumerate(self.folders)]
+        # Named after what is in them: Python takes compiled code for a file's by its path, size and time alone.
+        return [f"/opt/limiar-{self.limiar[:16]}", *(f"/opt/{path.name}" for path in self.folders[1:])]
 
 
 def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> Device:
@@ -47,7 +49,7 @@ def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> 
     python, lock = PYTHONS[suite], TFLITE_LOCK if extra == "tflite" else wheelhouse.DEVICE
     house = wheels(python, lock, (extra,))
     try:
-        wheelhouse.install(folder, house, [f"limiar[{extra}] @ file://{limiar}"], python, "--dry-run")
+        wheelhouse.install(folder, house, [f"limiar[{extra}] @ {limiar.as_uri()}"], python, "--dry-run")
     except wheelhouse.WheelhouseError as error:
         raise Failed(f"{limiar.name} does not install with a device's requirements alone: {error}") from None
     wheelhouse.install(folder, house, [str(limiar)], python, "--no-deps")
@@ -57,7 +59,7 @@ def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> 
     for wheel in wheelhouse.wheels(house):
         (base if wheel.name in needed else more).append(wheel.path)
     folders = (folder, *(installed(house, part, python) for part in (base, more)))
-    return Device(suite, extra, debian.root(suite, "arm64", _PACKAGES), folders)
+    return Device(suite, extra, debian.root(suite, "arm64", _PACKAGES), folders, wheelhouse.sha256(limiar))
 
 
 def wheels(python: str, lock: Path, extras: Sequence[str], arch: str = "aarch64") -> Path:
