@@ -1,9 +1,12 @@
 """What scripts/virtual_pi stands on: roots that are entered through an overlay, and reports that cannot pass unasked."""
 
 import concurrent.futures
+import dataclasses
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +52,75 @@ def test_a_command_that_does_not_end_is_ended_with_all_that_it_started(root: Roo
     while (left := _running("sleep 86399")) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert left == []
+
+
+# A level with a thread in a root, as `scripts/virtual_pi` runs one.
+_LEVEL = """
+import concurrent.futures, sys
+from types import SimpleNamespace
+from pathlib import Path
+from virtualpi import __main__ as program
+from virtualpi.namespace import scratch_root
+
+def work(path):
+    with scratch_root(Path(path), binds={"/usr": Path("/usr")}) as root:
+        root.run("sh", "-c", "echo in >/dev/stderr; touch /made; sleep 86398", check=False)
+        root.run("sleep", "86398", check=False)
+
+def main(asked):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        pool.submit(work, sys.argv.pop()).result()
+
+program.LEVELS = ("level",)
+program.importlib = SimpleNamespace(import_module=lambda _: SimpleNamespace(options=lambda _: None, main=main))
+sys.argv.insert(1, "level")
+sys.exit(program.main())
+"""
+
+
+@pytest.mark.parametrize(("number", "status", "left"), [("SIGINT", 130, 0), ("SIGTERM", 143, 0), ("SIGKILL", -9, 1)])
+def test_stopped_it_leaves_no_process_and_where_it_can_no_folder(
+    root: Root, tmp_path: Path, project: Path, number: str, status: int, left: int
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    environ = {**os.environ, "PYTHONPATH": str(project / "scripts"), "TMPDIR": str(tmp_path / "tmp")}
+    code = _LEVEL.replace("sys.argv.pop()", repr(str(root.path)))
+    with subprocess.Popen([sys.executable, "-P", "-c", code], env=environ, stderr=subprocess.PIPE) as process:
+        deadline_s = time.monotonic() + 30
+        while not _running("sleep 86398") and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        assert _running("sleep 86398")
+        process.send_signal(getattr(signal, number))
+        assert process.wait(timeout=10) == status
+    deadline_s = time.monotonic() + 5
+    while _running("sleep 86398") and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert _running("sleep 86398") == []
+    assert len(list((tmp_path / "tmp").iterdir())) == left
+
+
+@pytest.mark.parametrize(
+    ("program", "refuses", "cure"),
+    [
+        ("mount", "binfmt_misc", r"\(mount: binfmt_misc refused\): each user namespace has .* since Linux 6\.7, this is \d"),
+        ("mount", "overlay", r"\(mount: overlay refused\): set TMPDIR to a folder on ext4"),
+        ("unshare", "unshare failed", r"\(unshare: unshare failed refused\): let users make namespaces .*, or run it as root"),
+    ],
+)
+def test_a_machine_that_lets_nobody_into_a_root_is_one_line_with_the_cure(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, refuses: str, cure: str
+) -> None:
+    fake = tmp_path / "bin" / program
+    fake.parent.mkdir()
+    refuse = f"echo '{program}: {refuses} refused' >&2; exit 1"
+    wanted = "*" if program == "unshare" else f"*' {refuses} '*"
+    fake.write_text(f'#!/bin/bash\ncase " $* " in {wanted}) {refuse} ;; esac\nexec /usr/bin/{program} "$@"\n')
+    fake.chmod(0o755)
+    path = f"{fake.parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    monkeypatch.setenv("PATH", path)
+    asked = dataclasses.replace(root, qemu=Path("/bin/true"))
+    with pytest.raises(Unavailable, match=r"^no root can be entered here " + cure):
+        asked.run("true", environ={"PATH": path})
 
 
 def _running(words: str) -> list[str]:
@@ -121,3 +193,10 @@ def test_what_could_not_be_made_is_not_kept(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(Failed, match="no network"):
         cache.kept("roots", "bookworm", make)
     assert [path.name for path in (tmp_path / "roots").iterdir()] == [".bookworm.lock"]
+
+
+def test_what_a_killed_run_left_half_made_goes_when_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "CACHE", tmp_path)
+    (tmp_path / "roots" / ".bookworm-x1y2z3" / "bookworm").mkdir(parents=True)
+    cache.kept("roots", "bookworm", Path.mkdir)
+    assert {path.name for path in (tmp_path / "roots").iterdir()} == {".bookworm.lock", "bookworm"}

@@ -11,9 +11,10 @@ What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used a
 
 import argparse
 import importlib
+import signal
 import sys
 
-from virtualpi import Failed, Unavailable
+from virtualpi import Failed, Unavailable, namespace
 from wheelhouse import WheelhouseError
 
 # Each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed.
@@ -31,6 +32,8 @@ def main() -> int:
             levels.add_parser(level, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
         )
     asked = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         modules[asked.level].main(asked)
     except (Unavailable, WheelhouseError) as error:
@@ -39,9 +42,13 @@ def main() -> int:
     except Failed as error:
         print(f"FAIL: {error}", file=sys.stderr)
         return 3
-    except KeyboardInterrupt:
-        return 130
     return 0
+
+
+def stop(number: int, _frame: object) -> None:
+    """Ctrl-C or kill: every thread comes to its end, and removes what is temporary."""
+    namespace.stop()
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
