@@ -1,7 +1,6 @@
 """What limiar answers in a root, and the same on this machine: the golden images' tensors and logits, and a scan."""
 
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -116,15 +115,18 @@ def is_whole(where: str, here: Answers, there: Answers) -> Iterator[Outcome]:
     yield Outcome(where, '"Error in cpuinfo"', broken, "none", broken == "none")
 
 
-def compared(where: str, bundle: Bundle, here: Answers, there: Answers) -> Iterator[Outcome]:
-    """Tensors byte for byte, logits within the runtime, decisions."""
+def compared(where: str, bundle: Bundle, here: Answers, there: Answers, files: Sequence[str]) -> Iterator[Outcome]:
+    """Tensors byte for byte, logits within the runtime, decisions: of these files, on every runtime that answered here."""
+    asked = [name for name in here.logits if name.partition(" ")[0] in files]
+    answered = f"{len(there.logits)} of {len(asked)}"
+    yield Outcome(where, "files and runtimes that answer", answered, "all", list(there.logits) == asked != [])
     versions = ", ".join(f"{name} {version}" for name, version in there.facts.runtimes.items())
     must = ", ".join(f"{name} {version}" for name, version in here.facts.runtimes.items())
     yield Outcome(where, "runtimes", versions, f"{must}, as here", versions == must)
     same = here.tensors.shape == there.tensors.shape and here.tensors.tobytes() == there.tensors.tobytes()
     yield Outcome(where, f"{len(there.tensors)} golden tensors", "equal" if same else "DIFFER", "equal", same)
-    for name, logits in there.logits.items():
-        file = name.partition(" ")[0]
+    for name in (name for name in asked if name in there.logits):
+        logits, file = there.logits[name], name.partition(" ")[0]
         allowed = 0.0 if bundle.model(file)[0].precision == "int8" else FLOAT_TOLERANCE
         largest = float(np.abs(here.logits[name]).max())
         differ = float(np.abs(logits.astype(np.float64) - here.logits[name]).max()) / largest
@@ -160,14 +162,14 @@ def read_scan(done: "subprocess.CompletedProcess[str]") -> list[Line]:
     )
 
 
-def scan_here(bundle: Bundle, images: Path, folder: Path) -> list[Line]:
-    """By this Python; `folder` is for its database."""
-    command = [sys.executable, "-P", "-m", "edge_app", "scan", str(bundle.path), str(images), "--db", str(folder / "here.db")]
-    return read_scan(subprocess.run([*command, "--jsonl", "-"], capture_output=True, text=True, check=False))
+def scan_here(python: Path, bundle: Bundle, images: Path, folder: Path, runtime: str) -> list[Line]:
+    """By a Python of this machine; `folder` is for its database."""
+    words = ("scan", bundle.path, images, "--runtime", runtime, "--db", folder / f"{runtime}.db", "--jsonl", "-")
+    return read_scan(subprocess.run([python, "-P", "-m", "edge_app", *words], capture_output=True, text=True, check=False))
 
 
 def scans_compared(where: str, here: Sequence[Line], there: Sequence[Line]) -> Iterator[Outcome]:
-    """The same images, with the same labels outside the refer band."""
+    """The same images, with the same labels outside the refer band, of one runtime here and there."""
     names = [[Path(line.path).name for line in lines] for lines in (here, there)]
     yield Outcome(where, "limiar scan: images", str(len(there)), str(len(here)), bool(here) and names[0] == names[1])
     pairs = list(zip(here, there, strict=False))
@@ -175,6 +177,7 @@ def scans_compared(where: str, here: Sequence[Line], there: Sequence[Line]) -> I
     referred = sum(line.decision == REFER for line in there)
     largest = max((abs(one.confidence - two.confidence) for one, two in pairs), default=0.0)
     said = f"{others} other, {referred} referred, confidence within {largest:.1e}"
-    yield Outcome(where, "limiar scan: decisions", said, "0 other", others == 0)
+    passed = others == 0 and largest <= FLOAT_TOLERANCE
+    yield Outcome(where, "limiar scan: decisions", said, f"0 other, confidence within {FLOAT_TOLERANCE:g}", passed)
     by = ", ".join(sorted({line.verified for line in there}))
     yield Outcome(where, "limiar scan: verified by", by, "bundle or device", by in ("bundle", "device"))

@@ -47,12 +47,13 @@ class Ground:
     def answers(self, binds: Mapping[str, Path] | None = None, **changes: Any) -> Iterator[Outcome]:
         """The checks of `user` with something else in the root, or with another QEMU. binds, changes: a Root's fields."""
         with opened(self.device, self.bundle, self.folder(), binds) as root:
-            yield (place := is_on("planted", dataclasses.replace(root, **changes), ALL))
+            planted = dataclasses.replace(root, **changes)
+            yield (place := is_on("planted", planted, ALL))
             if not place.passed:
                 return
-            there = ask_there(root, self.device, ("litert",), (FILE,))
+            there = ask_there(planted, self.device, ("litert",), (FILE,))
         yield from is_whole("planted", self.here, there)
-        yield from compared("planted", self.bundle, self.here, there)
+        yield from compared("planted", self.bundle, self.here, there, (FILE,))
 
 
 def written(path: Path, source: Bundle, golden: bytes | None = None) -> Bundle:

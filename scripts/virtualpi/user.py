@@ -12,21 +12,21 @@ import argparse
 import concurrent.futures
 import contextlib
 import dataclasses
-import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 import wheelhouse
 from edge_app.bundle import Bundle, open_bundle
+from edge_app.doctor import Diagnosis
 from edge_app.files import write_whole
 from edge_app.verify import Verification
-from virtualpi import PROJECT, Unavailable, page, qemu
+from virtualpi import PROJECT, Failed, Unavailable, page, qemu
 from virtualpi.answers import (
     ASK,
     Answers,
@@ -54,12 +54,15 @@ DEVICES = (("bookworm", "onnx"), ("trixie", "onnx"), ("bookworm", "tflite"))  # 
 ALL, QUICK = "cortex-a72", {"bookworm": "cortex-a53", "trixie": "cortex-a76"}
 
 
+T = TypeVar("T")
+
+
 class Here(NamedTuple):
-    """What this machine answers."""
+    """What this machine answers, by extra."""
 
     bundle: Bundle
-    answers: Mapping[str, Answers]  # by extra
-    scan: Sequence[Line]
+    answers: Mapping[str, Answers]
+    scans: Mapping[str, Sequence[Line]]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +105,8 @@ def asked_here(bundle: Bundle, images: Path, folder: Path) -> Here:
         raise Unavailable("the answers of tflite-runtime on this machine cannot be had: see above")
     pythons = {"onnx": Path(sys.executable), "tflite": PROJECT / ".venv-tflite" / "bin" / "python"}
     answers = {extra: ask_here(python, bundle, folder, RUNTIMES[extra], FILES) for extra, python in pythons.items()}
-    return Here(bundle, answers, scan_here(bundle, images, folder))
+    scans = {extra: scan_here(python, bundle, images, folder, RUNTIMES[extra][0]) for extra, python in pythons.items()}
+    return Here(bundle, answers, scans)
 
 
 def visit(
@@ -124,7 +128,7 @@ def visit(
                 progress(f"{where}: answers of {', '.join(RUNTIMES[extra])}")
                 there[cpu] = ask_there(at(root, cpu), device, RUNTIMES[extra], names)
                 outcomes += is_whole(where, here.answers[extra], there[cpu])
-                outcomes += compared(where, here.bundle, here.answers[extra], there[cpu])
+                outcomes += compared(where, here.bundle, here.answers[extra], there[cpu], names)
             outcomes += commands(here, device, at(root, asked.cpu or ALL), asked.out)
     return outcomes, there
 
@@ -143,17 +147,18 @@ def commands(here: Here, device: Device, root: Root, out: Path) -> Iterator[Outc
     where, runtimes = f"{device.suite}, {root.cpu}", RUNTIMES[device.extra]
     progress(f"{where}: limiar doctor, verify and scan, {', '.join(runtimes)}")
     if device.extra == "onnx":  # once a suite: it imports every package in a process of its own
-        problems = "; ".join(json.loads(limiar(root, device, "doctor", "--json").stdout)["problems"]) or "none"
+        diagnosis = read(limiar(root, device, "doctor", "--json"), Diagnosis)
+        problems = "; ".join(diagnosis.problems) or "none"
         yield Outcome(where, "limiar doctor: problems", problems, "none", problems == "none")
     yield from verified(where, root, device, out / f"{device.suite}-{root.cpu}-{runtimes[0]}.json")
     lines = read_scan(limiar(root, device, "scan", "/bundle", "/images", "--runtime", runtimes[0], "--jsonl", "-"))
-    yield from scans_compared(f"{where}, {runtimes[0]}", here.scan, lines)
+    yield from scans_compared(f"{where}, {runtimes[0]}", here.scans[device.extra], lines)
 
 
 def verified(where: str, root: Root, device: Device, out: Path) -> Iterator[Outcome]:
     """Every file on every runtime there; what passed is kept for `limiar convert --verified`."""
     done = limiar(root, device, "verify", "/bundle", "--json")
-    found = msgspec.json.decode(done.stdout, type=Verification)
+    found = read(done, Verification)
     for check in found.checks:
         if check.runtime in RUNTIMES[device.extra]:
             differ = f"{check.largest_difference:.3g} in {check.images} images" if check.passed else check.message
@@ -165,6 +170,15 @@ def verified(where: str, root: Root, device: Device, out: Path) -> Iterator[Outc
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
         progress(f"{out}: for `limiar convert --verified`")
+
+
+def read(done: "subprocess.CompletedProcess[str]", kind: type[T]) -> T:
+    """The JSON that a command printed, whatever its exit status. Raises Failed where it printed something else."""
+    try:
+        return msgspec.json.decode(done.stdout, type=kind)
+    except msgspec.DecodeError:
+        said = (done.stdout + done.stderr).strip()[-600:]
+        raise Failed(f"`{' '.join(map(str, done.args))}` ended with {done.returncode}:\n{said}") from None
 
 
 def limiar(root: Root, device: Device, *words: str) -> "subprocess.CompletedProcess[str]":
