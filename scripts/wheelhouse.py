@@ -4,15 +4,18 @@ scripts/install_pi reads locks with it on the device itself: its imports are Pyt
 """
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from environment import uv_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEVICE = PROJECT / "requirements" / "device-newest.lock"
@@ -71,7 +74,9 @@ def install(
 
     requirements: names, or paths of wheels; options: uv's and pip's, "--no-deps".
     """
-    _uv_install(target, python, arch, "--no-index", "--find-links", str(wheelhouse), *options, *requirements)
+    # From there alone, whatever else this machine's settings of uv name.
+    environ = {name: value for name, value in os.environ.items() if name != "UV_FIND_LINKS"}
+    _uv_install(target, python, arch, environ, "--no-index", "--find-links", str(wheelhouse), *options, *requirements)
 
 
 def install_locked(target: Path, locked: Sequence[str], python: str, arch: str = "aarch64") -> None:
@@ -79,14 +84,15 @@ def install_locked(target: Path, locked: Sequence[str], python: str, arch: str =
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as lock:
         lock.writelines(locked)
         lock.flush()
-        _uv_install(target, python, arch, "--only-binary=:all:", "--no-deps", "--require-hashes", "--requirement", lock.name)
+        words = ("--only-binary=:all:", "--no-deps", "--require-hashes", "--requirement", lock.name)
+        _uv_install(target, python, arch, uv_settings(), *words)
 
 
-def _uv_install(target: Path, python: str, arch: str, *words: str) -> None:
+def _uv_install(target: Path, python: str, arch: str, environ: Mapping[str, str], *words: str) -> None:
     """In a seventh of pip's time. Copies: what runs from the folder may write there, and uv's own cache stays as it is."""
     uv = (str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--link-mode", "copy")
     machine = ("--python-platform", f"{arch}-manylinux_2_{_GLIBC[-1]}", "--python-version", python)
-    _run(*uv, *machine, "--target", str(target), *words)
+    _run(*uv, *machine, "--target", str(target), *words, environ=environ)
 
 
 def locked_for_devices(lock: Path = DEVICE, extras: Sequence[str] = ("onnx",)) -> list[str]:
@@ -123,8 +129,8 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _run(*words: str | Path, cwd: Path | None = None) -> None:
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
+def _run(*words: str | Path, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(words, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         said = " ".join(done.stderr.split())[-400:] or f"exit status {done.returncode}"
         raise WheelhouseError(f"{' '.join(map(str, words[:6]))} … failed: {said}")

@@ -38,7 +38,7 @@ def repository(project: Path, tmp_path: Path) -> Path:
     """A repository with the script and one bundle that passed, committed."""
     path = tmp_path / "repository"
     (path / "scripts").mkdir(parents=True)
-    for name in ("release", "wheelhouse.py"):
+    for name in ("release", "wheelhouse.py", "environment.py"):
         shutil.copy(project / "scripts" / name, path / "scripts")
     git(path, "init")
     publish(path, project)
