@@ -137,6 +137,8 @@ def compared(where: str, bundle: Bundle, here: Answers, there: Answers, files: S
 
 def _decided_otherwise(bundle: Bundle, file: str, before: np.ndarray, after: np.ndarray) -> int:
     """Images that get another label; those that one of both refers do not count."""
+    if not np.isfinite(after).all():
+        return len(after)  # nothing can be decided by them
     model, _ = bundle.model(file)
     decided = [[decide(row, bundle.manifest.labels, model.decision).decision for row in rows] for rows in (before, after)]
     return sum(one != other and REFER not in (one, other) for one, other in zip(*decided, strict=True))
