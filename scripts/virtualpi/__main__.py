@@ -14,6 +14,7 @@ import importlib
 import signal
 import sys
 
+from edge_app.errors import LimiarError
 from virtualpi import Failed, Unavailable, namespace
 from wheelhouse import WheelhouseError
 
@@ -36,7 +37,7 @@ def main() -> int:
         signal.signal(number, stop)
     try:
         modules[asked.level].main(asked)
-    except (Unavailable, WheelhouseError) as error:
+    except (Unavailable, WheelhouseError, LimiarError) as error:
         print(f"scripts/virtual_pi: {error}", file=sys.stderr)
         return 1
     except Failed as error:

@@ -46,10 +46,11 @@ def measured(level: str) -> tuple[list[tuple[str, str]], list[Outcome]]:
     """Runs a level from nothing, and again with what that left in its cache: both times, and what was found. Raises Failed."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as cache:
+        environ = {**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": cache}  # all goes with it, also where the run is killed
         for what in ("from nothing", "again, with its cache"):
             started = time.monotonic()
             command = [sys.executable, "-P", "-m", "virtualpi", level, "--json"]
-            done = subprocess.run(command, env={**os.environ, "XDG_CACHE_HOME": cache}, stdout=subprocess.PIPE, check=False)
+            done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=False)
             if done.returncode:
                 raise Failed(f"`scripts/virtual_pi {level}` ended with {done.returncode}: see above")
             rows.append((what, f"{time.monotonic() - started:.0f} s"))
