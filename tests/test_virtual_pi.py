@@ -17,6 +17,8 @@ from virtualpi import Failed, Unavailable, cache, debian
 from virtualpi.namespace import Root
 from virtualpi.outcome import Outcome, report
 
+SLEEP = f"sleep {10**6 + os.getpid()}"  # what no other test run has
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Root:
@@ -47,9 +49,9 @@ def test_a_command_that_fails_is_said_with_its_words(root: Root) -> None:
 
 def test_a_command_that_does_not_end_is_ended_with_all_that_it_started(root: Root) -> None:
     with pytest.raises(Failed, match=r"did not end in 1 s"):
-        root.run("sh", "-c", "sleep 86399 & sleep 86399", timeout_s=1)
+        root.run("sh", "-c", f"{SLEEP} & {SLEEP}", timeout_s=1)
     deadline_s = time.monotonic() + 5
-    while (left := _running("sleep 86399")) and time.monotonic() < deadline_s:
+    while (left := _running(SLEEP)) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert left == []
 
@@ -64,8 +66,8 @@ from virtualpi.namespace import scratch_root
 
 def work(path):
     with scratch_root(Path(path), binds={"/usr": Path("/usr")}) as root:
-        root.run("sh", "-c", "echo in >/dev/stderr; touch /made; sleep 86398", check=False)
-        root.run("sleep", "86398", check=False)
+        root.run("sh", "-c", "touch /made; SLEEP", check=False)
+        root.run("sh", "-c", "SLEEP", check=False)
 
 def main(asked):
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -84,18 +86,18 @@ def test_stopped_it_leaves_no_process_and_where_it_can_no_folder(
 ) -> None:
     (tmp_path / "tmp").mkdir()
     environ = {**os.environ, "PYTHONPATH": str(project / "scripts"), "TMPDIR": str(tmp_path / "tmp")}
-    code = _LEVEL.replace("sys.argv.pop()", repr(str(root.path)))
+    code = _LEVEL.replace("SLEEP", SLEEP).replace("sys.argv.pop()", repr(str(root.path)))
     with subprocess.Popen([sys.executable, "-P", "-c", code], env=environ, stderr=subprocess.PIPE) as process:
         deadline_s = time.monotonic() + 30
-        while not _running("sleep 86398") and time.monotonic() < deadline_s:
+        while not _running(SLEEP) and time.monotonic() < deadline_s:
             time.sleep(0.05)
-        assert _running("sleep 86398")
+        assert _running(SLEEP)
         process.send_signal(getattr(signal, number))
         assert process.wait(timeout=10) == status
     deadline_s = time.monotonic() + 5
-    while _running("sleep 86398") and time.monotonic() < deadline_s:
+    while _running(SLEEP) and time.monotonic() < deadline_s:
         time.sleep(0.05)
-    assert _running("sleep 86398") == []
+    assert _running(SLEEP) == []
     assert len(list((tmp_path / "tmp").iterdir())) == left
 
 
