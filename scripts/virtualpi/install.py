@@ -33,11 +33,11 @@ _BASE = ("base-files", "bash", "coreutils", "dash", "dpkg", "libc-bin", "sed", "
 _ARM = (*_BASE, "ca-certificates", "libgcc-s1", "libstdc++6", "python3", "python3-venv", "zlib1g")
 _CHECKOUT, _RELEASE, _OTHER, _BROKEN = "/media/limiar", "/media/release", "/media/index", "/media/broken"
 _SCRIPT = f"{_CHECKOUT}/scripts/install_pi"
-_HOME, _DEVICE, _CAMERA = "/home/pi", "/home/pi/limiar-device", "/home/pi/camera"
+_HOME, _DEVICE, _CAMERA = "/home/pi", "/home/pi/limiar-device", "/home/pi/a camera"
 # Ctrl-C, to all that a terminal would send it to, when half of the packages are there.
 _INTERRUPTED = """
 import glob, os, signal, subprocess, sys, time
-half = sys.argv[1] + "/.venv-*/lib/python3*/site-packages/numpy"
+half = sys.argv[1] + "/.install_pi-venv-*/lib/python3*/site-packages/numpy"
 before = len(glob.glob(half))
 process = subprocess.Popen(sys.argv[2:], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 while process.poll() is None and len(glob.glob(half)) == before:
@@ -151,7 +151,9 @@ def with_network(suite: str, release: Path, folder: Path, figures: list[tuple[st
         )
 
         progress(f"{where}: interrupted, and again")
-        as_pi(root, "mkdir", "-p", f"{_DEVICE}/.venv-AbCdEf/lib")  # as a power cut leaves it
+        as_pi(
+            root, "mkdir", "-p", f"{_DEVICE}/.install_pi-venv-AbCdEf/lib", f"{_DEVICE}/.venv-backup"
+        )  # as a power cut leaves it
         venv = root.run("readlink", f"{_DEVICE}/venv").stdout
         status = as_pi(root, "python3", "-c", _INTERRUPTED, _DEVICE, _SCRIPT).stdout.strip()
         yield Outcome(where, "exit status after Ctrl-C", status, "130", status == "130")
@@ -262,7 +264,10 @@ def refused(where: str, done: "subprocess.CompletedProcess[str]", words: str) ->
 def one_venv(root: Root, where: str, kept: str = "", replaced: str = "") -> Iterator[Outcome]:
     """Nothing unfinished lies there, and what has the name works."""
     left = root.run("ls", "-A", _DEVICE).stdout.split()
-    venvs = [name for name in left if name.startswith(".venv-")]
+    venvs = [name for name in left if name.startswith(".install_pi-venv-")]
+    yield Outcome(
+        where, "what somebody else put there", "kept" if ".venv-backup" in left else "GONE", "kept", ".venv-backup" in left
+    )
     yield Outcome(where, "folders with a venv", str(len(venvs)), "1", len(venvs) == 1)
     now = root.run("readlink", f"{_DEVICE}/venv").stdout
     right = now == kept if kept else now != replaced
