@@ -1,0 +1,5 @@
+"""limiar, as it is."""
+
+from edge_app.cli import main
+
+main()

@@ -1,0 +1,109 @@
+"""What a machine is booted from: Debian's kernel, a first file system, a disk with Debian and limiar, and device trees."""
+
+import lzma
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import wheelhouse
+from virtualpi import CACHE, PROJECT, debian, device, qemu
+from virtualpi.namespace import Root, scratch_root
+
+BUNDLE = PROJECT / "models" / "lung-nodule"
+_GUEST = PROJECT / "scripts" / "virtualpi" / "guest"
+_SUITE, _BACKPORTS = "trixie", "trixie-backports"
+_PYTHON = device.PYTHONS[_SUITE]
+_SYSTEM = ("base-files", "base-passwd", "busybox-static", "coreutils", "dash", "kmod", "libc-bin", "linux-image-arm64", "mount")
+# trixie's own libcamera, 0.4, hangs with the virtual camera.
+_CAMERA = tuple(f"{name}/{_BACKPORTS}" for name in ("python3-libcamera", "libcamera-ipa"))
+_MODULES = ("virtio_blk", "bcm2835", "sdhci-iproc", "ext4")  # a disk of -M virt, an SD card of a Pi 3 and of a Pi 4
+DISK = "2G"  # of which most is empty: an SD card's size is a power of two
+# The boards' device trees in Debian's kernel. A Pi 4's has devices that QEMU has not, on which the kernel would panic.
+_TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb", "raspi4b": "bcm2711-rpi-4-b.dtb"}
+_MISSING = {
+    "raspi3b": (),
+    "raspi4b": (
+        *("clock@7ef00000", "interrupt-controller@7ef00100", "hdmi@7ef00700", "hdmi@7ef05700", "i2c@7ef04500", "i2c@7ef09500"),
+        *("hvs@7e400000", "vec@7ec13000", "txp@7e004000", "pixelvalve@7e206000", "pixelvalve@7e207000"),
+        *("pixelvalve@7e20a000", "pixelvalve@7e216000", "pixelvalve@7ec12000"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Image:
+    """Files for QEMU; all are only read."""
+
+    kernel: Path
+    initrd: Path
+    disk: Path  # ext4
+    trees: dict[str, Path]  # QEMU's board -> device tree
+
+
+def make_image(folder: Path) -> Image:
+    """From the built wheel of limiar, as a device installs it. Raises Unavailable, Failed, WheelhouseError."""
+    system = debian.root(_SUITE, "arm64", (*_SYSTEM, "python3", *_CAMERA), also=(_BACKPORTS,))
+    python = debian.root(_SUITE, "amd64", ("base-files", "coreutils", "dash", "libc-bin", "python3"))
+    (kernel,) = (system / "boot").glob("vmlinuz-*")
+    release = kernel.name.removeprefix("vmlinuz-")
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix=".guest-") as name:
+        guest = Path(name, "guest")
+        subprocess.run(["cp", "-al", system, guest], check=True)  # links: what is only added changes nothing in `system`
+        _install(guest / "opt" / "limiar", folder)
+        shutil.copytree(BUNDLE, guest / "opt" / "lung-nodule")
+        with scratch_root(python, binds={"/guest": guest}) as root:
+            _compile(root)
+        with scratch_root(qemu.system_root(), binds={"/guest": guest, "/out": folder}) as root:
+            root.run("depmod", "-b", "/guest", release)
+            _make_initrd(root, guest, folder, release)
+            root.run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", "/guest", "/out/disk", DISK)
+            trees = {board: _make_tree(root, board, system / "usr" / "lib" / f"linux-image-{release}", folder) for board in _TREES}
+    return Image(kernel, folder / "initrd", folder / "disk", trees)
+
+
+def _install(target: Path, folder: Path) -> None:
+    limiar = wheelhouse.build_wheel(folder / "wheel")
+    wheelhouse.install(target, device.wheels(_PYTHON, wheelhouse.DEVICE, ("onnx",)), [str(limiar)], _PYTHON)
+
+
+def _compile(root: Root) -> None:
+    """Bytecode for a disk that is only read: emulated, compiling all that is imported would take longest of all."""
+    folders = ("opt/limiar", f"usr/lib/python{_PYTHON}", "usr/lib/python3")
+    command = ("python3", "-m", "compileall", "-q", "-j0", "--invalidation-mode", "unchecked-hash", "-s", "/guest", "-p", "/")
+    root.run(*command, *(f"/guest/{folder}" for folder in folders))
+
+
+def _make_initrd(root: Root, guest: Path, folder: Path, release: str) -> None:
+    """busybox, the modules of the disks in their order, and guest/."""
+    files = folder / "initrd.files"
+    (files / "bin").mkdir(parents=True)
+    (files / "modules").mkdir()
+    shutil.copy(guest / "usr" / "bin" / "busybox", files / "bin")
+    shutil.copytree(_GUEST, files / "guest")
+    shutil.move(files / "guest" / "init", files / "init")
+    order = []
+    for path in _module_paths(root, release):
+        module = guest / path
+        order.append(module.name.removesuffix(".xz"))
+        (files / "modules" / order[-1]).write_bytes(lzma.decompress(module.read_bytes()))
+    (files / "modules" / "order").write_text("".join(f"{name}\n" for name in order))
+    root.run("sh", "-c", "cd /out/initrd.files && find . | cpio --quiet -o -H newc -F /out/initrd")
+
+
+def _module_paths(root: Root, release: str) -> Sequence[str]:
+    """Each after those that it needs, once."""
+    said = "".join(root.run("modprobe", "-d", "/guest", "-S", release, "--show-depends", name).stdout for name in _MODULES)
+    return list(dict.fromkeys(line.split()[1].removeprefix("/guest/") for line in said.splitlines()))
+
+
+def _make_tree(root: Root, board: str, folder: Path, out: Path) -> Path:
+    tree = out / f"{board}.dtb"
+    shutil.copy(folder / "broadcom" / _TREES[board], tree)
+    os.chmod(tree, 0o644)
+    for node in _MISSING[board]:
+        root.run("fdtput", "-t", "s", f"/out/{tree.name}", f"/soc/{node}", "status", "disabled")
+    return tree
