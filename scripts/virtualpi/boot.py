@@ -126,7 +126,7 @@ def booted(
         words, where = [*_VIRT, *(_DATA if data else ())], {"disk": "/dev/vda", "speech": _PORT}
         binds |= {"/data/disk": data.disk, "/data/log": data.log} if data else {}
     else:
-        words, where = _words_of(board), {"disk": "/dev/mmcblk0", "speech": "/dev/ttyAMA0"}
+        words, where = _words_of(board), {"disk": "/dev/mmcblk0", "speech": "/dev/ttyS1", "console": "ttyS1"}
         binds["/tree"] = image.trees[board.machine]
     append = " ".join([_QUIET, *(f"{name}={value}" for name, value in (where | dict(job)).items())])
     command = ["qemu-system-aarch64", *_COMMON, "-M", board.machine, "-m", str(board.memory_mb), *words, "-append", append]
@@ -164,4 +164,4 @@ _DATA = (
 
 
 def _words_of(board: Board) -> Sequence[str]:
-    return ("-dtb", "/tree", "-serial", "chardev:speech", "-drive", "file=/disk,format=raw,if=sd,snapshot=on")
+    return ("-dtb", "/tree", "-serial", "null", "-serial", "chardev:speech", "-drive", "file=/disk,format=raw,if=sd,snapshot=on")

@@ -10,26 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import wheelhouse
-from virtualpi import CACHE, PROJECT, debian, device, qemu
+from virtualpi import CACHE, PROJECT, camera_stack, debian, device, qemu
 from virtualpi.namespace import Root, scratch_root
 
 BUNDLE = PROJECT / "models" / "lung-nodule"
 _GUEST = PROJECT / "scripts" / "virtualpi" / "guest"
-_SUITE, _BACKPORTS = "trixie", "trixie-backports"
+_SUITE = camera_stack.SUITE
 _PYTHON = device.PYTHONS[_SUITE]
 _SYSTEM = ("base-files", "base-passwd", "busybox-static", "coreutils", "dash", "kmod", "libc-bin", "linux-image-arm64", "mount")
-# trixie's own libcamera, 0.4, hangs with the virtual camera.
-_CAMERA = tuple(f"{name}/{_BACKPORTS}" for name in ("python3-libcamera", "libcamera-ipa"))
 _MODULES = ("virtio_blk", "bcm2835", "sdhci-iproc", "ext4")  # a disk of -M virt, an SD card of a Pi 3 and of a Pi 4
 DISK = "2G"  # of which most is empty: an SD card's size is a power of two
-# The boards' device trees in Debian's kernel. A Pi 4's has devices that QEMU has not, on which the kernel would panic.
+# The boards' device trees in Debian's kernel, and what QEMU's machine has otherwise, in fdtput's words.
 _TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb", "raspi4b": "bcm2711-rpi-4-b.dtb"}
-_MISSING = {
+_DISABLED = (  # QEMU's Pi 4 does not have them, and the kernel would panic or wait
+    *("clock@7ef00000", "interrupt-controller@7ef00100", "hdmi@7ef00700", "hdmi@7ef05700", "i2c@7ef04500", "i2c@7ef09500"),
+    *("hvs@7e400000", "vec@7ec13000", "txp@7e004000", "pixelvalve@7e206000", "pixelvalve@7e207000", "pixelvalve@7e20a000"),
+    *("pixelvalve@7e216000", "pixelvalve@7ec12000"),
+)
+_CHANGES = {
     "raspi3b": (),
     "raspi4b": (
-        *("clock@7ef00000", "interrupt-controller@7ef00100", "hdmi@7ef00700", "hdmi@7ef05700", "i2c@7ef04500", "i2c@7ef09500"),
-        *("hvs@7e400000", "vec@7ec13000", "txp@7e004000", "pixelvalve@7e206000", "pixelvalve@7e207000"),
-        *("pixelvalve@7e20a000", "pixelvalve@7e216000", "pixelvalve@7ec12000"),
+        *(("-ts", f"/soc/{node}", "status", "disabled") for node in _DISABLED),
+        # The SD card is where a Pi 4 has its Wi-Fi, which would first wait for a reset that never comes.
+        ("-ts", "/emmc2bus/mmc@7e340000", "status", "disabled"),
+        ("-d", "/soc/mmc@7e300000", "mmc-pwrseq"),
     ),
 }
 
@@ -46,15 +50,15 @@ class Image:
 
 def make_image(folder: Path) -> Image:
     """From the built wheel of limiar, as a device installs it. Raises Unavailable, Failed, WheelhouseError."""
-    system = debian.root(_SUITE, "arm64", (*_SYSTEM, "python3", *_CAMERA), also=(_BACKPORTS,))
+    system = debian.root(_SUITE, "arm64", (*_SYSTEM, "python3", *camera_stack.PACKAGES), camera_stack.BACKPORTS)
     python = debian.root(_SUITE, "amd64", ("base-files", "coreutils", "dash", "libc-bin", "python3"))
     (kernel,) = (system / "boot").glob("vmlinuz-*")
     release = kernel.name.removeprefix("vmlinuz-")
     with tempfile.TemporaryDirectory(dir=CACHE, prefix=".guest-") as name:
         guest = Path(name, "guest")
         subprocess.run(["cp", "-al", system, guest], check=True)  # links: what is only added changes nothing in `system`
-        _install(guest / "opt" / "limiar", folder)
-        shutil.copytree(BUNDLE, guest / "opt" / "lung-nodule")
+        _install(guest, folder)
+        (guest / "data").mkdir()  # where a second disk is mounted
         with scratch_root(python, binds={"/guest": guest}) as root:
             _compile(root)
         with scratch_root(qemu.system_root(), binds={"/guest": guest, "/out": folder}) as root:
@@ -65,14 +69,26 @@ def make_image(folder: Path) -> Image:
     return Image(kernel, folder / "initrd", folder / "disk", trees)
 
 
-def _install(target: Path, folder: Path) -> None:
+def _install(guest: Path, folder: Path) -> None:
+    """limiar and a bundle, as on a device; and the virtual camera's parts."""
     limiar = wheelhouse.build_wheel(folder / "wheel")
-    wheelhouse.install(target, device.wheels(_PYTHON, wheelhouse.DEVICE, ("onnx",)), [str(limiar)], _PYTHON)
+    house = device.wheels(_PYTHON, wheelhouse.DEVICE, ("onnx",))
+    wheelhouse.install(guest / "opt" / "limiar", house, [str(limiar)], _PYTHON)
+    shutil.copytree(BUNDLE, guest / "opt" / "lung-nodule")
+    wheelhouse.install_locked(folder / "site", [camera_stack.LOCK.read_text()], _PYTHON)
+    camera_stack.make_frames(folder / "frames")
+    for there, here in camera_stack.binds(folder / "site", folder / "frames").items():
+        place = guest / there.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if here.is_dir():
+            shutil.copytree(here, place)
+        else:
+            shutil.copy(here, place)
 
 
 def _compile(root: Root) -> None:
     """Bytecode for a disk that is only read: emulated, compiling all that is imported would take longest of all."""
-    folders = ("opt/limiar", f"usr/lib/python{_PYTHON}", "usr/lib/python3")
+    folders = ("opt", f"usr/lib/python{_PYTHON}", "usr/lib/python3")
     command = ("python3", "-m", "compileall", "-q", "-j0", "--invalidation-mode", "unchecked-hash", "-s", "/guest", "-p", "/")
     root.run(*command, *(f"/guest/{folder}" for folder in folders))
 
@@ -102,8 +118,7 @@ def _module_paths(root: Root, release: str) -> Sequence[str]:
 
 def _make_tree(root: Root, board: str, folder: Path, out: Path) -> Path:
     tree = out / f"{board}.dtb"
-    shutil.copy(folder / "broadcom" / _TREES[board], tree)
-    os.chmod(tree, 0o644)
-    for node in _MISSING[board]:
-        root.run("fdtput", "-t", "s", f"/out/{tree.name}", f"/soc/{node}", "status", "disabled")
+    shutil.copyfile(folder / "broadcom" / _TREES[board], tree)
+    for option, *words in _CHANGES[board]:
+        root.run("fdtput", option, f"/out/{tree.name}", *words)
     return tree
