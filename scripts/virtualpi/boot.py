@@ -7,7 +7,7 @@ each command of guest/jobs; `@scan`, then the lines of a running scan; `@done` a
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,25 +67,25 @@ class Guest:
         try:
             line = self.lines.get(timeout=max(0.0, self.deadline_s - time.monotonic()))
         except queue.Empty:
-            raise Failed("the machine did not answer in time: see --log for what it said") from None
+            raise Failed("the machine did not answer in time") from None
         if line is None:
-            raise Failed("the machine ended before its answer: see --log for what it said")
+            raise Failed("the machine ended before its answer")
         return line
 
     def answers(self, until: str = "@done") -> Mapping[str, Said]:
         """What its commands said, by their names, up to a line. Raises Failed."""
         found: dict[str, Said] = {}
-        name, parts = "", ([], [])  # type: tuple[str, tuple[list[str], list[str]]]
-        part = parts[0]
+        name, out, err = "", list[str](), list[str]()
+        part = out
         while (line := self.next_line()) != until:
             match line.split(" "):
-                case ["@begin", name]:
-                    parts = ([], [])
-                    part = parts[0]
+                case ["@begin", begun]:
+                    name, out, err = begun, [], []
+                    part = out
                 case ["@errors"]:
-                    part = parts[1]
+                    part = err
                 case ["@end", status]:
-                    found[name] = Said("\n".join(parts[0]), "\n".join(parts[1]), int(status))
+                    found[name] = Said("\n".join(out), "\n".join(err), int(status))
                 case _:
                     part.append(line)
         return found
@@ -96,7 +96,7 @@ class Guest:
         while not self.lines.empty():
             line = self.lines.get()
             if line is None:
-                raise Failed("the machine ended by itself: see --log for what it said")
+                raise Failed("the machine ended by itself")
             found.append(line)
         return found
 
@@ -118,18 +118,23 @@ class Guest:
 
 @contextmanager
 def booted(
-    board: Board, image: Image, job: Mapping[str, str], log: TextIO, data: Data | None = None, limit_s: float = 180
+    board: Board, image: Image, job: Mapping[str, str], log: TextIO, data: Data | None = None, limit_s: float = 400
 ) -> Iterator[Guest]:
     """A machine that does a job of guest/jobs; what it says goes to `log` too."""
     binds = {"/kernel": image.kernel, "/initrd": image.initrd, "/disk": image.disk}
+    words = [*_COMMON, "-M", board.machine, "-m", str(board.memory_mb)]
     if board is VIRT:
-        words, where = [*_VIRT, *(_DATA if data else ())], {"disk": "/dev/vda", "speech": _PORT}
-        binds |= {"/data/disk": data.disk, "/data/log": data.log} if data else {}
+        words += _VIRT
+        there = {"disk": "/dev/vda", "speech": _PORT}
     else:
-        words, where = _words_of(board), {"disk": "/dev/mmcblk0", "speech": "/dev/ttyS1", "console": "ttyS1"}
+        words += _BOARD
+        there = {"disk": "/dev/mmcblk0", "speech": "/dev/ttyS1", "console": "ttyS1"}
         binds["/tree"] = image.trees[board.machine]
-    append = " ".join([_QUIET, *(f"{name}={value}" for name, value in (where | dict(job)).items())])
-    command = ["qemu-system-aarch64", *_COMMON, "-M", board.machine, "-m", str(board.memory_mb), *words, "-append", append]
+    if data:
+        words += _DATA
+        binds |= {"/data/disk": data.disk, "/data/log": data.log}
+    append = " ".join([_QUIET, *(f"{name}={value}" for name, value in (there | dict(job)).items())])
+    command = ["qemu-system-aarch64", *words, "-append", append]
     log.write(f"\n==== {board.machine}: {' '.join(command)}\n")
     with scratch_root(qemu.system_root(), binds=binds) as root, root.start(*command, network=False) as process:
         guest = Guest(process, log, time.monotonic() + limit_s)
@@ -161,7 +166,5 @@ _DATA = (
     *("-blockdev", "driver=blklogwrites,node-name=data,file=data-file,log=data-log"),
     *("-device", "virtio-blk-pci,drive=data,write-cache=on,discard=off,write-zeroes=off"),
 )
-
-
-def _words_of(board: Board) -> Sequence[str]:
-    return ("-dtb", "/tree", "-serial", "null", "-serial", "chardev:speech", "-drive", "file=/disk,format=raw,if=sd,snapshot=on")
+# The second serial line: the first is the Bluetooth chip's.
+_BOARD = ("-dtb", "/tree", "-serial", "null", "-serial", "chardev:speech", "-drive", "file=/disk,format=raw,if=sd,snapshot=on")

@@ -1,7 +1,6 @@
 """What a machine is booted from: Debian's kernel, a first file system, a disk with Debian and limiar, and device trees."""
 
 import lzma
-import os
 import shutil
 import subprocess
 import tempfile
@@ -65,7 +64,8 @@ def make_image(folder: Path) -> Image:
             root.run("depmod", "-b", "/guest", release)
             _make_initrd(root, guest, folder, release)
             root.run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", "/guest", "/out/disk", DISK)
-            trees = {board: _make_tree(root, board, system / "usr" / "lib" / f"linux-image-{release}", folder) for board in _TREES}
+            debian_s = system / "usr" / "lib" / f"linux-image-{release}" / "broadcom"
+            trees = {board: _make_tree(root, board, debian_s, folder) for board in _TREES}
     return Image(kernel, folder / "initrd", folder / "disk", trees)
 
 
@@ -116,9 +116,9 @@ def _module_paths(root: Root, release: str) -> Sequence[str]:
     return list(dict.fromkeys(line.split()[1].removeprefix("/guest/") for line in said.splitlines()))
 
 
-def _make_tree(root: Root, board: str, folder: Path, out: Path) -> Path:
-    tree = out / f"{board}.dtb"
-    shutil.copyfile(folder / "broadcom" / _TREES[board], tree)
+def _make_tree(root: Root, board: str, debian_s: Path, folder: Path) -> Path:
+    tree = folder / f"{board}.dtb"
+    shutil.copyfile(debian_s / _TREES[board], tree)
     for option, *words in _CHANGES[board]:
         root.run("fdtput", option, f"/out/{tree.name}", *words)
     return tree

@@ -1,5 +1,0 @@
-"""limiar, as it is."""
-
-from edge_app.cli import main
-
-main()
