@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 _MAGIC, _VERSION = 0x6A736677736872, 1  # drivers/md/dm-log-writes.c: WRITE_LOG_MAGIC, WRITE_LOG_VERSION
 _SUPER, _HEADER = struct.Struct("<QQQI"), struct.Struct("<QQQQ")
+_UNFLUSHED = (_MAGIC, _VERSION, 0, 512)  # QEMU writes the superblock with the first flush
 _FLUSH, _FUA = 1, 2  # LOG_FLUSH_FLAG, LOG_FUA_FLAG; a discard (4) or a mark (8) is not in our logs
 
 
@@ -61,7 +62,8 @@ def replay(log: Path, image: Path) -> Replayed:
 
 def entries(log: BinaryIO) -> Iterator[Entry]:
     """In the order in which they were finished; what the end of the log has torn is left out. Raises LogError."""
-    magic, version, _, sector = _SUPER.unpack(_read(log, 0, _SUPER.size))
+    begin = _read(log, 0, _SUPER.size)
+    magic, version, _, sector = _SUPER.unpack(begin) if any(begin) else _UNFLUSHED
     if (magic, version) != (_MAGIC, _VERSION) or sector < _HEADER.size:
         raise LogError("the file is not a log of writes")
     end = log.seek(0, 2)
