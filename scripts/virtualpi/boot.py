@@ -32,7 +32,7 @@ class Board(NamedTuple):
 
 
 VIRT = Board("virt", "linux,dummy-virt", "0xd08", 2048)
-BOARDS = (
+BOARDS = (  # QEMU knows no other sizes of memory; of the 2 GB Linux finds the first
     Board("raspi3b", "Raspberry Pi 3 Model B", "0xd03", 1024),
     Board("raspi4b", "Raspberry Pi 4 Model B", "0xd08", 2048),
 )

@@ -20,7 +20,7 @@ from typing import TextIO
 
 import msgspec
 
-from virtualpi import PROJECT, Failed
+from virtualpi import PROJECT, Failed, page
 from virtualpi.boot import BOARDS, VIRT, Board, Said, booted
 from virtualpi.image import Image, make_image
 from virtualpi.logwrites import LogError
@@ -49,10 +49,15 @@ def options(parser: argparse.ArgumentParser) -> None:
     log = PROJECT / "out" / "virtual_pi" / "machine.log"
     parser.add_argument("--log", type=Path, default=log, help="gets all that the machines said, and every cut")
     parser.add_argument("--json", action="store_true", help="the table as JSON")
+    page.option(parser)
 
 
 def main(asked: argparse.Namespace) -> None:
     """Raises Unavailable, Failed."""
+    if asked.docs:
+        times, outcomes = page.measured("machine")
+        page.write("machine", times + [(f"{one.where}: {one.what}", one.found) for one in outcomes])
+        return
     seed = random.randrange(2**32) if asked.seed is None else asked.seed  # noqa: S311  # times of cuts are no secret
     asked.log.parent.mkdir(parents=True, exist_ok=True)
     with (
