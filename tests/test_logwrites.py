@@ -1,12 +1,11 @@
 """The log of a disk's writes, played back after a power cut, on small logs made here."""
 
-import runpy
 import struct
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from virtualpi.logwrites import LogError, replay
 
 SECTOR = 512
 FLUSH, FUA, DISCARD = 1, 2, 4
@@ -24,24 +23,17 @@ def write(letter: str, sector: int, flags: int = 0, sectors: int = 1) -> bytes:
 FLUSHED = entry(FLUSH)
 
 
-@pytest.fixture(scope="module")
-def logwrites(project: Path) -> Iterator[dict[str, Any]]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(project / "scripts")
-        yield runpy.run_path(str(project / "scripts" / "virtualpi" / "logwrites.py"))
-
-
 class Disk:
     """Four sectors, of dots, and what a log does to them."""
 
-    def __init__(self, folder: Path, logwrites: dict[str, Any]) -> None:
-        self.image, self.log, self.module = folder / "disk", folder / "log", logwrites
+    def __init__(self, folder: Path) -> None:
+        self.image, self.log = folder / "disk", folder / "log"
         self.image.write_bytes(b"." * 4 * SECTOR)
 
     def after(self, *log: bytes) -> str:
         """A letter for each sector."""
         self.log.write_bytes(b"".join(log))
-        self.replayed = self.module["replay"](self.log, self.image)
+        self.replayed = replay(self.log, self.image)
         sectors = self.image.read_bytes()
         assert len(sectors) == 4 * SECTOR
         letters = [sectors[at : at + SECTOR].decode() for at in range(0, len(sectors), SECTOR)]
@@ -50,8 +42,8 @@ class Disk:
 
 
 @pytest.fixture
-def disk(tmp_path: Path, logwrites: dict[str, Any]) -> Disk:
-    return Disk(tmp_path, logwrites)
+def disk(tmp_path: Path) -> Disk:
+    return Disk(tmp_path)
 
 
 def test_a_write_that_no_flush_came_after_is_dropped_and_counted(disk: Disk) -> None:
@@ -98,7 +90,7 @@ def test_zeros_end_the_log(disk: Disk) -> None:
         [SUPER[:20]],
     ],
 )
-def test_a_log_that_cannot_be_believed_is_refused(disk: Disk, log: list[bytes], logwrites: dict[str, Any]) -> None:
-    with pytest.raises(logwrites["LogError"]):
+def test_a_log_that_cannot_be_believed_is_refused(disk: Disk, log: list[bytes]) -> None:
+    with pytest.raises(LogError):
         disk.after(*log)
     assert disk.image.read_bytes() == b"." * 4 * SECTOR

@@ -74,8 +74,8 @@ class Series(msgspec.Struct):
 
     @property
     def lost(self) -> int:
-        """A line that is not there is missing at every later boot, too: the last one counts them all."""
-        return self.cuts[-1].lost
+        """Each boot is asked for all lines until then."""
+        return max((cut.lost for cut in self.cuts), default=0)
 
     @property
     def corrupt(self) -> int:
