@@ -33,6 +33,7 @@ CONTROLS = (
     Kind("control: ext4 never has the disk flush", mount="barrier=0"),
 )
 CONTROL_CUTS = 1  # one is enough to lose something
+PLACE = ("uname -m", "CPU part", "board")  # where it ran: not for the page
 CAMERAS = {"v4l2": "v4l2:/dev/video0", "picamera": "picamera:0"}  # command of guest/jobs -> the source's name
 
 
@@ -56,7 +57,7 @@ def main(asked: argparse.Namespace) -> None:
     """Raises Unavailable, Failed."""
     if asked.docs:
         times, outcomes = page.measured("machine")
-        page.write("machine", times + [(f"{one.where}: {one.what}", one.found) for one in outcomes])
+        page.write("machine", times + [(f"{one.where}: {one.what}", one.found) for one in outcomes if one.what not in PLACE])
         return
     seed = random.randrange(2**32) if asked.seed is None else asked.seed  # noqa: S311  # times of cuts are no secret
     asked.log.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,8 @@ def _cuts(image: Image, cuts: int, seed: int, folder: Path, log: TextIO) -> Iter
 
 def _cut_outcome(series: Series, seed: int) -> Outcome:
     dropped = sum(cut.dropped for cut in series.cuts)
-    found = f"{len(series.cuts)} cuts, {dropped} writes dropped, {series.reported} reported, {series.lost} lost"
+    cuts = "1 cut" if len(series.cuts) == 1 else f"{len(series.cuts)} cuts"
+    found = f"{cuts}, {dropped} writes dropped, {series.reported} reported, {series.lost} lost"
     if series.kind is KEPT:
         must = "0 lost, 0 corrupt"
         in_the_middle = all(0 < cut.reported < IMAGES for cut in series.cuts)
@@ -134,9 +136,13 @@ def _place(board: Board, answers: Mapping[str, Said]) -> Iterator[Outcome]:
     """Did it run where it says?"""
     architecture, name = answers["architecture"].out, answers["board"].out
     parts = {line.split()[-1] for line in answers["cpu"].out.splitlines() if line.startswith("CPU part")}
-    yield Outcome(board.machine, "uname -m", architecture, "aarch64", architecture == "aarch64")
-    yield Outcome(board.machine, "CPU part", ", ".join(sorted(parts)), board.cpu_part, parts == {board.cpu_part})
-    yield Outcome(board.machine, "board", name, board.name, name.startswith(board.name))
+    found = (
+        (architecture, "aarch64", architecture == "aarch64"),
+        (", ".join(sorted(parts)), board.cpu_part, parts == {board.cpu_part}),
+        (name, board.name, name.startswith(board.name)),
+    )
+    for what, (met, must, passed) in zip(PLACE, found, strict=True):
+        yield Outcome(board.machine, what, met, must, passed)
 
 
 def _scan_memory(where: str, answers: Mapping[str, Said]) -> Outcome:
