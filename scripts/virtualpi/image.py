@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import wheelhouse
-from virtualpi import CACHE, PROJECT, camera_stack, debian, device, qemu
+from virtualpi import PROJECT, camera_stack, debian, device, qemu
+from virtualpi.cache import CACHE
 from virtualpi.namespace import Root, scratch_root
 
 BUNDLE = PROJECT / "models" / "lung-nodule"
