@@ -4,6 +4,7 @@
     scripts/virtual_pi camera    the real picamera2 and libcamera with cameras that show files, on this machine: half a minute
     scripts/virtual_pi faults    what `user` must catch, planted: half a minute
     scripts/virtual_pi install   scripts/install_pi on fresh systems, with a network and without one: five minutes or more
+    scripts/virtual_pi machine   whole machines before a release: cameras, power cuts, Raspberry Pi 3 and 4: some minutes
 
 What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: it cannot be asked here;
 3: it was, and something is not as it must be.
@@ -19,7 +20,7 @@ from virtualpi import Failed, Unavailable, namespace
 from wheelhouse import WheelhouseError
 
 # Each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed.
-LEVELS = ("user", "faults", "camera", "install")
+LEVELS = ("user", "faults", "camera", "install", "machine")
 
 
 def main() -> int:

@@ -1,0 +1,17 @@
+"""limiar with a database that does not wait for the disk: what the power cuts must catch."""
+
+from pathlib import Path
+
+from edge_app import store
+from edge_app.cli import main
+
+opened = store.Store.__init__
+
+
+def without_waiting(self: store.Store, path: Path) -> None:
+    opened(self, path)
+    self._db.execute("PRAGMA synchronous=OFF")
+
+
+store.Store.__init__ = without_waiting  # type: ignore[method-assign]
+main()
