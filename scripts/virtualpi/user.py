@@ -78,6 +78,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def main(asked: argparse.Namespace) -> None:
     """Raises Unavailable, Failed."""
     if asked.docs:
+        if asked.cpu or asked.suite or asked.images:
+            raise Unavailable("--docs is about the whole level: leave --cpu, --suite and --images out")
         times, outcomes = page.measured("user")
         page.write("user", times + [(f"{one.where}: {one.what}", one.found) for one in outcomes if one.what in ON_PAGE])
         return
