@@ -6,7 +6,7 @@
     scripts/virtual_pi install   scripts/install_pi on fresh systems, with a network and without one: five minutes or more
 
 What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: it cannot be asked here;
-3: it was, and something is not as it must be.
+3: it was, and something is not as it must be. It needs Debian on x86-64, Linux 6.7 where it emulates, and root for `install`.
 """
 
 import argparse
