@@ -4,6 +4,7 @@ What is made is kept in the cache under the hash of what it was made from, appea
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -93,7 +94,9 @@ def _download(package: Package, folder: Path) -> Path:
 
 
 def unpack(package: Package, member: str) -> Path:
-    """One file of a package, executable, without the rest: `./usr/bin/qemu-aarch64`."""
+    """One file of a package, executable, without the rest: `./usr/bin/qemu-aarch64`. Raises Unavailable."""
+    if platform.machine() != "x86_64":
+        raise Unavailable(f"runs {package.name} for x86-64, and this machine is {platform.machine()}: run it on an x86-64 one")
     deb = download(package)
 
     def make(program: Path) -> None:
