@@ -104,7 +104,8 @@ def test_stopped_it_leaves_no_process_and_where_it_can_no_folder(
 @pytest.mark.parametrize(
     ("program", "refuses", "cure"),
     [
-        ("mount", "binfmt_misc", r"\(mount: binfmt_misc refused\): each user namespace has .* since Linux 6\.7, this is \d"),
+        ("mount", "binfmt_misc", r"\(mount: binfmt_misc refused\): needs Linux 6\.7, this is \d"),
+        ("mount", "proc", r"\(mount: permission denied\): run it as root"),
         ("mount", "overlay", r"\(mount: overlay refused\): set TMPDIR to a folder on ext4"),
         ("unshare", "unshare failed", r"\(unshare: unshare failed refused\): let users make namespaces .*, or run it as root"),
     ],
@@ -114,7 +115,8 @@ def test_a_machine_that_lets_nobody_into_a_root_is_one_line_with_the_cure(
 ) -> None:
     fake = tmp_path / "bin" / program
     fake.parent.mkdir()
-    refuse = f"echo '{program}: {refuses} refused' >&2; exit 1"
+    said = "permission denied" if refuses == "proc" else f"{refuses} refused"
+    refuse = f"echo '{program}: {said}' >&2; exit 1"
     wanted = "*" if program == "unshare" else f"*' {refuses} '*"
     fake.write_text(f'#!/bin/bash\ncase " $* " in {wanted}) {refuse} ;; esac\nexec /usr/bin/{program} "$@"\n')
     fake.chmod(0o755)

@@ -7,7 +7,7 @@
     scripts/virtual_pi machine   whole machines before a release: cameras, power cuts, Raspberry Pi 3 and 4: some minutes
 
 What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: it cannot be asked here;
-3: it was, and something is not as it must be.
+3: it was, and something is not as it must be. It needs Debian on x86-64, Linux 6.7 where it emulates, and root for `install`.
 """
 
 import argparse

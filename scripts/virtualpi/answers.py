@@ -1,5 +1,6 @@
 """What limiar answers in a root, and the same on this machine: the golden images' tensors and logits, and a scan."""
 
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -167,7 +168,9 @@ def read_scan(done: "subprocess.CompletedProcess[str]") -> list[Line]:
 def scan_here(python: Path, bundle: Bundle, images: Path, folder: Path, runtime: str) -> list[Line]:
     """By a Python of this machine; `folder` is for its database."""
     words = ("scan", bundle.path, images, "--runtime", runtime, "--db", folder / f"{runtime}.db", "--jsonl", "-")
-    return read_scan(subprocess.run([python, "-P", "-m", "edge_app", *words], capture_output=True, text=True, check=False))
+    environ = {**os.environ, "LIMIAR_STATE": str(folder)}  # what this machine remembers of other runs does not count
+    command = (python, "-P", "-m", "edge_app", *words)
+    return read_scan(subprocess.run(command, env=environ, capture_output=True, text=True, check=False))
 
 
 def scans_compared(where: str, here: Sequence[Line], there: Sequence[Line]) -> Iterator[Outcome]:

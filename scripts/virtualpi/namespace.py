@@ -63,8 +63,9 @@ exec setpriv --pdeathsig KILL chroot "$root" /usr/bin/env --chdir="$folder" "$@"
 # What the commands of _ENTER say where a machine does not let them: a part of it, and what to do.
 _CURES = {
     "unshare failed": "let users make namespaces (sysctl kernel.unprivileged_userns_clone=1), or run it as root",
-    "binfmt_misc": f"each user namespace has a binfmt_misc of its own since Linux 6.7, this is {platform.release()}",
+    "binfmt_misc": f"needs Linux 6.7, this is {platform.release()}; on a newer one run it as root, outside of a container",
     "overlay": "set TMPDIR to a folder on ext4, XFS, Btrfs or tmpfs",
+    "permission denied": "run it as root, outside of a container",
 }
 _stopped = threading.Event()
 _running: "set[subprocess.Popen[str]]" = set()

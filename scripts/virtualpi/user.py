@@ -159,6 +159,7 @@ def commands(here: Here, device: Device, root: Root, out: Path) -> Iterator[Outc
 
 def verified(where: str, root: Root, device: Device, out: Path) -> Iterator[Outcome]:
     """Every file on every runtime there; what passed is kept for `limiar convert --verified`."""
+    out.unlink(missing_ok=True)  # an earlier run's says nothing about this one
     done = limiar(root, device, "verify", "/bundle", "--json")
     found = read(done, Verification)
     for check in found.checks:
