@@ -38,6 +38,7 @@ def repository(project: Path, tmp_path: Path) -> Path:
     """A repository with the script and one bundle that passed, committed."""
     path = tmp_path / "repository"
     (path / "scripts").mkdir(parents=True)
+    shutil.copy(project / ".gitignore", path)  # what Python compiles is no change
     for name in ("release", "wheelhouse.py", "environment.py"):
         shutil.copy(project / "scripts" / name, path / "scripts")
     git(path, "init")
