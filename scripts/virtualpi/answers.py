@@ -158,7 +158,7 @@ def _of(file: str, *both: Answers) -> list[tuple[Answers, str]]:
 
 def read_scan(done: "subprocess.CompletedProcess[str]") -> list[Line]:
     """The lines of `limiar scan`, by path. Raises Failed where it was refused."""
-    if done.returncode:
+    if done.returncode not in (0, 4):  # 4: some images were refused, here and there alike
         raise Failed(f"limiar scan ended with {done.returncode}: {done.stderr.strip()[-300:]}")
     return sorted(
         (msgspec.json.decode(line, type=Line) for line in done.stdout.splitlines()), key=lambda line: Path(line.path).name
@@ -184,5 +184,5 @@ def scans_compared(where: str, here: Sequence[Line], there: Sequence[Line]) -> I
     said = f"{others} other, {referred} referred, confidence within {largest:.1e}"
     passed = others == 0 and largest <= FLOAT_TOLERANCE
     yield Outcome(where, "limiar scan: decisions", said, f"0 other, confidence within {FLOAT_TOLERANCE:g}", passed)
-    by = ", ".join(sorted({line.verified for line in there}))
+    by = ", ".join(sorted({line.verified for line in there if line.decision != "refused"}))
     yield Outcome(where, "limiar scan: verified by", by, "bundle or device", by in ("bundle", "device"))
