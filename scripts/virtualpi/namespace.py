@@ -116,7 +116,8 @@ class Root:
         # Each its own end: the child says when it has its namespaces, waits until its users are mapped, and says when it is in.
         ready, child_ready = os.pipe()
         child_go, go = os.pipe()
-        inner = {"READY": str(child_ready), "GO": str(child_go), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+        inner = {"READY": str(child_ready), "GO": str(child_go), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        inner["HOME"] = "/tmp"  # noqa: S108  # its own, in memory
         inner |= {"QEMU_CPU": self.cpu} if self.qemu else {}
         # Whatever ends this process, and however, ends what it started.
         unshare = ["setpriv", "--pdeathsig", "KILL", "unshare", "--user", "--mount", "--pid", "--fork", "--kill-child"]
