@@ -13,7 +13,7 @@ from convert.decision_rule import labels_of, referred
 from convert.noninferiority import PairedLoss, bounds, paired_loss
 from convert.predictions import softmax_rows
 from edge_app.bundle import Count, Decision, Metric, Value
-from edge_app.metrics import auc_difference, brier, class_metrics, decided_metrics, ece, nll, proportion
+from edge_app.metrics import auc_difference, brier, class_metrics, decided_metrics, ece, ece_interval, nll, proportion
 
 # Of a logit: with and without AVX-512, Keras and ONNX Runtime gave fp32 logits that differ by 1.4e-6; a report must repeat.
 _NOISE = 1e-5
@@ -43,6 +43,7 @@ class Comparison(Value, frozen=True, forbid_unknown_fields=True):
         default_factory=dict
     )  # accuracy and auc, file less Keras, 95 % intervals of the pairs
     calibration: dict[str, float] = msgspec.field(default_factory=dict)  # nll, brier, ece
+    ece: Metric | None = None  # the last of these with its interval
     flips: Metric | None = None  # share of the images that are decided otherwise, 95 % by Clopper and Pearson
     p_accuracy: float | None = None  # McNemar's exact test, two-sided; exploratory
     largest_difference: float | None = None  # of a logit from Keras's, absolute
@@ -103,6 +104,7 @@ def compare(file: Answered, keras: Answered, split: Split, terms: Terms) -> Comp
             name: round(figure(truth, file.probabilities), _DECIMALS)
             for name, figure in (("nll", nll), ("brier", brier), ("ece", ece))
         },
+        ece=_rounded(ece_interval(truth, file.probabilities)),
         flips=_rounded(clopper_pearson(flips, len(truth))),
         p_accuracy=round(mcnemar(int(lost.sum()), int(gained.sum())), _DECIMALS),
         largest_difference=significant(difference),
