@@ -146,6 +146,7 @@ def _model_file(file: FileReport, report: Report) -> ModelFile:
         tolerance=file.tolerance,
         metrics=file.test.metrics,
         verified=file.verified,
+        operating_points=file.operating_points,
     )
 
 

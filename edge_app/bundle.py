@@ -122,6 +122,16 @@ class Verified(Value, frozen=True, forbid_unknown_fields=True):
         return f"{where}, {title(f'{self.runtime} {self.version}', self.options)}"
 
 
+class OperatingPoint(Value, frozen=True, forbid_unknown_fields=True):
+    """Another decision than the one that ships, and what it is good for; chosen on validation, never on test."""
+
+    name: Name  # "sensitivity-0.95"
+    aim: Text  # for a person
+    decision: Decision
+    val: dict[str, Metric]  # sensitivity and specificity; of more than two labels refer_rate and accuracy_decided
+    test: dict[str, Metric]
+
+
 class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
     """One model file: how to run it, how it decides, and what was measured on the test split."""
 
@@ -133,6 +143,7 @@ class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
     tolerance: Tolerance
     metrics: dict[str, Metric]
     verified: tuple[Verified, ...]
+    operating_points: tuple[OperatingPoint, ...] = ()  # no device decides by them yet
 
 
 class BundleFile(Value, frozen=True, forbid_unknown_fields=True):
@@ -360,8 +371,10 @@ def _check_consistent(manifest: Manifest) -> None:
     if manifest.positive is not None and manifest.positive not in manifest.labels:
         raise ValueError(f"positive {manifest.positive!r} is not among the labels")
     for file in manifest.models.values():
-        threshold = file.model and file.model.decision.threshold
-        if threshold and threshold.label != manifest.positive:
+        assert file.model  # by what `models` is
+        decisions = [file.model.decision, *(point.decision for point in file.model.operating_points)]
+        thresholds = [decision.threshold for decision in decisions if decision.threshold]
+        if threshold := next((one for one in thresholds if one.label != manifest.positive), None):
             raise ValueError(f"a threshold is for {threshold.label!r}, which is not the positive label")
 
 

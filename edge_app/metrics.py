@@ -15,6 +15,7 @@ from edge_app.bundle import Metric
 Z95 = NormalDist().inv_cdf(0.975)  # two-sided 95 %
 ECE_BINS = 15  # Guo et al. 2017
 RESAMPLES = 1000  # for an interval's ends: 25 lie beyond either
+DECIMALS = 6  # of a figure in a file: far below its interval, above the last bits that processors differ in
 _AT_ONCE = 1 << 20  # draws that are held at once
 
 
@@ -164,6 +165,12 @@ def proportion(k: int, n: int) -> Metric:
     """k in n as a Metric with Wilson's 95 % interval."""
     low, high = proportion_interval(k, n)
     return Metric(value=k / n, low=low, high=high, n=n)
+
+
+def rounded(metric: Metric) -> Metric:
+    """To DECIMALS: as it is written into a file that must come out the same again."""
+    value, low, high = (round(x, DECIMALS) for x in (metric.value, metric.low, metric.high))
+    return Metric(value=value, low=low, high=high, n=metric.n)
 
 
 def binary_metrics(

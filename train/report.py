@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edge_app.errors import printable
 from edge_app.image_folder import DataSet
 from edge_app.metrics import ECE_BINS, RESAMPLES, class_metrics, confidence_bins, decided_metrics, ece_interval, proportion
+from edge_app.operating_points import Scores, operating_points
 from edge_app.run_folder import SPLIT_NAMES, Run
 from train import plots
 from train.calibrate import nll, probabilities
@@ -42,6 +43,7 @@ def render(run: Run, data: DataSet, logits: NDArray[np.float32], history: Sequen
         _headline(run, data, answers),
         _metrics(run, data, logits, answers),
         _classes(run, data, answers),
+        _points(run, data, answers),
         _curves(run, data, answers, history),
         _images(run, data, answers),
         *([_course()] if run.recipe == "course" else []),
@@ -113,6 +115,22 @@ def _classes(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
     body = [(name, *(int(count) for count in row)) for name, row in zip(names, matrix, strict=True)]
     confused = _table(("true class", *(f"answered {name}" for name in names)), body)
     return f"<section><h2>By class, on test</h2>{report}<h3>Confusion matrix</h3>{confused}</section>"
+
+
+def _points(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
+    positive = run.labels.index(run.positive) if run.positive else None
+    val, test = (Scores(answers[rows], data.truth[rows], positive) for rows in (data.part("val"), data.part("test")))
+    points = operating_points(val, test, run.labels)
+    figures = list(points[0].val)  # the most probable label: every image is answered, so that no figure is missing
+    lines = []
+    for point in points:
+        cut = f"{point.decision.threshold.at_least:.6g}" if point.decision.threshold else ""
+        measured = [split.get(name) for split in (point.val, point.test) for name in figures]
+        lines.append((point.aim, cut, *(f"{m.value:.3f} ({m.low:.3f} to {m.high:.3f})" if m else "" for m in measured)))
+    head = (f"{name}, {split}" for split in ("validation", "test") for name in figures)
+    table = _table(("aim", f"{printable(run.positive)} from" if run.positive else "", *head), lines)
+    note = "Chosen on validation, then measured on test. A bundle has its own for each model file."
+    return f"<section><h2>Operating points</h2>{table}<p>{note}</p></section>"
 
 
 def confusion(truth: NDArray[np.int64], answered: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

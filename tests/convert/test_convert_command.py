@@ -105,6 +105,19 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_it_was_seen_on(bu
         assert file.model.metrics["accuracy"].n == 240  # the test split
 
 
+def test_the_manifest_and_the_report_have_operating_points_for_every_file(bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    for file in opened.manifest.models.values():
+        assert file.model is not None
+        points = {point.name: point for point in file.model.operating_points}
+        assert {"argmax", "sensitivity-0.95", "youden"} <= set(points)
+        threshold = points["sensitivity-0.95"].decision.threshold
+        assert threshold is not None
+        assert points["sensitivity-0.95"].val["sensitivity"].value >= 0.95
+        assert points["argmax"].test["sensitivity"] == file.model.metrics["sensitivity"]  # the label of all images
+        assert f"pos from {threshold.at_least:.6g}" in opened.read("report.html").decode()
+
+
 def test_nothing_in_the_bundle_tells_the_folder_of_the_images(bundle: Path, images: tuple[Path, object]) -> None:
     telling = [path for path in bundle.rglob("*") if path.is_file() and os.fsencode(images[0]) in path.read_bytes()]
     assert telling == []

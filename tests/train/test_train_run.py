@@ -70,7 +70,19 @@ def test_the_report_is_one_file_with_every_figure(small_run):
     page = (small_run / run_folder.REPORT).read_text()
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert page.count("<svg") == 3
-    for word in ("sensitivity", "specificity", "auc", "precision", "recall", "F1", "support", "Confusion", "diagnosis"):
+    for word in (
+        "sensitivity",
+        "specificity",
+        "auc",
+        "precision",
+        "recall",
+        "F1",
+        "support",
+        "Confusion",
+        "diagnosis",
+        "ece",
+        "Youden",
+    ):
         assert word in page
     run = run_folder.read_run(small_run)
     rows = [row for row in run_folder.read_predictions(small_run, run) if row.split == "test"]
