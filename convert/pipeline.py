@@ -25,8 +25,11 @@ from convert.recipes import RECIPES, Recipe, recipe
 from convert.report import Exploratory, FileReport, Report
 from convert.source import KerasFile, RunFolder, Source, read_source
 from convert.verified import Elsewhere, with_verified
+from edge_app.bundle import Envelope, Metric
+from edge_app.envelope import outside
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
+from edge_app.metrics import proportion, rounded
 from edge_app.runtimes import RUNTIMES
 
 PROCESSES = 2  # files that are run at once; what they give does not depend on it
@@ -65,6 +68,7 @@ def convert_run(request: Request, note: Note) -> Converted:
     note("reading the model and its images")
     source = read_source(request.origin, request.seed)
     images, calibration = _read_images(request, source)
+    envelope = source.envelope or dataset.training_envelope(source.folder, source.rows, source.input)
     note("running Keras")
     keras = keras_logits(source.model, images.tensors)
     judge = Judge(images, keras, source.labels, source.positive, request.gate)
@@ -75,7 +79,7 @@ def convert_run(request: Request, note: Note) -> Converted:
     golden_logits = {
         name: logits for name, one in passed.items() if (logits := judge.golden_logits(one, outcomes[name])) is not None
     }
-    report = _report(request, source, judge, images, len(calibration) - 1, files, not_checked)
+    report = _report(request, source, judge, images, len(calibration) - 1, envelope, files, not_checked)
     if report.verdict == "PASS":
         report = with_verified(report, golden_json(images.golden, golden_logits), request.verified)
     return Converted(
@@ -206,6 +210,7 @@ def _report(
     judge: Judge,
     images: Images,
     calibration: int,
+    envelope: Envelope,
     files: tuple[FileReport, ...],
     not_checked: list[str],
 ) -> Report:
@@ -234,10 +239,17 @@ def _report(
             "golden": len(images.golden),
         },
         keras=judge.keras,
+        envelope=envelope,
+        outside={"val": _outside(envelope, images.val.tensors), "test": _outside(envelope, images.test.tensors)},
         gate=request.gate,
         files=files,
         not_checked=tuple(not_checked),
     )
+
+
+def _outside(envelope: Envelope, tensors: Pixels) -> Metric:
+    """The share of images, uint8 [N, H, W, C], with a statistic outside."""
+    return rounded(proportion(sum(bool(outside(envelope, tensors[k : k + 1])) for k in range(len(tensors))), len(tensors)))
 
 
 def _exploratory(files: tuple[FileReport, ...]) -> tuple[Exploratory, ...]:

@@ -122,6 +122,7 @@ def _manifest(converted: Converted, contents: Mapping[str, bytes], release_count
             tools=_tools(source.tools),
             seeds={**source.seeds, "convert": seed},
         ),
+        envelope=report.envelope,
     )
     check_decisions(manifest, report, converted.answers)
     return manifest

@@ -15,6 +15,7 @@ from convert.templates import render
 from edge_app.bundle import (
     Count,
     Decision,
+    Envelope,
     InputSpec,
     Metric,
     Name,
@@ -104,6 +105,8 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     run: dict[str, str]
     images: dict[str, int]  # calibration, val, test, golden
     keras: dict[str, Comparison]  # "val" and "test"
+    envelope: Envelope  # of the training images
+    outside: dict[str, Metric]  # share of the images of "val" and "test" with a statistic outside it
     gate: Gate
     files: tuple[FileReport, ...]
     not_checked: tuple[str, ...]

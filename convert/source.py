@@ -8,7 +8,7 @@ import msgspec
 
 from convert.ends import Scaling, input_spec, logits_model, raw_pixels
 from convert.keras_file import load_model, read_model_file, saved_with
-from edge_app.bundle import REFER, REFUSED, InputSpec
+from edge_app.bundle import REFER, REFUSED, Envelope, InputSpec
 from edge_app.errors import ConvertError, printable
 from edge_app.image_folder import Shares, default_positive, load
 from edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read_splits, splits_csv
@@ -50,6 +50,7 @@ class Source(msgspec.Struct, frozen=True):
     data: dict[str, str]  # what it was trained or is judged on
     tools: dict[str, str]  # that trained it -> version
     seeds: dict[str, int]  # of the training
+    envelope: Envelope | None = None  # of the training images, where the training has measured it
     notes: tuple[str, ...] = ()  # what a person should be told
 
 
@@ -78,6 +79,7 @@ def _from_run(origin: RunFolder) -> Source:
         data={"images": str(run.data.images), "splits_sha256": run.data.sha256},
         tools=run.versions,
         seeds={"train": run.seed},
+        envelope=run.envelope,
     )
 
 

@@ -15,7 +15,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -155,6 +155,27 @@ class BundleFile(Value, frozen=True, forbid_unknown_fields=True):
     model: ModelFile | None = None
 
 
+Statistic = Literal["mean", "deviation", "low", "high", "sharpness", "clipped", "colour"]  # see edge_app.envelope
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+
+
+class Range(Value, frozen=True, forbid_unknown_fields=True):
+    """Of one statistic over the training images: two quantiles, and the smallest and largest value met."""
+
+    low: float
+    high: float
+    least: float
+    most: float
+
+
+class Envelope(Value, frozen=True, forbid_unknown_fields=True):
+    """What the training images look like, as model inputs. No device decides by it yet."""
+
+    images: Count
+    quantiles: tuple[Share, Share]  # of low and high
+    ranges: dict[Statistic, Range]
+
+
 class Provenance(Value, frozen=True, forbid_unknown_fields=True):
     """Where the model came from. Nothing in it depends on when convert ran."""
 
@@ -179,6 +200,7 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     default_file: Name
     files: Annotated[tuple[BundleFile, ...], Meta(min_length=1, max_length=10_000)]
     provenance: Provenance
+    envelope: Envelope | None = None
 
     @property
     def models(self) -> dict[str, BundleFile]:
