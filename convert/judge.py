@@ -209,6 +209,7 @@ class Judge:
             golden_difference=_largest_difference(parts["golden"], own.get("golden")),
             golden_decisions=self._golden_decisions(parts["golden"], own.get("golden"), by),
             golden_colours=self._colours(outcome.logits),
+            class_map=outcome.class_map,
         )
 
     def _saturated(self, logits: np.ndarray) -> float:

@@ -144,6 +144,7 @@ class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, Metric]
     verified: tuple[Verified, ...]
     operating_points: tuple[OperatingPoint, ...] = ()  # no device decides by them yet
+    class_map: tuple[Side, Side] | None = None  # height and width of the class activation map, its second output
 
 
 class BundleFile(Value, frozen=True, forbid_unknown_fields=True):
