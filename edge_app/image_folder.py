@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from edge_app.bundle import InputSpec
 from edge_app.containers import IMAGE_EXTENSIONS
 from edge_app.errors import DataError, ImageError, printable
-from edge_app.frame import Pixels
 from edge_app.image import decode, read_file
+from edge_app.image_store import ImageStore, InMemory, Keep, Shelf
 from edge_app.preprocess import check_assessable, model_input, tensor_sha256
 from edge_app.run_folder import SPLIT_NAMES, SplitRow
 
@@ -49,12 +49,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images in memory with their rows; row k belongs to pixels[k]."""
+    """Images with their rows; row k belongs to image k."""
 
     rows: tuple[SplitRow, ...]
     drawn: bool  # whether the test part is ours, not given
     labels: tuple[str, ...]  # in the order of the model's outputs
-    pixels: Pixels  # uint8 [N, H, W, C]
+    images: ImageStore  # [N]
     truth: NDArray[np.int64]  # [N], index into labels
 
     def part(self, name: str) -> NDArray[np.int64]:
@@ -73,20 +73,25 @@ class Shares:
 
 
 def load(
-    folder: Path, table: Path | None, spec: InputSpec, shares: Shares, tick: Callable[[int, int], None]
+    folder: Path,
+    table: Path | None,
+    spec: InputSpec,
+    shares: Shares,
+    tick: Callable[[int, int], None],
+    keep: Keep = InMemory,
 ) -> tuple[DataSet, tuple[str, ...]]:
     """Reads, checks and splits a data folder; returns it with notes for the person.
 
     table: a CSV (see list_table), else the folder's own manifest.csv where it has the columns, else suffixes or class folders.
-    tick: told (images read, images in all). Raises DataError.
+    tick: told (images read, images in all). keep: makes the store that they are put in. Raises DataError.
     """
     listing = list_images(folder, table)
     labels = tuple(sorted({image.label for image in listing.images}))
     if len(labels) < 2:
         found = f"all {len(listing.images)} images have the label {printable(labels[0])}"
         raise DataError("E-DATA-ONE-CLASS", f"{printable(str(folder))}: {found}: add images of another class")
-    pixels, files = _read_images(folder, listing.images, spec, tick)
-    tensors = [tensor_sha256(image) for image in pixels]
+    with keep(len(listing.images), spec) as store:
+        files, tensors = _read_images(folder, listing.images, spec, store, tick)
     _check_labels(listing.images, tensors)
     splits = _splits(listing.images, tensors, shares)
     rows = tuple(
@@ -97,7 +102,7 @@ def load(
     _check_counts(rows, labels, shares.minimum)
     truth = np.array([labels.index(row.label) for row in rows], dtype=np.int64)
     drawn = not any(image.split for image in listing.images)
-    return DataSet(rows, drawn, labels, pixels, truth), listing.notes
+    return DataSet(rows, drawn, labels, store, truth), listing.notes
 
 
 def default_positive(labels: Sequence[str]) -> str | None:
@@ -230,28 +235,31 @@ def _is_utf8(name: str) -> bool:
 
 
 def _read_images(
-    folder: Path, images: Sequence[Listed], spec: InputSpec, tick: Callable[[int, int], None]
-) -> tuple[Pixels, list[str]]:
-    """uint8 [N, H, W, C] and the sha256 of each file. Every image is tried before those that failed are named."""
-    pixels = np.empty((len(images), spec.height, spec.width, spec.channels), np.uint8)
-    digests, refused = [], []
+    folder: Path, images: Sequence[Listed], spec: InputSpec, shelf: Shelf, tick: Callable[[int, int], None]
+) -> tuple[list[str], list[str]]:
+    """The sha256 of each file and of each model input. Every image is tried before those that failed are named."""
+    files, tensors, refused = [], [], []
     for k, image in enumerate(images):
         try:
             data = read_file(os.fsencode(folder / image.file))
-            picture = decode(data, image.file)
-            tensor = model_input(picture, spec)
-            check_assessable(picture, tensor)
+            digest = hashlib.sha256(data)
+            tensor = shelf.find(k, digest.digest())
+            if tensor is None:
+                picture = decode(data, image.file)
+                tensor = model_input(picture, spec)[0]
+                check_assessable(picture, tensor)
+                shelf.put(k, digest.digest(), tensor)
         except ImageError as error:
             refused.append(f"{printable(image.file)} ({error})")
             continue
-        pixels[k] = tensor[0]
-        digests.append(hashlib.sha256(data).hexdigest())
+        files.append(digest.hexdigest())
+        tensors.append(tensor_sha256(tensor))
         tick(k + 1, len(images))
     if refused:
         more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
         met = f"{len(refused)} of {len(images)} images cannot be used: {', '.join(refused[:_NAMED])}{more}"
         raise DataError("E-DATA-IMAGE", f"{met}: replace or remove them")
-    return pixels, digests
+    return files, tensors
 
 
 def _check_labels(images: Sequence[Listed], tensors: Sequence[str]) -> None:

@@ -74,7 +74,7 @@ def train(
         except KeyboardInterrupt:
             if partial_folder(out).exists():
                 where = printable(str(partial_folder(out)))
-                terminal.note(f"stopped; {where} keeps what was trained: the same command goes on from there")
+                terminal.note(f"stopped; {where} keeps what was done: the same command goes on from there")
             raise
     click.echo(summary(out, run))
     click.echo(

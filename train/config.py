@@ -23,6 +23,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     min_per_class: Count = Shares.minimum  # images of each class in each part
     balance: bool = True  # weight each class by 1 / its share of the training images
 
+    # Images that take more than this, as the model gets them, are read from RUN.partial while it trains, not kept in memory.
+    memory_mb: Annotated[float, Meta(ge=0.0)] = 0.0  # 0: a quarter of what is free
+
     # The optimizer.
     epochs: Count = 50  # at most
     batch: Count = 64

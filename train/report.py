@@ -178,7 +178,7 @@ def _image(run: Run, data: DataSet, answers: NDArray[np.float64], k: int) -> str
     state = "right" if answer == data.truth[k] else "wrong"
     text = f"{printable(run.labels[answer])} {answers[k, answer]:.2f}"
     title = f"{printable(data.rows[k].file)}: {printable(data.rows[k].label)}"
-    source = plots.data_url(data.pixels[k])
+    source = plots.data_url(data.images.take(np.array([k]))[0])
     image = f'<img src="{source}" alt="{escape(title)}" title="{escape(title)}">'
     return f'<div class="{state}">{image}<span>{escape(text)}</span></div>'
 

@@ -17,14 +17,18 @@ import msgspec
 import numpy as np
 
 from edge_app import run_folder
+from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError, printable
 from edge_app.files import sync_directory, write_whole
 from edge_app.image_folder import DataSet, Shares, default_positive, load
+from edge_app.image_store import InMemory, Keep, OnDisk, Shelf
+from edge_app.machine import available_mb
 from edge_app.metrics import class_metrics
 from edge_app.run_folder import PredictionRow, Run, TrainingData
 from train import models
 from train.calibrate import fit_temperature, probabilities
 from train.config import Config
+from train.feed import labelled
 from train.fit import Epoch, Fitted, Identity, fit, logits, prepare
 from train.report import render
 
@@ -67,7 +71,9 @@ def train(request: Request, progress: Progress) -> Run:
     spec = models.INPUT[request.model]
     config = request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
-    data, notes = load(request.folder, request.table, spec, shares, progress.image)
+    partial = partial_folder(request.out)
+    keep = _keep(partial, config.memory_mb, progress.note)
+    data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
     for note in notes:
         progress.note(note)
     positive = _positive(request.positive, data.labels)
@@ -87,9 +93,8 @@ def train(request: Request, progress: Progress) -> Run:
         backend=keras.backend.backend(),
     )
     prepare(request.seed)
-    partial = partial_folder(request.out)
     fitted = _fitted(data, identity, partial, progress)
-    raw = logits(fitted.model, data.pixels)
+    raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
     _check_classes(data, raw, partial)
     val = data.part("val")
     temperature = fit_temperature(raw[val], data.truth[val]) if config.calibrate else 1.0
@@ -138,6 +143,20 @@ def commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
+def _keep(partial: Path, limit_mb: float, note: Callable[[str], None]) -> Keep:
+    """Images in memory, or where they take too much of it in a file of the unfinished run."""
+
+    def keep(count: int, spec: InputSpec) -> Shelf:
+        need_mb = count * spec.height * spec.width * spec.channels / 2**20
+        if need_mb <= (limit := limit_mb or available_mb() / 4):
+            return InMemory(count, spec)
+        where = printable(str(partial))
+        note(f"{count} images take {need_mb:.0f} MB, over {limit:.0f} MB: they are read from {where} (--set memory_mb=N)")
+        return OnDisk(partial, count, spec)
+
+    return keep
+
+
 def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
     """The positive of two classes: as asked, else "pos", else the second in name order."""
     if asked is not None and asked not in labels:
@@ -150,8 +169,11 @@ def _fitted(data: DataSet, identity: Identity, partial: Path, progress: Progress
     def build() -> keras.Model:
         return models.build(identity.model, len(identity.labels), identity.config.dropout)
 
+    classes, balance = len(identity.labels), identity.config.balance
+    parts = ((data.part("train"), balance), (data.part("val"), False))
+    train, val = (labelled(data.images, rows, data.truth[rows], classes, even) for rows, even in parts)
     try:
-        return fit(build, data, identity.config, identity, partial, progress.epoch)
+        return fit(build, train, val, identity.config, identity, partial, progress.epoch)
     except TrainError as error:
         if error.code == "E-TRAIN-NAN":  # nothing there to go on from
             shutil.rmtree(partial, ignore_errors=True)
@@ -169,7 +191,7 @@ def _check_classes(data: DataSet, answers: np.ndarray, partial: Path) -> None:
 def _deployable(fitted: Fitted, data: DataSet, raw: np.ndarray, temperature: float) -> tuple[keras.Model, np.ndarray]:
     """The network to ship and its logits [N, K], checked against those of the network that was trained."""
     model = models.deployable(fitted.model, temperature)
-    answers = logits(model, data.pixels)
+    answers = logits(model, data.images, np.arange(len(data.rows)))
     mixed = keras.mixed_precision.dtype_policy().name != "float32"  # then the trained one computed in half precision
     apart = float(np.abs(answers - raw / temperature).max())
     allowed = (100 if mixed else 1) * _ROUNDING * max(1.0, float(np.abs(answers).max()))

@@ -13,8 +13,10 @@ import pytest
 
 from edge_app import run_folder
 from edge_app.errors import TrainError
+from train.augment import augmented
 from train.config import RECIPES, Config, configured
-from train.fit import Epoch, State, _class_weights, augmented
+from train.feed import class_weights
+from train.fit import Epoch, State
 from train.run import partial_folder, train
 
 
@@ -65,10 +67,9 @@ def test_a_shift_alone_moves_by_no_more_than_it_says():
 
 def test_class_weights_make_the_classes_weigh_the_same():
     truth = np.repeat([0, 1, 2], [10, 30, 60])
-    weights = _class_weights(truth, 3, balance=True)[truth]
+    weights = class_weights(truth, 3)[truth]
     assert weights.mean() == pytest.approx(1.0)
     assert [weights[truth == k].sum() for k in range(3)] == pytest.approx([100 / 3] * 3)
-    assert list(_class_weights(truth, 3, balance=False)) == [1, 1, 1]
 
 
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path, request_for, silent, small_run):
