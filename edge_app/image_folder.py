@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import os
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ MANIFEST = "manifest.csv"
 _NAMED = 5  # so many bad images are named in a message, the others counted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listed:
     """An image that a folder or CSV names, not yet read."""
 
@@ -144,9 +145,9 @@ def list_table(folder: Path, table: Path) -> tuple[Listed, ...]:
             "E-DATA-CSV",
             f"{where} has no column {' and no '.join(sorted(missing))}: name the columns in its first line",
         )
-    rows = list(csv.DictReader(io.StringIO(_text(table), newline="")))
     images = tuple(
-        Listed(row["file"] or "", row["label"] or "", row.get("split") or "", row.get("group") or "") for row in rows
+        Listed(row["file"] or "", *(sys.intern(row.get(column) or "") for column in ("label", "split", "group")))
+        for row in csv.DictReader(io.StringIO(_text(table), newline=""))
     )
     for line, image in enumerate(images, start=2):
         _check_line(f"{where} line {line}", folder, image)
@@ -209,7 +210,7 @@ def _walk(folder: Path) -> list[str]:
 
 def _labels(folder: Path, files: Sequence[str]) -> list[str]:
     """Labels from `…_pos.png` and `…_neg.png`, else from the class folders right below the data folder."""
-    suffixes = [PurePosixPath(file).stem.rpartition("_")[2] for file in files]
+    suffixes = [sys.intern(PurePosixPath(file).stem.rpartition("_")[2]) for file in files]
     if all(suffix in SUFFIXES for suffix in suffixes):
         return suffixes
     for file, suffix in zip(files, suffixes, strict=True):
@@ -217,7 +218,7 @@ def _labels(folder: Path, files: Sequence[str]) -> list[str]:
             met = f"{printable(file)} ends in neither {' nor '.join('_' + s for s in SUFFIXES)} and lies in no class folder"
             cure = "rename it, move it into a folder named as its class, or give --csv"
             raise DataError("E-DATA-LABEL", f"{met} (suffix {printable(suffix)[:20]!r}): {cure}")
-    labels = [file.partition("/")[0] for file in files]
+    labels = [sys.intern(file.partition("/")[0]) for file in files]
     for child in sorted(folder.iterdir()):
         if child.is_dir() and not child.name.startswith(".") and child.name not in labels:
             raise DataError("E-DATA-EMPTY", f"class folder {printable(str(child))} holds no image: fill it or remove it")

@@ -76,6 +76,16 @@ class InMemory:
         return self._pixels[rows]
 
 
+class RowsAlone(InMemory):
+    """Keeps no image: for who reads a folder for its rows."""
+
+    def __init__(self, count: int, spec: InputSpec) -> None:
+        super().__init__(0, spec)
+
+    def put(self, row: int, digest: bytes, image: Pixels) -> None:
+        """Drops it."""
+
+
 class OnDisk:
     """A file of records, each the sha256 of an image's file and its model input: read by offset, so none stays in memory.
 

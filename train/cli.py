@@ -1,6 +1,7 @@
 """`limiar train` and `limiar phantoms`. Keras and numpy are imported when a command runs, not for --help."""
 
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -10,11 +11,21 @@ import click
 from edge_app.errors import TrainError, printable
 
 
+def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
+    """`40` or `48x32` -> (height, width) in pixels. Whether a network can be built for it is said later."""
+    sides = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", value)
+    if not sides:
+        raise click.BadParameter(f"{value!r} is neither a number of pixels nor HEIGHTxWIDTH.")
+    return int(sides[1]), int(sides[2] or sides[1])
+
+
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group.")
 @click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe.")
+@click.option("--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour.")
 @click.option("--recipe", type=click.Choice(["limiar", "course"]), default="limiar", show_default=True)
 @click.option("--positive", metavar="LABEL", help="Of two labels, the one that sensitivity counts. Default: pos.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
@@ -30,6 +41,8 @@ def train(
     out: Path,
     table: Path | None,
     model: str | None,
+    size: tuple[int, int],
+    channels: str,
     recipe: str,
     positive: str | None,
     seed: int,
@@ -44,7 +57,9 @@ def train(
     Example:
       limiar train images/ --out run
       limiar train images/ --csv labels.csv --model lenet --set epochs=80 --out run-lenet
+      limiar train photos/ --size 96x128 --out run-photos
     """
+    from edge_app.bundle import InputSpec
     from train.config import configured
     from train.progress import Terminal, quiet
 
@@ -57,6 +72,7 @@ def train(
         out=out,
         table=table,
         model=model or ("lenet" if recipe == "course" else "compact"),
+        input=InputSpec(height=size[0], width=size[1], channels=3 if channels == "3" else 1),
         recipe=recipe,
         positive=positive,
         seed=seed,

@@ -15,6 +15,7 @@ from train.augment import augmented
 from train.config import Config
 
 THREADS = min(8, len(os.sched_getaffinity(0)))  # reading and warping leave Python's lock
+WEIGHT_LIMIT = 10.0  # of an image against the mean: with more, a batch that holds two of a rare class is about them alone
 AHEAD = 2 * THREADS  # batches that wait in memory
 
 Batch = tuple[Pixels, NDArray[np.float32], NDArray[np.float32]]  # images, targets, weights
@@ -37,8 +38,10 @@ def labelled(images: ImageStore, rows: NDArray[np.int64], truth: NDArray[np.int6
 
 
 def class_weights(truth: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """[classes]: such that every class weighs the same and the mean over images is 1."""
-    return (len(truth) / (classes * np.bincount(truth, minlength=classes))).astype(np.float32)
+    """[classes]: such that every class weighs the same, a very rare one less, and the mean over images is 1."""
+    counts = np.bincount(truth, minlength=classes)
+    weights = np.minimum(len(truth) / (classes * counts), WEIGHT_LIMIT)
+    return np.asarray(weights * len(truth) / (weights * counts).sum(), np.float32)
 
 
 def batches(examples: Examples, config: Config, seed: int, epoch: int) -> Iterator[Batch]:

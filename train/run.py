@@ -44,6 +44,7 @@ class Request:
     out: Path
     table: Path | None  # --csv
     model: str
+    input: InputSpec
     recipe: str
     positive: str | None
     seed: int
@@ -68,8 +69,8 @@ def train(request: Request, progress: Progress) -> Run:
     """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
     if request.out.exists():
         raise TrainError("E-TRAIN-OUT", f"{printable(str(request.out))} exists: give another --out, or remove it first")
-    spec = models.INPUT[request.model]
-    config = request.config
+    models.check_input(request.input)
+    spec, config = request.input, request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
     partial = partial_folder(request.out)
     keep = _keep(partial, config.memory_mb, progress.note)
@@ -93,7 +94,7 @@ def train(request: Request, progress: Progress) -> Run:
         backend=keras.backend.backend(),
     )
     prepare(request.seed)
-    fitted = _fitted(data, identity, partial, progress)
+    fitted = _fitted(data, spec, identity, partial, progress)
     raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
     _check_classes(data, raw, partial)
     val = data.part("val")
@@ -165,9 +166,9 @@ def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
     return asked if asked is not None and len(labels) == 2 else default_positive(labels)
 
 
-def _fitted(data: DataSet, identity: Identity, partial: Path, progress: Progress) -> Fitted:
+def _fitted(data: DataSet, spec: InputSpec, identity: Identity, partial: Path, progress: Progress) -> Fitted:
     def build() -> keras.Model:
-        return models.build(identity.model, len(identity.labels), identity.config.dropout)
+        return models.build(identity.model, spec, len(identity.labels), identity.config.dropout)
 
     classes, balance = len(identity.labels), identity.config.balance
     parts = ((data.part("train"), balance), (data.part("val"), False))
