@@ -1,7 +1,7 @@
 """Ten classes of small RGB images: a disc and another shape, one of them red, the other blue, on grey noise.
 
 A class says which of five shapes it is, and whether that one is red. Both have the same area, so that an image's mean colour
-does not give the class away; and in grey nobody could say which one is red.
+does not give the class away.
 """
 
 from pathlib import Path

@@ -132,15 +132,18 @@ def _curves(run: Run, data: DataSet, answers: NDArray[np.float64], history: Sequ
     )
     test = data.part("test")
     truth, own = data.truth[test], answers[test]
-    shown = [run.positive] if run.positive else list(run.labels)
+    recalls = class_metrics(truth, own, run.labels, None)
+    least_found = sorted(run.labels, key=lambda label: recalls[f"recall_{label}"].value)[: plots.CURVES]
+    shown = [run.positive] if run.positive else [label for label in run.labels if label in least_found]
     curves = {
         printable(label): plots.roc_points(truth == run.labels.index(label), own[:, run.labels.index(label)]) for label in shown
     }
+    few = f", of the {len(shown)} classes found least" if 1 < len(shown) < len(run.labels) else ""
     weighted = " and class weights" if run.config["balance"] else ""
     note = f"Training figures are of augmented images, with dropout{weighted}; the dashed line is the epoch kept."
     return (
         f'<section><h2>Learning curves</h2><figure class="wide">{learning}</figure><p>{note}</p></section>'
-        f'<section class="pair"><figure><h2>ROC on test</h2>{plots.roc(curves)}</figure>'
+        f'<section class="pair"><figure><h2>ROC on test{few}</h2>{plots.roc(curves)}</figure>'
         f"<figure><h2>Reliability on test</h2>{_reliability(own, truth)}</figure></section>"
     )
 
@@ -169,7 +172,7 @@ def _images(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
         for name, chosen in rows
         if len(chosen)
     )
-    note = "As the model gets them, enlarged. Under each: its answer and confidence."
+    note = "As the model gets them, larger or smaller. Under each: its answer and confidence."
     return f"<section><h2>Images</h2>{grid}<p>{note}</p></section>"
 
 

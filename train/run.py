@@ -33,6 +33,7 @@ from train.fit import Epoch, Fitted, Identity, fit, logits, prepare
 from train.report import render
 
 TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
+FIGURES = 4  # of a split on the terminal; of many classes the one that is found least is named
 _ROUNDING = 1e-3  # of logits: float32 sums in another order
 
 
@@ -259,6 +260,9 @@ def summary(out: Path, run: Run) -> str:
         truth = [run.labels.index(row.label) for row in chosen]
         answers = probabilities(np.array([row.logits for row in chosen]))
         measured = class_metrics(truth, answers, run.labels, run.positive)
-        figures = "  ".join(f"{name} {m.value:.3f} ({m.low:.3f}-{m.high:.3f})" for name, m in measured.items())
+        if len(measured) > FIGURES:
+            least = min((name for name in measured if name != "accuracy"), key=lambda name: measured[name].value)
+            measured = {"accuracy": measured["accuracy"], f"least {least}": measured[least]}
+        figures = "  ".join(f"{printable(name)} {m.value:.3f} ({m.low:.3f}-{m.high:.3f})" for name, m in measured.items())
         lines.append(f"{part:<5} n={len(chosen):<5} {figures}")
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Ten unbalanced classes of RGB images of mixed sizes, from images to answers, with the commands that a person types."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -38,7 +39,8 @@ def limiar(*words):
 def test_ten_unbalanced_classes_train_pass_the_gate_and_scan(shapes, tmp_path, limiar_convert):
     run_path, bundle, answers = (tmp_path / name for name in ("run", "bundle", "answers.jsonl"))
     changes = [word for change in ("epochs=6", "min_per_class=1", "warmup=0", "batch=16") for word in ("--set", change)]
-    limiar("train", shapes, "--size", "32x48", "--out", run_path, *changes)
+    said = limiar("train", shapes, "--size", "32x48", "--out", run_path, *changes).output
+    assert len(re.findall(r"accuracy [\d.]+ \([\d.-]+\)  least recall_(?:red|blue)-", said)) == 2
 
     run = run_folder.read_run(run_path)
     assert run.labels == tuple(sorted(coloured_shapes.CLASSES))
@@ -46,6 +48,7 @@ def test_ten_unbalanced_classes_train_pass_the_gate_and_scan(shapes, tmp_path, l
     assert (run.input.height, run.input.width, run.input.channels) == (32, 48, 3)
     page = (run_path / run_folder.REPORT).read_text()
     assert all(f"recall_{label}" in page for label in run.labels)
+    assert "ROC on test, of the 6 classes found least" in page
 
     (tmp_path / "gate.toml").write_text(GATE)
     assert limiar_convert(run_path, "--gate", tmp_path / "gate.toml", "--out", bundle).exit_code == 0
