@@ -8,7 +8,8 @@ A RUN is a folder that appears whole: `model.keras`, `train.json`, `splits.csv`,
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -138,21 +139,25 @@ def predictions_csv(rows: Iterable[PredictionRow], labels: tuple[str, ...]) -> b
 
 def table_csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> bytes:
     """A CSV with Unix line ends, the same bytes everywhere."""
-    text = io.StringIO()
+    data = io.BytesIO()
+    text = io.TextIOWrapper(data, "utf-8", "surrogateescape", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    text.flush()
+    return data.getvalue()
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(_read(path).decode("utf-8", "surrogateescape"), newline=""))
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """Line by line: of a large folder all at once would take more memory than what is made of them."""
+    reader = csv.DictReader(io.TextIOWrapper(io.BytesIO(_read(path)), "utf-8", "surrogateescape", newline=""))
     if tuple(reader.fieldnames or ()) != columns:
         raise RunError("E-RUN-TABLE", f"{printable(str(path))} has not the columns {', '.join(columns)}: train again")
-    rows = list(reader)
-    if any(None in row.values() or None in row for row in rows):
-        raise RunError("E-RUN-TABLE", f"{printable(str(path))} has a line with missing or further fields: train again")
-    return rows
+    for row in reader:
+        if None in row.values() or None in row:
+            raise RunError("E-RUN-TABLE", f"{printable(str(path))} has a line with missing or further fields: train again")
+        # Said once for all rows that share it.
+        yield {name: sys.intern(value) if name in ("label", "split", "group") else value for name, value in row.items()}
 
 
 def _check(path: Path, want: str) -> bytes:

@@ -220,10 +220,10 @@ def _publish(
     write_whole(made / run_folder.MODEL, saved)
     digest = hashlib.sha256(saved).hexdigest()
     run = msgspec.structs.replace(run, model_sha256=digest)
-    rows = [
+    rows = (
         PredictionRow(row.sha256, row.split, row.label, tuple(map(float, line)))
         for row, line in zip(data.rows, answers, strict=True)
-    ]
+    )
     write_whole(made / run_folder.SPLITS, splits)
     write_whole(made / run_folder.PREDICTIONS, run_folder.predictions_csv(rows, run.labels))
     lines = [msgspec.structs.astuple(epoch) for epoch in history]
