@@ -16,7 +16,7 @@ import keras
 import msgspec
 import numpy as np
 
-from edge_app import run_folder
+from edge_app import envelope, run_folder
 from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError, printable
 from edge_app.files import sync_directory, write_whole
@@ -116,6 +116,7 @@ def train(request: Request, progress: Progress) -> Run:
         versions=tool_versions(),
         commit=commit(),
         model_sha256="0" * 64,
+        envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
     )
     _publish(request.out, partial, run, model, data, answers, fitted.history, splits)
     return run_folder.read_run(request.out)
