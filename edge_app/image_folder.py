@@ -327,8 +327,8 @@ def units(images: Sequence[Listed], tensors: Sequence[str]) -> list[list[int]]:
     first: dict[tuple[str, str], int] = {}
     pairs = []
     for k, (image, tensor) in enumerate(zip(images, tensors, strict=True)):
-        for key in [("tensor", tensor)] + ([("group", image.group)] if image.group else []):
-            pairs.append((k, first.setdefault(key, k)))
+        keys = [("tensor", tensor)] + ([("group", image.group)] if image.group else [])
+        pairs += [(k, first.setdefault(key, k)) for key in keys]
     return joined(len(images), pairs)
 
 
