@@ -68,7 +68,7 @@ class LabelCheck(msgspec.Struct, frozen=True):
 
     images: int
     accuracy: float  # of the trees, out of fold
-    expected: float  # candidates where every label is right
+    exchanged: float  # estimated share of wrong labels; 0 where there is no evidence
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -153,7 +153,7 @@ def check(request: Request, tick: Callable[[str, int, int], None]) -> Report:
             part: {label: sum(row.part == part and row.label == label for row in rows) for label in labels}
             for part in SPLIT_NAMES
         },
-        judged=LabelCheck(len(seen.described), judged.accuracy, judged.expected) if judged else None,
+        judged=LabelCheck(len(seen.described), judged.accuracy, judged.exchanged) if judged else None,
         findings=tuple(sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), finding.kind))),
     )
 
@@ -360,7 +360,7 @@ def _labels(seen: Scan, judged: check_labels.Labels | None) -> list[Finding]:
     cases = []
     for at, other, probability in judged.suspects:
         image = seen.images[seen.described[at]]
-        told = f"labelled {printable(image.label)}, looks like {printable(other)} (probability of its label {probability:.4f})"
+        told = f"labelled {printable(image.label)}, looks like {printable(other)} (wrong with probability {probability:.2f})"
         cases.append(Case((image.file,), told))
-    text = "labels that a model which has not seen them holds to be wrong: look at these images"
+    text = f"labels that are probably wrong, of an estimated {100 * judged.exchanged:.1f} % in all: look at these images"
     return [Finding("label-suspect", "warning", text, tuple(cases))]

@@ -78,7 +78,8 @@ def _print(report: "Report") -> None:
             f"  {part:<6} {', '.join(f'{counts[label]} {name}' for label, name in zip(report.labels, names, strict=True))}"
         )
     if report.judged:
-        told = f"{report.judged.accuracy:.3f} of {report.judged.images} labels as a model answers that has not seen them"
+        told = f"{report.judged.accuracy:.3f} of {report.judged.images} labels as a model answers that has not seen them, "
+        told += f"{100 * report.judged.exchanged:.1f} % estimated wrong"
         click.echo(f"  labels {told}")
     for finding in report.findings:
         _print_finding(finding)

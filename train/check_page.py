@@ -76,8 +76,8 @@ def _method(report: Report) -> str:
     if report.judged:
         labels = (
             f"Labels of {report.judged.images} images: random trees over gradients and a small image, in five folds that keep "
-            f"groups and near duplicates together, agree with {report.judged.accuracy:.3f} of them. A label is suspect where "
-            f"they give it a probability below 0.02; were every label right, {report.judged.expected:.1f} such would be "
-            "expected, and none is reported where there are no more."
+            f"groups and near duplicates together, agree with {report.judged.accuracy:.3f} of them. The share of wrong "
+            f"labels is estimated at {100 * report.judged.exchanged:.1f} %; a label is suspect where it is "
+            "more likely wrong than right."
         )
     return f"<section><h2>Method</h2><p>{near}</p><p>{labels}</p></section>"
