@@ -59,7 +59,8 @@ def _candidates(
             at, with_ = np.nonzero((np.bitwise_count(apart) <= DISTANCE) & (block[:, None] < partners[None, :]))
             earlier = apart[at, with_].view(np.uint8).reshape(-1, _BYTES)[:, :byte]
             new = (earlier != 0).all(axis=1)
-            yield block[at[new]], partners[with_[new]]
+            if new.any():
+                yield block[at[new]], partners[with_[new]]
 
 
 def _correlation(one: Pixels, other: Pixels) -> NDArray[np.float64]:
