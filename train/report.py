@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,10 @@ from edge_app.run_folder import SPLIT_NAMES, Run
 from train import plots
 from train.calibrate import nll, probabilities
 from train.fit import Epoch
+from train.page import NOT_FOR_DIAGNOSIS, page
 
-STYLE = Path(__file__).with_name("report.css")
 REFER_BELOW = 0.95  # the course's rule; the bundle keeps its own
 GRID = 18  # images of each row of the grid
-NOT_FOR_DIAGNOSIS = "For research and education. Not for diagnosis."
 COURSE_DIFFERENCES = (
     "The last layer has one output per class. The course's text gives it one per training image, a slip.",
     "Images are read and resized by limiar's image rules, so that a device sees the same pixels.",
@@ -49,12 +47,7 @@ def render(run: Run, data: DataSet, logits: NDArray[np.float32], history: Sequen
         *([_course()] if run.recipe == "course" else []),
         _record(run),
     ]
-    title = f"limiar: {escape(run.model)} on {len(data.rows)} images"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
-        f"<style>\n{STYLE.read_text()}</style></head>\n<body><main>\n{''.join(sections)}</main></body></html>\n"
-    )
+    return page(f"limiar: {run.model} on {len(data.rows)} images", sections)
 
 
 def _headline(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
