@@ -172,11 +172,12 @@ def _fitted(data: DataSet, spec: InputSpec, identity: Identity, partial: Path, p
     def build() -> keras.Model:
         return models.build(identity.model, spec, len(identity.labels), identity.config.dropout)
 
-    classes, balance = len(identity.labels), identity.config.balance
-    parts = ((data.part("train"), balance), (data.part("val"), False))
-    train, val = (labelled(data.images, rows, data.truth[rows], classes, even) for rows, even in parts)
+    config, classes = identity.config, len(identity.labels)
+    learnt, held = data.part("train"), data.part("val")
+    train = labelled(data.images, learnt, data.truth[learnt], classes, config.balance, config.smoothing)
+    val = labelled(data.images, held, data.truth[held], classes)
     try:
-        return fit(build, train, val, identity.config, identity, partial, progress.epoch)
+        return fit(build, train, val, config, identity, partial, progress.epoch)
     except TrainError as error:
         if error.code == "E-TRAIN-NAN":  # nothing there to go on from
             shutil.rmtree(partial, ignore_errors=True)
