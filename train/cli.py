@@ -36,6 +36,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
     metavar="KEY=VALUE",
     help="Changes a number of the recipe (see docs/training.md).",
 )
+@click.option("--resume", is_flag=True, help="Go on with the run that was interrupted, or refuse; a finished one is done.")
 def train(
     data: Path,
     out: Path,
@@ -47,11 +48,13 @@ def train(
     positive: str | None,
     seed: int,
     changes: tuple[str, ...],
+    resume: bool,
 ) -> None:
     """Trains a classifier on the images in DATA.
 
     Labels come from --csv, else from DATA/manifest.csv where it has the columns file, label and split, else from names that
-    end _pos or _neg, else from class folders. An interrupted run goes on when the same command is given again.
+    end _pos or _neg, else from class folders. An interrupted run goes on when the same command is given again; with
+    --resume it is an error where there is nothing to go on from.
 
     \b
     Example:
@@ -77,6 +80,7 @@ def train(
         positive=positive,
         seed=seed,
         config=config,
+        resume=resume,
     )
     started = time.monotonic()
     with Terminal() as terminal:

@@ -54,8 +54,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 RECIPES = {
     "limiar": Config(),
-    # The committed reference model's: what cross-validation on CT patches chose (docs/training.md has the table). A small network
-    # takes long to learn: three times the epochs are worth more than all else.
+    # The committed reference model's: what cross-validation on CT patches chose (docs/training.md has the table). A small
+    # network takes long to learn: three times the epochs are worth more than all else.
     "reference": Config(
         epochs=160,
         rate_end=3e-5,

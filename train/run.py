@@ -29,7 +29,7 @@ from train import models
 from train.calibrate import fit_temperature, probabilities
 from train.config import Config
 from train.feed import labelled
-from train.fit import Epoch, Fitted, Identity, fit, logits, prepare
+from train.fit import STATE, Epoch, Fitted, Identity, fit, logits, prepare, unfinished
 from train.report import render
 
 TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
@@ -50,6 +50,7 @@ class Request:
     positive: str | None
     seed: int
     config: Config
+    resume: bool = False  # --resume: go on, or refuse
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,14 @@ def partial_folder(out: Path) -> Path:
 def train(request: Request, progress: Progress) -> Run:
     """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
     if request.out.exists():
-        raise TrainError("E-TRAIN-OUT", f"{printable(str(request.out))} exists: give another --out, or remove it first")
+        return _whole(request, progress.note)
+    partial = partial_folder(request.out)
+    if request.resume and unfinished(partial) is None:
+        met = f"--resume: {printable(str(partial))} holds no epoch to go on from"
+        raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
     models.check_input(request.input)
     spec, config = request.input, request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
-    partial = partial_folder(request.out)
     keep = _keep(partial, config.memory_mb, progress.note)
     data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
     for note in notes:
@@ -120,6 +124,20 @@ def train(request: Request, progress: Progress) -> Run:
     )
     _publish(request.out, partial, run, model, data, answers, fitted.history, splits)
     return run_folder.read_run(request.out)
+
+
+def _whole(request: Request, note: Callable[[str], None]) -> Run:
+    """The RUN that is there already, where --resume asks for its rest. Raises TrainError: it is another one, or unasked."""
+    out = printable(str(request.out))
+    if not request.resume:
+        raise TrainError("E-TRAIN-OUT", f"{out} exists: give another --out, or remove it first")
+    run = run_folder.read_run(request.out)
+    was = (run.model, run.input, run.recipe, run.seed, run.config)
+    if was != (request.model, request.input, request.recipe, request.seed, msgspec.structs.asdict(request.config)):
+        raise TrainError("E-TRAIN-OUT", f"{out} is a finished run of another command: give another --out, or remove it first")
+    _remove(partial_folder(request.out))  # left by a kill between the last two steps
+    note(f"{out} is finished already: nothing is left to do")
+    return run
 
 
 def tool_versions() -> dict[str, str]:
@@ -176,6 +194,8 @@ def _fitted(data: DataSet, spec: InputSpec, identity: Identity, partial: Path, p
     learnt, held = data.part("train"), data.part("val")
     train = labelled(data.images, learnt, data.truth[learnt], classes, config.balance, config.smoothing)
     val = labelled(data.images, held, data.truth[held], classes)
+    if left := unfinished(partial):
+        progress.note(f"goes on after epoch {left.done} of at most {identity.config.epochs}, kept in {printable(str(partial))}")
     try:
         return fit(build, train, val, config, identity, partial, progress.epoch)
     except TrainError as error:
@@ -234,6 +254,12 @@ def _publish(
     write_whole(made / run_folder.RECORD, run_folder.record_json(run))
     made.rename(out)
     sync_directory(out.parent)
+    _remove(partial)
+
+
+def _remove(partial: Path) -> None:
+    """The state first: a kill halfway leaves nothing that could be taken for a run to go on from."""
+    (partial / STATE).unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
 
 
