@@ -9,7 +9,7 @@ import io
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -92,7 +92,7 @@ def load(
         found = f"all {len(listing.images)} images have the label {printable(labels[0])}"
         raise DataError("E-DATA-ONE-CLASS", f"{printable(str(folder))}: {found}: add images of another class")
     with keep(len(listing.images), spec) as store:
-        files, tensors = _read_images(folder, listing.images, spec, store, tick)
+        files, tensors = read_images(folder, listing.images, spec, store, tick)
     _check_labels(listing.images, tensors)
     splits = _splits(listing.images, tensors, shares)
     rows = tuple(
@@ -147,7 +147,7 @@ def list_table(folder: Path, table: Path) -> tuple[Listed, ...]:
         )
     images = tuple(
         Listed(row["file"] or "", *(sys.intern(row.get(column) or "") for column in ("label", "split", "group")))
-        for row in csv.DictReader(io.StringIO(_text(table), newline=""))
+        for row in read_table(table)
     )
     for line, image in enumerate(images, start=2):
         _check_line(f"{where} line {line}", folder, image)
@@ -157,6 +157,11 @@ def list_table(folder: Path, table: Path) -> tuple[Listed, ...]:
     if not images:
         raise DataError("E-DATA-EMPTY", f"{where} lists no image: add lines, or leave --csv out")
     return images
+
+
+def read_table(table: Path) -> Iterator[dict[str, str | None]]:
+    """The lines of a CSV in UTF-8 by column; one that is short has None. Raises DataError."""
+    yield from csv.DictReader(io.StringIO(_text(table), newline=""))
 
 
 def _columns(table: Path) -> list[str]:
@@ -235,7 +240,7 @@ def _is_utf8(name: str) -> bool:
     return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
 
 
-def _read_images(
+def read_images(
     folder: Path, images: Sequence[Listed], spec: InputSpec, shelf: Shelf, tick: Callable[[int, int], None]
 ) -> tuple[list[str], list[str]]:
     """The sha256 of each file and of each model input. Every image is tried before those that failed are named."""
