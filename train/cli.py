@@ -27,7 +27,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe.")
 @click.option("--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour.")
-@click.option("--recipe", type=click.Choice(["limiar", "course"]), default="limiar", show_default=True)
+@click.option("--recipe", type=click.Choice(["limiar", "reference", "course"]), default="limiar", show_default=True)
 @click.option("--positive", metavar="LABEL", help="Of two labels, the one that sensitivity counts. Default: pos.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option(

@@ -18,7 +18,7 @@ import keras
 import msgspec
 import numpy as np
 
-from edge_app import run_folder
+from edge_app import envelope, run_folder
 from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError, printable
 from edge_app.files import sync_directory, write_whole
@@ -142,6 +142,7 @@ def train(request: Request, progress: Progress) -> Run:
         versions=tool_versions(),
         commit=commit(),
         model_sha256="0" * 64,
+        envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
         parent=lineage,
     )
     _publish(request.out, partial, run, model, data, answers, fitted.history, splits)
@@ -221,13 +222,14 @@ def _fitted(request: Request, data: DataSet, identity: Identity, partial: Path, 
             return models.build(request.model, request.input, len(data.labels), request.config.dropout)
         return models.trainable(_network(request.parent), request.parent.run.temperature, request.config.dropout)
 
-    classes, balance = len(identity.labels), identity.config.balance
-    parts = ((data.part("train"), balance), (data.part("val"), False))
-    train, val = (labelled(data.images, rows, data.truth[rows], classes, even) for rows, even in parts)
+    config, classes = identity.config, len(identity.labels)
+    learnt, held = data.part("train"), data.part("val")
+    train = labelled(data.images, learnt, data.truth[learnt], classes, config.balance, config.smoothing)
+    val = labelled(data.images, held, data.truth[held], classes)
     if left := unfinished(partial):
         progress.note(f"goes on after epoch {left.done} of at most {identity.config.epochs}, kept in {printable(str(partial))}")
     try:
-        return fit(build, train, val, identity.config, identity, partial, progress.epoch)
+        return fit(build, train, val, config, identity, partial, progress.epoch)
     except TrainError as error:
         if error.code == "E-TRAIN-NAN":  # nothing there to go on from
             shutil.rmtree(partial, ignore_errors=True)
