@@ -160,4 +160,4 @@ def run_facts(run: Run) -> dict[str, str]:
         "splits_sha256": run.data.sha256,
         "model_sha256": run.model_sha256,
         "commit": run.commit,
-    }
+    } | (run.parent.facts if run.parent else {})

@@ -9,7 +9,7 @@ import io
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -99,7 +99,7 @@ def load(
         found = f"all {len(listing.images)} images have the label {printable(labels[0])}"
         raise DataError("E-DATA-ONE-CLASS", f"{printable(str(folder))}: {found}: add images of another class")
     with keep(len(listing.images), spec) as store:
-        files, tensors = _read_images(folder, listing.images, spec, store, tick)
+        files, tensors = read_images(folder, listing.images, spec, store, tick)
     _check_labels(listing.images, tensors)
     splits = given_or_drawn(listing.images, tensors, shares)
     rows = tuple(
@@ -157,7 +157,7 @@ def list_table(folder: Path, table: Path, met: Met = _refuse) -> tuple[Listed, .
             f"{where} has no column {' and no '.join(sorted(missing))}: name the columns in its first line",
         )
     images: dict[str, Listed] = {}
-    for line, row in enumerate(csv.DictReader(io.StringIO(_text(table), newline="")), start=2):
+    for line, row in enumerate(read_table(table), start=2):
         image = Listed(row["file"] or "", *(sys.intern(row.get(column) or "") for column in ("label", "split", "group")))
         if fault := _line_fault(f"{where} line {line}", folder, image):
             met(fault, image.file)
@@ -169,6 +169,11 @@ def list_table(folder: Path, table: Path, met: Met = _refuse) -> tuple[Listed, .
     if not images:
         raise DataError("E-DATA-EMPTY", f"{where} lists no image: add lines, or leave --csv out")
     return tuple(images.values())
+
+
+def read_table(table: Path) -> Iterator[dict[str, str | None]]:
+    """The lines of a CSV in UTF-8 by column; one that is short has None. Raises DataError."""
+    yield from csv.DictReader(io.StringIO(_text(table), newline=""))
 
 
 def _columns(table: Path) -> list[str]:
@@ -249,7 +254,7 @@ def is_utf8(name: str) -> bool:
     return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
 
 
-def _read_images(
+def read_images(
     folder: Path, images: Sequence[Listed], spec: InputSpec, shelf: Shelf, tick: Callable[[int, int], None]
 ) -> tuple[list[str], list[str]]:
     """The sha256 of each file and of each model input. Every image is tried before those that failed are named."""

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from edge_app.errors import TrainError, printable
 
@@ -36,6 +37,8 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
     metavar="KEY=VALUE",
     help="Changes a number of the recipe (see docs/training.md).",
 )
+@click.option("--from", "parent", type=click.Path(path_type=Path), metavar="RUN", help="Continue this RUN with --add.")
+@click.option("--add", "reviewed", type=click.Path(path_type=Path), metavar="REVIEWED", help="Reviewed images: folder or CSV.")
 @click.option("--resume", is_flag=True, help="Go on with the run that was interrupted, or refuse; a finished one is done.")
 def train(
     data: Path,
@@ -48,6 +51,8 @@ def train(
     positive: str | None,
     seed: int,
     changes: tuple[str, ...],
+    parent: Path | None,
+    reviewed: Path | None,
     resume: bool,
 ) -> None:
     """Trains a classifier on the images in DATA.
@@ -56,18 +61,25 @@ def train(
     end _pos or _neg, else from class folders. An interrupted run goes on when the same command is given again; with
     --resume it is an error where there is nothing to go on from.
 
+    With --from RUN the network of a RUN is trained on with what people reviewed since. DATA is the RUN's own; its validation
+    and test images stay what they are. REVIEWED is a folder as above, or a CSV with the columns label, and file or path: also
+    what `limiar scan --csv` wrote, once a person corrected its labels.
+
     \b
     Example:
       limiar train images/ --out run
       limiar train images/ --csv labels.csv --model lenet --set epochs=80 --out run-lenet
       limiar train photos/ --size 96x128 --out run-photos
+      limiar train images/ --from run --add reviewed.csv --out run-2
     """
     from edge_app.bundle import InputSpec
-    from train.config import configured
+    from train.config import configured, continued
     from train.progress import Terminal, quiet
 
-    config = configured(recipe, changes)
+    if (parent is None) != (reviewed is None):
+        raise click.UsageError("--from RUN and --add REVIEWED belong together.")
     with quiet():
+        from train.reviewed import open_parent
         from train.run import Progress, Request, partial_folder, summary
         from train.run import train as make_run
     request = Request(
@@ -79,9 +91,14 @@ def train(
         recipe=recipe,
         positive=positive,
         seed=seed,
-        config=config,
+        config=configured(recipe, changes if parent is None else ()),
         resume=resume,
     )
+    if parent is not None and reviewed is not None:
+        _refuse_given("table", "model", "size", "channels", "recipe", "positive")
+        start = open_parent(parent, reviewed)
+        request = request.continuing(start, continued(start.run, changes))
+    config = request.config
     started = time.monotonic()
     with Terminal() as terminal:
         progress = Progress(
@@ -101,6 +118,14 @@ def train(
         f"{run.model}: epoch {run.best_epoch} of {run.epochs}, temperature {run.temperature:.3f}, "
         f"{time.monotonic() - started:.0f} s: {printable(str(out))}"
     )
+
+
+def _refuse_given(*names: str) -> None:
+    """What comes from the RUN is not to be said again."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        if parameter.name in names and context.get_parameter_source(parameter.name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} comes from the RUN: leave it out with --from.")
 
 
 @click.command()

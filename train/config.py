@@ -1,13 +1,14 @@
 """Every number of a training run, with its unit and reason, and the recipes. Imports no Keras."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from edge_app.errors import TrainError, printable
 from edge_app.image_folder import Shares
+from edge_app.run_folder import Run
 
 Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
@@ -52,6 +53,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     calibrate: bool = True  # fit a temperature on validation and fold it into the last layer
 
 
+# Of the rate that a RUN was trained with, to continue it: docs/training.md has the measurement.
+LOWER_RATE = 0.1
+
 RECIPES = {
     "limiar": Config(),
     # The committed reference model's: what cross-validation on CT patches chose (docs/training.md has the table). A small
@@ -87,7 +91,23 @@ RECIPES = {
 
 def configured(recipe: str, changes: Iterable[str]) -> Config:
     """A recipe with `KEY=VALUE` changes. Raises TrainError for an unknown key, a value of another type or out of range."""
-    values = msgspec.structs.asdict(RECIPES[recipe])
+    return _changed(msgspec.structs.asdict(RECIPES[recipe]), changes)
+
+
+def continued(run: Run, changes: Iterable[str]) -> Config:
+    """The numbers to train a RUN's network on with: its own at a lower rate. Raises TrainError, also where they are unknown."""
+    values = msgspec.structs.asdict(RECIPES["limiar"]) | run.config
+    try:
+        base = msgspec.convert(values, Config, strict=False)
+    except msgspec.ValidationError as error:
+        met = f"--from: train.json has numbers of another limiar: {printable(str(error))}"
+        raise TrainError("E-TRAIN-FROM", f"{met}: train anew, or with the version that made it") from None
+    if run.parent is None:  # else it is low already
+        base = msgspec.structs.replace(base, rate=base.rate * LOWER_RATE, rate_end=base.rate_end * LOWER_RATE)
+    return _changed(msgspec.structs.asdict(base), changes)
+
+
+def _changed(values: dict[str, Any], changes: Iterable[str]) -> Config:
     for change in changes:
         key, _, value = change.partition("=")
         if key not in values:

@@ -52,6 +52,7 @@ class Identity(msgspec.Struct, frozen=True):
     seed: int
     config: Config
     backend: str
+    parent: str = ""  # sha256 of the network that is continued; "": random weights
 
 
 class State(msgspec.Struct, frozen=True):

@@ -211,6 +211,7 @@ def _record(run: Run) -> str:
         "temperature": f"{run.temperature:.4f}, folded into the last layer",
         "seed": run.seed,
         "commit": run.commit,
+        **(run.parent.facts if run.parent else {}),
         "model.keras sha256": run.model_sha256[:12],
         "config": ", ".join(f"{key} {value}" for key, value in run.config.items()),
         "versions": ", ".join(f"{tool} {number}" for tool, number in run.versions.items()),

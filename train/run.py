@@ -6,11 +6,13 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Self
 
 import keras
 import msgspec
@@ -24,13 +26,14 @@ from edge_app.image_folder import DataSet, Shares, default_positive, load
 from edge_app.image_store import InMemory, Keep, OnDisk, Shelf
 from edge_app.machine import available_mb
 from edge_app.metrics import class_metrics
-from edge_app.run_folder import PredictionRow, Run, TrainingData
+from edge_app.run_folder import Lineage, PredictionRow, Run, TrainingData
 from train import models
 from train.calibrate import fit_temperature, probabilities
 from train.config import Config
 from train.feed import labelled
 from train.fit import STATE, Epoch, Fitted, Identity, fit, logits, prepare, unfinished
 from train.report import render
+from train.reviewed import Parent, load_reviewed
 
 TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
 FIGURES = 4  # of a split on the terminal; of many classes the one that is found least is named
@@ -51,6 +54,20 @@ class Request:
     seed: int
     config: Config
     resume: bool = False  # --resume: go on, or refuse
+    parent: Parent | None = None  # --from and --add
+
+    def continuing(self, parent: Parent, config: Config) -> Self:
+        """The same with what the parent decides."""
+        run = parent.run
+        return replace(
+            self,
+            parent=parent,
+            config=config,
+            model=run.model,
+            input=run.input,
+            recipe=run.recipe,
+            positive=run.positive,
+        )
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,11 @@ def train(request: Request, progress: Progress) -> Run:
     spec, config = request.input, request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
     keep = _keep(partial, config.memory_mb, progress.note)
-    data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
+    lineage: Lineage | None = None
+    if request.parent is None:
+        data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
+    else:
+        data, lineage, notes = load_reviewed(request.folder, request.parent, progress.image, keep)
     for note in notes:
         progress.note(note)
     positive = _positive(request.positive, data.labels)
@@ -97,9 +118,10 @@ def train(request: Request, progress: Progress) -> Run:
         seed=request.seed,
         config=config,
         backend=keras.backend.backend(),
+        parent=lineage.model_sha256 if lineage else "",
     )
     prepare(request.seed)
-    fitted = _fitted(data, spec, identity, partial, progress)
+    fitted = _fitted(request, data, identity, partial, progress)
     raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
     _check_classes(data, raw, partial)
     val = data.part("val")
@@ -121,6 +143,7 @@ def train(request: Request, progress: Progress) -> Run:
         commit=commit(),
         model_sha256="0" * 64,
         envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
+        parent=lineage,
     )
     _publish(request.out, partial, run, model, data, answers, fitted.history, splits)
     return run_folder.read_run(request.out)
@@ -133,7 +156,14 @@ def _whole(request: Request, note: Callable[[str], None]) -> Run:
         raise TrainError("E-TRAIN-OUT", f"{out} exists: give another --out, or remove it first")
     run = run_folder.read_run(request.out)
     was = (run.model, run.input, run.recipe, run.seed, run.config)
-    if was != (request.model, request.input, request.recipe, request.seed, msgspec.structs.asdict(request.config)):
+    parent = request.parent.run.model_sha256 if request.parent else None
+    if (run.parent and run.parent.model_sha256) != parent or was != (
+        request.model,
+        request.input,
+        request.recipe,
+        request.seed,
+        msgspec.structs.asdict(request.config),
+    ):
         raise TrainError("E-TRAIN-OUT", f"{out} is a finished run of another command: give another --out, or remove it first")
     _remove(partial_folder(request.out))  # left by a kill between the last two steps
     note(f"{out} is finished already: nothing is left to do")
@@ -186,9 +216,11 @@ def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
     return asked if asked is not None and len(labels) == 2 else default_positive(labels)
 
 
-def _fitted(data: DataSet, spec: InputSpec, identity: Identity, partial: Path, progress: Progress) -> Fitted:
+def _fitted(request: Request, data: DataSet, identity: Identity, partial: Path, progress: Progress) -> Fitted:
     def build() -> keras.Model:
-        return models.build(identity.model, spec, len(identity.labels), identity.config.dropout)
+        if request.parent is None:
+            return models.build(request.model, request.input, len(data.labels), request.config.dropout)
+        return models.trainable(_network(request.parent), request.parent.run.temperature, request.config.dropout)
 
     config, classes = identity.config, len(identity.labels)
     learnt, held = data.part("train"), data.part("val")
@@ -202,6 +234,19 @@ def _fitted(data: DataSet, spec: InputSpec, identity: Identity, partial: Path, p
         if error.code == "E-TRAIN-NAN":  # nothing there to go on from
             shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _network(parent: Parent) -> keras.Model:
+    """model.keras of the RUN that is continued. Raises RunError, and TrainError where it is no chain of layers."""
+    data = run_folder.read_model(parent.folder, parent.run)
+    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
+        file.write(data)
+        file.flush()
+        model = keras.saving.load_model(file.name, compile=False, safe_mode=True)
+    if not isinstance(model, keras.Sequential):
+        where = printable(str(parent.folder))
+        raise TrainError("E-TRAIN-FROM", f"{where} holds a network that limiar did not make: train anew")
+    return model
 
 
 def _check_classes(data: DataSet, answers: np.ndarray, partial: Path) -> None:
