@@ -122,6 +122,7 @@ def _manifest(converted: Converted, contents: Mapping[str, bytes], release_count
             tools=_tools(source.tools),
             seeds={**source.seeds, "convert": seed},
         ),
+        envelope=report.envelope,
     )
     check_decisions(manifest, report, converted.answers)
     return manifest
@@ -146,7 +147,18 @@ def _model_file(file: FileReport, report: Report) -> ModelFile:
         tolerance=file.tolerance,
         metrics=file.test.metrics,
         verified=file.verified,
+        operating_points=file.operating_points,
+        class_map=_class_map(file),
     )
+
+
+def _class_map(file: FileReport) -> tuple[int, int] | None:
+    """Height and width of the second output, [1, h, w, K]."""
+    assert file.inventory is not None  # a file that passed was made
+    if len(file.inventory.outputs) == 1:
+        return None
+    _, height, width, _ = file.inventory.outputs[1].shape
+    return height, width
 
 
 def _model_path(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from edge_app.bundle import Count, InputSpec, Sha256, Text, Value
+from edge_app.bundle import Count, Envelope, InputSpec, Sha256, Text, Value
 from edge_app.errors import LimiarError, printable
 
 MODEL, RECORD, SPLITS, PREDICTIONS, HISTORY, REPORT = (
@@ -60,6 +60,7 @@ class Run(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     versions: dict[str, str]  # tool -> version
     commit: Text  # of limiar's source tree, or "unknown"
     model_sha256: Sha256  # of model.keras
+    envelope: Envelope | None = None  # of the training images; an older RUN has none
 
 
 class SplitRow(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe.")
 @click.option("--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels.")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour.")
-@click.option("--recipe", type=click.Choice(["limiar", "course"]), default="limiar", show_default=True)
+@click.option("--recipe", type=click.Choice(["limiar", "reference", "course"]), default="limiar", show_default=True)
 @click.option("--positive", metavar="LABEL", help="Of two labels, the one that sensitivity counts. Default: pos.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option(
@@ -36,6 +36,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
     metavar="KEY=VALUE",
     help="Changes a number of the recipe (see docs/training.md).",
 )
+@click.option("--resume", is_flag=True, help="Go on with the run that was interrupted, or refuse; a finished one is done.")
 def train(
     data: Path,
     out: Path,
@@ -47,11 +48,13 @@ def train(
     positive: str | None,
     seed: int,
     changes: tuple[str, ...],
+    resume: bool,
 ) -> None:
     """Trains a classifier on the images in DATA.
 
     Labels come from --csv, else from DATA/manifest.csv where it has the columns file, label and split, else from names that
-    end _pos or _neg, else from class folders. An interrupted run goes on when the same command is given again.
+    end _pos or _neg, else from class folders. An interrupted run goes on when the same command is given again; with
+    --resume it is an error where there is nothing to go on from.
 
     \b
     Example:
@@ -77,6 +80,7 @@ def train(
         positive=positive,
         seed=seed,
         config=config,
+        resume=resume,
     )
     started = time.monotonic()
     with Terminal() as terminal:

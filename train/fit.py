@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.errors import TrainError, printable
-from edge_app.files import write_whole
+from edge_app.files import sync_file, write_whole
 from edge_app.image_store import ImageStore
 from train.calibrate import nll
 from train.config import Config
 from train.feed import Examples, batches
 
 STATE = "state.json"  # names the epoch whose files are whole; written last
+CURE = "repeat the first command, give another --out, or remove that folder to start again"
 PREDICT_BATCH = 256
 
 
@@ -105,12 +106,24 @@ def fit(
     model = _load(folder, state.done) if state.done else _compiled(build(), config, steps)
     while state.done < config.epochs and not _stopped(state, config.patience):
         number = state.done + 1
+        _seed_dropout(model, identity.seed, number)
         fed = batches(train, config, identity.seed, number)
         measured = model.fit(fed, steps_per_epoch=steps, initial_epoch=number - 1, epochs=number, shuffle=False, verbose=0)
         epoch = _measured(model, measured.history, number, val)
         state = _kept(folder, state, model, epoch, keep_last=config.patience == 0)
         tick(epoch)
     return Fitted(_load(folder, state.best), state.history, state.best)
+
+
+def unfinished(folder: Path) -> State | None:
+    """What an interrupted run left; None where no epoch of it was whole. Raises TrainError when it cannot be read."""
+    path = folder / STATE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=State)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise TrainError("E-TRAIN-RESUME", f"{printable(str(path))}: {printable(str(error))}: {CURE}") from None
 
 
 def logits(model: keras.Model, images: ImageStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -137,6 +150,14 @@ def _compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
     return model
 
 
+def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Chance of its own for each epoch: Keras saves no layer's random state, and a loaded model would go on with another."""
+    rng = np.random.default_rng([seed, epoch])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign(rng.integers(0, 2**31, layer.seed_generator.state.shape))
+
+
 def _measured(model: keras.Model, measured: dict[str, list[Any]], number: int, val: Examples) -> Epoch:
     answers, truth = logits(model, val.images, val.rows), val.targets.argmax(axis=1)
     loss = float(measured["loss"][-1])
@@ -156,6 +177,7 @@ def _measured(model: keras.Model, measured: dict[str, list[Any]], number: int, v
 def _kept(folder: Path, state: State, model: keras.Model, epoch: Epoch, keep_last: bool) -> State:
     """Saves the epoch, then the state that names it, then drops what neither needs: a kill leaves a whole checkpoint."""
     model.save(_checkpoint(folder, epoch.epoch))
+    sync_file(_checkpoint(folder, epoch.epoch))  # a power cut must not leave a state that names what never reached the disk
     history = (*state.history, epoch)
     best = epoch.epoch if keep_last else min(history, key=lambda line: line.val_loss).epoch
     state = State(identity=state.identity, history=history, best=best)
@@ -172,22 +194,18 @@ def _stopped(state: State, patience: int) -> bool:
 
 def _resumed(folder: Path, identity: Identity) -> State:
     """The state that an interrupted run left, or a fresh one. Raises TrainError when it was another run."""
-    if not (folder / STATE).exists():
+    state = unfinished(folder)
+    if state is None:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob("epoch-*.keras"):  # of a run that was killed in its first epoch
             path.unlink()
         return State(identity=identity, history=(), best=0)
     where = printable(str(folder))
-    cure = "repeat the first command, give another --out, or remove that folder to start again"
-    try:
-        state = msgspec.json.decode((folder / STATE).read_bytes(), type=State)
-    except msgspec.MsgspecError as error:
-        raise TrainError("E-TRAIN-RESUME", f"{where}/{STATE}: {printable(str(error))}: {cure}") from None
     old, new = _fields(state.identity), _fields(identity)
     for field in old:
         if old[field] != new[field]:
             met = f"{where} is an unfinished run whose {field} is {_short(old[field])}, this one's is {_short(new[field])}"
-            raise TrainError("E-TRAIN-RESUME", f"{met}: {cure}")
+            raise TrainError("E-TRAIN-RESUME", f"{met}: {CURE}")
     return state
 
 

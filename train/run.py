@@ -16,7 +16,7 @@ import keras
 import msgspec
 import numpy as np
 
-from edge_app import run_folder
+from edge_app import envelope, run_folder
 from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError, printable
 from edge_app.files import sync_directory, write_whole
@@ -29,7 +29,7 @@ from train import models
 from train.calibrate import fit_temperature, probabilities
 from train.config import Config
 from train.feed import labelled
-from train.fit import Epoch, Fitted, Identity, fit, logits, prepare
+from train.fit import STATE, Epoch, Fitted, Identity, fit, logits, prepare, unfinished
 from train.report import render
 
 TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
@@ -50,6 +50,7 @@ class Request:
     positive: str | None
     seed: int
     config: Config
+    resume: bool = False  # --resume: go on, or refuse
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,14 @@ def partial_folder(out: Path) -> Path:
 def train(request: Request, progress: Progress) -> Run:
     """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
     if request.out.exists():
-        raise TrainError("E-TRAIN-OUT", f"{printable(str(request.out))} exists: give another --out, or remove it first")
+        return _whole(request, progress.note)
+    partial = partial_folder(request.out)
+    if request.resume and unfinished(partial) is None:
+        met = f"--resume: {printable(str(partial))} holds no epoch to go on from"
+        raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
     models.check_input(request.input)
     spec, config = request.input, request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
-    partial = partial_folder(request.out)
     keep = _keep(partial, config.memory_mb, progress.note)
     data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
     for note in notes:
@@ -116,9 +120,24 @@ def train(request: Request, progress: Progress) -> Run:
         versions=tool_versions(),
         commit=commit(),
         model_sha256="0" * 64,
+        envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
     )
     _publish(request.out, partial, run, model, data, answers, fitted.history, splits)
     return run_folder.read_run(request.out)
+
+
+def _whole(request: Request, note: Callable[[str], None]) -> Run:
+    """The RUN that is there already, where --resume asks for its rest. Raises TrainError: it is another one, or unasked."""
+    out = printable(str(request.out))
+    if not request.resume:
+        raise TrainError("E-TRAIN-OUT", f"{out} exists: give another --out, or remove it first")
+    run = run_folder.read_run(request.out)
+    was = (run.model, run.input, run.recipe, run.seed, run.config)
+    if was != (request.model, request.input, request.recipe, request.seed, msgspec.structs.asdict(request.config)):
+        raise TrainError("E-TRAIN-OUT", f"{out} is a finished run of another command: give another --out, or remove it first")
+    _remove(partial_folder(request.out))  # left by a kill between the last two steps
+    note(f"{out} is finished already: nothing is left to do")
+    return run
 
 
 def tool_versions() -> dict[str, str]:
@@ -171,11 +190,14 @@ def _fitted(data: DataSet, spec: InputSpec, identity: Identity, partial: Path, p
     def build() -> keras.Model:
         return models.build(identity.model, spec, len(identity.labels), identity.config.dropout)
 
-    classes, balance = len(identity.labels), identity.config.balance
-    parts = ((data.part("train"), balance), (data.part("val"), False))
-    train, val = (labelled(data.images, rows, data.truth[rows], classes, even) for rows, even in parts)
+    config, classes = identity.config, len(identity.labels)
+    learnt, held = data.part("train"), data.part("val")
+    train = labelled(data.images, learnt, data.truth[learnt], classes, config.balance, config.smoothing)
+    val = labelled(data.images, held, data.truth[held], classes)
+    if left := unfinished(partial):
+        progress.note(f"goes on after epoch {left.done} of at most {identity.config.epochs}, kept in {printable(str(partial))}")
     try:
-        return fit(build, train, val, identity.config, identity, partial, progress.epoch)
+        return fit(build, train, val, config, identity, partial, progress.epoch)
     except TrainError as error:
         if error.code == "E-TRAIN-NAN":  # nothing there to go on from
             shutil.rmtree(partial, ignore_errors=True)
@@ -232,6 +254,12 @@ def _publish(
     write_whole(made / run_folder.RECORD, run_folder.record_json(run))
     made.rename(out)
     sync_directory(out.parent)
+    _remove(partial)
+
+
+def _remove(partial: Path) -> None:
+    """The state first: a kill halfway leaves nothing that could be taken for a run to go on from."""
+    (partial / STATE).unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
 
 

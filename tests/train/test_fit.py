@@ -75,15 +75,36 @@ def test_class_weights_make_the_classes_weigh_the_same():
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path, request_for, silent, small_run):
     out = tmp_path / "run"
     with pytest.raises(Stopped):
-        train(request_for(out, "epochs=3"), stop_after(2, silent))
+        train(request_for(out, "epochs=3"), stop_after(1, silent))
     assert not out.exists()
-    seen = []
-    run = train(request_for(out, "epochs=3"), replace(silent, epoch=lambda line: seen.append(line.epoch)))
-    assert seen == [3]
+    seen, notes = [], []
+    progress = replace(silent, epoch=lambda line: seen.append(line.epoch), note=notes.append)
+    run = train(replace(request_for(out, "epochs=3"), resume=True), progress)
+    assert seen == [2, 3]
+    assert notes[0].startswith("goes on after epoch 1 of at most 3")
     assert run.epochs == 3
     assert not partial_folder(out).exists()
-    for mine, uninterrupted in zip(weights_of(out), weights_of(small_run), strict=True):
-        assert np.array_equal(mine, uninterrupted)
+    for name in (run_folder.MODEL, run_folder.PREDICTIONS, run_folder.HISTORY):
+        assert (out / name).read_bytes() == (small_run / name).read_bytes()
+
+
+def test_resume_without_anything_to_go_on_from_is_refused(tmp_path, request_for, silent):
+    with pytest.raises(TrainError) as refused:
+        train(replace(request_for(tmp_path / "run"), resume=True), silent)
+    assert refused.value.code == "E-TRAIN-NOTHING"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_of_a_finished_run_is_done_and_leaves_it_alone(small_run, request_for, silent):
+    before = {path.name: path.read_bytes() for path in small_run.iterdir()}
+    partial_folder(small_run).mkdir()  # left by a kill right before the end
+    run = train(replace(request_for(small_run, "epochs=3"), resume=True), silent)
+    assert run == run_folder.read_run(small_run)
+    assert {path.name: path.read_bytes() for path in small_run.iterdir()} == before
+    assert not partial_folder(small_run).exists()
+    with pytest.raises(TrainError) as refused:
+        train(replace(request_for(small_run, "epochs=4"), resume=True), silent)
+    assert refused.value.code == "E-TRAIN-OUT"
 
 
 def test_an_interrupted_run_is_not_gone_on_with_as_another_one(tmp_path, request_for, silent):
