@@ -13,10 +13,12 @@ import pytest
 
 from edge_app import run_folder
 from edge_app.errors import TrainError
+from edge_app.image_store import InMemory
 from train.augment import augmented
 from train.config import RECIPES, Config, configured
-from train.feed import class_weights
+from train.feed import class_weights, labelled
 from train.fit import Epoch, State
+from train.models import INPUT
 from train.run import partial_folder, train
 
 
@@ -63,6 +65,36 @@ def test_a_shift_alone_moves_by_no_more_than_it_says():
     centres = np.array([[cv2.moments(image)["m10"], cv2.moments(image)["m01"]] for image in moved[..., 0]])
     offsets = centres / np.array([cv2.moments(image)["m00"] for image in moved[..., 0]])[:, None] - 20
     assert 2.5 < np.abs(offsets).max() <= 3.1  # bilinear steps of 1/32 px
+
+
+def test_a_stretch_alone_keeps_the_area():
+    dot = np.zeros((200, 41, 41, 1), np.uint8)
+    dot[:, 16:25, 16:25] = 255
+    config = configured("limiar", ["flip=false", "rotate_deg=0", "shift_px=0", "zoom=0", "stretch=0.15"])
+    stretched = augmented(dot, np.random.default_rng(0), config)
+    areas = stretched.sum(axis=(1, 2, 3)) / 255
+    assert areas == pytest.approx(81, rel=0.06)  # bilinear steps of 1/32 px along an edge of 36 px
+    widths = stretched[:, 20, :, 0].astype(int).sum(axis=1) / 255
+    assert widths.min() < 9 < widths.max()
+    assert 9 * np.exp(-0.15) - 0.5 < widths.min()
+    assert widths.max() < 9 * np.exp(0.15) + 0.5
+
+
+@pytest.mark.parametrize("change", ["brightness=20", "contrast=0.3", "noise=10"])
+def test_other_light_and_noise_leave_a_grey_image_grey(change):
+    grey = np.repeat(np.random.default_rng(1).integers(60, 200, (8, 40, 40, 1), dtype=np.uint8), 3, axis=3)
+    still = ["flip=false", "rotate_deg=0", "shift_px=0", "zoom=0"]
+    lit = augmented(grey, np.random.default_rng(0), configured("limiar", [*still, change]))
+    assert (lit != grey).any(axis=(1, 2, 3)).all()
+    assert (lit == lit[..., :1]).all()
+
+
+def test_a_smoothed_target_keeps_its_label_and_its_sum():
+    truth = np.array([0, 2, 1])
+    targets = labelled(InMemory(3, INPUT), np.arange(3), truth, 3, smoothing=0.1).targets
+    assert targets.argmax(axis=1).tolist() == truth.tolist()
+    assert targets.sum(axis=1) == pytest.approx(1.0)
+    assert targets.max(axis=1) == pytest.approx(0.9 + 0.1 / 3)
 
 
 def test_class_weights_make_the_classes_weigh_the_same():
