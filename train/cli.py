@@ -5,11 +5,16 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from edge_app.errors import TrainError, printable
+
+if TYPE_CHECKING:
+    from edge_app.run_folder import Run
+    from train.fit import Epoch, State
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -39,6 +44,8 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
 )
 @click.option("--from", "parent", type=click.Path(path_type=Path), metavar="RUN", help="Continue this RUN with --add.")
 @click.option("--add", "reviewed", type=click.Path(path_type=Path), metavar="REVIEWED", help="Reviewed images: folder or CSV.")
+@click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Also log to TensorBoard, in DIR/NAME.")
+@click.option("--mlflow", metavar="URI|DIR", help="Also log to MLflow: a server, or a folder.")
 @click.option("--resume", is_flag=True, help="Go on with the run that was interrupted, or refuse; a finished one is done.")
 def train(
     data: Path,
@@ -53,6 +60,8 @@ def train(
     changes: tuple[str, ...],
     parent: Path | None,
     reviewed: Path | None,
+    tensorboard: Path | None,
+    mlflow: str | None,
     resume: bool,
 ) -> None:
     """Trains a classifier on the images in DATA.
@@ -82,6 +91,9 @@ def train(
         from train.reviewed import open_parent
         from train.run import Progress, Request, partial_folder, summary
         from train.run import train as make_run
+        from train.trackers import open_trackers
+
+        trackers = open_trackers(out, tensorboard, mlflow)
     request = Request(
         folder=data,
         out=out,
@@ -101,11 +113,23 @@ def train(
     config = request.config
     started = time.monotonic()
     with Terminal() as terminal:
+
+        def begin(state: "State") -> None:
+            for tracker in trackers:
+                tracker.begin(state)
+
+        def epoch(one: "Epoch") -> None:
+            terminal.step(f"epoch {one.epoch}/{config.epochs}  loss {one.loss:.3f}  val {one.val_loss:.3f}")
+            for tracker in trackers:
+                tracker.epoch(one)
+
         progress = Progress(
             note=terminal.note,
             image=lambda done, total: terminal.step(f"images {done}/{total}"),
-            epoch=lambda e: terminal.step(f"epoch {e.epoch}/{config.epochs}  loss {e.loss:.3f}  val {e.val_loss:.3f}"),
+            epoch=epoch,
+            begin=begin,
         )
+        run: Run | None = None
         try:
             run = make_run(request, progress)
         except KeyboardInterrupt:
@@ -113,6 +137,9 @@ def train(
                 where = printable(str(partial_folder(out)))
                 terminal.note(f"stopped; {where} keeps what was done: the same command goes on from there")
             raise
+        finally:
+            for tracker in trackers:
+                tracker.end(run)
     click.echo(summary(out, run))
     click.echo(
         f"{run.model}: epoch {run.best_epoch} of {run.epochs}, temperature {run.temperature:.3f}, "

@@ -103,7 +103,7 @@ def fit(
     Raises TrainError for another identity and for a loss that is not finite.
     """
     steps = -(-len(train.rows) // config.batch)  # an epoch's
-    state = _resumed(folder, identity)
+    state = resumed(folder, identity)
     model = _load(folder, state.done) if state.done else _compiled(build(), config, steps)
     while state.done < config.epochs and not _stopped(state, config.patience):
         number = state.done + 1
@@ -193,7 +193,7 @@ def _stopped(state: State, patience: int) -> bool:
     return patience > 0 and state.done - state.best >= patience
 
 
-def _resumed(folder: Path, identity: Identity) -> State:
+def resumed(folder: Path, identity: Identity) -> State:
     """The state that an interrupted run left, or a fresh one. Raises TrainError when it was another run."""
     state = unfinished(folder)
     if state is None:

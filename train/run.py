@@ -31,7 +31,7 @@ from train import models
 from train.calibrate import fit_temperature, probabilities
 from train.config import Config
 from train.feed import labelled
-from train.fit import STATE, Epoch, Fitted, Identity, fit, logits, prepare, unfinished
+from train.fit import STATE, Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, unfinished
 from train.report import render
 from train.reviewed import Parent, load_reviewed
 
@@ -77,6 +77,7 @@ class Progress:
     note: Callable[[str], None]  # one line
     image: Callable[[int, int], None]  # images read, in all
     epoch: Callable[[Epoch], None]
+    begin: Callable[[State], None] = lambda state: None  # before the first epoch, or the first after an interruption
 
 
 def partial_folder(out: Path) -> Path:
@@ -226,8 +227,10 @@ def _fitted(request: Request, data: DataSet, identity: Identity, partial: Path, 
     learnt, held = data.part("train"), data.part("val")
     train = labelled(data.images, learnt, data.truth[learnt], classes, config.balance, config.smoothing)
     val = labelled(data.images, held, data.truth[held], classes)
-    if left := unfinished(partial):
-        progress.note(f"goes on after epoch {left.done} of at most {identity.config.epochs}, kept in {printable(str(partial))}")
+    state = resumed(partial, identity)
+    if state.done:
+        progress.note(f"goes on after epoch {state.done} of at most {config.epochs}, kept in {printable(str(partial))}")
+    progress.begin(state)
     try:
         return fit(build, train, val, config, identity, partial, progress.epoch)
     except TrainError as error:
