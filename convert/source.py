@@ -12,6 +12,7 @@ from convert.keras_file import load_model, read_model_file, saved_with
 from edge_app.bundle import REFER, REFUSED, Envelope, InputSpec, MapGrid
 from edge_app.errors import ConvertError, printable
 from edge_app.image_folder import Shares, default_positive, load
+from edge_app.image_store import RowsAlone
 from edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read_splits, splits_csv
 
 LABELS_LIMIT = 1000  # a bundle's
@@ -97,7 +98,7 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
     model = load_model(data, where)
     spec = input_spec(model, where)
     # How few are too few, the gate says: by the smallest margin that the test split can decide.
-    images, notes = load(origin.data, origin.table, spec, Shares(seed=seed, minimum=1), lambda done, total: None)
+    images, notes = load(origin.data, origin.table, spec, Shares(seed=seed, minimum=1), lambda done, total: None, RowsAlone)
     labels = images.labels
     check_labels(labels)
     model, head = logits_model(model, labels, where)
@@ -163,4 +164,4 @@ def run_facts(run: Run) -> dict[str, str]:
         "splits_sha256": run.data.sha256,
         "model_sha256": run.model_sha256,
         "commit": run.commit,
-    }
+    } | (run.parent.facts if run.parent else {})

@@ -81,7 +81,18 @@ def condition() -> Condition:
     )
 
 
+_CGROUPS = "/sys/fs/cgroup"
 _ZONE = "/sys/class/thermal/thermal_zone0/temp"
+
+
+def available_mb() -> int:
+    """Memory that a new job may take: what the kernel says is available, or a container's limit where that is less."""
+    kb = re.search(r"MemAvailable:\s+(\d+)", _read("/proc/meminfo") or "")
+    found = [int(kb[1]) >> 10 if kb else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20]
+    own = Path(f"{_CGROUPS}/{(_read('/proc/self/cgroup') or '').rpartition('0::/')[2]}")
+    limits = [_read(f"{group}/memory.max") for group in (own, *own.parents) if group.is_relative_to(_CGROUPS)]
+    limits.append(_read(f"{_CGROUPS}/memory/memory.limit_in_bytes"))  # cgroup 1
+    return min(found + [int(limit) >> 20 for limit in limits if limit and limit.isdigit()])
 
 
 def cpu_model(info: str) -> str:

@@ -8,7 +8,8 @@ A RUN is a folder that appears whole: `model.keras`, `train.json`, `splits.csv`,
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +42,21 @@ class TrainingData(Value, frozen=True, forbid_unknown_fields=True):
     sha256: Sha256  # of splits.csv's exact bytes, which hold the sha256 of every image
 
 
+class Lineage(Value, frozen=True, forbid_unknown_fields=True):
+    """Which RUN this one continues, and what became of the images that people reviewed since."""
+
+    model_sha256: Sha256  # of that RUN's model.keras
+    added: Count  # new in training
+    corrected: Count  # training images that got another label
+    left_out: Count  # known already, or in val or test
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """In words, as a report or manifest names them."""
+        reviewed = f"{self.added} added, {self.corrected} corrected, {self.left_out} left out"
+        return {"parent_model_sha256": self.model_sha256, "reviewed": reviewed}
+
+
 class Run(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """train.json, schema 1."""
 
@@ -60,6 +76,7 @@ class Run(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     commit: Text  # of limiar's source tree, or "unknown"
     model_sha256: Sha256  # of model.keras
     envelope: Envelope | None = None  # of the training images; an older RUN has none
+    parent: Lineage | None = None  # None: begun with random weights
 
 
 class SplitRow(msgspec.Struct, frozen=True):
@@ -139,21 +156,25 @@ def predictions_csv(rows: Iterable[PredictionRow], labels: tuple[str, ...]) -> b
 
 def table_csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> bytes:
     """A CSV with Unix line ends, the same bytes everywhere."""
-    text = io.StringIO()
+    data = io.BytesIO()
+    text = io.TextIOWrapper(data, "utf-8", "surrogateescape", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    text.flush()
+    return data.getvalue()
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(_read(path).decode("utf-8", "surrogateescape"), newline=""))
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """Line by line: of a large folder all at once would take more memory than what is made of them."""
+    reader = csv.DictReader(io.TextIOWrapper(io.BytesIO(_read(path)), "utf-8", "surrogateescape", newline=""))
     if tuple(reader.fieldnames or ()) != columns:
         raise RunError("E-RUN-TABLE", f"{printable(str(path))} has not the columns {', '.join(columns)}: train again")
-    rows = list(reader)
-    if any(None in row.values() or None in row for row in rows):
-        raise RunError("E-RUN-TABLE", f"{printable(str(path))} has a line with missing or further fields: train again")
-    return rows
+    for row in reader:
+        if None in row.values() or None in row:
+            raise RunError("E-RUN-TABLE", f"{printable(str(path))} has a line with missing or further fields: train again")
+        # Said once for all rows that share it.
+        yield {name: sys.intern(value) if name in ("label", "split", "group") else value for name, value in row.items()}
 
 
 def _check(path: Path, want: str) -> bytes:

@@ -1,29 +1,28 @@
 """The training loop: one straight pass over epochs, a checkpoint after each, Keras 3 and nothing else.
 
-Backend-neutral: KERAS_BACKEND may be tensorflow, jax or torch. Chance comes from (seed, epoch) alone, so that an interrupted
-run goes on where it stopped with the numbers it would have drawn.
+Backend-neutral: KERAS_BACKEND may be tensorflow, jax or torch. Chance comes from (seed, epoch, batch) alone, so that an
+interrupted run goes on where it stopped with the numbers it would have drawn.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.errors import TrainError, printable
-from edge_app.files import write_whole
-from edge_app.frame import Pixels
-from edge_app.image_folder import DataSet
+from edge_app.files import sync_file, write_whole
+from edge_app.image_store import ImageStore
 from train.calibrate import nll
 from train.config import Config
+from train.feed import Examples, batches
 
 STATE = "state.json"  # names the epoch whose files are whole; written last
+CURE = "repeat the first command, give another --out, or remove that folder to start again"
 PREDICT_BATCH = 256
 
 
@@ -53,6 +52,7 @@ class Identity(msgspec.Struct, frozen=True):
     seed: int
     config: Config
     backend: str
+    parent: str = ""  # sha256 of the network that is continued; "": random weights
 
 
 class State(msgspec.Struct, frozen=True):
@@ -90,7 +90,8 @@ def prepare(seed: int) -> None:
 
 def fit(
     build: Callable[[], keras.Model],
-    data: DataSet,
+    train: Examples,
+    val: Examples,
     config: Config,
     identity: Identity,
     folder: Path,
@@ -101,57 +102,38 @@ def fit(
     folder: keeps the checkpoints; one that is there already with the same identity is gone on from.
     Raises TrainError for another identity and for a loss that is not finite.
     """
-    train, val = data.part("train"), data.part("val")
-    truth = data.truth[train]
-    weights = _class_weights(truth, len(data.labels), config.balance)
-    state = _resumed(folder, identity)
-    model = _load(folder, state.done) if state.done else _compiled(build(), config, len(train))
+    steps = -(-len(train.rows) // config.batch)  # an epoch's
+    state = resumed(folder, identity)
+    model = _load(folder, state.done) if state.done else _compiled(build(), config, steps)
     while state.done < config.epochs and not _stopped(state, config.patience):
         number = state.done + 1
-        rng = np.random.default_rng([identity.seed, number])
-        order = rng.permutation(len(train))
-        images = augmented(data.pixels[train[order]], rng, config)
-        measured = model.fit(
-            images,
-            truth[order],
-            sample_weight=weights[truth[order]],
-            batch_size=config.batch,
-            initial_epoch=number - 1,
-            epochs=number,
-            shuffle=False,
-            verbose=0,
-        )
-        epoch = _measured(model, measured.history, number, data.pixels[val], data.truth[val])
+        _seed_dropout(model, identity.seed, number)
+        fed = batches(train, config, identity.seed, number)
+        measured = model.fit(fed, steps_per_epoch=steps, initial_epoch=number - 1, epochs=number, shuffle=False, verbose=0)
+        epoch = _measured(model, measured.history, number, val)
         state = _kept(folder, state, model, epoch, keep_last=config.patience == 0)
         tick(epoch)
     return Fitted(_load(folder, state.best), state.history, state.best)
 
 
-def logits(model: keras.Model, pixels: Pixels) -> NDArray[np.float32]:
-    """The model's answers [N, K] for uint8 pixels [N, H, W, C]."""
-    return np.asarray(model.predict(pixels, batch_size=PREDICT_BATCH, verbose=0), dtype=np.float32)
+def unfinished(folder: Path) -> State | None:
+    """What an interrupted run left; None where no epoch of it was whole. Raises TrainError when it cannot be read."""
+    path = folder / STATE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=State)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise TrainError("E-TRAIN-RESUME", f"{printable(str(path))}: {printable(str(error))}: {CURE}") from None
 
 
-def augmented(images: Pixels, rng: np.random.Generator, config: Config) -> Pixels:
-    """Each image turned, flipped, shifted and zoomed at random about its centre, the edges reflected; uint8 in and out."""
-    count, height, width, channels = images.shape
-    angles = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg, count))
-    mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0) if config.flip else np.ones(count)
-    zoom = np.exp(rng.uniform(-config.zoom, config.zoom, count))
-    shifts = rng.uniform(-config.shift_px, config.shift_px, (count, 2))
-    cos, sin = zoom * np.cos(angles), zoom * np.sin(angles)
-    linear = np.stack([np.stack([cos * mirror, -sin], 1), np.stack([sin * mirror, cos], 1)], 1)  # [N, 2, 2] on (x, y)
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    matrices = np.concatenate([linear, (centre - linear @ centre + shifts)[:, :, None]], axis=2)
-    result = np.empty_like(images)
-    for k in range(count):
-        warped = cv2.warpAffine(images[k], matrices[k], (width, height), borderMode=cv2.BORDER_REFLECT_101)
-        result[k] = warped.reshape(height, width, channels)
-    return result
+def logits(model: keras.Model, images: ImageStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The model's answers [len(rows), K]; a batch of images at a time is in memory."""
+    starts = range(0, len(rows), PREDICT_BATCH)
+    return np.concatenate([model.predict_on_batch(images.take(rows[at : at + PREDICT_BATCH])) for at in starts])
 
 
-def _compiled(model: keras.Model, config: Config, images: int) -> keras.Model:
-    steps = -(-images // config.batch)  # an epoch's
+def _compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
     decay = max(1, (config.epochs - config.warmup) * steps)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0 if config.warmup else config.rate,
@@ -162,23 +144,23 @@ def _compiled(model: keras.Model, config: Config, images: int) -> keras.Model:
     )
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         jit_compile=_has_gpu() or "auto",
     )
     return model
 
 
-def _class_weights(truth: NDArray[np.int64], classes: int, balance: bool) -> NDArray[np.float32]:
-    """A weight for each class: 1, or such that every class weighs the same and the mean over images is 1."""
-    counts = np.bincount(truth, minlength=classes)
-    return (len(truth) / (classes * counts) if balance else np.ones(classes)).astype(np.float32)
+def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Chance of its own for each epoch: Keras saves no layer's random state, and a loaded model would go on with another."""
+    rng = np.random.default_rng([seed, epoch])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign(rng.integers(0, 2**31, layer.seed_generator.state.shape))
 
 
-def _measured(
-    model: keras.Model, measured: dict[str, list[Any]], number: int, pixels: Pixels, truth: NDArray[np.int64]
-) -> Epoch:
-    answers = logits(model, pixels)
+def _measured(model: keras.Model, measured: dict[str, list[Any]], number: int, val: Examples) -> Epoch:
+    answers, truth = logits(model, val.images, val.rows), val.targets.argmax(axis=1)
     loss = float(measured["loss"][-1])
     if not (np.isfinite(loss) and np.isfinite(answers).all()):
         met = f"epoch {number} ended with a loss of {loss}, or answers that are not numbers"
@@ -196,6 +178,7 @@ def _measured(
 def _kept(folder: Path, state: State, model: keras.Model, epoch: Epoch, keep_last: bool) -> State:
     """Saves the epoch, then the state that names it, then drops what neither needs: a kill leaves a whole checkpoint."""
     model.save(_checkpoint(folder, epoch.epoch))
+    sync_file(_checkpoint(folder, epoch.epoch))  # a power cut must not leave a state that names what never reached the disk
     history = (*state.history, epoch)
     best = epoch.epoch if keep_last else min(history, key=lambda line: line.val_loss).epoch
     state = State(identity=state.identity, history=history, best=best)
@@ -210,28 +193,26 @@ def _stopped(state: State, patience: int) -> bool:
     return patience > 0 and state.done - state.best >= patience
 
 
-def _resumed(folder: Path, identity: Identity) -> State:
+def resumed(folder: Path, identity: Identity) -> State:
     """The state that an interrupted run left, or a fresh one. Raises TrainError when it was another run."""
-    if not (folder / STATE).exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    state = unfinished(folder)
+    if state is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("epoch-*.keras"):  # of a run that was killed in its first epoch
+            path.unlink()
         return State(identity=identity, history=(), best=0)
     where = printable(str(folder))
-    cure = "repeat the first command, give another --out, or remove that folder to start again"
-    try:
-        state = msgspec.json.decode((folder / STATE).read_bytes(), type=State)
-    except msgspec.MsgspecError as error:
-        raise TrainError("E-TRAIN-RESUME", f"{where}/{STATE}: {printable(str(error))}: {cure}") from None
     old, new = _fields(state.identity), _fields(identity)
     for field in old:
         if old[field] != new[field]:
             met = f"{where} is an unfinished run whose {field} is {_short(old[field])}, this one's is {_short(new[field])}"
-            raise TrainError("E-TRAIN-RESUME", f"{met}: {cure}")
+            raise TrainError("E-TRAIN-RESUME", f"{met}: {CURE}")
     return state
 
 
 def _fields(identity: Identity) -> dict[str, object]:
-    return {**msgspec.structs.asdict(identity), **msgspec.structs.asdict(identity.config), "config": None}
+    # Where the images lie while it trains changes no number.
+    return {**msgspec.structs.asdict(identity), **msgspec.structs.asdict(identity.config), "config": None, "memory_mb": None}
 
 
 def _short(value: object) -> str:

@@ -7,21 +7,31 @@ import numpy as np
 from keras import layers
 
 from edge_app.bundle import InputSpec
+from edge_app.errors import TrainError
 
 # compact: 3x3 convolutions, (filters, stride). Chosen on validation among nets whose int8 file invokes in 25 to 60 us on one
 # core: full convolutions beat separable ones of the same latency (XNNPACK runs them at 80 G multiply-adds a second, and a
 # depthwise layer has hardly any work to share its overhead with). docs/training.md has the table.
 COMPACT = ((12, 2), (24, 1), (32, 2), (32, 1), (40, 2), (40, 1))
 BATCH_NORM_MOMENTUM = 0.9  # a run has some thousand steps: the default 0.99 averages over too many of them
-INPUT = {"compact": InputSpec(height=40, width=40, channels=3), "lenet": InputSpec(height=40, width=40, channels=3)}
+INPUT = InputSpec(height=40, width=40, channels=3)  # the course's, of both where no other is asked for
+SIDES_PX = (8, 4096)  # compact halves a side three times; a bundle holds no more
 
 
-def build(name: str, classes: int, dropout: float) -> keras.Model:
+def build(name: str, spec: InputSpec, classes: int, dropout: float) -> keras.Model:
     """A new network with random weights, [N, H, W, C] pixels 0..255 -> [N, classes] logits.
 
     dropout: the share of activations dropped before the last layer while training.
     """
-    return BUILDERS[name](INPUT[name], classes, dropout)
+    return BUILDERS[name](spec, classes, dropout)
+
+
+def check_input(spec: InputSpec) -> None:
+    """Raises TrainError where no network can be built for it."""
+    least, most = SIDES_PX
+    if not (least <= spec.height <= most and least <= spec.width <= most):
+        met = f"--size {spec.height}x{spec.width}: a side has {least} to {most} pixels"
+        raise TrainError("E-TRAIN-SIZE", f"{met}: give another size")
 
 
 def lenet(spec: InputSpec, classes: int, dropout: float) -> keras.Model:
@@ -83,6 +93,28 @@ def deployable(model: keras.Model, temperature: float) -> keras.Model:
     for layer, arrays in zip(folded.layers, weights, strict=True):
         layer.set_weights(arrays)
     return folded
+
+
+def trainable(model: keras.Model, temperature: float, dropout: float) -> keras.Model:
+    """What `deployable` gave, to be trained on: the same function times `temperature`, with dropout before the last layer.
+
+    The scaling of pixels comes out of the first convolution again: AdamW steps by the rate, whatever a weight's size, and
+    weights for pixels of 0..255 are 255 times too small for that. Batch norm stays where it is, in the weights.
+    """
+    parts = model.layers
+    copies = [_copy(layer, layer.name) for layer in parts]
+    first, last = (
+        next(k for k in numbers if parts[k].weights) for numbers in (range(len(parts)), range(len(parts) - 1, -1, -1))
+    )
+    stack = [keras.Input(model.input_shape[1:]), layers.Rescaling(1 / 255), *copies]
+    stack.insert(2 + last, layers.Dropout(dropout))
+    grown = keras.Sequential(stack, name=model.name)
+    for k, (layer, copy) in enumerate(zip(parts, copies, strict=True)):
+        arrays = [array * np.float32(temperature if k == last else 1) for array in layer.get_weights()]
+        if k == first:
+            arrays[0] = arrays[0] * np.float32(255)
+        copy.set_weights(arrays)
+    return grown
 
 
 def _copy(layer: keras.Layer, name: str) -> keras.Layer:

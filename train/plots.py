@@ -39,7 +39,8 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
-_ZOOM = 2  # of the grid's images
+CURVES = len(_COLOURS)  # that can be told apart
+_GRID_PX = 80  # an image of the grid, at most
 
 
 def learning_curves(
@@ -96,9 +97,12 @@ def roc_points(is_positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> t
 
 
 def data_url(pixels: Pixels) -> str:
-    """uint8 [H, W, C] as a PNG inside a URL, enlarged without smoothing."""
+    """uint8 [H, W, C] as a PNG inside a URL: a small one enlarged without smoothing, a large one made smaller."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    image = image.resize((image.width * _ZOOM, image.height * _ZOOM), Image.Resampling.NEAREST)
+    if zoom := _GRID_PX // max(image.size):
+        image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
+    else:
+        image.thumbnail((_GRID_PX, _GRID_PX))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

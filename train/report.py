@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,10 @@ from edge_app.run_folder import SPLIT_NAMES, Run
 from train import plots
 from train.calibrate import nll, probabilities
 from train.fit import Epoch
+from train.page import NOT_FOR_DIAGNOSIS, page
 
-STYLE = Path(__file__).with_name("report.css")
 REFER_BELOW = 0.95  # the course's rule; the bundle keeps its own
 GRID = 18  # images of each row of the grid
-NOT_FOR_DIAGNOSIS = "For research and education. Not for diagnosis."
 COURSE_DIFFERENCES = (
     "The last layer has one output per class. The course's text gives it one per training image, a slip.",
     "Images are read and resized by limiar's image rules, so that a device sees the same pixels.",
@@ -49,12 +47,7 @@ def render(run: Run, data: DataSet, logits: NDArray[np.float32], history: Sequen
         *([_course()] if run.recipe == "course" else []),
         _record(run),
     ]
-    title = f"limiar: {escape(run.model)} on {len(data.rows)} images"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
-        f"<style>\n{STYLE.read_text()}</style></head>\n<body><main>\n{''.join(sections)}</main></body></html>\n"
-    )
+    return page(f"limiar: {run.model} on {len(data.rows)} images", sections)
 
 
 def _headline(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
@@ -150,15 +143,18 @@ def _curves(run: Run, data: DataSet, answers: NDArray[np.float64], history: Sequ
     )
     test = data.part("test")
     truth, own = data.truth[test], answers[test]
-    shown = [run.positive] if run.positive else list(run.labels)
+    recalls = class_metrics(truth, own, run.labels, None)
+    least_found = sorted(run.labels, key=lambda label: recalls[f"recall_{label}"].value)[: plots.CURVES]
+    shown = [run.positive] if run.positive else [label for label in run.labels if label in least_found]
     curves = {
         printable(label): plots.roc_points(truth == run.labels.index(label), own[:, run.labels.index(label)]) for label in shown
     }
+    few = f", of the {len(shown)} classes found least" if 1 < len(shown) < len(run.labels) else ""
     weighted = " and class weights" if run.config["balance"] else ""
     note = f"Training figures are of augmented images, with dropout{weighted}; the dashed line is the epoch kept."
     return (
         f'<section><h2>Learning curves</h2><figure class="wide">{learning}</figure><p>{note}</p></section>'
-        f'<section class="pair"><figure><h2>ROC on test</h2>{plots.roc(curves)}</figure>'
+        f'<section class="pair"><figure><h2>ROC on test{few}</h2>{plots.roc(curves)}</figure>'
         f"<figure><h2>Reliability on test</h2>{_reliability(own, truth)}</figure></section>"
     )
 
@@ -187,7 +183,7 @@ def _images(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
         for name, chosen in rows
         if len(chosen)
     )
-    note = "As the model gets them, enlarged. Under each: its answer and confidence."
+    note = "As the model gets them, larger or smaller. Under each: its answer and confidence."
     return f"<section><h2>Images</h2>{grid}<p>{note}</p></section>"
 
 
@@ -196,7 +192,7 @@ def _image(run: Run, data: DataSet, answers: NDArray[np.float64], k: int) -> str
     state = "right" if answer == data.truth[k] else "wrong"
     text = f"{printable(run.labels[answer])} {answers[k, answer]:.2f}"
     title = f"{printable(data.rows[k].file)}: {printable(data.rows[k].label)}"
-    source = plots.data_url(data.pixels[k])
+    source = plots.data_url(data.images.take(np.array([k]))[0])
     image = f'<img src="{source}" alt="{escape(title)}" title="{escape(title)}">'
     return f'<div class="{state}">{image}<span>{escape(text)}</span></div>'
 
@@ -215,6 +211,7 @@ def _record(run: Run) -> str:
         "temperature": f"{run.temperature:.4f}, folded into the last layer",
         "seed": run.seed,
         "commit": run.commit,
+        **(run.parent.facts if run.parent else {}),
         "model.keras sha256": run.model_sha256[:12],
         "config": ", ".join(f"{key} {value}" for key, value in run.config.items()),
         "versions": ", ".join(f"{tool} {number}" for tool, number in run.versions.items()),

@@ -6,29 +6,37 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Self
 
 import keras
 import msgspec
 import numpy as np
 
 from edge_app import envelope, run_folder
+from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError, printable
 from edge_app.files import sync_directory, write_whole
 from edge_app.image_folder import DataSet, Shares, default_positive, load
+from edge_app.image_store import InMemory, Keep, OnDisk, Shelf
+from edge_app.machine import available_mb
 from edge_app.metrics import class_metrics
-from edge_app.run_folder import PredictionRow, Run, TrainingData
+from edge_app.run_folder import Lineage, PredictionRow, Run, TrainingData
 from train import models
 from train.calibrate import fit_temperature, probabilities
 from train.config import Config
-from train.fit import Epoch, Fitted, Identity, fit, logits, prepare
+from train.feed import labelled
+from train.fit import STATE, Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, unfinished
 from train.report import render
+from train.reviewed import Parent, load_reviewed
 
 TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
+FIGURES = 4  # of a split on the terminal; of many classes the one that is found least is named
 _ROUNDING = 1e-3  # of logits: float32 sums in another order
 
 
@@ -40,10 +48,26 @@ class Request:
     out: Path
     table: Path | None  # --csv
     model: str
+    input: InputSpec
     recipe: str
     positive: str | None
     seed: int
     config: Config
+    resume: bool = False  # --resume: go on, or refuse
+    parent: Parent | None = None  # --from and --add
+
+    def continuing(self, parent: Parent, config: Config) -> Self:
+        """The same with what the parent decides."""
+        run = parent.run
+        return replace(
+            self,
+            parent=parent,
+            config=config,
+            model=run.model,
+            input=run.input,
+            recipe=run.recipe,
+            positive=run.positive,
+        )
 
 
 @dataclass(frozen=True)
@@ -53,6 +77,7 @@ class Progress:
     note: Callable[[str], None]  # one line
     image: Callable[[int, int], None]  # images read, in all
     epoch: Callable[[Epoch], None]
+    begin: Callable[[State], None] = lambda state: None  # before the first epoch, or the first after an interruption
 
 
 def partial_folder(out: Path) -> Path:
@@ -63,11 +88,20 @@ def partial_folder(out: Path) -> Path:
 def train(request: Request, progress: Progress) -> Run:
     """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
     if request.out.exists():
-        raise TrainError("E-TRAIN-OUT", f"{printable(str(request.out))} exists: give another --out, or remove it first")
-    spec = models.INPUT[request.model]
-    config = request.config
+        return _whole(request, progress.note)
+    partial = partial_folder(request.out)
+    if request.resume and unfinished(partial) is None:
+        met = f"--resume: {printable(str(partial))} holds no epoch to go on from"
+        raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
+    models.check_input(request.input)
+    spec, config = request.input, request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
-    data, notes = load(request.folder, request.table, spec, shares, progress.image)
+    keep = _keep(partial, config.memory_mb, progress.note)
+    lineage: Lineage | None = None
+    if request.parent is None:
+        data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
+    else:
+        data, lineage, notes = load_reviewed(request.folder, request.parent, progress.image, keep)
     for note in notes:
         progress.note(note)
     positive = _positive(request.positive, data.labels)
@@ -85,11 +119,11 @@ def train(request: Request, progress: Progress) -> Run:
         seed=request.seed,
         config=config,
         backend=keras.backend.backend(),
+        parent=lineage.model_sha256 if lineage else "",
     )
     prepare(request.seed)
-    partial = partial_folder(request.out)
-    fitted = _fitted(data, identity, partial, progress)
-    raw = logits(fitted.model, data.pixels)
+    fitted = _fitted(request, data, identity, partial, progress)
+    raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
     _check_classes(data, raw, partial)
     val = data.part("val")
     temperature = fit_temperature(raw[val], data.truth[val]) if config.calibrate else 1.0
@@ -109,10 +143,32 @@ def train(request: Request, progress: Progress) -> Run:
         versions=tool_versions(),
         commit=commit(),
         model_sha256="0" * 64,
-        envelope=envelope.measure(data.pixels[k : k + 1] for k in data.part("train")),
+        envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
+        parent=lineage,
     )
     _publish(request.out, partial, run, model, data, answers, fitted.history, splits)
     return run_folder.read_run(request.out)
+
+
+def _whole(request: Request, note: Callable[[str], None]) -> Run:
+    """The RUN that is there already, where --resume asks for its rest. Raises TrainError: it is another one, or unasked."""
+    out = printable(str(request.out))
+    if not request.resume:
+        raise TrainError("E-TRAIN-OUT", f"{out} exists: give another --out, or remove it first")
+    run = run_folder.read_run(request.out)
+    was = (run.model, run.input, run.recipe, run.seed, run.config)
+    parent = request.parent.run.model_sha256 if request.parent else None
+    if (run.parent and run.parent.model_sha256) != parent or was != (
+        request.model,
+        request.input,
+        request.recipe,
+        request.seed,
+        msgspec.structs.asdict(request.config),
+    ):
+        raise TrainError("E-TRAIN-OUT", f"{out} is a finished run of another command: give another --out, or remove it first")
+    _remove(partial_folder(request.out))  # left by a kill between the last two steps
+    note(f"{out} is finished already: nothing is left to do")
+    return run
 
 
 def tool_versions() -> dict[str, str]:
@@ -139,6 +195,20 @@ def commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
+def _keep(partial: Path, limit_mb: float, note: Callable[[str], None]) -> Keep:
+    """Images in memory, or where they take too much of it in a file of the unfinished run."""
+
+    def keep(count: int, spec: InputSpec) -> Shelf:
+        need_mb = count * spec.height * spec.width * spec.channels / 2**20
+        if need_mb <= (limit := limit_mb or available_mb() / 4):
+            return InMemory(count, spec)
+        where = printable(str(partial))
+        note(f"{count} images take {need_mb:.0f} MB, over {limit:.0f} MB: they are read from {where} (--set memory_mb=N)")
+        return OnDisk(partial, count, spec)
+
+    return keep
+
+
 def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
     """The positive of two classes: as asked, else "pos", else the second in name order."""
     if asked is not None and asked not in labels:
@@ -147,16 +217,39 @@ def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
     return asked if asked is not None and len(labels) == 2 else default_positive(labels)
 
 
-def _fitted(data: DataSet, identity: Identity, partial: Path, progress: Progress) -> Fitted:
+def _fitted(request: Request, data: DataSet, identity: Identity, partial: Path, progress: Progress) -> Fitted:
     def build() -> keras.Model:
-        return models.build(identity.model, len(identity.labels), identity.config.dropout)
+        if request.parent is None:
+            return models.build(request.model, request.input, len(data.labels), request.config.dropout)
+        return models.trainable(_network(request.parent), request.parent.run.temperature, request.config.dropout)
 
+    config, classes = identity.config, len(identity.labels)
+    learnt, held = data.part("train"), data.part("val")
+    train = labelled(data.images, learnt, data.truth[learnt], classes, config.balance, config.smoothing)
+    val = labelled(data.images, held, data.truth[held], classes)
+    state = resumed(partial, identity)
+    if state.done:
+        progress.note(f"goes on after epoch {state.done} of at most {config.epochs}, kept in {printable(str(partial))}")
+    progress.begin(state)
     try:
-        return fit(build, data, identity.config, identity, partial, progress.epoch)
+        return fit(build, train, val, config, identity, partial, progress.epoch)
     except TrainError as error:
         if error.code == "E-TRAIN-NAN":  # nothing there to go on from
             shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _network(parent: Parent) -> keras.Model:
+    """model.keras of the RUN that is continued. Raises RunError, and TrainError where it is no chain of layers."""
+    data = run_folder.read_model(parent.folder, parent.run)
+    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
+        file.write(data)
+        file.flush()
+        model = keras.saving.load_model(file.name, compile=False, safe_mode=True)
+    if not isinstance(model, keras.Sequential):
+        where = printable(str(parent.folder))
+        raise TrainError("E-TRAIN-FROM", f"{where} holds a network that limiar did not make: train anew")
+    return model
 
 
 def _check_classes(data: DataSet, answers: np.ndarray, partial: Path) -> None:
@@ -170,7 +263,7 @@ def _check_classes(data: DataSet, answers: np.ndarray, partial: Path) -> None:
 def _deployable(fitted: Fitted, data: DataSet, raw: np.ndarray, temperature: float) -> tuple[keras.Model, np.ndarray]:
     """The network to ship and its logits [N, K], checked against those of the network that was trained."""
     model = models.deployable(fitted.model, temperature)
-    answers = logits(model, data.pixels)
+    answers = logits(model, data.images, np.arange(len(data.rows)))
     mixed = keras.mixed_precision.dtype_policy().name != "float32"  # then the trained one computed in half precision
     apart = float(np.abs(answers - raw / temperature).max())
     allowed = (100 if mixed else 1) * _ROUNDING * max(1.0, float(np.abs(answers).max()))
@@ -197,10 +290,10 @@ def _publish(
     write_whole(made / run_folder.MODEL, saved)
     digest = hashlib.sha256(saved).hexdigest()
     run = msgspec.structs.replace(run, model_sha256=digest)
-    rows = [
+    rows = (
         PredictionRow(row.sha256, row.split, row.label, tuple(map(float, line)))
         for row, line in zip(data.rows, answers, strict=True)
-    ]
+    )
     write_whole(made / run_folder.SPLITS, splits)
     write_whole(made / run_folder.PREDICTIONS, run_folder.predictions_csv(rows, run.labels))
     lines = [msgspec.structs.astuple(epoch) for epoch in history]
@@ -209,6 +302,12 @@ def _publish(
     write_whole(made / run_folder.RECORD, run_folder.record_json(run))
     made.rename(out)
     sync_directory(out.parent)
+    _remove(partial)
+
+
+def _remove(partial: Path) -> None:
+    """The state first: a kill halfway leaves nothing that could be taken for a run to go on from."""
+    (partial / STATE).unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -237,6 +336,9 @@ def summary(out: Path, run: Run) -> str:
         truth = [run.labels.index(row.label) for row in chosen]
         answers = probabilities(np.array([row.logits for row in chosen]))
         measured = class_metrics(truth, answers, run.labels, run.positive)
-        figures = "  ".join(f"{name} {m.value:.3f} ({m.low:.3f}-{m.high:.3f})" for name, m in measured.items())
+        if len(measured) > FIGURES:
+            least = min((name for name in measured if name != "accuracy"), key=lambda name: measured[name].value)
+            measured = {"accuracy": measured["accuracy"], f"least {least}": measured[least]}
+        figures = "  ".join(f"{printable(name)} {m.value:.3f} ({m.low:.3f}-{m.high:.3f})" for name, m in measured.items())
         lines.append(f"{part:<5} n={len(chosen):<5} {figures}")
     return "\n".join(lines)

@@ -69,7 +69,7 @@ def test_suffixes_give_the_labels(folder, loaded):
     data, notes = loaded(folder)
     assert data.labels == ("neg", "pos")
     assert all(row.label in row.file for row in data.rows)
-    assert data.pixels.shape == (20, 40, 40, 3)
+    assert data.images.take(np.arange(20)).shape == (20, 40, 40, 3)
     assert notes == ()
 
 

@@ -22,15 +22,17 @@ def phantom_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def request_for(phantom_folder):
     """request_for(out, …) -> a Request of two quick epochs on the phantoms."""
+    from train.models import INPUT
     from train.run import Request
 
-    def make(out, *changes, model="compact", recipe="limiar", folder=phantom_folder, seed=0, positive=None):
+    def make(out, *changes, model="compact", recipe="limiar", folder=phantom_folder, seed=0, positive=None, spec=None):
         config = configured(recipe, ["epochs=2", "batch=32", "warmup=0", *changes])
         return Request(
             folder=folder,
             out=out,
             table=None,
             model=model,
+            input=spec or INPUT,
             recipe=recipe,
             positive=positive,
             seed=seed,

@@ -1,8 +1,10 @@
 """`limiar train` from images to RUN, as a person and as convert see it."""
 
+import base64
 import csv
 import functools
 import hashlib
+import io
 import os
 import re
 import signal
@@ -22,6 +24,7 @@ from edge_app.image import decode, read_file
 from edge_app.metrics import class_metrics
 from edge_app.preprocess import model_input
 from train.calibrate import probabilities
+from train.plots import data_url
 from train.report import COURSE_DIFFERENCES, confusion
 from train.run import partial_folder, train
 
@@ -136,6 +139,13 @@ def test_three_classes_train(tmp_path, request_for, silent):
     run = train(asked, silent)
     assert (run.labels, run.positive) == (("cat", "dog", "fox"), None)
     assert "recall_fox" in (tmp_path / "run" / run_folder.REPORT).read_text()
+
+
+@pytest.mark.parametrize(("side_px", "shown_px"), [(8, 80), (40, 80), (64, 64), (300, 80)])
+def test_an_image_of_any_size_fits_the_reports_grid(side_px, shown_px):
+    url = data_url(np.zeros((side_px, side_px // 2, 3), np.uint8))
+    shown = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    assert shown.size == (shown_px // 2, shown_px)
 
 
 def test_a_run_is_never_written_over(small_run, request_for, silent):
