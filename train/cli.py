@@ -5,10 +5,14 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_app.errors import TrainError, printable
+
+if TYPE_CHECKING:
+    from train.config import Hosts
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -17,6 +21,20 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
     if not sides:
         raise click.BadParameter(f"{value!r} is neither a number of pixels nor HEIGHTxWIDTH.")
     return int(sides[1]), int(sides[2] or sides[1])
+
+
+def _hosts(count: int | None, own: int | None, coordinator: str | None) -> "Hosts | None":
+    from train.config import Hosts
+
+    if count is None and own is None and coordinator is None:
+        return None
+    if count is None or own is None or coordinator is None:
+        raise click.UsageError("--hosts, --host and --coordinator go together.")
+    if own >= count:
+        raise click.UsageError(f"--host {own}: hosts are numbered from 0 to {count - 1}.")
+    if not re.fullmatch(r"\S+:\d{1,5}", coordinator):
+        raise click.UsageError(f"--coordinator {coordinator!r} is not HOST:PORT.")
+    return Hosts(count, own, coordinator)
 
 
 @click.command()
@@ -36,6 +54,9 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
     metavar="KEY=VALUE",
     help="Changes a number of the recipe (see docs/training.md).",
 )
+@click.option("--hosts", "count", type=click.IntRange(2, 4096), help="Processes that train together, one a machine.")
+@click.option("--host", "own", type=click.IntRange(0), help="Which of them this is; 0 makes the RUN.")
+@click.option("--coordinator", metavar="HOST:PORT", help="Where host 0 listens. Not encrypted: for trusted networks.")
 def train(
     data: Path,
     out: Path,
@@ -47,6 +68,9 @@ def train(
     positive: str | None,
     seed: int,
     changes: tuple[str, ...],
+    count: int | None,
+    own: int | None,
+    coordinator: str | None,
 ) -> None:
     """Trains a classifier on the images in DATA.
 
@@ -58,14 +82,18 @@ def train(
       limiar train images/ --out run
       limiar train images/ --csv labels.csv --model lenet --set epochs=80 --out run-lenet
       limiar train photos/ --size 96x128 --out run-photos
+      KERAS_BACKEND=jax limiar train images/ --out run --hosts 2 --host 0 --coordinator 10.0.0.1:7000
     """
     from edge_app.bundle import InputSpec
     from train.config import configured
     from train.progress import Terminal, quiet
 
     config = configured(recipe, changes)
+    hosts = _hosts(count, own, coordinator)
+    if hosts and hosts.own > 0:
+        out = out.with_name(f"{out.name}.host-{hosts.own}")  # --out may be one folder that the hosts share
     with quiet():
-        from train.run import Progress, Request, partial_folder, summary
+        from train.run import Progress, Request, assist, partial_folder, summary
         from train.run import train as make_run
     request = Request(
         folder=data,
@@ -77,6 +105,7 @@ def train(
         positive=positive,
         seed=seed,
         config=config,
+        hosts=hosts,
     )
     started = time.monotonic()
     with Terminal() as terminal:
@@ -86,6 +115,9 @@ def train(
             epoch=lambda e: terminal.step(f"epoch {e.epoch}/{config.epochs}  loss {e.loss:.3f}  val {e.val_loss:.3f}"),
         )
         try:
+            if hosts and hosts.own > 0:
+                assist(request, progress)
+                return
             run = make_run(request, progress)
         except KeyboardInterrupt:
             if partial_folder(out).exists():

@@ -27,7 +27,7 @@ from edge_app.metrics import class_metrics
 from edge_app.run_folder import PredictionRow, Run, TrainingData
 from train import models
 from train.calibrate import fit_temperature, probabilities
-from train.config import Config
+from train.config import Config, Hosts
 from train.feed import labelled
 from train.fit import Epoch, Fitted, Identity, fit, logits, prepare
 from train.report import render
@@ -50,6 +50,17 @@ class Request:
     positive: str | None
     seed: int
     config: Config
+    hosts: Hosts | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its best weights, and what it was trained on."""
+
+    data: DataSet
+    splits: bytes  # splits.csv
+    identity: Identity
+    fitted: Fitted
 
 
 @dataclass(frozen=True)
@@ -70,15 +81,50 @@ def train(request: Request, progress: Progress) -> Run:
     """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
     if request.out.exists():
         raise TrainError("E-TRAIN-OUT", f"{printable(str(request.out))} exists: give another --out, or remove it first")
+    partial = partial_folder(request.out)
+    trained = _trained(request, partial, progress)
+    data, identity, fitted, config = trained.data, trained.identity, trained.fitted, request.config
+    raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
+    _check_classes(data, raw, partial)
+    val = data.part("val")
+    temperature = fit_temperature(raw[val], data.truth[val]) if config.calibrate else 1.0
+    model, answers = _deployable(fitted, data, raw, temperature)
+    run = Run(
+        model=request.model,
+        recipe=request.recipe,
+        labels=data.labels,
+        positive=_positive(request.positive, data.labels),
+        input=request.input,
+        data=TrainingData(folder=printable(str(request.folder.resolve())), images=len(data.rows), sha256=identity.data_sha256),
+        seed=request.seed,
+        config=msgspec.structs.asdict(config),
+        temperature=temperature,
+        epochs=len(fitted.history),
+        best_epoch=fitted.best,
+        versions=tool_versions(),
+        commit=commit(),
+        model_sha256="0" * 64,
+    )
+    _publish(request.out, partial, run, model, data, answers, fitted.history, trained.splits)
+    return run_folder.read_run(request.out)
+
+
+def assist(request: Request, progress: Progress) -> None:
+    """Computes this host's share of a run that host 0 makes; leaves nothing. Raises as `train` does."""
+    partial = partial_folder(request.out)
+    _trained(request, partial, progress)
+    shutil.rmtree(partial)
+
+
+def _trained(request: Request, partial: Path, progress: Progress) -> Trained:
     models.check_input(request.input)
     spec, config = request.input, request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
-    partial = partial_folder(request.out)
     keep = _keep(partial, config.memory_mb, progress.note)
     data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
     for note in notes:
         progress.note(note)
-    positive = _positive(request.positive, data.labels)
+    _positive(request.positive, data.labels)  # refused before it trains
     splits = run_folder.splits_csv(data.rows)
     identity = Identity(
         model=request.model,
@@ -94,31 +140,33 @@ def train(request: Request, progress: Progress) -> Run:
         config=config,
         backend=keras.backend.backend(),
     )
-    prepare(request.seed)
-    fitted = _fitted(data, spec, identity, partial, progress)
-    raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
-    _check_classes(data, raw, partial)
-    val = data.part("val")
-    temperature = fit_temperature(raw[val], data.truth[val]) if config.calibrate else 1.0
-    model, answers = _deployable(fitted, data, raw, temperature)
-    run = Run(
-        model=request.model,
-        recipe=request.recipe,
-        labels=data.labels,
-        positive=positive,
-        input=spec,
-        data=TrainingData(folder=printable(str(request.folder.resolve())), images=len(data.rows), sha256=identity.data_sha256),
-        seed=request.seed,
-        config=msgspec.structs.asdict(config),
-        temperature=temperature,
-        epochs=len(fitted.history),
-        best_epoch=fitted.best,
-        versions=tool_versions(),
-        commit=commit(),
-        model_sha256="0" * 64,
-    )
-    _publish(request.out, partial, run, model, data, answers, fitted.history, splits)
-    return run_folder.read_run(request.out)
+    told = _join(request.hosts, identity, progress.note) if request.hosts else None
+    prepare(request.seed, config)
+    fitted = _fitted(data, spec, identity, partial, progress, told)
+    if request.hosts:
+        _leave()
+    return Trained(data, splits, identity, fitted)
+
+
+def _join(hosts: Hosts, identity: Identity, note: Callable[[str], None]) -> Callable[[bytes], bytes]:
+    """Waits for the other hosts, makes sure that all were given the same; returns what passes on what host 0 says."""
+    if identity.backend != "jax" or identity.config.on_device == "no":
+        met = f"--hosts needs JAX and on_device=yes, this is {identity.backend} with on_device={identity.config.on_device}"
+        raise TrainError("E-TRAIN-BACKEND", f"{met}: KERAS_BACKEND=jax limiar train …")
+    from train import hosts as runtime  # JAX, only where it is the backend
+
+    note(f"host {hosts.own} of {hosts.count} waits for the others at {printable(hosts.coordinator)}")
+    runtime.join(hosts)
+    options = msgspec.json.encode(msgspec.structs.replace(identity, data_sha256=""))
+    runtime.check_same("images", bytes.fromhex(identity.data_sha256))
+    runtime.check_same("options", hashlib.sha256(options).digest())
+    return runtime.told
+
+
+def _leave() -> None:
+    from train.hosts import leave
+
+    leave()
 
 
 def tool_versions() -> dict[str, str]:
@@ -167,7 +215,14 @@ def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
     return asked if asked is not None and len(labels) == 2 else default_positive(labels)
 
 
-def _fitted(data: DataSet, spec: InputSpec, identity: Identity, partial: Path, progress: Progress) -> Fitted:
+def _fitted(
+    data: DataSet,
+    spec: InputSpec,
+    identity: Identity,
+    partial: Path,
+    progress: Progress,
+    told: Callable[[bytes], bytes] | None,
+) -> Fitted:
     def build() -> keras.Model:
         return models.build(identity.model, spec, len(identity.labels), identity.config.dropout)
 
@@ -175,7 +230,7 @@ def _fitted(data: DataSet, spec: InputSpec, identity: Identity, partial: Path, p
     parts = ((data.part("train"), balance), (data.part("val"), False))
     train, val = (labelled(data.images, rows, data.truth[rows], classes, even) for rows, even in parts)
     try:
-        return fit(build, train, val, identity.config, identity, partial, progress.epoch)
+        return fit(build, train, val, identity.config, identity, partial, progress.epoch, told)
     except TrainError as error:
         if error.code == "E-TRAIN-NAN":  # nothing there to go on from
             shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,152 @@
+"""Training where the accelerator is, on several devices and hosts. JAX computes on the CPU here; each run is a process."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edge_app import run_folder
+from edge_app.bundle import InputSpec
+from edge_app.errors import TrainError
+from edge_app.image_store import InMemory
+from train import cli
+from train.augment import augmented, draws
+from train.config import Config, Hosts, configured
+from train.feed import labelled
+
+jax = pytest.importorskip("jax", reason="the second backend is in the development extra")
+
+# 96 images train: whole batches, so that one step is compiled. The smallest input, as compiling takes most of the time.
+CHANGES = ["epochs=2", "min_per_class=1", "warmup=0", "batch=16", "rate=0.005"]
+OPTIONS = ["--size", "8", "--channels", "1", *(word for change in CHANGES for word in ("--set", change))]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, phantom_folder):
+    """The same run five ways, all at once; {name: RUN}."""
+    folder = tmp_path_factory.mktemp("on_device")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    hosts = ["--hosts", "2", "--coordinator", coordinator]
+    asked = {
+        "fit": ("fit", [], {}),
+        "device": ("device", ["--set", "on_device=yes"], {}),
+        "two devices": ("devices", [], two),
+        "host 0": ("hosts", [*hosts, "--host", "0"], {}),
+        "host 1": ("hosts", [*hosts, "--host", "1"], {}),
+    }
+    jobs = {}
+    for name, (out, options, more) in asked.items():
+        command = [sys.executable, "-m", "train", phantom_folder, "--out", folder / out, *OPTIONS, *options]
+        environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"} | more
+        jobs[name] = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for name, job in jobs.items():
+            _, said = job.communicate(timeout=600)
+            assert job.returncode == 0, f"{name}: {said}"
+    finally:
+        for job in jobs.values():
+            job.kill()
+    return {name: folder / out for name, (out, _, _) in asked.items()}
+
+
+def history(run):
+    """[epochs, (loss, val_loss)]"""
+    lines = csv.DictReader((run / run_folder.HISTORY).open())
+    return np.array([[float(line["loss"]), float(line["val_loss"])] for line in lines])
+
+
+def test_jax_trains_and_tensorflow_reads_its_model(runs):
+    assert run_folder.read_run(runs["fit"]).versions["backend"] == "jax"
+    model = keras.saving.load_model(runs["fit"] / run_folder.MODEL, safe_mode=True)
+    assert keras.backend.backend() == "tensorflow"
+    assert model.predict(np.zeros((1, 8, 8, 1)), verbose=0).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [("device", "fit"), ("two devices", "device"), ("host 0", "device")],
+    ids=lambda name: name.replace(" ", "_"),
+)
+def test_the_way_it_is_computed_does_not_change_what_is_learnt(runs, name, of):
+    # Relative: Adam's steps are as long for a small gradient as for a large one, so rounding grows with every step.
+    assert np.allclose(history(runs[name]), history(runs[of]), rtol=0.01, atol=0)
+    assert history(runs[name])[1, 0] < history(runs[name])[0, 0]
+
+
+def test_only_host_0_writes_the_run(runs):
+    assert sorted(path.name for path in runs["host 0"].parent.iterdir()) == ["device", "devices", "fit", "hosts"]
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(40, 40, 3), (30, 50, 1)])
+def test_the_device_warps_as_opencv_does(height, width, channels):
+    from train.on_device import inverse, warped
+
+    images = np.random.default_rng(0).integers(0, 256, (64, height, width, channels), dtype=np.uint8)
+    config = Config(shift_px=10, zoom=0.3)
+    want = augmented(images, np.random.default_rng(1), config)
+    maps = inverse(draws(len(images), height, width, np.random.default_rng(1), config))
+    apart = np.abs(np.asarray(jax.jit(warped)(images, maps)) - want)
+    assert apart.max() <= 1  # grey level, where a value lies between two
+    assert (apart > 0).mean() < 0.001
+
+
+def test_a_batch_that_cannot_be_divided_among_the_devices_is_refused(monkeypatch):
+    from train.on_device import DeviceEpochs
+
+    monkeypatch.setattr(jax, "devices", lambda: [None] * 3)
+    store = InMemory(9, InputSpec(height=8, width=8, channels=1))
+    examples = labelled(store, np.arange(9), np.arange(9) % 2, 2, balance=False)
+    with pytest.raises(TrainError) as refused:
+        DeviceEpochs(None, examples, Config(batch=64), seed=0)
+    assert refused.value.code == "E-TRAIN-BATCH"
+    assert "--set batch=63" in refused.value.message
+
+
+def test_hosts_that_were_given_other_images_are_named(monkeypatch):
+    from train import hosts
+
+    others = [bytes(32), bytes(32), bytes([1] * 32)]
+    monkeypatch.setattr(hosts.multihost_utils, "process_allgather", lambda own: np.array([list(line) for line in others]))
+    with pytest.raises(TrainError) as refused:
+        hosts.check_same("images", bytes(32))
+    assert refused.value.code == "E-TRAIN-HOSTS"
+    assert "host 2 has other images than host 0" in refused.value.message
+
+
+def test_what_needs_jax_says_how_to_get_it(tmp_path, request_for, silent):
+    from train.run import train
+
+    hosts = Hosts(count=2, own=0, coordinator="127.0.0.1:1")
+    for changes, more in [(["on_device=yes"], {}), ([], {"hosts": hosts})]:
+        with pytest.raises(TrainError) as refused:
+            train(request_for(tmp_path / "run", *changes, **more), silent)
+        assert refused.value.code == "E-TRAIN-BACKEND"
+        assert "KERAS_BACKEND=jax" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--hosts", "2"],
+        ["--hosts", "2", "--host", "2", "--coordinator", "a:1"],
+        ["--hosts", "2", "--host", "0", "--coordinator", "a"],
+    ],
+)
+def test_hosts_are_told_apart_and_have_a_place_to_meet(tmp_path, options):
+    done = CliRunner().invoke(cli.train, [str(tmp_path), "--out", str(tmp_path / "run"), *options])
+    assert done.exit_code == 2
+
+
+def test_a_precision_that_is_none_is_refused():
+    with pytest.raises(TrainError) as refused:
+        configured("limiar", ["precision=int8"])
+    assert refused.value.code == "E-TRAIN-CONFIG"

@@ -1,0 +1,180 @@
+"""An epoch where the accelerator is: images there as uint8, augmented there, many steps in one compiled call. JAX alone.
+
+It draws what train.feed draws and steps as `model.fit` does, so the weights are the same but for rounding. With several
+devices, of this host or of several (train.hosts), each computes its share of every batch on the same weights: XLA sums
+gradients, and batch norm's statistics, over all of them.
+"""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from numpy.typing import NDArray
+
+from edge_app.errors import TrainError
+from edge_app.machine import available_mb
+from train.augment import draws
+from train.config import Config
+from train.feed import Examples, batch_rng, shuffled
+
+SHARE = 0.5  # of the device's free memory that images may take; activations need the rest
+CHUNK_MB = 256  # of images that do not fit: so many are sent while those before them are computed
+
+Variables = list[jax.Array]
+State = tuple[Variables, Variables, Variables]  # trained, other (batch norm, dropout's seeds), the optimizer's
+Batches = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+
+class DeviceEpochs:
+    """Trains `model`, epoch by epoch, on all devices that JAX sees.
+
+    keep: put the images on each device once; None: where they fit. Raises TrainError where a batch cannot be divided.
+    """
+
+    def __init__(self, model: keras.Model, examples: Examples, config: Config, seed: int, keep: bool | None = None) -> None:
+        self._model, self._examples, self._config, self._seed = model, examples, config, seed
+        devices = jax.devices()
+        if config.batch % len(devices):
+            near = max(1, round(config.batch / len(devices))) * len(devices)
+            met = f"a batch of {config.batch} cannot be divided among {len(devices)} devices"
+            raise TrainError("E-TRAIN-BATCH", f"{met}: --set batch={near}")
+        mesh = Mesh(np.array(devices), ("images",))
+        self._everywhere = NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
+        self._divided = NamedSharding(mesh, PartitionSpec(None, "images"))  # type: ignore[no-untyped-call]  # of [steps, batch, ...]
+        model.optimizer.build(model.trainable_variables)
+        self._variables = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+        values = [[self._placed(np.asarray(v), self._everywhere) for v in some] for some in self._variables]
+        self._state: State = (values[0], values[1], values[2])
+        self._steps = jax.jit(self._scan, out_shardings=self._everywhere)
+        self._image = examples.images.take(examples.rows[:1])[0]
+        total = self._image.nbytes * len(examples.rows)
+        keep = total <= SHARE * _free_bytes() if keep is None else keep
+        self._images = self._placed(examples.images.take(examples.rows), self._everywhere) if keep else None
+        self._next: tuple[int, list[Batches]] = (0, [])
+
+    def train(self, epoch: int) -> tuple[float, float]:
+        """One epoch, counted from 1: (mean loss, accuracy) over its images. The model has the new weights."""
+        chunks = self._drawn(epoch) if self._next[0] != epoch else self._next[1]
+        # Calls return before they are computed: the host makes what comes next meanwhile.
+        measured = []
+        for images, chunk in self._fed(chunks):
+            whole = chunk[0].shape[1] == self._config.batch  # the last, smaller batch need not be divisible
+            batches = [self._placed(array, self._divided if whole else self._everywhere) for array in chunk]
+            self._state, sums = self._steps(self._state, images, batches)
+            measured.append(sums)
+        self._next = (epoch + 1, self._drawn(epoch + 1))
+        for variables, values in zip(self._variables, self._state, strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value.addressable_data(0))  # this host's own copy
+        loss, right = np.sum([np.asarray(sums, np.float64) for sums in measured], axis=0) / len(self._examples.rows)
+        return float(loss), float(right)
+
+    def _fed(self, chunks: list[Batches]) -> Iterator[tuple[jax.Array, Batches]]:
+        """Each chunk with the images that its row numbers count in."""
+        for rows, targets, weights, maps in chunks:
+            if self._images is not None:
+                yield self._images, (rows, targets, weights, maps)
+            else:
+                images = self._placed(self._examples.images.take(self._examples.rows[rows.ravel()]), self._everywhere)
+                yield images, (np.arange(rows.size).reshape(rows.shape), targets, weights, maps)
+
+    def _drawn(self, epoch: int) -> list[Batches]:
+        """An epoch's order, targets, weights and maps as [steps, batch, ...], in chunks; a last, smaller batch is a chunk."""
+        order, batch = shuffled(len(self._examples.rows), self._seed, epoch), self._config.batch
+        whole = len(order) // batch
+        split = np.split(order[: whole * batch].reshape(whole, batch), range(self._at_once(whole), whole, self._at_once(whole)))
+        chunks = [*split, order[None, whole * batch :]]
+        firsts = accumulate(map(len, chunks), initial=0)
+        return [self._batches(rows, first, epoch) for rows, first in zip(chunks, firsts, strict=False) if rows.size]
+
+    def _at_once(self, steps: int) -> int:
+        """Steps of one call."""
+        if jax.default_backend() == "cpu":
+            return 1  # XLA computes convolutions inside a loop 20 times as slowly there
+        return (
+            max(1, steps) if self._images is not None else max(1, (CHUNK_MB << 20) // (self._image.nbytes * self._config.batch))
+        )
+
+    def _batches(self, rows: NDArray[np.int64], first: int, epoch: int) -> Batches:
+        height, width, _ = self._image.shape
+        rngs = (batch_rng(self._seed, epoch, first + k) for k in range(len(rows)))
+        maps = [inverse(draws(len(own), height, width, rng, self._config)) for own, rng in zip(rows, rngs, strict=True)]
+        return rows, self._examples.targets[rows], self._examples.weights[rows], np.stack(maps)
+
+    def _scan(self, state: State, images: jax.Array, batches: list[jax.Array]) -> tuple[State, jax.Array]:
+        """Steps through [steps, batch, ...]; the sums of (loss, right answers) over the images."""
+        if len(batches[0]) == 1:
+            return self._step(state, images, [array[0] for array in batches])
+        state, sums = jax.lax.scan(lambda s, batch: self._step(s, images, batch), state, batches)
+        return state, sums.sum(axis=0)
+
+    def _step(self, state: State, images: jax.Array, batch: list[jax.Array]) -> tuple[State, jax.Array]:
+        """What JAX's `model.fit` does with a batch, without its metrics."""
+        (rows, targets, weights, maps), (trained, other, optimizer) = batch, state
+        pixels, model = warped(images[rows], maps), self._model
+
+        def scaled_loss(trained: Variables) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Variables]]:
+            logits, changed = model.stateless_call(trained, other, pixels, training=True)
+            loss = model.loss(targets, logits, sample_weight=weights)
+            with keras.StatelessScope(list(zip(model.optimizer.variables, optimizer, strict=True))):
+                scaled = model.optimizer.scale_loss(loss)  # float16's gradients would be 0 otherwise
+            return scaled, (loss, logits, changed)
+
+        (_, (loss, logits, other)), gradients = jax.value_and_grad(scaled_loss, has_aux=True)(trained)
+        trained, optimizer = model.optimizer.stateless_apply(optimizer, gradients, trained)
+        right = (logits.argmax(axis=1) == targets.argmax(axis=1)).sum()
+        return (trained, other, optimizer), jnp.stack([loss * len(rows), right.astype(loss.dtype)])
+
+    @staticmethod
+    def _placed(array: NDArray[Any], sharding: NamedSharding) -> jax.Array:
+        """On the devices of every host; each host has the whole array and puts what its own devices need."""
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def inverse(maps: NDArray[np.float64]) -> NDArray[np.float32]:
+    """[N, 2, 3]: where a pixel comes from, for maps that say where it goes to."""
+    linear = np.linalg.inv(maps[..., :2])
+    return np.concatenate([linear, -linear @ maps[..., 2:]], axis=2).astype(np.float32)
+
+
+def warped(images: jax.Array, maps: jax.Array) -> jax.Array:
+    """uint8 [N, H, W, C] -> float32 whole numbers: bilinear, edges reflected without their own pixel, as cv2.warpAffine does.
+
+    maps: [N, 2, 3], inverse. (keras.ops.image.affine_transform has this reflection on no backend but JAX, and there it
+    interpolates over channels too.)
+    """
+    count, height, width, channels = images.shape
+    y, x = jnp.mgrid[:height, :width].astype(jnp.float32)
+    at = jnp.einsum("nij,jhw->nihw", maps, jnp.stack([x, y, jnp.ones_like(x)]), precision="highest")
+    low = jnp.floor(at)
+    right, down = jnp.moveaxis(at - low, 1, 0)[..., None]  # 0..1
+    flat = images.reshape(count, height * width, channels)
+
+    def pixel(dx: int, dy: int) -> jax.Array:
+        column, row = _reflected(low[:, 0] + dx, width), _reflected(low[:, 1] + dy, height)
+        place = (row * width + column).reshape(count, -1, 1)
+        return jnp.take_along_axis(flat, place, axis=1).reshape(images.shape).astype(jnp.float32)
+
+    upper = pixel(0, 0) * (1 - right) + pixel(1, 0) * right
+    lower = pixel(0, 1) * (1 - right) + pixel(1, 1) * right
+    return jnp.round(upper * (1 - down) + lower * down)
+
+
+def _reflected(place: jax.Array, size: int) -> jax.Array:
+    """…2 1 0 1 2…: into 0..size-1."""
+    period = max(1, 2 * (size - 1))
+    within = place.astype(jnp.int32) % period
+    return jnp.minimum(within, period - within)
+
+
+def _free_bytes() -> float:
+    """Memory of this host's device with the least; of the machine where a device does not say (a CPU)."""
+    told = [device.memory_stats() for device in jax.local_devices()]
+    if all(told):
+        return float(min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in told))
+    return float(available_mb() << 20)
