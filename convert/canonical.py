@@ -4,19 +4,22 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 INPUT = "image"
-OUTPUT = "logits"
+OUTPUTS = ("logits", "class_map")  # the first always, the second where there is one
 IR_VERSION = 8  # of opset 17; onnxruntime reads it since 1.12
 
 
 def canonical(model: ModelProto) -> ModelProto:
-    """The model with nodes in depth-first order from the output, everything named by its place, and no notes.
+    """The model with nodes in depth-first order from the outputs, everything named by its place, and no notes.
 
     The order of a node's inputs is part of ONNX's meaning, so that walk is the same however the nodes were listed. Unused
-    nodes, weights and operator sets are dropped. Takes graphs with one output and no subgraphs; raises ValueError otherwise.
+    nodes, weights and operator sets are dropped. Takes graphs with the outputs of a bundle and no subgraphs; raises ValueError
+    otherwise.
     """
     graph = model.graph
-    if len(graph.output) != 1 or any(_subgraph(attribute) for node in graph.node for attribute in node.attribute):
-        raise ValueError("only graphs with one output and without control flow can be ordered")
+    if not 1 <= len(graph.output) <= len(OUTPUTS) or any(
+        _subgraph(attribute) for node in graph.node for attribute in node.attribute
+    ):
+        raise ValueError("only graphs of logits, with a map or without, and without control flow can be ordered")
     nodes, weights = _in_order(graph)
     names = _new_names(graph, nodes, weights)
     ordered = GraphProto(name="limiar")
@@ -27,21 +30,21 @@ def canonical(model: ModelProto) -> ModelProto:
     for given in graph.input:
         ordered.input.append(onnx.helper.make_value_info(names[given.name], given.type))
     for output in graph.output:
-        ordered.output.append(onnx.helper.make_value_info(OUTPUT, output.type))
+        ordered.output.append(onnx.helper.make_value_info(names[output.name], output.type))
     domains = {node.domain for node in nodes}
     opsets = sorted((opset for opset in model.opset_import if opset.domain in domains), key=lambda opset: opset.domain)
     return onnx.helper.make_model(ordered, opset_imports=opsets, ir_version=IR_VERSION, producer_name="limiar")
 
 
 def _in_order(graph: GraphProto) -> tuple[list[NodeProto], list[TensorProto]]:
-    """Nodes and weights that the output needs, each after what it needs itself; with a stack, for deep models."""
+    """Nodes and weights that the outputs need, each after what it needs itself; with a stack, for deep models."""
     maker = {name: node for node in graph.node for name in node.output}
     weights = {weight.name: weight for weight in graph.initializer}
     given = {value.name for value in graph.input} - set(weights)
     nodes: list[NodeProto] = []
     used: list[TensorProto] = []
     done: set[str] = given | {""}  # "" is an optional input that is left out
-    stack = [graph.output[0].name]
+    stack = [output.name for output in reversed(graph.output)]
     while stack:
         name = stack[-1]
         if name in done:
@@ -66,7 +69,7 @@ def _new_names(graph: GraphProto, nodes: list[NodeProto], weights: list[TensorPr
     names |= {weight.name: f"weight_{index}" for index, weight in enumerate(weights)}
     values = [name for node in nodes for name in node.output if name]
     names |= {name: f"value_{index}" for index, name in enumerate(values)}
-    return names | {graph.output[0].name: OUTPUT}
+    return names | {output.name: name for output, name in zip(graph.output, OUTPUTS, strict=False)}
 
 
 def _renamed(node: NodeProto, name: str, names: dict[str, str]) -> NodeProto:

@@ -57,6 +57,7 @@ def _numbers(context: click.Context, option: click.Parameter, text: str | None) 
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of calibration, golden images, splits."
 )
 @click.option("--no-thumbnails", is_flag=True, help="No image of the test split in the report, for private data.")
+@click.option("--cam", is_flag=True, help="Model files also give a class activation map, for `limiar explain`.")
 @click.option("--verify-repeatable", is_flag=True, help="Convert twice, in two processes; publish what is equal byte for byte.")
 @click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign with this private key of `limiar keygen`.")
 @click.option(
@@ -87,6 +88,7 @@ def convert(
     intended_use: str,
     seed: int,
     no_thumbnails: bool,
+    cam: bool,
     verify_repeatable: bool,
     sign: Path | None,
     verified: tuple[Path, ...],
@@ -141,6 +143,7 @@ def convert(
             seed=seed,
             thumbnails=not no_thumbnails,
             verified=elsewhere,
+            cam=cam,
         )
         converted = convert_run(request, progress.note)
         report, written = converted.report, out

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.decision_rule import in_words, labels_of, referred
+from convert.decision_rule import in_words, referred
 from convert.gallery import decided
 from convert.noninferiority import bounds
 from convert.predictions import PREDICTIONS, AnswerTable
@@ -19,6 +19,7 @@ from convert.subjects import Kind, Subject, SubjectFile, read_subject
 from edge_app.bundle import Count, Metric, Value
 from edge_app.errors import ConvertError, printable
 from edge_app.metrics import auc, auc_difference, proportion
+from edge_app.operating_points import labels_of
 
 ALPHA = 0.025  # at either end: the two-sided 95 % of every other interval here
 _DECIMALS = 6  # of a figure

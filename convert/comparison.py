@@ -9,15 +9,26 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from convert.dataset import Split
-from convert.decision_rule import labels_of, referred
+from convert.decision_rule import referred
 from convert.noninferiority import PairedLoss, bounds, paired_loss
 from convert.predictions import softmax_rows
 from edge_app.bundle import Count, Decision, Metric, Value
-from edge_app.metrics import auc_difference, brier, class_metrics, decided_metrics, ece, nll, proportion
+from edge_app.metrics import (
+    DECIMALS,
+    auc_difference,
+    brier,
+    class_metrics,
+    decided_metrics,
+    ece,
+    ece_interval,
+    nll,
+    proportion,
+    rounded,
+)
+from edge_app.operating_points import labels_of
 
 # Of a logit: with and without AVX-512, Keras and ONNX Runtime gave fp32 logits that differ by 1.4e-6; a report must repeat.
 _NOISE = 1e-5
-_DECIMALS = 6  # of a figure: far below its interval, above the last bits that processors differ in
 Flags = NDArray[np.bool_]  # [N], one for each image
 
 _SIDE = 0.025  # of a two-sided 95 % interval
@@ -43,6 +54,7 @@ class Comparison(Value, frozen=True, forbid_unknown_fields=True):
         default_factory=dict
     )  # accuracy and auc, file less Keras, 95 % intervals of the pairs
     calibration: dict[str, float] = msgspec.field(default_factory=dict)  # nll, brier, ece
+    ece: Metric | None = None  # the last of these with its interval
     flips: Metric | None = None  # share of the images that are decided otherwise, 95 % by Clopper and Pearson
     p_accuracy: float | None = None  # McNemar's exact test, two-sided; exploratory
     largest_difference: float | None = None  # of a logit from Keras's, absolute
@@ -96,15 +108,16 @@ def compare(file: Answered, keras: Answered, split: Split, terms: Terms) -> Comp
     return Comparison(
         images=len(truth),
         finite=True,
-        metrics={name: _rounded(metric) for name, metric in metrics.items()},
+        metrics={name: rounded(metric) for name, metric in metrics.items()},
         losses=tuple(_losses(lost, gained, truth, terms)),
-        differences={name: _rounded(metric) for name, metric in _differences(file, keras, lost, gained, truth, terms)},
+        differences={name: rounded(metric) for name, metric in _differences(file, keras, lost, gained, truth, terms)},
         calibration={
-            name: round(figure(truth, file.probabilities), _DECIMALS)
+            name: round(figure(truth, file.probabilities), DECIMALS)
             for name, figure in (("nll", nll), ("brier", brier), ("ece", ece))
         },
-        flips=_rounded(clopper_pearson(flips, len(truth))),
-        p_accuracy=round(mcnemar(int(lost.sum()), int(gained.sum())), _DECIMALS),
+        ece=rounded(ece_interval(truth, file.probabilities)),
+        flips=rounded(clopper_pearson(flips, len(truth))),
+        p_accuracy=round(mcnemar(int(lost.sum()), int(gained.sum())), DECIMALS),
         largest_difference=significant(difference),
         worst_group=_worst_group(lost, gained, split.groups),
     )
@@ -168,9 +181,4 @@ def _worst_group(lost: Flags, gained: Flags, groups: Sequence[str]) -> GroupLoss
         loss = (int(lost[mine].sum()) - int(gained[mine].sum())) / int(mine.sum())
         found.append(GroupLoss(hashlib.sha256(group.encode("utf-8", "surrogateescape")).hexdigest()[:8], int(mine.sum()), loss))
     worst = max(found, key=lambda group: (group.loss, group.n), default=None)
-    return worst and msgspec.structs.replace(worst, loss=round(worst.loss, _DECIMALS))
-
-
-def _rounded(metric: Metric) -> Metric:
-    value, low, high = (round(x, _DECIMALS) for x in (metric.value, metric.low, metric.high))
-    return Metric(value=value, low=low, high=high, n=metric.n)
+    return worst and msgspec.structs.replace(worst, loss=round(worst.loss, DECIMALS))

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edge_app.bundle import InputSpec
+from edge_app.bundle import Envelope, InputSpec
+from edge_app.envelope import measure
 from edge_app.errors import ConvertError, ImageError, printable
 from edge_app.frame import Pixels
 from edge_app.image import decode, read_file
@@ -46,6 +47,11 @@ def read_split(folder: Path, rows: Sequence[SplitRow], part: str, labels: tuple[
 def read_tensors(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Pixels:
     """uint8 [N, H, W, C], decoded and resized by edge_app. Raises ConvertError: an image is missing, or is not the run's."""
     return np.concatenate([_read_tensor(folder, row, spec) for row in rows])
+
+
+def training_envelope(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Envelope:
+    """Of the train split's images, read one by one. Raises ConvertError as `read_tensors`; ValueError where there is none."""
+    return measure(_read_tensor(folder, row, spec) for row in rows if row.part == "train")
 
 
 def _read_tensor(folder: Path, row: SplitRow, spec: InputSpec) -> Pixels:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from edge_app.bundle import Decision, Share, Threshold, Value
 from edge_app.errors import ConvertError
+from edge_app.operating_points import Scores, expit, logit, next_lower, sensitive_score
 
 NEAR = 0.05  # of a threshold: what counts as near it, in probability
 AT_LEAST = 8  # scores that the file can give near its threshold
-_LEAST, _MOST = 1e-300, 1 - 2**-53  # a probability: two logits 37 apart give 1 in float64, which has no logit of its own
 _OUTPUT_STEPS = 255  # two int8 logits lie at most so many steps apart; of int16 ones this is only a floor
 
 
@@ -32,15 +32,6 @@ class Rule(Value, frozen=True, forbid_unknown_fields=True):
             raise ValueError("[decision] takes one of confidence, sensitivity, refer_rate")
 
 
-class Scores(msgspec.Struct, frozen=True):
-    """What a file gave for the validation split."""
-
-    probabilities: NDArray[np.float64]  # [N, K]
-    truth: NDArray[np.int64]  # [N]
-    positive: int | None  # index of the positive label; None with more than two
-    step: float | None  # of a logit, where the file's output is quantized
-
-
 def fit(rule: Rule, scores: Scores, labels: tuple[str, ...]) -> Decision:
     """The file's decision. Raises ConvertError: the target cannot be reached, or too few scores lie near the threshold."""
     if rule.sensitivity is not None:
@@ -48,14 +39,6 @@ def fit(rule: Rule, scores: Scores, labels: tuple[str, ...]) -> Decision:
     cut = _refer_rate(rule.refer_rate, scores) if rule.refer_rate is not None else _confidence(rule.confidence or 0.0, scores)
     _check_fine(cut, scores.step)
     return Decision(refer_below=cut)
-
-
-def labels_of(decision: Decision, probabilities: NDArray[np.float64], labels: tuple[str, ...]) -> NDArray[np.int64]:
-    """float64 [N, K] -> int64 [N], the label that each image gets, as `Decision.label` says it of one."""
-    if decision.threshold is None:
-        return np.asarray(probabilities.argmax(axis=1))
-    chosen = labels.index(decision.threshold.label)
-    return np.where(probabilities[:, chosen] >= decision.threshold.at_least, chosen, 1 - chosen)
 
 
 def referred(decision: Decision, probabilities: NDArray[np.float64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -72,44 +55,36 @@ def in_words(decision: Decision) -> str:
 def _confidence(wanted: float, scores: Scores) -> float:
     if scores.step is None or scores.positive is None or not 0.0 < wanted < 1.0:
         return wanted  # a float's neighbours are itself; of many labels' scores nearly every value can be had
-    below = math.ceil(_logit(wanted) / scores.step) - 1
-    return _between(_expit(below * scores.step), _expit((below + 1) * scores.step))
+    below = math.ceil(logit(wanted) / scores.step) - 1
+    return _between(expit(below * scores.step), expit((below + 1) * scores.step))
 
 
 def _refer_rate(most: float, scores: Scores) -> float:
     confidences = np.sort(scores.probabilities.max(axis=1))
     first = confidences[min(int(most * len(confidences)), len(confidences) - 1)]  # the least confident one that is decided
-    lower = confidences[confidences < first]
-    return _between(_neighbour(float(first), lower, scores), float(first)) if len(lower) else 0.0
+    if first == confidences[0]:
+        return 0.0
+    step = None if scores.positive is None else scores.step  # of many labels' scores nearly every value can be had
+    return _between(next_lower(float(first), confidences, step), float(first))
 
 
 def _sensitivity(target: float, scores: Scores, labels: tuple[str, ...]) -> Threshold:
     if scores.positive is None:
         raise _unfit("a target sensitivity needs two labels", "give [decision] a confidence or a refer_rate")
-    of_positive = scores.probabilities[:, scores.positive]
-    reached = np.sort(of_positive[scores.truth == scores.positive])[::-1]
-    last = float(reached[max(math.ceil(target * len(reached) - 1e-9), 1) - 1])  # the least certain one that must be found
-    lower = of_positive[of_positive < last]
-    if not len(lower):
+    last = sensitive_score(scores, target)  # the least certain one that must be found
+    if last is None:
         met = f"sensitivity {target:g} is reached by calling every validation image {labels[scores.positive]} alone"
         raise _unfit(met, "lower the target, or train a better model")
-    at_least = _between(_neighbour(last, lower, scores), last)
+    at_least = _between(next_lower(last, scores.probabilities[:, scores.positive], scores.step), last)
     _check_fine(at_least, scores.step)
     return Threshold(labels[scores.positive], at_least)
-
-
-def _neighbour(score: float, lower: NDArray[np.float64], scores: Scores) -> float:
-    """The next lower score that the file can give: a logit's step away; for floats, and for many labels, one that it gave."""
-    if scores.step is None or scores.positive is None:
-        return float(lower.max())
-    return _expit(_logit(score) - scores.step)
 
 
 def _check_fine(threshold: float, step: float | None) -> None:
     """With a logit step s, moving one logit by one step moves the score from p to expit(logit(p) + s)."""
     if step is None or not 0.0 < threshold < 1.0:
         return
-    low, high = (_logit(min(max(threshold + side * NEAR, 1e-12), 1 - 1e-12)) for side in (-1, 1))
+    low, high = (logit(min(max(threshold + side * NEAR, 1e-12), 1 - 1e-12)) for side in (-1, 1))
     near = min(math.floor(high / step), _OUTPUT_STEPS) - max(math.ceil(low / step), -_OUTPUT_STEPS) + 1
     if near <= 0:
         met = f"no score that the file gives lies within {NEAR} of the threshold {threshold:.3f}: all images fall on one side"
@@ -130,12 +105,3 @@ def _between(low: float, high: float) -> float:
     if low < rounded <= high:
         return rounded
     return middle if low < middle else high
-
-
-def _logit(p: float) -> float:
-    p = min(max(p, _LEAST), _MOST)
-    return math.log(p / (1.0 - p))
-
-
-def _expit(x: float) -> float:
-    return 0.5 * (1.0 + math.tanh(0.5 * x))

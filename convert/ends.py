@@ -10,7 +10,7 @@ from edge_app.bundle import InputSpec
 from edge_app.errors import ConvertError, printable
 
 SIDE_LIMIT = 4096  # px
-_PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
+PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
 
 
 class Scaling(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ def _before_head(tensor: Any) -> tuple[Any, str | None]:
     if not node.input_tensors:
         return tensor, None
     given = node.input_tensors[0]
-    if isinstance(layer, _PASSING):
+    if isinstance(layer, PASSING):
         inner, head = _before_head(given)
         return (layer(inner), head) if head else (tensor, None)
     if (name := type(layer).__name__.lower()) in ("softmax", "sigmoid"):  # a layer, or keras.ops.softmax

@@ -49,6 +49,7 @@ class Answers(msgspec.Struct, frozen=True):
     seen: Seen
     logits: np.ndarray  # float32 [N, K]
     first_layer: str | None = None  # RuntimeResult.first_layer
+    class_map: float | None = None  # RuntimeResult.class_map
 
 
 class RuntimeFailure(Exception):
@@ -119,6 +120,13 @@ class Bench:
             logits = Path(folder, "logits.npy")
             return Answers(self._run(environment, name, model, logits), np.load(logits, allow_pickle=False))
 
+    def maps(self, environment: Environment, name: str, model: bytes) -> np.ndarray:
+        """float32 [N, h, w, K], the class activation map of every tensor from a file that has it. Raises RuntimeFailure."""
+        with tempfile.TemporaryDirectory(dir=self._root) as folder:
+            maps = Path(folder, "maps.npy")
+            self._run(environment, name, model, maps, "maps")
+            return np.asarray(np.load(maps, allow_pickle=False))
+
     def values(self, environment: Environment, name: str, model: bytes, row: int) -> list[np.ndarray]:
         """Every output of a TFLite file for one of the tensors, as the file has them. Raises RuntimeFailure."""
         with tempfile.TemporaryDirectory(dir=self._root) as folder:
@@ -127,11 +135,11 @@ class Bench:
             with np.load(out, allow_pickle=False) as values:
                 return [values[name] for name in values.files]
 
-    def _run(self, environment: Environment, name: str, model: bytes, out: Path, *row: str) -> Seen:
+    def _run(self, environment: Environment, name: str, model: bytes, out: Path, *wanted: str) -> Seen:
         """edge_app.parity, in the environment's Python; `out` appears in a folder of this run's own."""
         file = out.with_name(name)
         file.write_bytes(model)
-        words = [environment.runtime, environment.options, str(file), "tensors.npy", str(out), *row]
+        words = [environment.runtime, environment.options, str(file), "tensors.npy", str(out), *wanted]
         command = [environment.python, "-m", "edge_app.parity", *words]
         try:
             done = subprocess.run(command, cwd=self._root, capture_output=True, timeout=_LIMIT_S, env=_environ())

@@ -18,6 +18,7 @@ from edge_app.runtimes import title
 DEFAULT = Path(__file__).with_name("gate.toml")
 _NAMED = 3  # layers in a message
 _SATURATED = 0.05  # share of the test images; a file that follows Keras has none, whatever its type
+_MAP_ALIKE = 0.9  # cosine; of the reference model's files the worst has 0.999, a map with its sides exchanged about 0
 _SWAPPED = -0.5  # a file that swaps red and blue has about -1, an undamaged one 0.98 and more, one that sees no colour about 0
 
 Level = Annotated[float, Meta(gt=0.0, lt=0.5)]
@@ -78,6 +79,7 @@ class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
     golden_difference: float | None = None  # largest, of a golden image's logit, from the file's own runtime
     golden_decisions: Count | None = None  # golden images decided otherwise than there
     golden_colours: float | None = None  # cosine between what swapped red and blue change in these logits and in Keras's
+    class_map: float | None = None  # cosine between its map's and Keras's; None: none was asked for, or it is flat
     error: str | None = None  # why there is no answer at all
 
     @property
@@ -133,7 +135,12 @@ def findings(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResul
         return [Finding("runs", runtime, "FAIL", result.error or "no answer")]
     if not (result.test.finite and result.val.finite):
         return [Finding("finite", runtime, "FAIL", "NaN or infinity among the logits")]
-    found = [Finding("finite", runtime, "PASS", "all logits are numbers"), _golden(result), *_colours(result)]
+    found = [
+        Finding("finite", runtime, "PASS", "all logits are numbers"),
+        _golden(result),
+        *_colours(result),
+        *_class_map(result),
+    ]
     found += _recalls(result.test.losses, gate.noninferiority, runtime)
     # A limit that nobody looks at would be a promise broken.
     if gate.limits.auc_drop is not None and "auc" not in result.test.metrics:
@@ -213,6 +220,17 @@ def _colours(result: RuntimeResult) -> list[Finding]:
     if cosine <= _SWAPPED:
         met = f"red and blue are swapped: the coloured golden images' logits change as if they were, cosine {cosine:g}"
     return [Finding("golden colours", result.title, "FAIL" if cosine <= _SWAPPED else "PASS", met)]
+
+
+def _class_map(result: RuntimeResult) -> list[Finding]:
+    """A map that points elsewhere would mislead whoever looks at it, and no logit would show it."""
+    cosine = result.class_map
+    if cosine is None:
+        return []
+    met = f"the class activation map points where Keras's does, cosine {cosine:g}"
+    if cosine < _MAP_ALIKE:
+        met = f"the class activation map points elsewhere than Keras's, cosine {cosine:g}, {_MAP_ALIKE:g} is needed"
+    return [Finding("class map", result.title, "PASS" if cosine >= _MAP_ALIKE else "FAIL", met)]
 
 
 def _limited(limits: Limits, recipe: Recipe, keras: Comparison, test: Comparison) -> list[tuple[str, float, float]]:

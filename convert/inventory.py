@@ -79,14 +79,15 @@ def check_full_integer(data: bytes, kept: Collection[str] = ()) -> None:
         met = f"the integer file holds {len(others)} float tensors, {first} first"
         raise ConvertError("E-CONVERT-FLOAT", f"{met}: replace the layer that has no integer kernel")
     found = _tflite(graph)
-    given, output = found.inputs[0], found.outputs[0]
+    given = found.inputs[0]
     if (given.type, given.scale, given.zero_point) != ("UINT8", 1.0, 0):
         met = f"the integer file's input is {given.type} with scale {given.scale} and zero point {given.zero_point}"
         cure = "not UINT8 with 1.0 and 0: raw pixels would be misread; scaling belongs into the graph"
         raise ConvertError("E-CONVERT-SCALE", f"{met}, {cure}")
-    if output.type != "INT8":
-        met = f"the integer file's output is {output.type}, not INT8"
-        raise ConvertError("E-CONVERT-FLOAT", f"{met}: the last layer must have an integer kernel")
+    for output in found.outputs:
+        if output.type != "INT8":
+            met = f"the integer file's output {printable(output.name)} is {output.type}, not INT8"
+            raise ConvertError("E-CONVERT-FLOAT", f"{met}: the last layer must have an integer kernel")
 
 
 def _around(graph: Graph, kept: Collection[str]) -> Iterable[int]:

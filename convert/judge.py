@@ -9,7 +9,7 @@ import numpy as np
 
 from convert.comparison import Answered, Comparison, Terms, answered, compare, not_finite, significant
 from convert.dataset import Split
-from convert.decision_rule import Scores, fit
+from convert.decision_rule import fit
 from convert.evaluate import Answers, Key, RuntimeFailure
 from convert.gate import Finding, Gate, RuntimeResult, findings, noise_findings, saturation_finding, verdict
 from convert.golden_images import GoldenFile
@@ -17,9 +17,10 @@ from convert.make import Made
 from convert.predictions import softmax_rows
 from convert.recipes import Recipe
 from convert.report import FileReport, rounded_up
-from edge_app.bundle import Decision, Tolerance
+from edge_app.bundle import Decision, OperatingPoint, Tolerance
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
+from edge_app.operating_points import Scores, operating_points
 
 GOLDEN_DECIMALS = 3  # of a float file's golden logits: a grid that is coarse beside the last bits that processors differ in
 COSINE_DECIMALS = 3
@@ -135,6 +136,7 @@ class Judge:
             verdict=verdict(self._gate, found),
             findings=tuple(found),
             decision=decision,
+            operating_points=self._operating_points(reference, made.inventory.outputs[0].scale) if decision else (),
             inventory=made.inventory,
             layers=made.layers,
             float_layers=made.float_layers,
@@ -166,10 +168,20 @@ class Judge:
         return decision, [Finding("decision", "", "PASS", "fitted on validation")]
 
     def _fit(self, logits: np.ndarray, step: float | None) -> Decision:
+        return fit(self._gate.decision, self._scores(logits, self._images.val, step), self._terms.names)
+
+    def _operating_points(self, own: Mapping[Part, np.ndarray], step: float | None) -> tuple[OperatingPoint, ...]:
+        """own: what the file's own runtime gave, finite."""
+        val, test = (
+            self._scores(own["val"], self._images.val, step),
+            self._scores(own["test"], self._images.test, step),
+        )
+        return operating_points(val, test, self._terms.names)
+
+    def _scores(self, logits: np.ndarray, split: Split, step: float | None) -> Scores:
         terms = self._terms
         positive = None if terms.positive is None else terms.names.index(terms.positive)
-        scores = Scores(softmax_rows(logits), self._images.val.labels, positive, step)
-        return fit(self._gate.decision, scores, terms.names)
+        return Scores(softmax_rows(logits), split.labels, positive, step)
 
     def _result(
         self,
@@ -197,6 +209,7 @@ class Judge:
             golden_difference=_largest_difference(parts["golden"], own.get("golden")),
             golden_decisions=self._golden_decisions(parts["golden"], own.get("golden"), by),
             golden_colours=self._colours(outcome.logits),
+            class_map=outcome.class_map,
         )
 
     def _saturated(self, logits: np.ndarray) -> float:

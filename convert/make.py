@@ -44,7 +44,7 @@ class Ground(msgspec.Struct, frozen=True):
 
 
 def make_files(model: Any, spec: InputSpec, ground: Ground, note: Note) -> Files:
-    """Recipe name -> its file, in the order of RECIPES."""
+    """Recipe name -> its file, in the order of RECIPES. model: of logits alone, or `class_map.mapped`."""
     made: Files = {}
     graph = functools.cache(lambda: onnx_model(model, spec))  # all ONNX files start from it
     with tempfile.TemporaryDirectory(prefix="limiar-") as folder:

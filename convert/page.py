@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.curves import draw_reliability, draw_risk_coverage, draw_roc
-from convert.decision_rule import in_words, labels_of, referred
+from convert.decision_rule import in_words, referred
 from convert.first_layer import ROUNDING
 from convert.gallery import Gallery, Scored, decided, gallery
 from convert.noninferiority import PairedLoss, worst
@@ -26,6 +26,7 @@ from convert.report import (
 from convert.templates import render
 from edge_app.bundle import Decision
 from edge_app.frame import Pixels
+from edge_app.operating_points import labels_of
 
 MANY = 5  # labels; of more, tables show the worst alone
 

@@ -4,12 +4,14 @@ import concurrent.futures
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from convert import dataset
+from convert.class_map import alike, keras_maps
 from convert.evaluate import Answers, Bench, Environment, Key, RuntimeFailure, find_environments
 from convert.first_layer import File, first_layers
 from convert.gate import Gate
@@ -25,10 +27,14 @@ from convert.recipes import RECIPES, Recipe, recipe
 from convert.report import Exploratory, FileReport, Report
 from convert.source import KerasFile, RunFolder, Source, read_source
 from convert.verified import Elsewhere, with_verified
+from edge_app.bundle import Envelope, Metric
+from edge_app.envelope import outside
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
+from edge_app.metrics import proportion, rounded
 from edge_app.runtimes import RUNTIMES
 
+MAP_IMAGES = 32  # of validation, whose class activation maps are compared with Keras's
 PROCESSES = 2  # files that are run at once; what they give does not depend on it
 
 
@@ -45,6 +51,7 @@ class Request(msgspec.Struct, frozen=True):
     seed: int  # of the calibration sample, of the golden images, and of the splits of a KerasFile where none are given
     thumbnails: bool = True  # images of the test split in report.html
     verified: tuple[Elsewhere, ...] = ()  # what other machines found
+    cam: bool = False  # a class activation map as second output
 
 
 class Converted(msgspec.Struct, frozen=True):
@@ -63,19 +70,24 @@ def convert_run(request: Request, note: Note) -> Converted:
     """Converts and judges; writes nothing. `note` is told what is done next. Raises ConvertError, RunError and DataError."""
     environments, not_checked = find_environments()
     note("reading the model and its images")
-    source = read_source(request.origin, request.seed)
+    source = read_source(request.origin, request.seed, request.cam)
     images, calibration = _read_images(request, source)
+    envelope = source.envelope or dataset.training_envelope(source.folder, source.rows, source.input)
     note("running Keras")
     keras = keras_logits(source.model, images.tensors)
     judge = Judge(images, keras, source.labels, source.positive, request.gate)
-    made = make_files(source.model, source.input, _ground(judge, images, calibration, request.gate, environments), note)
+    ground = _ground(judge, images, calibration, request.gate, environments)
+    made = make_files(source.mapped or source.model, source.input, ground, note)
     outcomes = _run_files(images.tensors, made, environments, note)
+    if source.mapped:
+        note("comparing class activation maps")
+        _compare_maps(source.mapped, images.val.tensors[:MAP_IMAGES], made, environments, outcomes)
     files = tuple(_judged(judge, one, made[one.name], outcomes[one.name]) for one in RECIPES)
     passed = {file.name: one for file, one in zip(files, RECIPES, strict=True) if file.passed}
     golden_logits = {
         name: logits for name, one in passed.items() if (logits := judge.golden_logits(one, outcomes[name])) is not None
     }
-    report = _report(request, source, judge, images, len(calibration) - 1, files, not_checked)
+    report = _report(request, source, judge, images, len(calibration) - 1, envelope, files, not_checked)
     if report.verdict == "PASS":
         report = with_verified(report, golden_json(images.golden, golden_logits), request.verified)
     return Converted(
@@ -154,6 +166,34 @@ def _run_files(
     return outcomes
 
 
+def _compare_maps(
+    mapped: Any,
+    tensors: Pixels,
+    made: Files,
+    environments: list[Environment],
+    outcomes: dict[str, dict[Key, Answers | RuntimeFailure]],
+) -> None:
+    """Puts into every answer how much its maps are like those of Keras; a file that gives none has failed there."""
+    keras = keras_maps(mapped, tensors)
+    answered = {(one.runtime, one.options): one for one in environments}
+    jobs = [(name, key) for name, own in outcomes.items() for key, found in own.items() if isinstance(found, Answers)]
+    with Bench(tensors) as bench, concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
+
+        def compared(job: tuple[str, Key]) -> Answers | RuntimeFailure:
+            name, key = job
+            file, found = made[name], outcomes[name][key]
+            assert isinstance(file, Made)
+            assert isinstance(found, Answers)
+            try:
+                maps = bench.maps(answered[key], name, file.data)
+            except RuntimeFailure as failure:
+                return failure
+            return msgspec.structs.replace(found, class_map=alike(maps, keras))
+
+        for (name, key), outcome in zip(jobs, pool.map(compared, jobs), strict=True):
+            outcomes[name][key] = outcome
+
+
 def _environments_for(recipe: Recipe, environments: list[Environment]) -> list[Environment]:
     """Those that read the file, its own first."""
     fitting = [one for one in environments if RUNTIMES[one.runtime].format == recipe.format]
@@ -206,6 +246,7 @@ def _report(
     judge: Judge,
     images: Images,
     calibration: int,
+    envelope: Envelope,
     files: tuple[FileReport, ...],
     not_checked: list[str],
 ) -> Report:
@@ -234,10 +275,17 @@ def _report(
             "golden": len(images.golden),
         },
         keras=judge.keras,
+        envelope=envelope,
+        outside={"val": _outside(envelope, images.val.tensors), "test": _outside(envelope, images.test.tensors)},
         gate=request.gate,
         files=files,
         not_checked=tuple(not_checked),
     )
+
+
+def _outside(envelope: Envelope, tensors: Pixels) -> Metric:
+    """The share of images, uint8 [N, H, W, C], with a statistic outside."""
+    return rounded(proportion(sum(bool(outside(envelope, tensors[k : k + 1])) for k in range(len(tensors))), len(tensors)))
 
 
 def _exploratory(files: tuple[FileReport, ...]) -> tuple[Exploratory, ...]:

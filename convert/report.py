@@ -12,7 +12,21 @@ from convert.inventory import Inventory
 from convert.layers import LayerNoise
 from convert.plot import Mark, Panel
 from convert.templates import render
-from edge_app.bundle import Count, Decision, InputSpec, Metric, Name, Sha256, Share, Text, Tolerance, Value, Verified
+from edge_app.bundle import (
+    Count,
+    Decision,
+    Envelope,
+    InputSpec,
+    Metric,
+    Name,
+    OperatingPoint,
+    Sha256,
+    Share,
+    Text,
+    Tolerance,
+    Value,
+    Verified,
+)
 
 
 class FileReport(Value, frozen=True, forbid_unknown_fields=True):
@@ -25,6 +39,7 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "LEFT OUT"]
     findings: tuple[Finding, ...]  # of every required check on every runtime
     decision: Decision | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
     inventory: Inventory | None = None
     layers: tuple[LayerNoise, ...] = ()  # of a quantized TFLite file
     float_layers: tuple[str, ...] = ()  # that a second try keeps in float
@@ -90,6 +105,8 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     run: dict[str, str]
     images: dict[str, int]  # calibration, val, test, golden
     keras: dict[str, Comparison]  # "val" and "test"
+    envelope: Envelope  # of the training images
+    outside: dict[str, Metric]  # share of the images of "val" and "test" with a statistic outside it
     gate: Gate
     files: tuple[FileReport, ...]
     not_checked: tuple[str, ...]

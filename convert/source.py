@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
+from convert.class_map import grid, mapped
 from convert.ends import Scaling, input_spec, logits_model, raw_pixels
 from convert.keras_file import load_model, read_model_file, saved_with
-from edge_app.bundle import REFER, REFUSED, InputSpec
+from edge_app.bundle import REFER, REFUSED, Envelope, InputSpec, MapGrid
 from edge_app.errors import ConvertError, printable
 from edge_app.image_folder import Shares, default_positive, load
 from edge_app.image_store import RowsAlone
@@ -42,6 +43,8 @@ class Source(msgspec.Struct, frozen=True):
     """One model and its images, wherever they come from."""
 
     model: Any  # Keras: raw pixels in, a logit for each label out
+    mapped: Any  # the same with a class activation map as its second output; None where none was asked for
+    grid: MapGrid | None  # of that map
     labels: tuple[str, ...]  # in the order of the outputs
     positive: str | None
     input: InputSpec
@@ -51,15 +54,19 @@ class Source(msgspec.Struct, frozen=True):
     data: dict[str, str]  # what it was trained or is judged on
     tools: dict[str, str]  # that trained it -> version
     seeds: dict[str, int]  # of the training
+    envelope: Envelope | None = None  # of the training images, where the training has measured it
     notes: tuple[str, ...] = ()  # what a person should be told
 
 
-def read_source(origin: RunFolder | KerasFile, seed: int) -> Source:
-    """Reads and checks it. seed: of the splits, where none are given. Raises ConvertError, RunError and DataError."""
-    return _from_run(origin) if isinstance(origin, RunFolder) else _from_file(origin, seed)
+def read_source(origin: RunFolder | KerasFile, seed: int, cam: bool = False) -> Source:
+    """Reads and checks it. seed: of the splits, where none are given; cam: with a class activation map.
+
+    Raises ConvertError, RunError and DataError.
+    """
+    return _from_run(origin, cam) if isinstance(origin, RunFolder) else _from_file(origin, seed, cam)
 
 
-def _from_run(origin: RunFolder) -> Source:
+def _from_run(origin: RunFolder, cam: bool) -> Source:
     run = read_run(origin.folder)
     where = printable(str(origin.folder / MODEL))
     model = load_model(read_model(origin.folder, run), where)
@@ -70,6 +77,8 @@ def _from_run(origin: RunFolder) -> Source:
     model, head = logits_model(model, run.labels, where)
     return Source(
         model=model,
+        mapped=(both := mapped(model, where) if cam else None),
+        grid=both and grid(both),
         labels=run.labels,
         positive=run.positive,
         input=run.input,
@@ -79,10 +88,11 @@ def _from_run(origin: RunFolder) -> Source:
         data={"images": str(run.data.images), "splits_sha256": run.data.sha256},
         tools=run.versions,
         seeds={"train": run.seed},
+        envelope=run.envelope,
     )
 
 
-def _from_file(origin: KerasFile, seed: int) -> Source:
+def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
     data = read_model_file(origin.path)
     where = printable(str(origin.path))
     model = load_model(data, where)
@@ -92,12 +102,17 @@ def _from_file(origin: KerasFile, seed: int) -> Source:
     labels = images.labels
     check_labels(labels)
     model, head = logits_model(model, labels, where)
+    both = mapped(model, where) if cam else None
+    cells = both and grid(both)  # before the scaling, which is none of its layers, goes round it
     if origin.scaling:
         model = raw_pixels(model, spec, origin.scaling)
+        both = both and raw_pixels(both, spec, origin.scaling)
     splits = hashlib.sha256(splits_csv(images.rows)).hexdigest()
     changes = {"scaling": str(origin.scaling) if origin.scaling else None, "head": head}
     return Source(
         model=model,
+        mapped=both,
+        grid=cells,
         labels=labels,
         positive=_positive(origin.positive, labels),
         input=spec,
@@ -149,4 +164,4 @@ def run_facts(run: Run) -> dict[str, str]:
         "splits_sha256": run.data.sha256,
         "model_sha256": run.model_sha256,
         "commit": run.commit,
-    }
+    } | (run.parent.facts if run.parent else {})

@@ -89,6 +89,7 @@ def _run(path: Path, run: Run) -> Subject:
     facts = {"model": run.model, "recipe": run.recipe, "input": _input(run.input), "seed": str(run.seed), "commit": run.commit}
     facts |= {"temperature": f"{run.temperature:.4g}", "epoch kept": f"{run.best_epoch} of {run.epochs}"}
     facts |= {"images": str(run.data.images), "splits sha256": run.data.sha256[:12]}
+    facts |= run.parent.facts if run.parent else {}
     return Subject(
         kind="runs",
         name=run.model,

@@ -9,6 +9,7 @@ import numpy as np
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.lite.python.convert import mlir_quantize
 
+from convert.flatbuffer import Graph
 from convert.inventory import check_full_integer, check_inventory, inventory
 from edge_app.errors import ConvertError, RuntimeUnavailable
 from edge_app.frame import Pixels
@@ -20,7 +21,7 @@ _CONTROL_FLOW = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "Statel
 
 
 def convert_tflite(saved_model: Path, precision: str, calibration: Pixels, float_layers: Collection[str] = ()) -> bytes:
-    """A SavedModel -> a .tflite file with a fixed batch of 1, that takes raw pixels and gives logits.
+    """A SavedModel -> .tflite bytes with a fixed batch of 1, raw pixels in, logits out, and a map where the model has one.
 
     calibration: uint8 [N, H, W, C], for int8 and int16x8. float_layers: LayerNoise.value of the layers that an int8 file keeps
     in float32. Raises ConvertError with the converter's reason.
@@ -31,7 +32,7 @@ def convert_tflite(saved_model: Path, precision: str, calibration: Pixels, float
         if precision != "int8":
             raise ValueError(f"{precision} files keep no layers in float")
         return keep_in_float(calibrated(saved_model, calibration), float_layers)
-    data = _converted(_converter(saved_model, precision, calibration))
+    data = logits_first(_converted(_converter(saved_model, precision, calibration)))
     check_inventory(inventory("tflite", data))
     if precision == "int8":
         check_full_integer(data)
@@ -64,7 +65,7 @@ def keep_in_float(calibrated: bytes, float_layers: Collection[str]) -> bytes:
         )
         return made
 
-    data = _reasoned(quantize)
+    data = logits_first(_reasoned(quantize))
     check_inventory(inventory("tflite", data))
     check_full_integer(data, float_layers)
     return data
@@ -120,6 +121,19 @@ def _check_loads(data: bytes) -> None:
     except RuntimeUnavailable as error:
         met = f"LiteRT does not load what TensorFlow made ({error.message[:200]})"
         raise ConvertError("E-CONVERT-TFLITE", f"{met}: use another file") from None
+
+
+def logits_first(data: bytes) -> bytes:
+    """A file with its outputs in a bundle's order, logits [1, K], then the map [1, h, w, K]; with one output it stays as it is.
+
+    TensorFlow lists them otherwise than the model does (TF 2.21).
+    """
+    graph = Graph(data)
+    ordered = sorted(map(int, graph.main.outputs), key=lambda index: len(graph.shape(index)))
+    if ordered == list(graph.main.outputs):
+        return data
+    graph.main.outputs = np.array(ordered, np.int32)
+    return graph.data()
 
 
 def _one_by_one(calibration: Pixels) -> Iterator[list[np.ndarray]]:

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from edge_app.answer import Answer
 from edge_app.bundle import REFER
 from edge_app.files import write_whole
+from edge_app.frame import Pixels
 from edge_app.image import Picture
 
 _SIDE_PX = 400  # of the longer side
@@ -18,10 +19,22 @@ _COLOURS = {True: (0, 128, 0), False: (200, 0, 0)}  # decided, referred; both re
 
 def annotate(picture: Picture, answer: Answer, path: bytes, sha256: bytes, folder: str) -> None:
     """Writes `folder/NAME-SHA256.png`: the first 8 digits keep images of one name apart."""
-    image = Image.fromarray(picture.pixels())
+    stem = os.path.splitext(os.path.basename(path))[0][:200]  # a name may have 255 bytes
+    target = Path(folder) / os.fsdecode(stem + b"-" + sha256.hex()[:8].encode() + b".png")
+    write_whole(target, png(enlarged(picture.pixels()), answer), durable=False)
+
+
+def enlarged(pixels: Pixels) -> Image.Image:
+    """uint8 [H, W] or [H, W, 3] -> RGB, the longer side _SIDE_PX; a larger image becomes smaller."""
+    image = Image.fromarray(pixels)
     scale = _SIDE_PX / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+    return image.resize((width, height), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX).convert("RGB")
+
+
+def png(image: Image.Image, answer: Answer) -> bytes:
+    """An `enlarged` image with the answer below it, as a file."""
+    width, height = image.size
     canvas = Image.new("RGB", (_SIDE_PX, height + _BAND_PX), "white")
     canvas.paste(image, ((_SIDE_PX - width) // 2, 0))
     decided = answer.decision != REFER
@@ -29,8 +42,6 @@ def annotate(picture: Picture, answer: Answer, path: bytes, sha256: bytes, folde
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((0, height, _SIDE_PX - 1, height + _BAND_PX - 1), outline=_COLOURS[decided], width=3)
     draw.text((12, height + 10), text, fill=_COLOURS[decided], font=ImageFont.load_default(20))
-    stem = os.path.splitext(os.path.basename(path))[0][:200]  # a name may have 255 bytes
-    target = Path(folder) / os.fsdecode(stem + b"-" + sha256.hex()[:8].encode() + b".png")
     file = io.BytesIO()
     canvas.save(file, "PNG")
-    write_whole(target, file.getvalue(), durable=False)
+    return file.getvalue()

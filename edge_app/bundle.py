@@ -15,7 +15,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -122,6 +122,25 @@ class Verified(Value, frozen=True, forbid_unknown_fields=True):
         return f"{where}, {title(f'{self.runtime} {self.version}', self.options)}"
 
 
+class OperatingPoint(Value, frozen=True, forbid_unknown_fields=True):
+    """Another decision than the one that ships, and what it is good for; chosen on validation, never on test."""
+
+    name: Name  # "sensitivity-0.95"
+    aim: Text  # for a person
+    decision: Decision
+    val: dict[str, Metric]  # sensitivity and specificity; of more than two labels refer_rate and accuracy_decided
+    test: dict[str, Metric]
+
+
+class MapGrid(Value, frozen=True, forbid_unknown_fields=True):
+    """A class activation map, and where its cells lie: cell i of an axis looks at first + i * step, px of the model's input."""
+
+    height: Side
+    width: Side
+    first: tuple[float, float]  # y, x of the middle of the first cell's field of view; 0 is the middle of the first pixel
+    step: tuple[float, float]  # y, x
+
+
 class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
     """One model file: how to run it, how it decides, and what was measured on the test split."""
 
@@ -133,6 +152,8 @@ class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
     tolerance: Tolerance
     metrics: dict[str, Metric]
     verified: tuple[Verified, ...]
+    operating_points: tuple[OperatingPoint, ...] = ()  # no device decides by them yet
+    class_map: MapGrid | None = None  # of its second output, the class activation map
 
 
 class BundleFile(Value, frozen=True, forbid_unknown_fields=True):
@@ -142,6 +163,27 @@ class BundleFile(Value, frozen=True, forbid_unknown_fields=True):
     bytes: Count
     sha256: Sha256
     model: ModelFile | None = None
+
+
+Statistic = Literal["mean", "deviation", "low", "high", "sharpness", "clipped", "colour"]  # see edge_app.envelope
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+
+
+class Range(Value, frozen=True, forbid_unknown_fields=True):
+    """Of one statistic over the training images: two quantiles, and the smallest and largest value met."""
+
+    low: float
+    high: float
+    least: float
+    most: float
+
+
+class Envelope(Value, frozen=True, forbid_unknown_fields=True):
+    """What the training images look like, as model inputs. No device decides by it yet."""
+
+    images: Count
+    quantiles: tuple[Share, Share]  # of low and high
+    ranges: dict[Statistic, Range]
 
 
 class Provenance(Value, frozen=True, forbid_unknown_fields=True):
@@ -168,6 +210,7 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     default_file: Name
     files: Annotated[tuple[BundleFile, ...], Meta(min_length=1, max_length=10_000)]
     provenance: Provenance
+    envelope: Envelope | None = None
 
     @property
     def models(self) -> dict[str, BundleFile]:
@@ -360,8 +403,10 @@ def _check_consistent(manifest: Manifest) -> None:
     if manifest.positive is not None and manifest.positive not in manifest.labels:
         raise ValueError(f"positive {manifest.positive!r} is not among the labels")
     for file in manifest.models.values():
-        threshold = file.model and file.model.decision.threshold
-        if threshold and threshold.label != manifest.positive:
+        assert file.model  # by what `models` is
+        decisions = [file.model.decision, *(point.decision for point in file.model.operating_points)]
+        thresholds = [decision.threshold for decision in decisions if decision.threshold]
+        if threshold := next((one for one in thresholds if one.label != manifest.positive), None):
             raise ValueError(f"a threshold is for {threshold.label!r}, which is not the positive label")
 
 

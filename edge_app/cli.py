@@ -412,6 +412,47 @@ def _listed(names: tuple[str, ...]) -> list[str]:
 
 
 @limiar.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("image")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE.png", help="Where the picture goes.")
+@click.option("--file", "name", metavar="NAME", help="Model file of the bundle, as `tflite_int8`; else its default file.")
+@click.option("--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime; else the first that is installed.")
+@click.option("--refer-below", type=click.FloatRange(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
+@click.option("--json", "as_json", is_flag=True, help="Answer and map as one JSON object.")
+@key_options
+def explain(
+    bundle: Path,
+    image: str,
+    out: Path,
+    name: str | None,
+    runtime: str | None,
+    refer_below: float | None,
+    as_json: bool,
+    key_files: tuple[Path, ...],
+    revoked_files: tuple[Path, ...],
+) -> int:
+    """Answer one image as `limiar scan` does, and show where in it the model finds the label.
+
+    The bundle must have been converted with --cam. The picture is the image under the label's class activation map: red where
+    most speaks for the label, blue where least, each map on a scale of its own. It shows what the model looks at, not
+    whether that is right. Nothing is kept in the database.
+
+    \b
+    Example:
+      limiar explain bundles/first image.png --out why.png
+    """
+    import msgspec
+
+    from edge_app.bundle import open_bundle
+    from edge_app.explain import describe
+    from edge_app.explain import explain as explained
+
+    found = explained(open_bundle(bundle, _keys(key_files, revoked_files)), name, runtime, refer_below, image, out)
+    click.echo(msgspec.json.encode(found) if as_json else describe(found, out))
+    return 0
+
+
+@limiar.command()
 @click.option("--json", "as_json", is_flag=True, help="What was found as one JSON object.")
 def doctor(as_json: bool) -> int:
     """Say what this machine is, what is installed, and what is missing with the command that gets it.

@@ -18,6 +18,15 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Flushes a file that a library wrote."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_new(path: Path, data: bytes, mode: int) -> None:
     """Writes `data` at `path`, where nothing may be yet: whole, on the disk, and with these permissions from the start.
 

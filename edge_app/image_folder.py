@@ -9,7 +9,7 @@ import io
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -46,6 +46,13 @@ class Listing:
 
     images: tuple[Listed, ...]
     notes: tuple[str, ...]
+
+
+Met = Callable[[DataError, str], None]  # told what spoils a folder, and the file or folder concerned
+
+
+def _refuse(error: DataError, file: str) -> None:
+    raise error
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,9 @@ def load(
         found = f"all {len(listing.images)} images have the label {printable(labels[0])}"
         raise DataError("E-DATA-ONE-CLASS", f"{printable(str(folder))}: {found}: add images of another class")
     with keep(len(listing.images), spec) as store:
-        files, tensors = _read_images(folder, listing.images, spec, store, tick)
+        files, tensors = read_images(folder, listing.images, spec, store, tick)
     _check_labels(listing.images, tensors)
-    splits = _splits(listing.images, tensors, shares)
+    splits = given_or_drawn(listing.images, tensors, shares)
     rows = tuple(
         SplitRow(file=image.file, sha256=digest, label=image.label, split=split, group=image.group)
         for image, digest, split in zip(listing.images, files, splits, strict=True)
@@ -113,30 +120,34 @@ def default_positive(labels: Sequence[str]) -> str | None:
     return "pos" if "pos" in labels else labels[1]
 
 
-def list_images(folder: Path, table: Path | None) -> Listing:
-    """Finds the images of a data folder and their labels. Raises DataError."""
+def list_images(folder: Path, table: Path | None, met: Met = _refuse) -> Listing:
+    """Finds the images of a data folder and their labels. Raises DataError.
+
+    met: where it returns, what it was told of is left out and the search goes on.
+    """
     if not folder.is_dir():
         raise DataError("E-DATA-MISSING", f"{printable(str(folder))} is not a folder: give the folder that holds the images")
     if table is not None:
-        return Listing(list_table(folder, table), _names_note(()))
+        return Listing(list_table(folder, table, met), _names_note(()))
     own = folder / MANIFEST
     if own.is_file() and {"file", "label", "split"} <= set(_columns(own)):
         note = f"labels and splits come from {printable(str(own))}; give --csv FILE for others"
-        images = list_table(folder, own)
+        images = list_table(folder, own, met)
         return Listing(images, (note, *_names_note(images)))
-    files = _walk(folder)
+    files = _walk(folder, met)
     if not files:
         raise DataError(
             "E-DATA-EMPTY", f"{printable(str(folder))} holds no image ({' '.join(EXTENSIONS)}): give another folder"
         )
-    images = tuple(Listed(file, label) for file, label in zip(files, _labels(folder, files), strict=True))
+    images = _labelled(folder, files, met)
     return Listing(images, _names_note(images))
 
 
-def list_table(folder: Path, table: Path) -> tuple[Listed, ...]:
+def list_table(folder: Path, table: Path, met: Met = _refuse) -> tuple[Listed, ...]:
     """The images that a CSV lists: columns file and label, and where given split and group; others are passed over.
 
-    `file` is relative to the data folder. A split is `val`, `test` or begins with `train`. Raises DataError.
+    `file` is relative to the data folder. A split is `val`, `test` or begins with `train`. met: as in list_images.
+    Raises DataError.
     """
     where = printable(str(table))
     missing = {"file", "label"} - set(_columns(table))
@@ -145,18 +156,24 @@ def list_table(folder: Path, table: Path) -> tuple[Listed, ...]:
             "E-DATA-CSV",
             f"{where} has no column {' and no '.join(sorted(missing))}: name the columns in its first line",
         )
-    images = tuple(
-        Listed(row["file"] or "", *(sys.intern(row.get(column) or "") for column in ("label", "split", "group")))
-        for row in csv.DictReader(io.StringIO(_text(table), newline=""))
-    )
-    for line, image in enumerate(images, start=2):
-        _check_line(f"{where} line {line}", folder, image)
-    twice = [file for file, count in Counter(image.file for image in images).items() if count > 1]
-    if twice:
-        raise DataError("E-DATA-CSV", f"{where} lists {printable(twice[0])} more than once: keep one line of each image")
+    images: dict[str, Listed] = {}
+    for line, row in enumerate(read_table(table), start=2):
+        image = Listed(row["file"] or "", *(sys.intern(row.get(column) or "") for column in ("label", "split", "group")))
+        if fault := _line_fault(f"{where} line {line}", folder, image):
+            met(fault, image.file)
+        elif image.file in images:
+            twice = f"{where} lists {printable(image.file)} more than once"
+            met(DataError("E-DATA-CSV", f"{twice}: keep one line of each image"), image.file)
+        else:
+            images[image.file] = image
     if not images:
         raise DataError("E-DATA-EMPTY", f"{where} lists no image: add lines, or leave --csv out")
-    return images
+    return tuple(images.values())
+
+
+def read_table(table: Path) -> Iterator[dict[str, str | None]]:
+    """The lines of a CSV in UTF-8 by column; one that is short has None. Raises DataError."""
+    yield from csv.DictReader(io.StringIO(_text(table), newline=""))
 
 
 def _columns(table: Path) -> list[str]:
@@ -173,15 +190,16 @@ def _text(table: Path) -> str:
         raise DataError("E-DATA-CSV", f"{met}: save the table as UTF-8") from None
 
 
-def _check_line(where: str, folder: Path, image: Listed) -> None:
+def _line_fault(where: str, folder: Path, image: Listed) -> DataError | None:
     path = PurePosixPath(image.file)
     if not image.file or not image.label:
-        raise DataError("E-DATA-CSV", f"{where} has an empty file or label: fill it in")
+        return DataError("E-DATA-CSV", f"{where} has an empty file or label: fill it in")
     if path.is_absolute() or ".." in path.parts or "\0" in image.file or _leaves(folder, image.file):
         met = f"{where}: {printable(image.file)} leads out of {printable(str(folder))}"
-        raise DataError("E-DATA-OUTSIDE", f"{met}: give paths below the data folder, and files, not links")
+        return DataError("E-DATA-OUTSIDE", f"{met}: give paths below the data folder, and files, not links")
     if image.split and image.split not in SPLIT_NAMES and not image.split.startswith("train"):
-        raise DataError("E-DATA-SPLIT", f"{where}: split {printable(image.split)} is none of train…, val, test: change it")
+        return DataError("E-DATA-SPLIT", f"{where}: split {printable(image.split)} is none of train…, val, test: change it")
+    return None
 
 
 def _leaves(folder: Path, file: str) -> bool:
@@ -190,52 +208,53 @@ def _leaves(folder: Path, file: str) -> bool:
     return not parent.is_relative_to(folder.resolve())
 
 
-def _walk(folder: Path) -> list[str]:
+def _walk(folder: Path, met: Met) -> list[str]:
     """Relative names of all images below the folder, in name order. A link is refused."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in [*folders, *names]:
-            if os.path.islink(os.path.join(parent, name)):
-                where = printable(str(Path(parent, name)))
-                raise DataError(
-                    "E-DATA-LINK",
-                    f"{where} is a link and may lead out of the data folder: put the files themselves there",
-                )
         below = Path(parent).relative_to(folder).as_posix()
         prefix = "" if below == "." else f"{below}/"
+        for name in [*folders, *names]:
+            if os.path.islink(os.path.join(parent, name)):
+                leads = f"{printable(str(Path(parent, name)))} is a link and may lead out of the data folder"
+                met(DataError("E-DATA-LINK", f"{leads}: put the files themselves there"), prefix + name)
+                (folders if name in folders else names).remove(name)
         found += [prefix + name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
     return sorted(found, key=os.fsencode)
 
 
-def _labels(folder: Path, files: Sequence[str]) -> list[str]:
+def _labelled(folder: Path, files: Sequence[str], met: Met) -> tuple[Listed, ...]:
     """Labels from `…_pos.png` and `…_neg.png`, else from the class folders right below the data folder."""
     suffixes = [sys.intern(PurePosixPath(file).stem.rpartition("_")[2]) for file in files]
     if all(suffix in SUFFIXES for suffix in suffixes):
-        return suffixes
+        return tuple(map(Listed, files, suffixes))
     for file, suffix in zip(files, suffixes, strict=True):
         if "/" not in file:
-            met = f"{printable(file)} ends in neither {' nor '.join('_' + s for s in SUFFIXES)} and lies in no class folder"
+            found = f"{printable(file)} ends in neither {' nor '.join('_' + s for s in SUFFIXES)} and lies in no class folder"
             cure = "rename it, move it into a folder named as its class, or give --csv"
-            raise DataError("E-DATA-LABEL", f"{met} (suffix {printable(suffix)[:20]!r}): {cure}")
-    labels = [sys.intern(file.partition("/")[0]) for file in files]
+            met(DataError("E-DATA-LABEL", f"{found} (suffix {printable(suffix)[:20]!r}): {cure}"), file)
+    images = tuple(Listed(file, sys.intern(file.partition("/")[0])) for file in files if "/" in file)
+    labels = {image.label for image in images}
     for child in sorted(folder.iterdir()):
         if child.is_dir() and not child.name.startswith(".") and child.name not in labels:
-            raise DataError("E-DATA-EMPTY", f"class folder {printable(str(child))} holds no image: fill it or remove it")
-    return labels
+            found = f"class folder {printable(str(child))} holds no image"
+            met(DataError("E-DATA-EMPTY", f"{found}: fill it or remove it"), child.name)
+    return images
 
 
 def _names_note(images: Iterable[Listed]) -> tuple[str, ...]:
     """File names are bytes: those that are not UTF-8 are taken, and reported."""
-    odd = [image.file for image in images if not _is_utf8(image.file)]
+    odd = [image.file for image in images if not is_utf8(image.file)]
     return (f"{len(odd)} file names are not UTF-8, for instance {printable(odd[0])}",) if odd else ()
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
+    """Whether an os.fsdecode'd name came from bytes that are UTF-8."""
     return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
 
 
-def _read_images(
+def read_images(
     folder: Path, images: Sequence[Listed], spec: InputSpec, shelf: Shelf, tick: Callable[[int, int], None]
 ) -> tuple[list[str], list[str]]:
     """The sha256 of each file and of each model input. Every image is tried before those that failed are named."""
@@ -273,7 +292,7 @@ def _check_labels(images: Sequence[Listed], tensors: Sequence[str]) -> None:
             raise DataError("E-DATA-BOTH-LABELS", f"{met} are the same image: keep the right one")
 
 
-def _splits(images: Sequence[Listed], tensors: Sequence[str], shares: Shares) -> list[str]:
+def given_or_drawn(images: Sequence[Listed], tensors: Sequence[str], shares: Shares) -> list[str]:
     """The given splits; a missing validation part is drawn from the training part; without any, all three are drawn."""
     given = [image.split for image in images]
     if not any(given):
@@ -297,42 +316,50 @@ def _drawn(images: Sequence[Listed], tensors: Sequence[str], parts: dict[str, fl
     Greedy: units in seeded random order, the largest first, each to the part that is then nearest to its aim for every label.
     """
     labels = sorted({image.label for image in images})
-    units = _units(images, tensors)
-    counts = np.zeros((len(units), len(labels)))
-    for u, unit in enumerate(units):
+    together = units(images, tensors)
+    counts = np.zeros((len(together), len(labels)))
+    for u, unit in enumerate(together):
         for k in unit:
             counts[u, labels.index(images[k].label)] += 1
     names = [*parts, "train"]
     aims = np.array([*parts.values(), 1 - sum(parts.values())])[:, None] * counts.sum(axis=0)
-    order = np.random.default_rng(seed).permutation(len(units))
+    order = np.random.default_rng(seed).permutation(len(together))
     order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
     filled, splits = np.zeros_like(aims), ["train"] * len(images)
     for u in order:
         # The part whose lack of this unit's labels is largest, relative to what it is to have.
         part = int(np.argmax(((aims - filled) / np.maximum(aims, 1e-9)) @ counts[u]))
         filled[part] += counts[u]
-        for k in units[u]:
+        for k in together[u]:
             splits[k] = names[part]
     return splits
 
 
-def _units(images: Sequence[Listed], tensors: Sequence[str]) -> list[list[int]]:
+def units(images: Sequence[Listed], tensors: Sequence[str]) -> list[list[int]]:
     """Row numbers that must not be separated: of one group, or of equal images, or joined by a chain of both."""
-    parent = list(range(len(images)))
+    first: dict[tuple[str, str], int] = {}
+    pairs = []
+    for k, (image, tensor) in enumerate(zip(images, tensors, strict=True)):
+        keys = [("tensor", tensor)] + ([("group", image.group)] if image.group else [])
+        pairs += [(k, first.setdefault(key, k)) for key in keys]
+    return joined(len(images), pairs)
+
+
+def joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """0..count-1 in sets, each in order, of what pairs and chains of pairs join."""
+    parent = list(range(count))
 
     def root(k: int) -> int:
         while parent[k] != k:
             parent[k] = k = parent[parent[k]]
         return k
 
-    first: dict[tuple[str, str], int] = {}
-    for k, (image, tensor) in enumerate(zip(images, tensors, strict=True)):
-        for key in [("tensor", tensor)] + ([("group", image.group)] if image.group else []):
-            parent[root(k)] = root(first.setdefault(key, k))
-    units = defaultdict(list)
-    for k in range(len(images)):
-        units[root(k)].append(k)
-    return list(units.values())
+    for k, other in pairs:
+        parent[root(k)] = root(other)
+    sets = defaultdict(list)
+    for k in range(count):
+        sets[root(k)].append(k)
+    return list(sets.values())
 
 
 def _check_leaks(rows: Sequence[SplitRow], tensors: Sequence[str]) -> None:

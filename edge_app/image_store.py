@@ -86,6 +86,20 @@ class RowsAlone(InMemory):
         """Drops it."""
 
 
+class Chosen:
+    """Some images of another store."""
+
+    def __init__(self, store: ImageStore, rows: NDArray[np.int64]) -> None:
+        self._store, self._rows = store, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, rows: NDArray[np.int64]) -> Pixels:
+        """By their numbers here."""
+        return self._store.take(self._rows[rows])
+
+
 class OnDisk:
     """A file of records, each the sha256 of an image's file and its model input: read by offset, so none stays in memory.
 

@@ -98,7 +98,7 @@ class Scan(Struct):
         if not isinstance(outcome, Answered):
             sha256 = outcome.sha256.hex() or None
             return RefusedLine(
-                *_path_fields(path),
+                *path_fields(path),
                 sha256,
                 REFUSED,
                 outcome.code,
@@ -115,7 +115,7 @@ class Scan(Struct):
         # The store keeps what was decided then; what is reported follows the rule of this scan.
         decision = self.decision.decide(answer.label, answer.confidence)
         return AnswerLine(
-            *_path_fields(path),
+            *path_fields(path),
             outcome.sha256.hex(),
             decision,
             answer.label,
@@ -135,7 +135,7 @@ class Scan(Struct):
         return self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.verified, self.origin.app
 
 
-def _path_fields(path: bytes) -> tuple[str, str | UnsetType]:
+def path_fields(path: bytes) -> tuple[str, str | UnsetType]:
     """A path for JSON: UTF-8, other bytes as \\xNN and then base64 of the whole."""
     try:
         return path.decode(), UNSET

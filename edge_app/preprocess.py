@@ -38,7 +38,7 @@ def model_input(picture: Rows, spec: InputSpec) -> Pixels:
     Per axis k = max(1, size // target); the size mod k rows or columns left over are cropped from both ends, an odd one from
     the bottom or right; each k x k box becomes its mean (sum + n // 2) // n; then OpenCV's INTER_LINEAR_EXACT, which is
     integer arithmetic and equal on all its builds. Grey to RGB repeats the value; RGB to grey, after the resize, is ITU-R
-    BT.601 in 16 bits: (19595 R + 38470 G + 7471 B + 32768) >> 16.
+    BT.601 (`luma`).
     """
     small: Pixels = _box_mean(picture, spec.height, spec.width)
     if small.shape[:2] != (spec.height, spec.width):
@@ -46,8 +46,13 @@ def model_input(picture: Rows, spec: InputSpec) -> Pixels:
     if small.ndim == 2 and spec.channels == 3:
         small = _uint8(cv2.merge((small, small, small)))
     elif small.ndim == 3 and spec.channels == 1:
-        small = ((small.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32) + 32768) >> 16).astype(np.uint8)
+        small = luma(small)
     return np.ascontiguousarray(small).reshape(1, spec.height, spec.width, spec.channels)
+
+
+def luma(rgb: Pixels) -> Pixels:
+    """uint8 [H, W, 3] -> [H, W], grey by ITU-R BT.601 in 16 bits: (19595 R + 38470 G + 7471 B + 32768) >> 16."""
+    return ((rgb.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32) + 32768) >> 16).astype(np.uint8)
 
 
 def tensor_sha256(tensor: Pixels) -> str:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from edge_app.bundle import Count, InputSpec, Sha256, Text, Value
+from edge_app.bundle import Count, Envelope, InputSpec, Sha256, Text, Value
 from edge_app.errors import LimiarError, printable
 
 MODEL, RECORD, SPLITS, PREDICTIONS, HISTORY, REPORT = (
@@ -42,6 +42,21 @@ class TrainingData(Value, frozen=True, forbid_unknown_fields=True):
     sha256: Sha256  # of splits.csv's exact bytes, which hold the sha256 of every image
 
 
+class Lineage(Value, frozen=True, forbid_unknown_fields=True):
+    """Which RUN this one continues, and what became of the images that people reviewed since."""
+
+    model_sha256: Sha256  # of that RUN's model.keras
+    added: Count  # new in training
+    corrected: Count  # training images that got another label
+    left_out: Count  # known already, or in val or test
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """In words, as a report or manifest names them."""
+        reviewed = f"{self.added} added, {self.corrected} corrected, {self.left_out} left out"
+        return {"parent_model_sha256": self.model_sha256, "reviewed": reviewed}
+
+
 class Run(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """train.json, schema 1."""
 
@@ -60,6 +75,8 @@ class Run(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     versions: dict[str, str]  # tool -> version
     commit: Text  # of limiar's source tree, or "unknown"
     model_sha256: Sha256  # of model.keras
+    envelope: Envelope | None = None  # of the training images; an older RUN has none
+    parent: Lineage | None = None  # None: begun with random weights
 
 
 class SplitRow(msgspec.Struct, frozen=True):

@@ -33,11 +33,3 @@ def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 def nll(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
     """Mean negative log likelihood in nats."""
     return float(-np.log(probabilities(logits)[np.arange(len(truth)), truth].clip(1e-300)).mean())
-
-
-def calibration_error(answers: NDArray[np.float64], truth: NDArray[np.int64], bins: int = 10) -> float:
-    """Expected calibration error: mean over images of |accuracy - confidence| of their bin of equal width (0..1)."""
-    confidence, right = answers.max(axis=1), answers.argmax(axis=1) == truth
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(right[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in set(place)]
-    return float(sum(gaps))

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from edge_app.errors import TrainError, printable
 
 if TYPE_CHECKING:
+    from edge_app.run_folder import Run
     from train.config import Hosts
+    from train.fit import Epoch, State
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -21,6 +24,144 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
     if not sides:
         raise click.BadParameter(f"{value!r} is neither a number of pixels nor HEIGHTxWIDTH.")
     return int(sides[1]), int(sides[2] or sides[1])
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make.")
+@click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group.")
+@click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe.")
+@click.option("--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour.")
+@click.option("--recipe", type=click.Choice(["limiar", "reference", "course"]), default="limiar", show_default=True)
+@click.option("--positive", metavar="LABEL", help="Of two labels, the one that sensitivity counts. Default: pos.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Changes a number of the recipe (see docs/training.md).",
+)
+@click.option("--from", "parent", type=click.Path(path_type=Path), metavar="RUN", help="Continue this RUN with --add.")
+@click.option("--add", "reviewed", type=click.Path(path_type=Path), metavar="REVIEWED", help="Reviewed images: folder or CSV.")
+@click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Also log to TensorBoard, in DIR/NAME.")
+@click.option("--mlflow", metavar="URI|DIR", help="Also log to MLflow: a server, or a folder.")
+@click.option("--hosts", "count", type=click.IntRange(2, 4096), help="Processes that train together, one a machine.")
+@click.option("--host", "own", type=click.IntRange(0), help="Which of them this is; 0 makes the RUN.")
+@click.option("--coordinator", metavar="HOST:PORT", help="Where host 0 listens. Not encrypted: for trusted networks.")
+@click.option("--resume", is_flag=True, help="Go on with the run that was interrupted, or refuse; a finished one is done.")
+def train(
+    data: Path,
+    out: Path,
+    table: Path | None,
+    model: str | None,
+    size: tuple[int, int],
+    channels: str,
+    recipe: str,
+    positive: str | None,
+    seed: int,
+    changes: tuple[str, ...],
+    parent: Path | None,
+    reviewed: Path | None,
+    tensorboard: Path | None,
+    mlflow: str | None,
+    count: int | None,
+    own: int | None,
+    coordinator: str | None,
+    resume: bool,
+) -> None:
+    """Trains a classifier on the images in DATA.
+
+    Labels come from --csv, else from DATA/manifest.csv where it has the columns file, label and split, else from names that
+    end _pos or _neg, else from class folders. An interrupted run goes on when the same command is given again; with
+    --resume it is an error where there is nothing to go on from.
+
+    With --from RUN the network of a RUN is trained on with what people reviewed since. DATA is the RUN's own; its validation
+    and test images stay what they are. REVIEWED is a folder as above, or a CSV with the columns label, and file or path: also
+    what `limiar scan --csv` wrote, once a person corrected its labels.
+
+    \b
+    Example:
+      limiar train images/ --out run
+      limiar train images/ --csv labels.csv --model lenet --set epochs=80 --out run-lenet
+      limiar train photos/ --size 96x128 --out run-photos
+      limiar train images/ --from run --add reviewed.csv --out run-2
+      KERAS_BACKEND=jax limiar train images/ --out run --hosts 2 --host 0 --coordinator 10.0.0.1:7000
+    """
+    from edge_app.bundle import InputSpec
+    from train.config import configured, continued
+    from train.progress import Terminal, quiet
+
+    if (parent is None) != (reviewed is None):
+        raise click.UsageError("--from RUN and --add REVIEWED belong together.")
+    hosts = _hosts(count, own, coordinator)
+    assists = hosts is not None and hosts.own > 0
+    if assists:
+        out = out.with_name(f"{out.name}.host-{own}")  # --out may be one folder that the hosts share
+        tensorboard = mlflow = None  # host 0 logs
+    with quiet():
+        from train.reviewed import open_parent
+        from train.run import Progress, Request, assist, partial_folder, summary
+        from train.run import train as make_run
+        from train.trackers import open_trackers
+
+        trackers = open_trackers(out, tensorboard, mlflow)
+    request = Request(
+        folder=data,
+        out=out,
+        table=table,
+        model=model or ("lenet" if recipe == "course" else "compact"),
+        input=InputSpec(height=size[0], width=size[1], channels=3 if channels == "3" else 1),
+        recipe=recipe,
+        positive=positive,
+        seed=seed,
+        config=configured(recipe, changes if parent is None else ()),
+        resume=resume,
+        hosts=hosts,
+    )
+    if parent is not None and reviewed is not None:
+        _refuse_given("table", "model", "size", "channels", "recipe", "positive")
+        start = open_parent(parent, reviewed)
+        request = request.continuing(start, continued(start.run, changes))
+    config = request.config
+    started = time.monotonic()
+    with Terminal() as terminal:
+
+        def begin(state: "State") -> None:
+            for tracker in trackers:
+                tracker.begin(state)
+
+        def epoch(one: "Epoch") -> None:
+            terminal.step(f"epoch {one.epoch}/{config.epochs}  loss {one.loss:.3f}  val {one.val_loss:.3f}")
+            for tracker in trackers:
+                tracker.epoch(one)
+
+        progress = Progress(
+            note=terminal.note,
+            image=lambda done, total: terminal.step(f"images {done}/{total}"),
+            epoch=epoch,
+            begin=begin,
+        )
+        run: Run | None = None
+        try:
+            if assists:
+                assist(request, progress)
+                return
+            run = make_run(request, progress)
+        except KeyboardInterrupt:
+            if partial_folder(out).exists():
+                where = printable(str(partial_folder(out)))
+                terminal.note(f"stopped; {where} keeps what was done: the same command goes on from there")
+            raise
+        finally:
+            for tracker in trackers:
+                tracker.end(run)
+    click.echo(summary(out, run))
+    click.echo(
+        f"{run.model}: epoch {run.best_epoch} of {run.epochs}, temperature {run.temperature:.3f}, "
+        f"{time.monotonic() - started:.0f} s: {printable(str(out))}"
+    )
 
 
 def _hosts(count: int | None, own: int | None, coordinator: str | None) -> "Hosts | None":
@@ -37,98 +178,12 @@ def _hosts(count: int | None, own: int | None, coordinator: str | None) -> "Host
     return Hosts(count, own, coordinator)
 
 
-@click.command()
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make.")
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group.")
-@click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe.")
-@click.option("--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour.")
-@click.option("--recipe", type=click.Choice(["limiar", "course"]), default="limiar", show_default=True)
-@click.option("--positive", metavar="LABEL", help="Of two labels, the one that sensitivity counts. Default: pos.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Changes a number of the recipe (see docs/training.md).",
-)
-@click.option("--hosts", "count", type=click.IntRange(2, 4096), help="Processes that train together, one a machine.")
-@click.option("--host", "own", type=click.IntRange(0), help="Which of them this is; 0 makes the RUN.")
-@click.option("--coordinator", metavar="HOST:PORT", help="Where host 0 listens. Not encrypted: for trusted networks.")
-def train(
-    data: Path,
-    out: Path,
-    table: Path | None,
-    model: str | None,
-    size: tuple[int, int],
-    channels: str,
-    recipe: str,
-    positive: str | None,
-    seed: int,
-    changes: tuple[str, ...],
-    count: int | None,
-    own: int | None,
-    coordinator: str | None,
-) -> None:
-    """Trains a classifier on the images in DATA.
-
-    Labels come from --csv, else from DATA/manifest.csv where it has the columns file, label and split, else from names that
-    end _pos or _neg, else from class folders. An interrupted run goes on when the same command is given again.
-
-    \b
-    Example:
-      limiar train images/ --out run
-      limiar train images/ --csv labels.csv --model lenet --set epochs=80 --out run-lenet
-      limiar train photos/ --size 96x128 --out run-photos
-      KERAS_BACKEND=jax limiar train images/ --out run --hosts 2 --host 0 --coordinator 10.0.0.1:7000
-    """
-    from edge_app.bundle import InputSpec
-    from train.config import configured
-    from train.progress import Terminal, quiet
-
-    config = configured(recipe, changes)
-    hosts = _hosts(count, own, coordinator)
-    if hosts and hosts.own > 0:
-        out = out.with_name(f"{out.name}.host-{hosts.own}")  # --out may be one folder that the hosts share
-    with quiet():
-        from train.run import Progress, Request, assist, partial_folder, summary
-        from train.run import train as make_run
-    request = Request(
-        folder=data,
-        out=out,
-        table=table,
-        model=model or ("lenet" if recipe == "course" else "compact"),
-        input=InputSpec(height=size[0], width=size[1], channels=3 if channels == "3" else 1),
-        recipe=recipe,
-        positive=positive,
-        seed=seed,
-        config=config,
-        hosts=hosts,
-    )
-    started = time.monotonic()
-    with Terminal() as terminal:
-        progress = Progress(
-            note=terminal.note,
-            image=lambda done, total: terminal.step(f"images {done}/{total}"),
-            epoch=lambda e: terminal.step(f"epoch {e.epoch}/{config.epochs}  loss {e.loss:.3f}  val {e.val_loss:.3f}"),
-        )
-        try:
-            if hosts and hosts.own > 0:
-                assist(request, progress)
-                return
-            run = make_run(request, progress)
-        except KeyboardInterrupt:
-            if partial_folder(out).exists():
-                where = printable(str(partial_folder(out)))
-                terminal.note(f"stopped; {where} keeps what was done: the same command goes on from there")
-            raise
-    click.echo(summary(out, run))
-    click.echo(
-        f"{run.model}: epoch {run.best_epoch} of {run.epochs}, temperature {run.temperature:.3f}, "
-        f"{time.monotonic() - started:.0f} s: {printable(str(out))}"
-    )
+def _refuse_given(*names: str) -> None:
+    """What comes from the RUN is not to be said again."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        if parameter.name in names and context.get_parameter_source(parameter.name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} comes from the RUN: leave it out with --from.")
 
 
 @click.command()

@@ -1,14 +1,15 @@
-"""Every number of a training run, with its unit and reason, and the two recipes. Imports no Keras."""
+"""Every number of a training run, with its unit and reason, and the recipes. Imports no Keras."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from edge_app.errors import TrainError, printable
 from edge_app.image_folder import Shares
+from edge_app.run_folder import Run
 
 Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
@@ -29,7 +30,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     # Where it is computed (docs/training.md, "On a GPU").
     on_device: Literal["auto", "yes", "no"] = (
-        "auto"  # images augmented by the device; auto: with JAX, where that is no lone CPU
+        "auto"  # augmented by the device; auto: with JAX, where it is no lone CPU
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of activations; auto: 16 bit on an accelerator
 
@@ -50,7 +51,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     rotate_deg: Annotated[float, Meta(ge=0.0, le=180.0)] = 180.0
     shift_px: Annotated[float, Meta(ge=0.0, le=64.0)] = 3.0  # of the model's input, either way
     zoom: Share = 0.1  # factor exp(-zoom) to exp(zoom)
+    stretch: Share = 0.0  # the same along any one axis, the inverse across it
+    brightness: Annotated[float, Meta(ge=0.0, le=128.0)] = 0.0  # added to all pixels, either way, of 255
+    contrast: Share = 0.0  # factor of all pixels, exp(-contrast) to exp(contrast)
+    noise: Annotated[float, Meta(ge=0.0, le=128.0)] = 0.0  # largest standard deviation, of 255; the same in all channels
 
+    smoothing: Share = 0.0  # of a target, spread over all classes: labels may be wrong (Szegedy et al. 2016, section 7)
     calibrate: bool = True  # fit a temperature on validation and fold it into the last layer
 
 
@@ -63,8 +69,23 @@ class Hosts:
     coordinator: str  # HOST:PORT, where host 0 listens
 
 
+# Of the rate that a RUN was trained with, to continue it: docs/training.md has the measurement.
+LOWER_RATE = 0.1
+
 RECIPES = {
     "limiar": Config(),
+    # The committed reference model's: what cross-validation on CT patches chose (docs/training.md has the table). A small
+    # network takes long to learn: three times the epochs are worth more than all else.
+    "reference": Config(
+        epochs=160,
+        rate_end=3e-5,
+        patience=0,
+        stretch=0.15,
+        brightness=15.0,
+        contrast=0.2,
+        noise=6.0,
+        smoothing=0.05,
+    ),
     # The course's protocol; where no number of it is known, the usual one for such a network.
     "course": Config(
         balance=False,
@@ -86,7 +107,23 @@ RECIPES = {
 
 def configured(recipe: str, changes: Iterable[str]) -> Config:
     """A recipe with `KEY=VALUE` changes. Raises TrainError for an unknown key, a value of another type or out of range."""
-    values = msgspec.structs.asdict(RECIPES[recipe])
+    return _changed(msgspec.structs.asdict(RECIPES[recipe]), changes)
+
+
+def continued(run: Run, changes: Iterable[str]) -> Config:
+    """The numbers to train a RUN's network on with: its own at a lower rate. Raises TrainError, also where they are unknown."""
+    values = msgspec.structs.asdict(RECIPES["limiar"]) | run.config
+    try:
+        base = msgspec.convert(values, Config, strict=False)
+    except msgspec.ValidationError as error:
+        met = f"--from: train.json has numbers of another limiar: {printable(str(error))}"
+        raise TrainError("E-TRAIN-FROM", f"{met}: train anew, or with the version that made it") from None
+    if run.parent is None:  # else it is low already
+        base = msgspec.structs.replace(base, rate=base.rate * LOWER_RATE, rate_end=base.rate_end * LOWER_RATE)
+    return _changed(msgspec.structs.asdict(base), changes)
+
+
+def _changed(values: dict[str, Any], changes: Iterable[str]) -> Config:
     for change in changes:
         key, _, value = change.partition("=")
         if key not in values:

@@ -31,10 +31,22 @@ class Examples:
     weights: NDArray[np.float32]  # [N], of each image in the loss; mean 1
 
 
-def labelled(images: ImageStore, rows: NDArray[np.int64], truth: NDArray[np.int64], classes: int, balance: bool) -> Examples:
-    """Examples with their labels as targets. truth: [N], of `rows`; balance: weigh every class the same."""
+def labelled(
+    images: ImageStore,
+    rows: NDArray[np.int64],
+    truth: NDArray[np.int64],
+    classes: int,
+    balance: bool = False,
+    smoothing: float = 0.0,
+) -> Examples:
+    """Examples with their labels as targets.
+
+    truth: int [N], of `rows`; balance: weigh every class the same; smoothing: the share of a target that all classes share
+    (Szegedy et al., Rethinking the Inception Architecture, 2016, section 7).
+    """
     weights = class_weights(truth, classes) if balance else np.ones(classes, np.float32)
-    return Examples(images, rows, np.eye(classes, dtype=np.float32)[truth], weights[truth])
+    targets = (1 - smoothing) * np.eye(classes) + smoothing / classes
+    return Examples(images, rows, targets.astype(np.float32)[truth], weights[truth])
 
 
 def class_weights(truth: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.errors import TrainError, printable
-from edge_app.files import write_whole
+from edge_app.files import sync_file, write_whole
 from edge_app.image_store import ImageStore
 from train.calibrate import nll
 from train.config import Config
 from train.feed import Examples, batches
 
 STATE = "state.json"  # names the epoch whose files are whole; written last
+CURE = "repeat the first command, give another --out, or remove that folder to start again"
 PREDICT_BATCH = 256
 
 
@@ -50,6 +51,7 @@ class Identity(msgspec.Struct, frozen=True):
     seed: int
     config: Config
     backend: str
+    parent: str = ""  # sha256 of the network that is continued; "": random weights
 
 
 class State(msgspec.Struct, frozen=True):
@@ -104,13 +106,12 @@ def fit(
     Raises TrainError for another identity and for a loss that is not finite.
     """
     steps = -(-len(train.rows) // config.batch)  # an epoch's
-    if told:
-        _share_checkpoint(folder, told)
-    state = _resumed(folder, identity)
+    state = resumed(folder, identity)
     model = _load(folder, state.done) if state.done else _compiled(build(), config, steps)
     train_epoch = _epochs(model, train, config, identity.seed)
     while state.done < config.epochs and not _stopped(state, config.patience):
         number = state.done + 1
+        _seed_dropout(model, identity.seed, number)
         loss, accuracy = train_epoch(number)
         epoch = _measured(model, loss, accuracy, number, val)
         if told:
@@ -118,6 +119,17 @@ def fit(
         state = _kept(folder, state, model, epoch, keep_last=config.patience == 0)
         tick(epoch)
     return Fitted(_load(folder, state.best), state.history, state.best)
+
+
+def unfinished(folder: Path) -> State | None:
+    """What an interrupted run left; None where no epoch of it was whole. Raises TrainError when it cannot be read."""
+    path = folder / STATE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=State)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise TrainError("E-TRAIN-RESUME", f"{printable(str(path))}: {printable(str(error))}: {CURE}") from None
 
 
 def logits(model: keras.Model, images: ImageStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -134,6 +146,17 @@ def on_device(config: Config) -> bool:
         raise TrainError("E-TRAIN-BACKEND", f"{met}: KERAS_BACKEND=jax limiar train …")
     several = jax and len(keras.distribution.list_devices()) > 1
     return jax and (config.on_device == "yes" or (config.on_device == "auto" and (_has_accelerator() or several)))
+
+
+def share_checkpoint(folder: Path, told: Callable[[bytes], bytes]) -> None:
+    """Gives every host what host 0 has to go on from; nothing where it starts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {path.name: path.read_bytes() for path in (folder / STATE, *folder.glob("epoch-*.keras")) if path.exists()}
+    files = msgspec.msgpack.decode(told(msgspec.msgpack.encode(own)), type=dict[str, bytes])
+    for name in own.keys() - files.keys():
+        (folder / name).unlink()
+    for name in sorted(files):  # the state last
+        write_whole(folder / name, files[name])
 
 
 def _epochs(model: keras.Model, train: Examples, config: Config, seed: int) -> Callable[[int], tuple[float, float]]:
@@ -170,6 +193,14 @@ def _compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
     return model
 
 
+def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Chance of its own for each epoch: Keras saves no layer's random state, and a loaded model would go on with another."""
+    rng = np.random.default_rng([seed, epoch])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign(rng.integers(0, 2**31, layer.seed_generator.state.shape))
+
+
 def _measured(model: keras.Model, loss: float, accuracy: float, number: int, val: Examples) -> Epoch:
     answers, truth = logits(model, val.images, val.rows), val.targets.argmax(axis=1)
     if not (np.isfinite(loss) and np.isfinite(answers).all()):
@@ -188,6 +219,7 @@ def _measured(model: keras.Model, loss: float, accuracy: float, number: int, val
 def _kept(folder: Path, state: State, model: keras.Model, epoch: Epoch, keep_last: bool) -> State:
     """Saves the epoch, then the state that names it, then drops what neither needs: a kill leaves a whole checkpoint."""
     model.save(_checkpoint(folder, epoch.epoch))
+    sync_file(_checkpoint(folder, epoch.epoch))  # a power cut must not leave a state that names what never reached the disk
     history = (*state.history, epoch)
     best = epoch.epoch if keep_last else min(history, key=lambda line: line.val_loss).epoch
     state = State(identity=state.identity, history=history, best=best)
@@ -202,35 +234,20 @@ def _stopped(state: State, patience: int) -> bool:
     return patience > 0 and state.done - state.best >= patience
 
 
-def _share_checkpoint(folder: Path, told: Callable[[bytes], bytes]) -> None:
-    """Gives every host what host 0 has to go on from; nothing where it starts."""
-    folder.mkdir(parents=True, exist_ok=True)
-    own = {path.name: path.read_bytes() for path in (folder / STATE, *folder.glob("epoch-*.keras")) if path.exists()}
-    files = msgspec.msgpack.decode(told(msgspec.msgpack.encode(own)), type=dict[str, bytes])
-    for name in own.keys() - files.keys():
-        (folder / name).unlink()
-    for name in sorted(files):  # the state last
-        write_whole(folder / name, files[name])
-
-
-def _resumed(folder: Path, identity: Identity) -> State:
+def resumed(folder: Path, identity: Identity) -> State:
     """The state that an interrupted run left, or a fresh one. Raises TrainError when it was another run."""
-    if not (folder / STATE).exists():
+    state = unfinished(folder)
+    if state is None:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob("epoch-*.keras"):  # of a run that was killed in its first epoch
             path.unlink()
         return State(identity=identity, history=(), best=0)
     where = printable(str(folder))
-    cure = "repeat the first command, give another --out, or remove that folder to start again"
-    try:
-        state = msgspec.json.decode((folder / STATE).read_bytes(), type=State)
-    except msgspec.MsgspecError as error:
-        raise TrainError("E-TRAIN-RESUME", f"{where}/{STATE}: {printable(str(error))}: {cure}") from None
     old, new = _fields(state.identity), _fields(identity)
     for field in old:
         if old[field] != new[field]:
             met = f"{where} is an unfinished run whose {field} is {_short(old[field])}, this one's is {_short(new[field])}"
-            raise TrainError("E-TRAIN-RESUME", f"{met}: {cure}")
+            raise TrainError("E-TRAIN-RESUME", f"{met}: {CURE}")
     return state
 
 

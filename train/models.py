@@ -95,6 +95,28 @@ def deployable(model: keras.Model, temperature: float) -> keras.Model:
     return folded
 
 
+def trainable(model: keras.Model, temperature: float, dropout: float) -> keras.Model:
+    """What `deployable` gave, to be trained on: the same function times `temperature`, with dropout before the last layer.
+
+    The scaling of pixels comes out of the first convolution again: AdamW steps by the rate, whatever a weight's size, and
+    weights for pixels of 0..255 are 255 times too small for that. Batch norm stays where it is, in the weights.
+    """
+    parts = model.layers
+    copies = [_copy(layer, layer.name) for layer in parts]
+    first, last = (
+        next(k for k in numbers if parts[k].weights) for numbers in (range(len(parts)), range(len(parts) - 1, -1, -1))
+    )
+    stack = [keras.Input(model.input_shape[1:]), layers.Rescaling(1 / 255), *copies]
+    stack.insert(2 + last, layers.Dropout(dropout))
+    grown = keras.Sequential(stack, name=model.name)
+    for k, (layer, copy) in enumerate(zip(parts, copies, strict=True)):
+        arrays = [array * np.float32(temperature if k == last else 1) for array in layer.get_weights()]
+        if k == first:
+            arrays[0] = arrays[0] * np.float32(255)
+        copy.set_weights(arrays)
+    return grown
+
+
 def _copy(layer: keras.Layer, name: str) -> keras.Layer:
     """The layer in float32, without weights; a convolution gets the bias that its batch norm becomes."""
     # Keras numbers its own names through the process: with them the same run would not give the same file.

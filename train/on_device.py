@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_app.errors import TrainError
 from edge_app.machine import available_mb
-from train.augment import draws
+from train.augment import draw
 from train.config import Config
 from train.feed import Examples, batch_rng, shuffled
 
@@ -27,7 +27,7 @@ CHUNK_MB = 256  # of images that do not fit: so many are sent while those before
 
 Variables = list[jax.Array]
 State = tuple[Variables, Variables, Variables]  # trained, other (batch norm, dropout's seeds), the optimizer's
-Batches = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+Batches = tuple[NDArray[Any], ...]  # rows, targets, weights, maps and, where asked, light and the seeds of its noise
 
 
 class DeviceEpochs:
@@ -60,6 +60,9 @@ class DeviceEpochs:
     def train(self, epoch: int) -> tuple[float, float]:
         """One epoch, counted from 1: (mean loss, accuracy) over its images. The model has the new weights."""
         chunks = self._drawn(epoch) if self._next[0] != epoch else self._next[1]
+        # fit() has seeded its dropout.
+        other = [self._placed(np.asarray(v), self._everywhere) for v in self._model.non_trainable_variables]
+        self._state = (self._state[0], other, self._state[2])
         # Calls return before they are computed: the host makes what comes next meanwhile.
         measured = []
         for images, chunk in self._fed(chunks):
@@ -76,12 +79,12 @@ class DeviceEpochs:
 
     def _fed(self, chunks: list[Batches]) -> Iterator[tuple[jax.Array, Batches]]:
         """Each chunk with the images that its row numbers count in."""
-        for rows, targets, weights, maps in chunks:
+        for rows, *rest in chunks:
             if self._images is not None:
-                yield self._images, (rows, targets, weights, maps)
+                yield self._images, (rows, *rest)
             else:
                 images = self._placed(self._examples.images.take(self._examples.rows[rows.ravel()]), self._everywhere)
-                yield images, (np.arange(rows.size).reshape(rows.shape), targets, weights, maps)
+                yield images, (np.arange(rows.size).reshape(rows.shape), *rest)
 
     def _drawn(self, epoch: int) -> list[Batches]:
         """An epoch's order, targets, weights and maps as [steps, batch, ...], in chunks; a last, smaller batch is a chunk."""
@@ -103,8 +106,14 @@ class DeviceEpochs:
     def _batches(self, rows: NDArray[np.int64], first: int, epoch: int) -> Batches:
         height, width, _ = self._image.shape
         rngs = (batch_rng(self._seed, epoch, first + k) for k in range(len(rows)))
-        maps = [inverse(draws(len(own), height, width, rng, self._config)) for own, rng in zip(rows, rngs, strict=True)]
-        return rows, self._examples.targets[rows], self._examples.weights[rows], np.stack(maps)
+        columns = [self._examples.targets[rows], self._examples.weights[rows]]
+        drawn = [(draw(rows.shape[1], height, width, rng, self._config), rng) for rng in rngs]
+        columns.append(np.stack([inverse(one.maps) for one, _ in drawn]))
+        lights = [one.light for one, _ in drawn if one.light is not None]
+        if lights:
+            columns.append(np.stack(lights))
+            columns.append(np.stack([rng.integers(0, 2**31, rows.shape[1], dtype=np.int32) for _, rng in drawn]))
+        return rows, *columns
 
     def _scan(self, state: State, images: jax.Array, batches: list[jax.Array]) -> tuple[State, jax.Array]:
         """Steps through [steps, batch, ...]; the sums of (loss, right answers) over the images."""
@@ -115,8 +124,9 @@ class DeviceEpochs:
 
     def _step(self, state: State, images: jax.Array, batch: list[jax.Array]) -> tuple[State, jax.Array]:
         """What JAX's `model.fit` does with a batch, without its metrics."""
-        (rows, targets, weights, maps), (trained, other, optimizer) = batch, state
-        pixels, model = warped(images[rows], maps), self._model
+        (rows, targets, weights, maps, *light), (trained, other, optimizer), model = batch, state, self._model
+        pixels = warped(images[rows], maps)
+        pixels = lit(pixels, *light) if light else pixels
 
         def scaled_loss(trained: Variables) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Variables]]:
             logits, changed = model.stateless_call(trained, other, pixels, training=True)
@@ -163,6 +173,13 @@ def warped(images: jax.Array, maps: jax.Array) -> jax.Array:
     upper = pixel(0, 0) * (1 - right) + pixel(1, 0) * right
     lower = pixel(0, 1) * (1 - right) + pixel(1, 1) * right
     return jnp.round(upper * (1 - down) + lower * down)
+
+
+def lit(pixels: jax.Array, light: jax.Array, seeds: jax.Array) -> jax.Array:
+    """As train.augment does, with other noise of the same distribution: the host's would be larger than the images."""
+    gain, offset, deviation = jnp.moveaxis(light, 1, 0)[..., None, None, None]
+    grain = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), (*pixels.shape[1:3], 1)))(seeds)
+    return jnp.clip(jnp.round(pixels * gain + offset + deviation * grain), 0, 255)
 
 
 def _reflected(place: jax.Array, size: int) -> jax.Array:

@@ -2,24 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.errors import printable
 from edge_app.image_folder import DataSet
-from edge_app.metrics import class_metrics, decided_metrics, proportion
+from edge_app.metrics import ECE_BINS, RESAMPLES, class_metrics, confidence_bins, decided_metrics, ece_interval, proportion
+from edge_app.operating_points import Scores, operating_points
 from edge_app.run_folder import SPLIT_NAMES, Run
 from train import plots
-from train.calibrate import calibration_error, nll, probabilities
+from train.calibrate import nll, probabilities
 from train.fit import Epoch
+from train.page import NOT_FOR_DIAGNOSIS, page
 
-STYLE = Path(__file__).with_name("report.css")
 REFER_BELOW = 0.95  # the course's rule; the bundle keeps its own
 GRID = 18  # images of each row of the grid
-BINS = 10  # of the reliability diagram
-NOT_FOR_DIAGNOSIS = "For research and education. Not for diagnosis."
 COURSE_DIFFERENCES = (
     "The last layer has one output per class. The course's text gives it one per training image, a slip.",
     "Images are read and resized by limiar's image rules, so that a device sees the same pixels.",
@@ -43,17 +41,13 @@ def render(run: Run, data: DataSet, logits: NDArray[np.float32], history: Sequen
         _headline(run, data, answers),
         _metrics(run, data, logits, answers),
         _classes(run, data, answers),
+        _points(run, data, answers),
         _curves(run, data, answers, history),
         _images(run, data, answers),
         *([_course()] if run.recipe == "course" else []),
         _record(run),
     ]
-    title = f"limiar: {escape(run.model)} on {len(data.rows)} images"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
-        f"<style>\n{STYLE.read_text()}</style></head>\n<body><main>\n{''.join(sections)}</main></body></html>\n"
-    )
+    return page(f"limiar: {run.model} on {len(data.rows)} images", sections)
 
 
 def _headline(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
@@ -76,15 +70,16 @@ def _metrics(run: Run, data: DataSet, logits: NDArray[np.float32], answers: NDAr
         rows = data.part(part)
         truth, own = data.truth[rows], answers[rows]
         measured = class_metrics(truth, own, run.labels, run.positive) | decided_metrics(truth, own, REFER_BELOW)
+        measured["ece"] = ece_interval(truth, own)
         for name, m in measured.items():
             lines.append((part, name, f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}", m.n))
         lines.append((part, "nll", f"{nll(logits[rows], truth):.4f}", "", len(rows)))
-        lines.append((part, "calibration error", f"{calibration_error(own, truth, BINS):.4f}", "", len(rows)))
     note = (
         "Intervals are two-sided 95 %: Wilson's score interval (1927) for shares, DeLong's variance (1988) on the logit scale "
         f"for the AUC. A confidence below {REFER_BELOW} is referred; accuracy_decided counts the others alone, every other "
-        "row all images. nll is the mean negative log likelihood in nats; calibration error the mean gap of confidence and "
-        f"accuracy over {BINS} bins (ECE). Training images are measured without augmentation."
+        "row all images. nll is the mean negative log likelihood in nats; ece the mean gap of confidence and accuracy over "
+        f"{ECE_BINS} bins, which chance alone makes larger than it is, so that its interval, a basic bootstrap of {RESAMPLES} "
+        "draws, lies below it for the most part. Training images are measured without augmentation."
     )
     table = _table(("split", "figure", "value", "95 % interval", "n"), lines)
     return f"<section><h2>Measured</h2>{table}<p>{note}</p></section>"
@@ -113,6 +108,22 @@ def _classes(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
     body = [(name, *(int(count) for count in row)) for name, row in zip(names, matrix, strict=True)]
     confused = _table(("true class", *(f"answered {name}" for name in names)), body)
     return f"<section><h2>By class, on test</h2>{report}<h3>Confusion matrix</h3>{confused}</section>"
+
+
+def _points(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
+    positive = run.labels.index(run.positive) if run.positive else None
+    val, test = (Scores(answers[rows], data.truth[rows], positive) for rows in (data.part("val"), data.part("test")))
+    points = operating_points(val, test, run.labels)
+    figures = list(points[0].val)  # the most probable label: every image is answered, so that no figure is missing
+    lines = []
+    for point in points:
+        cut = f"{point.decision.threshold.at_least:.6g}" if point.decision.threshold else ""
+        measured = [split.get(name) for split in (point.val, point.test) for name in figures]
+        lines.append((point.aim, cut, *(f"{m.value:.3f} ({m.low:.3f} to {m.high:.3f})" if m else "" for m in measured)))
+    head = (f"{name}, {split}" for split in ("validation", "test") for name in figures)
+    table = _table(("aim", f"{printable(run.positive)} from" if run.positive else "", *head), lines)
+    note = "Chosen on validation, then measured on test. A bundle has its own for each model file."
+    return f"<section><h2>Operating points</h2>{table}<p>{note}</p></section>"
 
 
 def confusion(truth: NDArray[np.int64], answered: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -150,7 +161,7 @@ def _curves(run: Run, data: DataSet, answers: NDArray[np.float64], history: Sequ
 
 def _reliability(answers: NDArray[np.float64], truth: NDArray[np.int64]) -> str:
     confidence, right = answers.max(axis=1), answers.argmax(axis=1) == truth
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    place = confidence_bins(confidence, ECE_BINS)
     chosen = [place == b for b in sorted(set(place.tolist()))]
     shares = [proportion(int(right[own].sum()), int(own.sum())) for own in chosen]
     value, low, high = (np.array([getattr(share, name) for share in shares]) for name in ("value", "low", "high"))
@@ -200,6 +211,7 @@ def _record(run: Run) -> str:
         "temperature": f"{run.temperature:.4f}, folded into the last layer",
         "seed": run.seed,
         "commit": run.commit,
+        **(run.parent.facts if run.parent else {}),
         "model.keras sha256": run.model_sha256[:12],
         "config": ", ".join(f"{key} {value}" for key, value in run.config.items()),
         "versions": ", ".join(f"{tool} {number}" for tool, number in run.versions.items()),

@@ -6,17 +6,19 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Self
 
 import keras
 import msgspec
 import numpy as np
 
-from edge_app import run_folder
+from edge_app import envelope, run_folder
 from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError, printable
 from edge_app.files import sync_directory, write_whole
@@ -24,13 +26,14 @@ from edge_app.image_folder import DataSet, Shares, default_positive, load
 from edge_app.image_store import InMemory, Keep, OnDisk, Shelf
 from edge_app.machine import available_mb
 from edge_app.metrics import class_metrics
-from edge_app.run_folder import PredictionRow, Run, TrainingData
+from edge_app.run_folder import Lineage, PredictionRow, Run, TrainingData
 from train import models
 from train.calibrate import fit_temperature, probabilities
 from train.config import Config, Hosts
 from train.feed import labelled
-from train.fit import Epoch, Fitted, Identity, fit, logits, prepare
+from train.fit import STATE, Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, share_checkpoint, unfinished
 from train.report import render
+from train.reviewed import Parent, load_reviewed
 
 TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
 FIGURES = 4  # of a split on the terminal; of many classes the one that is found least is named
@@ -50,7 +53,22 @@ class Request:
     positive: str | None
     seed: int
     config: Config
+    resume: bool = False  # --resume: go on, or refuse
+    parent: Parent | None = None  # --from and --add
     hosts: Hosts | None = None
+
+    def continuing(self, parent: Parent, config: Config) -> Self:
+        """The same with what the parent decides."""
+        run = parent.run
+        return replace(
+            self,
+            parent=parent,
+            config=config,
+            model=run.model,
+            input=run.input,
+            recipe=run.recipe,
+            positive=run.positive,
+        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +77,7 @@ class Trained:
 
     data: DataSet
     splits: bytes  # splits.csv
-    identity: Identity
+    lineage: Lineage | None
     fitted: Fitted
 
 
@@ -70,6 +88,7 @@ class Progress:
     note: Callable[[str], None]  # one line
     image: Callable[[int, int], None]  # images read, in all
     epoch: Callable[[Epoch], None]
+    begin: Callable[[State], None] = lambda state: None  # before the first epoch, or the first after an interruption
 
 
 def partial_folder(out: Path) -> Path:
@@ -80,22 +99,26 @@ def partial_folder(out: Path) -> Path:
 def train(request: Request, progress: Progress) -> Run:
     """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
     if request.out.exists():
-        raise TrainError("E-TRAIN-OUT", f"{printable(str(request.out))} exists: give another --out, or remove it first")
+        return _whole(request, progress.note)
     partial = partial_folder(request.out)
+    if request.resume and unfinished(partial) is None:
+        met = f"--resume: {printable(str(partial))} holds no epoch to go on from"
+        raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
     trained = _trained(request, partial, progress)
-    data, identity, fitted, config = trained.data, trained.identity, trained.fitted, request.config
+    data, fitted, config = trained.data, trained.fitted, request.config
     raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
     _check_classes(data, raw, partial)
     val = data.part("val")
     temperature = fit_temperature(raw[val], data.truth[val]) if config.calibrate else 1.0
     model, answers = _deployable(fitted, data, raw, temperature)
+    digest = hashlib.sha256(trained.splits).hexdigest()
     run = Run(
         model=request.model,
         recipe=request.recipe,
         labels=data.labels,
         positive=_positive(request.positive, data.labels),
         input=request.input,
-        data=TrainingData(folder=printable(str(request.folder.resolve())), images=len(data.rows), sha256=identity.data_sha256),
+        data=TrainingData(folder=printable(str(request.folder.resolve())), images=len(data.rows), sha256=digest),
         seed=request.seed,
         config=msgspec.structs.asdict(config),
         temperature=temperature,
@@ -104,13 +127,15 @@ def train(request: Request, progress: Progress) -> Run:
         versions=tool_versions(),
         commit=commit(),
         model_sha256="0" * 64,
+        envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
+        parent=trained.lineage,
     )
     _publish(request.out, partial, run, model, data, answers, fitted.history, trained.splits)
     return run_folder.read_run(request.out)
 
 
 def assist(request: Request, progress: Progress) -> None:
-    """Computes this host's share of a run that host 0 makes; leaves nothing. Raises as `train` does."""
+    """Computes this host's share of a run that host 0 makes, and leaves no file. Raises as `train` does."""
     partial = partial_folder(request.out)
     _trained(request, partial, progress)
     shutil.rmtree(partial)
@@ -121,7 +146,11 @@ def _trained(request: Request, partial: Path, progress: Progress) -> Trained:
     spec, config = request.input, request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
     keep = _keep(partial, config.memory_mb, progress.note)
-    data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
+    lineage: Lineage | None = None
+    if request.parent is None:
+        data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
+    else:
+        data, lineage, notes = load_reviewed(request.folder, request.parent, progress.image, keep)
     for note in notes:
         progress.note(note)
     _positive(request.positive, data.labels)  # refused before it trains
@@ -139,13 +168,16 @@ def _trained(request: Request, partial: Path, progress: Progress) -> Trained:
         seed=request.seed,
         config=config,
         backend=keras.backend.backend(),
+        parent=lineage.model_sha256 if lineage else "",
     )
     told = _join(request.hosts, identity, progress.note) if request.hosts else None
     prepare(request.seed, config)
-    fitted = _fitted(data, spec, identity, partial, progress, told)
+    if told:
+        share_checkpoint(partial, told)
+    fitted = _fitted(request, data, identity, partial, progress, told)
     if request.hosts:
         _leave()
-    return Trained(data, splits, identity, fitted)
+    return Trained(data, splits, lineage, fitted)
 
 
 def _join(hosts: Hosts, identity: Identity, note: Callable[[str], None]) -> Callable[[bytes], bytes]:
@@ -167,6 +199,27 @@ def _leave() -> None:
     from train.hosts import leave
 
     leave()
+
+
+def _whole(request: Request, note: Callable[[str], None]) -> Run:
+    """The RUN that is there already, where --resume asks for its rest. Raises TrainError: it is another one, or unasked."""
+    out = printable(str(request.out))
+    if not request.resume:
+        raise TrainError("E-TRAIN-OUT", f"{out} exists: give another --out, or remove it first")
+    run = run_folder.read_run(request.out)
+    was = (run.model, run.input, run.recipe, run.seed, run.config)
+    parent = request.parent.run.model_sha256 if request.parent else None
+    if (run.parent and run.parent.model_sha256) != parent or was != (
+        request.model,
+        request.input,
+        request.recipe,
+        request.seed,
+        msgspec.structs.asdict(request.config),
+    ):
+        raise TrainError("E-TRAIN-OUT", f"{out} is a finished run of another command: give another --out, or remove it first")
+    _remove(partial_folder(request.out))  # left by a kill between the last two steps
+    note(f"{out} is finished already: nothing is left to do")
+    return run
 
 
 def tool_versions() -> dict[str, str]:
@@ -216,25 +269,45 @@ def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
 
 
 def _fitted(
+    request: Request,
     data: DataSet,
-    spec: InputSpec,
     identity: Identity,
     partial: Path,
     progress: Progress,
     told: Callable[[bytes], bytes] | None,
 ) -> Fitted:
     def build() -> keras.Model:
-        return models.build(identity.model, spec, len(identity.labels), identity.config.dropout)
+        if request.parent is None:
+            return models.build(request.model, request.input, len(data.labels), request.config.dropout)
+        return models.trainable(_network(request.parent), request.parent.run.temperature, request.config.dropout)
 
-    classes, balance = len(identity.labels), identity.config.balance
-    parts = ((data.part("train"), balance), (data.part("val"), False))
-    train, val = (labelled(data.images, rows, data.truth[rows], classes, even) for rows, even in parts)
+    config, classes = identity.config, len(identity.labels)
+    learnt, held = data.part("train"), data.part("val")
+    train = labelled(data.images, learnt, data.truth[learnt], classes, config.balance, config.smoothing)
+    val = labelled(data.images, held, data.truth[held], classes)
+    state = resumed(partial, identity)
+    if state.done:
+        progress.note(f"goes on after epoch {state.done} of at most {config.epochs}, kept in {printable(str(partial))}")
+    progress.begin(state)
     try:
-        return fit(build, train, val, identity.config, identity, partial, progress.epoch, told)
+        return fit(build, train, val, config, identity, partial, progress.epoch, told)
     except TrainError as error:
         if error.code == "E-TRAIN-NAN":  # nothing there to go on from
             shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _network(parent: Parent) -> keras.Model:
+    """model.keras of the RUN that is continued. Raises RunError, and TrainError where it is no chain of layers."""
+    data = run_folder.read_model(parent.folder, parent.run)
+    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
+        file.write(data)
+        file.flush()
+        model = keras.saving.load_model(file.name, compile=False, safe_mode=True)
+    if not isinstance(model, keras.Sequential):
+        where = printable(str(parent.folder))
+        raise TrainError("E-TRAIN-FROM", f"{where} holds a network that limiar did not make: train anew")
+    return model
 
 
 def _check_classes(data: DataSet, answers: np.ndarray, partial: Path) -> None:
@@ -287,6 +360,12 @@ def _publish(
     write_whole(made / run_folder.RECORD, run_folder.record_json(run))
     made.rename(out)
     sync_directory(out.parent)
+    _remove(partial)
+
+
+def _remove(partial: Path) -> None:
+    """The state first: a kill halfway leaves nothing that could be taken for a run to go on from."""
+    (partial / STATE).unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
 
 

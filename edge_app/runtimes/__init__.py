@@ -10,7 +10,7 @@ import msgspec
 from edge_app.errors import RuntimeUnavailable
 
 if TYPE_CHECKING:  # `limiar --help` and the process that keeps the store load no numpy
-    from edge_app.frame import Logits, Pixels
+    from edge_app.frame import ClassMap, Logits, Pixels
 
 
 class Runtime(Protocol):
@@ -25,6 +25,9 @@ class Runtime(Protocol):
 
     def logits(self, image: "Pixels") -> "Logits":
         """uint8 [1, H, W, C] in, float32 [K] out, dequantized where the file is quantized."""
+
+    def class_map(self, image: "Pixels") -> "ClassMap | None":
+        """uint8 [1, H, W, C] in, float32 [h, w, K] out: the file's second output; None where it has none."""
 
 
 class RuntimeKind(msgspec.Struct, frozen=True):

@@ -5,9 +5,10 @@ import re
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_app.errors import RuntimeUnavailable
-from edge_app.frame import Logits, Pixels
+from edge_app.frame import ClassMap, Logits, Pixels
 from edge_app.stderr import captured_stderr
 
 # The delegate's greeting says that the quick kernels are used; said at every start it is noise.
@@ -40,10 +41,11 @@ class InterpreterRuntime:
                     os.write(2, line)
         (given,) = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
-        output = self._outputs[0]
-        self._input, self._output = given["index"], output["index"]
+        # By their shapes, not their order: logits are [1, K], the map [1, h, w, K].
+        self._logits = next((output for output in self._outputs if len(output["shape"]) == 2), self._outputs[0])
+        self._map = next((output for output in self._outputs if len(output["shape"]) == 4), None)
+        self._input = given["index"]
         self._raw = given["dtype"] is np.uint8
-        self._scale, self._zero_point = output["quantization"]
         if self._raw and given["quantization"] != (1.0, 0):
             met = f"its uint8 input has scale and zero point {given['quantization']}, not (1.0, 0)"
             raise RuntimeUnavailable("E-RUNTIME-INPUT", f"{met}, so raw pixels would be misread: convert it with limiar")
@@ -57,15 +59,27 @@ class InterpreterRuntime:
     def logits(self, image: Pixels) -> Logits:
         """uint8 [1, H, W, C] in, float32 [K] out. int8 and int16 outputs are (q - zero point) * scale."""
         self._invoke(image)
-        output = self._interpreter.get_tensor(self._output)[0]
-        if output.dtype == np.float32:
-            return np.asarray(output)
-        return np.asarray((output.astype(np.float32) - np.float32(self._zero_point)) * np.float32(self._scale))
+        return self._value(self._logits)
+
+    def class_map(self, image: Pixels) -> ClassMap | None:
+        """uint8 [1, H, W, C] in, float32 [h, w, K] out; None where the file has no such output."""
+        if self._map is None:
+            return None
+        self._invoke(image)
+        return self._value(self._map)
 
     def outputs(self, image: Pixels) -> list[np.ndarray]:
         """uint8 [1, H, W, C] in, every output as the model has it: for a file that shows its inner values."""
         self._invoke(image)
         return [self._interpreter.get_tensor(output["index"]) for output in self._outputs]
+
+    def _value(self, output: dict[str, Any]) -> NDArray[np.float32]:
+        """An output of the last image, without its batch."""
+        value = self._interpreter.get_tensor(output["index"])[0]
+        if value.dtype == np.float32:
+            return np.asarray(value)
+        scale, zero_point = output["quantization"]
+        return np.asarray((value.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
 
     def _invoke(self, image: Pixels) -> None:
         self._interpreter.set_tensor(self._input, image if self._raw else image.astype(np.float32))

@@ -7,9 +7,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from edge_app.errors import RuntimeUnavailable
-from edge_app.frame import Logits, Pixels
+from edge_app.frame import ClassMap, Logits, Pixels
 
 
 class OnnxRuntime:
@@ -35,6 +36,10 @@ class OnnxRuntime:
         (given,) = self._session.get_inputs()
         self._input = given.name
         self._raw = given.type == "tensor(uint8)"
+        # By their shapes, not their order: logits are [1, K], the map [1, h, w, K].
+        outputs = self._session.get_outputs()
+        self._logits = next((output for output in outputs if len(output.shape) == 2), outputs[0]).name
+        self._map = next((output.name for output in outputs if len(output.shape) == 4), None)
 
     @property
     def kernels(self) -> str:
@@ -44,8 +49,16 @@ class OnnxRuntime:
 
     def logits(self, image: Pixels) -> Logits:
         """uint8 [1, H, W, C] in, float32 [K] out."""
+        return self._value(self._logits, image)
+
+    def class_map(self, image: Pixels) -> ClassMap | None:
+        """uint8 [1, H, W, C] in, float32 [h, w, K] out; None where the file has no such output."""
+        return None if self._map is None else self._value(self._map, image)
+
+    def _value(self, output: str, image: Pixels) -> NDArray[np.float32]:
+        """One output, without its batch; what the other alone needs is computed all the same."""
         pixels = image if self._raw else image.astype(np.float32)
-        return np.asarray(self._session.run(None, {self._input: pixels})[0][0], np.float32)
+        return np.asarray(self._session.run([output], {self._input: pixels})[0][0], np.float32)
 
 
 def load(model: bytes, threads: int, optimised: bool) -> OnnxRuntime:

@@ -17,13 +17,14 @@ from PIL import Image
 
 from convert import source
 from convert.cli import CARD
+from convert.dataset import training_envelope
 from convert.frameworks import keras
 from convert.keras_file import load_model
 from convert.keras_model import keras_logits
 from convert.pipeline import Converted
 from convert.publish import publish_bundle, publish_refusal
 from convert.recipes import RECIPES, Recipe
-from edge_app.bundle import open_bundle
+from edge_app.bundle import InputSpec, open_bundle
 from edge_app.errors import BundleError, ConvertError, LimiarError
 from edge_app.golden import check_golden, golden_tensors
 from edge_app.run_folder import MODEL, RECORD, Run, SplitRow, record_json
@@ -103,6 +104,32 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_it_was_seen_on(bu
         assert file.model.verified[0].runtime == ("litert" if file.model.format == "tflite" else "onnxruntime")
         assert {"accuracy", "sensitivity", "specificity", "auc", "agreement"} <= set(file.model.metrics)
         assert file.model.metrics["accuracy"].n == 240  # the test split
+
+
+def test_the_manifest_and_the_report_have_operating_points_for_every_file(bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    for file in opened.manifest.models.values():
+        assert file.model is not None
+        points = {point.name: point for point in file.model.operating_points}
+        assert {"argmax", "sensitivity-0.95", "youden"} <= set(points)
+        threshold = points["sensitivity-0.95"].decision.threshold
+        assert threshold is not None
+        assert points["sensitivity-0.95"].val["sensitivity"].value >= 0.95
+        assert points["argmax"].test["sensitivity"] == file.model.metrics["sensitivity"]  # the label of all images
+        assert f"pos from {threshold.at_least:.6g}" in opened.read("report.html").decode()
+
+
+def test_the_manifest_has_the_run_s_envelope_and_of_an_older_run_that_of_its_training_images(
+    bundle: Path, edited_run: Edit, images: tuple[Path, tuple[SplitRow, ...]]
+) -> None:
+    folder, rows = images
+    measured = open_bundle(bundle).manifest.envelope
+    assert measured == training_envelope(folder, rows, InputSpec(height=24, width=24, channels=3))  # the fixture's RUN has none
+    assert measured is not None
+    assert measured.images == 240
+    known = msgspec.structs.replace(measured, images=17)
+    found = source.read_source(source.RunFolder(edited_run(envelope=known)), seed=0)
+    assert found.envelope == known
 
 
 def test_nothing_in_the_bundle_tells_the_folder_of_the_images(bundle: Path, images: tuple[Path, object]) -> None:

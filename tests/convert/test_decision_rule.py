@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from convert.decision_rule import AT_LEAST, NEAR, Rule, Scores, fit, labels_of, referred
+from convert.decision_rule import AT_LEAST, NEAR, Rule, fit, referred
 from edge_app.bundle import Decision, Threshold
 from edge_app.errors import ConvertError
+from edge_app.operating_points import Scores, labels_of
 
 NAMES = ("neg", "pos")
 

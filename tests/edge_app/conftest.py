@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from edge_app.bundle import (
     Decision,
     InputSpec,
     Manifest,
+    MapGrid,
     ModelFile,
     Provenance,
     Tolerance,
@@ -139,3 +141,22 @@ def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many")
     write_images(folder, 10_000)
     return folder
+
+
+@pytest.fixture(scope="session")
+def mapped_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle whose files give a class activation map too, made by make_mapped_models.py: read only."""
+    path = tmp_path_factory.mktemp("bundles") / "mapped"
+    made = {file.name: file.read_bytes() for file in sorted((DATA / "mapped").iterdir())}
+    golden = made.pop("golden.json")
+    images = {name: data for name, data in tiny_contents().items() if name.startswith("golden/")}
+    contents = made | images | {"golden/golden.json": golden}
+    manifest = tiny_manifest(contents)
+    files = tuple(
+        msgspec.structs.replace(
+            file, model=file.model and msgspec.structs.replace(file.model, class_map=MapGrid(5, 5, (3.5, 3.5), (8.0, 8.0)))
+        )
+        for file in manifest.files
+    )
+    write_bundle(path, msgspec.structs.replace(manifest, files=files), contents)
+    return path

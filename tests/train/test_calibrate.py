@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from train.calibrate import TEMPERATURES, calibration_error, fit_temperature, nll, probabilities
+from edge_app.metrics import ece
+from train.calibrate import TEMPERATURES, fit_temperature, nll, probabilities
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_no_neighbouring_temperature_is_better(answers):
 def test_calibration_lowers_the_calibration_error(answers):
     logits, truth = answers
     hot = logits * 3
-    before, after = (calibration_error(probabilities(hot / t), truth) for t in (1.0, fit_temperature(hot, truth)))
+    before, after = (ece(truth, probabilities(hot / t)) for t in (1.0, fit_temperature(hot, truth)))
     assert after < 0.02 < before
 
 

@@ -8,11 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge_app import run_folder
 from edge_app.errors import TrainError
+from edge_app.image_store import InMemory
 from train.augment import augmented
 from train.config import RECIPES, Config, configured
-from train.feed import class_weights
+from train.feed import class_weights, labelled
 from train.fit import Epoch, State
+from train.models import INPUT
 from train.run import partial_folder, train
 
 
@@ -61,6 +64,36 @@ def test_a_shift_alone_moves_by_no_more_than_it_says():
     assert 2.5 < np.abs(offsets).max() <= 3.1  # bilinear steps of 1/32 px
 
 
+def test_a_stretch_alone_keeps_the_area():
+    dot = np.zeros((200, 41, 41, 1), np.uint8)
+    dot[:, 16:25, 16:25] = 255
+    config = configured("limiar", ["flip=false", "rotate_deg=0", "shift_px=0", "zoom=0", "stretch=0.15"])
+    stretched = augmented(dot, np.random.default_rng(0), config)
+    areas = stretched.sum(axis=(1, 2, 3)) / 255
+    assert areas == pytest.approx(81, rel=0.06)  # bilinear steps of 1/32 px along an edge of 36 px
+    widths = stretched[:, 20, :, 0].astype(int).sum(axis=1) / 255
+    assert widths.min() < 9 < widths.max()
+    assert 9 * np.exp(-0.15) - 0.5 < widths.min()
+    assert widths.max() < 9 * np.exp(0.15) + 0.5
+
+
+@pytest.mark.parametrize("change", ["brightness=20", "contrast=0.3", "noise=10"])
+def test_other_light_and_noise_leave_a_grey_image_grey(change):
+    grey = np.repeat(np.random.default_rng(1).integers(60, 200, (8, 40, 40, 1), dtype=np.uint8), 3, axis=3)
+    still = ["flip=false", "rotate_deg=0", "shift_px=0", "zoom=0"]
+    lit = augmented(grey, np.random.default_rng(0), configured("limiar", [*still, change]))
+    assert (lit != grey).any(axis=(1, 2, 3)).all()
+    assert (lit == lit[..., :1]).all()
+
+
+def test_a_smoothed_target_keeps_its_label_and_its_sum():
+    truth = np.array([0, 2, 1])
+    targets = labelled(InMemory(3, INPUT), np.arange(3), truth, 3, smoothing=0.1).targets
+    assert targets.argmax(axis=1).tolist() == truth.tolist()
+    assert targets.sum(axis=1) == pytest.approx(1.0)
+    assert targets.max(axis=1) == pytest.approx(0.9 + 0.1 / 3)
+
+
 def test_class_weights_make_the_classes_weigh_the_same():
     truth = np.repeat([0, 1, 2], [10, 30, 60])
     weights = class_weights(truth, 3)[truth]
@@ -71,15 +104,36 @@ def test_class_weights_make_the_classes_weigh_the_same():
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path, request_for, silent, small_run):
     out = tmp_path / "run"
     with pytest.raises(Stopped):
-        train(request_for(out, "epochs=3"), stop_after(2, silent))
+        train(request_for(out, "epochs=3"), stop_after(1, silent))
     assert not out.exists()
-    seen = []
-    run = train(request_for(out, "epochs=3"), replace(silent, epoch=lambda line: seen.append(line.epoch)))
-    assert seen == [3]
+    seen, notes = [], []
+    progress = replace(silent, epoch=lambda line: seen.append(line.epoch), note=notes.append)
+    run = train(replace(request_for(out, "epochs=3"), resume=True), progress)
+    assert seen == [2, 3]
+    assert notes[0].startswith("goes on after epoch 1 of at most 3")
     assert run.epochs == 3
     assert not partial_folder(out).exists()
-    for mine, uninterrupted in zip(weights_of(out), weights_of(small_run), strict=True):
-        assert np.array_equal(mine, uninterrupted)
+    for name in (run_folder.MODEL, run_folder.PREDICTIONS, run_folder.HISTORY):
+        assert (out / name).read_bytes() == (small_run / name).read_bytes()
+
+
+def test_resume_without_anything_to_go_on_from_is_refused(tmp_path, request_for, silent):
+    with pytest.raises(TrainError) as refused:
+        train(replace(request_for(tmp_path / "run"), resume=True), silent)
+    assert refused.value.code == "E-TRAIN-NOTHING"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_of_a_finished_run_is_done_and_leaves_it_alone(small_run, request_for, silent):
+    before = {path.name: path.read_bytes() for path in small_run.iterdir()}
+    partial_folder(small_run).mkdir()  # left by a kill right before the end
+    run = train(replace(request_for(small_run, "epochs=3"), resume=True), silent)
+    assert run == run_folder.read_run(small_run)
+    assert {path.name: path.read_bytes() for path in small_run.iterdir()} == before
+    assert not partial_folder(small_run).exists()
+    with pytest.raises(TrainError) as refused:
+        train(replace(request_for(small_run, "epochs=4"), resume=True), silent)
+    assert refused.value.code == "E-TRAIN-OUT"
 
 
 def test_an_interrupted_run_is_not_gone_on_with_as_another_one(tmp_path, request_for, silent):
@@ -131,7 +185,7 @@ def test_a_model_that_gives_one_class_is_refused(tmp_path, request_for, silent):
 
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path, request_for, silent):
-    run = train(request_for(tmp_path / "run", "epochs=8", "patience=1", "rate=0.05", "rate_end=0.05"), silent)
+    run = train(request_for(tmp_path / "run", "epochs=8", "patience=1", "rate=0.02", "rate_end=0.02"), silent)
     assert run.epochs == min(8, run.best_epoch + 1)
 
 

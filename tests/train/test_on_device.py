@@ -16,7 +16,7 @@ from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError
 from edge_app.image_store import InMemory
 from train import cli
-from train.augment import augmented, draws
+from train.augment import augmented, draw
 from train.config import Config, Hosts, configured
 from train.feed import labelled
 
@@ -93,7 +93,7 @@ def test_the_device_warps_as_opencv_does(height, width, channels):
     images = np.random.default_rng(0).integers(0, 256, (64, height, width, channels), dtype=np.uint8)
     config = Config(shift_px=10, zoom=0.3)
     want = augmented(images, np.random.default_rng(1), config)
-    maps = inverse(draws(len(images), height, width, np.random.default_rng(1), config))
+    maps = inverse(draw(len(images), height, width, np.random.default_rng(1), config).maps)
     apart = np.abs(np.asarray(jax.jit(warped)(images, maps)) - want)
     assert apart.max() <= 1  # grey level, where a value lies between two
     assert (apart > 0).mean() < 0.001

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from edge_app import run_folder
+from edge_app.envelope import measure, outside
 from edge_app.errors import TrainError
 from edge_app.image import decode, read_file
 from edge_app.metrics import class_metrics
@@ -35,6 +36,15 @@ def test_a_run_holds_what_the_contract_names(small_run):
     assert (run.model, run.recipe, run.labels, run.positive) == ("compact", "limiar", ("neg", "pos"), "pos")
     assert run.config["epochs"] == 3
     assert {"python", "keras", "numpy", "limiar", "backend"} <= set(run.versions)
+
+
+def test_the_record_holds_the_envelope_of_the_training_images_and_tells_others_apart(small_run, phantom_folder):
+    run = run_folder.read_run(small_run)
+    rows = [row for row in run_folder.read_splits(small_run, run) if row.part == "train"]
+    images = [model_input(decode(read_file(str(phantom_folder / row.file)), row.file), run.input) for row in rows]
+    assert run.envelope == measure(images)
+    others = np.random.default_rng(0).integers(0, 256, (20, 40, 40, 3), dtype=np.uint8)
+    assert all(outside(run.envelope, image[np.newaxis]) for image in others)
 
 
 def test_splits_name_every_image_with_its_hash(small_run, phantom_folder):
@@ -73,7 +83,19 @@ def test_the_report_is_one_file_with_every_figure(small_run):
     page = (small_run / run_folder.REPORT).read_text()
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert page.count("<svg") == 3
-    for word in ("sensitivity", "specificity", "auc", "precision", "recall", "F1", "support", "Confusion", "diagnosis"):
+    for word in (
+        "sensitivity",
+        "specificity",
+        "auc",
+        "precision",
+        "recall",
+        "F1",
+        "support",
+        "Confusion",
+        "diagnosis",
+        "ece",
+        "Youden",
+    ):
         assert word in page
     run = run_folder.read_run(small_run)
     rows = [row for row in run_folder.read_predictions(small_run, run) if row.split == "test"]

@@ -1,0 +1,74 @@
+"""What training images look like, in a handful of cheap statistics of the model's input.
+
+An image outside is unlike all that the model was trained on. No device refuses one for that yet: the envelope is carried and
+shown, and scripts/envelope measures what it would tell apart.
+"""
+
+import math
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.bundle import STATISTICS, Envelope, Range
+from edge_app.frame import Pixels
+from edge_app.preprocess import luma
+
+QUANTILES = (0.001, 0.999)  # one training image in 500 lies outside a range; of fewer than 1,000 images none does
+_TAIL = 0.01  # of the pixels: a single one is no sign of anything
+
+
+def statistics(tensor: Pixels) -> dict[str, float]:
+    """A model input, uint8 [1, H, W, 1 or 3] -> each of STATISTICS, the same numbers on every machine (sums of integers).
+
+    Of the grey image (ITU-R BT.601): `mean` and `deviation`; `low` and `high`, the levels that 1 % of the pixels do not exceed
+    or do; `sharpness`, the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000); `clipped`, the share of pixels that are
+    0 or 255. Of the colours: `colour`, colourfulness (Hasler & Süsstrunk, Proc. SPIE 5007 (2003), equation 7), 0 where grey.
+    """
+    image = tensor[0]
+    grey = image[..., 0] if image.shape[-1] == 1 else luma(image)
+    mean, deviation = _moments(grey)
+    levels = np.bincount(grey.ravel(), minlength=256)
+    up_to = levels.cumsum()
+    tail = max(1, math.ceil(_TAIL * grey.size))
+    return {
+        "mean": mean,
+        "deviation": deviation,
+        "low": float(np.searchsorted(up_to, tail)),
+        "high": float(np.searchsorted(up_to, grey.size - tail, side="right")),
+        "sharpness": _moments(np.asarray(cv2.Laplacian(np.ascontiguousarray(grey), cv2.CV_16S), np.int16))[1] ** 2,
+        "clipped": float(levels[0] + levels[255]) / grey.size,
+        "colour": 0.0 if image.shape[-1] == 1 else _colourfulness(image.astype(np.int64)),
+    }
+
+
+def measure(tensors: Iterable[Pixels]) -> Envelope:
+    """The envelope of training images, each uint8 [1, H, W, C]; they may come one by one. Raises ValueError for none."""
+    rows = np.array([list(statistics(tensor).values()) for tensor in tensors])
+    if not len(rows):
+        raise ValueError("an envelope needs an image")
+    # Values that were met, never one between two of them: a range's end is an image's.
+    low = np.quantile(rows, QUANTILES[0], axis=0, method="lower")
+    high = np.quantile(rows, QUANTILES[1], axis=0, method="higher")
+    ends = zip(STATISTICS, low.tolist(), high.tolist(), rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True)
+    return Envelope(len(rows), QUANTILES, {name: Range(*values) for name, *values in ends})
+
+
+def outside(envelope: Envelope, tensor: Pixels) -> tuple[str, ...]:
+    """The statistics of a model input that lie outside an envelope's quantiles; empty for one like the training images."""
+    found = statistics(tensor)
+    return tuple(name for name, range in envelope.ranges.items() if not range.low <= found[name] <= range.high)
+
+
+def _moments(values: NDArray[np.integer]) -> tuple[float, float]:
+    """Mean and standard deviation, from whole sums, so that no machine adds in another order."""
+    wide = values.astype(np.int64)
+    n, total, squares = wide.size, int(wide.sum()), int((wide * wide).sum())
+    return total / n, math.sqrt(n * squares - total * total) / n
+
+
+def _colourfulness(rgb: NDArray[np.int64]) -> float:
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    (mean_rg, sd_rg), (mean_yb, sd_yb) = _moments(red - green), _moments(red + green - 2 * blue)  # twice yellow less blue
+    return math.hypot(sd_rg, sd_yb / 2) + 0.3 * math.hypot(mean_rg, mean_yb / 2)

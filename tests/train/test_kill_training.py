@@ -1,0 +1,21 @@
+"""kill -9 of the real `limiar train` at any time: going on gives the run that was never killed, byte by byte."""
+
+import random
+
+from killing import Ended, Series, Starter, run_with_kills
+
+# Fewer than a run has, so that the first kill always comes before its end. scripts/kill_training tries the whole length.
+OPERATIONS, SECONDS = 30, 1.5
+KILLS = 2
+
+
+def test_a_run_that_was_killed_ends_as_the_one_that_never_was(small_run, phantom_folder, tmp_path):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    arguments = [str(phantom_folder), *["--set", "epochs=3", "--set", "batch=32", "--set", "warmup=0"]]
+    series = Series()
+    with Starter() as starter:
+        whole = Ended(killed=False, operations=OPERATIONS, seconds=SECONDS)
+        run_with_kills(starter, arguments, small_run, whole, tmp_path / "run", KILLS, random.Random(seed), series)
+    assert series.kills > 0
+    assert series.different == 0

@@ -1,0 +1,99 @@
+"""`limiar check`. numpy and what else is heavy is imported when the command runs, not for --help."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_app.cli import EXIT_FAILED_CHECK
+from edge_app.errors import TrainError, printable
+
+if TYPE_CHECKING:
+    from train.check import Finding, Report
+
+_NAMED = 5  # images of a finding in the table; --json and --html have all
+_COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="As for train: draws the split.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="As for train: shares and fewest images.")
+@click.option("--labels/--no-labels", default=True, help="Look for wrong labels; default: yes. Takes the longest.")
+@click.option("--json", "as_json", is_flag=True, help="Everything found as JSON on stdout.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also as a page, with the images.")
+def check(
+    data: Path, table: Path | None, seed: int, changes: tuple[str, ...], labels: bool, as_json: bool, html: Path | None
+) -> int:
+    """Looks for what is wrong with the images in DATA, before they are trained on.
+
+    Unreadable and blank images, duplicates and near duplicates, groups in two splits, classes that are absent, too small or
+    unequal, labels that look wrong, traits that give the label away. The split is the given one, else the one that `limiar
+    train` would draw. Exit status 3 where there is a fault; warnings and notes do not count.
+
+    \b
+    Example:
+      limiar check images/
+      limiar check images/ --csv labels.csv --html check.html
+    """
+    from edge_app.image_folder import Shares
+    from train.check import Request
+    from train.check import check as looked_at
+    from train.config import configured
+    from train.progress import Terminal
+
+    config = configured("limiar", changes)
+    shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=seed)
+    with Terminal() as terminal:
+        report = looked_at(
+            Request(data, table, shares, labels), lambda what, done, total: terminal.step(f"{what} {done}/{total}")
+        )
+    if html is not None:
+        _write_page(html, data, report)
+    if as_json:
+        click.echo(report.as_json())
+    else:
+        _print(report)
+    return 0 if report.passed else EXIT_FAILED_CHECK
+
+
+def _write_page(html: Path, data: Path, report: "Report") -> None:
+    from edge_app.files import write_whole
+    from train.check_page import render
+
+    try:
+        write_whole(html, render(report, data).encode())
+    except OSError as error:
+        met = f"{printable(str(html))}: {error.strerror}"
+        raise TrainError("E-CHECK-OUT", f"{met}: give --html a file in a folder that can be written") from None
+
+
+def _print(report: "Report") -> None:
+    names = [printable(label) for label in report.labels]
+    drawn = f"split drawn with seed {report.seed}" if report.drawn else "split as given"
+    click.echo(f"{report.folder}: {report.images} images, {report.refused} refused; {drawn}")
+    for part, counts in report.parts.items():
+        click.echo(
+            f"  {part:<6} {', '.join(f'{counts[label]} {name}' for label, name in zip(report.labels, names, strict=True))}"
+        )
+    if report.judged:
+        told = f"{report.judged.accuracy:.3f} of {report.judged.images} labels as a model answers that has not seen them, "
+        told += f"{100 * report.judged.exchanged:.1f} % estimated wrong"
+        click.echo(f"  labels {told}")
+    for finding in report.findings:
+        _print_finding(finding)
+    faults, warnings, notes = (sum(one.severity == severity for one in report.findings) for severity in _COLOURS)
+    outcome = click.style("PASS", fg="green") if report.passed else click.style("FAIL", fg="red")
+    click.echo(f"\n{outcome}: {faults} kinds of fault, {warnings} of warning, {notes} of note")
+
+
+def _print_finding(finding: "Finding") -> None:
+    severity = click.style(f"{finding.severity:<8}", fg=_COLOURS[finding.severity])
+    click.echo(f"\n{severity} {finding.count:>6}  {finding.kind}: {finding.text}")
+    for case in finding.cases[:_NAMED]:
+        files = [printable(file) for file in case.files[:_NAMED]]
+        more = [f"and {len(case.files) - _NAMED} more"] if len(case.files) > _NAMED else []
+        click.echo(f"{'':<17}{'; '.join(part for part in (', '.join([*files, *more]), case.text) if part)}")
+    if len(finding.cases) > _NAMED:
+        click.echo(f"{'':<17}and {len(finding.cases) - _NAMED} more: --json and --html have them")

@@ -1,0 +1,113 @@
+"""One pass over a data folder for `limiar check`: what each image is, kept small, so that memory does not grow with the pixels.
+
+Of an image stay two hashes, eight perceptual hashes, a thumbnail of 16x16 and a few numbers: under 1 KB.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.bundle import InputSpec
+from edge_app.containers import EXTENSIONS
+from edge_app.errors import ImageError
+from edge_app.frame import Pixels
+from edge_app.image import Picture, decode, read_file
+from edge_app.image_folder import Listed
+from edge_app.preprocess import check_assessable, model_input, tensor_sha256
+from train import check_features
+
+FORMATS = {extension: name for name, extensions in EXTENSIONS.items() for extension in extensions}
+TRAITS = ("width", "height", "aspect ratio", "colour", "file size", "brightness", "contrast", *map(str.lower, EXTENSIONS))
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An image that training would refuse, and why."""
+
+    image: Listed
+    error: ImageError
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was read; row k of every array belongs to images[k]."""
+
+    images: tuple[Listed, ...]
+    refused: tuple[Refused, ...]
+    files: tuple[str, ...]  # sha256 of each file
+    tensors: tuple[str, ...]  # sha256 of each model input
+    traits: NDArray[np.float32]  # [N, len(TRAITS)]
+    hashes: NDArray[np.uint64]  # [N, 8], see check_features.perceptual_hashes
+    thumbnails: Pixels  # uint8 [N, 16, 16], grey
+    described: NDArray[np.int64]  # [M] rows, in order, whose shape features were kept
+    features: NDArray[np.float32]  # [M, F]
+
+    def trait(self, name: str) -> NDArray[np.float32]:
+        """One of TRAITS, of every image."""
+        return self.traits[:, TRAITS.index(name)]
+
+
+def read_one(folder: Path, image: Listed, spec: InputSpec) -> tuple[bytes, Picture, Pixels]:
+    """The bytes, the picture and the model input uint8 [H, W, C], as training would take them. Raises ImageError."""
+    data = read_file(os.fsencode(folder / image.file))
+    picture = decode(data, image.file)
+    tensor = model_input(picture, spec)
+    check_assessable(picture, tensor)
+    return data, picture, tensor[0]
+
+
+def scan(
+    folder: Path, images: Sequence[Listed], spec: InputSpec, described: NDArray[np.int64], tick: Callable[[int, int], None]
+) -> Scan:
+    """Reads every image once. described: which rows of `images`, in order, get shape features. tick: (read, in all)."""
+    count = len(images)
+    traits = np.zeros((count, len(TRAITS)), np.float32)
+    hashes = np.zeros((count, check_features.TURNS), np.uint64)
+    thumbnails = np.zeros((count, check_features.THUMBNAIL, check_features.THUMBNAIL), np.uint8)
+    features = np.zeros((len(described), check_features.length(spec)), np.float32)
+    place = {int(row): at for at, row in enumerate(described)}
+    taken: list[int] = []
+    refused, files, tensors = [], [], []
+    for k, image in enumerate(images):
+        tick(k + 1, count)
+        try:
+            data, picture, tensor = read_one(folder, image, spec)
+        except ImageError as error:
+            refused.append(Refused(image, error))
+            continue
+        grey = check_features.grey(tensor)
+        traits[k] = _traits(image.file, data, picture, grey)
+        hashes[k] = check_features.perceptual_hashes(grey)
+        thumbnails[k] = check_features.thumbnail(grey)
+        if k in place:
+            features[place[k]] = check_features.shape_features(tensor)
+        taken.append(k)
+        files.append(hashlib.sha256(data).hexdigest())
+        tensors.append(tensor_sha256(tensor))
+    kept = np.array(taken, dtype=np.int64)
+    row_of = {k: row for row, k in enumerate(taken)}
+    usable = [k for k in place if k in row_of]
+    return Scan(
+        images=tuple(images[k] for k in taken),
+        refused=tuple(refused),
+        files=tuple(files),
+        tensors=tuple(tensors),
+        traits=traits[kept],
+        hashes=hashes[kept],
+        thumbnails=thumbnails[kept],
+        described=np.array([row_of[k] for k in usable], dtype=np.int64),
+        features=features[np.array([place[k] for k in usable], dtype=np.int64)],
+    )
+
+
+def _traits(file: str, data: bytes, picture: Picture, grey: Pixels) -> list[float]:
+    """In the order of TRAITS; the last ones are 1 for the file's own format."""
+    height, width = picture.shape[:2]
+    form = FORMATS.get(PurePosixPath(file).suffix.lower())
+    formats = [float(name == form) for name in EXTENSIONS]
+    return [width, height, width / height, len(picture.shape) == 3, len(data), grey.mean(), grey.std(), *formats]

@@ -1,0 +1,17 @@
+"""The frame of every page that train writes: one file, without scripts."""
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+STYLE = Path(__file__).with_name("report.css")
+NOT_FOR_DIAGNOSIS = "For research and education. Not for diagnosis."
+
+
+def page(title: str, sections: Iterable[str]) -> str:
+    """title: text; sections: HTML."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
+        f"<style>\n{STYLE.read_text()}</style></head>\n<body><main>\n{''.join(sections)}</main></body></html>\n"
+    )

@@ -1,0 +1,56 @@
+"""Where a run's figures go besides the RUN: TensorBoard and MLflow. Neither is written unless it is asked for."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from edge_app.errors import LimiarError, TrainError, printable
+from edge_app.run_folder import Run
+from train.fit import Epoch, State
+
+
+class Tracker(Protocol):
+    """Is told of one run."""
+
+    def begin(self, state: State) -> None:
+        """Before the first epoch. state: with the epochs that an interrupted run had trained already."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch is done and kept."""
+
+    def end(self, run: Run | None) -> None:
+        """The RUN is there; or None: it was interrupted or failed."""
+
+
+def open_trackers(out: Path, tensorboard: Path | None, mlflow: str | None) -> list[Tracker]:
+    """Those that are asked for. Raises LimiarError where a package is missing, TrainError where a place cannot be used."""
+    found: list[Tracker] = []
+    if tensorboard is not None:
+        found.append(_opened("tensorboard", lambda: _tensorboard(tensorboard, out.name)))
+    if mlflow is not None:
+        found.append(_opened("mlflow", lambda: _mlflow(mlflow, out)))
+    return found
+
+
+def _opened(extra: str, opening: Callable[[], Tracker]) -> Tracker:
+    try:
+        return opening()
+    except ModuleNotFoundError as error:
+        met = f"--{extra} needs {error.name}, which is not installed"
+        raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[{extra}]'") from None
+
+
+def _tensorboard(folder: Path, name: str) -> Tracker:
+    from train.to_tensorboard import TensorBoard
+
+    try:
+        return TensorBoard(folder / name)
+    except OSError as error:
+        met = f"--tensorboard {printable(str(folder))}: {error.strerror}"
+        raise TrainError("E-TRAIN-TRACKER", f"{met}: give a folder that can be written") from None
+
+
+def _mlflow(place: str, out: Path) -> Tracker:
+    from train.to_mlflow import MLflow
+
+    return MLflow(place, out)
