@@ -18,9 +18,7 @@ class Draws:
     """What happens to each of N images."""
 
     maps: NDArray[np.float64]  # [N, 2, 3] on (x, y, 1): where a pixel goes to
-    light: (
-        NDArray[np.float32] | None
-    )  # [N, 3]: factor, offset, standard deviation of noise; None: not asked for
+    light: NDArray[np.float32] | None  # [N, 3]: factor, offset, standard deviation of noise; None: not asked for
 
 
 def draw(count: int, height: int, width: int, rng: np.random.Generator, config: Config) -> Draws:

@@ -29,9 +29,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     memory_mb: Annotated[float, Meta(ge=0.0)] = 0.0  # 0: a quarter of what is free
 
     # Where it is computed (docs/training.md, "On a GPU").
-    on_device: Literal["auto", "yes", "no"] = (
-        "auto"  # augmented by the device; auto: with JAX, where it is no lone CPU
-    )
+    on_device: Literal["auto", "yes", "no"] = "auto"  # augmented by the device; auto: with JAX, where it is no lone CPU
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of activations; auto: 16 bit on an accelerator
 
     # The optimizer.

@@ -107,7 +107,7 @@ def fit(
     """
     steps = -(-len(train.rows) // config.batch)  # an epoch's
     state = resumed(folder, identity)
-    model = _load(folder, state.done) if state.done else _compiled(build(), config, steps)
+    model = _load(folder, state.done) if state.done else compiled(build(), config, steps)
     train_epoch = _epochs(model, train, config, identity.seed)
     while state.done < config.epochs and not _stopped(state, config.patience):
         number = state.done + 1
@@ -175,7 +175,8 @@ def _epochs(model: keras.Model, train: Examples, config: Config, seed: int) -> C
     return by_fit
 
 
-def _compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
+def compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
+    """The model with the recipe's optimizer and loss. steps: of an epoch."""
     decay = max(1, (config.epochs - config.warmup) * steps)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0 if config.warmup else config.rate,

@@ -49,8 +49,8 @@ class DeviceEpochs:
         model.optimizer.build(model.trainable_variables)
         self._variables = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
         values = [[self._placed(np.asarray(v), self._everywhere) for v in some] for some in self._variables]
-        self._state: State = (values[0], values[1], values[2])
-        self._steps = jax.jit(self._scan, out_shardings=self._everywhere)
+        self.state: State = (values[0], values[1], values[2])
+        self.steps = jax.jit(self._scan, out_shardings=self._everywhere)
         self._image = examples.images.take(examples.rows[:1])[0]
         total = self._image.nbytes * len(examples.rows)
         keep = total <= SHARE * _free_bytes() if keep is None else keep
@@ -59,23 +59,26 @@ class DeviceEpochs:
 
     def train(self, epoch: int) -> tuple[float, float]:
         """One epoch, counted from 1: (mean loss, accuracy) over its images. The model has the new weights."""
-        chunks = self._drawn(epoch) if self._next[0] != epoch else self._next[1]
         # fit() has seeded its dropout.
         other = [self._placed(np.asarray(v), self._everywhere) for v in self._model.non_trainable_variables]
-        self._state = (self._state[0], other, self._state[2])
+        self.state = (self.state[0], other, self.state[2])
         # Calls return before they are computed: the host makes what comes next meanwhile.
         measured = []
-        for images, chunk in self._fed(chunks):
-            whole = chunk[0].shape[1] == self._config.batch  # the last, smaller batch need not be divisible
-            batches = [self._placed(array, self._divided if whole else self._everywhere) for array in chunk]
-            self._state, sums = self._steps(self._state, images, batches)
+        for images, batches in self.calls(epoch):
+            self.state, sums = self.steps(self.state, images, batches)
             measured.append(sums)
         self._next = (epoch + 1, self._drawn(epoch + 1))
-        for variables, values in zip(self._variables, self._state, strict=True):
+        for variables, values in zip(self._variables, self.state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(jnp.copy(value.addressable_data(0)))  # its own: Keras's predict gives its away
         loss, right = np.sum([np.asarray(sums, np.float64) for sums in measured], axis=0) / len(self._examples.rows)
         return float(loss), float(right)
+
+    def calls(self, epoch: int) -> Iterator[tuple[jax.Array, list[jax.Array]]]:
+        """What `steps` takes beside the state, on the device: images, and batches of their rows and of what is done to them."""
+        for images, chunk in self._fed(self._next[1] if self._next[0] == epoch else self._drawn(epoch)):
+            whole = chunk[0].shape[1] == self._config.batch  # the last, smaller batch need not be divisible
+            yield images, [self._placed(array, self._divided if whole else self._everywhere) for array in chunk]
 
     def _fed(self, chunks: list[Batches]) -> Iterator[tuple[jax.Array, Batches]]:
         """Each chunk with the images that its row numbers count in."""

@@ -41,24 +41,23 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, images):
-    """The same run, as four RUNs made at once; {how: RUN}."""
+    """The same run by model.fit on one device, and by two hosts of two devices each; {process: RUN}."""
     folder = tmp_path_factory.mktemp("runs")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     hosts = ["--hosts", "2", "--coordinator", coordinator]
     asked = {
-        "fit": ("fit", [], {}),
-        "device": ("device", ["--set", "on_device=yes"], {}),
-        "two devices": ("devices", [], two),
-        "host 0": ("hosts", [*hosts, "--host", "0"], {}),
-        "host 1": ("hosts", [*hosts, "--host", "1"], {}),
+        "fit": ("fit", [], 1),
+        "host 0": ("hosts", [*hosts, "--host", "0"], 2),
+        "host 1": ("hosts", [*hosts, "--host", "1"], 2),
     }
     jobs = {}
-    for name, (out, options, more) in asked.items():
+    for name, (out, options, devices) in asked.items():
         command = [sys.executable, "-m", "train", images, "--out", folder / out, *OPTIONS, *options]
-        environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"} | more
+        environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+        environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # compiles in half the time
         jobs[name] = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         for name, job in jobs.items():
@@ -83,19 +82,14 @@ def test_jax_trains_and_tensorflow_reads_its_model(runs):
     assert model.predict(np.zeros((1, 8, 8, 1)), verbose=0).shape == (1, 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "of"),
-    [("device", "fit"), ("two devices", "device"), ("host 0", "device")],
-    ids=lambda name: name.replace(" ", "_"),
-)
-def test_the_way_it_is_computed_does_not_change_what_is_learnt(runs, name, of):
-    # Relative: Adam's steps are as long for a small gradient as for a large one, so rounding grows with every step.
-    assert np.allclose(history(runs[name]), history(runs[of]), rtol=0.01, atol=0)
-    assert history(runs[name])[-1, 0] < history(runs[name])[0, 0]
+def test_two_hosts_of_two_devices_learn_what_one_device_learns_by_model_fit(runs):
+    # Relative: Adam's steps are as long for a small gradient as for a large one, so rounding grows. 4e-6 was seen.
+    assert np.allclose(history(runs["host 0"]), history(runs["fit"]), rtol=1e-3, atol=0)
+    assert history(runs["fit"])[-1, 0] < history(runs["fit"])[0, 0]
 
 
 def test_only_host_0_writes_the_run(runs):
-    assert sorted(path.name for path in runs["host 0"].parent.iterdir()) == ["device", "devices", "fit", "hosts"]
+    assert sorted(path.name for path in runs["host 0"].parent.iterdir()) == ["fit", "hosts"]
 
 
 @pytest.mark.parametrize(("height", "width", "channels"), [(40, 40, 3), (30, 50, 1)])
