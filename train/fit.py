@@ -198,7 +198,7 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     """Chance of its own for each epoch: Keras saves no layer's random state, and a loaded model would go on with another."""
     rng = np.random.default_rng([seed, epoch])
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Dropout):
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:  # without chance there is no state
             layer.seed_generator.state.assign(rng.integers(0, 2**31, layer.seed_generator.state.shape))
 
 

@@ -105,6 +105,22 @@ def test_the_device_warps_as_opencv_does(height, width, channels):
     assert (apart > 0).mean() < 0.001
 
 
+def test_the_device_lights_as_the_host_does():
+    from train.on_device import lit
+
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 20, 20, 3)).astype(np.float32)
+    light = draw(32, 20, 20, np.random.default_rng(1), Config(brightness=15, contrast=0.2, noise=6)).light
+    gain, offset, deviation = light.T[..., None, None, None]
+    quiet = np.asarray(lit(pixels, light * [1, 1, 0], np.arange(32)))
+    assert np.abs(quiet - np.clip(pixels * gain + offset, 0, 255)).max() <= 0.5001  # rounded to whole grey levels
+    grey = np.full_like(pixels, 128)
+    grain = np.asarray(lit(grey, light, np.arange(32))) - 128 * gain - offset
+    measured, meant = grain.std(axis=(1, 2, 3)), deviation[:, 0, 0, 0]
+    seen = meant > 1  # below, rounding to whole levels decides
+    assert np.allclose(measured[seen], meant[seen], rtol=0.15)  # of 400 pixels: 4 standard errors
+    assert np.array_equal(grain[..., 0], grain[..., 1])
+
+
 def test_a_batch_that_cannot_be_divided_among_the_devices_is_refused(monkeypatch):
     from train.on_device import DeviceEpochs
 
