@@ -1,4 +1,9 @@
-"""Random turns, flips, shifts, zooms and stretches of training images, and other light and noise."""
+"""Random turns, flips, shifts, zooms and stretches of training images, and other light and noise.
+
+What is drawn is drawn here: `augmented` applies it with OpenCV, train.on_device on the device that trains.
+"""
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -8,18 +13,32 @@ from edge_app.frame import Pixels
 from train.config import Config
 
 
-def augmented(images: Pixels, rng: np.random.Generator, config: Config) -> Pixels:
-    """Each image moved about its centre, the edges reflected, and lit otherwise, at random; uint8 [N, H, W, C] in and out."""
-    count, height, width, channels = images.shape
+@dataclass(frozen=True)
+class Draws:
+    """What happens to each of N images."""
+
+    maps: NDArray[np.float64]  # [N, 2, 3] on (x, y, 1): where a pixel goes to
+    light: NDArray[np.float32] | None  # [N, 3]: factor, offset, standard deviation of noise; None: not asked for
+
+
+def draw(count: int, height: int, width: int, rng: np.random.Generator, config: Config) -> Draws:
+    """For images of one size."""
     linear = _linear(count, rng, config)
     shifts = rng.uniform(-config.shift_px, config.shift_px, (count, 2))
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    matrices = np.concatenate([linear, (centre - linear @ centre + shifts)[:, :, None]], axis=2)
+    maps = np.concatenate([linear, (centre - linear @ centre + shifts)[:, :, None]], axis=2)
+    return Draws(maps, _light(count, rng, config) if config.brightness or config.contrast or config.noise else None)
+
+
+def augmented(images: Pixels, rng: np.random.Generator, config: Config) -> Pixels:
+    """Each image moved about its centre, the edges reflected, and lit otherwise, at random; uint8 [N, H, W, C] in and out."""
+    count, height, width, channels = images.shape
+    drawn = draw(count, height, width, rng, config)
     result = np.empty_like(images)
     for k in range(count):
-        warped = cv2.warpAffine(images[k], matrices[k], (width, height), borderMode=cv2.BORDER_REFLECT_101)
+        warped = cv2.warpAffine(images[k], drawn.maps[k], (width, height), borderMode=cv2.BORDER_REFLECT_101)
         result[k] = warped.reshape(height, width, channels)
-    return _lit(result, rng, config) if config.brightness or config.contrast or config.noise else result
+    return result if drawn.light is None else _lit(result, drawn.light, rng)
 
 
 def _linear(count: int, rng: np.random.Generator, config: Config) -> NDArray[np.float64]:
@@ -45,11 +64,16 @@ def _diagonal(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.floa
     return np.stack([np.stack([x, none], 1), np.stack([none, y], 1)], 1)
 
 
-def _lit(images: Pixels, rng: np.random.Generator, config: Config) -> Pixels:
+def _light(count: int, rng: np.random.Generator, config: Config) -> NDArray[np.float32]:
     """Another contrast, brightness and noise for each image: what scanners, cameras and doses differ in."""
-    count, height, width, _ = images.shape
-    gain = np.exp(rng.uniform(-config.contrast, config.contrast, (count, 1, 1, 1))).astype(np.float32)
-    offset = rng.uniform(-config.brightness, config.brightness, (count, 1, 1, 1)).astype(np.float32)
-    deviation = rng.uniform(0.0, config.noise, (count, 1, 1, 1)).astype(np.float32)
-    grain = rng.standard_normal((count, height, width, 1), dtype=np.float32)
-    return np.clip(np.rint(images * gain + offset + deviation * grain), 0, 255).astype(np.uint8)
+    gain = np.exp(rng.uniform(-config.contrast, config.contrast, count))
+    offset = rng.uniform(-config.brightness, config.brightness, count)
+    deviation = rng.uniform(0.0, config.noise, count)
+    return np.stack([gain, offset, deviation], 1).astype(np.float32)
+
+
+def _lit(images: Pixels, light: NDArray[np.float32], rng: np.random.Generator) -> Pixels:
+    gain, offset, deviation = light.T[..., None, None, None]
+    grain = rng.standard_normal((*images.shape[:3], 1), dtype=np.float32)
+    result: Pixels = np.clip(np.rint(images * gain + offset + deviation * grain), 0, 255).astype(np.uint8)
+    return result

@@ -14,6 +14,7 @@ from edge_app.errors import TrainError, printable
 
 if TYPE_CHECKING:
     from edge_app.run_folder import Run
+    from train.config import Hosts
     from train.fit import Epoch, State
 
 
@@ -46,6 +47,9 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
 @click.option("--add", "reviewed", type=click.Path(path_type=Path), metavar="REVIEWED", help="Reviewed images: folder or CSV.")
 @click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Also log to TensorBoard, in DIR/NAME.")
 @click.option("--mlflow", metavar="URI|DIR", help="Also log to MLflow: a server, or a folder.")
+@click.option("--hosts", "count", type=click.IntRange(2, 4096), help="Processes that train together, one a machine.")
+@click.option("--host", "own", type=click.IntRange(0), help="Which of them this is; 0 makes the RUN.")
+@click.option("--coordinator", metavar="HOST:PORT", help="Where host 0 listens. Not encrypted: for trusted networks.")
 @click.option("--resume", is_flag=True, help="Go on with the run that was interrupted, or refuse; a finished one is done.")
 def train(
     data: Path,
@@ -62,6 +66,9 @@ def train(
     reviewed: Path | None,
     tensorboard: Path | None,
     mlflow: str | None,
+    count: int | None,
+    own: int | None,
+    coordinator: str | None,
     resume: bool,
 ) -> None:
     """Trains a classifier on the images in DATA.
@@ -80,6 +87,7 @@ def train(
       limiar train images/ --csv labels.csv --model lenet --set epochs=80 --out run-lenet
       limiar train photos/ --size 96x128 --out run-photos
       limiar train images/ --from run --add reviewed.csv --out run-2
+      KERAS_BACKEND=jax limiar train images/ --out run --hosts 2 --host 0 --coordinator 10.0.0.1:7000
     """
     from edge_app.bundle import InputSpec
     from train.config import configured, continued
@@ -87,9 +95,14 @@ def train(
 
     if (parent is None) != (reviewed is None):
         raise click.UsageError("--from RUN and --add REVIEWED belong together.")
+    hosts = _hosts(count, own, coordinator)
+    assists = hosts is not None and hosts.own > 0
+    if assists:
+        out = out.with_name(f"{out.name}.host-{own}")  # --out may be one folder that the hosts share
+        tensorboard = mlflow = None  # host 0 logs
     with quiet():
         from train.reviewed import open_parent
-        from train.run import Progress, Request, partial_folder, summary
+        from train.run import Progress, Request, assist, partial_folder, summary
         from train.run import train as make_run
         from train.trackers import open_trackers
 
@@ -105,6 +118,7 @@ def train(
         seed=seed,
         config=configured(recipe, changes if parent is None else ()),
         resume=resume,
+        hosts=hosts,
     )
     if parent is not None and reviewed is not None:
         _refuse_given("table", "model", "size", "channels", "recipe", "positive")
@@ -131,6 +145,9 @@ def train(
         )
         run: Run | None = None
         try:
+            if assists:
+                assist(request, progress)
+                return
             run = make_run(request, progress)
         except KeyboardInterrupt:
             if partial_folder(out).exists():
@@ -145,6 +162,20 @@ def train(
         f"{run.model}: epoch {run.best_epoch} of {run.epochs}, temperature {run.temperature:.3f}, "
         f"{time.monotonic() - started:.0f} s: {printable(str(out))}"
     )
+
+
+def _hosts(count: int | None, own: int | None, coordinator: str | None) -> "Hosts | None":
+    from train.config import Hosts
+
+    if count is None and own is None and coordinator is None:
+        return None
+    if count is None or own is None or coordinator is None:
+        raise click.UsageError("--hosts, --host and --coordinator go together.")
+    if own >= count:
+        raise click.UsageError(f"--host {own}: hosts are numbered from 0 to {count - 1}.")
+    if not re.fullmatch(r"\S+:\d{1,5}", coordinator):
+        raise click.UsageError(f"--coordinator {coordinator!r} is not HOST:PORT.")
+    return Hosts(count, own, coordinator)
 
 
 def _refuse_given(*names: str) -> None:

@@ -1,7 +1,8 @@
 """Every number of a training run, with its unit and reason, and the recipes. Imports no Keras."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +28,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     # Images that take more than this, as the model gets them, are read from RUN.partial while it trains, not kept in memory.
     memory_mb: Annotated[float, Meta(ge=0.0)] = 0.0  # 0: a quarter of what is free
 
+    # Where it is computed (docs/training.md, "On a GPU").
+    on_device: Literal["auto", "yes", "no"] = "auto"  # augmented by the device; auto: with JAX, where it is no lone CPU
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of activations; auto: 16 bit on an accelerator
+
     # The optimizer.
     epochs: Count = 50  # at most
     batch: Count = 64
@@ -51,6 +56,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     smoothing: Share = 0.0  # of a target, spread over all classes: labels may be wrong (Szegedy et al. 2016, section 7)
     calibrate: bool = True  # fit a temperature on validation and fold it into the last layer
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Which process this is of several that train one model."""
+
+    count: int
+    own: int  # 0 to count - 1; 0 writes the RUN
+    coordinator: str  # HOST:PORT, where host 0 listens
 
 
 # Of the rate that a RUN was trained with, to continue it: docs/training.md has the measurement.

@@ -56,15 +56,24 @@ def class_weights(truth: NDArray[np.int64], classes: int) -> NDArray[np.float32]
     return np.asarray(weights * len(truth) / (weights * counts).sum(), np.float32)
 
 
+def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order [count] in which an epoch takes its examples."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def batch_rng(seed: int, epoch: int, batch: int) -> np.random.Generator:
+    """Chance for a batch's augmentation. batch: from 0 in its epoch."""
+    # From 1: numpy takes [seed, epoch, 0] and [seed, epoch] for the same.
+    return np.random.default_rng([seed, epoch, batch + 1])
+
+
 def batches(examples: Examples, config: Config, seed: int, epoch: int) -> Iterator[Batch]:
     """An epoch, shuffled and augmented. Chance comes from (seed, epoch, batch), whatever the threads do."""
-    order = np.random.default_rng([seed, epoch]).permutation(len(examples.rows))
+    order = shuffled(len(examples.rows), seed, epoch)
 
     def made(batch: int) -> Batch:
         own = order[batch * config.batch : (batch + 1) * config.batch]
-        # From 1: numpy takes [seed, epoch, 0] and [seed, epoch] for the same.
-        rng = np.random.default_rng([seed, epoch, batch + 1])
-        images = augmented(examples.images.take(examples.rows[own]), rng, config)
+        images = augmented(examples.images.take(examples.rows[own]), batch_rng(seed, epoch, batch), config)
         return images, examples.targets[own], examples.weights[own]
 
     with ThreadPoolExecutor(THREADS, "feed") as pool:

@@ -7,7 +7,6 @@ interrupted run goes on where it stopped with the numbers it would have drawn.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import msgspec
@@ -77,12 +76,14 @@ class Fitted:
     best: int  # epoch, from 1
 
 
-def prepare(seed: int) -> None:
-    """Seeds everything; asks for repeatable kernels on a CPU, for mixed precision where there is a GPU."""
+def prepare(seed: int, config: Config) -> None:
+    """Seeds everything; sets the precision; asks for repeatable kernels on a CPU. Raises TrainError."""
+    on_device(config)
     keras.utils.set_random_seed(seed)
-    if _has_gpu():
-        keras.mixed_precision.set_global_policy("mixed_float16")
-    elif keras.backend.backend() == "tensorflow":
+    half = "bfloat16" if keras.backend.backend() == "jax" else "float16"  # bfloat16 needs no scaling of the loss
+    precision = config.precision if config.precision != "auto" else half if _has_accelerator() else "float32"
+    keras.mixed_precision.set_global_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    if not _has_accelerator() and keras.backend.backend() == "tensorflow":
         import tensorflow  # only where it is the backend anyway
 
         tensorflow.config.experimental.enable_op_determinism()
@@ -96,21 +97,25 @@ def fit(
     identity: Identity,
     folder: Path,
     tick: Callable[[Epoch], None],
+    told: Callable[[bytes], bytes] | None = None,
 ) -> Fitted:
     """Trains until the epochs are over or validation stops getting better; returns the best weights.
 
     folder: keeps the checkpoints; one that is there already with the same identity is gone on from.
+    told: of several hosts, passes what host 0 says to each, so that all take the same decisions.
     Raises TrainError for another identity and for a loss that is not finite.
     """
     steps = -(-len(train.rows) // config.batch)  # an epoch's
     state = resumed(folder, identity)
-    model = _load(folder, state.done) if state.done else _compiled(build(), config, steps)
+    model = _load(folder, state.done) if state.done else compiled(build(), config, steps)
+    train_epoch = _epochs(model, train, config, identity.seed)
     while state.done < config.epochs and not _stopped(state, config.patience):
         number = state.done + 1
         _seed_dropout(model, identity.seed, number)
-        fed = batches(train, config, identity.seed, number)
-        measured = model.fit(fed, steps_per_epoch=steps, initial_epoch=number - 1, epochs=number, shuffle=False, verbose=0)
-        epoch = _measured(model, measured.history, number, val)
+        loss, accuracy = train_epoch(number)
+        epoch = _measured(model, loss, accuracy, number, val)
+        if told:
+            epoch = msgspec.json.decode(told(msgspec.json.encode(epoch)), type=Epoch)
         state = _kept(folder, state, model, epoch, keep_last=config.patience == 0)
         tick(epoch)
     return Fitted(_load(folder, state.best), state.history, state.best)
@@ -133,7 +138,45 @@ def logits(model: keras.Model, images: ImageStore, rows: NDArray[np.int64]) -> N
     return np.concatenate([model.predict_on_batch(images.take(rows[at : at + PREDICT_BATCH])) for at in starts])
 
 
-def _compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
+def on_device(config: Config) -> bool:
+    """Whether the device that trains augments too. Raises TrainError where it is asked to and cannot."""
+    jax = keras.backend.backend() == "jax"
+    if config.on_device == "yes" and not jax:
+        met = f"on_device=yes is for JAX, this is {keras.backend.backend()}"
+        raise TrainError("E-TRAIN-BACKEND", f"{met}: KERAS_BACKEND=jax limiar train …")
+    several = jax and len(keras.distribution.list_devices()) > 1
+    return jax and (config.on_device == "yes" or (config.on_device == "auto" and (_has_accelerator() or several)))
+
+
+def share_checkpoint(folder: Path, told: Callable[[bytes], bytes]) -> None:
+    """Gives every host what host 0 has to go on from; nothing where it starts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {path.name: path.read_bytes() for path in (folder / STATE, *folder.glob("epoch-*.keras")) if path.exists()}
+    files = msgspec.msgpack.decode(told(msgspec.msgpack.encode(own)), type=dict[str, bytes])
+    for name in own.keys() - files.keys():
+        (folder / name).unlink()
+    for name in sorted(files):  # the state last
+        write_whole(folder / name, files[name])
+
+
+def _epochs(model: keras.Model, train: Examples, config: Config, seed: int) -> Callable[[int], tuple[float, float]]:
+    """What trains an epoch, counted from 1, and gives its (loss, accuracy)."""
+    if on_device(config):
+        from train.on_device import DeviceEpochs  # JAX, only where it is the backend
+
+        return DeviceEpochs(model, train, config, seed).train
+
+    def by_fit(number: int) -> tuple[float, float]:
+        steps = -(-len(train.rows) // config.batch)
+        fed = batches(train, config, seed, number)
+        measured = model.fit(fed, steps_per_epoch=steps, initial_epoch=number - 1, epochs=number, shuffle=False, verbose=0)
+        return float(measured.history["loss"][-1]), float(measured.history["accuracy"][-1])
+
+    return by_fit
+
+
+def compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
+    """The model with the recipe's optimizer and loss. steps: of an epoch."""
     decay = max(1, (config.epochs - config.warmup) * steps)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0 if config.warmup else config.rate,
@@ -146,7 +189,7 @@ def _compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
         keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
-        jit_compile=_has_gpu() or "auto",
+        jit_compile=_has_accelerator() or "auto",
     )
     return model
 
@@ -155,13 +198,12 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     """Chance of its own for each epoch: Keras saves no layer's random state, and a loaded model would go on with another."""
     rng = np.random.default_rng([seed, epoch])
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Dropout):
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:  # without chance there is no state
             layer.seed_generator.state.assign(rng.integers(0, 2**31, layer.seed_generator.state.shape))
 
 
-def _measured(model: keras.Model, measured: dict[str, list[Any]], number: int, val: Examples) -> Epoch:
+def _measured(model: keras.Model, loss: float, accuracy: float, number: int, val: Examples) -> Epoch:
     answers, truth = logits(model, val.images, val.rows), val.targets.argmax(axis=1)
-    loss = float(measured["loss"][-1])
     if not (np.isfinite(loss) and np.isfinite(answers).all()):
         met = f"epoch {number} ended with a loss of {loss}, or answers that are not numbers"
         raise TrainError("E-TRAIN-NAN", f"{met}: lower the rate, for instance --set rate=0.001")
@@ -169,7 +211,7 @@ def _measured(model: keras.Model, measured: dict[str, list[Any]], number: int, v
         epoch=number,
         rate=float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
         loss=loss,
-        accuracy=float(measured["accuracy"][-1]),
+        accuracy=accuracy,
         val_loss=nll(answers, truth),
         val_accuracy=float((answers.argmax(axis=1) == truth).mean()),
     )
@@ -227,5 +269,5 @@ def _load(folder: Path, epoch: int) -> keras.Model:
     return keras.saving.load_model(_checkpoint(folder, epoch), safe_mode=True)
 
 
-def _has_gpu() -> bool:
+def _has_accelerator() -> bool:
     return any(not device.startswith("cpu") for device in keras.distribution.list_devices())

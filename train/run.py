@@ -29,9 +29,9 @@ from edge_app.metrics import class_metrics
 from edge_app.run_folder import Lineage, PredictionRow, Run, TrainingData
 from train import models
 from train.calibrate import fit_temperature, probabilities
-from train.config import Config
+from train.config import Config, Hosts
 from train.feed import labelled
-from train.fit import STATE, Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, unfinished
+from train.fit import STATE, Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, share_checkpoint, unfinished
 from train.report import render
 from train.reviewed import Parent, load_reviewed
 
@@ -55,6 +55,7 @@ class Request:
     config: Config
     resume: bool = False  # --resume: go on, or refuse
     parent: Parent | None = None  # --from and --add
+    hosts: Hosts | None = None
 
     def continuing(self, parent: Parent, config: Config) -> Self:
         """The same with what the parent decides."""
@@ -68,6 +69,16 @@ class Request:
             recipe=run.recipe,
             positive=run.positive,
         )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its best weights, and what it was trained on."""
+
+    data: DataSet
+    splits: bytes  # splits.csv
+    lineage: Lineage | None
+    fitted: Fitted
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,44 @@ def train(request: Request, progress: Progress) -> Run:
     if request.resume and unfinished(partial) is None:
         met = f"--resume: {printable(str(partial))} holds no epoch to go on from"
         raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
+    trained = _trained(request, partial, progress)
+    data, fitted, config = trained.data, trained.fitted, request.config
+    raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
+    _check_classes(data, raw, partial)
+    val = data.part("val")
+    temperature = fit_temperature(raw[val], data.truth[val]) if config.calibrate else 1.0
+    model, answers = _deployable(fitted, data, raw, temperature)
+    digest = hashlib.sha256(trained.splits).hexdigest()
+    run = Run(
+        model=request.model,
+        recipe=request.recipe,
+        labels=data.labels,
+        positive=_positive(request.positive, data.labels),
+        input=request.input,
+        data=TrainingData(folder=printable(str(request.folder.resolve())), images=len(data.rows), sha256=digest),
+        seed=request.seed,
+        config=msgspec.structs.asdict(config),
+        temperature=temperature,
+        epochs=len(fitted.history),
+        best_epoch=fitted.best,
+        versions=tool_versions(),
+        commit=commit(),
+        model_sha256="0" * 64,
+        envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
+        parent=trained.lineage,
+    )
+    _publish(request.out, partial, run, model, data, answers, fitted.history, trained.splits)
+    return run_folder.read_run(request.out)
+
+
+def assist(request: Request, progress: Progress) -> None:
+    """Computes this host's share of a run that host 0 makes, and leaves no file. Raises as `train` does."""
+    partial = partial_folder(request.out)
+    _trained(request, partial, progress)
+    shutil.rmtree(partial)
+
+
+def _trained(request: Request, partial: Path, progress: Progress) -> Trained:
     models.check_input(request.input)
     spec, config = request.input, request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
@@ -104,7 +153,7 @@ def train(request: Request, progress: Progress) -> Run:
         data, lineage, notes = load_reviewed(request.folder, request.parent, progress.image, keep)
     for note in notes:
         progress.note(note)
-    positive = _positive(request.positive, data.labels)
+    _positive(request.positive, data.labels)  # refused before it trains
     splits = run_folder.splits_csv(data.rows)
     identity = Identity(
         model=request.model,
@@ -121,33 +170,35 @@ def train(request: Request, progress: Progress) -> Run:
         backend=keras.backend.backend(),
         parent=lineage.model_sha256 if lineage else "",
     )
-    prepare(request.seed)
-    fitted = _fitted(request, data, identity, partial, progress)
-    raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
-    _check_classes(data, raw, partial)
-    val = data.part("val")
-    temperature = fit_temperature(raw[val], data.truth[val]) if config.calibrate else 1.0
-    model, answers = _deployable(fitted, data, raw, temperature)
-    run = Run(
-        model=request.model,
-        recipe=request.recipe,
-        labels=data.labels,
-        positive=positive,
-        input=spec,
-        data=TrainingData(folder=printable(str(request.folder.resolve())), images=len(data.rows), sha256=identity.data_sha256),
-        seed=request.seed,
-        config=msgspec.structs.asdict(config),
-        temperature=temperature,
-        epochs=len(fitted.history),
-        best_epoch=fitted.best,
-        versions=tool_versions(),
-        commit=commit(),
-        model_sha256="0" * 64,
-        envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
-        parent=lineage,
-    )
-    _publish(request.out, partial, run, model, data, answers, fitted.history, splits)
-    return run_folder.read_run(request.out)
+    told = _join(request.hosts, identity, progress.note) if request.hosts else None
+    prepare(request.seed, config)
+    if told:
+        share_checkpoint(partial, told)
+    fitted = _fitted(request, data, identity, partial, progress, told)
+    if request.hosts:
+        _leave()
+    return Trained(data, splits, lineage, fitted)
+
+
+def _join(hosts: Hosts, identity: Identity, note: Callable[[str], None]) -> Callable[[bytes], bytes]:
+    """Waits for the other hosts, makes sure that all were given the same; returns what passes on what host 0 says."""
+    if identity.backend != "jax" or identity.config.on_device == "no":
+        met = f"--hosts needs JAX and on_device=yes, this is {identity.backend} with on_device={identity.config.on_device}"
+        raise TrainError("E-TRAIN-BACKEND", f"{met}: KERAS_BACKEND=jax limiar train …")
+    from train import hosts as runtime  # JAX, only where it is the backend
+
+    note(f"host {hosts.own} of {hosts.count} waits for the others at {printable(hosts.coordinator)}")
+    runtime.join(hosts)
+    options = msgspec.json.encode(msgspec.structs.replace(identity, data_sha256=""))
+    runtime.check_same("images", bytes.fromhex(identity.data_sha256))
+    runtime.check_same("options", hashlib.sha256(options).digest())
+    return runtime.told
+
+
+def _leave() -> None:
+    from train.hosts import leave
+
+    leave()
 
 
 def _whole(request: Request, note: Callable[[str], None]) -> Run:
@@ -217,7 +268,14 @@ def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
     return asked if asked is not None and len(labels) == 2 else default_positive(labels)
 
 
-def _fitted(request: Request, data: DataSet, identity: Identity, partial: Path, progress: Progress) -> Fitted:
+def _fitted(
+    request: Request,
+    data: DataSet,
+    identity: Identity,
+    partial: Path,
+    progress: Progress,
+    told: Callable[[bytes], bytes] | None,
+) -> Fitted:
     def build() -> keras.Model:
         if request.parent is None:
             return models.build(request.model, request.input, len(data.labels), request.config.dropout)
@@ -232,7 +290,7 @@ def _fitted(request: Request, data: DataSet, identity: Identity, partial: Path, 
         progress.note(f"goes on after epoch {state.done} of at most {config.epochs}, kept in {printable(str(partial))}")
     progress.begin(state)
     try:
-        return fit(build, train, val, config, identity, partial, progress.epoch)
+        return fit(build, train, val, config, identity, partial, progress.epoch, told)
     except TrainError as error:
         if error.code == "E-TRAIN-NAN":  # nothing there to go on from
             shutil.rmtree(partial, ignore_errors=True)

@@ -25,7 +25,9 @@ def request_for(phantom_folder):
     from train.models import INPUT
     from train.run import Request
 
-    def make(out, *changes, model="compact", recipe="limiar", folder=phantom_folder, seed=0, positive=None, spec=None):
+    def make(
+        out, *changes, model="compact", recipe="limiar", folder=phantom_folder, seed=0, positive=None, spec=None, hosts=None
+    ):
         config = configured(recipe, ["epochs=2", "batch=32", "warmup=0", *changes])
         return Request(
             folder=folder,
@@ -37,6 +39,7 @@ def request_for(phantom_folder):
             positive=positive,
             seed=seed,
             config=config,
+            hosts=hosts,
         )
 
     return make

@@ -1,8 +1,5 @@
 """The loop: augmentation, resumption, and what stops it."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import cv2
@@ -209,17 +206,3 @@ def test_a_value_of_the_config_that_cannot_be_is_refused(change):
 def test_the_recipes_differ_where_the_course_does():
     course = RECIPES["course"]
     assert (course.patience, course.balance, course.calibrate, course.test_share) == (0, False, False, 0.25)
-
-
-def test_jax_trains_and_tensorflow_reads_its_model(tmp_path, phantom_folder):
-    pytest.importorskip("jax", reason="the second backend is in the development extra")
-    out = tmp_path / "run"
-    changes = ["epochs=2", "min_per_class=1", "warmup=0", "batch=4", "rate=0.005"]  # enough steps for both classes
-    command = [sys.executable, "-m", "train", phantom_folder, "--out", out, *(word for c in changes for word in ("--set", c))]
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert run_folder.read_run(out).versions["backend"] == "jax"
-    model = keras.saving.load_model(out / run_folder.MODEL, safe_mode=True)
-    assert keras.backend.backend() == "tensorflow"
-    assert model.predict(np.zeros((1, 40, 40, 3)), verbose=0).shape == (1, 2)
