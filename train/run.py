@@ -93,36 +93,13 @@ def train(request: Request, progress: Progress) -> Run:
     if request.resume and unfinished(partial) is None:
         met = f"--resume: {printable(str(partial))} holds no epoch to go on from"
         raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
-    models.check_input(request.input)
-    spec, config = request.input, request.config
-    shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
-    keep = _keep(partial, config.memory_mb, progress.note)
-    lineage: Lineage | None = None
-    if request.parent is None:
-        data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
-    else:
-        data, lineage, notes = load_reviewed(request.folder, request.parent, progress.image, keep)
-    for note in notes:
-        progress.note(note)
+    data, lineage = gathered(request, partial, progress)
     positive = _positive(request.positive, data.labels)
     splits = run_folder.splits_csv(data.rows)
-    identity = Identity(
-        model=request.model,
-        recipe=request.recipe,
-        labels=data.labels,
-        height=spec.height,
-        width=spec.width,
-        channels=spec.channels,
-        decode=spec.decode,
-        resize=spec.resize,
-        data_sha256=hashlib.sha256(splits).hexdigest(),
-        seed=request.seed,
-        config=config,
-        backend=keras.backend.backend(),
-        parent=lineage.model_sha256 if lineage else "",
-    )
+    identity = identified(request, data, splits, lineage)
+    config = request.config
     prepare(request.seed)
-    fitted = _fitted(request, data, identity, partial, progress)
+    fitted = trained(request, data, identity, partial, progress)
     raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
     _check_classes(data, raw, partial)
     val = data.part("val")
@@ -133,7 +110,7 @@ def train(request: Request, progress: Progress) -> Run:
         recipe=request.recipe,
         labels=data.labels,
         positive=positive,
-        input=spec,
+        input=request.input,
         data=TrainingData(folder=printable(str(request.folder.resolve())), images=len(data.rows), sha256=identity.data_sha256),
         seed=request.seed,
         config=msgspec.structs.asdict(config),
@@ -169,6 +146,42 @@ def _whole(request: Request, note: Callable[[str], None]) -> Run:
     _remove(partial_folder(request.out))  # left by a kill between the last two steps
     note(f"{out} is finished already: nothing is left to do")
     return run
+
+
+def gathered(request: Request, partial: Path, progress: Progress) -> tuple[DataSet, Lineage | None]:
+    """The images, read, checked and split. partial: where those lie that memory does not hold. Raises DataError, TrainError."""
+    models.check_input(request.input)
+    config = request.config
+    shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
+    keep = _keep(partial, config.memory_mb, progress.note)
+    lineage: Lineage | None = None
+    if request.parent is None:
+        data, notes = load(request.folder, request.table, request.input, shares, progress.image, keep)
+    else:
+        data, lineage, notes = load_reviewed(request.folder, request.parent, progress.image, keep)
+    for note in notes:
+        progress.note(note)
+    return data, lineage
+
+
+def identified(request: Request, data: DataSet, splits: bytes, lineage: Lineage | None) -> Identity:
+    """What makes this run this one. splits: the bytes of splits.csv."""
+    spec = request.input
+    return Identity(
+        model=request.model,
+        recipe=request.recipe,
+        labels=data.labels,
+        height=spec.height,
+        width=spec.width,
+        channels=spec.channels,
+        decode=spec.decode,
+        resize=spec.resize,
+        data_sha256=hashlib.sha256(splits).hexdigest(),
+        seed=request.seed,
+        config=request.config,
+        backend=keras.backend.backend(),
+        parent=lineage.model_sha256 if lineage else "",
+    )
 
 
 def tool_versions() -> dict[str, str]:
@@ -217,11 +230,13 @@ def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
     return asked if asked is not None and len(labels) == 2 else default_positive(labels)
 
 
-def _fitted(request: Request, data: DataSet, identity: Identity, partial: Path, progress: Progress) -> Fitted:
+def trained(request: Request, data: DataSet, identity: Identity, partial: Path, progress: Progress) -> Fitted:
+    """The network that the identity asks for, from where `partial` has got to. Raises TrainError."""
+
     def build() -> keras.Model:
         if request.parent is None:
-            return models.build(request.model, request.input, len(data.labels), request.config.dropout)
-        return models.trainable(_network(request.parent), request.parent.run.temperature, request.config.dropout)
+            return models.build(request.model, request.input, len(data.labels), config.dropout)
+        return models.trainable(_network(request.parent), request.parent.run.temperature, config.dropout)
 
     config, classes = identity.config, len(identity.labels)
     learnt, held = data.part("train"), data.part("val")
