@@ -11,6 +11,7 @@ import numpy as np
 
 from convert.ends import PASSING
 from convert.frameworks import keras
+from edge_app.bundle import MapGrid
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 from edge_app.stderr import captured_stderr
@@ -54,6 +55,55 @@ def _ending(tensor: Any, where: str) -> tuple[Any, list[Any]]:
             wanted = "a class activation map needs global average pooling and dense layers without activation"
             raise ConvertError("E-CONVERT-MAP", f"{met}; {wanted}: leave --cam out, or train such a model, as compact is")
         tensor = node.input_tensors[0]
+
+
+def grid(model: Any) -> MapGrid:
+    """Where the cells of a mapped model's map lie, by the arithmetic of receptive fields.
+
+    A. Araujo, W. Norris, J. Sim, Computing Receptive Fields of Convolutional Neural Networks (Distill, 2019): a layer of kernel
+    k, stride s and p pixels of padding before it moves the first cell by ((k - 1) / 2 - p) steps. Padding "same" is not the
+    same on both sides where sizes are even: three such strides of 2 move every cell by 3.5 pixels, nearly half a cell. Of
+    branches the first counts. Where a layer changes the sides in another way, cells are taken to divide the image evenly.
+    """
+    features, _ = _ending(model.outputs[0], model.name)
+    _, height, width, _ = features.shape
+    sides = tuple(model.inputs[0].shape[1:3])
+    axes = [_axis(_layers(features), axis) for axis in (0, 1)]
+    even = [((side / cells - 1) / 2, side / cells) for side, cells in zip(sides, (height, width), strict=True)]
+    (top, down), (left, right) = (known or by_size for known, by_size in zip(axes, even, strict=True))
+    return MapGrid(height, width, (top, left), (down, right))
+
+
+def _layers(features: Any) -> list[tuple[Any, tuple[int, int], tuple[int, int]]]:
+    """The layers from the image to the features, each with the sides that it gets and gives."""
+    path: list[tuple[Any, tuple[int, int], tuple[int, int]]] = []
+    tensor = features
+    while True:
+        made = tensor._keras_history
+        node = made.operation._inbound_nodes[made.node_index]
+        if not node.input_tensors:
+            return path[::-1]
+        given = node.input_tensors[0]
+        path.append((made.operation, tuple(given.shape[1:3]), tuple(tensor.shape[1:3])))
+        tensor = given
+
+
+def _axis(layers: list[tuple[Any, tuple[int, int], tuple[int, int]]], axis: int) -> tuple[float, float] | None:
+    """First and step of one axis; None where a layer is met whose geometry is not known."""
+    first, step = 0.0, 1.0
+    for layer, given, made in layers:
+        kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+        if isinstance(layer, keras.layers.ZeroPadding2D):
+            first -= layer.padding[axis][0] * step
+        elif kernel is not None and not isinstance(layer, keras.layers.Conv2DTranspose):
+            stride = layer.strides if isinstance(layer.strides, int) else layer.strides[axis]
+            reach = (kernel[axis] - 1) * np.broadcast_to(getattr(layer, "dilation_rate", 1), 2)[axis] + 1
+            padded = max((made[axis] - 1) * stride + reach - given[axis], 0) if layer.padding == "same" else 0
+            first += ((reach - 1) / 2 - padded // 2) * step
+            step *= stride
+        elif given != made:
+            return None
+    return float(first), float(step)
 
 
 def keras_maps(model: Any, tensors: Pixels) -> np.ndarray:

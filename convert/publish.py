@@ -15,7 +15,8 @@ from convert.pipeline import Converted
 from convert.predictions import PREDICTIONS, predictions_csv
 from convert.recipes import recipe
 from convert.refit import check_decisions
-from convert.report import FileReport, Report, model_card, report_json
+from convert.report import FileReport, model_card, report_json
+from convert.source import Source
 from edge_app.bundle import (
     MANIFEST,
     BundleFile,
@@ -100,7 +101,7 @@ def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
 def _manifest(converted: Converted, contents: Mapping[str, bytes], release_counter: int, seed: int) -> Manifest:
     report, source = converted.report, converted.source
     assert report.default_file is not None  # a report that passed has one
-    models = {_model_path(file.name): _model_file(file, report) for file in report.files if file.passed}
+    models = {_model_path(file.name): _model_file(file, source) for file in report.files if file.passed}
     files = tuple(
         BundleFile(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), model=models.get(path))
         for path, data in contents.items()
@@ -133,7 +134,7 @@ def _tools(trained_with: Mapping[str, str]) -> dict[str, str]:
     return {f"train {name}": found for name, found in sorted(trained_with.items())} | converted_with
 
 
-def _model_file(file: FileReport, report: Report) -> ModelFile:
+def _model_file(file: FileReport, source: Source) -> ModelFile:
     assert file.test is not None  # a file that passed was run,
     assert file.tolerance is not None  # on its own runtime too,
     assert file.decision is not None  # and has a decision
@@ -148,17 +149,8 @@ def _model_file(file: FileReport, report: Report) -> ModelFile:
         metrics=file.test.metrics,
         verified=file.verified,
         operating_points=file.operating_points,
-        class_map=_class_map(file),
+        class_map=source.grid,
     )
-
-
-def _class_map(file: FileReport) -> tuple[int, int] | None:
-    """Height and width of the second output, [1, h, w, K]."""
-    assert file.inventory is not None  # a file that passed was made
-    if len(file.inventory.outputs) == 1:
-        return None
-    _, height, width, _ = file.inventory.outputs[1].shape
-    return height, width
 
 
 def _model_path(name: str) -> str:

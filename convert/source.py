@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from convert.class_map import mapped
+from convert.class_map import grid, mapped
 from convert.ends import Scaling, input_spec, logits_model, raw_pixels
 from convert.keras_file import load_model, read_model_file, saved_with
-from edge_app.bundle import REFER, REFUSED, Envelope, InputSpec
+from edge_app.bundle import REFER, REFUSED, Envelope, InputSpec, MapGrid
 from edge_app.errors import ConvertError, printable
 from edge_app.image_folder import Shares, default_positive, load
 from edge_app.image_store import RowsAlone
@@ -44,6 +44,7 @@ class Source(msgspec.Struct, frozen=True):
 
     model: Any  # Keras: raw pixels in, a logit for each label out
     mapped: Any  # the same with a class activation map as its second output; None where none was asked for
+    grid: MapGrid | None  # of that map
     labels: tuple[str, ...]  # in the order of the outputs
     positive: str | None
     input: InputSpec
@@ -76,7 +77,8 @@ def _from_run(origin: RunFolder, cam: bool) -> Source:
     model, head = logits_model(model, run.labels, where)
     return Source(
         model=model,
-        mapped=mapped(model, where) if cam else None,
+        mapped=(both := mapped(model, where) if cam else None),
+        grid=both and grid(both),
         labels=run.labels,
         positive=run.positive,
         input=run.input,
@@ -101,6 +103,7 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
     check_labels(labels)
     model, head = logits_model(model, labels, where)
     both = mapped(model, where) if cam else None
+    cells = both and grid(both)  # before the scaling, which is none of its layers, goes round it
     if origin.scaling:
         model = raw_pixels(model, spec, origin.scaling)
         both = both and raw_pixels(both, spec, origin.scaling)
@@ -109,6 +112,7 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
     return Source(
         model=model,
         mapped=both,
+        grid=cells,
         labels=labels,
         positive=_positive(origin.positive, labels),
         input=spec,

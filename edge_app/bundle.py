@@ -132,6 +132,15 @@ class OperatingPoint(Value, frozen=True, forbid_unknown_fields=True):
     test: dict[str, Metric]
 
 
+class MapGrid(Value, frozen=True, forbid_unknown_fields=True):
+    """A class activation map, and where its cells lie: cell i of an axis looks at first + i * step, px of the model's input."""
+
+    height: Side
+    width: Side
+    first: tuple[float, float]  # y, x of the middle of the first cell's field of view; 0 is the middle of the first pixel
+    step: tuple[float, float]  # y, x
+
+
 class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
     """One model file: how to run it, how it decides, and what was measured on the test split."""
 
@@ -144,7 +153,7 @@ class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, Metric]
     verified: tuple[Verified, ...]
     operating_points: tuple[OperatingPoint, ...] = ()  # no device decides by them yet
-    class_map: tuple[Side, Side] | None = None  # height and width of the class activation map, its second output
+    class_map: MapGrid | None = None  # of its second output, the class activation map
 
 
 class BundleFile(Value, frozen=True, forbid_unknown_fields=True):

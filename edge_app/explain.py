@@ -14,7 +14,7 @@ from PIL import Image
 
 from edge_app.annotate import enlarged, png
 from edge_app.answer import Timing
-from edge_app.bundle import Bundle, ModelFile
+from edge_app.bundle import Bundle, InputSpec, MapGrid
 from edge_app.classifier import Classifier
 from edge_app.envelope import outside
 from edge_app.errors import BundleError, LimiarError, printable
@@ -69,9 +69,9 @@ def explain(
     decision = model.decision.referring(refer_below)
     answer = Classifier(loaded, manifest.labels, manifest.input, decision).answer(picture, decode_s)
     tensor = model_input(picture, manifest.input)
-    own = _class_map(loaded, model, tensor, len(manifest.labels))[..., manifest.labels.index(answer.label)]
-    pixels = picture.pixels()
-    shown = overlaid(np.asarray(enlarged(pixels)), own)
+    own = _class_map(loaded, model.name, model.class_map, tensor, len(manifest.labels))
+    own = own[..., manifest.labels.index(answer.label)]
+    shown = overlaid(np.asarray(enlarged(picture.pixels())), own, model.class_map, manifest.input)
     try:
         write_whole(out, png(Image.fromarray(shown), answer))
     except OSError as error:
@@ -94,35 +94,42 @@ def explain(
         time=answer.time,
         ms=answer.ms,
         class_map=own.tolist(),
-        peak=_peak(own, pixels),
+        peak=_peak(own, model.class_map, manifest.input, picture.shape),
         outside=outside(manifest.envelope, tensor) if manifest.envelope else None,
     )
 
 
-def overlaid(image: Pixels, heat: NDArray[np.float32]) -> Pixels:
+def overlaid(image: Pixels, heat: NDArray[np.float32], grid: MapGrid, spec: InputSpec) -> Pixels:
     """uint8 RGB [H, W, 3] under the colours of a map [h, w], blue where it is least, red where most; a flat one is blue."""
     low, high = float(heat.min()), float(heat.max())
     levels = (heat - low) * (255.0 / (high - low)) if high > low else np.zeros_like(heat)
     height, width = image.shape[:2]
-    smooth = np.asarray(cv2.resize(levels.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR))
-    colours = cv2.cvtColor(cv2.applyColorMap(smooth.round().astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    (top, left), (down, right) = grid.first, grid.step
+    y_px, x_px = spec.height / height, spec.width / width  # of the model's input, a pixel of the image
+    cells = np.array([[x_px / right, 0, (x_px / 2 - 0.5 - left) / right], [0, y_px / down, (y_px / 2 - 0.5 - top) / down]])
+    way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    smooth = cv2.warpAffine(levels.astype(np.float32), cells, (width, height), flags=way, borderMode=cv2.BORDER_REPLICATE)
+    colours = cv2.cvtColor(
+        cv2.applyColorMap(np.asarray(smooth).round().astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB
+    )
     return np.asarray(cv2.addWeighted(image, 1 - _HEAT, colours, _HEAT, 0), np.uint8)
 
 
-def _class_map(runtime: Runtime, model: ModelFile, tensor: Pixels, labels: int) -> ClassMap:
+def _class_map(runtime: Runtime, name: str, grid: MapGrid, tensor: Pixels, labels: int) -> ClassMap:
     """float32 [h, w, K], as the manifest says it. Raises BundleError."""
     found = runtime.class_map(tensor)
-    wanted = (*(model.class_map or ()), labels)
+    wanted = (grid.height, grid.width, labels)
     if found is None or found.shape != wanted or not np.isfinite(found).all():
-        met = f"{model.name} gives a map of {None if found is None else found.shape}, the manifest says {wanted}, of numbers"
+        met = f"{name} gives a map of {None if found is None else found.shape}, the manifest says {wanted}, of numbers"
         raise BundleError("E-BUNDLE-MAP", f"{met}: convert the model again")
     return found
 
 
-def _peak(own: NDArray[np.float32], pixels: Pixels) -> tuple[int, int]:
+def _peak(own: NDArray[np.float32], grid: MapGrid, spec: InputSpec, shape: tuple[int, ...]) -> tuple[int, int]:
     row, column = np.unravel_index(int(own.argmax()), own.shape)
-    (height, width), (rows, columns) = pixels.shape[:2], own.shape
-    return int((column + 0.5) * width / columns), int((row + 0.5) * height / rows)
+    y = (grid.first[0] + row * grid.step[0] + 0.5) * shape[0] / spec.height
+    x = (grid.first[1] + column * grid.step[1] + 0.5) * shape[1] / spec.width
+    return int(min(max(x, 0), shape[1] - 1)), int(min(max(y, 0), shape[0] - 1))
 
 
 def describe(found: Explanation, out: Path) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from convert.class_map import alike, keras_maps, mapped
+from convert.class_map import alike, grid, keras_maps, mapped
 from convert.cli import CARD
 from convert.dataset import read_tensors
 from convert.ends import logits_model
@@ -20,7 +20,7 @@ from convert.pipeline import Converted, Request, convert_run
 from convert.publish import publish_bundle
 from convert.recipes import RECIPES, recipe
 from convert.source import RunFolder
-from edge_app.bundle import open_bundle
+from edge_app.bundle import MapGrid, open_bundle
 from edge_app.errors import ConvertError, LimiarError
 from edge_app.golden import check_golden, golden_tensors
 from edge_app.run_folder import SplitRow
@@ -100,6 +100,37 @@ def test_another_ending_is_refused_with_what_is_needed(ending: "Callable[[], lis
     assert refused.value.code == "E-CONVERT-MAP"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        lambda: [layers.Conv2D(4, 3, strides=2, padding="same"), layers.Conv2D(4, 3, strides=2, padding="same")],
+        lambda: [layers.Conv2D(4, 5), layers.MaxPooling2D(2), layers.SeparableConv2D(4, 3, padding="same")],
+        lambda: [layers.ZeroPadding2D(((0, 1), (2, 0))), layers.Conv2D(4, 3, strides=2), layers.ReLU()],
+        lambda: [layers.Conv2D(4, 3, dilation_rate=2), layers.AveragePooling2D(3, strides=2, padding="same")],
+    ],
+    ids=["same", "valid and pooled", "padded by hand", "dilated"],
+)
+def test_a_cell_lies_in_the_middle_of_the_pixels_that_it_looks_at(path: "Callable[[], list[keras.layers.Layer]]") -> None:
+    keras.utils.set_random_seed(0)
+    ends = [layers.GlobalAveragePooling2D(), layers.Dense(2)]
+    model = mapped(keras.Sequential([keras.Input((24, 24, 1)), *path(), *ends]), "m.keras")
+    found, base = grid(model), np.random.default_rng(0).integers(0, 100, (1, 24, 24, 1)).astype(np.float32)
+    row, column = found.height // 2, found.width // 2
+    one_by_one = base.repeat(24 * 24, axis=0)
+    for pixel in range(24 * 24):
+        one_by_one[pixel].flat[pixel] += 1000.0
+    seen = np.abs(model.predict(one_by_one, verbose=0)[1][:, row, column] - model.predict(base, verbose=0)[1][0, row, column])
+    y, x = np.nonzero(seen.max(axis=1).reshape(24, 24) > 1e-2)
+    middle = ((y.min() + y.max()) / 2, (x.min() + x.max()) / 2)
+    assert middle == (found.first[0] + row * found.step[0], found.first[1] + column * found.step[1])
+
+
+def test_where_a_layer_s_geometry_is_not_known_the_cells_divide_the_image_evenly() -> None:
+    ends = [layers.UpSampling2D(2), layers.GlobalAveragePooling2D(), layers.Dense(2)]
+    model = mapped(keras.Sequential([keras.Input((24, 24, 1)), layers.Conv2D(4, 8, strides=8), *ends]), "m.keras")
+    assert grid(model) == MapGrid(6, 6, (1.5, 1.5), (4.0, 4.0))
+
+
 def test_maps_are_alike_by_where_they_are_high() -> None:
     maps = np.random.default_rng(0).normal(size=(4, 5, 5, 2)).astype(np.float32)
     assert alike(2 * maps + 3, maps) == 1.0
@@ -144,7 +175,7 @@ def test_a_whole_conversion_gives_maps_and_the_very_logits_that_it_gives_without
     wanted = keras_maps(made.source.mapped, tensors)
     for one in RECIPES:
         file, data = bundle.model(one.name)
-        assert file.class_map == (6, 6)
+        assert file.class_map == MapGrid(6, 6, (3.0, 3.0), (4.0, 4.0))  # "same" strides of 2 move cells: 1, then 2 more
         assert [port.shape for port in inventory(one.format, data).outputs] == [(1, 2), (1, 6, 6, 2)]
         # TensorFlow quantizes the end of an int16x8 file otherwise where it has a second output: by less than an int8 step.
         atol = 0.05 if one.name == "tflite_int16x8" else 0.0

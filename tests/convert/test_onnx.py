@@ -80,11 +80,11 @@ def rename(model: onnx.ModelProto, new: Callable[[str], str]) -> None:
         value.name = new(value.name)
 
 
-def test_a_graph_with_control_flow_or_several_outputs_is_not_ordered() -> None:
+def test_a_graph_with_more_outputs_than_logits_and_map_is_not_ordered() -> None:
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     node = helper.make_node("Identity", ["x"], ["y"])
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "yx"]
-    with pytest.raises(ValueError, match="one output"):
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "yxx"]
+    with pytest.raises(ValueError, match="only graphs of logits, with a map or without"):
         canonical(helper.make_model(helper.make_graph([node], "g", [value], outputs)))
 
 

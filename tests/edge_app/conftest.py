@@ -20,6 +20,7 @@ from edge_app.bundle import (
     Decision,
     InputSpec,
     Manifest,
+    MapGrid,
     ModelFile,
     Provenance,
     Tolerance,
@@ -152,7 +153,9 @@ def mapped_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contents = made | images | {"golden/golden.json": golden}
     manifest = tiny_manifest(contents)
     files = tuple(
-        msgspec.structs.replace(file, model=file.model and msgspec.structs.replace(file.model, class_map=(5, 5)))
+        msgspec.structs.replace(
+            file, model=file.model and msgspec.structs.replace(file.model, class_map=MapGrid(5, 5, (3.5, 3.5), (8.0, 8.0)))
+        )
         for file in manifest.files
     )
     write_bundle(path, msgspec.structs.replace(manifest, files=files), contents)

@@ -188,7 +188,7 @@ def test_a_model_that_gives_one_class_is_refused(tmp_path, request_for, silent):
 
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path, request_for, silent):
-    run = train(request_for(tmp_path / "run", "epochs=8", "patience=1", "rate=0.05", "rate_end=0.05"), silent)
+    run = train(request_for(tmp_path / "run", "epochs=8", "patience=1", "rate=0.02", "rate_end=0.02"), silent)
     assert run.epochs == min(8, run.best_epoch + 1)
 
 
@@ -211,10 +211,10 @@ def test_the_recipes_differ_where_the_course_does():
     assert (course.patience, course.balance, course.calibrate, course.test_share) == (0, False, False, 0.25)
 
 
-def test_jax_trains_an_epoch_and_tensorflow_reads_its_model(tmp_path, phantom_folder):
+def test_jax_trains_and_tensorflow_reads_its_model(tmp_path, phantom_folder):
     pytest.importorskip("jax", reason="the second backend is in the development extra")
     out = tmp_path / "run"
-    changes = ["epochs=1", "min_per_class=1", "warmup=0", "batch=4", "rate=0.005"]  # enough steps for both classes
+    changes = ["epochs=2", "min_per_class=1", "warmup=0", "batch=4", "rate=0.005"]  # enough steps for both classes
     command = [sys.executable, "-m", "train", phantom_folder, "--out", out, *(word for c in changes for word in ("--set", c))]
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
