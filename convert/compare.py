@@ -30,7 +30,7 @@ Outcome = Literal["better", "worse", "undecided", "same"]
 class Change(Value, frozen=True, forbid_unknown_fields=True):
     """What became of one figure."""
 
-    name: str  # "accuracy", "sensitivity", "recall_<label>", "auc", …
+    name: str  # "accuracy", "sensitivity", "recall_<label>", "auc", "auc_<label>" (against all others), …
     old: float
     new: float
     gain: Metric  # new - old with its two-sided 95 % interval, over n images
@@ -186,7 +186,10 @@ def _paired(name: str, sides: tuple[Side | None, Side | None], old: Subject, new
             changes.append(_shares(title, right[0][own], right[1][own]))
     if positive is not None:
         changes = [changes[0], *sorted(changes[1:], key=lambda change: change.name)]
-        changes += _area(truth == positive, _scores(was, name, new.positive), _scores(now, name, new.positive))
+        changes += _area("auc", truth == positive, _scores(was, name, new.positive), _scores(now, name, new.positive))
+    else:  # each label against all others
+        for label, text in enumerate(new.labels):
+            changes += _area(f"auc_{text}", truth == label, _scores(was, name, text), _scores(now, name, text))
     decisions = [
         decided(labels, referred(subject.files[name].decision, probabilities, labels), subject.labels)
         for subject, answers, labels in ((old, was, given[0]), (new, now, given[1]))
@@ -216,11 +219,11 @@ def _shares(name: str, old: NDArray[np.bool_], new: NDArray[np.bool_]) -> Change
     return _change(name, float(old.mean()), float(new.mean()), gain, same=lost + gained == 0)
 
 
-def _area(is_positive: NDArray[np.bool_], old: NDArray[np.float64], new: NDArray[np.float64]) -> list[Change]:
+def _area(name: str, is_positive: NDArray[np.bool_], old: NDArray[np.float64], new: NDArray[np.float64]) -> list[Change]:
     if is_positive.all() or not is_positive.any():
         return []
     gain = auc_difference(is_positive, new, old)
-    return [_change("auc", auc(is_positive, old), auc(is_positive, new), gain, same=gain.low == gain.high == 0)]
+    return [_change(name, auc(is_positive, old), auc(is_positive, new), gain, same=gain.low == gain.high == 0)]
 
 
 def _unpaired(name: str, old: Metric, new: Metric, same: bool) -> Change:

@@ -160,6 +160,8 @@ def metric_title(name: str) -> str:
     """As a column's head."""
     if name.startswith("recall_"):
         return f"recall of {name.removeprefix('recall_')}"
+    if name.startswith("auc_"):
+        return f"AUC of {name.removeprefix('auc_')}"
     return {"auc": "AUC"}.get(name, name.replace("_", " "))
 
 

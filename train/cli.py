@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from edge_app.run_folder import Run
     from train.config import Hosts
     from train.fit import Epoch, State
+    from train.run import Request
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -26,23 +29,69 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
     return int(sides[1]), int(sides[2] or sides[1])
 
 
+_MODEL_OPTIONS = (
+    click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group."),
+    click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe."),
+    click.option(
+        "--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels."
+    ),
+    click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour."),
+    click.option("--recipe", type=click.Choice(["limiar", "reference", "course"]), default="limiar", show_default=True),
+    click.option("--positive", metavar="LABEL", help="Of two labels, the one that sensitivity counts. Default: pos."),
+    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True),
+    click.option(
+        "--set",
+        "changes",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Changes a number of the recipe (see docs/training.md).",
+    ),
+)
+
+
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What a training is told of its images and network, in `limiar train` and `limiar sweep`."""
+    for option in reversed(_MODEL_OPTIONS):
+        command = option(command)
+    return command
+
+
+def request_of(
+    data: Path,
+    out: Path,
+    table: Path | None,
+    model: str | None,
+    size: tuple[int, int],
+    channels: str,
+    recipe: str,
+    positive: str | None,
+    seed: int,
+    changes: tuple[str, ...],
+) -> "Request":
+    """What these options ask for. Raises TrainError."""
+    from edge_app.bundle import InputSpec
+    from train.config import configured
+    from train.progress import quiet
+
+    with quiet():
+        from train.run import Request
+    return Request(
+        folder=data,
+        out=out,
+        table=table,
+        model=model or ("lenet" if recipe == "course" else "compact"),
+        input=InputSpec(height=size[0], width=size[1], channels=3 if channels == "3" else 1),
+        recipe=recipe,
+        positive=positive,
+        seed=seed,
+        config=configured(recipe, changes),
+    )
+
+
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make.")
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group.")
-@click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe.")
-@click.option("--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour.")
-@click.option("--recipe", type=click.Choice(["limiar", "reference", "course"]), default="limiar", show_default=True)
-@click.option("--positive", metavar="LABEL", help="Of two labels, the one that sensitivity counts. Default: pos.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Changes a number of the recipe (see docs/training.md).",
-)
+@model_options
 @click.option("--from", "parent", type=click.Path(path_type=Path), metavar="RUN", help="Continue this RUN with --add.")
 @click.option("--add", "reviewed", type=click.Path(path_type=Path), metavar="REVIEWED", help="Reviewed images: folder or CSV.")
 @click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Also log to TensorBoard, in DIR/NAME.")
@@ -89,8 +138,7 @@ def train(
       limiar train images/ --from run --add reviewed.csv --out run-2
       KERAS_BACKEND=jax limiar train images/ --out run --hosts 2 --host 0 --coordinator 10.0.0.1:7000
     """
-    from edge_app.bundle import InputSpec
-    from train.config import configured, continued
+    from train.config import continued
     from train.progress import Terminal, quiet
 
     if (parent is None) != (reviewed is None):
@@ -102,21 +150,13 @@ def train(
         tensorboard = mlflow = None  # host 0 logs
     with quiet():
         from train.reviewed import open_parent
-        from train.run import Progress, Request, assist, partial_folder, summary
+        from train.run import Progress, assist, partial_folder, summary
         from train.run import train as make_run
         from train.trackers import open_trackers
 
         trackers = open_trackers(out, tensorboard, mlflow)
-    request = Request(
-        folder=data,
-        out=out,
-        table=table,
-        model=model or ("lenet" if recipe == "course" else "compact"),
-        input=InputSpec(height=size[0], width=size[1], channels=3 if channels == "3" else 1),
-        recipe=recipe,
-        positive=positive,
-        seed=seed,
-        config=configured(recipe, changes if parent is None else ()),
+    request = replace(
+        request_of(data, out, table, model, size, channels, recipe, positive, seed, changes if parent is None else ()),
         resume=resume,
         hosts=hosts,
     )

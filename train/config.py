@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -67,8 +67,7 @@ class Hosts:
     coordinator: str  # HOST:PORT, where host 0 listens
 
 
-# Of the rate that a RUN was trained with, to continue it: docs/training.md has the measurement.
-LOWER_RATE = 0.1
+LOWER_RATE = 0.1  # of the rate that a RUN was trained with, to continue it: docs/training.md has what came of it
 
 RECIPES = {
     "limiar": Config(),
@@ -104,8 +103,8 @@ RECIPES = {
 
 
 def configured(recipe: str, changes: Iterable[str]) -> Config:
-    """A recipe with `KEY=VALUE` changes. Raises TrainError for an unknown key, a value of another type or out of range."""
-    return _changed(msgspec.structs.asdict(RECIPES[recipe]), changes)
+    """A recipe with `KEY=VALUE` changes. Raises TrainError."""
+    return changed(RECIPES[recipe], changes)
 
 
 def continued(run: Run, changes: Iterable[str]) -> Config:
@@ -117,11 +116,14 @@ def continued(run: Run, changes: Iterable[str]) -> Config:
         met = f"--from: train.json has numbers of another limiar: {printable(str(error))}"
         raise TrainError("E-TRAIN-FROM", f"{met}: train anew, or with the version that made it") from None
     if run.parent is None:  # else it is low already
-        base = msgspec.structs.replace(base, rate=base.rate * LOWER_RATE, rate_end=base.rate_end * LOWER_RATE)
-    return _changed(msgspec.structs.asdict(base), changes)
+        rate, rate_end = (float(f"{value * LOWER_RATE:.6g}") for value in (base.rate, base.rate_end))
+        base = msgspec.structs.replace(base, rate=rate, rate_end=rate_end)
+    return changed(base, changes)
 
 
-def _changed(values: dict[str, Any], changes: Iterable[str]) -> Config:
+def changed(config: Config, changes: Iterable[str]) -> Config:
+    """With `KEY=VALUE` changes. Raises TrainError for an unknown key, a value of another type or out of range."""
+    values = msgspec.structs.asdict(config)
     for change in changes:
         key, _, value = change.partition("=")
         if key not in values:

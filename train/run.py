@@ -104,14 +104,14 @@ def train(request: Request, progress: Progress) -> Run:
     if request.resume and unfinished(partial) is None:
         met = f"--resume: {printable(str(partial))} holds no epoch to go on from"
         raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
-    trained = _trained(request, partial, progress)
-    data, fitted, config = trained.data, trained.fitted, request.config
+    made = _train_network(request, partial, progress)
+    data, fitted, config = made.data, made.fitted, request.config
     raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
     _check_classes(data, raw, partial)
     val = data.part("val")
     temperature = fit_temperature(raw[val], data.truth[val]) if config.calibrate else 1.0
     model, answers = _deployable(fitted, data, raw, temperature)
-    digest = hashlib.sha256(trained.splits).hexdigest()
+    digest = hashlib.sha256(made.splits).hexdigest()
     run = Run(
         model=request.model,
         recipe=request.recipe,
@@ -128,53 +128,29 @@ def train(request: Request, progress: Progress) -> Run:
         commit=commit(),
         model_sha256="0" * 64,
         envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
-        parent=trained.lineage,
+        parent=made.lineage,
     )
-    _publish(request.out, partial, run, model, data, answers, fitted.history, trained.splits)
+    _publish(request.out, partial, run, model, data, answers, fitted.history, made.splits)
     return run_folder.read_run(request.out)
 
 
 def assist(request: Request, progress: Progress) -> None:
     """Computes this host's share of a run that host 0 makes, and leaves no file. Raises as `train` does."""
     partial = partial_folder(request.out)
-    _trained(request, partial, progress)
+    _train_network(request, partial, progress)
     shutil.rmtree(partial)
 
 
-def _trained(request: Request, partial: Path, progress: Progress) -> Trained:
-    models.check_input(request.input)
-    spec, config = request.input, request.config
-    shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
-    keep = _keep(partial, config.memory_mb, progress.note)
-    lineage: Lineage | None = None
-    if request.parent is None:
-        data, notes = load(request.folder, request.table, spec, shares, progress.image, keep)
-    else:
-        data, lineage, notes = load_reviewed(request.folder, request.parent, progress.image, keep)
-    for note in notes:
-        progress.note(note)
+def _train_network(request: Request, partial: Path, progress: Progress) -> Trained:
+    data, lineage = gathered(request, partial, progress)
     _positive(request.positive, data.labels)  # refused before it trains
     splits = run_folder.splits_csv(data.rows)
-    identity = Identity(
-        model=request.model,
-        recipe=request.recipe,
-        labels=data.labels,
-        height=spec.height,
-        width=spec.width,
-        channels=spec.channels,
-        decode=spec.decode,
-        resize=spec.resize,
-        data_sha256=hashlib.sha256(splits).hexdigest(),
-        seed=request.seed,
-        config=config,
-        backend=keras.backend.backend(),
-        parent=lineage.model_sha256 if lineage else "",
-    )
+    identity = identified(request, data, splits, lineage)
     told = _join(request.hosts, identity, progress.note) if request.hosts else None
-    prepare(request.seed, config)
+    prepare(request.seed, request.config)
     if told:
         share_checkpoint(partial, told)
-    fitted = _fitted(request, data, identity, partial, progress, told)
+    fitted = trained(request, data, identity, partial, progress, told)
     if request.hosts:
         _leave()
     return Trained(data, splits, lineage, fitted)
@@ -220,6 +196,42 @@ def _whole(request: Request, note: Callable[[str], None]) -> Run:
     _remove(partial_folder(request.out))  # left by a kill between the last two steps
     note(f"{out} is finished already: nothing is left to do")
     return run
+
+
+def gathered(request: Request, partial: Path, progress: Progress) -> tuple[DataSet, Lineage | None]:
+    """The images, read, checked and split. partial: where those lie that memory does not hold. Raises DataError, TrainError."""
+    models.check_input(request.input)
+    config = request.config
+    shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
+    keep = _keep(partial, config.memory_mb, progress.note)
+    lineage: Lineage | None = None
+    if request.parent is None:
+        data, notes = load(request.folder, request.table, request.input, shares, progress.image, keep)
+    else:
+        data, lineage, notes = load_reviewed(request.folder, request.parent, progress.image, keep)
+    for note in notes:
+        progress.note(note)
+    return data, lineage
+
+
+def identified(request: Request, data: DataSet, splits: bytes, lineage: Lineage | None) -> Identity:
+    """What makes this run this one. splits: the bytes of splits.csv."""
+    spec = request.input
+    return Identity(
+        model=request.model,
+        recipe=request.recipe,
+        labels=data.labels,
+        height=spec.height,
+        width=spec.width,
+        channels=spec.channels,
+        decode=spec.decode,
+        resize=spec.resize,
+        data_sha256=hashlib.sha256(splits).hexdigest(),
+        seed=request.seed,
+        config=request.config,
+        backend=keras.backend.backend(),
+        parent=lineage.model_sha256 if lineage else "",
+    )
 
 
 def tool_versions() -> dict[str, str]:
@@ -268,18 +280,23 @@ def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
     return asked if asked is not None and len(labels) == 2 else default_positive(labels)
 
 
-def _fitted(
+def trained(
     request: Request,
     data: DataSet,
     identity: Identity,
     partial: Path,
     progress: Progress,
-    told: Callable[[bytes], bytes] | None,
+    told: Callable[[bytes], bytes] | None = None,
 ) -> Fitted:
+    """The network that the identity asks for, from where `partial` has got to. Raises TrainError.
+
+    told: of several hosts, passes what host 0 says to each.
+    """
+
     def build() -> keras.Model:
         if request.parent is None:
-            return models.build(request.model, request.input, len(data.labels), request.config.dropout)
-        return models.trainable(_network(request.parent), request.parent.run.temperature, request.config.dropout)
+            return models.build(request.model, request.input, len(data.labels), config.dropout)
+        return models.trainable(_network(request.parent), request.parent.run.temperature, config.dropout)
 
     config, classes = identity.config, len(identity.labels)
     learnt, held = data.part("train"), data.part("val")

@@ -174,6 +174,17 @@ def test_of_many_labels_the_summary_names_the_worse_ones_first(tmp_path: Path) -
     assert compare(old, new).summary == "tflite_int8: worse dog; same cat, fox"
 
 
+def test_each_of_many_labels_has_its_recall_and_its_area_against_the_others(tmp_path: Path) -> None:
+    names = ("cat", "dog", "fox")
+    old = write(tmp_path / "old", answers(range(0), names))
+    new = write(tmp_path / "new", answers(range(1, 100, 3), names))
+    found = outcomes(old, new)
+    assert list(found) == ["accuracy", *(f"recall_{name}" for name in names), *(f"auc_{name}" for name in names)]
+    assert (found["recall_dog"], found["recall_fox"]) == ("worse", "same")
+    assert found["auc_dog"] == "worse"
+    assert set(outcomes(old, old).values()) == {"same"}
+
+
 def test_a_threshold_counts_as_it_decides(tmp_path: Path) -> None:
     sure = Decision(refer_below=0.0, threshold=Threshold("pos", 0.999))  # more than any answer here: all are neg
     old = write(tmp_path / "old", answers(range(0)), table=True)

@@ -39,7 +39,7 @@ def test_a_file_is_shown_with_its_operators_layers_and_scales(reference: Path) -
     assert one_line(lines[2]) == "input UINT8 1x40x40x3, scale 1, zero point 0"
     layers = [line.split() for line in lines[5:]]
     assert ["MEAN", "INT8", "1x40"] in [words[:3] for words in layers]
-    assert ["weights", "INT8", "12x3x3x3", "1.445e-05", "to", "0.0001558,", "12", "0"] in [words[:8] for words in layers]
+    assert ["weights", "INT8", "12x3x3x3", "1.543e-05", "to", "0.0001578,", "12", "0"] in [words[:8] for words in layers]
 
 
 def test_all_files_are_shown_where_none_is_named(reference: Path) -> None:

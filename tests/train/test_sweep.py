@@ -1,0 +1,155 @@
+"""`limiar sweep`: what is tried, what decides, and that an interruption changes nothing."""
+
+import fcntl
+from dataclasses import replace
+
+import msgspec
+import optuna
+import pytest
+from click.testing import CliRunner
+
+from edge_app import run_folder
+from edge_app.errors import TrainError
+from train import sweep as sweeping
+from train.run import train
+from train.space import DEFAULT, Varied, parse, setting
+from train.sweep import DATABASE, LOCK, STUDY, Outcome, best_of, sweep
+from train.sweep_cli import sweep as command
+
+RATE = parse(["rate=1e-3..1e-2", "batch=16,32"])
+
+
+class Stopped(Exception):
+    """A kill, as far as the sweep can tell."""
+
+
+def swept(request, silent, trials, varied=RATE, epoch=None):
+    return sweep(request, varied, trials, replace(silent, epoch=epoch) if epoch else silent, lambda trial: None)
+
+
+@pytest.fixture(scope="module")
+def small_sweep(tmp_path_factory, request_for, silent):
+    """(its folder, two trials of two epochs)."""
+    out = tmp_path_factory.mktemp("sweep") / "sweep"
+    return out, swept(request_for(out), silent, 2)
+
+
+def test_ranges_and_values_are_read():
+    assert parse(["rate=1e-4..1e-2", "dropout=0..0.5", "epochs=10..50", "flip=true,false"]) == (
+        Varied("rate", low=1e-4, high=1e-2),
+        Varied("dropout", low=0.0, high=0.5),
+        Varied("epochs", low=10.0, high=50.0, whole=True),
+        Varied("flip", choices=("true", "false")),
+    )
+    assert [one.log for one in parse(["rate=1e-4..1e-2", "dropout=0..0.5", "epochs=10..50"])] == [True, False, False]
+    assert len(parse([])) == len(DEFAULT)
+
+
+def test_what_is_drawn_is_written_as_it_is_trained():
+    assert setting("rate", 0.00123456789) == "rate=0.001235"
+    assert setting("epochs", 12345) == "epochs=12345"
+
+
+@pytest.mark.parametrize(
+    "text", ["val_share=0.1..0.3", "flip=false..true", "rate=1e-2..1e-4", "rate=1..1", "calibrate=true,false"]
+)
+def test_what_cannot_be_varied_is_refused(text):
+    with pytest.raises(TrainError) as refused:
+        parse([text])
+    assert refused.value.code == "E-SWEEP-VARY"
+
+
+@pytest.mark.parametrize("text", ["rates=1..2", "rate=low..high", "dropout=0..2", "rate"])
+def test_what_the_recipe_would_refuse_is_refused(text):
+    with pytest.raises(TrainError) as refused:
+        parse([text])
+    assert refused.value.code == "E-TRAIN-CONFIG"
+
+
+def test_a_number_is_varied_once():
+    with pytest.raises(TrainError) as refused:
+        parse(["rate=1e-4..1e-2", "rate=1,2"])
+    assert refused.value.code == "E-SWEEP-VARY"
+
+
+def test_a_trial_is_the_run_that_train_makes_of_its_settings(small_sweep, tmp_path, request_for, silent):
+    _, trials = small_sweep
+    best = best_of(trials)
+    assert best.val_loss == min(trial.val_loss for trial in trials)
+    run = train(request_for(tmp_path / "run", *best.settings), silent)
+    line = (tmp_path / "run" / run_folder.HISTORY).read_text().split()[run.best_epoch]
+    assert float(line.split(",")[4]) == best.val_loss
+    assert float(line.split(",")[5]) == best.val_accuracy
+
+
+def test_an_interrupted_sweep_goes_on_and_ends_as_one_that_was_not(small_sweep, tmp_path, request_for, silent):
+    seen = []
+
+    def stop_in_the_second_trial(epoch):
+        seen.append(epoch)
+        if len(seen) == 3:
+            raise Stopped
+
+    asked = request_for(tmp_path / "sweep")
+    with pytest.raises(Stopped):
+        swept(asked, silent, 2, epoch=stop_in_the_second_trial)
+    assert swept(asked, silent, 2, epoch=seen.append) == small_sweep[1]
+    assert len(seen) == 4  # no epoch was trained twice
+
+
+def test_a_sweep_that_is_over_tries_nothing_more(small_sweep, request_for, silent):
+    out, trials = small_sweep
+    assert swept(request_for(out), silent, 2, epoch=lambda epoch: pytest.fail("trained")) == trials
+    assert not (out / "trials").exists()
+
+
+def test_another_sweep_does_not_go_on_in_its_place(small_sweep, request_for, silent):
+    out, _ = small_sweep
+    for asked, varied, field in [
+        (request_for(out, "dropout=0.1"), RATE, "dropout"),
+        (request_for(out), parse(["rate=1e-4..1e-2", "batch=16,32"]), "--vary rate"),
+    ]:
+        with pytest.raises(TrainError) as refused:
+            swept(asked, silent, 2, varied)
+        assert refused.value.code == "E-SWEEP-OTHER"
+        assert f"whose {field} is" in refused.value.message
+
+
+def test_a_folder_that_is_no_sweep_is_left_alone(small_run, request_for, silent):
+    with pytest.raises(TrainError) as refused:
+        swept(request_for(small_run), silent, 1)
+    assert refused.value.code == "E-SWEEP-OUT"
+
+
+def test_two_sweeps_at_once_are_refused(tmp_path, request_for, silent):
+    with (tmp_path / LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(TrainError) as refused:
+            swept(request_for(tmp_path), silent, 1)
+    assert refused.value.code == "E-SWEEP-BUSY"
+
+
+def test_a_trial_whose_loss_is_no_number_has_failed_and_a_bad_one_ends_early(tmp_path, request_for, silent, monkeypatch):
+    monkeypatch.setattr(sweeping, "STARTUP_TRIALS", 1)
+    monkeypatch.setattr(sweeping, "STARTUP_EPOCHS", 0)
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path / DATABASE}", study_name=STUDY, direction="minimize")
+    for rate in ("0.002", "1e-7", "1e30"):
+        study.enqueue_trial({"rate": rate})
+    trials = swept(request_for(tmp_path), silent, 3, parse(["rate=0.002,1e-7,1e30"]))
+    assert [(trial.settings[0], trial.state, trial.epochs) for trial in trials] == [
+        ("rate=0.002", "complete", 2),
+        ("rate=1e-7", "pruned", 1),
+        ("rate=1e30", "failed", 0),
+    ]
+
+
+def test_the_command_prints_the_line_that_trains_the_best(small_sweep, phantom_folder):
+    out, trials = small_sweep
+    words = [str(phantom_folder), "--out", str(out), "--trials", "2", "--vary", "rate=1e-3..1e-2", "--vary", "batch=16,32"]
+    words += [word for change in ("epochs=2", "batch=32", "warmup=0") for word in ("--set", change)]
+    done = CliRunner().invoke(command, words, standalone_mode=False)
+    assert done.exception is None
+    assert done.output.splitlines()[-1].startswith("limiar train ")
+    assert all(f"--set {one}" in done.output.splitlines()[-1] for one in ("epochs=2", *best_of(trials).settings))
+    outcome = msgspec.json.decode(CliRunner().invoke(command, [*words, "--json"], standalone_mode=False).stdout, type=Outcome)
+    assert (outcome.trials, outcome.best) == (trials, best_of(trials))

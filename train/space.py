@@ -1,0 +1,63 @@
+"""What `limiar sweep` varies: `--vary KEY=LOW..HIGH` or `--vary KEY=A,B,C`. Imports neither Keras nor Optuna."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_app.errors import TrainError, printable
+from train.config import Config, configured
+
+# Where nothing is asked for: what matters most for a network of any kind, round the recipes' values.
+DEFAULT = ("rate=3e-4..1e-2", "weight_decay=1e-5..1e-2", "dropout=0..0.5", "batch=32,64,128")
+LOG_FACTOR = 10  # a range that spans as much is drawn by its logarithm: as many trials from 0.0001 to 0.001 as to 0.01
+DIGITS = 4  # of a drawn number: the next one makes no difference that can be seen, and the command is to be read
+# These choose the images, so that losses of two trials would not be of the same ones; or change nothing that is learnt.
+FIXED = ("test_share", "val_share", "min_per_class", "calibrate", "memory_mb")
+
+
+@dataclass(frozen=True)
+class Varied:
+    """A number of the recipe and where it may lie: `choices`, else from `low` to `high`."""
+
+    key: str
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    whole: bool = False  # numbers alone
+
+    @property
+    def log(self) -> bool:
+        """Whether it is drawn by its logarithm."""
+        return self.low > 0 and self.high / self.low >= LOG_FACTOR
+
+
+def parse(given: Sequence[str]) -> tuple[Varied, ...]:
+    """Raises TrainError: an unknown key, a value that the recipe would refuse, a range that is none, a key twice."""
+    found = tuple(_parsed(text) for text in given or DEFAULT)
+    keys = [varied.key for varied in found]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise TrainError("E-SWEEP-VARY", f"--vary names {twice[0]} more than once: give it one range")
+    return found
+
+
+def setting(key: str, value: str | float | int) -> str:
+    """As --set takes it."""
+    return f"{key}={value:.{DIGITS}g}" if isinstance(value, float) else f"{key}={value}"
+
+
+def _parsed(text: str) -> Varied:
+    key, _, range_ = text.partition("=")
+    low, dots, high = range_.partition("..")
+    if key in FIXED:
+        raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {key} is the same for all trials: give it with --set")
+    ends = (low, high) if dots else tuple(range_.split(","))
+    for end in ends:
+        configured("limiar", [f"{key}={end}"])  # says what is wrong with it
+    if not dots:
+        return Varied(key, choices=ends)
+    default = getattr(Config(), key)
+    if isinstance(default, bool | str):
+        raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {key} has no range: give values, as {key}=true,false")
+    if not (float(low) < float(high) and math.isfinite(float(high))):
+        raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {printable(low)} is not below {printable(high)}")
+    return Varied(key, low=float(low), high=float(high), whole=isinstance(default, int))
