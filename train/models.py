@@ -56,11 +56,11 @@ def lenet(spec: InputSpec, classes: int, dropout: float) -> keras.Model:
     )
 
 
-def compact(spec: InputSpec, classes: int, dropout: float) -> keras.Model:
+def compact(spec: InputSpec, classes: int, dropout: float, filters: tuple[tuple[int, int], ...] = COMPACT) -> keras.Model:
     """A small convolutional net made for full-integer inference: batch norm that folds away, ReLU, global average pooling."""
     stack: list[keras.Layer] = [keras.Input((spec.height, spec.width, spec.channels)), layers.Rescaling(1 / 255)]
-    for filters, stride in COMPACT:
-        stack.append(layers.Conv2D(filters, 3, stride, padding="same", use_bias=False))
+    for count, stride in filters:
+        stack.append(layers.Conv2D(count, 3, stride, padding="same", use_bias=False))
         stack.append(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM))
         stack.append(layers.ReLU())
     stack += [layers.GlobalAveragePooling2D(), layers.Dropout(dropout), layers.Dense(classes, dtype="float32")]
