@@ -21,19 +21,23 @@ class Draws:
     light: NDArray[np.float32] | None  # [N, 3]: factor, offset, standard deviation of noise; None: not asked for
 
 
-def draw(count: int, height: int, width: int, rng: np.random.Generator, config: Config) -> Draws:
-    """For images of one size."""
-    linear = _linear(count, rng, config)
+def draw(count: int, height: int, width: int, rng: np.random.Generator, config: Config, sharp: bool = False) -> Draws:
+    """For images of one size. sharp: every pixel keeps its value, see Config.sharp_epochs."""
+    linear = _exact(count, rng, config, 90 if height == width else 180) if sharp else _linear(count, rng, config)
     shifts = rng.uniform(-config.shift_px, config.shift_px, (count, 2))
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    maps = np.concatenate([linear, (centre - linear @ centre + shifts)[:, :, None]], axis=2)
-    return Draws(maps, _light(count, rng, config) if config.brightness or config.contrast or config.noise else None)
+    moved = centre - linear @ centre + (np.rint(shifts) if sharp else shifts)
+    lit = not sharp and (config.brightness or config.contrast or config.noise)
+    return Draws(np.concatenate([linear, moved[:, :, None]], axis=2), _light(count, rng, config) if lit else None)
 
 
-def augmented(images: Pixels, rng: np.random.Generator, config: Config) -> Pixels:
-    """Each image moved about its centre, the edges reflected, and lit otherwise, at random; uint8 [N, H, W, C] in and out."""
+def augmented(images: Pixels, rng: np.random.Generator, config: Config, sharp: bool = False) -> Pixels:
+    """Each image moved about its centre, the edges reflected, and lit otherwise, at random; uint8 [N, H, W, C] in and out.
+
+    sharp: as in `draw`.
+    """
     count, height, width, channels = images.shape
-    drawn = draw(count, height, width, rng, config)
+    drawn = draw(count, height, width, rng, config, sharp)
     result = np.empty_like(images)
     for k in range(count):
         warped = cv2.warpAffine(images[k], drawn.maps[k], (width, height), borderMode=cv2.BORDER_REFLECT_101)
@@ -43,7 +47,7 @@ def augmented(images: Pixels, rng: np.random.Generator, config: Config) -> Pixel
 
 def _linear(count: int, rng: np.random.Generator, config: Config) -> NDArray[np.float64]:
     """[N, 2, 2] on (x, y): turn, mirror, zoom, and a stretch along an axis of any angle."""
-    mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0) if config.flip else np.ones(count)
+    mirror = _mirror(count, rng, config)
     zoom = np.exp(rng.uniform(-config.zoom, config.zoom, count))
     turn = _rotation(np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg, count)))
     scale = _diagonal(zoom * mirror, zoom)
@@ -52,6 +56,18 @@ def _linear(count: int, rng: np.random.Generator, config: Config) -> NDArray[np.
     factor = np.exp(rng.uniform(-config.stretch, config.stretch, count))
     axis = _rotation(rng.uniform(-np.pi, np.pi, count))
     return turn @ scale @ axis @ _diagonal(factor, 1 / factor) @ axis.transpose(0, 2, 1)
+
+
+def _exact(count: int, rng: np.random.Generator, config: Config, step_deg: int) -> NDArray[np.float64]:
+    """[N, 2, 2]: a mirror and a turn by a multiple of step_deg, which moves pixels onto pixels."""
+    mirror = _diagonal(_mirror(count, rng, config), np.ones(count))
+    most = config.rotate_deg // step_deg
+    steps = np.clip(np.rint(rng.uniform(-config.rotate_deg, config.rotate_deg, count) / step_deg), -most, most)
+    return np.rint(_rotation(np.deg2rad(steps * step_deg))) @ mirror
+
+
+def _mirror(count: int, rng: np.random.Generator, config: Config) -> NDArray[np.float64]:
+    return np.where(rng.random(count) < 0.5, -1.0, 1.0) if config.flip else np.ones(count)
 
 
 def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -54,6 +54,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     contrast: Share = 0.0  # factor of all pixels, exp(-contrast) to exp(contrast)
     noise: Annotated[float, Meta(ge=0.0, le=128.0)] = 0.0  # largest standard deviation, of 255; the same in all channels
 
+    # The last epochs flip, turn by quarters and shift by whole pixels alone: any other turn or zoom blurs, and what the device
+    # sees is sharp (Touvron et al., Fixing the train-test resolution discrepancy, 2019). Of all epochs: see patience.
+    sharp_epochs: Annotated[int, Meta(ge=0, le=100_000)] = 0
+
     smoothing: Share = 0.0  # of a target, spread over all classes: labels may be wrong (Szegedy et al. 2016, section 7)
 
     # Distillation (train/teachers.py).
@@ -61,6 +65,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     teaching: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0  # of their mean answer in a target; the label has the rest
 
     calibrate: bool = True  # fit a temperature on validation and fold it into the last layer
+
+    def sharp(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 1, is one of the last `sharp_epochs`."""
+        return epoch > self.epochs - self.sharp_epochs
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def batches(examples: Examples, config: Config, seed: int, epoch: int) -> Iterat
 
     def made(batch: int) -> Batch:
         own = order[batch * config.batch : (batch + 1) * config.batch]
-        images = augmented(examples.images.take(examples.rows[own]), batch_rng(seed, epoch, batch), config)
+        images = augmented(examples.images.take(examples.rows[own]), batch_rng(seed, epoch, batch), config, config.sharp(epoch))
         return images, examples.targets[own], examples.weights[own]
 
     with ThreadPoolExecutor(THREADS, "feed") as pool:

@@ -110,7 +110,8 @@ class DeviceEpochs:
         height, width, _ = self._image.shape
         rngs = (batch_rng(self._seed, epoch, first + k) for k in range(len(rows)))
         columns = [self._examples.targets[rows], self._examples.weights[rows]]
-        drawn = [(draw(rows.shape[1], height, width, rng, self._config), rng) for rng in rngs]
+        sharp = self._config.sharp(epoch)
+        drawn = [(draw(rows.shape[1], height, width, rng, self._config, sharp), rng) for rng in rngs]
         columns.append(np.stack([inverse(one.maps) for one, _ in drawn]))
         lights = [one.light for one, _ in drawn if one.light is not None]
         if lights:

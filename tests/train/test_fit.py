@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from edge_app import run_folder
+from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError
 from edge_app.image_store import InMemory
 from train.augment import augmented
 from train.config import RECIPES, Config, configured
-from train.feed import class_weights, labelled
+from train.feed import batches, class_weights, labelled
 from train.fit import Epoch, State
 from train.models import INPUT
 from train.run import partial_folder, train
@@ -84,6 +85,49 @@ def test_other_light_and_noise_leave_a_grey_image_grey(change):
     lit = augmented(grey, np.random.default_rng(0), configured("limiar", [*still, change]))
     assert (lit != grey).any(axis=(1, 2, 3)).all()
     assert (lit == lit[..., :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "changes", "count"),
+    [
+        (20, 20, (), 8),
+        (20, 24, (), 4),  # a quarter turn would not fit
+        (21, 20, (), 4),
+        (20, 20, ("flip=false",), 4),
+        (20, 20, ("rotate_deg=100",), 6),  # with flips a half turn is out of reach
+        (20, 20, ("rotate_deg=80",), 2),
+    ],
+)
+def test_a_sharp_epoch_flips_turns_by_quarters_and_shifts_by_whole_pixels(height, width, changes, count):
+    image = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    config = configured("reference", ["shift_px=2", *changes])
+    found = set()
+    for seen in augmented(np.repeat(image[None], 200, axis=0), np.random.default_rng(0), config, sharp=True):
+        turned = [np.rot90(one, turn) for one in (seen, seen[:, ::-1]) for turn in range(4)]
+        inner = [one[4:-4, 4:-4].tobytes() for one in turned]
+        shifted = {image[y : y + height - 8, x : x + width - 8].tobytes(): (y, x) for y in range(2, 7) for x in range(2, 7)}
+        way = [(k, shifted[part]) for k, part in enumerate(inner) if part in shifted]
+        assert len(way) == 1
+        found.add(way[0])
+    assert {turn for turn, _ in found} <= set(range(8))
+    assert len({turn for turn, _ in found}) == count
+    assert len({shift for _, shift in found}) == 25
+
+
+def test_only_the_last_epochs_are_sharp():
+    config = configured("limiar", ["epochs=5", "sharp_epochs=2"])
+    assert [config.sharp(epoch) for epoch in range(1, 6)] == [False, False, False, True, True]
+    assert not any(Config().sharp(epoch) for epoch in (1, Config().epochs))
+
+
+def test_the_feed_gives_a_sharp_epoch_sharp_images():
+    store = InMemory(8, InputSpec(height=8, width=8, channels=1))
+    for row, image in enumerate(np.random.default_rng(0).choice([0, 255], (8, 8, 8, 1)).astype(np.uint8)):
+        store.put(row, b"", image)  # only interpolation makes greys
+    examples = labelled(store, np.arange(8), np.arange(8) % 2, 2)
+    config = configured("limiar", ["epochs=2", "sharp_epochs=1", "batch=8"])
+    greys = [np.isin(images, (0, 255), invert=True).any() for n in (1, 2) for images, _, _ in batches(examples, config, 0, n)]
+    assert greys == [True, False]
 
 
 def test_a_smoothed_target_keeps_its_label_and_its_sum():

@@ -92,14 +92,15 @@ def test_only_host_0_writes_the_run(runs):
     assert sorted(path.name for path in runs["host 0"].parent.iterdir()) == ["fit", "hosts"]
 
 
+@pytest.mark.parametrize("sharp", [False, True])
 @pytest.mark.parametrize(("height", "width", "channels"), [(40, 40, 3), (30, 50, 1)])
-def test_the_device_warps_as_opencv_does(height, width, channels):
+def test_the_device_warps_as_opencv_does(height, width, channels, sharp):
     from train.on_device import inverse, warped
 
     images = np.random.default_rng(0).integers(0, 256, (64, height, width, channels), dtype=np.uint8)
     config = Config(shift_px=10, zoom=0.3)
-    want = augmented(images, np.random.default_rng(1), config)
-    maps = inverse(draw(len(images), height, width, np.random.default_rng(1), config).maps)
+    want = augmented(images, np.random.default_rng(1), config, sharp)
+    maps = inverse(draw(len(images), height, width, np.random.default_rng(1), config, sharp).maps)
     apart = np.abs(np.asarray(jax.jit(warped)(images, maps)) - want)
     assert apart.max() <= 1  # grey level, where a value lies between two
     assert (apart > 0).mean() < 0.001
