@@ -177,15 +177,11 @@ def train(
             for tracker in trackers:
                 tracker.epoch(one)
 
-        def teacher(number: int, one: "Epoch") -> None:
-            terminal.step(f"teacher {number}/{config.teachers}, epoch {one.epoch}/{config.epochs}  val {one.val_loss:.3f}")
-
         progress = Progress(
             note=terminal.note,
             image=lambda done, total: terminal.step(f"images {done}/{total}"),
             epoch=epoch,
             begin=begin,
-            teacher=teacher,
         )
         run: Run | None = None
         try:

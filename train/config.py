@@ -59,11 +59,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     sharp_epochs: Annotated[int, Meta(ge=0, le=100_000)] = 0
 
     smoothing: Share = 0.0  # of a target, spread over all classes: labels may be wrong (Szegedy et al. 2016, section 7)
-
-    # Distillation (train/teachers.py).
-    teachers: Annotated[int, Meta(ge=0, le=100)] = 0  # networks of other seeds that are trained before
-    teaching: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0  # of their mean answer in a target; the label has the rest
-
     calibrate: bool = True  # fit a temperature on validation and fold it into the last layer
 
     def sharp(self, epoch: int) -> bool:
@@ -128,7 +123,6 @@ def continued(run: Run, changes: Iterable[str]) -> Config:
     except msgspec.ValidationError as error:
         met = f"--from: train.json has numbers of another limiar: {printable(str(error))}"
         raise TrainError("E-TRAIN-FROM", f"{met}: train anew, or with the version that made it") from None
-    base = msgspec.structs.replace(base, teachers=0)  # they would learn as long again
     if run.parent is None:  # else it is low already
         rate, rate_end = (float(f"{value * LOWER_RATE:.6g}") for value in (base.rate, base.rate_end))
         base = msgspec.structs.replace(base, rate=rate, rate_end=rate_end)

@@ -34,7 +34,6 @@ from train.feed import labelled
 from train.fit import STATE, Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, share_checkpoint, unfinished
 from train.report import render
 from train.reviewed import Parent, load_reviewed
-from train.teachers import begun, taught
 
 TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
 FIGURES = 4  # of a split on the terminal; of many classes the one that is found least is named
@@ -90,7 +89,6 @@ class Progress:
     image: Callable[[int, int], None]  # images read, in all
     epoch: Callable[[Epoch], None]
     begin: Callable[[State], None] = lambda state: None  # before the first epoch, or the first after an interruption
-    teacher: Callable[[int, Epoch], None] = lambda number, epoch: None  # of one of the teachers, from 1
 
 
 def partial_folder(out: Path) -> Path:
@@ -103,7 +101,7 @@ def train(request: Request, progress: Progress) -> Run:
     if request.out.exists():
         return _whole(request, progress.note)
     partial = partial_folder(request.out)
-    if request.resume and unfinished(partial) is None and not begun(partial):
+    if request.resume and unfinished(partial) is None:
         met = f"--resume: {printable(str(partial))} holds no epoch to go on from"
         raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
     made = _train_network(request, partial, progress)
@@ -160,8 +158,6 @@ def _train_network(request: Request, partial: Path, progress: Progress) -> Train
 
 def _join(hosts: Hosts, identity: Identity, note: Callable[[str], None]) -> Callable[[bytes], bytes]:
     """Waits for the other hosts, makes sure that all were given the same; returns what passes on what host 0 says."""
-    if identity.config.teachers:
-        raise TrainError("E-TRAIN-HOSTS", "--hosts trains one network, this recipe has teachers too: --set teachers=0")
     if identity.backend != "jax" or identity.config.on_device == "no":
         met = f"--hosts needs JAX and on_device=yes, this is {identity.backend} with on_device={identity.config.on_device}"
         raise TrainError("E-TRAIN-BACKEND", f"{met}: KERAS_BACKEND=jax limiar train …")
@@ -311,8 +307,6 @@ def trained(
         progress.note(f"goes on after epoch {state.done} of at most {config.epochs}, kept in {printable(str(partial))}")
     progress.begin(state)
     try:
-        if config.teachers:
-            train = taught(train, val, build, config, identity, partial, progress.teacher)
         return fit(build, train, val, config, identity, partial, progress.epoch, told)
     except TrainError as error:
         if error.code == "E-TRAIN-NAN":  # nothing there to go on from
