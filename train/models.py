@@ -9,10 +9,10 @@ from keras import layers
 from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError
 
-# compact: 3x3 convolutions, (filters, stride). Chosen by cross-validation among nets whose int8 file has at most 64 KiB and invokes
-# in a twelfth of LeNet's float32 time on one core (scripts/architectures): full convolutions beat separable ones of the same
-# latency (XNNPACK runs them at 80 G multiply-adds a second, and a depthwise layer has hardly any work to share its overhead
-# with). docs/training.md has the tables.
+# compact: 3x3 convolutions, (filters, stride). Chosen by cross-validation among nets whose int8 file has at most 64 KiB and
+# invokes in a twelfth of LeNet's float32 time on one core (scripts/architectures): full convolutions beat separable ones of
+# the same latency (XNNPACK runs them at 80 G multiply-adds a second, and a depthwise layer has hardly any work to share its
+# overhead with). docs/training.md has the tables.
 COMPACT = ((16, 2), (16, 1), (32, 2), (32, 1), (48, 2), (48, 1))
 BATCH_NORM_MOMENTUM = 0.9  # a run has some thousand steps: the default 0.99 averages over too many of them
 INPUT = InputSpec(height=40, width=40, channels=3)  # the course's, of both where no other is asked for
