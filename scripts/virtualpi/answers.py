@@ -19,6 +19,9 @@ from virtualpi.outcome import Outcome
 
 ASK = PROJECT / "scripts" / "virtualpi" / "guest" / "ask.py"
 FLOAT_TOLERANCE = 1e-6  # of the largest logit: float32 sums in another order
+# Of int8 logits, between XNNPACK and the built-in kernels, which round halves differently: of 4,000 logits of CT patches that the
+# reference model gave with either (x86-64), 39 % differed by a step, 1.5 % by two, 0.05 % by three.
+STEPS = 3
 _AARCH64 = 183  # e_machine in elf.h
 _PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "onnxruntime": "onnxruntime"}
 _PARTS = {"cortex-a53": "0xd03", "cortex-a72": "0xd08", "cortex-a76": "0xd0b"}  # in /proc/cpuinfo
@@ -149,7 +152,7 @@ def steps_apart(where: str, one: Answers, other: Answers, file: str) -> Outcome:
     """How far two runtimes are apart, in steps of the file's quantized logits."""
     (first, step), (second, _) = ((answers.logits[name], answers.facts.steps[name]) for answers, name in _of(file, one, other))
     steps = float(np.abs(first.astype(np.float64) - second).max()) / step
-    return Outcome(where, f"{file}: one runtime and the other", f"{steps:.2f} steps", "<= 1", steps <= 1.001)
+    return Outcome(where, f"{file}: one runtime and the other", f"{steps:.2f} steps", f"<= {STEPS}", steps <= STEPS + 0.001)
 
 
 def _of(file: str, *both: Answers) -> list[tuple[Answers, str]]:

@@ -44,15 +44,15 @@ def test_it_is_small_enough_to_be_carried(reference: Bundle, project: Path) -> N
     sizes = {name: file.bytes for name, file in reference.manifest.models.items()}
     assert sizes["tflite_int8"] <= 65_536
     assert sum(path.stat().st_size for path in reference.path.rglob("*") if path.is_file()) < 1_500_000
-    assert sum(path.stat().st_size for path in (project / "models" / "lung-nodule.run").iterdir()) < 400_000
+    assert sum(path.stat().st_size for path in (project / "models" / "lung-nodule.run").iterdir()) < 450_000
 
 
 def test_its_default_file_is_the_integer_one_and_good_on_all_437_test_patches(reference: Bundle) -> None:
     file, _ = reference.model()
     assert file.name == "tflite_int8"
     assert file.metrics["accuracy"].n == 437
-    assert file.metrics["auc"].value >= 0.95
-    assert file.metrics["accuracy"].value >= 0.88
+    assert file.metrics["auc"].value >= 0.98
+    assert file.metrics["accuracy"].value >= 0.92
 
 
 def test_every_tflite_file_was_run_under_tflite_runtime_too(reference: Bundle) -> None:
