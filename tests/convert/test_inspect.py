@@ -34,12 +34,13 @@ def reference(project: Path) -> Path:
 
 def test_a_file_is_shown_with_its_operators_layers_and_scales(reference: Path) -> None:
     lines = inspected(reference, "--file", "tflite_int8").splitlines()
-    assert lines[0] == "tflite_int8: tflite, int8, 55272 bytes, 0 float tensors"
+    bytes_ = (reference / "tflite_int8.tflite").stat().st_size
+    assert lines[0] == f"tflite_int8: tflite, int8, {bytes_} bytes, 0 float tensors"
     assert one_line(lines[1]) == "operators 6 CONV_2D v3, 1 FULLY_CONNECTED v4, 1 MEAN v2, 1 QUANTIZE v1"
     assert one_line(lines[2]) == "input UINT8 1x40x40x3, scale 1, zero point 0"
     layers = [line.split() for line in lines[5:]]
-    assert ["MEAN", "INT8", "1x40"] in [words[:3] for words in layers]
-    assert ["weights", "INT8", "12x3x3x3", "1.543e-05", "to", "0.0001578,", "12", "0"] in [words[:8] for words in layers]
+    assert ["MEAN", "INT8", "1x48"] in [words[:3] for words in layers]
+    assert ["weights", "INT8", "16x3x3x3", "9.575e-06", "to", "0.0001127,", "16", "0"] in [words[:8] for words in layers]
 
 
 def test_all_files_are_shown_where_none_is_named(reference: Path) -> None:
@@ -53,12 +54,12 @@ def test_json_has_what_the_types_say(reference: Path) -> None:
     first = found["tflite_int8"].layers[1]
     assert (first.operator, first.value.shape, first.value.channels, first.value.zero_point) == (
         "CONV_2D",
-        (1, 20, 20, 12),
+        (1, 20, 20, 16),
         1,
         -128,
     )
     kernel, bias = first.weights
-    assert (kernel.type, kernel.channels, bias.type, bias.channels) == ("INT8", 12, "INT32", 12)
+    assert (kernel.type, kernel.channels, bias.type, bias.channels) == ("INT8", 16, "INT32", 16)
     assert kernel.scale is not None
     assert kernel.largest_scale is not None
     assert 0 < kernel.scale < kernel.largest_scale
