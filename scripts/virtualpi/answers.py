@@ -19,8 +19,8 @@ from virtualpi.outcome import Outcome
 
 ASK = PROJECT / "scripts" / "virtualpi" / "guest" / "ask.py"
 FLOAT_TOLERANCE = 1e-6  # of the largest logit: float32 sums in another order
-# Of int8 logits, between XNNPACK and the built-in kernels, which round halves differently: of 4,000 logits of CT patches that the
-# reference model gave with either (x86-64), 39 % differed by a step, 1.5 % by two, 0.05 % by three.
+# Of int8 logits, between XNNPACK and the built-in kernels, which round halves differently: of 4,000 logits of CT patches that
+# the reference model gave with either (x86-64), 39 % differed by a step, 1.5 % by two, 0.05 % by three.
 STEPS = 3
 _AARCH64 = 183  # e_machine in elf.h
 _PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "onnxruntime": "onnxruntime"}
