@@ -220,7 +220,8 @@ def _same(rows: Sequence[SplitRow], tensors: Sequence[str]) -> list[Finding]:
     for own in sets.values():
         if len(own) > 1:
             files = {rows[k].sha256 for k in own}
-            kinds[_relation([rows[k] for k in own])].append(_case(rows, own, "same file" if len(files) == 1 else "same pixels"))
+            alike = "same file" if len(files) == 1 else "same pixels"
+            kinds[_relations([rows[k] for k in own])[0]].append(_case(rows, own, alike))
     return _by_relation(
         kinds,
         {
@@ -232,7 +233,7 @@ def _same(rows: Sequence[SplitRow], tensors: Sequence[str]) -> list[Finding]:
 
 
 def _near(rows: Sequence[SplitRow], tensors: Sequence[str], near: Iterable[tuple[int, int, float]]) -> list[Finding]:
-    """Images that show the same, but are not the same: each chain of them under one kind, as above."""
+    """Images that show the same, but are not the same: each chain of them under every kind that it is of."""
     other = [(i, j, alike) for i, j, alike in near if tensors[i] != tensors[j]]
     kinds: dict[str, list[Case]] = defaultdict(list)
     least: dict[int, float] = {}
@@ -241,7 +242,8 @@ def _near(rows: Sequence[SplitRow], tensors: Sequence[str], near: Iterable[tuple
     for own in joined(len(rows), ((i, j) for i, j, _ in other)):
         if len(own) > 1:
             alike = min(least[k] for k in own if k in least)
-            kinds[_relation([rows[k] for k in own])].append(_case(rows, own, f"correlation {alike:.3f}"))
+            for relation in _relations([rows[k] for k in own]):
+                kinds[relation].append(_case(rows, own, f"correlation {alike:.3f}"))
     across = "almost the same image in two parts, so that a part knows the other's answers: keep it in one, or give it a group"
     return _by_relation(
         kinds,
@@ -253,10 +255,10 @@ def _near(rows: Sequence[SplitRow], tensors: Sequence[str], near: Iterable[tuple
     )
 
 
-def _relation(rows: Sequence[SplitRow]) -> str:
-    if len({row.label for row in rows}) > 1:
-        return "labels"
-    return "parts" if len({row.part for row in rows}) > 1 else "within"
+def _relations(rows: Sequence[SplitRow]) -> list[str]:
+    """What sets the rows apart, the worst first."""
+    values = {"labels": {row.label for row in rows}, "parts": {row.part for row in rows}}
+    return [name for name, found in values.items() if len(found) > 1] or ["within"]
 
 
 def _case(rows: Sequence[SplitRow], own: Sequence[int], text: str) -> Case:

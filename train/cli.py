@@ -37,7 +37,7 @@ _MODEL_OPTIONS = (
     ),
     click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour."),
     click.option("--recipe", type=click.Choice(["limiar", "reference", "course"]), default="limiar", show_default=True),
-    click.option("--positive", metavar="LABEL", help="Of two labels, the one that sensitivity counts. Default: pos."),
+    click.option("--positive", metavar="LABEL", help="The positive of two labels. Default: pos, else the second by name."),
     click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True),
     click.option(
         "--set",

@@ -143,6 +143,10 @@ def changed(config: Config, changes: Iterable[str]) -> Config:
             )
         values[key] = value
     try:
-        return msgspec.convert(values, Config, strict=False)
+        config = msgspec.convert(values, Config, strict=False)
     except msgspec.ValidationError as error:
         raise TrainError("E-TRAIN-CONFIG", f"--set: {printable(str(error))}: give another value") from None
+    if config.sharp_epochs >= config.epochs:  # nothing of the augmentation would be left
+        met = f"--set: sharp_epochs={config.sharp_epochs} of epochs={config.epochs}"
+        raise TrainError("E-TRAIN-CONFIG", f"{met}: give fewer, for instance --set sharp_epochs={config.epochs // 5}")
+    return config

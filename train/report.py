@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,13 +151,20 @@ def _curves(run: Run, data: DataSet, answers: NDArray[np.float64], history: Sequ
         printable(label): plots.roc_points(truth == run.labels.index(label), own[:, run.labels.index(label)]) for label in shown
     }
     few = f", of the {len(shown)} classes found least" if 1 < len(shown) < len(run.labels) else ""
-    weighted = " and class weights" if run.config["balance"] else ""
-    note = f"Training figures are of augmented images, with dropout{weighted}; the dashed line is the epoch kept."
+    note = f"Training figures are of augmented images{harder(run.config)}; the dashed line is the epoch kept."
     return (
         f'<section><h2>Learning curves</h2><figure class="wide">{learning}</figure><p>{note}</p></section>'
         f'<section class="pair"><figure><h2>ROC on test{few}</h2>{plots.roc(curves)}</figure>'
         f"<figure><h2>Reliability on test</h2>{_reliability(own, truth)}</figure></section>"
     )
+
+
+def harder(config: dict[str, Any]) -> str:
+    """What else sets a training loss apart from a validation loss."""
+    asked = {"dropout": config["dropout"], "smoothed targets": config["smoothing"], "class weights": config["balance"]}
+    with_these = " and".join(", ".join(name for name, on in asked.items() if on).rsplit(",", 1))
+    sharp = f", the last {config['sharp_epochs']} epochs less augmented" if config["sharp_epochs"] else ""
+    return (f", with {with_these}" if with_these else "") + sharp
 
 
 def _reliability(answers: NDArray[np.float64], truth: NDArray[np.int64]) -> str:

@@ -116,7 +116,7 @@ def train(request: Request, progress: Progress) -> Run:
         model=request.model,
         recipe=request.recipe,
         labels=data.labels,
-        positive=_positive(request.positive, data.labels),
+        positive=positive_of(request.positive, data.labels),
         input=request.input,
         data=TrainingData(folder=printable(str(request.folder.resolve())), images=len(data.rows), sha256=digest),
         seed=request.seed,
@@ -143,7 +143,7 @@ def assist(request: Request, progress: Progress) -> None:
 
 def _train_network(request: Request, partial: Path, progress: Progress) -> Trained:
     data, lineage = gathered(request, partial, progress)
-    _positive(request.positive, data.labels)  # refused before it trains
+    positive_of(request.positive, data.labels)  # refused before it trains
     splits = run_folder.splits_csv(data.rows)
     identity = identified(request, data, splits, lineage)
     told = _join(request.hosts, identity, progress.note) if request.hosts else None
@@ -272,12 +272,14 @@ def _keep(partial: Path, limit_mb: float, note: Callable[[str], None]) -> Keep:
     return keep
 
 
-def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:
-    """The positive of two classes: as asked, else "pos", else the second in name order."""
+def positive_of(asked: str | None, labels: tuple[str, ...]) -> str | None:
+    """The positive of two classes: as asked, else "pos", else the second in name order; None of more. Raises TrainError."""
     if asked is not None and asked not in labels:
         known = ", ".join(printable(label) for label in labels)
         raise TrainError("E-TRAIN-POSITIVE", f"--positive {printable(asked)} is not a label: choose one of {known}")
-    return asked if asked is not None and len(labels) == 2 else default_positive(labels)
+    if asked is not None and len(labels) != 2:
+        raise TrainError("E-TRAIN-POSITIVE", f"--positive is for two labels, here are {len(labels)}: leave it out")
+    return asked or default_positive(labels)
 
 
 def trained(

@@ -95,7 +95,7 @@ def _try(
     own = msgspec.structs.replace(identity, config=config)
     folder = request.out / "trials" / hashlib.sha256(msgspec.json.encode(own)).hexdigest()[:16]
     keras.utils.clear_session()  # else every network so far stays in memory
-    prepare(request.seed, request.config)
+    prepare(request.seed, config)
 
     def epoch(one: Epoch) -> None:
         _report(trial, one)

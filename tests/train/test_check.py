@@ -114,6 +114,10 @@ def saved_again_under_another_label(folder):
     add(folder, "again_pos.jpg", png(pixels_of(first(folder, "neg", "train")), "JPEG", quality=60), "pos", "train")
 
 
+def saved_again_under_another_label_into_another_split(folder):
+    add(folder, "again_pos.jpg", png(pixels_of(first(folder, "neg", "train")), "JPEG", quality=60), "pos", "test")
+
+
 def saved_again(folder):
     add(folder, "again_neg.jpg", png(pixels_of(first(folder, "neg", "train")), "JPEG", quality=60), "neg", "train")
 
@@ -228,6 +232,10 @@ PLANTED = {
     saved_again_into_another_split: {"near-duplicate-across-splits": ("fault", 1)},
     turned_into_another_split: {"near-duplicate-across-splits": ("fault", 1)},
     saved_again_under_another_label: {"near-duplicate-labels": ("warning", 1)},
+    saved_again_under_another_label_into_another_split: {
+        "near-duplicate-labels": ("warning", 1),
+        "near-duplicate-across-splits": ("fault", 1),
+    },
     saved_again: {"near-duplicate": ("note", 1)},
     group_in_two_splits: {"group-leak": ("fault", 1)},
     class_left_out_of_a_part: {"class-absent": ("fault", 1)},

@@ -247,6 +247,15 @@ def test_a_value_of_the_config_that_cannot_be_is_refused(change):
     assert refused.value.code == "E-TRAIN-CONFIG"
 
 
+@pytest.mark.parametrize("epochs", [20, 65])
+def test_a_recipe_of_which_only_sharp_epochs_are_left_is_refused(epochs):
+    with pytest.raises(TrainError) as refused:
+        configured("reference", [f"epochs={epochs}"])
+    assert refused.value.code == "E-TRAIN-CONFIG"
+    assert f"sharp_epochs={epochs // 5}" in refused.value.message
+    assert configured("reference", [f"epochs={epochs}", f"sharp_epochs={epochs // 5}"]).epochs == epochs
+
+
 def test_the_recipes_differ_where_the_course_does():
     course = RECIPES["course"]
     assert (course.patience, course.balance, course.calibrate, course.test_share) == (0, False, False, 0.25)

@@ -3,6 +3,7 @@
 import fcntl
 from dataclasses import replace
 
+import keras
 import msgspec
 import optuna
 import pytest
@@ -80,6 +81,12 @@ def test_a_trial_is_the_run_that_train_makes_of_its_settings(small_sweep, tmp_pa
     line = (tmp_path / "run" / run_folder.HISTORY).read_text().split()[run.best_epoch]
     assert float(line.split(",")[4]) == best.val_loss
     assert float(line.split(",")[5]) == best.val_accuracy
+
+
+def test_a_trial_computes_in_the_precision_that_it_varies(tmp_path, request_for, silent):
+    swept(request_for(tmp_path / "sweep", "epochs=1"), silent, 1, parse(["precision=float16,bfloat16"]))
+    assert keras.mixed_precision.dtype_policy().name in ("mixed_float16", "mixed_bfloat16")
+    keras.mixed_precision.set_global_policy("float32")
 
 
 def test_an_interrupted_sweep_goes_on_and_ends_as_one_that_was_not(small_sweep, tmp_path, request_for, silent):

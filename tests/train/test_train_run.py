@@ -13,6 +13,7 @@ import sys
 import time
 
 import keras
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,9 +25,10 @@ from edge_app.image import decode, read_file
 from edge_app.metrics import class_metrics
 from edge_app.preprocess import model_input
 from train.calibrate import probabilities
+from train.config import configured
 from train.plots import data_url
-from train.report import COURSE_DIFFERENCES, confusion
-from train.run import partial_folder, train
+from train.report import COURSE_DIFFERENCES, confusion, harder
+from train.run import partial_folder, positive_of, train
 
 
 def test_a_run_holds_what_the_contract_names(small_run):
@@ -158,6 +160,26 @@ def test_a_positive_that_is_no_label_is_refused(tmp_path, request_for, silent):
     with pytest.raises(TrainError) as refused:
         train(request_for(tmp_path / "run", positive="nodule"), silent)
     assert refused.value.code == "E-TRAIN-POSITIVE"
+
+
+def test_a_positive_of_more_than_two_labels_is_refused():
+    with pytest.raises(TrainError) as refused:
+        positive_of("b", ("a", "b", "c"))
+    assert refused.value.code == "E-TRAIN-POSITIVE"
+    assert positive_of(None, ("a", "b", "c")) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ((), ", with dropout and class weights"),
+        (("dropout=0", "balance=false"), ""),
+        (("smoothing=0.1",), ", with dropout, smoothed targets and class weights"),
+        (("balance=false", "sharp_epochs=3"), ", with dropout, the last 3 epochs less augmented"),
+    ],
+)
+def test_the_report_says_what_sets_training_figures_apart(changes, said):
+    assert harder(msgspec.structs.asdict(configured("limiar", changes))) == said
 
 
 def test_ctrl_c_keeps_what_was_trained_and_says_how_to_go_on(tmp_path, phantom_folder):
