@@ -244,7 +244,11 @@ def phantoms(out: Path, count: int, seed: int) -> None:
     if out.exists():
         raise TrainError("E-PHANTOMS-OUT", f"{printable(str(out))} exists: give another folder, or remove it first")
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        met = f"{printable(str(out))}: {error.strerror}"
+        raise TrainError("E-PHANTOMS-OUT", f"{met}: give a folder that can be made") from None
     try:
         with Terminal() as terminal:
             for number, _ in enumerate(write_phantoms(partial, count, seed), start=1):

@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import keras
 import msgspec
@@ -99,12 +100,13 @@ def partial_folder(out: Path) -> Path:
 def train(request: Request, progress: Progress) -> Run:
     """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
     if request.out.exists():
-        return _whole(request, progress.note)
+        return _whole(request, progress)
     partial = partial_folder(request.out)
     if request.resume and unfinished(partial) is None:
         met = f"--resume: {printable(str(partial))} holds no epoch to go on from"
         raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
-    made = _train_network(request, partial, progress)
+    with _place(partial):
+        made = _train_network(request, partial, progress)
     data, fitted, config = made.data, made.fitted, request.config
     raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
     _check_classes(data, raw, partial)
@@ -137,8 +139,24 @@ def train(request: Request, progress: Progress) -> Run:
 def assist(request: Request, progress: Progress) -> None:
     """Computes this host's share of a run that host 0 makes, and leaves no file. Raises as `train` does."""
     partial = partial_folder(request.out)
-    _train_network(request, partial, progress)
+    with _place(partial):
+        _train_network(request, partial, progress)
     shutil.rmtree(partial)
+
+
+@contextmanager
+def _place(partial: Path) -> Iterator[None]:
+    """The folder of an unfinished run, gone again where nothing came to lie in it. Raises TrainError: it cannot be made."""
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        met = f"{printable(str(partial))}: {error.strerror}"
+        raise TrainError("E-TRAIN-OUT", f"{met}: give --out a name in a folder that can be written") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            partial.rmdir()
 
 
 def _train_network(request: Request, partial: Path, progress: Progress) -> Trained:
@@ -177,25 +195,29 @@ def _leave() -> None:
     leave()
 
 
-def _whole(request: Request, note: Callable[[str], None]) -> Run:
-    """The RUN that is there already, where --resume asks for its rest. Raises TrainError: it is another one, or unasked."""
+def _whole(request: Request, progress: Progress) -> Run:
+    """The RUN that is there already, where --resume asks for its rest. Raises TrainError: it is another one, or unasked.
+
+    Also raises DataError.
+    """
     out = printable(str(request.out))
     if not request.resume:
         raise TrainError("E-TRAIN-OUT", f"{out} exists: give another --out, or remove it first")
     run = run_folder.read_run(request.out)
-    was = (run.model, run.input, run.recipe, run.seed, run.config)
-    parent = request.parent.run.model_sha256 if request.parent else None
-    if (run.parent and run.parent.model_sha256) != parent or was != (
-        request.model,
-        request.input,
-        request.recipe,
-        request.seed,
-        msgspec.structs.asdict(request.config),
-    ):
+    data, lineage = gathered(request, partial_folder(request.out), progress)
+    of_run = (run.model, run.input, run.recipe, run.seed, run.positive, run.parent, run.data.sha256, _numbers(run.config))
+    digest, positive = hashlib.sha256(run_folder.splits_csv(data.rows)).hexdigest(), positive_of(request.positive, data.labels)
+    asked = (request.model, request.input, request.recipe, request.seed, positive, lineage, digest)
+    if of_run != (*asked, _numbers(msgspec.structs.asdict(request.config))):
         raise TrainError("E-TRAIN-OUT", f"{out} is a finished run of another command: give another --out, or remove it first")
     _remove(partial_folder(request.out))  # left by a kill between the last two steps
-    note(f"{out} is finished already: nothing is left to do")
+    progress.note(f"{out} is finished already: nothing is left to do")
     return run
+
+
+def _numbers(config: dict[str, Any]) -> dict[str, Any]:
+    """What a RUN was trained with, with what is new since. Where its images lay meanwhile changes nothing."""
+    return msgspec.structs.asdict(Config()) | config | {"memory_mb": None}
 
 
 def gathered(request: Request, partial: Path, progress: Progress) -> tuple[DataSet, Lineage | None]:
@@ -334,7 +356,8 @@ def _check_classes(data: DataSet, answers: np.ndarray, partial: Path) -> None:
     if len(given) == 1:
         shutil.rmtree(partial, ignore_errors=True)
         met = f"the model answers {printable(data.labels[given.pop()])} to every validation image"
-        raise TrainError("E-TRAIN-ONE-CLASS", f"{met}: train longer or with another rate (--set epochs=…, --set rate=…)")
+        cure = "what was trained is removed: train longer or with another rate (--set epochs=…, --set rate=…)"
+        raise TrainError("E-TRAIN-ONE-CLASS", f"{met}: {cure}")
 
 
 def _deployable(fitted: Fitted, data: DataSet, raw: np.ndarray, temperature: float) -> tuple[keras.Model, np.ndarray]:

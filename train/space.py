@@ -52,7 +52,11 @@ def _parsed(text: str) -> Varied:
         raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {key} is the same for all trials: give it with --set")
     ends = (low, high) if dots else tuple(range_.split(","))
     for end in ends:
-        configured("limiar", [f"{key}={end}"])  # says what is wrong with it
+        try:
+            configured("limiar", [f"{key}={end}"])
+        except TrainError as error:
+            met = f"--vary {printable(text)}: {error.message.removeprefix('--set: ').removeprefix('--set ')}"
+            raise TrainError("E-SWEEP-VARY", met) from None
     if not dots:
         return Varied(key, choices=ends)
     default = getattr(Config(), key)

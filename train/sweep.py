@@ -64,9 +64,13 @@ def sweep(
     done: told of each trial at its end. Raises DataError and TrainError.
     """
     out = request.out
-    if out.exists() and not (out / DATABASE).exists() and any(path.name != LOCK for path in out.iterdir()):
-        raise TrainError("E-SWEEP-OUT", f"{printable(str(out))} exists and is no sweep: give another --out, or remove it first")
-    out.mkdir(parents=True, exist_ok=True)
+    where = printable(str(out))
+    if out.is_dir() and not (out / DATABASE).exists() and any(path.name != LOCK for path in out.iterdir()):
+        raise TrainError("E-SWEEP-OUT", f"{where} exists and is no sweep: give another --out, or remove it first")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError("E-SWEEP-OUT", f"{where}: {error.strerror}: give another --out") from None
     with _locked(out):
         data, _ = gathered(request, out, progress)
         identity = identified(request, data, run_folder.splits_csv(data.rows), None)

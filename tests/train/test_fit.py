@@ -1,5 +1,6 @@
 """The loop: augmentation, resumption, and what stops it."""
 
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -178,6 +179,28 @@ def test_resume_of_a_finished_run_is_done_and_leaves_it_alone(small_run, request
     with pytest.raises(TrainError) as refused:
         train(replace(request_for(small_run, "epochs=4"), resume=True), silent)
     assert refused.value.code == "E-TRAIN-OUT"
+
+
+def test_resume_of_a_finished_run_takes_no_other_command_for_its_own(small_run, tmp_path, phantom_folder, request_for, silent):
+    fewer = tmp_path / "fewer"
+    shutil.copytree(phantom_folder, fewer)
+    next(fewer.glob("*_pos.png")).unlink()
+    asked = replace(request_for(small_run, "epochs=3"), resume=True)
+    for other in (replace(asked, folder=fewer), replace(asked, positive="neg"), replace(asked, model="lenet")):
+        with pytest.raises(TrainError) as refused:
+            train(other, silent)
+        assert refused.value.code == "E-TRAIN-OUT"
+    told = request_for(small_run, "epochs=3", "memory_mb=500").config
+    assert train(replace(asked, config=told), silent) == run_folder.read_run(small_run)
+
+
+@pytest.mark.parametrize("below", ["file", "file/deeper"])
+def test_an_out_that_cannot_be_made_is_refused(tmp_path, request_for, silent, below):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainError) as refused:
+        train(request_for(tmp_path / below / "run"), silent)
+    assert refused.value.code == "E-TRAIN-OUT"
+    assert "Not a directory" in refused.value.message
 
 
 def test_an_interrupted_run_is_not_gone_on_with_as_another_one(tmp_path, request_for, silent):

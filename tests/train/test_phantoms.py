@@ -46,6 +46,13 @@ def centre_peak(patch):
     return np.percentile(patch[17:33, 17:33], 90)
 
 
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    asked = CliRunner().invoke(command, [str(tmp_path / "file" / "images"), "--count", "6"])
+    assert isinstance(asked.exception, TrainError)
+    assert asked.exception.code == "E-PHANTOMS-OUT"
+
+
 def test_the_command_writes_them_all_or_refuses(tmp_path):
     out = tmp_path / "images"
     assert CliRunner().invoke(command, [str(out), "--count", "6", "--seed", "2"]).exit_code == 0

@@ -64,7 +64,17 @@ def test_what_cannot_be_varied_is_refused(text):
 def test_what_the_recipe_would_refuse_is_refused(text):
     with pytest.raises(TrainError) as refused:
         parse([text])
-    assert refused.value.code == "E-TRAIN-CONFIG"
+    assert refused.value.code == "E-SWEEP-VARY"
+    assert refused.value.message.startswith(f"--vary {text}: ")
+    assert "--set" not in refused.value.message
+
+
+@pytest.mark.parametrize("below", ["file", "file/sweep"])
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, request_for, silent, below):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainError) as refused:
+        swept(request_for(tmp_path / below), silent, 1)
+    assert refused.value.code == "E-SWEEP-OUT"
 
 
 def test_a_number_is_varied_once():

@@ -111,7 +111,7 @@ def test_the_report_escapes_what_a_file_name_says(tmp_path, request_for, silent,
     folder.mkdir()
     for k, path in enumerate(sorted(phantom_folder.iterdir())):
         (folder / f"<script>{k}<_{path.name[-7:]}").write_bytes(path.read_bytes())
-    train(request_for(tmp_path / "run", folder=folder), silent)
+    train(request_for(tmp_path / "run", model="lenet", folder=folder), silent)
     page = (tmp_path / "run" / run_folder.REPORT).read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
