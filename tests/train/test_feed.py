@@ -141,5 +141,6 @@ def test_two_thousand_images_are_trained_on_and_not_held(tmp_path, two_thousand,
         assert logits(fitted.model, data.images, np.arange(2000)).shape == (2000, 2)
 
     train_on_disk(tmp_path / "first")  # what TensorFlow takes for itself is no image
-    assert grown_by(lambda: train_on_disk(tmp_path / "second")) < HELD_BYTES / 2
+    grown = [grown_by(lambda folder=tmp_path / name: train_on_disk(folder)) for name in ("second", "third")]
+    assert min(grown) < HELD_BYTES / 2  # other work on the machine, or of tests before, only adds
     assert grown_by(lambda: read(InMemory)) > HELD_BYTES / 2  # so the measure above sees images that are held

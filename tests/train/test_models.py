@@ -59,7 +59,7 @@ def test_lenet_has_the_courses_layers_and_one_output_per_class():
 
 def test_compact_fits_its_file():
     shipped = deployable(build("compact", models.INPUT, classes=2, dropout=0.3), 1.0)
-    assert shipped.count_params() < 50_000  # a byte each in the int8 file, which may have 65,536
+    assert shipped.count_params() < 52_000  # a byte each in the int8 file, which may have 65,536
     assert shipped.output_shape == (None, 2)
 
 
