@@ -25,7 +25,7 @@ from edge_app.errors import TrainError, printable
 from edge_app.image_folder import DataSet
 from train.config import changed
 from train.fit import Epoch, Identity, prepare, resumed
-from train.run import Progress, Request, gathered, identified, trained
+from train.run import Progress, Request, gathered, identified, keeping, trained
 from train.space import Varied, setting
 
 DATABASE, STUDY, LOCK = "study.db", "limiar", "lock"
@@ -72,7 +72,7 @@ def sweep(
     except OSError as error:
         raise TrainError("E-SWEEP-OUT", f"{where}: {error.strerror}: give another --out") from None
     with _locked(out):
-        data, _ = gathered(request, out, progress)
+        data, _ = gathered(request, keeping(out, request.config, progress), progress)
         identity = identified(request, data, run_folder.splits_csv(data.rows), None)
         study = _study(out, identity, varied)
         _requeue(study)

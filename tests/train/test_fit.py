@@ -186,12 +186,26 @@ def test_resume_of_a_finished_run_takes_no_other_command_for_its_own(small_run, 
     shutil.copytree(phantom_folder, fewer)
     next(fewer.glob("*_pos.png")).unlink()
     asked = replace(request_for(small_run, "epochs=3"), resume=True)
+    small = request_for(small_run, "epochs=3", "memory_mb=0.01").config  # an unfinished run would keep its images on the disk
     for other in (replace(asked, folder=fewer), replace(asked, positive="neg"), replace(asked, model="lenet")):
         with pytest.raises(TrainError) as refused:
-            train(other, silent)
+            train(replace(other, config=small), silent)
         assert refused.value.code == "E-TRAIN-OUT"
+        assert not partial_folder(small_run).exists()
     told = request_for(small_run, "epochs=3", "memory_mb=500").config
     assert train(replace(asked, config=told), silent) == run_folder.read_run(small_run)
+
+
+def test_resume_of_a_run_made_before_a_number_existed_takes_that_numbers_default(small_run, tmp_path, request_for, silent):
+    out = tmp_path / "run"
+    shutil.copytree(small_run, out)
+    run = run_folder.read_run(out)
+    older = {name: value for name, value in run.config.items() if name not in ("smoothing", "sharp_epochs")}
+    (out / run_folder.RECORD).write_bytes(run_folder.record_json(msgspec.structs.replace(run, config=older)))
+    assert train(replace(request_for(out, "epochs=3"), resume=True), silent).config == older
+    with pytest.raises(TrainError) as refused:
+        train(replace(request_for(out, "epochs=3", "smoothing=0.1"), resume=True), silent)
+    assert refused.value.code == "E-TRAIN-OUT"
 
 
 @pytest.mark.parametrize("below", ["file", "file/deeper"])
