@@ -241,7 +241,7 @@ def phantoms(out: Path, count: int, seed: int) -> None:
     from train.phantoms import write_phantoms
     from train.progress import Terminal
 
-    if out.exists():
+    if os.path.lexists(out):  # also a link to nothing
         raise TrainError("E-PHANTOMS-OUT", f"{printable(str(out))} exists: give another folder, or remove it first")
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import platform
 import re
 import shutil
@@ -99,7 +100,7 @@ def partial_folder(out: Path) -> Path:
 
 def train(request: Request, progress: Progress) -> Run:
     """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
-    if request.out.exists():
+    if os.path.lexists(request.out):  # also a link to nothing: a RUN could not take its name
         return _whole(request, progress)
     partial = partial_folder(request.out)
     if request.resume and unfinished(partial) is None:

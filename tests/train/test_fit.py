@@ -208,13 +208,32 @@ def test_resume_of_a_run_made_before_a_number_existed_takes_that_numbers_default
     assert refused.value.code == "E-TRAIN-OUT"
 
 
-@pytest.mark.parametrize("below", ["file", "file/deeper"])
-def test_an_out_that_cannot_be_made_is_refused(tmp_path, request_for, silent, below):
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("file/run", "Not a directory"),
+        ("file/deeper/run", "Not a directory"),
+        ("r" * 256, "File name too long"),
+        ("r" * 250, "File name too long"),  # with .partial
+    ],
+)
+def test_an_out_that_cannot_be_made_is_refused(tmp_path, request_for, silent, name, why, resume):
     (tmp_path / "file").write_text("")
+    unread = replace(silent, image=lambda done, total: pytest.fail("an image was read"))
     with pytest.raises(TrainError) as refused:
-        train(request_for(tmp_path / below / "run"), silent)
+        train(replace(request_for(tmp_path / name), resume=resume), unread)
     assert refused.value.code == "E-TRAIN-OUT"
-    assert "Not a directory" in refused.value.message
+    assert why in refused.value.message
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_out_that_is_a_link_to_nothing_is_refused_before_it_trains(tmp_path, request_for, silent):
+    (tmp_path / "run").symlink_to("gone")
+    unread = replace(silent, image=lambda done, total: pytest.fail("an image was read"))
+    with pytest.raises(TrainError) as refused:
+        train(request_for(tmp_path / "run"), unread)
+    assert refused.value.code == "E-TRAIN-OUT"
 
 
 def test_an_interrupted_run_is_not_gone_on_with_as_another_one(tmp_path, request_for, silent):
