@@ -154,7 +154,7 @@ def train(
         from train.run import train as make_run
         from train.trackers import open_trackers
 
-        trackers = open_trackers(out, tensorboard, mlflow)
+    trackers = open_trackers(out, tensorboard, mlflow)  # may wait minutes for a server, and Ctrl-C must end that
     request = replace(
         request_of(data, out, table, model, size, channels, recipe, positive, seed, changes if parent is None else ()),
         resume=resume,
