@@ -99,7 +99,10 @@ def partial_folder(out: Path) -> Path:
 
 
 def train(request: Request, progress: Progress) -> Run:
-    """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
+    """Images -> RUN at request.out. Raises DataError and TrainError.
+
+    What was trained so far stays for the same command, save where that would end the same way: E-TRAIN-NAN, E-TRAIN-ONE-CLASS.
+    """
     if os.path.lexists(request.out):  # also a link to nothing: a RUN could not take its name
         return _whole(request, progress)
     partial = partial_folder(request.out)

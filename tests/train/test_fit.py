@@ -281,6 +281,7 @@ def test_a_model_that_gives_one_class_is_refused(tmp_path, request_for, silent):
     with pytest.raises(TrainError) as refused:
         train(request_for(out, "epochs=1", "rate=1e-12", "rate_end=0", model="lenet"), silent)
     assert refused.value.code == "E-TRAIN-ONE-CLASS"
+    assert "what was trained is removed" in refused.value.message
     assert list(tmp_path.iterdir()) == []
 
 

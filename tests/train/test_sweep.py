@@ -60,7 +60,7 @@ def test_what_cannot_be_varied_is_refused(text):
     assert refused.value.code == "E-SWEEP-VARY"
 
 
-@pytest.mark.parametrize("text", ["rates=1..2", "rate=low..high", "dropout=0..2", "rate"])
+@pytest.mark.parametrize("text", ["rates=1..2", "rate=low..high", "rate=1e-3..", "dropout=0..2", "rate", ""])
 def test_what_the_recipe_would_refuse_is_refused(text):
     with pytest.raises(TrainError) as refused:
         parse([text])
