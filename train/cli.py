@@ -154,7 +154,7 @@ def train(
         from train.run import train as make_run
         from train.trackers import open_trackers
 
-        trackers = open_trackers(out, tensorboard, mlflow)
+    trackers = open_trackers(out, tensorboard, mlflow)  # may wait minutes for a server, and Ctrl-C must end that
     request = replace(
         request_of(data, out, table, model, size, channels, recipe, positive, seed, changes if parent is None else ()),
         resume=resume,
@@ -241,7 +241,7 @@ def phantoms(out: Path, count: int, seed: int) -> None:
     from train.phantoms import write_phantoms
     from train.progress import Terminal
 
-    if out.exists():
+    if os.path.lexists(out):  # also a link to nothing
         raise TrainError("E-PHANTOMS-OUT", f"{printable(str(out))} exists: give another folder, or remove it first")
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:

@@ -51,6 +51,8 @@ class Terminal:
 def quiet() -> Iterator[None]:
     """For the seconds in which Keras is imported: no Ctrl-C is lost, and what TensorFlow's C++ writes does not show.
 
+    Ctrl-C waits for the end: nothing that may take long belongs in here.
+
     No setting of TensorFlow's own keeps it off the terminal.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # for what it writes later

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import platform
 import re
 import shutil
@@ -24,7 +25,7 @@ from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError, printable
 from edge_app.files import sync_directory, write_whole
 from edge_app.image_folder import DataSet, Shares, default_positive, load
-from edge_app.image_store import InMemory, Keep, OnDisk, Shelf
+from edge_app.image_store import InMemory, Keep, OnDisk, RowsAlone, Shelf
 from edge_app.machine import available_mb
 from edge_app.metrics import class_metrics
 from edge_app.run_folder import Lineage, PredictionRow, Run, TrainingData
@@ -98,8 +99,11 @@ def partial_folder(out: Path) -> Path:
 
 
 def train(request: Request, progress: Progress) -> Run:
-    """Images -> RUN at request.out. Raises DataError and TrainError; what was trained so far stays for the same command."""
-    if request.out.exists():
+    """Images -> RUN at request.out. Raises DataError and TrainError.
+
+    What was trained so far stays for the same command, save where that would end the same way: E-TRAIN-NAN, E-TRAIN-ONE-CLASS.
+    """
+    if os.path.lexists(request.out):  # also a link to nothing: a RUN could not take its name
         return _whole(request, progress)
     partial = partial_folder(request.out)
     if request.resume and unfinished(partial) is None:
@@ -160,7 +164,7 @@ def _place(partial: Path) -> Iterator[None]:
 
 
 def _train_network(request: Request, partial: Path, progress: Progress) -> Trained:
-    data, lineage = gathered(request, partial, progress)
+    data, lineage = gathered(request, keeping(partial, request.config, progress), progress)
     positive_of(request.positive, data.labels)  # refused before it trains
     splits = run_folder.splits_csv(data.rows)
     identity = identified(request, data, splits, lineage)
@@ -204,7 +208,7 @@ def _whole(request: Request, progress: Progress) -> Run:
     if not request.resume:
         raise TrainError("E-TRAIN-OUT", f"{out} exists: give another --out, or remove it first")
     run = run_folder.read_run(request.out)
-    data, lineage = gathered(request, partial_folder(request.out), progress)
+    data, lineage = gathered(request, RowsAlone, progress)  # a refusal must not leave images beside a RUN that is whole
     of_run = (run.model, run.input, run.recipe, run.seed, run.positive, run.parent, run.data.sha256, _numbers(run.config))
     digest, positive = hashlib.sha256(run_folder.splits_csv(data.rows)).hexdigest(), positive_of(request.positive, data.labels)
     asked = (request.model, request.input, request.recipe, request.seed, positive, lineage, digest)
@@ -220,12 +224,11 @@ def _numbers(config: dict[str, Any]) -> dict[str, Any]:
     return msgspec.structs.asdict(Config()) | config | {"memory_mb": None}
 
 
-def gathered(request: Request, partial: Path, progress: Progress) -> tuple[DataSet, Lineage | None]:
-    """The images, read, checked and split. partial: where those lie that memory does not hold. Raises DataError, TrainError."""
+def gathered(request: Request, keep: Keep, progress: Progress) -> tuple[DataSet, Lineage | None]:
+    """The images, read, checked and split. keep: makes the store that they are put in. Raises DataError, TrainError."""
     models.check_input(request.input)
     config = request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
-    keep = _keep(partial, config.memory_mb, progress.note)
     lineage: Lineage | None = None
     if request.parent is None:
         data, notes = load(request.folder, request.table, request.input, shares, progress.image, keep)
@@ -280,15 +283,16 @@ def commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
-def _keep(partial: Path, limit_mb: float, note: Callable[[str], None]) -> Keep:
+def keeping(partial: Path, config: Config, progress: Progress) -> Keep:
     """Images in memory, or where they take too much of it in a file of the unfinished run."""
 
     def keep(count: int, spec: InputSpec) -> Shelf:
         need_mb = count * spec.height * spec.width * spec.channels / 2**20
-        if need_mb <= (limit := limit_mb or available_mb() / 4):
+        if need_mb <= (limit := config.memory_mb or available_mb() / 4):
             return InMemory(count, spec)
         where = printable(str(partial))
-        note(f"{count} images take {need_mb:.0f} MB, over {limit:.0f} MB: they are read from {where} (--set memory_mb=N)")
+        met = f"{count} images take {need_mb:.0f} MB, over {limit:.0f} MB"
+        progress.note(f"{met}: they are read from {where} (--set memory_mb=N)")
         return OnDisk(partial, count, spec)
 
     return keep

@@ -25,7 +25,7 @@ from edge_app.errors import TrainError, printable
 from edge_app.image_folder import DataSet
 from train.config import changed
 from train.fit import Epoch, Identity, prepare, resumed
-from train.run import Progress, Request, gathered, identified, trained
+from train.run import Progress, Request, gathered, identified, keeping, trained
 from train.space import Varied, setting
 
 DATABASE, STUDY, LOCK = "study.db", "limiar", "lock"
@@ -64,15 +64,8 @@ def sweep(
     done: told of each trial at its end. Raises DataError and TrainError.
     """
     out = request.out
-    where = printable(str(out))
-    if out.is_dir() and not (out / DATABASE).exists() and any(path.name != LOCK for path in out.iterdir()):
-        raise TrainError("E-SWEEP-OUT", f"{where} exists and is no sweep: give another --out, or remove it first")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainError("E-SWEEP-OUT", f"{where}: {error.strerror}: give another --out") from None
     with _locked(out):
-        data, _ = gathered(request, out, progress)
+        data, _ = gathered(request, keeping(out, request.config, progress), progress)
         identity = identified(request, data, run_folder.splits_csv(data.rows), None)
         study = _study(out, identity, varied)
         _requeue(study)
@@ -185,13 +178,20 @@ def _trial(one: FrozenTrial, number: int, varied: tuple[Varied, ...]) -> Trial:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Two at once would take each other's trials for interrupted ones."""
-    descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    """The sweep's folder, made where it is not there. Two at once would take each other's trials for interrupted ones."""
+    where = printable(str(out))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not (out / DATABASE).exists() and any(path.name != LOCK for path in out.iterdir()):
+            raise TrainError("E-SWEEP-OUT", f"{where} exists and is no sweep: give another --out, or remove it first")
+        descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise TrainError("E-SWEEP-OUT", f"{where}: {error.strerror}: give another --out") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        met = f"another limiar sweep is at work in {printable(str(out))}"
+        met = f"another limiar sweep is at work in {where}"
         raise TrainError("E-SWEEP-BUSY", f"{met}: wait for it, or give another --out") from None
     finally:
         os.close(descriptor)

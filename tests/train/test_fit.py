@@ -186,21 +186,54 @@ def test_resume_of_a_finished_run_takes_no_other_command_for_its_own(small_run, 
     shutil.copytree(phantom_folder, fewer)
     next(fewer.glob("*_pos.png")).unlink()
     asked = replace(request_for(small_run, "epochs=3"), resume=True)
+    small = request_for(small_run, "epochs=3", "memory_mb=0.01").config  # an unfinished run would keep its images on the disk
     for other in (replace(asked, folder=fewer), replace(asked, positive="neg"), replace(asked, model="lenet")):
         with pytest.raises(TrainError) as refused:
-            train(other, silent)
+            train(replace(other, config=small), silent)
         assert refused.value.code == "E-TRAIN-OUT"
+        assert not partial_folder(small_run).exists()
     told = request_for(small_run, "epochs=3", "memory_mb=500").config
     assert train(replace(asked, config=told), silent) == run_folder.read_run(small_run)
 
 
-@pytest.mark.parametrize("below", ["file", "file/deeper"])
-def test_an_out_that_cannot_be_made_is_refused(tmp_path, request_for, silent, below):
-    (tmp_path / "file").write_text("")
+def test_resume_of_a_run_made_before_a_number_existed_takes_that_numbers_default(small_run, tmp_path, request_for, silent):
+    out = tmp_path / "run"
+    shutil.copytree(small_run, out)
+    run = run_folder.read_run(out)
+    older = {name: value for name, value in run.config.items() if name not in ("smoothing", "sharp_epochs")}
+    (out / run_folder.RECORD).write_bytes(run_folder.record_json(msgspec.structs.replace(run, config=older)))
+    assert train(replace(request_for(out, "epochs=3"), resume=True), silent).config == older
     with pytest.raises(TrainError) as refused:
-        train(request_for(tmp_path / below / "run"), silent)
+        train(replace(request_for(out, "epochs=3", "smoothing=0.1"), resume=True), silent)
     assert refused.value.code == "E-TRAIN-OUT"
-    assert "Not a directory" in refused.value.message
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("file/run", "Not a directory"),
+        ("file/deeper/run", "Not a directory"),
+        ("r" * 256, "File name too long"),
+        ("r" * 250, "File name too long"),  # with .partial
+    ],
+)
+def test_an_out_that_cannot_be_made_is_refused(tmp_path, request_for, silent, name, why, resume):
+    (tmp_path / "file").write_text("")
+    unread = replace(silent, image=lambda done, total: pytest.fail("an image was read"))
+    with pytest.raises(TrainError) as refused:
+        train(replace(request_for(tmp_path / name), resume=resume), unread)
+    assert refused.value.code == "E-TRAIN-OUT"
+    assert why in refused.value.message
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_out_that_is_a_link_to_nothing_is_refused_before_it_trains(tmp_path, request_for, silent):
+    (tmp_path / "run").symlink_to("gone")
+    unread = replace(silent, image=lambda done, total: pytest.fail("an image was read"))
+    with pytest.raises(TrainError) as refused:
+        train(request_for(tmp_path / "run"), unread)
+    assert refused.value.code == "E-TRAIN-OUT"
 
 
 def test_an_interrupted_run_is_not_gone_on_with_as_another_one(tmp_path, request_for, silent):
@@ -248,6 +281,7 @@ def test_a_model_that_gives_one_class_is_refused(tmp_path, request_for, silent):
     with pytest.raises(TrainError) as refused:
         train(request_for(out, "epochs=1", "rate=1e-12", "rate_end=0", model="lenet"), silent)
     assert refused.value.code == "E-TRAIN-ONE-CLASS"
+    assert "what was trained is removed" in refused.value.message
     assert list(tmp_path.iterdir()) == []
 
 

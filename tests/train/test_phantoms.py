@@ -46,11 +46,14 @@ def centre_peak(patch):
     return np.percentile(patch[17:33, 17:33], 90)
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["file/images", "i" * 256, "nowhere"])
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("")
-    asked = CliRunner().invoke(command, [str(tmp_path / "file" / "images"), "--count", "6"])
+    (tmp_path / "nowhere").symlink_to("gone")
+    asked = CliRunner().invoke(command, [str(tmp_path / name), "--count", "6"])
     assert isinstance(asked.exception, TrainError)
     assert asked.exception.code == "E-PHANTOMS-OUT"
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "nowhere"}
 
 
 def test_the_command_writes_them_all_or_refuses(tmp_path):

@@ -6,8 +6,12 @@ import signal
 import subprocess
 import sys
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from train import trackers
+from train.cli import train
 from train.progress import quiet
 
 
@@ -36,6 +40,19 @@ def test_a_ctrl_c_that_python_would_pass_over_interrupts_after_the_imports(ctrl_
         imports()
     assert seen == ["imported"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_ends_the_wait_for_a_server_at_once(ctrl_c, tmp_path, monkeypatch):
+    waited = []
+
+    def waits(*place):
+        os.kill(os.getpid(), signal.SIGINT)
+        waited.append(place)
+
+    monkeypatch.setattr(trackers, "open_trackers", waits)
+    done = CliRunner().invoke(train, [str(tmp_path), "--out", str(tmp_path / "run")], standalone_mode=False)
+    assert isinstance(done.exception, click.Abort)
+    assert waited == []
 
 
 def test_what_ignores_ctrl_c_goes_on_ignoring_it(ctrl_c):

@@ -159,6 +159,22 @@ def test_a_continued_run_is_compared_with_its_parent_image_by_image(continued_ru
     assert "reviewed" in {difference.name for difference in review.differences}
 
 
+def test_resume_of_a_continued_run_compares_its_images(continued_run, small_run, reviewed, tmp_path, request_for, silent):
+    out, _ = continued_run
+    other = tmp_path / "reviewed.csv"
+    other.write_text("\n".join(line for k, line in enumerate(reviewed.read_text().splitlines()) if k != 1))
+
+    def resumed(table):
+        parent = open_parent(small_run, table)
+        asked = request_for(out).continuing(parent, continued(parent.run, ["epochs=2"]))
+        return train(replace(asked, resume=True), silent)
+
+    assert resumed(reviewed) == run_folder.read_run(out)
+    with pytest.raises(TrainError) as refused:
+        resumed(other)
+    assert refused.value.code == "E-TRAIN-OUT"
+
+
 def refused_code(tmp_path, request_for, silent, run, table, folder=None):
     parent = open_parent(run, table)
     asked = request_for(tmp_path / "run").continuing(parent, continued(parent.run, ["epochs=1"]))

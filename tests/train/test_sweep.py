@@ -60,7 +60,7 @@ def test_what_cannot_be_varied_is_refused(text):
     assert refused.value.code == "E-SWEEP-VARY"
 
 
-@pytest.mark.parametrize("text", ["rates=1..2", "rate=low..high", "dropout=0..2", "rate"])
+@pytest.mark.parametrize("text", ["rates=1..2", "rate=low..high", "rate=1e-3..", "dropout=0..2", "rate", ""])
 def test_what_the_recipe_would_refuse_is_refused(text):
     with pytest.raises(TrainError) as refused:
         parse([text])
@@ -69,11 +69,14 @@ def test_what_the_recipe_would_refuse_is_refused(text):
     assert "--set" not in refused.value.message
 
 
-@pytest.mark.parametrize("below", ["file", "file/sweep"])
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path, request_for, silent, below):
+@pytest.mark.parametrize("name", ["file", "file/sweep", "s" * 256, "nowhere", "locked"])
+def test_a_folder_that_cannot_be_made_or_written_is_refused(tmp_path, request_for, silent, name):
     (tmp_path / "file").write_text("")
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / "locked" / LOCK).mkdir(parents=True)  # no file can be made of it
+    unread = replace(silent, image=lambda done, total: pytest.fail("an image was read"))
     with pytest.raises(TrainError) as refused:
-        swept(request_for(tmp_path / below), silent, 1)
+        swept(request_for(tmp_path / name), unread, 1)
     assert refused.value.code == "E-SWEEP-OUT"
 
 
