@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_app.errors import TrainError, printable
-from train.config import Config, configured
+from train.config import Config, changed
 
 # Where nothing is asked for: what matters most for a network of any kind, round the recipes' values.
 DEFAULT = ("rate=3e-4..1e-2", "weight_decay=1e-5..1e-2", "dropout=0..0.5", "batch=32,64,128")
 LOG_FACTOR = 10  # a range that spans as much is drawn by its logarithm: as many trials from 0.0001 to 0.001 as to 0.01
 DIGITS = 4  # of a drawn number: the next one makes no difference that can be seen, and the command is to be read
-# These choose the images, so that losses of two trials would not be of the same ones; or change nothing that is learnt.
-FIXED = ("test_share", "val_share", "min_per_class", "calibrate", "memory_mb")
+# These choose the images, so that losses of two trials would not be of the same ones; or change nothing that is learnt; or
+# (sharp_epochs) cannot be varied beside epochs.
+FIXED = ("test_share", "val_share", "min_per_class", "calibrate", "memory_mb", "sharp_epochs")
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class Varied:
         return self.low > 0 and self.high / self.low >= LOG_FACTOR
 
 
-def parse(given: Sequence[str]) -> tuple[Varied, ...]:
-    """Raises TrainError: an unknown key, a value that the recipe would refuse, a range that is none, a key twice."""
-    found = tuple(_parsed(text) for text in given or DEFAULT)
+def parse(given: Sequence[str], config: Config) -> tuple[Varied, ...]:
+    """Raises TrainError: an unknown key, a value that `config` cannot take, a range that is none, a key twice."""
+    found = tuple(_parsed(text, config) for text in given or DEFAULT)
     keys = [varied.key for varied in found]
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise TrainError("E-SWEEP-VARY", f"--vary names {twice[0]} more than once: give it one range")
@@ -45,7 +46,7 @@ def setting(key: str, value: str | float | int) -> str:
     return f"{key}={value:.{DIGITS}g}" if isinstance(value, float) else f"{key}={value}"
 
 
-def _parsed(text: str) -> Varied:
+def _parsed(text: str, config: Config) -> Varied:
     key, _, range_ = text.partition("=")
     low, dots, high = range_.partition("..")
     if key in FIXED:
@@ -53,7 +54,7 @@ def _parsed(text: str) -> Varied:
     ends = (low, high) if dots else tuple(range_.split(","))
     for end in ends:
         try:
-            configured("limiar", [f"{key}={end}"])
+            changed(config, [f"{key}={end}"])
         except TrainError as error:
             met = f"--vary {printable(text)}: {error.message.removeprefix('--set: ').removeprefix('--set ')}"
             raise TrainError("E-SWEEP-VARY", met) from None

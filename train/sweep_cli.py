@@ -49,8 +49,8 @@ def sweep(
     from train.progress import Terminal, quiet
     from train.space import parse
 
-    varied = parse(vary)
     request = request_of(data, out, table, model, size, channels, recipe, positive, seed, changes)
+    varied = parse(vary, request.config)
     try:
         with quiet():
             from train.run import Progress

@@ -12,12 +12,13 @@ from click.testing import CliRunner
 from edge_app import run_folder
 from edge_app.errors import TrainError
 from train import sweep as sweeping
+from train.config import RECIPES, Config
 from train.run import train
 from train.space import DEFAULT, Varied, parse, setting
 from train.sweep import DATABASE, LOCK, STUDY, Outcome, best_of, sweep
 from train.sweep_cli import sweep as command
 
-RATE = parse(["rate=1e-3..1e-2", "batch=16,32"])
+RATE = parse(["rate=1e-3..1e-2", "batch=16,32"], Config())
 
 
 class Stopped(Exception):
@@ -36,14 +37,14 @@ def small_sweep(tmp_path_factory, request_for, silent):
 
 
 def test_ranges_and_values_are_read():
-    assert parse(["rate=1e-4..1e-2", "dropout=0..0.5", "epochs=10..50", "flip=true,false"]) == (
+    assert parse(["rate=1e-4..1e-2", "dropout=0..0.5", "epochs=10..50", "flip=true,false"], Config()) == (
         Varied("rate", low=1e-4, high=1e-2),
         Varied("dropout", low=0.0, high=0.5),
         Varied("epochs", low=10.0, high=50.0, whole=True),
         Varied("flip", choices=("true", "false")),
     )
-    assert [one.log for one in parse(["rate=1e-4..1e-2", "dropout=0..0.5", "epochs=10..50"])] == [True, False, False]
-    assert len(parse([])) == len(DEFAULT)
+    assert [one.log for one in parse(["rate=1e-4..1e-2", "dropout=0..0.5", "epochs=10..50"], Config())] == [True, False, False]
+    assert len(parse([], Config())) == len(DEFAULT)
 
 
 def test_what_is_drawn_is_written_as_it_is_trained():
@@ -52,18 +53,19 @@ def test_what_is_drawn_is_written_as_it_is_trained():
 
 
 @pytest.mark.parametrize(
-    "text", ["val_share=0.1..0.3", "flip=false..true", "rate=1e-2..1e-4", "rate=1..1", "calibrate=true,false"]
+    "text",
+    ["val_share=0.1..0.3", "flip=false..true", "rate=1e-2..1e-4", "rate=1..1", "calibrate=true,false", "sharp_epochs=1,2"],
 )
 def test_what_cannot_be_varied_is_refused(text):
     with pytest.raises(TrainError) as refused:
-        parse([text])
+        parse([text], Config())
     assert refused.value.code == "E-SWEEP-VARY"
 
 
 @pytest.mark.parametrize("text", ["rates=1..2", "rate=low..high", "rate=1e-3..", "dropout=0..2", "rate", ""])
 def test_what_the_recipe_would_refuse_is_refused(text):
     with pytest.raises(TrainError) as refused:
-        parse([text])
+        parse([text], Config())
     assert refused.value.code == "E-SWEEP-VARY"
     assert refused.value.message.startswith(f"--vary {text}: ")
     assert "--set" not in refused.value.message
@@ -80,9 +82,16 @@ def test_a_folder_that_cannot_be_made_or_written_is_refused(tmp_path, request_fo
     assert refused.value.code == "E-SWEEP-OUT"
 
 
+def test_what_is_varied_must_suit_the_recipe():
+    with pytest.raises(TrainError) as refused:
+        parse(["epochs=30..400"], RECIPES["reference"])  # 65 of them sharp
+    assert refused.value.code == "E-SWEEP-VARY"
+    assert parse(["epochs=30..400"], Config()) == (Varied("epochs", low=30.0, high=400.0, whole=True),)
+
+
 def test_a_number_is_varied_once():
     with pytest.raises(TrainError) as refused:
-        parse(["rate=1e-4..1e-2", "rate=1,2"])
+        parse(["rate=1e-4..1e-2", "rate=1,2"], Config())
     assert refused.value.code == "E-SWEEP-VARY"
 
 
@@ -97,7 +106,7 @@ def test_a_trial_is_the_run_that_train_makes_of_its_settings(small_sweep, tmp_pa
 
 
 def test_a_trial_computes_in_the_precision_that_it_varies(tmp_path, request_for, silent):
-    swept(request_for(tmp_path / "sweep", "epochs=1"), silent, 1, parse(["precision=float16,bfloat16"]))
+    swept(request_for(tmp_path / "sweep", "epochs=1"), silent, 1, parse(["precision=float16,bfloat16"], Config()))
     assert keras.mixed_precision.dtype_policy().name in ("mixed_float16", "mixed_bfloat16")
     keras.mixed_precision.set_global_policy("float32")
 
@@ -127,7 +136,7 @@ def test_another_sweep_does_not_go_on_in_its_place(small_sweep, request_for, sil
     out, _ = small_sweep
     for asked, varied, field in [
         (request_for(out, "dropout=0.1"), RATE, "dropout"),
-        (request_for(out), parse(["rate=1e-4..1e-2", "batch=16,32"]), "--vary rate"),
+        (request_for(out), parse(["rate=1e-4..1e-2", "batch=16,32"], Config()), "--vary rate"),
     ]:
         with pytest.raises(TrainError) as refused:
             swept(asked, silent, 2, varied)
@@ -155,7 +164,7 @@ def test_a_trial_whose_loss_is_no_number_has_failed_and_a_bad_one_ends_early(tmp
     study = optuna.create_study(storage=f"sqlite:///{tmp_path / DATABASE}", study_name=STUDY, direction="minimize")
     for rate in ("0.002", "1e-7", "1e30"):
         study.enqueue_trial({"rate": rate})
-    trials = swept(request_for(tmp_path), silent, 3, parse(["rate=0.002,1e-7,1e30"]))
+    trials = swept(request_for(tmp_path), silent, 3, parse(["rate=0.002,1e-7,1e30"], Config()))
     assert [(trial.settings[0], trial.state, trial.epochs) for trial in trials] == [
         ("rate=0.002", "complete", 2),
         ("rate=1e-7", "pruned", 1),
