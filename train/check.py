@@ -22,10 +22,10 @@ from train import check_labels
 from train.check_near import near_pairs
 from train.check_scan import Refused, Scan, scan
 from train.check_shortcuts import OF_THE_FILE, Shortcut, shortcuts
+from train.config import INPUT, check_input
 
 Severity = Literal["fault", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("fault", "warning", "note")
-INPUT = InputSpec(height=40, width=40, channels=3)  # of train's networks
 IMBALANCE = 10.0  # largest class of the training part over the smallest
 ASPECT = 1.05  # the longest aspect ratio over the shortest; below, stretching to a square does not show
 LABEL_IMAGES = 10_000  # are judged at most, drawn at random: seconds, and 64 MB
@@ -114,15 +114,20 @@ class Request:
     folder: Path
     table: Path | None  # --csv
     shares: Shares  # of the split that training would draw
+    input: InputSpec = INPUT  # of the model
     labels: bool = True  # whether labels are judged
 
 
 def check(request: Request, tick: Callable[[str, int, int], None]) -> Report:
-    """Looks at everything. tick: what is being done, how much of it, of how much. Raises DataError where there is no image."""
+    """Looks at everything. tick: what is being done, how much of it, of how much.
+
+    Raises DataError where there is no image, TrainError where no network takes such an input.
+    """
+    check_input(request.input)
     met: dict[str, list[tuple[DataError, str]]] = defaultdict(list)
     listing = list_images(request.folder, request.table, lambda error, file: met[error.code].append((error, file)))
     chosen = _sample(len(listing.images), request)
-    seen = scan(request.folder, listing.images, INPUT, chosen, lambda done, total: tick("images", done, total))
+    seen = scan(request.folder, listing.images, request.input, chosen, lambda done, total: tick("images", done, total))
     labels = tuple(sorted({image.label for image in listing.images}))
     rows, split_findings = _rows(seen, request.shares)
     near = near_pairs(seen.hashes, seen.thumbnails, lambda done, total: tick("near duplicates: round", done, total))
@@ -135,7 +140,7 @@ def check(request: Request, tick: Callable[[str, int, int], None]) -> Report:
         *_near(rows, seen.tensors, near),
         *_groups(rows),
         *_classes(rows, labels, request.shares.minimum),
-        *_shapes(seen),
+        *_shapes(seen, request.input.channels),
     ]
     judged = None
     if len(labels) > 1:
@@ -312,7 +317,7 @@ def _classes(rows: Sequence[SplitRow], labels: Sequence[str], minimum: int) -> l
     return findings
 
 
-def _shapes(seen: Scan) -> list[Finding]:
+def _shapes(seen: Scan, channels: int) -> list[Finding]:
     """What differs between images and is evened out for the model."""
     if not seen.images:
         return []
@@ -329,7 +334,8 @@ def _shapes(seen: Scan) -> list[Finding]:
     coloured = int(seen.trait("colour").sum())
     if 0 < coloured < len(seen.images):
         met = f"{coloured} of {len(seen.images)} images are in colour, the others grey"
-        findings.append(Finding("colour-mixed", "note", f"{met}: grey becomes RGB with three equal channels"))
+        become = "grey becomes RGB with three equal channels" if channels == 3 else "all become grey"
+        findings.append(Finding("colour-mixed", "note", f"{met}: {become}"))
     return findings
 
 

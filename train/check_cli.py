@@ -7,9 +7,10 @@ import click
 
 from edge_app.cli import EXIT_FAILED_CHECK
 from edge_app.errors import TrainError, printable
+from train.cli import channels_option, input_of, size_option
 
 if TYPE_CHECKING:
-    from train.check import Finding, Report
+    from train.check import Finding, Report, Request
 
 _NAMED = 5  # images of a finding in the table; --json and --html have all
 _COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
@@ -18,13 +19,23 @@ _COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group.")
+@size_option
+@channels_option
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="As for train: draws the split.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="As for train: shares and fewest images.")
 @click.option("--labels/--no-labels", default=True, help="Look for wrong labels; default: yes. Takes the longest.")
 @click.option("--json", "as_json", is_flag=True, help="Everything found as JSON on stdout.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also as a page, with the images.")
 def check(
-    data: Path, table: Path | None, seed: int, changes: tuple[str, ...], labels: bool, as_json: bool, html: Path | None
+    data: Path,
+    table: Path | None,
+    size: tuple[int, int],
+    channels: str,
+    seed: int,
+    changes: tuple[str, ...],
+    labels: bool,
+    as_json: bool,
+    html: Path | None,
 ) -> int:
     """Looks for what is wrong with the images in DATA, before they are trained on.
 
@@ -45,12 +56,11 @@ def check(
 
     config = configured("limiar", changes)
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=seed)
+    request = Request(data, table, shares, input_of(size, channels), labels)
     with Terminal() as terminal:
-        report = looked_at(
-            Request(data, table, shares, labels), lambda what, done, total: terminal.step(f"{what} {done}/{total}")
-        )
+        report = looked_at(request, lambda what, done, total: terminal.step(f"{what} {done}/{total}"))
     if html is not None:
-        _write_page(html, data, report)
+        _write_page(html, request, report)
     if as_json:
         click.echo(report.as_json())
     else:
@@ -58,12 +68,12 @@ def check(
     return 0 if report.passed else EXIT_FAILED_CHECK
 
 
-def _write_page(html: Path, data: Path, report: "Report") -> None:
+def _write_page(html: Path, request: "Request", report: "Report") -> None:
     from edge_app.files import write_whole
     from train.check_page import render
 
     try:
-        write_whole(html, render(report, data).encode())
+        write_whole(html, render(report, request).encode())
     except OSError as error:
         met = f"{printable(str(html))}: {error.strerror}"
         raise TrainError("E-CHECK-OUT", f"{met}: give --html a file in a folder that can be written") from None

@@ -1,11 +1,10 @@
 """The page of `limiar check`: every finding with its images beside each other, in one file without scripts."""
 
 from html import escape
-from pathlib import Path
 
 from edge_app.errors import ImageError, printable
 from edge_app.image_folder import Listed
-from train.check import INPUT, Case, Finding, Report
+from train.check import Case, Finding, Report, Request
 from train.check_scan import read_one
 from train.page import NOT_FOR_DIAGNOSIS, page
 from train.plots import data_url
@@ -14,9 +13,9 @@ CASES = 60  # of a finding are shown, the others counted: the page stays under s
 _FILES = 8  # images of a case
 
 
-def render(report: Report, folder: Path) -> str:
-    """The whole page; reads the images that it shows from `folder` again."""
-    sections = [_head(report), *(_finding(finding, folder) for finding in report.findings), _method(report)]
+def render(report: Report, request: Request) -> str:
+    """The whole page; reads the images that it shows again."""
+    sections = [_head(report), *(_finding(finding, request) for finding in report.findings), _method(report)]
     return page(f"limiar check: {report.folder}", sections)
 
 
@@ -41,8 +40,8 @@ def _head(report: Report) -> str:
     )
 
 
-def _finding(finding: Finding, folder: Path) -> str:
-    shown = "".join(_case(case, folder) for case in finding.cases[:CASES])
+def _finding(finding: Finding, request: Request) -> str:
+    shown = "".join(_case(case, request) for case in finding.cases[:CASES])
     more = f"<p>and {len(finding.cases) - CASES} more</p>" if len(finding.cases) > CASES else ""
     state = ' class="warning"' if finding.severity == "fault" else ""
     return (
@@ -51,17 +50,17 @@ def _finding(finding: Finding, folder: Path) -> str:
     )
 
 
-def _case(case: Case, folder: Path) -> str:
-    images = "".join(_image(file, folder) for file in case.files[:_FILES])
+def _case(case: Case, request: Request) -> str:
+    images = "".join(_image(file, request) for file in case.files[:_FILES])
     more = f"<p>and {len(case.files) - _FILES} more images</p>" if len(case.files) > _FILES else ""
     return f'<h3>{escape(case.text)}</h3><div class="grid">{images}</div>{more}'
 
 
-def _image(file: str, folder: Path) -> str:
+def _image(file: str, request: Request) -> str:
     """The image as the model gets it, or only its name where that cannot be had."""
     name = escape(printable(file))
     try:
-        source = data_url(read_one(folder, Listed(file, ""), INPUT)[2])
+        source = data_url(read_one(request.folder, Listed(file, ""), request.input)[2])
     except ImageError:
         return f"<div><span>{name}</span></div>"
     return f'<div><img src="{source}" alt="{name}" title="{name}"><span>{name}</span></div>'

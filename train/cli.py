@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from edge_app.errors import TrainError, printable
 
 if TYPE_CHECKING:
+    from edge_app.bundle import InputSpec
     from edge_app.run_folder import Run
     from train.config import Hosts
     from train.fit import Epoch, State
@@ -29,13 +30,17 @@ def _size(context: click.Context, parameter: click.Parameter, value: str) -> tup
     return int(sides[1]), int(sides[2] or sides[1])
 
 
+size_option = click.option(
+    "--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels."
+)
+channels_option = click.option(
+    "--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour."
+)
 _MODEL_OPTIONS = (
     click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group."),
     click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe."),
-    click.option(
-        "--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels."
-    ),
-    click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour."),
+    size_option,
+    channels_option,
     click.option("--recipe", type=click.Choice(["limiar", "reference", "course"]), default="limiar", show_default=True),
     click.option("--positive", metavar="LABEL", help="The positive of two labels. Default: pos, else the second by name."),
     click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True),
@@ -56,6 +61,13 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def input_of(size: tuple[int, int], channels: str) -> "InputSpec":
+    """What --size and --channels ask for."""
+    from edge_app.bundle import InputSpec
+
+    return InputSpec(height=size[0], width=size[1], channels=3 if channels == "3" else 1)
+
+
 def request_of(
     data: Path,
     out: Path,
@@ -69,7 +81,6 @@ def request_of(
     changes: tuple[str, ...],
 ) -> "Request":
     """What these options ask for. Raises TrainError."""
-    from edge_app.bundle import InputSpec
     from train.config import configured
     from train.progress import quiet
 
@@ -80,7 +91,7 @@ def request_of(
         out=out,
         table=table,
         model=model or ("lenet" if recipe == "course" else "compact"),
-        input=InputSpec(height=size[0], width=size[1], channels=3 if channels == "3" else 1),
+        input=input_of(size, channels),
         recipe=recipe,
         positive=positive,
         seed=seed,
@@ -146,6 +157,8 @@ def train(
     hosts = _hosts(count, own, coordinator)
     assists = hosts is not None and hosts.own > 0
     if assists:
+        if not out.name:  # "." or "/"
+            raise TrainError("E-TRAIN-OUT", f"{printable(str(out))} exists: give another --out")
         out = out.with_name(f"{out.name}.host-{own}")  # --out may be one folder that the hosts share
         tensorboard = mlflow = None  # host 0 logs
     with quiet():

@@ -1,5 +1,6 @@
-"""Every number of a training run, with its unit and reason, and the recipes. Imports no Keras."""
+"""Every number of a training run, with its unit and reason, the recipes, and the input. Imports no Keras."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -7,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError, printable
 from edge_app.image_folder import Shares
 from edge_app.run_folder import Run
@@ -75,6 +77,8 @@ class Hosts:
     coordinator: str  # HOST:PORT, where host 0 listens
 
 
+INPUT = InputSpec(height=40, width=40, channels=3)  # the course's, of both networks where no other is asked for
+SIDES_PX = (8, 4096)  # compact halves a side three times; a bundle holds no more
 LOWER_RATE = 0.1  # of the rate that a RUN was trained with, to continue it: docs/training.md has what came of it
 
 RECIPES = {
@@ -146,7 +150,18 @@ def changed(config: Config, changes: Iterable[str]) -> Config:
         config = msgspec.convert(values, Config, strict=False)
     except msgspec.ValidationError as error:
         raise TrainError("E-TRAIN-CONFIG", f"--set: {printable(str(error))}: give another value") from None
+    for key, value in msgspec.structs.asdict(config).items():
+        if isinstance(value, float) and not math.isfinite(value):  # within every limit, and null in train.json
+            raise TrainError("E-TRAIN-CONFIG", f"--set: {key}={value} is no finite number: give another value")
     if config.sharp_epochs >= config.epochs:  # nothing of the augmentation would be left
         met = f"--set: sharp_epochs={config.sharp_epochs} of epochs={config.epochs}"
         raise TrainError("E-TRAIN-CONFIG", f"{met}: give fewer, for instance --set sharp_epochs={config.epochs // 5}")
     return config
+
+
+def check_input(spec: InputSpec) -> None:
+    """Raises TrainError where no network can be built for it."""
+    least, most = SIDES_PX
+    if not (least <= spec.height <= most and least <= spec.width <= most):
+        met = f"--size {spec.height}x{spec.width}: a side has {least} to {most} pixels"
+        raise TrainError("E-TRAIN-SIZE", f"{met}: give another size")

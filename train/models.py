@@ -7,7 +7,6 @@ import numpy as np
 from keras import layers
 
 from edge_app.bundle import InputSpec
-from edge_app.errors import TrainError
 
 # compact: 3x3 convolutions, (filters, stride). Chosen by cross-validation among nets whose int8 file has at most 64 KiB and
 # invokes in a twelfth of LeNet's float32 time on one core (scripts/architectures): full convolutions beat separable ones of
@@ -15,8 +14,6 @@ from edge_app.errors import TrainError
 # overhead with). docs/training.md has the tables.
 COMPACT = ((16, 2), (16, 1), (32, 2), (32, 1), (48, 2), (48, 1))
 BATCH_NORM_MOMENTUM = 0.9  # a run has some thousand steps: the default 0.99 averages over too many of them
-INPUT = InputSpec(height=40, width=40, channels=3)  # the course's, of both where no other is asked for
-SIDES_PX = (8, 4096)  # compact halves a side three times; a bundle holds no more
 
 
 def build(name: str, spec: InputSpec, classes: int, dropout: float) -> keras.Model:
@@ -25,14 +22,6 @@ def build(name: str, spec: InputSpec, classes: int, dropout: float) -> keras.Mod
     dropout: the share of activations dropped before the last layer while training.
     """
     return BUILDERS[name](spec, classes, dropout)
-
-
-def check_input(spec: InputSpec) -> None:
-    """Raises TrainError where no network can be built for it."""
-    least, most = SIDES_PX
-    if not (least <= spec.height <= most and least <= spec.width <= most):
-        met = f"--size {spec.height}x{spec.width}: a side has {least} to {most} pixels"
-        raise TrainError("E-TRAIN-SIZE", f"{met}: give another size")
 
 
 def lenet(spec: InputSpec, classes: int, dropout: float) -> keras.Model:

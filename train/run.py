@@ -31,7 +31,7 @@ from edge_app.metrics import class_metrics
 from edge_app.run_folder import Lineage, PredictionRow, Run, TrainingData
 from train import models
 from train.calibrate import fit_temperature, probabilities
-from train.config import Config, Hosts
+from train.config import Config, Hosts, check_input
 from train.feed import labelled
 from train.fit import STATE, Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, share_checkpoint, unfinished
 from train.report import render
@@ -226,7 +226,7 @@ def _numbers(config: dict[str, Any]) -> dict[str, Any]:
 
 def gathered(request: Request, keep: Keep, progress: Progress) -> tuple[DataSet, Lineage | None]:
     """The images, read, checked and split. keep: makes the store that they are put in. Raises DataError, TrainError."""
-    models.check_input(request.input)
+    check_input(request.input)
     config = request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
     lineage: Lineage | None = None

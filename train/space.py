@@ -1,6 +1,5 @@
 """What `limiar sweep` varies: `--vary KEY=LOW..HIGH` or `--vary KEY=A,B,C`. Imports neither Keras nor Optuna."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,7 +61,7 @@ def _parsed(text: str, config: Config) -> Varied:
         return Varied(key, choices=ends)
     default = getattr(Config(), key)
     if isinstance(default, bool | str):
-        raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {key} has no range: give values, as {key}=true,false")
-    if not (float(low) < float(high) and math.isfinite(float(high))):
+        raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {key} has no range: give values, as {key}={low},{high}")
+    if not float(low) < float(high):
         raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {printable(low)} is not below {printable(high)}")
     return Varied(key, low=float(low), high=float(high), whole=isinstance(default, int))

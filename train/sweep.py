@@ -28,7 +28,7 @@ from train.fit import Epoch, Identity, prepare, resumed
 from train.run import Progress, Request, gathered, identified, keeping, trained
 from train.space import Varied, setting
 
-DATABASE, STUDY, LOCK = "study.db", "limiar", "lock"
+DATABASE, STUDY, LOCK = "study.db", "limiar", "sweep.lock"
 # The median rule: a trial ends early whose best loss so far is above the median of what the others had at that epoch.
 STARTUP_TRIALS, STARTUP_EPOCHS = 5, 5  # that are not pruned, and say what a median is
 
@@ -182,7 +182,8 @@ def _locked(out: Path) -> Iterator[None]:
     where = printable(str(out))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if not (out / DATABASE).exists() and any(path.name != LOCK for path in out.iterdir()):
+        found = {path.name for path in out.iterdir()}
+        if found and found.isdisjoint({DATABASE, LOCK}):
             raise TrainError("E-SWEEP-OUT", f"{where} exists and is no sweep: give another --out, or remove it first")
         descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:

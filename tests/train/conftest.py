@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# convert sets it when a test imports it: what a test starts then must compute as this process does.
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 import pytest
 
@@ -22,7 +24,7 @@ def phantom_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def request_for(phantom_folder):
     """request_for(out, …) -> a Request of two quick epochs on the phantoms."""
-    from train.models import INPUT
+    from train.config import INPUT
     from train.run import Request
 
     def make(

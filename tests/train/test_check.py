@@ -12,16 +12,19 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from edge_app.bundle import InputSpec
 from edge_app.cli import limiar
 from edge_app.errors import TrainError
-from edge_app.image_folder import Shares
+from edge_app.image_folder import Listed, Shares
 from train.check import Request, check
 from train.check_features import perceptual_hashes, turned
 from train.check_near import DISTANCE, near_pairs
+from train.check_scan import read_one
+from train.config import INPUT
 
 
-def looked_at(folder, table=None, labels=False, **shares):
-    return check(Request(folder, table, Shares(seed=0, **shares), labels), lambda what, done, total: None)
+def looked_at(folder, table=None, labels=False, spec=INPUT, **shares):
+    return check(Request(folder, table, Shares(seed=0, **shares), spec, labels), lambda what, done, total: None)
 
 
 def found(report):
@@ -280,6 +283,30 @@ def test_a_clean_folder_has_no_finding(folder):
 def test_phantoms_in_the_split_that_training_would_draw_have_no_finding(phantom_folder):
     report = looked_at(phantom_folder)
     assert (found(report), report.drawn) == ({}, True)
+
+
+def test_images_are_equal_where_the_models_input_is(folder):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    grey = InputSpec(height=40, width=40, channels=1)
+    add(folder, "colour_neg.png", png(noise), "neg", "train")
+    add(folder, "grey_neg.png", png(read_one(folder, Listed("colour_neg.png", "neg"), grey)[2][..., 0]), "neg", "test")
+    assert "duplicate-across-splits" not in found(looked_at(folder))
+    assert found(looked_at(folder, spec=grey))["duplicate-across-splits"] == ("fault", 1)
+
+
+@pytest.mark.parametrize("size", ["8", "24x56"])
+@pytest.mark.parametrize("channels", ["1", "3"])
+def test_a_clean_folder_has_no_finding_at_another_input(folder, size, channels, tmp_path):
+    page = tmp_path / "check.html"
+    looked = run(folder, "--size", size, "--channels", channels, "--json", "--html", page)
+    assert (looked.return_value, json.loads(looked.stdout)["findings"]) == (0, [])
+    assert "No fault" in page.read_text()
+
+
+def test_a_size_that_no_network_takes_is_refused(folder):
+    refused = run(folder, "--size", "4").exception
+    assert isinstance(refused, TrainError)
+    assert refused.code == "E-TRAIN-SIZE"
 
 
 def grating(rng, angle_deg):

@@ -14,10 +14,9 @@ from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError
 from edge_app.image_store import InMemory
 from train.augment import augmented
-from train.config import RECIPES, Config, configured
+from train.config import INPUT, RECIPES, Config, configured
 from train.feed import batches, class_weights, labelled
 from train.fit import Epoch, State
-from train.models import INPUT
 from train.run import partial_folder, train
 
 
@@ -297,7 +296,10 @@ def test_an_unknown_key_of_the_config_is_refused():
     assert "rates" in refused.value.message
 
 
-@pytest.mark.parametrize("change", ["epochs=0", "epochs=many", "flip=perhaps", "dropout=1.5", "rate"])
+@pytest.mark.parametrize(
+    "change",
+    ["epochs=0", "epochs=many", "flip=perhaps", "dropout=1.5", "rate", "rate=inf", "weight_decay=nan", "memory_mb=1e999"],
+)
 def test_a_value_of_the_config_that_cannot_be_is_refused(change):
     with pytest.raises(TrainError) as refused:
         configured("limiar", [change])

@@ -7,7 +7,7 @@ from keras import layers
 
 from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError
-from train import models
+from train.config import INPUT, check_input
 from train.models import build, deployable
 
 
@@ -20,7 +20,7 @@ def images():
 def trained(request, images):
     """A network whose batch norms have seen data, so that folding has something to fold."""
     keras.utils.set_random_seed(0)
-    model = build(request.param, models.INPUT, classes=3, dropout=0.3)
+    model = build(request.param, INPUT, classes=3, dropout=0.3)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(images, np.arange(16) % 3, epochs=3, batch_size=8, verbose=0)
     return model
@@ -51,14 +51,14 @@ def test_both_return_logits_and_take_raw_pixels(trained, images):
 
 
 def test_lenet_has_the_courses_layers_and_one_output_per_class():
-    lenet = build("lenet", models.INPUT, classes=2, dropout=0.0)
+    lenet = build("lenet", INPUT, classes=2, dropout=0.0)
     sizes = [layer.get_weights()[0].shape for layer in lenet.layers if layer.weights]
     assert sizes == [(5, 5, 3, 20), (5, 5, 20, 50), (5000, 500), (500, 2)]
     assert lenet.count_params() == 2_528_072
 
 
 def test_compact_fits_its_file():
-    shipped = deployable(build("compact", models.INPUT, classes=2, dropout=0.3), 1.0)
+    shipped = deployable(build("compact", INPUT, classes=2, dropout=0.3), 1.0)
     assert shipped.count_params() < 52_000  # a byte each in the int8 file, which may have 65,536
     assert shipped.output_shape == (None, 2)
 
@@ -67,7 +67,7 @@ def test_compact_fits_its_file():
 @pytest.mark.parametrize(("height", "width", "channels"), [(8, 8, 1), (8, 65, 3), (33, 20, 1)])
 def test_both_are_built_for_any_size_from_eight_pixels(name, height, width, channels):
     spec = InputSpec(height=height, width=width, channels=channels)
-    models.check_input(spec)
+    check_input(spec)
     pixels = np.random.default_rng(0).integers(0, 256, (2, height, width, channels), dtype=np.uint8)
     assert deployable(build(name, spec, classes=3, dropout=0.0), 1.0).predict(pixels, verbose=0).shape == (2, 3)
 
@@ -75,14 +75,14 @@ def test_both_are_built_for_any_size_from_eight_pixels(name, height, width, chan
 @pytest.mark.parametrize(("height", "width"), [(7, 40), (40, 7), (5000, 40)])
 def test_a_size_that_no_network_is_built_for_is_refused(height, width):
     with pytest.raises(TrainError) as refused:
-        models.check_input(InputSpec(height=height, width=width, channels=3))
+        check_input(InputSpec(height=height, width=width, channels=3))
     assert refused.value.code == "E-TRAIN-SIZE"
 
 
 def test_a_network_trained_in_half_precision_ships_in_float32(images):
     keras.mixed_precision.set_global_policy("mixed_float16")  # what a GPU trains in
     try:
-        model = build("compact", models.INPUT, classes=2, dropout=0.3)
+        model = build("compact", INPUT, classes=2, dropout=0.3)
         answers = model.predict(images, verbose=0)
     finally:
         keras.mixed_precision.set_global_policy("float32")

@@ -169,6 +169,14 @@ def test_hosts_are_told_apart_and_have_a_place_to_meet(tmp_path, options):
     assert done.exit_code == 2
 
 
+@pytest.mark.parametrize("out", [".", "/"])
+def test_a_host_that_assists_needs_a_folder_with_a_name(tmp_path, out):
+    words = [str(tmp_path), "--out", out, "--hosts", "2", "--host", "1", "--coordinator", "127.0.0.1:1"]
+    refused = CliRunner().invoke(cli.train, words, standalone_mode=False).exception
+    assert isinstance(refused, TrainError)
+    assert refused.code == "E-TRAIN-OUT"
+
+
 def test_a_precision_that_is_none_is_refused():
     with pytest.raises(TrainError) as refused:
         configured("limiar", ["precision=int8"])

@@ -62,7 +62,13 @@ def test_what_cannot_be_varied_is_refused(text):
     assert refused.value.code == "E-SWEEP-VARY"
 
 
-@pytest.mark.parametrize("text", ["rates=1..2", "rate=low..high", "rate=1e-3..", "dropout=0..2", "rate", ""])
+def test_what_has_no_range_is_given_as_values():
+    with pytest.raises(TrainError) as refused:
+        parse(["on_device=auto..yes"], Config())
+    assert refused.value.message.endswith("give values, as on_device=auto,yes")
+
+
+@pytest.mark.parametrize("text", ["rates=1..2", "rate=low..high", "rate=1e-3..", "rate=1..inf", "dropout=0..2", "rate", ""])
 def test_what_the_recipe_would_refuse_is_refused(text):
     with pytest.raises(TrainError) as refused:
         parse([text], Config())
@@ -124,6 +130,18 @@ def test_an_interrupted_sweep_goes_on_and_ends_as_one_that_was_not(small_sweep, 
         swept(asked, silent, 2, epoch=stop_in_the_second_trial)
     assert swept(asked, silent, 2, epoch=seen.append) == small_sweep[1]
     assert len(seen) == 4  # no epoch was trained twice
+
+
+def test_a_sweep_interrupted_while_it_read_images_to_disk_goes_on(tmp_path, request_for, silent):
+    asked = request_for(tmp_path / "sweep", "epochs=1", "memory_mb=0.1")
+
+    def stop_at_the_tenth(done, total):
+        if done == 10:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        sweep(asked, RATE, 1, replace(silent, image=stop_at_the_tenth), lambda trial: None)
+    assert len(swept(asked, silent, 1)) == 1
 
 
 def test_a_sweep_that_is_over_tries_nothing_more(small_sweep, request_for, silent):
