@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def compare(old: Path, new: Path, as_json: bool, html: Path | None) -> None:
     """Is NEW better than OLD? Two bundles, two RUNs, or two results of `limiar bench --json`.
 
-    The first line says better, worse or undecided for each class, with 95 % intervals. Bundles are compared image by image
-    where predictions.csv lies in BUNDLE.measured beside both, else by their figures alone.
+    The first line says better, worse, same (no image is answered otherwise) or undecided for each class, with 95 % intervals.
+    Bundles are compared image by image where predictions.csv lies in BUNDLE.measured beside both, else by their figures alone.
 
     \b
     Example:

@@ -1,5 +1,6 @@
 """The `limiar` command. Only what a command needs is imported, and only when it runs: `limiar --help` loads no numpy."""
 
+import errno
 import itertools
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_app import APP, __version__
-from edge_app.errors import LimiarError, OutputClosed, SourceError
+from edge_app.errors import LimiarError, OutputClosed, SourceError, printable
 
 if TYPE_CHECKING:
     from edge_app.capture import Roi
@@ -75,6 +76,7 @@ def limiar() -> None:
 
 def main() -> None:
     """Runs the command line and exits: 0 done, 1 refused or failed, 2 usage, 3 a check did not pass, 4 some inputs refused."""
+    stdout = sys.stdout
     try:
         status = limiar.main(standalone_mode=False)
         sys.stdout.flush()
@@ -88,6 +90,17 @@ def main() -> None:
         status = EXIT_INTERRUPTED
     except OutputClosed:
         status = EXIT_CLOSED_PIPE
+    except SystemExit:  # click's, which has replaced a stdout that nobody reads any more
+        if sys.stdout is stdout:
+            raise
+        status = EXIT_CLOSED_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = printable(str(error.filename)) if error.filename else "an output"
+        click.echo(f"E-OUTPUT-WRITE: {where}: {error.strerror}: free space, then run the same command", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries once more when it ends
+        status = EXIT_ERROR
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -176,7 +189,7 @@ def scan(
 
     from edge_app.clock import utc_now
     from edge_app.interrupt import Interrupt
-    from edge_app.output import Summary
+    from edge_app.output import Summary, writable
     from edge_app.pipeline import Origin, Scan
     from edge_app.pool import Workers
     from edge_app.sources.files import Files, listed
@@ -188,7 +201,8 @@ def scan(
     file, model = opened.model(name)
     decision = file.decision.referring(refer_below)
     if annotate:
-        annotate.mkdir(parents=True, exist_ok=True)
+        with writable(annotate):
+            annotate.mkdir(parents=True, exist_ok=True)
     stdin = listed(sys.stdin.buffer, b"\0" if nul else b"\n")
     named = [path for path in paths if path != "-"]
     files = Files(itertools.chain(map(os.fsencode, named), stdin if nul or len(named) < len(paths) else ()))
@@ -384,7 +398,8 @@ def bench(
     from edge_app.bench import bench as measured
     from edge_app.bench import print_table
     from edge_app.bundle import open_bundle
-    from edge_app.files import write_whole
+    from edge_app.files import check_replaceable, write_whole
+    from edge_app.output import writable
     from edge_app.progress import Progress
 
     try:
@@ -394,6 +409,10 @@ def bench(
     if not all(1 <= number <= 64 for number in counts):
         raise click.BadParameter(f"{threads!r} is not a list of numbers from 1 to 64.", param_hint="--threads")
     opened = open_bundle(bundle, _keys(key_files, revoked_files))
+    if json_file and json_file != "-":
+        with writable(Path(json_file)):  # said before minutes of measuring
+            Path(json_file).parent.mkdir(parents=True, exist_ok=True)
+            check_replaceable(Path(json_file))
     with Progress() as progress:
         result = measured(opened, _listed(files), _listed(runtimes), counts, count, seed, progress)
     data = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
@@ -402,7 +421,8 @@ def bench(
         return 0
     print_table(result)
     if json_file:
-        write_whole(Path(json_file), data)
+        with writable(Path(json_file)):
+            write_whole(Path(json_file), data)
     return 0
 
 

@@ -40,6 +40,10 @@ class StoreError(LimiarError):
     """The results database cannot be used."""
 
 
+class OutputError(LimiarError):
+    """A file or stream that somebody asked for cannot be written."""
+
+
 class DataError(LimiarError):
     """A folder or CSV of images is not what training and conversion need."""
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # fcntl.h, linux/fs.h
@@ -44,8 +45,19 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
     sync_directory(path.parent)
 
 
+def check_replaceable(path: Path) -> None:
+    """Raises OSError where something else than a plain file is there: a rename would put one in the place of /dev/null."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(errno.EINVAL, "is there and no plain file", str(path))
+
+
 def write_whole(path: Path, data: bytes, durable: bool = True) -> None:
-    """Writes `data` at `path` so that a reader sees the old file or the whole new one; if `durable`, also after a power cut."""
+    """Writes `data` at `path` so that a reader sees the old file or the whole new one; if `durable`, also after a power cut.
+
+    Raises OSError, also where `path` is a link, a folder or a device.
+    """
+    check_replaceable(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:

@@ -5,7 +5,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -13,8 +14,8 @@ import click
 from msgspec import Struct
 
 from edge_app.bundle import REFER, REFUSED
-from edge_app.errors import OutputClosed, printable
-from edge_app.files import sync_directory
+from edge_app.errors import OutputClosed, OutputError, printable
+from edge_app.files import check_replaceable, sync_directory
 from edge_app.pipeline import AnswerLine, Line, json_lines
 
 _COLOURS = {REFER: "red", REFUSED: "yellow"}
@@ -69,14 +70,26 @@ class JsonStream:
         pass  # every group is flushed
 
 
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Where `path` is opened, made or written. Raises OutputError for the system's reason that it cannot be."""
+    try:
+        yield
+    except OSError as error:
+        met = f"{printable(str(path))}: {error.strerror}"
+        raise OutputError("E-OUTPUT-WRITE", f"{met}: give a place that can be written") from None
+
+
 class _WholeFile:
     """A file that is written beside its place and renamed into it when closed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file: IO[bytes] = self._partial.open("wb")
+        with writable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            check_replaceable(path)
+            self.file: IO[bytes] = self._partial.open("wb")
 
     def close(self) -> None:
         self.file.flush()

@@ -167,6 +167,14 @@ def test_what_cannot_be_measured_is_refused(
     assert code in done.stderr
 
 
+def test_a_place_for_the_json_that_cannot_be_written_is_said_before_anything_is_measured(
+    limiar: Limiar, tiny_path: Path, tmp_path: Path
+) -> None:
+    done = limiar("bench", tiny_path, "--json", tmp_path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"E-OUTPUT-WRITE: ")
+
+
 def test_a_model_that_its_runtime_refuses_cannot_be_measured(tiny_bundle: Bundle) -> None:
     with pytest.raises(RuntimeUnavailable, match="E-RUNTIME-LOAD"):
         measure_invoke({"broken": (b"no model", installed_runtimes("tflite")[0].name)}, tiny_bundle.manifest.input)

@@ -1,12 +1,14 @@
-"""Folders that are replaced while somebody reads them."""
+"""Files and folders that are replaced while somebody reads them."""
 
+import os
+import stat
 import threading
 from pathlib import Path
 
 import pytest
 
 from edge_app import files
-from edge_app.files import replace_folder
+from edge_app.files import replace_folder, write_whole
 
 
 def folder(path: Path, content: str) -> Path:
@@ -53,3 +55,24 @@ def test_a_folder_that_cannot_be_replaced_is_an_error_and_stays(tmp_path: Path) 
     with pytest.raises(FileNotFoundError):
         replace_folder(tmp_path / "nothing", path)
     assert (path / "content").read_text() == "old"
+
+
+def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for content in (b"old", b"new"):
+        write_whole(path, content)
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_plain_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    fifo, link, target = tmp_path / "fifo", tmp_path / "link", tmp_path / "target"
+    os.mkfifo(fifo)
+    target.write_text("old")
+    link.symlink_to(target)
+    for path in (fifo, link, tmp_path, Path("/dev/null")):
+        with pytest.raises(OSError, match="no plain file"):
+            write_whole(path, b"new")
+    assert stat.S_ISFIFO(fifo.lstat().st_mode)
+    assert link.is_symlink()
+    assert target.read_text() == "old"
