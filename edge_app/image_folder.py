@@ -10,8 +10,10 @@ import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,11 +175,25 @@ def list_table(folder: Path, table: Path, met: Met = _refuse) -> tuple[Listed, .
 
 def read_table(table: Path) -> Iterator[dict[str, str | None]]:
     """The lines of a CSV in UTF-8 by column; one that is short has None. Raises DataError."""
-    yield from csv.DictReader(io.StringIO(_text(table), newline=""))
+    reader = csv.DictReader(io.StringIO(_text(table), newline=""))
+    with _well_formed(table, reader):
+        yield from reader
 
 
 def _columns(table: Path) -> list[str]:
-    return next(csv.reader(io.StringIO(_text(table), newline="")), [])
+    reader = csv.reader(io.StringIO(_text(table), newline=""))
+    with _well_formed(table, reader):
+        return next(reader, [])
+
+
+@contextmanager
+def _well_formed(table: Path, reader: Any) -> Iterator[None]:
+    """A field may have 131,072 characters: one that has more is mostly a quote that nobody closed."""
+    try:
+        yield
+    except csv.Error as error:
+        met = f"{printable(str(table))} line {reader.line_num}: {error}"
+        raise DataError("E-DATA-CSV", f"{met}: close the quote that was opened above, or mend the line") from None
 
 
 def _text(table: Path) -> str:

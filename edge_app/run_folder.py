@@ -170,11 +170,14 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     reader = csv.DictReader(io.TextIOWrapper(io.BytesIO(_read(path)), "utf-8", "surrogateescape", newline=""))
     if tuple(reader.fieldnames or ()) != columns:
         raise RunError("E-RUN-TABLE", f"{printable(str(path))} has not the columns {', '.join(columns)}: train again")
-    for row in reader:
-        if None in row.values() or None in row:
-            raise RunError("E-RUN-TABLE", f"{printable(str(path))} has a line with missing or further fields: train again")
-        # Said once for all rows that share it.
-        yield {name: sys.intern(value) if name in ("label", "split", "group") else value for name, value in row.items()}
+    try:
+        for row in reader:
+            if None in row.values() or None in row:
+                raise RunError("E-RUN-TABLE", f"{printable(str(path))} has a line with missing or further fields: train again")
+            # Said once for all rows that share it.
+            yield {name: sys.intern(value) if name in ("label", "split", "group") else value for name, value in row.items()}
+    except csv.Error as error:
+        raise RunError("E-RUN-TABLE", f"{printable(str(path))} line {reader.line_num}: {error}: train again") from None
 
 
 def _check(path: Path, want: str) -> bytes:

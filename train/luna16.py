@@ -40,9 +40,9 @@ class Candidate:
 
 def read_candidates(table: Path, scans: set[str]) -> list[Candidate]:
     """The candidates of the scans that are there. Raises DataError."""
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
     try:
+        with table.open(newline="") as file:
+            rows = list(csv.DictReader(file))
         found = [
             Candidate(
                 k, row["seriesuid"], (float(row["coordX"]), float(row["coordY"]), float(row["coordZ"])), row["class"] == "1"
@@ -50,7 +50,7 @@ def read_candidates(table: Path, scans: set[str]) -> list[Candidate]:
             for k, row in enumerate(rows)
             if row["seriesuid"] in scans
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         cure = "give LUNA16's candidates.csv (seriesuid, coordX, coordY, coordZ, class)"
         raise DataError("E-LUNA16-TABLE", f"{printable(str(table))}: {type(error).__name__} {error}: {cure}") from None
     if not any(candidate.is_nodule for candidate in found):

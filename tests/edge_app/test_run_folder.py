@@ -83,6 +83,7 @@ def test_a_damaged_packed_table_is_refused(folder):
         (run_folder.PREDICTIONS, lambda data: data.replace(b"logit_pos", b"logit_neg"), "E-RUN-TABLE"),
         (run_folder.PREDICTIONS, lambda data: data.replace(b",0.1", b""), "E-RUN-TABLE"),
         (run_folder.PREDICTIONS, lambda data: data.replace(b",0.1", b",half"), "E-RUN-TABLE"),
+        (run_folder.PREDICTIONS, lambda data: data + b'"' + b"x" * 200_000, "E-RUN-TABLE"),
     ],
 )
 def test_a_damaged_run_is_refused(folder, name, damage, code):

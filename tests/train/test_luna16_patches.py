@@ -72,6 +72,7 @@ def test_the_manifest_makes_the_scan_the_group(project, scan):
     ("line", "code"),
     [
         (["1.2.3", "here", 0, 0, 1], "E-LUNA16-TABLE"),
+        (["x" * 200_000, 0, 0, 0, 1], "E-LUNA16-TABLE"),
         (["9.9.9", 0, 0, 0, 1], "E-LUNA16-NONE"),
         (["1.2.3", *point(50, 40, 30), 1], "E-LUNA16-SCAN"),
     ],
