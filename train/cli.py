@@ -149,15 +149,16 @@ def train(
       limiar train images/ --from run --add reviewed.csv --out run-2
       KERAS_BACKEND=jax limiar train images/ --out run --hosts 2 --host 0 --coordinator 10.0.0.1:7000
     """
-    from train.config import continued
+    from train.config import SPLITS, check_backend, continued
     from train.progress import Terminal, quiet
 
+    check_backend()
     if (parent is None) != (reviewed is None):
         raise click.UsageError("--from RUN and --add REVIEWED belong together.")
     hosts = _hosts(count, own, coordinator)
     assists = hosts is not None and hosts.own > 0
     if assists:
-        if not out.name:  # "." or "/"
+        if out.name in ("", ".."):  # "" of "." and "/"
             raise TrainError("E-TRAIN-OUT", f"{printable(str(out))} exists: give another --out")
         out = out.with_name(f"{out.name}.host-{own}")  # --out may be one folder that the hosts share
         tensorboard = mlflow = None  # host 0 logs
@@ -175,6 +176,8 @@ def train(
     )
     if parent is not None and reviewed is not None:
         _refuse_given("table", "model", "size", "channels", "recipe", "positive")
+        if ignored := [change for change in changes if change.partition("=")[0] in SPLITS]:
+            raise click.UsageError(f"--set {ignored[0]}: images stay in the RUN's splits: leave it out with --from.")
         start = open_parent(parent, reviewed)
         request = request.continuing(start, continued(start.run, changes))
     config = request.config
@@ -243,7 +246,7 @@ def _refuse_given(*names: str) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--count", type=click.IntRange(1, 1_000_000), required=True, help="Patches; every second one has a nodule.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-def phantoms(out: Path, count: int, seed: int) -> None:
+def phantoms(out: Path, count: int, seed: int) -> int:
     """Makes CT-like patches with exact labels: 50x50 grey PNG, named ..._pos.png or ..._neg.png, in the new folder OUT.
 
     \b
@@ -251,6 +254,7 @@ def phantoms(out: Path, count: int, seed: int) -> None:
       limiar phantoms images/ --count 1500 --seed 1
     """
     from edge_app.files import sync_directory
+    from edge_app.interrupt import Interrupt
     from train.phantoms import write_phantoms
     from train.progress import Terminal
 
@@ -263,12 +267,15 @@ def phantoms(out: Path, count: int, seed: int) -> None:
         met = f"{printable(str(out))}: {error.strerror}"
         raise TrainError("E-PHANTOMS-OUT", f"{met}: give a folder that can be made") from None
     try:
-        with Terminal() as terminal:
+        with Terminal() as terminal, Interrupt() as interrupt:
             for number, _ in enumerate(write_phantoms(partial, count, seed), start=1):
                 terminal.step(f"phantoms {number}/{count}")
+                if interrupt:
+                    return interrupt.status
         sync_directory(partial)
         partial.rename(out)
         sync_directory(out.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     click.echo(f"{count} phantoms of seed {seed}: {printable(str(out))}")
+    return 0

@@ -1,15 +1,17 @@
 """Every number of a training run, with its unit and reason, the recipes, and the input. Imports no Keras."""
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from edge_app.bundle import InputSpec
-from edge_app.errors import TrainError, printable
+from edge_app.errors import LimiarError, TrainError, printable
 from edge_app.image_folder import Shares
 from edge_app.run_folder import Run
 
@@ -79,7 +81,10 @@ class Hosts:
 
 INPUT = InputSpec(height=40, width=40, channels=3)  # the course's, of both networks where no other is asked for
 SIDES_PX = (8, 4096)  # compact halves a side three times; a bundle holds no more
+BACKENDS = ("tensorflow", "jax")  # of Keras; the first unless KERAS_BACKEND says otherwise
 LOWER_RATE = 0.1  # of the rate that a RUN was trained with, to continue it: docs/training.md has what came of it
+
+SPLITS = ("test_share", "val_share", "min_per_class")  # what draws the splits of images that have none
 
 RECIPES = {
     "limiar": Config(),
@@ -153,10 +158,26 @@ def changed(config: Config, changes: Iterable[str]) -> Config:
     for key, value in msgspec.structs.asdict(config).items():
         if isinstance(value, float) and not math.isfinite(value):  # within every limit, and null in train.json
             raise TrainError("E-TRAIN-CONFIG", f"--set: {key}={value} is no finite number: give another value")
+    if config.test_share + config.val_share >= 1:  # nothing would be left to train on
+        met = f"--set: test_share={config.test_share} and val_share={config.val_share} are all images"
+        raise TrainError("E-TRAIN-CONFIG", f"{met}: give less than 1 together, for instance --set test_share=0.25")
     if config.sharp_epochs >= config.epochs:  # nothing of the augmentation would be left
         met = f"--set: sharp_epochs={config.sharp_epochs} of epochs={config.epochs}"
         raise TrainError("E-TRAIN-CONFIG", f"{met}: give fewer, for instance --set sharp_epochs={config.epochs // 5}")
     return config
+
+
+def check_backend() -> None:
+    """Raises TrainError where Keras would compute with what limiar is not tried with, LimiarError where JAX is not installed.
+
+    To be asked before Keras is imported.
+    """
+    backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    if backend not in BACKENDS:
+        met = f"KERAS_BACKEND={printable(backend)}: limiar trains with {' or '.join(BACKENDS)}"
+        raise TrainError("E-TRAIN-BACKEND", f"{met}: set one of these, or unset it")
+    if backend == "jax" and find_spec("jax") is None:
+        raise LimiarError("E-INSTALL-MISSING", "KERAS_BACKEND=jax, and jax is not installed: pip install jax, or unset it")
 
 
 def check_input(spec: InputSpec) -> None:

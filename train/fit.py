@@ -1,9 +1,10 @@
 """The training loop: one straight pass over epochs, a checkpoint after each, Keras 3 and nothing else.
 
-Backend-neutral: KERAS_BACKEND may be tensorflow, jax or torch. Chance comes from (seed, epoch, batch) alone, so that an
+Backend-neutral: KERAS_BACKEND may be tensorflow or jax. Chance comes from (seed, epoch, batch) alone, so that an
 interrupted run goes on where it stopped with the numbers it would have drawn.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from edge_app.image_store import ImageStore
 from train.calibrate import nll
 from train.config import Config
 from train.feed import Examples, batches
+from train.progress import quiet
 
 STATE = "state.json"  # names the epoch whose files are whole; written last
 CURE = "repeat the first command, give another --out, or remove that folder to start again"
@@ -79,7 +81,8 @@ class Fitted:
 def prepare(seed: int, config: Config) -> None:
     """Seeds everything; sets the precision; asks for repeatable kernels on a CPU. Raises TrainError."""
     on_device(config)
-    keras.utils.set_random_seed(seed)
+    with quiet():  # imports TensorFlow, also where JAX computes
+        keras.utils.set_random_seed(seed)
     half = "bfloat16" if keras.backend.backend() == "jax" else "float16"  # bfloat16 needs no scaling of the loss
     precision = config.precision if config.precision != "auto" else half if _has_accelerator() else "float32"
     keras.mixed_precision.set_global_policy("float32" if precision == "float32" else f"mixed_{precision}")
@@ -87,6 +90,12 @@ def prepare(seed: int, config: Config) -> None:
         import tensorflow  # only where it is the backend anyway
 
         tensorflow.config.experimental.enable_op_determinism()
+        tensorflow.get_logger().addFilter(_unexpected)
+
+
+def _unexpected(record: logging.LogRecord) -> bool:
+    """Not that a network is traced when it is new, as TensorFlow warns where a process trains several (`limiar sweep`)."""
+    return "tf.function retracing" not in record.getMessage()
 
 
 def fit(
@@ -208,7 +217,8 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
 def _measured(model: keras.Model, loss: float, accuracy: float, number: int, val: Examples) -> Epoch:
     answers, truth = logits(model, val.images, val.rows), val.targets.argmax(axis=1)
     if not (np.isfinite(loss) and np.isfinite(answers).all()):
-        met = f"epoch {number} ended with a loss of {loss}, or answers that are not numbers"
+        what = "answers that are not numbers" if np.isfinite(loss) else f"a loss of {loss}"
+        met = f"epoch {number} ended with {what}"
         raise TrainError("E-TRAIN-NAN", f"{met}: lower the rate, for instance --set rate=0.001")
     return Epoch(
         epoch=number,

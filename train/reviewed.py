@@ -53,6 +53,7 @@ def load_reviewed(
     rows = read_splits(parent.folder, parent.run)
     reviewed, notes = list_reviewed(parent.reviewed)
     _check_labels(reviewed, parent.run.labels)
+    _check_there(folder, parent, rows)
     root = folder.resolve()
     given = [Listed(row.file, row.label, row.split, row.group) for row in rows]
     given += [Listed(os.path.relpath(image.path.resolve(), root), image.label, SPLIT, image.group) for image in reviewed]
@@ -185,6 +186,15 @@ def _check_labels(reviewed: Sequence[Reviewed], labels: tuple[str, ...]) -> None
             known = printable(", ".join(labels[:8]))
             met = f"{printable(str(image.path))} is labelled {printable(image.label)}, the RUN has {known}"
             raise TrainError("E-TRAIN-ADD", f"{met}: give it one of these labels, or train anew")
+
+
+def _check_there(folder: Path, parent: Parent, rows: Sequence[SplitRow]) -> None:
+    """Before any image is read: all of them are missing where DATA is another folder than the RUN's."""
+    gone = [row.file for row in rows if not os.path.lexists(folder / row.file)]
+    if gone:
+        met = f"{len(gone)} of the {len(rows)} images of {printable(str(parent.folder))} are not in {printable(str(folder))}"
+        cure = "give the folder with the RUN's images as DATA"
+        raise TrainError("E-TRAIN-FROM", f"{met}, for instance {printable(gone[0])}: {cure}")
 
 
 def _check_files(rows: Sequence[SplitRow], reviewed: Sequence[Reviewed], files: Sequence[str]) -> None:

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_app.errors import TrainError, printable
-from train.config import Config, changed
+from train.config import SPLITS, Config, changed
 
 # Where nothing is asked for: what matters most for a network of any kind, round the recipes' values.
 DEFAULT = ("rate=3e-4..1e-2", "weight_decay=1e-5..1e-2", "dropout=0..0.5", "batch=32,64,128")
 LOG_FACTOR = 10  # a range that spans as much is drawn by its logarithm: as many trials from 0.0001 to 0.001 as to 0.01
 DIGITS = 4  # of a drawn number: the next one makes no difference that can be seen, and the command is to be read
-# These choose the images, so that losses of two trials would not be of the same ones; or change nothing that is learnt; or
-# (sharp_epochs) cannot be varied beside epochs.
-FIXED = ("test_share", "val_share", "min_per_class", "calibrate", "memory_mb", "sharp_epochs")
+# The splits' choose the images, so that losses of two trials would not be of the same ones; others change nothing that is
+# learnt; sharp_epochs cannot be varied beside epochs.
+FIXED = (*SPLITS, "calibrate", "memory_mb", "sharp_epochs")
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,17 @@ def _parsed(text: str, config: Config) -> Varied:
     if key in FIXED:
         raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {key} is the same for all trials: give it with --set")
     ends = (low, high) if dots else tuple(range_.split(","))
+    default = getattr(Config(), key, None)
     for end in ends:
         try:
             changed(config, [f"{key}={end}"])
+            if dots and isinstance(default, float):
+                changed(config, [setting(key, float(end))])  # rounded as what is drawn is: 0.99999 becomes 1
         except TrainError as error:
             met = f"--vary {printable(text)}: {error.message.removeprefix('--set: ').removeprefix('--set ')}"
             raise TrainError("E-SWEEP-VARY", met) from None
     if not dots:
         return Varied(key, choices=ends)
-    default = getattr(Config(), key)
     if isinstance(default, bool | str):
         raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {key} has no range: give values, as {key}={low},{high}")
     if not float(low) < float(high):

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -188,11 +188,23 @@ def _locked(out: Path) -> Iterator[None]:
         descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise TrainError("E-SWEEP-OUT", f"{where}: {error.strerror}: give another --out") from None
+    holds = False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        holds = True
         yield
     except BlockingIOError:
         met = f"another limiar sweep is at work in {where}"
         raise TrainError("E-SWEEP-BUSY", f"{met}: wait for it, or give another --out") from None
     finally:
+        if holds:
+            _leave_nothing(out)
         os.close(descriptor)
+
+
+def _leave_nothing(out: Path) -> None:
+    """Takes away the folder of a sweep that was refused before it kept anything. Only who holds the lock may."""
+    with suppress(OSError):  # somebody else did
+        if {path.name for path in out.iterdir()} == {LOCK}:
+            (out / LOCK).unlink()
+            out.rmdir()

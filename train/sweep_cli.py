@@ -46,9 +46,11 @@ def sweep(
       limiar sweep images/ --out sweep --trials 30
       limiar sweep images/ --out sweep-2 --vary rate=1e-4..1e-2 --vary batch=32,64 --set epochs=30
     """
+    from train.config import check_backend
     from train.progress import Terminal, quiet
     from train.space import parse
 
+    check_backend()
     request = request_of(data, out, table, model, size, channels, recipe, positive, seed, changes)
     varied = parse(vary, request.config)
     try:
@@ -65,7 +67,7 @@ def sweep(
     with Terminal() as terminal:
 
         def epoch(one: "Epoch") -> None:
-            terminal.step(f"trial {len(over) + 1} here  epoch {one.epoch}/{request.config.epochs}  val {one.val_loss:.3f}")
+            terminal.step(f"trial {len(over) + 1} here  epoch {one.epoch}  val {one.val_loss:.3f}")
 
         def done(trial: "Trial") -> None:
             over.append(trial)
@@ -75,7 +77,8 @@ def sweep(
         try:
             found = searched(request, varied, trials, progress, done)
         except KeyboardInterrupt:
-            terminal.note(f"stopped; {printable(str(out))} keeps what was tried: the same command goes on from there")
+            if out.exists():
+                terminal.note(f"stopped; {printable(str(out))} keeps what was tried: the same command goes on from there")
             raise
     best = best_of(found)
     command = _command(data, table, model, size, channels, recipe, positive, seed, (*changes, *best.settings)) if best else ()

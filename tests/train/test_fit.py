@@ -11,12 +11,12 @@ import pytest
 
 from edge_app import run_folder
 from edge_app.bundle import InputSpec
-from edge_app.errors import TrainError
+from edge_app.errors import LimiarError, TrainError
 from edge_app.image_store import InMemory
 from train.augment import augmented
-from train.config import INPUT, RECIPES, Config, configured
+from train.config import INPUT, RECIPES, Config, check_backend, configured
 from train.feed import batches, class_weights, labelled
-from train.fit import Epoch, State
+from train.fit import Epoch, State, prepare
 from train.run import partial_folder, train
 
 
@@ -298,7 +298,17 @@ def test_an_unknown_key_of_the_config_is_refused():
 
 @pytest.mark.parametrize(
     "change",
-    ["epochs=0", "epochs=many", "flip=perhaps", "dropout=1.5", "rate", "rate=inf", "weight_decay=nan", "memory_mb=1e999"],
+    [
+        "epochs=0",
+        "epochs=many",
+        "flip=perhaps",
+        "dropout=1.5",
+        "rate",
+        "val_share=0.8",
+        "rate=inf",
+        "weight_decay=nan",
+        "memory_mb=1e999",
+    ],
 )
 def test_a_value_of_the_config_that_cannot_be_is_refused(change):
     with pytest.raises(TrainError) as refused:
@@ -318,3 +328,30 @@ def test_a_recipe_of_which_only_sharp_epochs_are_left_is_refused(epochs):
 def test_the_recipes_differ_where_the_course_does():
     course = RECIPES["course"]
     assert (course.patience, course.balance, course.calibrate, course.test_share) == (0, False, False, 0.25)
+
+
+def test_many_networks_in_one_process_are_traced_without_a_warning(caplog):
+    tensorflow = pytest.importorskip("tensorflow")
+    prepare(0, Config())
+    for width in range(1, 9):
+        network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(width)])
+        for images in (1, 2):
+            network.predict_on_batch(np.zeros((images, 1)))
+    tensorflow.get_logger().warning("something else")
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
+
+
+@pytest.mark.parametrize("backend", ["torch", "foo"])
+def test_a_backend_that_limiar_is_not_tried_with_is_refused(monkeypatch, backend):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(TrainError) as refused:
+        check_backend()
+    assert refused.value.code == "E-TRAIN-BACKEND"
+
+
+def test_jax_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr("train.config.find_spec", lambda name: None)
+    with pytest.raises(LimiarError) as refused:
+        check_backend()
+    assert refused.value.code == "E-INSTALL-MISSING"

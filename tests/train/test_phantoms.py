@@ -1,7 +1,12 @@
 """Generated patches: repeatable, labelled without noise, and of the shape they say."""
 
+import functools
 import io
 import itertools
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -64,3 +69,17 @@ def test_the_command_writes_them_all_or_refuses(tmp_path):
     assert isinstance(again.exception, TrainError)
     assert again.exception.code == "E-PHANTOMS-OUT"
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_leaves_nothing(tmp_path, number, status):
+    asked = [sys.executable, "-m", "edge_app", "phantoms", tmp_path / "images", "--count", "1000000"]
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background a shell has it ignored
+    with subprocess.Popen(asked, stderr=subprocess.PIPE, preexec_fn=heard) as process:
+        deadline = time.monotonic() + 60
+        while not any(tmp_path.glob(".*/*.png")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.communicate(timeout=30) == (None, b"")
+    assert process.returncode == status
+    assert list(tmp_path.iterdir()) == []

@@ -208,7 +208,20 @@ def test_data_that_is_not_the_run_s_is_refused(tmp_path, request_for, silent, sm
     assert refused_code(tmp_path, request_for, silent, small_run, reviewed, copy) == "E-TRAIN-FROM"
 
 
-@pytest.mark.parametrize("words", [["--from", "run"], ["--add", "x"], ["--from", "run", "--add", "x", "--model", "lenet"]])
+def test_data_without_the_run_s_images_is_told_from_bad_images(tmp_path, request_for, silent, small_run, reviewed):
+    (tmp_path / "empty").mkdir()
+    assert refused_code(tmp_path, request_for, silent, small_run, reviewed, tmp_path / "empty") == "E-TRAIN-FROM"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--from", "run"],
+        ["--add", "x"],
+        ["--from", "run", "--add", "x", "--model", "lenet"],
+        ["--from", "run", "--add", "x", "--set", "test_share=0.5"],
+    ],
+)
 def test_what_does_not_belong_together_is_a_usage_error(tmp_path, words):
     from train.cli import train as command
 

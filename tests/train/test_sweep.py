@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_app import run_folder
-from edge_app.errors import TrainError
+from edge_app.errors import DataError, TrainError
 from train import sweep as sweeping
 from train.config import RECIPES, Config
 from train.run import train
@@ -68,7 +68,9 @@ def test_what_has_no_range_is_given_as_values():
     assert refused.value.message.endswith("give values, as on_device=auto,yes")
 
 
-@pytest.mark.parametrize("text", ["rates=1..2", "rate=low..high", "rate=1e-3..", "rate=1..inf", "dropout=0..2", "rate", ""])
+@pytest.mark.parametrize(
+    "text", ["rates=1..2", "rate=low..high", "rate=1e-3..", "rate=1..inf", "dropout=0..2", "dropout=0.5..0.99999", "rate", ""]
+)
 def test_what_the_recipe_would_refuse_is_refused(text):
     with pytest.raises(TrainError) as refused:
         parse([text], Config())
@@ -142,6 +144,13 @@ def test_a_sweep_interrupted_while_it_read_images_to_disk_goes_on(tmp_path, requ
     with pytest.raises(Stopped):
         sweep(asked, RATE, 1, replace(silent, image=stop_at_the_tenth), lambda trial: None)
     assert len(swept(asked, silent, 1)) == 1
+
+
+def test_a_sweep_that_is_refused_leaves_nothing(tmp_path, request_for, silent):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError):
+        swept(request_for(tmp_path / "sweep", folder=tmp_path / "empty"), silent, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
 def test_a_sweep_that_is_over_tries_nothing_more(small_sweep, request_for, silent):
