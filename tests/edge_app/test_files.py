@@ -70,7 +70,7 @@ def test_what_is_no_plain_file_is_not_replaced_by_one(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     target.write_text("old")
     link.symlink_to(target)
-    for path in (fifo, link, tmp_path, Path("/dev/null")):
+    for path in (fifo, link, tmp_path):  # no device: where this fails, root would lose it
         with pytest.raises(OSError, match="no plain file"):
             write_whole(path, b"new")
     assert stat.S_ISFIFO(fifo.lstat().st_mode)
