@@ -42,7 +42,11 @@ def keygen(name: Path, as_json: bool) -> int:
         raise
     fingerprint = public_half(pair).fingerprint
     if as_json:
-        click.echo(msgspec.json.encode({"private": str(private), "public": str(public), "fingerprint": fingerprint}))
+        click.echo(
+            msgspec.json.encode(
+                {"private": printable(str(private)), "public": printable(str(public)), "fingerprint": fingerprint}
+            )
+        )
         return 0
     private_name, public_name = printable(str(private)), printable(str(public))
     click.echo(f"fingerprint {fingerprint}")

@@ -11,6 +11,7 @@ from edge_app.bundle import REFER
 from edge_app.files import write_whole
 from edge_app.frame import Pixels
 from edge_app.image import Picture
+from edge_app.output import writable
 
 _SIDE_PX = 400  # of the longer side
 _BAND_PX = 44  # below the image, for the text
@@ -18,10 +19,11 @@ _COLOURS = {True: (0, 128, 0), False: (200, 0, 0)}  # decided, referred; both re
 
 
 def annotate(picture: Picture, answer: Answer, path: bytes, sha256: bytes, folder: str) -> None:
-    """Writes `folder/NAME-SHA256.png`: the first 8 digits keep images of one name apart."""
+    """Writes `folder/NAME-SHA256.png`: the first 8 digits keep images of one name apart. Raises OutputError."""
     stem = os.path.splitext(os.path.basename(path))[0][:200]  # a name may have 255 bytes
     target = Path(folder) / os.fsdecode(stem + b"-" + sha256.hex()[:8].encode() + b".png")
-    write_whole(target, png(enlarged(picture.pixels()), answer), durable=False)
+    with writable(target):
+        write_whole(target, png(enlarged(picture.pixels()), answer), durable=False)
 
 
 def enlarged(pixels: Pixels) -> Image.Image:

@@ -2,16 +2,19 @@
 
 import errno
 import itertools
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_app import APP, __version__
-from edge_app.errors import LimiarError, OutputClosed, SourceError, printable
+from edge_app.errors import LimiarError, OutputClosed, OutputError, SourceError, printable
 
 if TYPE_CHECKING:
     from edge_app.capture import Roi
@@ -22,11 +25,26 @@ EXIT_ERROR, EXIT_USAGE, EXIT_FAILED_CHECK, EXIT_SOME_REFUSED = 1, 2, 3, 4
 EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 130, 141
 
 
+class Finite(click.FloatRange):
+    """click takes nan for a number of any range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
 class Commands(click.Group):
     """The device's commands, and those that train and convert bring through the entry points `limiar.commands`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *(entry.name for entry in _entry_points())})
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if any(word == "" or re.fullmatch(r"--[a-z-]+=", word) for word in args):
+            raise click.UsageError("An argument is empty: is a variable of the shell not set?")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if command := super().get_command(ctx, cmd_name):
@@ -139,7 +157,7 @@ def _keys(key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> "Keys
 @click.option("--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime; else the first that is installed.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Inference threads of a worker.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
-@click.option("--refer-below", type=click.FloatRange(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
+@click.option("--refer-below", type=Finite(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
 @click.option("--jsonl", metavar="FILE|-", help="JSON lines into a file, or - for stdout.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="A spreadsheet.")
 @click.option(
@@ -185,6 +203,8 @@ def scan(
 
     if not paths and not nul:
         raise click.UsageError("Give images, folders, or - to read paths from stdin.")
+    if (nul or "-" in paths) and not sys.stdin:
+        raise click.UsageError("Paths are to come from stdin, which is closed.")
     processes = [fork_worker() for _ in range(workers)]  # see fork.py: after what both sides import, before all else
 
     from edge_app.clock import utc_now
@@ -196,6 +216,8 @@ def scan(
     from edge_app.store import BundleKey, Store, default_path
     from edge_app.verified import ensure_verified
 
+    database = db or default_path()
+    _distinct({"--db": database, "--jsonl": _file(jsonl), "--csv": csv_file})
     opened = open_bundle(bundle, _keys(key_files, revoked_files))
     manifest = opened.manifest
     file, model = opened.model(name)
@@ -203,9 +225,8 @@ def scan(
     if annotate:
         with writable(annotate):
             annotate.mkdir(parents=True, exist_ok=True)
-    stdin = listed(sys.stdin.buffer, b"\0" if nul else b"\n")
-    named = [path for path in paths if path != "-"]
-    files = Files(itertools.chain(map(os.fsencode, named), stdin if nul or len(named) < len(paths) else ()))
+    stdin = listed(sys.stdin.buffer, b"\0" if nul else b"\n") if nul or "-" in paths else ()
+    files = Files(itertools.chain((os.fsencode(path) for path in paths if path != "-"), stdin), without=annotate)
     job = Job(
         format=file.format,
         model=model,
@@ -216,7 +237,7 @@ def scan(
         threads=threads,
         annotate=str(annotate) if annotate else None,
     )
-    with Interrupt() as interrupt, Workers(processes) as pool, Store(db or default_path()) as store:
+    with Interrupt() as interrupt, Workers(processes) as pool, Store(database) as store:
         loaded = pool.start(job)
         on = f"{loaded.runtime} {loaded.version}"
         verified = ensure_verified(opened, file, loaded.runtime, loaded.version)
@@ -224,13 +245,12 @@ def scan(
         origin = Origin(opened.sha256, file.name, on, verified, APP)
         summary = Summary(show_progress=not sys.stdout.isatty())
         outputs = _outputs(jsonl, csv_file, manifest.labels)
-        try:
+        with ExitStack() as closing:  # also after an error: what was answered is in the files
+            for output in (*outputs, summary):
+                closing.callback(output.close)
             for lines in Scan(pool, store, files, origin, decision, again, utc_now, stop=interrupt.__bool__):
                 for output in (*outputs, summary):
                     output.write(lines)
-        finally:  # also after an error: what was answered is in the files
-            for output in (*outputs, summary):
-                output.close()
     click.echo(summary.text(files.skipped), err=True)
     if interrupt:
         return interrupt.status
@@ -273,9 +293,9 @@ def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_fil
 @click.option("--file", "name", metavar="NAME", help="Model file of the bundle, as `tflite_int8`; else its default file.")
 @click.option("--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime; else the first that is installed.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Inference threads.")
-@click.option("--refer-below", type=click.FloatRange(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
+@click.option("--refer-below", type=Finite(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
 @click.option("--roi", metavar="X,Y,W,H", help="Look at this part of each frame, in pixels from the top left corner.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Stop after so long.")
+@click.option("--seconds", type=Finite(min=0, min_open=True), metavar="S", help="Stop after so long.")
 @click.option("--realtime", is_flag=True, help="Play a video file at its own rate; frames are dropped as a camera's are.")
 @click.option("--jsonl", metavar="FILE|-", help="JSON lines into a file, or - for stdout.")
 @click.option(
@@ -322,13 +342,15 @@ def camera(
     from edge_app.verified import ensure_verified
 
     address = find_source(source)
+    database = db or default_path()
+    _distinct({"--db": database, "--jsonl": _file(jsonl)})
     view = View(address.name, realtime, _roi(roi) if roi else None)
     opened = open_bundle(bundle, _keys(key_files, revoked_files))
     manifest = opened.manifest
     file, model = opened.model(name)
     decision = file.decision.referring(refer_below)
     opening = functools.partial(open_source, address, realtime)
-    with Interrupt() as interrupt, Capture(opening, view) as capture, Store(db or default_path()) as store:
+    with Interrupt() as interrupt, Capture(opening, view) as capture, Store(database) as store:
         # numpy and the runtime, now that the capture process is forked
         from edge_app.camera import FrameCount, Watch, boot_id, line_outputs
         from edge_app.classifier import Classifier
@@ -352,13 +374,12 @@ def camera(
         )
         count = FrameCount()
         outputs = [*line_outputs(jsonl), count]
-        try:
+        with ExitStack() as closing:  # also after an error: what was answered is in the files
+            for output in outputs:
+                closing.callback(output.close)
             for lines in watch:
                 for output in outputs:
                     output.write(lines)
-        finally:  # also after an error: what was answered is in the files
-            for output in outputs:
-                output.close()
     click.echo(count.text(), err=True)
     return interrupt.status
 
@@ -437,7 +458,7 @@ def _listed(names: tuple[str, ...]) -> list[str]:
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE.png", help="Where the picture goes.")
 @click.option("--file", "name", metavar="NAME", help="Model file of the bundle, as `tflite_int8`; else its default file.")
 @click.option("--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime; else the first that is installed.")
-@click.option("--refer-below", type=click.FloatRange(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
+@click.option("--refer-below", type=Finite(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
 @click.option("--json", "as_json", is_flag=True, help="Answer and map as one JSON object.")
 @key_options
 def explain(
@@ -503,11 +524,27 @@ def _outputs(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...]) 
         outputs.append(JsonStream())
     elif sys.stdout.isatty():
         outputs.append(Table())
-    if jsonl not in (None, "-"):
-        outputs.append(JsonFile(Path(str(jsonl))))
-    if csv_file:
-        outputs.append(CsvFile(csv_file, labels))
-    return outputs
+    lines = JsonFile(path) if (path := _file(jsonl)) else None
+    try:
+        sheet = CsvFile(csv_file, labels) if csv_file else None
+    except OutputError:
+        if lines:
+            lines.discard()
+        raise
+    return [*outputs, *(output for output in (lines, sheet) if output)]
+
+
+def _file(jsonl: str | None) -> Path | None:
+    """What --jsonl names, where that is no stream."""
+    return None if jsonl in (None, "-") else Path(str(jsonl))
+
+
+def _distinct(files: dict[str, Path | None]) -> None:
+    """One output would take the place of another, of the database even. Raises UsageError."""
+    of: dict[str, str] = {}
+    for option, path in files.items():
+        if path and (other := of.setdefault(os.path.realpath(path), option)) != option:
+            raise click.UsageError(f"{other} and {option} are the same file: {printable(str(path))}.")
 
 
 def _roi(text: str) -> "Roi":

@@ -17,7 +17,7 @@ from edge_app.answer import Timing
 from edge_app.bundle import Bundle, InputSpec, MapGrid
 from edge_app.classifier import Classifier
 from edge_app.envelope import outside
-from edge_app.errors import BundleError, LimiarError, printable
+from edge_app.errors import BundleError, OutputError, printable
 from edge_app.files import write_whole
 from edge_app.frame import ClassMap, Pixels
 from edge_app.image import decode, read_file
@@ -59,6 +59,7 @@ def explain(
     if model.class_map is None:
         met = f"{model.name} of {printable(str(bundle.path))} has no class activation map"
         raise BundleError("E-BUNDLE-MAP", f"{met}: convert the model again with `limiar convert --cam`")
+    _check_out(out, path)
     started = time.perf_counter()
     content = read_file(os.fsencode(path))
     picture = decode(content, path)
@@ -76,7 +77,7 @@ def explain(
         write_whole(out, png(Image.fromarray(shown), answer))
     except OSError as error:
         where = printable(str(out))
-        raise LimiarError(
+        raise OutputError(
             "E-EXPLAIN-OUT", f"{where}: {error.strerror}: give --out a file in a folder that can be written"
         ) from None
     return Explanation(
@@ -97,6 +98,15 @@ def explain(
         peak=_peak(own, model.class_map, manifest.input, picture.shape),
         outside=outside(manifest.envelope, tensor) if manifest.envelope else None,
     )
+
+
+def _check_out(out: Path, path: str) -> None:
+    """Raises OutputError: the image would be overwritten, or be no PNG by its name."""
+    where = printable(str(out))
+    if out.suffix.lower() != ".png":
+        raise OutputError("E-EXPLAIN-OUT", f"{where}: the picture is a PNG: give --out a name that ends in .png")
+    if os.path.realpath(out) == os.path.realpath(path):
+        raise OutputError("E-EXPLAIN-OUT", f"{where} is the image itself: give --out another name")
 
 
 def overlaid(image: Pixels, heat: NDArray[np.float32], grid: MapGrid, spec: InputSpec) -> Pixels:

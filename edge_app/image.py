@@ -42,6 +42,8 @@ def read_file(path: bytes | str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _unopened(error) from None
+    except ValueError:  # NUL in the name
+        raise ImageError("E-IMAGE-MISSING", "NUL in its name: for paths that NUL separates give -0") from None
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):

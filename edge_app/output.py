@@ -6,9 +6,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import click
 from msgspec import Struct
@@ -81,22 +81,46 @@ def writable(path: Path) -> Iterator[None]:
 
 
 class _WholeFile:
-    """A file that is written beside its place and renamed into it when closed."""
+    """A file that is written beside its place and renamed into it when closed. Raises OutputError where it cannot be written.
+
+    What was there stays where a write failed: the disk is full, and half of the lines would pass for all.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self._failed = False
         with writable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             check_replaceable(path)
-            self.file: IO[bytes] = self._partial.open("wb")
+            self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+            self._file = self._partial.open("wb")
+
+    def write(self, data: bytes) -> None:
+        self._failed = True
+        with writable(self._path):
+            self._file.write(data)
+        self._failed = False
 
     def close(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        self._partial.replace(self._path)
-        sync_directory(self._path.parent)
+        if self._failed:
+            self.discard()
+            return
+        try:
+            with writable(self._path):
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+                self._partial.replace(self._path)
+                sync_directory(self._path.parent)
+        except OutputError:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Leaves what was there before."""
+        with suppress(OSError):  # what is still to be written cannot be
+            self._file.close()
+        self._partial.unlink(missing_ok=True)
 
 
 class JsonFile:
@@ -106,10 +130,14 @@ class JsonFile:
         self._whole = _WholeFile(path)
 
     def write(self, lines: Sequence[Struct]) -> None:
-        self._whole.file.write(json_lines(lines))
+        self._whole.write(json_lines(lines))
 
     def close(self) -> None:
         self._whole.close()
+
+    def discard(self) -> None:
+        """No lines: the file stays as it was."""
+        self._whole.discard()
 
 
 class CsvFile:
@@ -134,17 +162,17 @@ class CsvFile:
         self._whole.close()
 
     def _row(self, cells: list[object]) -> None:
-        csv.writer(_Encoded(self._whole.file), lineterminator="\n").writerow([_harmless(cell) for cell in cells])
+        csv.writer(_Encoded(self._whole), lineterminator="\n").writerow([_harmless(cell) for cell in cells])
 
 
 class _Encoded:
     """csv writes text; a file of bytes keeps names with lone surrogates out of the way of errors."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: _WholeFile) -> None:
         self._file = file
 
-    def write(self, text: str) -> int:
-        return self._file.write(text.encode())
+    def write(self, text: str) -> None:
+        self._file.write(text.encode())
 
 
 def _harmless(cell: object) -> object:

@@ -4,6 +4,7 @@ WAL with synchronous=FULL: 400 simulated power cuts lost no acknowledged row, wh
 a result may be reported only after its commit. One process writes: a lock file beside the database keeps a second one out.
 """
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -108,9 +109,11 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the database. Raises StoreError: another process writes, not a database, or the disk refuses."""
-        self.path = path
+        self.path = path = path.resolve()  # a link has no lock of its own
         self._changed_at: float | None = None
         try:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(path)
         except OSError as error:

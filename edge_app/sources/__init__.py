@@ -49,10 +49,8 @@ _INSTALL = {
 
 def find_source(text: str) -> Address:
     """`video:FILE`, `v4l2:/dev/video0`, `/dev/video0`, `rtsp://…` or `picamera:0` -> where it is. Raises SourceError."""
-    if text.startswith(("rtsp://", "rtsps://")):
-        url = urlsplit(text)
-        # A user, a password and a query that may hold a token stay out of database, output and messages.
-        return Address("rtsp", text, printable(f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"))
+    if text.lower().startswith(("rtsp:", "rtsps:", "http:", "https:")):
+        return _stream(text)
     if text.startswith("/dev/video"):
         text = f"v4l2:{text}"
     kind, _, target = text.partition(":")
@@ -60,6 +58,23 @@ def find_source(text: str) -> Address:
         known = "video:FILE, v4l2:/dev/video0, rtsp://… or picamera:0"
         raise SourceError("E-SOURCE-UNKNOWN", f"{printable(text)} is no source: give {known}")
     return Address(kind, target, printable(text))
+
+
+def _stream(text: str) -> Address:
+    """A user, a password and a query that may hold a token stay out of database, output and messages. Raises SourceError."""
+    scheme, _, rest = text.partition(":")
+    shown = printable(f"{scheme.lower()}://{rest.rpartition('@')[2].lstrip('/').partition('?')[0]}")
+    if not scheme.lower().startswith("rtsp") or not rest.startswith("//"):
+        raise SourceError("E-SOURCE-UNKNOWN", f"{shown} is no source: of streams give rtsp://… or rtsps://…")
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        url = None
+    # After an unquoted # / or ? in a password, what follows would be taken for the path.
+    if not url or not url.hostname or "@" in url.path + url.query + url.fragment:
+        cure = "write special characters of user and password as %23 for #, %2F for /, %3F for ?, %5B for ["
+        raise SourceError("E-SOURCE-UNKNOWN", f"{shown} is no address: {cure}")
+    return Address("rtsp", text, printable(f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"))
 
 
 def open_source(address: Address, realtime: bool = False) -> Source:

@@ -3,6 +3,7 @@
 import os
 import select
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from edge_app.containers import IMAGE_EXTENSIONS
@@ -11,11 +12,12 @@ from edge_app.containers import IMAGE_EXTENSIONS
 class Files:
     """The paths to answer: a folder recursively, in name order; `skipped` counts what is no image by name.
 
-    None passes through: nothing is there yet.
+    None passes through: nothing is there yet. without: a folder that is not entered, since what is answered is written there.
     """
 
-    def __init__(self, paths: Iterable[bytes | None]) -> None:
+    def __init__(self, paths: Iterable[bytes | None], without: Path | None = None) -> None:
         self._paths = paths
+        self._without = without
         self.skipped = 0
 
     def __iter__(self) -> Iterator[bytes | None]:
@@ -27,19 +29,24 @@ class Files:
                 yield path
 
     def _walk(self, folder: bytes) -> Iterator[bytes]:
-        try:
-            with os.scandir(folder) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError:
-            yield folder  # refused with the reason when it is opened
-            return
-        for entry in found:
-            if _is_image(entry.name):
-                yield entry.path
-            elif entry.is_dir(follow_symlinks=False):
-                yield from self._walk(entry.path)
+        left: list[os.DirEntry[bytes]] = []  # the next one last: folders may lie deeper than Python recurses
+        while True:
+            try:
+                with os.scandir(folder) as entries:
+                    left += sorted(entries, key=lambda entry: entry.name, reverse=True)
+            except OSError:
+                yield folder  # refused with the reason when it is opened
+            while left:
+                entry = left.pop()
+                if _is_image(entry.name):
+                    yield entry.path
+                elif not entry.is_dir(follow_symlinks=False):
+                    self.skipped += 1
+                elif not (self._without and os.path.samefile(entry.path, self._without)):
+                    folder = entry.path
+                    break
             else:
-                self.skipped += 1
+                return
 
 
 def listed(stream: BinaryIO, separator: bytes) -> Iterator[bytes | None]:

@@ -1,6 +1,7 @@
 """`limiar keygen`, and `limiar convert --sign`."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,3 +102,8 @@ def test_a_bundle_published_again_without_a_key_is_unsigned(converted: Converted
     assert (out / SIGNATURE).is_file()
     publish_bundle(out, converted, release_counter=1, seed=0, card=CARD)
     assert not (out / SIGNATURE).exists()
+
+
+def test_a_name_that_is_not_utf_8_is_printable_in_json(tmp_path: Path) -> None:
+    done = keygen(tmp_path / os.fsdecode(b"\xff"), "--json")
+    assert json.loads(done.stdout)["private"] == f"{tmp_path}/\\xff.key"

@@ -242,6 +242,31 @@ def test_what_is_no_source_is_refused(text: str) -> None:
         find_source(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http://user:secret@camera/video.mjpg", "rtsp:/user:secret@camera/front", "HTTP://user:secret@camera/"),
+        *("rtsp://user:se#secret@camera/front", "rtsp://user:se/secret@camera/front", "rtsp://user:se?secret@camera/front"),
+        *("rtsp://user:se[secret@camera/front", "rtsp://[::1", "rtsp://", "rtsp://user:secret@"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_its_password(text: str) -> None:
+    with pytest.raises(SourceError, match="E-SOURCE-UNKNOWN") as raised:
+        find_source(text)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_scheme_may_be_written_in_capitals() -> None:
+    assert find_source("RTSP://user:secret@camera/front").name == "rtsp://camera/front"
+
+
+def test_a_video_whose_name_is_not_utf_8_is_refused(video: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.avi")
+    path.write_bytes(video.read_bytes())
+    with pytest.raises(SourceError, match="E-SOURCE-OPEN"):
+        open_source(find_source(f"video:{path}"))
+
+
 @pytest.mark.parametrize("text", ["video:none.mp4", "video:{file}", "v4l2:/dev/video99", "rtsp://user:secret@127.0.0.1:9/"])
 def test_a_source_that_is_not_there_does_not_open(text: str, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("this is no video")

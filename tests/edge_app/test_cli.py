@@ -74,3 +74,66 @@ def test_an_output_that_cannot_be_written_is_one_line_and_nothing_is_scanned(
     assert done.stderr.startswith(b"E-OUTPUT-WRITE: ")
     assert done.stderr.count(b"\n") == 1
     assert (tmp_path / "fifo").is_fifo()
+
+
+@pytest.mark.parametrize(("command", "option"), [("scan", "--db"), ("scan", "--csv"), ("camera", "--db")])
+def test_one_file_for_two_outputs_is_refused_before_the_database_is_touched(
+    limiar: Limiar, tiny_path: Path, images: Path, tmp_path: Path, command: str, option: str
+) -> None:
+    kept, link = tmp_path / "kept", tmp_path / "link"
+    kept.write_text("kept")
+    link.symlink_to(kept)
+    source = images if command == "scan" else "v4l2:/dev/video99"
+    done = limiar(command, tiny_path, source, option, kept, "--jsonl", link)
+    assert (done.returncode, kept.read_text()) == (2, "kept")
+    assert b"are the same file" in done.stderr
+
+
+# A limit on a file's size is met as a full disk is: in the middle of a write.
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from edge_app.errors import OutputError
+from edge_app.output import JsonFile
+from edge_app.sources import Address
+path = Path(sys.argv[1])
+output = JsonFile(path)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+lines = [Address("video", "x" * 100, "x")] * 1000
+try:
+    output.write(lines)
+except OutputError as error:
+    print(error)
+output.close()
+"""
+
+
+def test_a_file_of_lines_that_could_not_be_written_whole_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text("old")
+    done = subprocess.run([sys.executable, "-P", "-c", FULL, path], capture_output=True, timeout=60)
+    assert done.stdout.startswith(b"E-OUTPUT-WRITE: ")
+    assert done.stderr == b""
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_the_second_output_cannot_be_opened_nothing_is_left_of_the_first(
+    limiar: Limiar, tiny_path: Path, images: Path, tmp_path: Path
+) -> None:
+    done = limiar("scan", tiny_path, images, "--jsonl", tmp_path / "a.jsonl", "--csv", tmp_path)
+    assert done.returncode == 1
+    assert [path.name for path in tmp_path.iterdir() if "jsonl" in path.name] == []
+
+
+@pytest.mark.parametrize("words", [["--file", ""], ["--annotate="], [""]])
+def test_an_empty_argument_is_a_usage_error(limiar: Limiar, tiny_path: Path, images: Path, words: list[str]) -> None:
+    done = limiar("scan", tiny_path, images, *words)
+    assert done.returncode == 2
+    assert b"An argument is empty" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["scan", "x", "y", "--refer-below"], ["camera", "x", "y", "--seconds"]])
+def test_nan_is_no_number_of_a_range(limiar: Limiar, words: list[str]) -> None:
+    assert limiar(*words, "nan").returncode == 2

@@ -136,12 +136,20 @@ def test_an_image_that_is_refused_and_a_place_that_cannot_be_written_end_with_on
         (tmp_path / "black.png", tmp_path / "why.png", b"E-IMAGE-UNIFORM"),
         (tmp_path / "gone.png", tmp_path / "why.png", b"E-IMAGE-MISSING"),
         (spotted, tmp_path / "no folder" / "why.png", b"E-EXPLAIN-OUT"),
+        (spotted, tmp_path / "why.jpg", b"E-EXPLAIN-OUT"),
     ):
         done = limiar("explain", mapped_path, image, "--out", out)
         assert done.returncode == 1
         assert done.stderr.startswith(code)
         assert done.stderr.count(b"\n") == 1
         assert not out.exists()
+
+
+def test_the_image_itself_is_not_overwritten(mapped_path: Path, spotted: Path, limiar: Limiar, tmp_path: Path) -> None:
+    before = spotted.read_bytes()
+    done = limiar("explain", mapped_path, spotted, "--out", spotted)
+    assert (done.returncode, spotted.read_bytes()) == (1, before)
+    assert done.stderr.startswith(b"E-EXPLAIN-OUT")
 
 
 def test_a_flat_map_colours_nothing_but_its_lowest_colour() -> None:

@@ -1,7 +1,10 @@
 """`limiar scan` as its users meet it: the real command in a process of its own, on real files."""
 
 import base64
+import contextlib
 import csv
+import fcntl
+import functools
 import json
 import os
 import pty
@@ -320,3 +323,69 @@ def test_the_lines_of_docs_store_md_are_answered_by_a_real_database(
     db.close()
     assert [(decision, count) for decision, count, _ in counts] == [("refer", 40)]
     assert len(referred) == 20
+
+
+def test_a_picture_that_cannot_be_written_stops_the_scan_and_blames_no_image(
+    tiny_path: Path, images: Path, limiar: Limiar, tmp_path: Path
+) -> None:
+    first = limiar("scan", tiny_path, images, "--annotate", tmp_path / "annotated")
+    assert first.returncode == 0
+    in_the_way = min((tmp_path / "annotated").iterdir())
+    in_the_way.unlink()
+    in_the_way.mkdir()
+    done = limiar("scan", tiny_path, images, "--annotate", tmp_path / "annotated")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"E-OUTPUT-WRITE: {in_the_way}".encode())
+    assert b"E-IMAGE" not in done.stdout + done.stderr
+
+
+def test_pictures_below_the_scanned_folder_are_not_answered(tiny_path: Path, images: Path, limiar: Limiar) -> None:
+    for _ in range(2):
+        assert len(lines_of(limiar("scan", tiny_path, images, "--annotate", images / "annotated"))) == 40
+    assert len(list((images / "annotated").iterdir())) == 40
+
+
+def test_folders_may_lie_deeper_than_python_recurses(tiny_path: Path, images: Path, limiar: Limiar, tmp_path: Path) -> None:
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    with contextlib.chdir(deep):
+        for _ in range(1200):
+            os.mkdir("d")
+            os.chdir("d")
+        shutil.copy(images / "00000.png", "x.png")
+    done = limiar("scan", tiny_path, deep)
+    subprocess.run(["rm", "-r", deep], check=True)  # shutil.rmtree recurses
+    assert (done.returncode, len(lines_of(done))) == (0, 1)
+
+
+def test_paths_that_nul_separates_want_the_option(tiny_path: Path, images: Path, limiar: Limiar) -> None:
+    paths = b"\0".join(os.fsencode(path) for path in images.iterdir())
+    (line,) = lines_of(limiar("scan", tiny_path, "-", input=paths))
+    assert line["code"] == "E-IMAGE-MISSING"
+    assert line["message"].endswith("give -0")
+
+
+def test_a_link_to_the_database_has_the_same_lock(tiny_path: Path, images: Path, limiar: Limiar, tmp_path: Path) -> None:
+    assert limiar("scan", tiny_path, images, "--db", tmp_path / "r.db").returncode == 0
+    (tmp_path / "link.db").symlink_to("r.db")
+    with (tmp_path / "r.db.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = limiar("scan", tiny_path, images, "--db", tmp_path / "link.db")
+    assert done.stderr.startswith(b"E-STORE-BUSY: ")
+
+
+@pytest.mark.parametrize("place", [".", "..", "/"])
+def test_a_folder_is_no_database_and_gets_no_lock(
+    tiny_path: Path, images: Path, limiar: Limiar, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "work").mkdir()
+    before = sorted(tmp_path.iterdir())
+    done = limiar("scan", tiny_path, images, "--db", place, cwd=tmp_path / "work")
+    assert done.stderr.startswith(b"E-STORE-WRITE: ")
+    assert (sorted(tmp_path.iterdir()), list((tmp_path / "work").iterdir())) == (before, [])
+
+
+def test_a_closed_stdin_matters_only_where_paths_come_from_it(tiny_path: Path, images: Path, limiar: Limiar) -> None:
+    closed = functools.partial(os.close, 0)
+    assert limiar("scan", tiny_path, images, preexec_fn=closed).returncode == 0
+    assert limiar("scan", tiny_path, "-", preexec_fn=closed).returncode == 2
