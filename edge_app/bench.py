@@ -114,7 +114,8 @@ def bench(
     skipped = [Skipped(one.file, one.runtime, one.threads, met) for one, met in started.items() if isinstance(met, str)]
     starts = {variant: start for variant, start in started.items() if isinstance(start, Start)}
     if not starts:
-        met = skipped[0].message if skipped else "no runtime is installed for its files"
+        none = "none of these runtimes reads these files" if runtimes else "no runtime is installed for its files"
+        met = skipped[0].message if skipped else none
         raise RuntimeUnavailable(
             "E-BENCH-NOTHING", f"{printable(str(bundle.path))}: nothing runs here ({met}): see `limiar doctor`"
         )

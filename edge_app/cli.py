@@ -203,6 +203,8 @@ def scan(
 
     if not paths and not nul:
         raise click.UsageError("Give images, folders, or - to read paths from stdin.")
+    if csv_file == Path("-"):
+        raise click.UsageError("--csv is written whole, at the end: give a file. For stdout there is --jsonl -.")
     if (nul or "-" in paths) and not sys.stdin:
         raise click.UsageError("Paths are to come from stdin, which is closed.")
     processes = [fork_worker() for _ in range(workers)]  # see fork.py: after what both sides import, before all else

@@ -137,3 +137,8 @@ def test_an_empty_argument_is_a_usage_error(limiar: Limiar, tiny_path: Path, ima
 @pytest.mark.parametrize("words", [["scan", "x", "y", "--refer-below"], ["camera", "x", "y", "--seconds"]])
 def test_nan_is_no_number_of_a_range(limiar: Limiar, words: list[str]) -> None:
     assert limiar(*words, "nan").returncode == 2
+
+
+def test_a_table_for_stdout_is_refused_with_what_stdout_can_have(limiar: Limiar, tiny_path: Path, images: Path) -> None:
+    done = limiar("scan", tiny_path, images, "--csv", "-")
+    assert (done.returncode, b"--jsonl -" in done.stderr) == (2, True)
