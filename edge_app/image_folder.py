@@ -243,13 +243,16 @@ def _walk(folder: Path, met: Met) -> list[str]:
 def _labelled(folder: Path, files: Sequence[str], met: Met) -> tuple[Listed, ...]:
     """Labels from `…_pos.png` and `…_neg.png`, else from the class folders right below the data folder."""
     suffixes = [sys.intern(PurePosixPath(file).stem.rpartition("_")[2]) for file in files]
-    if all(suffix in SUFFIXES for suffix in suffixes):
-        return tuple(map(Listed, files, suffixes))
-    for file, suffix in zip(files, suffixes, strict=True):
-        if "/" not in file:
-            found = f"{printable(file)} ends in neither {' nor '.join('_' + s for s in SUFFIXES)} and lies in no class folder"
+    named = [suffix in SUFFIXES for suffix in suffixes]
+    by_name = all(named) or (any(named) and not any("/" in file for file in files))
+    for file, suffix, has in zip(files, suffixes, named, strict=True):
+        if "/" not in file and not (by_name and has):
+            ends = "_" + " nor _".join(SUFFIXES)
+            why = "not all names end so" if has else f"ends in neither {ends} (suffix {printable(suffix)[:20]!r})"
             cure = "rename it, move it into a folder named as its class, or give --csv"
-            met(DataError("E-DATA-LABEL", f"{found} (suffix {printable(suffix)[:20]!r}): {cure}"), file)
+            met(DataError("E-DATA-LABEL", f"{printable(file)} lies in no class folder, and {why}: {cure}"), file)
+    if by_name:
+        return tuple(Listed(file, suffix) for file, suffix, has in zip(files, suffixes, named, strict=True) if has)
     images = tuple(Listed(file, sys.intern(file.partition("/")[0])) for file in files if "/" in file)
     labels = {image.label for image in images}
     for child in sorted(folder.iterdir()):

@@ -192,6 +192,11 @@ def image_in_no_class_folder(folder):
     next((folder / "pos").iterdir()).rename(folder / "stray.png")
 
 
+def image_without_a_label_in_its_name(folder):
+    (folder / "manifest.csv").unlink()
+    (folder / "stray.png").write_bytes(png(np.random.default_rng(0).integers(0, 256, (50, 50), dtype=np.uint8)))
+
+
 def one_class_brighter(folder):
     for row in table(folder):
         if row[1] == "pos":
@@ -253,6 +258,7 @@ PLANTED = {
     link: {"link": ("fault", 1)},
     empty_class_folder: {"class-empty": ("fault", 1)},
     image_in_no_class_folder: {"unlabelled": ("fault", 1)},
+    image_without_a_label_in_its_name: {"unlabelled": ("fault", 1)},
     one_class_brighter: {"shortcut-brightness": ("warning", 1)},
     one_class_in_another_format: {
         "shortcut-png": ("fault", 1),
