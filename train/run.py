@@ -291,7 +291,7 @@ def keeping(partial: Path, config: Config, progress: Progress) -> Keep:
         if need_mb <= (limit := config.memory_mb or available_mb() / 4):
             return InMemory(count, spec)
         where = printable(str(partial))
-        met = f"{count} images take {need_mb:.3g} MB, over {limit:.3g} MB"
+        met = f"{count} images take {need_mb:.1f} MB, over {limit:.1f} MB"
         progress.note(f"{met}: they are read from {where} (--set memory_mb=N)")
         return OnDisk(partial, count, spec)
 

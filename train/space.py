@@ -10,7 +10,7 @@ from train.config import SPLITS, Config, changed
 DEFAULT = ("rate=3e-4..1e-2", "weight_decay=1e-5..1e-2", "dropout=0..0.5", "batch=32,64,128")
 LOG_FACTOR = 10  # a range that spans as much is drawn by its logarithm: as many trials from 0.0001 to 0.001 as to 0.01
 DIGITS = 4  # of a drawn number: the next one makes no difference that can be seen, and the command is to be read
-# The splits' choose the images, so that losses of two trials would not be of the same ones; others change nothing that is
+# SPLITS choose the images, so that losses of two trials would not be of the same ones; others change nothing that is
 # learnt; sharp_epochs cannot be varied beside epochs.
 FIXED = (*SPLITS, "calibrate", "memory_mb", "sharp_epochs")
 

@@ -17,7 +17,7 @@ class Files:
 
     def __init__(self, paths: Iterable[bytes | None], without: Path | None = None) -> None:
         self._paths = paths
-        self._without = without
+        self._without = os.path.realpath(os.fsencode(without)) if without else None
         self.skipped = 0
 
     def __iter__(self) -> Iterator[bytes | None]:
@@ -42,7 +42,7 @@ class Files:
                     yield entry.path
                 elif not entry.is_dir(follow_symlinks=False):
                     self.skipped += 1
-                elif not (self._without and os.path.samefile(entry.path, self._without)):
+                elif not (self._without and os.path.realpath(entry.path) == self._without):
                     folder = entry.path
                     break
             else:

@@ -56,8 +56,10 @@ class VideoFile:
     def __init__(self, address: Address, realtime: bool) -> None:
         if not os.path.isfile(address.target):  # FFmpeg would take a URL or a list of files
             raise SourceError("E-SOURCE-OPEN", f"{address.name} is not a file: check the path")
-        if any("\udc80" <= character <= "\udcff" for character in address.target):  # OpenCV's process would end with a fault
-            raise SourceError("E-SOURCE-OPEN", f"{address.name} has a name that is not UTF-8: rename the file")
+        try:
+            address.target.encode()
+        except UnicodeEncodeError:  # OpenCV would end the process with a fault
+            raise SourceError("E-SOURCE-OPEN", f"{address.name} has a name that is not UTF-8: rename the file") from None
         self._capture = _opened(address, os.path.abspath(address.target), cv2.CAP_FFMPEG)
         rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
         if realtime and not 0 < rate_hz <= _RATE_LIMIT_HZ:

@@ -82,7 +82,7 @@ def test_a_run_from_disk_goes_on_without_reading_again_and_gives_the_weights_of_
 
     with pytest.raises(Stopped):
         train(asked, replace(silent, epoch=stop, note=notes.append))
-    assert re.match(r"160 images take 0\.732 MB, over 0\.1 MB: they are read from .*run\.partial", notes[0])
+    assert re.match(r"160 images take 0\.7 MB, over 0\.1 MB: they are read from .*run\.partial", notes[0])
     monkeypatch.setattr(image_folder, "decode", None)  # whatever would be decoded again fails
     train(asked, silent)
     assert (out / "model.keras").read_bytes() == (small_run / "model.keras").read_bytes()
