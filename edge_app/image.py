@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image
 
 from edge_app import containers
+from edge_app.containers import png
+from edge_app.containers.container import Container, check_pixels
 from edge_app.errors import ImageError
 from edge_app.frame import Pixels
 
@@ -134,7 +136,7 @@ def decode(data: bytes, name: str = "") -> Picture:
         orientation = _orientation(image, container.format)
         image.load()
         if container.format == "PNG" and _may_lack_rows(image):
-            containers.check_png_rows(data)
+            png.check_rows(data)
     except ImageError:
         raise
     except MemoryError:
@@ -146,12 +148,12 @@ def decode(data: bytes, name: str = "") -> Picture:
     return Picture(image, orientation)
 
 
-def _open(data: bytes, container: containers.Container) -> Image.Image:
+def _open(data: bytes, container: Container) -> Image.Image:
     """Reads the header and refuses what the image rules leave out, before a pixel is decoded. Raises ImageError."""
     module, name = _PLUGINS[container.format]
     image: Image.Image = getattr(importlib.import_module(module), name)(io.BytesIO(data))
     width, height = image.size
-    containers.check_pixels(container.format, width, height, container.decoder_mp)
+    check_pixels(container.format, width, height, container.decoder_mp)
     if width < 1 or height < 1:
         raise ImageError("E-IMAGE-BROKEN", f"{width}x{height} pixels: write it again")
     if getattr(image, "n_frames", 1) != 1:

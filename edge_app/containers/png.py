@@ -1,0 +1,56 @@
+"""PNG (ISO/IEC 15948): chunks with a CRC, and as many pixels as the header says."""
+
+import struct
+import zlib
+
+from edge_app.containers.container import PIXELS_MP, Container, check_end, truncated, unread_depth
+from edge_app.errors import ImageError
+
+
+def inspect(data: bytes) -> Container:
+    """PNG (ISO/IEC 15948) 5.3: length, type, data, CRC-32 of type and data."""
+    at, kinds, bits, colour = 8, set(), 0, 0
+    view = memoryview(data)  # a chunk may be the whole file: no copy
+    while b"IEND" not in kinds:
+        length = int.from_bytes(data[at : at + 4], "big")
+        end = at + 12 + length
+        if end > len(data):
+            raise truncated("a PNG chunk")
+        kind = data[at + 4 : at + 8]
+        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise ImageError("E-IMAGE-BROKEN", f"the CRC of PNG chunk {kind!r} is wrong: copy or record it again")
+        if kind == b"IHDR" and length == 13:
+            bits, colour = data[at + 16], data[at + 17]
+        kinds.add(kind)
+        at = end
+    check_end(data, at, "PNG")
+    if b"acTL" in kinds:
+        raise ImageError("E-IMAGE-FRAMES", "an animated PNG: save one frame")
+    if bits == 16 and (colour != 0 or b"tRNS" in kinds):
+        raise unread_depth("16-bit colour or alpha")
+    return Container("PNG", bits, PIXELS_MP)
+
+
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # 8.2
+
+
+def check_rows(data: bytes) -> None:
+    """Inflates a whole PNG: Pillow leaves rows black for which it has no pixels, without a word. Raises ImageError."""
+    width, height, bits, colour, interlaced = struct.unpack(">IIBBxxB", data[16:29])
+    wanted = 0
+    for top, left, down, right in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        rows, columns = -((top - height) // down), -((left - width) // right)
+        wanted += rows * (1 + (columns * bits * _SAMPLES[colour] + 7) // 8) if rows > 0 and columns > 0 else 0
+    inflate = zlib.decompressobj()
+    at, found, view = 8, 0, memoryview(data)
+    while at < len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        for piece in range(at + 8, end if data[at + 4 : at + 8] == b"IDAT" else 0, 1 << 16):
+            rest: memoryview | bytes = view[piece : min(piece + (1 << 16), end)]
+            while rest and found < wanted:
+                found += len(inflate.decompress(rest, 1 << 20))
+                rest = inflate.unconsumed_tail
+        at = end + 4
+    if found < wanted:
+        raise truncated("the PNG's pixels")

@@ -1,0 +1,31 @@
+"""WebP (RFC 9649): RIFF chunks."""
+
+from edge_app.containers.container import PIXELS_MP_WEBP, Container, check_end, check_pixels, truncated
+from edge_app.errors import ImageError
+
+
+def inspect(data: bytes) -> Container:
+    """WebP (RFC 9649) 2.3: RIFF chunks, each padded to an even length; the header's length counts from byte 8."""
+    check_end(data, 8 + int.from_bytes(data[4:8], "little"), "WebP")
+    at = 12
+    while at < len(data):
+        if data[at : at + 4] in (b"ANIM", b"ANMF"):
+            raise ImageError("E-IMAGE-FRAMES", "an animated WebP: save one frame")
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data.startswith(b"VP8", at):
+            _check_pixels(data[at : at + 4], data[at + 8 : at + 18])
+        at += 8 + length + length % 2
+    if at != len(data):
+        raise truncated("a WebP chunk")
+    return Container("WEBP", 8, PIXELS_MP_WEBP)
+
+
+def _check_pixels(kind: bytes, start: bytes) -> None:
+    """RFC 9649, 2.5 to 2.7. Pillow's decoder makes room for the pixels before it says how many there are."""
+    sides = {
+        b"VP8X": [int.from_bytes(start[4:7], "little") + 1, int.from_bytes(start[7:10], "little") + 1],
+        b"VP8 ": [int.from_bytes(start[i : i + 2], "little") & 0x3FFF for i in (6, 8)],
+        b"VP8L": [(int.from_bytes(start[1:5], "little") >> i & 0x3FFF) + 1 for i in (0, 14)],
+    }
+    width, height = sides.get(kind, (0, 0))
+    check_pixels("WEBP", width, height, PIXELS_MP_WEBP)
