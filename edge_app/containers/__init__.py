@@ -6,17 +6,20 @@ missing grey. So each container is walked here before a decoder sees it. Formats
 
 from edge_app.containers import bmp, jpeg, png, pnm, tiff, webp
 from edge_app.containers.container import Container
+from edge_app.containers.foreign import FOREIGN_EXTENSIONS
 from edge_app.errors import ImageError
+
+__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "inspect"]
 
 EXTENSIONS = {
     "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "BMP": (".bmp",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif"),
+    "BMP": (".bmp", ".dib"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
-    "PPM": (".pgm", ".ppm"),
+    "PPM": (".pgm", ".ppm", ".pnm"),
 }
-IMAGE_EXTENSIONS = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)
+IMAGE_EXTENSIONS = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)  # lower case
 
 
 def inspect(data: bytes) -> Container:
