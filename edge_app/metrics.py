@@ -173,6 +173,36 @@ def rounded(metric: Metric) -> Metric:
     return Metric(value=value, low=low, high=high, n=metric.n)
 
 
+def smallest_margin(n: int, alpha: float = 0.05) -> float:
+    """The smallest loss of a class that n of its images can rule out, 0..1, one-sided at alpha.
+
+    A model file that answers each of these images as Keras does may still have lost so much.
+    The larger of two bounds for 0 images of n that differ: the exact one, at which (1 - loss)^n = alpha (Hanley &
+    Lippman-Hand, JAMA 249 (1983) 1743-1745), and Tango's, z^2 / (n + z^2) with z the normal quantile of 1 - alpha (Statistics
+    in Medicine 17 (1998) 891-908, equation 11 without discordant pairs). With alpha = 0.05 and 3 images or more it is what the
+    gate of `limiar convert` gets, to 0.00003. n = 26: 0.109; n = 59 is the first below 0.05. Raises ValueError for n < 1 or
+    alpha outside 0..0.5.
+    """
+    if n < 1 or not 0.0 < alpha < 0.5:
+        raise ValueError(f"no margin: {n} images at {alpha}")
+    square = NormalDist().inv_cdf(1 - alpha) ** 2
+    return max(1.0 - float(alpha ** (1 / n)), square / (n + square))
+
+
+def images_for_margin(margin: float, alpha: float = 0.05) -> int:
+    """How many images of a class it takes to rule out a loss of `margin`, 0..1, if a file loses none.
+
+    The smallest n whose `smallest_margin` lies below it. margin = 0.05: 59. Raises ValueError for a margin outside 0..1 or an
+    alpha outside 0..0.5.
+    """
+    if not 0.0 < margin < 1.0 or not 0.0 < alpha < 0.5:
+        raise ValueError(f"no number of images: margin {margin} at {alpha}")
+    square = NormalDist().inv_cdf(1 - alpha) ** 2
+    needed = max(math.log(alpha) / math.log1p(-margin), square * (1 - margin) / margin)
+    n = max(1, math.floor(needed))  # the last one that may not be enough
+    return n if smallest_margin(n, alpha) < margin else n + 1
+
+
 def binary_metrics(
     labels: ArrayLike, probabilities: ArrayLike, positive: int, answered: ArrayLike | None = None
 ) -> dict[str, Metric]:

@@ -20,6 +20,7 @@ from convert.noninferiority import (
     tango_upper,
     worst,
 )
+from edge_app import metrics
 
 OUTCOMES = st.integers(1, 60).flatmap(
     lambda n: st.integers(0, n).flatmap(lambda lost: st.tuples(st.just(lost), st.integers(0, n - lost), st.just(n)))
@@ -84,6 +85,11 @@ def test_without_any_difference_the_exact_bound_is_the_rule_of_three(n: int) -> 
     # (1 - bound)^n = alpha: Hanley and Lippman-Hand, JAMA 249 (1983) 1743-1745
     assert exact_upper(0, 0, n, 0.05) == pytest.approx(1 - 0.05 ** (1 / n), abs=5e-5)
     assert smallest_margin(n, 0.05) == pytest.approx(1 - 0.05 ** (1 / n), abs=5e-5)
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 26, 59, 200, 1000, 4999])
+def test_the_margin_that_training_foretells_is_the_one_that_the_gate_finds(n: int) -> None:
+    assert metrics.smallest_margin(n, 0.05) == pytest.approx(bounds(0, 0, n, 0.05)[1], abs=3e-5)
 
 
 @settings(max_examples=30, deadline=None)

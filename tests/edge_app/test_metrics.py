@@ -18,8 +18,10 @@ from edge_app.metrics import (
     decided_metrics,
     ece,
     ece_interval,
+    images_for_margin,
     nll,
     proportion_interval,
+    smallest_margin,
 )
 
 # Hanley & McNeil, Radiology 143 (1982) 29-36, Table I: 58 normal and 51 abnormal CT images, rated 1 to 5.
@@ -205,3 +207,22 @@ def test_the_interval_of_the_calibration_error_shrinks_with_more_images_and_repe
 def test_the_interval_of_the_calibration_error_of_a_certain_and_right_classifier_is_zero():
     metric = ece_interval([0, 1, 1], [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     assert (metric.value, metric.low, metric.high) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("n", "points"), [(26, 10.9), (58, 5.03), (59, 4.95), (300, 0.99)])
+def test_smallest_margin_is_the_rule_of_three(n, points):
+    assert 100 * smallest_margin(n) == pytest.approx(points, abs=0.05 if points > 6 else 0.01)
+
+
+@pytest.mark.parametrize("margin", [0.001, 0.01, 0.05, 0.1, 0.3, 0.95])
+@pytest.mark.parametrize("alpha", [0.001, 0.05, 0.2])
+def test_images_for_margin_are_the_first_that_are_enough(margin, alpha):
+    n = images_for_margin(margin, alpha)
+    assert smallest_margin(n, alpha) < margin
+    assert n == 1 or smallest_margin(n - 1, alpha) >= margin
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(0, 0.05), (10, 0.0), (10, 0.5)])
+def test_a_margin_of_no_images_is_refused(n, alpha):
+    with pytest.raises(ValueError, match="no margin"):
+        smallest_margin(n, alpha)
