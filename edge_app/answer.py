@@ -30,3 +30,5 @@ class Answer(msgspec.Struct, frozen=True):
     ms: Timing
     time: str  # UTC, ISO 8601
     app: str  # "limiar 0.1.0"
+    outside: tuple[str, ...] | None = None  # statistics outside the bundle's envelope; None: it has none
+    trailing: str = ""  # what follows the picture in its file; "" for nothing

@@ -258,7 +258,8 @@ def _timed(
     for variant in variants:
         model, data = bundle.model(variant.file)
         runtime = open_runtime(variant.runtime, data, variant.threads)
-        classifier = Classifier(runtime, bundle.manifest.labels, bundle.manifest.input, model.decision)
+        manifest = bundle.manifest
+        classifier = Classifier(runtime, manifest.labels, manifest.input, model.decision, manifest.envelope, "ignore")
         calls[variant, "invoke"] = _invoke(runtime, tensors)
         calls[variant, "whole"] = _whole(classifier, png)
     found = interleaved(calls, count, seed, progress)

@@ -179,7 +179,7 @@ class Range(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Envelope(Value, frozen=True, forbid_unknown_fields=True):
-    """What the training images look like, as model inputs. No device decides by it yet."""
+    """What the training images look like, as model inputs: rule.py says what becomes of an image outside."""
 
     images: Count
     quantiles: tuple[Share, Share]  # of low and high

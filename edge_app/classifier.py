@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from edge_app import APP
 from edge_app.answer import Answer, Prediction, Timing
-from edge_app.bundle import Decision, InputSpec
+from edge_app.bundle import Decision, Envelope, InputSpec
 from edge_app.clock import utc_now
+from edge_app.envelope import outside
 from edge_app.errors import RuntimeUnavailable
 from edge_app.frame import Logits
 from edge_app.preprocess import Rows, check_assessable, model_input
+from edge_app.rule import OutsideRule, Rule
 from edge_app.runtimes import Runtime
 
 
@@ -36,30 +38,46 @@ def decide(logits: Logits, labels: Sequence[str], decision: Decision) -> Predict
 
 
 class Classifier:
-    """A loaded model file and the rules round it: picture -> answer."""
+    """A loaded model file and the rules round it: picture -> answer.
 
-    def __init__(self, runtime: Runtime, labels: Sequence[str], spec: InputSpec, decision: Decision) -> None:
+    With the bundle's envelope each answer says in what the picture lies outside; `outside` says what becomes of it then.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        labels: Sequence[str],
+        spec: InputSpec,
+        decision: Decision,
+        envelope: Envelope | None = None,
+        outside: OutsideRule = "refer",
+    ) -> None:
         self.runtime = runtime
         self._labels = labels
         self._input = spec
-        self._decision = decision
+        self._envelope = envelope
+        self._rule = Rule(decision, outside)
 
     def answer(self, picture: Rows, decode_s: float = 0.0) -> Answer:
         """Resize, refuse what is not assessable, infer, decide. Raises ImageError and RuntimeUnavailable."""
         started = time.perf_counter()
         tensor = model_input(picture, self._input)
         check_assessable(picture, tensor)
+        unlike = outside(self._envelope, tensor) if self._envelope else None
+        self._rule.check(unlike)  # before inference, which it saves
         resized = time.perf_counter()
         logits = self.runtime.logits(tensor)
         inferred = time.perf_counter()
-        prediction = decide(logits, self._labels, self._decision)
+        prediction = decide(logits, self._labels, self._rule.decision)
         ms = [round(seconds * 1000, 3) for seconds in (decode_s, resized - started, inferred - resized)]
         return Answer(
-            decision=prediction.decision,
+            decision=self._rule.decide(prediction.label, prediction.confidence, unlike),
             label=prediction.label,
             confidence=prediction.confidence,
             probabilities=prediction.probabilities,
             ms=Timing(*ms),
             time=utc_now(),
             app=APP,
+            outside=unlike,
+            trailing=getattr(picture, "trailing", ""),
         )

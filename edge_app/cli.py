@@ -19,6 +19,7 @@ from edge_app.errors import LimiarError, OutputClosed, OutputError, SourceError,
 if TYPE_CHECKING:
     from edge_app.capture import Roi
     from edge_app.output import Output
+    from edge_app.rule import OutsideRule
     from edge_app.signature import Keys
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAILED_CHECK, EXIT_SOME_REFUSED = 1, 2, 3, 4
@@ -158,6 +159,13 @@ def _keys(key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> "Keys
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Inference threads of a worker.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 @click.option("--refer-below", type=Finite(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
+@click.option(
+    "--outside",
+    type=click.Choice(["refer", "refuse", "ignore"]),
+    default="refer",
+    show_default=True,
+    help="What becomes of an image unlike the training images.",
+)
 @click.option("--jsonl", metavar="FILE|-", help="JSON lines into a file, or - for stdout.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="A spreadsheet.")
 @click.option(
@@ -178,6 +186,7 @@ def scan(
     threads: int,
     workers: int,
     refer_below: float | None,
+    outside: "OutsideRule",
     jsonl: str | None,
     csv_file: Path | None,
     db: Path | None,
@@ -214,6 +223,7 @@ def scan(
     from edge_app.output import Summary, writable
     from edge_app.pipeline import Origin, Scan
     from edge_app.pool import Workers
+    from edge_app.rule import Rule
     from edge_app.sources.files import Files, listed
     from edge_app.store import BundleKey, Store, default_path
     from edge_app.verified import ensure_verified
@@ -223,7 +233,7 @@ def scan(
     opened = open_bundle(bundle, _keys(key_files, revoked_files))
     manifest = opened.manifest
     file, model = opened.model(name)
-    decision = file.decision.referring(refer_below)
+    rule = Rule(file.decision.referring(refer_below), outside)
     if annotate:
         with writable(annotate):
             annotate.mkdir(parents=True, exist_ok=True)
@@ -234,7 +244,8 @@ def scan(
         model=model,
         labels=manifest.labels,
         input=manifest.input,
-        decision=decision,
+        envelope=manifest.envelope,
+        rule=rule,
         runtime=runtime,
         threads=threads,
         annotate=str(annotate) if annotate else None,
@@ -250,7 +261,8 @@ def scan(
         with ExitStack() as closing:  # also after an error: what was answered is in the files
             for output in (*outputs, summary):
                 closing.callback(output.close)
-            for lines in Scan(pool, store, files, origin, decision, again, utc_now, stop=interrupt.__bool__):
+            enveloped = manifest.envelope is not None
+            for lines in Scan(pool, store, files, origin, rule, enveloped, again, utc_now, stop=interrupt.__bool__):
                 for output in (*outputs, summary):
                     output.write(lines)
     click.echo(summary.text(files.skipped), err=True)

@@ -1,11 +1,12 @@
 """What training images look like, in a handful of cheap statistics of the model's input.
 
-An image outside is unlike all that the model was trained on. No device refuses one for that yet: the envelope is carried and
-shown, and scripts/envelope measures what it would tell apart.
+An image outside is unlike all that the model was trained on: its answer says so, and by default a person decides (rule.py).
+scripts/envelope measures what that costs, and what it catches.
 """
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,8 @@ from edge_app.preprocess import luma
 
 QUANTILES = (0.001, 0.999)  # one training image in 500 lies outside a range; of fewer than 1,000 images none does
 _TAIL = 0.01  # of the pixels: a single one is no sign of anything
+_LEVEL = np.arange(256)
+_LEVEL_SQUARED = _LEVEL * _LEVEL
 
 
 def statistics(tensor: Pixels) -> dict[str, float]:
@@ -27,19 +30,21 @@ def statistics(tensor: Pixels) -> dict[str, float]:
     0 or 255. Of the colours: `colour`, colourfulness (Hasler & Süsstrunk, Proc. SPIE 5007 (2003), equation 7), 0 where grey.
     """
     image = tensor[0]
-    grey = image[..., 0] if image.shape[-1] == 1 else luma(image)
-    mean, deviation = _moments(grey)
+    red = image[..., 0]
+    is_grey = image.shape[-1] == 1 or bool((red == image[..., 1]).all() and (red == image[..., 2]).all())
+    grey = np.ascontiguousarray(red if is_grey else luma(image))  # the luma of three equal channels is their level
     levels = np.bincount(grey.ravel(), minlength=256)
+    mean, deviation = _moments(grey.size, int(levels @ _LEVEL), int(levels @ _LEVEL_SQUARED))
     up_to = levels.cumsum()
     tail = max(1, math.ceil(_TAIL * grey.size))
     return {
         "mean": mean,
         "deviation": deviation,
-        "low": float(np.searchsorted(up_to, tail)),
-        "high": float(np.searchsorted(up_to, grey.size - tail, side="right")),
-        "sharpness": _moments(np.asarray(cv2.Laplacian(np.ascontiguousarray(grey), cv2.CV_16S), np.int16))[1] ** 2,
+        "low": float(up_to.searchsorted(tail)),
+        "high": float(up_to.searchsorted(grey.size - tail, side="right")),
+        "sharpness": _moments_of(cv2.Laplacian(grey, cv2.CV_16S))[1] ** 2,
         "clipped": float(levels[0] + levels[255]) / grey.size,
-        "colour": 0.0 if image.shape[-1] == 1 else _colourfulness(image.astype(np.int64)),
+        "colour": 0.0 if is_grey else _colourfulness(image.astype(np.int16)),
     }
 
 
@@ -61,14 +66,17 @@ def outside(envelope: Envelope, tensor: Pixels) -> tuple[str, ...]:
     return tuple(name for name, range in envelope.ranges.items() if not range.low <= found[name] <= range.high)
 
 
-def _moments(values: NDArray[np.integer]) -> tuple[float, float]:
+def _moments(n: int, total: int, squares: int) -> tuple[float, float]:
     """Mean and standard deviation, from whole sums, so that no machine adds in another order."""
-    wide = values.astype(np.int64)
-    n, total, squares = wide.size, int(wide.sum()), int((wide * wide).sum())
     return total / n, math.sqrt(n * squares - total * total) / n
 
 
-def _colourfulness(rgb: NDArray[np.int64]) -> float:
+def _moments_of(values: NDArray[Any]) -> tuple[float, float]:
+    wide = values.ravel().astype(np.int64)
+    return _moments(wide.size, int(wide.sum()), int(wide @ wide))
+
+
+def _colourfulness(rgb: NDArray[np.int16]) -> float:
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    (mean_rg, sd_rg), (mean_yb, sd_yb) = _moments(red - green), _moments(red + green - 2 * blue)  # twice yellow less blue
+    (mean_rg, sd_rg), (mean_yb, sd_yb) = _moments_of(red - green), _moments_of(red + green - 2 * blue)  # twice yellow less blue
     return math.hypot(sd_rg, sd_yb / 2) + 0.3 * math.hypot(mean_rg, mean_yb / 2)

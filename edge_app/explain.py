@@ -16,7 +16,6 @@ from edge_app.annotate import enlarged, png
 from edge_app.answer import Timing
 from edge_app.bundle import Bundle, InputSpec, MapGrid
 from edge_app.classifier import Classifier
-from edge_app.envelope import outside
 from edge_app.errors import BundleError, OutputError, printable
 from edge_app.files import write_whole
 from edge_app.frame import ClassMap, Pixels
@@ -68,7 +67,9 @@ def explain(
     verified = ensure_verified(bundle, model, loaded.name, loaded.version)
     manifest = bundle.manifest
     decision = model.decision.referring(refer_below)
-    answer = Classifier(loaded, manifest.labels, manifest.input, decision).answer(picture, decode_s)
+    answer = Classifier(loaded, manifest.labels, manifest.input, decision, manifest.envelope, "ignore").answer(
+        picture, decode_s
+    )
     tensor = model_input(picture, manifest.input)
     own = _class_map(loaded, model.name, model.class_map, tensor, len(manifest.labels))
     own = own[..., manifest.labels.index(answer.label)]
@@ -96,7 +97,7 @@ def explain(
         ms=answer.ms,
         class_map=own.tolist(),
         peak=_peak(own, model.class_map, manifest.input, picture.shape),
-        outside=outside(manifest.envelope, tensor) if manifest.envelope else None,
+        outside=answer.outside,
     )
 
 

@@ -11,7 +11,8 @@ worker -> parent   Outcomes: what became of them, in order          (a Batch may
 from msgspec import Struct
 
 from edge_app.answer import Answer
-from edge_app.bundle import Decision, InputSpec
+from edge_app.bundle import Envelope, InputSpec
+from edge_app.rule import Rule
 
 
 class Job(Struct, frozen=True):
@@ -21,7 +22,8 @@ class Job(Struct, frozen=True):
     model: bytes
     labels: tuple[str, ...]
     input: InputSpec
-    decision: Decision
+    envelope: Envelope | None
+    rule: Rule
     runtime: str | None  # None: the preferred one that is installed
     threads: int
     annotate: str | None  # a folder for annotated images

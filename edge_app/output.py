@@ -45,6 +45,7 @@ class Table:
             path = printable(os.fsencode(line.path))
             if isinstance(line, AnswerLine):
                 note = f"  ({line.label})" if line.decision == REFER else ""
+                note += f"  outside: {', '.join(line.outside)}" if line.outside else ""
                 click.echo(f"{decision} {line.confidence:>10.1%}  {path}{note}{'  stored' if line.stored else ''}")
             else:
                 click.echo(f"{decision} {'':>10}  {path}\n    {line.code}: {line.message}")
@@ -147,16 +148,19 @@ class CsvFile:
         self._whole = _WholeFile(path)
         self._labels = labels
         names = [f"probability_{label}" for label in labels]
-        self._row(["path", "sha256", "decision", "label", "confidence", *names, "stored", "verified", "code", "message"])
+        self._row(
+            ["path", "sha256", "decision", "label", "confidence", *names, "stored", "verified", "code", "message", "outside"]
+        )
 
     def write(self, lines: list[Line]) -> None:
         for line in lines:
             start = [line.path, line.sha256 or "", line.decision]
             if isinstance(line, AnswerLine):
+                outside = " ".join(line.outside or ())
                 shares = [line.probabilities[label] for label in self._labels]
-                self._row([*start, line.label, line.confidence, *shares, line.stored, line.verified, "", ""])
+                self._row([*start, line.label, line.confidence, *shares, line.stored, line.verified, "", "", outside])
             else:
-                self._row([*start, "", "", *[""] * len(self._labels), "", "", line.code, line.message])
+                self._row([*start, "", "", *[""] * len(self._labels), "", "", line.code, line.message, ""])
 
     def close(self) -> None:
         self._whole.close()
@@ -185,13 +189,14 @@ class Summary:
 
     def __init__(self, show_progress: bool) -> None:
         self.decisions: Counter[str] = Counter()
-        self.stored = 0
+        self.stored = self.outside = 0
         self._progress = show_progress and sys.stderr.isatty()
         self._started = self._shown = time.monotonic()
 
     def write(self, lines: list[Line]) -> None:
         self.decisions.update(line.decision for line in lines)
         self.stored += sum(line.stored for line in lines)
+        self.outside += sum(isinstance(line, AnswerLine) and bool(line.outside) for line in lines)
         now = time.monotonic()
         if self._progress and now - self._started > _PROGRESS_AFTER_S and now - self._shown > _PROGRESS_EVERY_S:
             self._shown = now
@@ -206,6 +211,8 @@ class Summary:
         """One line: how many images, and what became of them."""
         parts = [f"{self.decisions.total()} images"]
         parts += [f"{count} {decision}" for decision, count in sorted(self.decisions.items())]
+        if self.outside:
+            parts.append(f"{self.outside} unlike the training images")
         if self.stored:
             parts.append(f"{self.stored} from the store")
         if skipped:

@@ -7,9 +7,11 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from edge_app.answer import Answer, Timing
-from edge_app.bundle import REFUSED, Decision
-from edge_app.messages import Answered, Outcome
+from edge_app.bundle import REFUSED
+from edge_app.errors import ImageError
+from edge_app.messages import Answered, Outcome, Refused
 from edge_app.pool import Workers
+from edge_app.rule import Rule
 from edge_app.store import Store
 
 
@@ -33,6 +35,8 @@ class AnswerLine(Struct, frozen=True):
     label: str
     confidence: float
     probabilities: dict[str, float]
+    outside: tuple[str, ...] | UnsetType  # statistics in which it is unlike the training images; unset: no envelope
+    trailing: str | UnsetType  # what follows the picture in its file, if anything does
     bundle: str
     file: str
     runtime: str
@@ -71,7 +75,8 @@ class Scan(Struct):
     store: Store
     paths: Iterable[bytes | None]
     origin: Origin
-    decision: Decision
+    rule: Rule
+    enveloped: bool  # whether the bundle has an envelope
     again: bool  # infer also what the store has
     now: Callable[[], str]
     stop: Callable[[], bool]  # asked between groups; what was answered until then is kept and given
@@ -91,29 +96,24 @@ class Scan(Struct):
         yield waiting
 
     def _known(self, image_sha256: bytes) -> Answer | None:
-        return None if self.again else self.store.find(image_sha256)
+        if self.again or (answer := self.store.find(image_sha256)) is None:
+            return None
+        # An answer from before the store kept this is inferred again.
+        return None if self.enveloped and answer.outside is None else answer
 
     def _kept(self, path: bytes, outcome: Outcome) -> Line:
         """Adds a new answer to the store; the line to report once it is committed."""
         if not isinstance(outcome, Answered):
-            sha256 = outcome.sha256.hex() or None
-            return RefusedLine(
-                *path_fields(path),
-                sha256,
-                REFUSED,
-                outcome.code,
-                outcome.message,
-                *self._origin(),
-                self.now(),
-                stored=False,
-            )
+            return self._refused(path, outcome, stored=False)
         answer, stored = outcome.answer, outcome.stored
-        if not stored and not self.again and (earlier := self.store.find(outcome.sha256)):
+        if not stored and (earlier := self._known(outcome.sha256)):
             answer, stored = earlier, True  # the same image twice, in the hands of two workers
         if not stored:
             self.store.add(outcome.sha256, path, answer)
-        # The store keeps what was decided then; what is reported follows the rule of this scan.
-        decision = self.decision.decide(answer.label, answer.confidence)
+        try:  # the store keeps what was decided then; what is reported follows the rule of this scan
+            decision = self.rule.decide(answer.label, answer.confidence, answer.outside)
+        except ImageError as error:
+            return self._refused(path, Refused(outcome.sha256, error.code, error.message), stored)
         return AnswerLine(
             *path_fields(path),
             outcome.sha256.hex(),
@@ -121,6 +121,8 @@ class Scan(Struct):
             answer.label,
             answer.confidence,
             answer.probabilities,
+            UNSET if answer.outside is None else answer.outside,
+            answer.trailing or UNSET,
             self.origin.bundle,
             self.origin.file,
             self.origin.runtime,
@@ -130,6 +132,11 @@ class Scan(Struct):
             stored,
             answer.ms,
         )
+
+    def _refused(self, path: bytes, outcome: Refused, stored: bool) -> RefusedLine:
+        sha256 = outcome.sha256.hex() or None
+        met = (REFUSED, outcome.code, outcome.message)
+        return RefusedLine(*path_fields(path), sha256, *met, *self._origin(), self.now(), stored)
 
     def _origin(self) -> tuple[str, str, str, str, str]:
         return self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.verified, self.origin.app

@@ -70,28 +70,38 @@ MIGRATIONS = (
     """
     ALTER TABLE bundles ADD COLUMN verified TEXT;  -- "bundle" or "device", at its last use; NULL: before there was this column
     """,
+    """
+    ALTER TABLE results ADD COLUMN outside TEXT;  -- JSON, statistics outside the envelope; NULL: not compared with one
+    ALTER TABLE results ADD COLUMN trailing TEXT NOT NULL DEFAULT '';  -- what follows the picture in its file
+    ALTER TABLE camera_results ADD COLUMN outside TEXT;
+    ALTER TABLE camera_results ADD COLUMN trailing TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 _PROBABILITIES = msgspec.json.Decoder(dict[str, float])
+_OUTSIDE = msgspec.json.Decoder(tuple[str, ...])
 
 _USE = """
     INSERT INTO bundles (sha256, name, version, file, runtime, verified) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (sha256, file, runtime) DO UPDATE SET verified = excluded.verified WHERE verified IS NOT excluded.verified"""
 _FIND = """
-    SELECT decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, app, time
+    SELECT decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, outside, trailing, app, time
     FROM results WHERE image_sha256 = ? AND bundle = ?"""
 _ADD = """
     INSERT INTO results (bundle, image_sha256, path,
-        decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, app, time)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms,
+        outside, trailing, app, time)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (image_sha256, bundle) DO UPDATE SET
         decision = excluded.decision, label = excluded.label, confidence = excluded.confidence,
         probabilities = excluded.probabilities, decode_ms = excluded.decode_ms, resize_ms = excluded.resize_ms,
-        infer_ms = excluded.infer_ms, app = excluded.app, time = excluded.time"""
+        infer_ms = excluded.infer_ms, outside = excluded.outside,
+        trailing = excluded.trailing, app = excluded.app, time = excluded.time"""
 _ADD_FRAME = """
     INSERT INTO camera_results (bundle, source, boot_id, sequence, dropped,
-        decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, app, taken)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+        decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms,
+        outside, trailing, app, taken)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class BundleKey(msgspec.Struct, frozen=True):
@@ -154,8 +164,9 @@ class Store:
         row = self._execute(_FIND, (image_sha256, self._bundle)).fetchone()
         if row is None:
             return None
-        decision, label, confidence, probabilities, *ms, app, at = row
-        return Answer(decision, label, confidence, _PROBABILITIES.decode(probabilities), Timing(*ms), at, app)
+        decision, label, confidence, probabilities, *ms, outside, trailing, app, at = row
+        shares, unlike = _PROBABILITIES.decode(probabilities), None if outside is None else _OUTSIDE.decode(outside)
+        return Answer(decision, label, confidence, shares, Timing(*ms), at, app, unlike, trailing)
 
     def add(self, image_sha256: bytes, path: bytes, answer: Answer) -> None:
         """Keeps an image's answer; one that is there already for this bundle is replaced. Raises StoreError."""
@@ -225,7 +236,9 @@ def _values(answer: Answer) -> tuple[object, ...]:
     """In the order of _ADD and _ADD_FRAME, from the decision on."""
     probabilities = msgspec.json.encode(answer.probabilities).decode()
     ms = (answer.ms.decode, answer.ms.resize, answer.ms.infer)
-    return answer.decision, answer.label, answer.confidence, probabilities, *ms, answer.app, answer.time
+    outside = None if answer.outside is None else msgspec.json.encode(answer.outside).decode()
+    start = (answer.decision, answer.label, answer.confidence, probabilities)
+    return *start, *ms, outside, answer.trailing, answer.app, answer.time
 
 
 def default_path() -> Path:

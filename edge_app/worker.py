@@ -43,7 +43,7 @@ def work(parent: Connection) -> None:
 def _serve(parent: Connection) -> None:
     job = msgspec.msgpack.decode(parent.recv_bytes(), type=Job)
     runtime = open_preferred(job.format, job.model, job.runtime, job.threads)
-    classifier = Classifier(runtime, job.labels, job.input, job.decision)
+    classifier = Classifier(runtime, job.labels, job.input, job.rule.decision, job.envelope, job.rule.outside)
     _send(parent, Ready(runtime.name, runtime.version))
     tasks, replies = msgspec.msgpack.Decoder(Task), msgspec.msgpack.Decoder(Known)
     while True:
@@ -95,7 +95,8 @@ def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: J
         if job.annotate is not None:
             from edge_app.annotate import annotate  # drawing is 10 ms of imports that a plain scan does without
 
-            decision = job.decision.decide(answer.label, answer.confidence)  # a stored answer was decided by another rule
+            # A stored answer was decided by another rule.
+            decision = job.rule.decide(answer.label, answer.confidence, answer.outside)
             annotate(picture, msgspec.structs.replace(answer, decision=decision), image.path, image.sha256, job.annotate)
     except ImageError as error:
         return Refused(image.sha256, error.code, error.message)
