@@ -32,7 +32,8 @@ def onnx_model(model: Any, spec: InputSpec) -> onnx.ModelProto:
     shape = (1, spec.height, spec.width, spec.channels)
     try:
         with captured_stderr(), _quiet_logging():
-            model(np.zeros(shape, np.float32))  # a freshly loaded .keras must be called once, or tf2onnx finds no weights
+            # A freshly loaded .keras must be called once, or tf2onnx finds no weights; unless told otherwise it would train.
+            model(np.zeros(shape, np.float32), training=False)
             function = tf.function(lambda image: model(image, training=False))
             signature = [tf.TensorSpec(shape, tf.float32, name=INPUT)]
             converted, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
