@@ -11,9 +11,10 @@ from convert.ends import Scaling, input_spec, logits_model, raw_pixels
 from convert.keras_file import load_model, read_model_file, saved_with
 from edge_app.bundle import REFER, REFUSED, Envelope, InputSpec, MapGrid
 from edge_app.errors import ConvertError, printable
-from edge_app.image_folder import Shares, default_positive, load
+from edge_app.image_folder import default_positive, load
 from edge_app.image_store import RowsAlone
 from edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read_splits, splits_csv
+from edge_app.splits import Shares
 
 LABELS_LIMIT = 1000  # a bundle's
 DRAWN = (

@@ -25,21 +25,13 @@ from edge_app.image import decode, read_file
 from edge_app.image_store import ImageStore, InMemory, Keep, Shelf
 from edge_app.preprocess import check_assessable, model_input, tensor_sha256
 from edge_app.run_folder import SPLIT_NAMES, SplitRow
+from edge_app.split_folders import SplitFolders, lone_class_note, split_folders
+from edge_app.splits import Listed, Shares, given_or_drawn
 
 EXTENSIONS = tuple(sorted(IMAGE_EXTENSIONS))
 SUFFIXES = ("neg", "pos")  # the course's `path[-7:-4]`: a name ends _neg or _pos before its extension
 MANIFEST = "manifest.csv"
 _NAMED = 5  # so many bad images are named in a message, the others counted
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An image that a folder or CSV names, not yet read."""
-
-    file: str  # relative to the data folder, forward slashes, os.fsdecode'd
-    label: str
-    split: str = ""  # as given; "" where the split is ours to make
-    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,16 +64,6 @@ class DataSet:
         return np.array([k for k, row in enumerate(self.rows) if row.part == name], dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class Shares:
-    """How images without a given split are divided, and how few of a class are too few."""
-
-    seed: int
-    test: float = 0.25  # of all images: the course's 75/25
-    val: float = 0.15  # of all images, taken from the other 75 %
-    minimum: int = 8  # images of each class in each part; fewer say nothing about a class
-
-
 def load(
     folder: Path,
     table: Path | None,
@@ -103,7 +85,7 @@ def load(
     with keep(len(listing.images), spec) as store:
         files, tensors = read_images(folder, listing.images, spec, store, tick)
     _check_labels(listing.images, tensors)
-    splits = given_or_drawn(listing.images, tensors, shares)
+    splits, told = given_or_drawn(listing.images, tensors, shares)
     rows = tuple(
         SplitRow(file=image.file, sha256=digest, label=image.label, split=split, group=image.group)
         for image, digest, split in zip(listing.images, files, splits, strict=True)
@@ -111,8 +93,8 @@ def load(
     _check_leaks(rows, tensors)
     _check_counts(rows, labels, shares.minimum)
     truth = np.array([labels.index(row.label) for row in rows], dtype=np.int64)
-    drawn = not any(image.split for image in listing.images)
-    return DataSet(rows, drawn, labels, store, truth), listing.notes
+    drawn = not any(image.split == "test" for image in listing.images)
+    return DataSet(rows, drawn, labels, store, truth), (*listing.notes, *told)
 
 
 def default_positive(labels: Sequence[str]) -> str | None:
@@ -130,7 +112,8 @@ def list_images(folder: Path, table: Path | None, met: Met = _refuse) -> Listing
     if not folder.is_dir():
         raise DataError("E-DATA-MISSING", f"{printable(str(folder))} is not a folder: give the folder that holds the images")
     if table is not None:
-        return Listing(list_table(folder, table, met), _names_note(()))
+        images = list_table(folder, table, met)
+        return Listing(images, (*_passed_over_splits(images), *_names_note(())))
     own = folder / MANIFEST
     if own.is_file() and {"file", "label", "split"} <= set(_columns(own)):
         note = f"labels and splits come from {printable(str(own))}; give --csv FILE for others"
@@ -141,8 +124,8 @@ def list_images(folder: Path, table: Path | None, met: Met = _refuse) -> Listing
         raise DataError(
             "E-DATA-EMPTY", f"{printable(str(folder))} holds no image ({' '.join(EXTENSIONS)}): give another folder"
         )
-    images = _labelled(folder, files, met)
-    return Listing(images, _names_note(images))
+    images, notes = _placed(folder, files, met)
+    return Listing(images, (*notes, *_names_note(images)))
 
 
 def list_table(folder: Path, table: Path, met: Met = _refuse) -> tuple[Listed, ...]:
@@ -240,26 +223,84 @@ def _walk(folder: Path, met: Met) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
-def _labelled(folder: Path, files: Sequence[str], met: Met) -> tuple[Listed, ...]:
-    """Labels from `…_pos.png` and `…_neg.png`, else from the class folders right below the data folder."""
+def _placed(folder: Path, files: Sequence[str], met: Met) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
+    """The images with labels, and with splits where folders give them; notes."""
+    where = printable(str(folder))
+    try:
+        given = split_folders(files, where)
+    except DataError as error:
+        met(error, where)
+        given = None
+    if given is None:
+        return _labelled(folder, files, met), lone_class_note(files)
+    images = _labelled(folder, files, met, given)
+    held: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        held[given.parts[image.file.split("/")[given.level]]].add(image.label)
+    every = set().union(*held.values())
+    for part, labels in sorted(held.items()):
+        if lacking := sorted(every - labels):
+            named = f"{printable(lacking[0])}" + (f" and {len(lacking) - 1} more" if len(lacking) > 1 else "")
+            fault = f"{where}: the split folders hold different classes: {part} lacks {named}"
+            met(DataError("E-DATA-SPLIT", f"{fault}: name the class folders alike in each split, or give --csv"), part)
+    return images, (given.note(files, where),)
+
+
+def _labelled(folder: Path, files: Sequence[str], met: Met, given: SplitFolders | None = None) -> tuple[Listed, ...]:
+    """Labels from `…_pos.png` and `…_neg.png`, else from class folders, right below the data folder or a split's."""
+    rests = [given.rest(file) for file in files] if given else list(files)
     suffixes = [sys.intern(PurePosixPath(file).stem.rpartition("_")[2]) for file in files]
     named = [suffix in SUFFIXES for suffix in suffixes]
-    by_name = all(named) or (any(named) and not any("/" in file for file in files))
-    for file, suffix, has in zip(files, suffixes, named, strict=True):
-        if "/" not in file and not (by_name and has):
+    by_name = all(named) or (any(named) and not any("/" in rest for rest in rests))
+    images = []
+    for file, rest, suffix, has in zip(files, rests, suffixes, named, strict=True):
+        split = given.part(file) if given else ""
+        if given and not split:
+            fault = f"{printable(file)} lies beside the folders of the splits"
+            met(DataError("E-DATA-SPLIT", f"{fault}: move it into one, or elsewhere"), file)
+        elif by_name and has:
+            images.append(Listed(file, suffix, split))
+        elif "/" in rest and not by_name:
+            images.append(Listed(file, sys.intern(rest.partition("/")[0]), split))
+        elif "/" not in rest:
             ends = "_" + " nor _".join(SUFFIXES)
             why = "not all names end so" if has else f"ends in neither {ends} (suffix {printable(suffix)[:20]!r})"
             cure = "rename it, move it into a folder named as its class, or give --csv"
             met(DataError("E-DATA-LABEL", f"{printable(file)} lies in no class folder, and {why}: {cure}"), file)
-    if by_name:
-        return tuple(Listed(file, suffix) for file, suffix, has in zip(files, suffixes, named, strict=True) if has)
-    images = tuple(Listed(file, sys.intern(file.partition("/")[0])) for file in files if "/" in file)
-    labels = {image.label for image in images}
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.name.startswith(".") and child.name not in labels:
-            found = f"class folder {printable(str(child))} holds no image"
-            met(DataError("E-DATA-EMPTY", f"{found}: fill it or remove it"), child.name)
-    return images
+    if not by_name:
+        _check_filled(folder, files, met, given)
+    return tuple(images)
+
+
+def _check_filled(folder: Path, files: Sequence[str], met: Met, given: SplitFolders | None) -> None:
+    """Every folder that may be a class or a split holds an image."""
+    used = _folders(files)
+    first = given.level - given.classes_above if given else 0  # folders below these are classes or splits
+    depths = (first, first + 1) if given else (first,)
+    above = {name for name in ("", *used) if name.count("/") + bool(name) in depths}
+    for parent in sorted(above):
+        for child in sorted((folder / parent).iterdir()):
+            name = child.relative_to(folder).as_posix()
+            if child.is_dir() and not child.name.startswith(".") and name not in used:
+                found = f"class folder {printable(str(child))} holds no image"
+                met(DataError("E-DATA-EMPTY", f"{found}: fill it or remove it"), name)
+
+
+def _folders(files: Iterable[str]) -> set[str]:
+    """All that images lie in, at any depth, relative to the data folder."""
+    return {file[:end] for file in files for end, sign in enumerate(file) if sign == "/"}
+
+
+def _passed_over_splits(images: Sequence[Listed]) -> tuple[str, ...]:
+    """A table without splits, of images in folders that are."""
+    if any(image.split for image in images):
+        return ()
+    try:
+        given = split_folders([image.file for image in images], "")
+    except DataError:
+        given = None
+    names = ", ".join(map(printable, given.parts)) if given else ""
+    return (f"the table gives no splits: they are drawn, whatever the folders {names} say",) if given else ()
 
 
 def _names_note(images: Iterable[Listed]) -> tuple[str, ...]:
@@ -309,76 +350,6 @@ def _check_labels(images: Sequence[Listed], tensors: Sequence[str]) -> None:
         if other.label != image.label:
             met = f"{printable(other.file)} ({printable(other.label)}) and {printable(image.file)} ({printable(image.label)})"
             raise DataError("E-DATA-BOTH-LABELS", f"{met} are the same image: keep the right one")
-
-
-def given_or_drawn(images: Sequence[Listed], tensors: Sequence[str], shares: Shares) -> list[str]:
-    """The given splits; a missing validation part is drawn from the training part; without any, all three are drawn."""
-    given = [image.split for image in images]
-    if not any(given):
-        return _drawn(images, tensors, {"test": shares.test, "val": shares.val}, shares.seed)
-    if not all(given):
-        bare = images[given.index("")].file
-        raise DataError("E-DATA-SPLIT", f"{printable(bare)} has no split and others have: give every image one, or none")
-    if "val" in given:
-        return given
-    training = [k for k, split in enumerate(given) if split.startswith("train")]
-    val_share = shares.val / (1 - shares.test)  # of the training part, so that it is the same share of all
-    drawn = _drawn([images[k] for k in training], [tensors[k] for k in training], {"val": val_share}, shares.seed)
-    for k, split in zip(training, drawn, strict=True):
-        given[k] = "val" if split == "val" else given[k]
-    return given
-
-
-def _drawn(images: Sequence[Listed], tensors: Sequence[str], parts: dict[str, float], seed: int) -> list[str]:
-    """Draws parts with the given shares, the rest is "train": groups and equal images stay together, labels in proportion.
-
-    Greedy: units in seeded random order, the largest first, each to the part that is then nearest to its aim for every label.
-    """
-    labels = sorted({image.label for image in images})
-    together = units(images, tensors)
-    counts = np.zeros((len(together), len(labels)))
-    for u, unit in enumerate(together):
-        for k in unit:
-            counts[u, labels.index(images[k].label)] += 1
-    names = [*parts, "train"]
-    aims = np.array([*parts.values(), 1 - sum(parts.values())])[:, None] * counts.sum(axis=0)
-    order = np.random.default_rng(seed).permutation(len(together))
-    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
-    filled, splits = np.zeros_like(aims), ["train"] * len(images)
-    for u in order:
-        # The part whose lack of this unit's labels is largest, relative to what it is to have.
-        part = int(np.argmax(((aims - filled) / np.maximum(aims, 1e-9)) @ counts[u]))
-        filled[part] += counts[u]
-        for k in together[u]:
-            splits[k] = names[part]
-    return splits
-
-
-def units(images: Sequence[Listed], tensors: Sequence[str]) -> list[list[int]]:
-    """Row numbers that must not be separated: of one group, or of equal images, or joined by a chain of both."""
-    first: dict[tuple[str, str], int] = {}
-    pairs = []
-    for k, (image, tensor) in enumerate(zip(images, tensors, strict=True)):
-        keys = [("tensor", tensor)] + ([("group", image.group)] if image.group else [])
-        pairs += [(k, first.setdefault(key, k)) for key in keys]
-    return joined(len(images), pairs)
-
-
-def joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """0..count-1 in sets, each in order, of what pairs and chains of pairs join."""
-    parent = list(range(count))
-
-    def root(k: int) -> int:
-        while parent[k] != k:
-            parent[k] = k = parent[parent[k]]
-        return k
-
-    for k, other in pairs:
-        parent[root(k)] = root(other)
-    sets = defaultdict(list)
-    for k in range(count):
-        sets[root(k)].append(k)
-    return list(sets.values())
 
 
 def _check_leaks(rows: Sequence[SplitRow], tensors: Sequence[str]) -> None:

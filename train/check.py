@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 
 from edge_app.bundle import InputSpec
 from edge_app.errors import DataError, printable
-from edge_app.image_folder import Listed, Shares, given_or_drawn, is_utf8, joined, list_images, units
+from edge_app.image_folder import is_utf8, list_images
 from edge_app.run_folder import SPLIT_NAMES, SplitRow
+from edge_app.splits import Listed, Shares, given_or_drawn, joined, units
 from train import check_labels
 from train.check_near import near_pairs
 from train.check_scan import Refused, Scan, scan
 from train.check_shortcuts import OF_THE_FILE, Shortcut, shortcuts
 from train.config import INPUT, check_input
+from train.evidence import Evidence, evidence
 
 Severity = Literal["fault", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("fault", "warning", "note")
@@ -82,6 +84,8 @@ class Report(msgspec.Struct, frozen=True):
     seed: int
     parts: dict[str, dict[str, int]]  # train, val, test -> label -> images
     judged: LabelCheck | None  # None where labels were not looked at
+    evidence: Evidence | None  # what the test split can decide; None where a class has no image there
+    notes: tuple[str, ...]  # how images and splits were found; printable
     findings: tuple[Finding, ...]  # faults first
 
     @property
@@ -129,7 +133,7 @@ def check(request: Request, tick: Callable[[str, int, int], None]) -> Report:
     chosen = _sample(len(listing.images), request)
     seen = scan(request.folder, listing.images, request.input, chosen, lambda done, total: tick("images", done, total))
     labels = tuple(sorted({image.label for image in listing.images}))
-    rows, split_findings = _rows(seen, request.shares)
+    rows, split_findings, drawn_notes = _rows(seen, request.shares)
     near = near_pairs(seen.hashes, seen.thumbnails, lambda done, total: tick("near duplicates: round", done, total))
     findings = [
         *_listing(met),
@@ -147,6 +151,9 @@ def check(request: Request, tick: Callable[[str, int, int], None]) -> Report:
         findings += [_shortcut(found) for found in shortcuts(seen, labels)]
         judged = _judged(seen, near, request, tick) if request.labels else None
         findings += _labels(seen, judged)
+    parts = {
+        part: {label: sum(row.part == part and row.label == label for row in rows) for label in labels} for part in SPLIT_NAMES
+    }
     return Report(
         folder=printable(str(request.folder)),
         images=len(listing.images),
@@ -154,11 +161,10 @@ def check(request: Request, tick: Callable[[str, int, int], None]) -> Report:
         labels=labels,
         drawn=not any(image.split for image in listing.images),
         seed=request.shares.seed,
-        parts={
-            part: {label: sum(row.part == part and row.label == label for row in rows) for label in labels}
-            for part in SPLIT_NAMES
-        },
+        parts=parts,
         judged=LabelCheck(len(seen.described), judged.accuracy, judged.exchanged) if judged else None,
+        evidence=evidence(parts["test"]) if len(labels) > 1 else None,
+        notes=(*listing.notes, *drawn_notes),
         findings=tuple(sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), finding.kind))),
     )
 
@@ -171,11 +177,12 @@ def _sample(count: int, request: Request) -> NDArray[np.int64]:
     return np.sort(rng.permutation(count)[:LABEL_IMAGES]).astype(np.int64)
 
 
-def _rows(seen: Scan, shares: Shares) -> tuple[list[SplitRow], list[Finding]]:
-    """The rows of the splits.csv that training would write, and what is wrong with the given splits."""
+def _rows(seen: Scan, shares: Shares) -> tuple[list[SplitRow], list[Finding], tuple[str, ...]]:
+    """The rows of the splits.csv that training would write, what is wrong with the given splits, and notes."""
     findings = []
+    notes: tuple[str, ...] = ()
     try:
-        splits = given_or_drawn(seen.images, seen.tensors, shares)
+        splits, notes = given_or_drawn(seen.images, seen.tensors, shares)
     except DataError as error:  # some have a split and others not
         findings = [Finding("split-missing", "fault", f"{error.message} (here: train)")]
         splits = [image.split or "train" for image in seen.images]
@@ -183,7 +190,7 @@ def _rows(seen: Scan, shares: Shares) -> tuple[list[SplitRow], list[Finding]]:
         SplitRow(file=image.file, sha256=digest, label=image.label, split=split, group=image.group)
         for image, digest, split in zip(seen.images, seen.files, splits, strict=True)
     ]
-    return rows, findings
+    return rows, findings, notes
 
 
 def _listing(met: dict[str, list[tuple[DataError, str]]]) -> list[Finding]:

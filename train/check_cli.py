@@ -48,7 +48,7 @@ def check(
       limiar check images/
       limiar check images/ --csv labels.csv --html check.html
     """
-    from edge_app.image_folder import Shares
+    from edge_app.splits import Shares
     from train.check import Request
     from train.check import check as looked_at
     from train.config import configured
@@ -59,12 +59,14 @@ def check(
     request = Request(data, table, shares, input_of(size, channels), labels)
     with Terminal() as terminal:
         report = looked_at(request, lambda what, done, total: terminal.step(f"{what} {done}/{total}"))
-    if html is not None:
-        _write_page(html, request, report)
+        for note in report.notes:
+            terminal.note(note)
     if as_json:
         click.echo(report.as_json())
     else:
         _print(report)
+    if html is not None:  # last: what was found is not lost to a page that cannot be written
+        _write_page(html, request, report)
     return 0 if report.passed else EXIT_FAILED_CHECK
 
 
@@ -91,6 +93,8 @@ def _print(report: "Report") -> None:
         told = f"{report.judged.accuracy:.3f} of {report.judged.images} labels as a model answers that has not seen them, "
         told += f"{100 * report.judged.exchanged:.1f} % estimated wrong"
         click.echo(f"  labels {told}")
+    if report.evidence:
+        click.echo(f"  {report.evidence.text()}")
     for finding in report.findings:
         _print_finding(finding)
     faults, warnings, notes = (sum(one.severity == severity for one in report.findings) for severity in _COLOURS)

@@ -3,7 +3,7 @@
 from html import escape
 
 from edge_app.errors import ImageError, printable
-from edge_app.image_folder import Listed
+from edge_app.splits import Listed
 from train.check import Case, Finding, Report, Request
 from train.check_scan import read_one
 from train.page import NOT_FOR_DIAGNOSIS, page
@@ -36,7 +36,7 @@ def _head(report: Report) -> str:
         f"<p>{report.images} images, {report.refused} of them refused; the split is {drawn}.</p>"
         f'<div class="tiles">{tiles}</div><p class="warning">{NOT_FOR_DIAGNOSIS}</p></header>'
         f'<section><div class="scroll"><table><thead><tr><th>part</th>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-        "</section>"
+        f"{f'<p>{escape(report.evidence.text())}</p>' if report.evidence else ''}</section>"
     )
 
 

@@ -17,8 +17,8 @@ from edge_app.containers import EXTENSIONS
 from edge_app.errors import ImageError
 from edge_app.frame import Pixels
 from edge_app.image import Picture, decode, read_file
-from edge_app.image_folder import Listed
 from edge_app.preprocess import check_assessable, model_input, tensor_sha256
+from edge_app.splits import Listed
 from train import check_features
 
 FORMATS = {extension: name for name, extensions in EXTENSIONS.items() for extension in extensions}

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from edge_app.errors import DataError, TrainError, printable
-from edge_app.image_folder import DataSet, Listed, list_images, read_images, read_table
+from edge_app.image_folder import DataSet, list_images, read_images, read_table
 from edge_app.image_store import Chosen, Keep
 from edge_app.run_folder import Lineage, Run, SplitRow, read_run, read_splits
+from edge_app.splits import Listed
 
 SPLIT = "train_reviewed"  # of every image that was added: training, and told apart
 _NAMED = 5  # so many files are named in a note, the others counted

@@ -24,11 +24,12 @@ from edge_app import envelope, run_folder
 from edge_app.bundle import InputSpec
 from edge_app.errors import TrainError, printable
 from edge_app.files import sync_directory, write_whole
-from edge_app.image_folder import DataSet, Shares, default_positive, load
+from edge_app.image_folder import DataSet, default_positive, load
 from edge_app.image_store import InMemory, Keep, OnDisk, RowsAlone, Shelf
 from edge_app.machine import available_mb
 from edge_app.metrics import class_metrics
 from edge_app.run_folder import Lineage, PredictionRow, Run, TrainingData
+from edge_app.splits import Shares
 from train import models
 from train.calibrate import fit_temperature, probabilities
 from train.config import Config, Hosts, check_input

@@ -21,10 +21,10 @@ from edge_app.bundle import open_bundle
 from edge_app.cli import limiar as limiar_group
 from edge_app.errors import ConvertError, LimiarError
 from edge_app.golden import check_golden, golden_tensors
-from edge_app.image_folder import Shares
 from edge_app.run_folder import MODEL, SplitRow, splits_csv
 from edge_app.runtimes import open_runtime
 from edge_app.signature import Keys, read_public_key
+from edge_app.splits import Shares
 
 Convert = Callable[..., Result]
 layers = keras.layers

@@ -9,7 +9,8 @@ from PIL import Image
 
 from edge_app.bundle import InputSpec
 from edge_app.errors import DataError
-from edge_app.image_folder import Shares, default_positive, list_images, load
+from edge_app.image_folder import default_positive, list_images, load
+from edge_app.splits import Shares
 
 SPEC = InputSpec(height=40, width=40, channels=3)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from edge_app.bundle import InputSpec
 from edge_app.cli import limiar
 from edge_app.errors import TrainError
-from edge_app.image_folder import Listed, Shares
+from edge_app.splits import Listed, Shares
 from train.check import Request, check
 from train.check_features import perceptual_hashes, turned
 from train.check_near import DISTANCE, near_pairs
@@ -412,3 +412,35 @@ def test_a_folder_whose_images_are_all_bad_is_still_reported(folder):
     report = looked_at(folder, labels=True)
     assert found(report)["image-refused"] == ("fault", 160)
     assert report.parts["train"] == {"neg": 0, "pos": 0}
+
+
+def test_what_the_test_split_can_decide_is_in_table_and_json(folder):
+    text = run(folder, "--no-labels").stdout
+    assert "points (19 images of" in text or "points (20 images of" in text
+    body = json.loads(run(folder, "--no-labels", "--json").stdout)
+    assert body["evidence"]["needed"] == 59
+    assert body["evidence"]["images"] == min(body["parts"]["test"].values())
+
+
+def split_folders(folder):
+    """The clean folder's images as train/pos/…, without a table."""
+    for name, label, part, _ in table(folder):
+        place = folder / {"val": "valid"}.get(part, part) / label
+        place.mkdir(parents=True, exist_ok=True)
+        (folder / name).rename(place / f"{name[:-8]}.png")
+    (folder / "manifest.csv").unlink()
+
+
+def test_folders_named_as_splits_are_looked_at_as_the_given_ones(folder):
+    split_folders(folder)
+    report = looked_at(folder)
+    assert (found(report), report.labels, report.drawn) == ({}, ("neg", "pos"), False)
+    assert {part: sum(counts.values()) for part, counts in report.parts.items()} == {"train": 96, "val": 24, "test": 40}
+    assert "taken as given splits" in run(folder, "--no-labels").stderr
+
+
+def test_a_class_that_another_splits_folder_lacks_is_a_fault(folder):
+    split_folders(folder)
+    (folder / "test" / "pos").rename(folder / "test" / "positive")
+    kinds = found(looked_at(folder))
+    assert kinds["split-name"][0] == "fault"

@@ -14,8 +14,9 @@ from PIL import Image
 
 from edge_app import image_folder
 from edge_app.bundle import InputSpec
-from edge_app.image_folder import Shares, load
+from edge_app.image_folder import load
 from edge_app.image_store import InMemory, OnDisk
+from edge_app.splits import Shares
 from train import feed
 from train.config import Config, configured
 from train.feed import Examples, batches, labelled

@@ -1,0 +1,40 @@
+"""What a test split can decide is said before an hour is spent, not by a refusal at the end."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from convert.gate import DEFAULT
+from convert.noninferiority import paired_verdict
+from train.evidence import ALPHA, MARGIN, evidence
+
+
+def test_the_margin_is_the_gates_own():
+    asked = tomllib.loads(Path(DEFAULT).read_text())["noninferiority"]
+    assert (asked["margin"], asked["alpha"]) == (MARGIN, ALPHA)
+
+
+@pytest.mark.parametrize("images", [8, 26, 58, 59, 400])
+def test_enough_is_what_the_gate_finds_enough_for_a_file_that_loses_nothing(images):
+    found = evidence({"a": images, "b": 500})
+    assert found.enough == (paired_verdict(0, 0, images, MARGIN, ALPHA) == "PASS")
+
+
+def test_the_class_with_the_fewest_images_is_named_with_what_it_decides_and_ways_out():
+    text = evidence({"cat": 40, "dog": 26, "fox": 31}).text()
+    assert text == (
+        "the test split decides 10.9 points (26 images of dog), convert's gate asks for 5, which takes 59 of each class: "
+        "add test images, or convert with --margin 0.11, or with --allow-undecided, which says that it was not proven"
+    )
+
+
+@pytest.mark.parametrize("images", [3, 8, 17, 26, 30, 58])
+def test_the_margin_that_is_named_is_one_that_passes(images):
+    margin = float(evidence({"a": images, "b": 500}).text().partition("--margin ")[2].partition(",")[0])
+    assert paired_verdict(0, 0, images, margin, ALPHA) == "PASS"
+
+
+def test_nothing_is_said_of_a_class_without_images():
+    assert evidence({"cat": 0, "dog": 26}) is None
+    assert evidence({}) is None

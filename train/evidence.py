@@ -1,0 +1,51 @@
+"""What a test split can decide, said before and after training: `limiar convert` asks it whether a file lost too much.
+
+Nobody should learn from a refusal at the very end that 34 images were missing.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from edge_app.errors import printable
+from edge_app.metrics import images_for_margin, smallest_margin
+
+MARGIN, ALPHA = 0.05, 0.05  # what convert's gate asks for unless told otherwise (gate.toml; a test compares)
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """Of the class that the test split says least about."""
+
+    label: str  # printable
+    images: int  # of it, in the test split
+    smallest_margin: float  # the least loss of it that they can rule out, 0..1
+    margin: float = MARGIN  # what the gate asks for
+    needed: int = images_for_margin(MARGIN, ALPHA)  # images of each class that decide it
+
+    @property
+    def enough(self) -> bool:
+        """Whether a file that answers as Keras does can pass the gate as it is."""
+        return self.images >= self.needed
+
+    def text(self) -> str:
+        """One line: what was found, and what to do."""
+        asked = f"{100 * self.margin:g}"
+        if self.enough:
+            return f"the test split has {self.images} images or more of each class: convert's gate ({asked} points) can decide"
+        found = f"the test split decides {100 * self.smallest_margin:.1f} points ({self.images} images of {self.label})"
+        lax = f"--margin {_rounded_up(self.smallest_margin):g}"
+        cure = f"add test images, or convert with {lax}, or with --allow-undecided, which says that it was not proven"
+        return f"{found}, convert's gate asks for {asked}, which takes {self.needed} of each class: {cure}"
+
+
+def evidence(counts: Mapping[str, int]) -> Evidence | None:
+    """counts: label -> test images. None where a class has none, which is refused elsewhere."""
+    if not counts or min(counts.values()) < 1:
+        return None
+    label = min(counts, key=counts.__getitem__)
+    return Evidence(printable(label), counts[label], round(smallest_margin(counts[label], ALPHA), 6))
+
+
+def _rounded_up(margin: float) -> float:
+    """To a hundredth that lies above it: the gate asks for less than its margin."""
+    return (int(margin * 100 + 1e-9) + 1) / 100
