@@ -1,13 +1,12 @@
 """junit.xml: the gate as a build reads it. A suite for each model file, a case for each of its checks on each runtime."""
 
-import re
 from xml.etree import ElementTree
 
 from convert.gate import Finding
 from convert.report import FileReport, Report
+from edge_app.text import visible
 
 JUNIT = "junit.xml"
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
 def junit_xml(report: Report) -> bytes:
@@ -26,10 +25,10 @@ def junit_xml(report: Report) -> bytes:
 
 def _case(suite: ElementTree.Element, classname: str, file: FileReport, finding: Finding) -> None:
     name = f"{finding.check} on {finding.runtime}" if finding.runtime else finding.check
-    case = ElementTree.SubElement(suite, "testcase", classname=classname, name=_text(name))
+    case = ElementTree.SubElement(suite, "testcase", classname=classname, name=visible(name))
     if finding.verdict == "PASS":
         return
-    message = _text(f"{finding.verdict}: {finding.message}")
+    message = visible(f"{finding.verdict}: {finding.message}")
     if file.required and not file.passed:
         ElementTree.SubElement(case, "failure", type=finding.verdict, message=message).text = message
     else:
@@ -41,7 +40,3 @@ def _count(element: ElementTree.Element) -> None:
     for attribute, tag in counts.items():
         element.set(attribute, str(len(list(element.iter(tag)))))
     element.set("errors", "0")
-
-
-def _text(text: str) -> str:
-    return _NO_XML.sub("\ufffd", text)

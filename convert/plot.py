@@ -5,9 +5,10 @@ Drawn without a library: the bytes depend on nothing but the figures.
 
 import math
 from collections.abc import Callable
-from html import escape
 
 import msgspec
+
+from edge_app.text import for_html as escape
 
 _NAME_PX, _ROW_PX, _PANEL_PX, _GAP_PX, _HEAD_PX, _FOOT_PX, _VALUE_PX = 118, 26, 260, 34, 30, 26, 64
 

@@ -4,9 +4,19 @@ from pathlib import Path
 
 import jinja2
 
+from edge_app.text import visible
+
 _FOLDER = Path(__file__).parent
+
+
+def _finalize(value: object) -> object:
+    """Names and libraries are quoted on a page: nothing in them may act on it."""
+    return visible(value) if type(value) is str else value  # markup is our own
+
+
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_FOLDER),
+    finalize=_finalize,
     autoescape=jinja2.select_autoescape(["html.j2"]),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,

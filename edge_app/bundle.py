@@ -24,6 +24,7 @@ from edge_app.errors import BundleError, printable
 from edge_app.files import replace_folder, sync_directory
 from edge_app.runtimes import title
 from edge_app.signature import SIGNATURE_BYTES, Keys, PublicKey, public_half, sign, signer
+from edge_app.text import is_plain, visible
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -289,6 +290,8 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
             )
         manifest = msgspec.convert(fields, Manifest)
         _check_consistent(manifest)
+        if (odd := _unseen(fields)) is not None:
+            raise ValueError(f"{odd!r} holds a character that acts on a terminal or page instead of being seen")
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # json.JSONDecodeError is a ValueError
         reason = printable(str(error))[:200]
         raise BundleError(
@@ -396,6 +399,8 @@ def _check_consistent(manifest: Manifest) -> None:
         raise ValueError(f"default_file {manifest.default_file!r} is not among the model files")
     if len(set(manifest.labels)) != len(manifest.labels):
         raise ValueError("a label stands twice")
+    if odd := next((label for label in manifest.labels if not is_plain(label)), None):
+        raise ValueError(f"label {odd!r} is not one line")
     if {REFER, REFUSED} & set(manifest.labels):
         raise ValueError(f"a label is called {REFER} or {REFUSED}, which are decisions")
     if (manifest.positive is not None) != (len(manifest.labels) == 2):
@@ -408,6 +413,14 @@ def _check_consistent(manifest: Manifest) -> None:
         thresholds = [decision.threshold for decision in decisions if decision.threshold]
         if threshold := next((one for one in thresholds if one.label != manifest.positive), None):
             raise ValueError(f"a threshold is for {threshold.label!r}, which is not the positive label")
+
+
+def _unseen(value: object) -> str | None:
+    """The first text in a JSON value that holds something unseen; line ends and tabs may stand in one."""
+    if isinstance(value, str):
+        return None if value == visible(value) else value
+    inside = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((odd for one in inside if (odd := _unseen(one)) is not None), None)
 
 
 def _check_path(path: str) -> None:

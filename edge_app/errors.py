@@ -4,13 +4,16 @@ Only the outermost layer of the command line catches a LimiarError and prints it
 a bug and keeps its traceback.
 """
 
-import os
+from edge_app.text import for_terminal as printable
+
+__all__ = ["printable"]
 
 
 class LimiarError(Exception):
     """`code` is stable and for programs; `message` is one line: what was met, where, and what to do."""
 
     def __init__(self, code: str, message: str) -> None:
+        message = printable(message)  # it quotes names and libraries, and goes to a terminal
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
@@ -58,10 +61,3 @@ class ConvertError(LimiarError):
 
 class OutputClosed(Exception):
     """Whoever read our output has closed it: not an error, but an end."""
-
-
-def printable(path: bytes | str) -> str:
-    """A path as one line that is safe on a terminal: bytes that are not UTF-8, and control characters, become \\xNN."""
-    name = path if isinstance(path, bytes) else os.fsencode(path)
-    text = name.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in text)

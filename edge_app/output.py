@@ -1,6 +1,5 @@
 """Where a scan's lines go: a table on a terminal, JSON lines, CSV."""
 
-import csv
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from edge_app.bundle import REFER, REFUSED
 from edge_app.errors import OutputClosed, OutputError, printable
 from edge_app.files import check_replaceable, sync_directory
 from edge_app.pipeline import AnswerLine, Line, json_lines
+from edge_app.text import csv_row, for_csv
 
 _COLOURS = {REFER: "red", REFUSED: "yellow"}
 _PROGRESS_AFTER_S = 2.0
@@ -166,22 +166,7 @@ class CsvFile:
         self._whole.close()
 
     def _row(self, cells: list[object]) -> None:
-        csv.writer(_Encoded(self._whole), lineterminator="\n").writerow([_harmless(cell) for cell in cells])
-
-
-class _Encoded:
-    """csv writes text; a file of bytes keeps names with lone surrogates out of the way of errors."""
-
-    def __init__(self, file: _WholeFile) -> None:
-        self._file = file
-
-    def write(self, text: str) -> None:
-        self._file.write(text.encode())
-
-
-def _harmless(cell: object) -> object:
-    """A spreadsheet runs a cell that starts with = + - @ as a formula (OWASP, CSV injection): an apostrophe prevents it."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+        self._whole.write(csv_row(map(for_csv, cells)).encode())
 
 
 class Summary:

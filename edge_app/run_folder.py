@@ -17,6 +17,7 @@ import msgspec
 
 from edge_app.bundle import Count, Envelope, InputSpec, Sha256, Text, Value
 from edge_app.errors import LimiarError, printable
+from edge_app.text import csv_row
 
 MODEL, RECORD, SPLITS, PREDICTIONS, HISTORY, REPORT = (
     "model.keras",
@@ -156,13 +157,7 @@ def predictions_csv(rows: Iterable[PredictionRow], labels: tuple[str, ...]) -> b
 
 def table_csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> bytes:
     """A CSV with Unix line ends, the same bytes everywhere."""
-    data = io.BytesIO()
-    text = io.TextIOWrapper(data, "utf-8", "surrogateescape", newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    text.flush()
-    return data.getvalue()
+    return "".join(map(csv_row, (columns, *rows))).encode("utf-8", "surrogateescape")
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:

@@ -18,6 +18,60 @@ def project() -> Path:
     return PROJECT
 
 
+NASTY = (
+    "z $^$",  # matplotlib's mathematics
+    r"\$\frac{",
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\uff1d1+1",  # a wide =
+    " =1+1",
+    "\t=1+1",
+    "a\r=1+1",
+    "a\n=1+1",
+    "a\r\n=1+1",
+    'a"=1+1,"b',
+    "'",
+    "a\0b",
+    "\x1b[31mred\x1b[0m",
+    "\x1b]0;title\x07",
+    "\x9b31m",  # C1
+    "\x85next line",
+    "\x7f\b\b",
+    "\u202egnp.exe",  # written from right to left
+    "\u2066a\u2069",
+    "\u2028line",
+    "\udcff",  # the byte 0xFF in a file's name
+    "\ud800",  # of no file's name
+    "\ufffe",
+    "<script>alert(1)</script>",
+    "</title><img src=x onerror=alert(1)>",
+    '" onload="alert(1)',
+    "&amp;",
+    "{{ 7 * 7 }}",
+    "%s%n",
+    "]]>",
+    "\u0646\u06cc\u0645\u200c\u0641",  # Persian, with a joiner that belongs there
+    "\u65e5\u672c\u8a9e",
+    "a" * 200,
+)
+
+
+@pytest.fixture(scope="session")
+def nasty() -> tuple[str, ...]:
+    """Texts that act instead of being shown, wherever somebody forgot."""
+    return NASTY
+
+
+@pytest.fixture(scope="session")
+def nasty_names() -> tuple[bytes, ...]:
+    """Those of them that a file can be called."""
+    return tuple(
+        os.fsencode(text) for text in NASTY if not {"\0", "/"} & set(text) and not any("\ud800" <= c < "\udc80" for c in text)
+    )
+
+
 @pytest.fixture(scope="session")
 def lung() -> Path:
     """The folder of real CT patches, `lung` in LIMIAR_DATA or else in ../shared/data; it is not part of the project."""

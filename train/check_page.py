@@ -1,9 +1,8 @@
 """The page of `limiar check`: every finding with its images beside each other, in one file without scripts."""
 
-from html import escape
-
 from edge_app.errors import ImageError, printable
 from edge_app.splits import Listed
+from edge_app.text import for_html as escape
 from train.check import Case, Finding, Report, Request
 from train.check_scan import read_one
 from train.page import NOT_FOR_DIAGNOSIS, page

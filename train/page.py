@@ -1,8 +1,9 @@
 """The frame of every page that train writes: one file, without scripts."""
 
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
+
+from edge_app.text import for_html as escape
 
 STYLE = Path(__file__).with_name("report.css")
 NOT_FOR_DIAGNOSIS = "For research and education. Not for diagnosis."

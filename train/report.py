@@ -1,7 +1,6 @@
 """report.html of a RUN: one self-contained file that a person reads, with every figure's interval and method."""
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from edge_app.image_folder import DataSet
 from edge_app.metrics import ECE_BINS, RESAMPLES, class_metrics, confidence_bins, decided_metrics, ece_interval, proportion
 from edge_app.operating_points import Scores, operating_points
 from edge_app.run_folder import SPLIT_NAMES, Run
+from edge_app.text import for_html as escape
 from train import plots
 from train.calibrate import nll, probabilities
 from train.fit import Epoch

@@ -1,0 +1,77 @@
+"""Text that others wrote (names of files, labels, what a library says) made safe for where it is shown.
+
+Whatever is written to a terminal, log, table, page, picture or XML goes through one of these. What a program reads back (JSON,
+a RUN's tables) keeps the very characters; `csv_row` writes them so that they come back.
+"""
+
+import re
+from collections.abc import Iterable
+
+# What acts instead of being seen: controls (C0, DEL, C1), marks and overrides of direction (Unicode UAX #9), line and paragraph
+# separators, lone surrogates, and what XML 1.0 (section 2.2) does not know. Joiners stay: Persian and Hindi need them.
+_ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+# A spreadsheet runs a cell that starts so as a formula (OWASP, CSV injection), in some languages also the wide forms.
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+
+
+def for_terminal(text: bytes | str) -> str:
+    """One line for a terminal or log: what does not print, and bytes that are not UTF-8, become \\xNN."""
+    text = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
+    return text if text.isprintable() else "".join(c if c.isprintable() else _named(c) for c in text)
+
+
+def for_csv(cell: object) -> object:
+    """A cell of a table for people: one line that no spreadsheet takes for a formula. A number stays a number."""
+    if not isinstance(cell, str):
+        return cell
+    cell = _ACTS.sub(lambda found: _named(found[0]), cell)
+    return f"'{cell}" if cell.lstrip().startswith(_FORMULA) else cell
+
+
+def for_html(text: str) -> str:
+    """The inside of an element or of a quoted attribute; line ends and tabs stay."""
+    from html import escape  # only pages need it, and every command imports this module
+
+    return escape(visible(text))
+
+
+def for_plot(text: str) -> str:
+    """A label in a matplotlib figure: one line, and no dollar sign starts a formula."""
+    return for_terminal(text).replace("$", r"\$")
+
+
+def visible(text: str) -> str:
+    """Several lines, without anything that acts on what shows them: for XML, and for templates that escape by themselves."""
+    return _ACTS.sub(lambda found: found[0] if found[0] in "\n\t" else _named(found[0]), text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether a label holds nothing that acts instead of being seen."""
+    return not _ACTS.search(text)
+
+
+def csv_row(cells: Iterable[object]) -> str:
+    """A line of a CSV, with "\\n" at its end; each cell comes back as it was, whatever it holds."""
+    import csv
+
+    row = _Row()
+    csv.writer(row, lineterminator="\r\n").writerow(cells)  # a cell with either of the two is quoted only by this one
+    return row.text[:-2] + "\n"
+
+
+class _Row:
+    def write(self, text: str) -> None:
+        self.text = text
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """The count and its noun: "1 image", "2 images", "3 classes"."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def _named(character: str) -> str:
+    """A character as the bytes that it is in a file's name, \\xNN each; a surrogate that stands for no byte as \\uNNNN."""
+    try:
+        return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return f"\\u{ord(character):04x}"
