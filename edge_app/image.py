@@ -10,7 +10,6 @@ import io
 import os
 import stat
 import warnings
-from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -92,9 +91,12 @@ class Picture:
     beside it.
     """
 
-    def __init__(self, image: Image.Image, orientation: int) -> None:
+    def __init__(self, image: Image.Image, orientation: int, trailing: str = "") -> None:
         self._image = image
         self._orientation = orientation
+        self.trailing = (
+            trailing  # what follows the picture in its file and is understood: "", "padding", "a video (motion photo)"
+        )
         width, height = image.size if orientation < 5 else image.size[::-1]
         grey = image.mode in ("1", "L", "LA", "I;16", "I;16B", "I")
         self.shape: tuple[int, ...] = (height, width) if grey else (height, width, 3)
@@ -128,9 +130,7 @@ def decode(data: bytes, name: str = "") -> Picture:
     if len(data) > BYTES_LIMIT:
         raise ImageError("E-IMAGE-BYTES", f"{len(data)} bytes, the limit is {BYTES_LIMIT}: make it smaller")
     container = containers.inspect(data)
-    extension = PurePosixPath(name).suffix.lower()
-    if extension in containers.IMAGE_EXTENSIONS and extension not in containers.EXTENSIONS[container.format]:
-        raise ImageError("E-IMAGE-EXTENSION", f"named {extension} and holds {container.format}: name it for what it is")
+    containers.check_name(name, container)
     try:
         image = _open(data, container)
         orientation = _orientation(image, container.format)
@@ -145,7 +145,7 @@ def decode(data: bytes, name: str = "") -> Picture:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         code = "E-IMAGE-TRUNCATED" if "truncated" in reason else "E-IMAGE-BROKEN"
         raise ImageError(code, f"{container.format} does not decode ({reason}): copy or record it again") from None
-    return Picture(image, orientation)
+    return Picture(image, orientation, container.trailing)
 
 
 def _open(data: bytes, container: Container) -> Image.Image:

@@ -81,3 +81,14 @@ def lung() -> Path:
             pytest.fail(f"LIMIAR_REQUIRE_DATA=1, but there is no {folder}: set LIMIAR_DATA to the folder that has lung/")
         pytest.skip(f"needs the CT patches, and there is no {folder}: set LIMIAR_DATA to the folder that has lung/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Small inputs that once went wrong, `cases` in LIMIAR_DATA's place or in ../shared; not part of the project either."""
+    folder = Path(os.environ.get("LIMIAR_DATA", PROJECT.parent / "shared" / "data")).parent / "cases"
+    if not folder.is_dir():
+        if os.environ.get("LIMIAR_REQUIRE_DATA") == "1":
+            pytest.fail(f"LIMIAR_REQUIRE_DATA=1, but there is no {folder}: put it beside the folder that LIMIAR_DATA names")
+        pytest.skip(f"needs the inputs that once went wrong, and there is no {folder}")
+    return folder

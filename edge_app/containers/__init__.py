@@ -4,12 +4,14 @@ Decoders are lenient: Pillow passes a PNG without IEND and does not check the CR
 missing grey. So each container is walked here before a decoder sees it. Formats: PNG, JPEG, BMP, WebP, TIFF, PGM/PPM.
 """
 
+from pathlib import PurePosixPath
+
 from edge_app.containers import bmp, jpeg, png, pnm, tiff, webp
 from edge_app.containers.container import Container
-from edge_app.containers.foreign import FOREIGN_EXTENSIONS
+from edge_app.containers.foreign import FOREIGN_EXTENSIONS, RAW, recognise, refusal
 from edge_app.errors import ImageError
 
-__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "inspect"]
+__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "check_name", "inspect"]
 
 EXTENSIONS = {
     "PNG": (".png",),
@@ -20,6 +22,15 @@ EXTENSIONS = {
     "PPM": (".pgm", ".ppm", ".pnm"),
 }
 IMAGE_EXTENSIONS = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)  # lower case
+
+
+def check_name(name: str, container: Container) -> None:
+    """A name with an extension of pictures must say what the file holds. Raises ImageError."""
+    extension = PurePosixPath(name).suffix.lower()
+    if extension in RAW.extensions and container.format == "TIFF":  # what Pillow would show is a thumbnail
+        raise refusal(RAW)
+    if extension in IMAGE_EXTENSIONS | FOREIGN_EXTENSIONS and extension not in EXTENSIONS[container.format]:
+        raise ImageError("E-IMAGE-EXTENSION", f"named {extension} and holds {container.format}: name it for what it is")
 
 
 def inspect(data: bytes) -> Container:
@@ -33,12 +44,15 @@ def inspect(data: bytes) -> Container:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return webp.inspect(data)
     if data.startswith((b"II*\0", b"MM\0*")):
+        if recognise(data) is RAW:
+            raise refusal(RAW)
         return tiff.inspect(data)
     if data.startswith((b"P5", b"P6")):
         return pnm.inspect(data)
     if data.startswith(b"BM"):
         return bmp.inspect(data)
-    raise ImageError(
-        "E-IMAGE-FORMAT",
-        f"starts with {data[:8]!r}: not PNG, JPEG, BMP, WebP, TIFF, PGM or PPM: save it as one of these",
-    )
+    foreign = recognise(data)
+    if foreign:
+        raise refusal(foreign)
+    met = f"starts with {data[:8]!r}: not PNG, JPEG, BMP, WebP, TIFF, PGM or PPM"
+    raise ImageError("E-IMAGE-FORMAT", f"{met}: save it as one of these")

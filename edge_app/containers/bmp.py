@@ -6,5 +6,5 @@ from edge_app.containers.container import PIXELS_MP, Container, check_end, trunc
 def inspect(data: bytes) -> Container:
     if len(data) < 18:
         raise truncated("the BMP header")
-    check_end(data, int.from_bytes(data[2:6], "little"), "BMP")
-    return Container("BMP", None, PIXELS_MP)
+    behind = check_end(data, int.from_bytes(data[2:6], "little"), "BMP")
+    return Container("BMP", None, PIXELS_MP, trailing=behind)

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from edge_app.containers.trailing import after_end
 from edge_app.errors import ImageError
 
 MEGAPIXEL = 1_000_000
@@ -20,18 +21,18 @@ class Container(msgspec.Struct, frozen=True):
     format: str  # as in FORMATS
     bits: int | None  # per sample, where the container tells it in its header
     decoder_mp: int  # the largest image that the decoder holds in bounded memory, megapixels
+    trailing: str = ""  # what follows the picture's end and is understood, as "padding"
 
 
 def truncated(what: str) -> ImageError:
     return ImageError("E-IMAGE-TRUNCATED", f"ends inside {what}: copy or record it again")
 
 
-def check_end(data: bytes, end: int, what: str) -> None:
+def check_end(data: bytes, end: int, what: str) -> str:
+    """The name of the padding that follows the end, "" where nothing does. Raises ImageError: cut, or anything else."""
     if len(data) < end:
         raise truncated(what)
-    if len(data) > end:
-        met = f"{len(data) - end} bytes follow the end of the {what}"
-        raise ImageError("E-IMAGE-TRAILING", f"{met} (a second image, or something hidden): save it as a plain image")
+    return after_end(data, end, what)
 
 
 def unread_depth(what: str) -> ImageError:

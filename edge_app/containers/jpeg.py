@@ -1,21 +1,66 @@
-"""JPEG (ITU-T T.81): segments, entropy-coded data, an end."""
+"""JPEG (ITU-T T.81): segments, entropy-coded data, an end, and what cameras and phones write behind it."""
 
 import re
 
-from edge_app.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, check_end, truncated, unread_depth
+import msgspec
+
+from edge_app.containers import trailing
+from edge_app.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, truncated, unread_depth
+from edge_app.containers.foreign import JPEG_LS, refusal
 from edge_app.errors import ImageError
 
-_MARKER = re.compile(rb"\xff{1,256}[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart
-_NOT_STUFFED = re.compile(rb"\xff[^\x00]")  # 17 times as quick as the one above, 3 times as find()
-_FILL = bytes([255]) * 257  # before a marker any number of them may stand, and libjpeg takes a second for 3 MB
-_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_MARKER = re.compile(rb"\xff{1,256}([^\x00\xff])")  # B.1.1.2: fill bytes may stand before it; Pillow takes 1 s for 3 MB
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte
+_FILL = bytes([255]) * 257
+_JPEG_LS = 0xF7
+_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}
+_READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # baseline, extended, progressive; the last two arithmetic-coded
+_SEGMENTS = 10_000  # in 64 MB of the longest are a thousand
+_PICTURES = 16  # behind the first: MPO of a burst
+_DECLARED = (  # in an APPn of the first picture: further ones follow
+    b"MPF\0",  # CIPA DC-007, 5.1
+    b"http://ns.google.com/photos/1.0/container/",  # Ultra HDR 1.1, GContainer
+)
+_GAIN_MAP = (b"hdrgm", b"urn:iso:std:iso:ts:21496", b"hdrgainmap")  # Ultra HDR 1.1, ISO 21496-1, Apple
+
+
+class _Walked(msgspec.Struct):
+    """What one picture's segments say."""
+
+    end: int  # the byte behind EOI
+    frames: int
+    scans: int
+    bits: int | None
+    kind: int  # marker of the last frame header
+    components: int
+    further: bool  # it declares that further pictures follow
+    gain_map: bool  # it is no picture of its own, but the gain map of one
 
 
 def inspect(data: bytes) -> Container:
-    """JPEG (ITU-T T.81) B.1: segments FFxx with a length, entropy-coded data after each SOS, EOI at the end."""
-    at, frames, scans = 2, 0, 0
-    bits = None
-    while True:
+    """The first picture must be whole; what follows must be padding, or parts that are understood. Raises ImageError."""
+    first = _walk(data, 0)
+    behind = _behind(data, first)
+    if first.frames != 1 or not first.scans:
+        met = f"a JPEG with {first.frames} frame headers and {first.scans} scans"
+        raise ImageError("E-IMAGE-BROKEN", f"{met}: copy or record it again")
+    if first.components == 4:
+        raise ImageError("E-IMAGE-COLOUR", "a CMYK JPEG: save it as RGB or grey")
+    if first.kind == _JPEG_LS:
+        raise refusal(JPEG_LS)
+    if first.bits != 8:
+        raise unread_depth(f"{first.bits}-bit JPEG")
+    if first.kind not in _READ_FRAMES:
+        kind = "lossless" if first.kind in (0xC3, 0xCB) else "hierarchical"
+        raise ImageError("E-IMAGE-FORMAT", f"a {kind} JPEG, which is not read here: save it as PNG")
+    return Container("JPEG", 8, PIXELS_MP if first.scans == 1 else PIXELS_MP_TWICE, trailing=behind)
+
+
+def _walk(data: bytes, at: int) -> _Walked:
+    """B.1: SOI, segments FFxx with a length, entropy-coded data after each SOS, EOI. Raises ImageError."""
+    found = _Walked(end=0, frames=0, scans=0, bits=None, kind=0, components=0, further=False, gain_map=False)
+    at += 2
+    for _ in range(_SEGMENTS):
         match = _MARKER.match(data, at)
         if match is None:
             if at + 2 > len(data):
@@ -23,32 +68,67 @@ def inspect(data: bytes) -> Container:
             raise ImageError("E-IMAGE-BROKEN", f"no JPEG marker where one must be, at byte {at}: copy or record it again")
         marker, at = data[match.end() - 1], match.end()
         if marker == 0xD9:
-            break
+            found.end = at
+            return found
         length = int.from_bytes(data[at : at + 2], "big")
         if length < 2 or at + length > len(data):
             raise truncated("a JPEG segment")
-        if marker in _FRAME:
-            frames += 1
-            bits = data[at + 2]
-            if length >= 8 and data[at + 7] == 4:
-                raise ImageError("E-IMAGE-COLOUR", "a CMYK JPEG: save it as RGB or grey")
+        if marker in _FRAME and length >= 8:
+            found.frames += 1
+            found.bits, found.components, found.kind = data[at + 2], data[at + 7], marker
+        if 0xE0 <= marker <= 0xEF:
+            found.further |= _holds(data, at, length, _DECLARED)
+            found.gain_map |= _holds(data, at, length, _GAIN_MAP)
         at += length
         if marker == 0xDA:
-            scans += 1
+            found.scans += 1
             at = _after_scan(data, at)
-    check_end(data, at, "JPEG")
-    if frames != 1 or not scans:
-        raise ImageError("E-IMAGE-BROKEN", f"a JPEG with {frames} frame headers and {scans} scans: copy or record it again")
-    if bits != 8:
-        raise unread_depth(f"{bits}-bit JPEG")
-    return Container("JPEG", bits, PIXELS_MP if scans == 1 else PIXELS_MP_TWICE)
+    raise ImageError("E-IMAGE-BROKEN", f"a JPEG of over {_SEGMENTS} segments: write it again")
 
 
 def _after_scan(data: bytes, at: int) -> int:
     """Where the entropy-coded data from `at` ends: at the next marker."""
-    while found := _NOT_STUFFED.search(data, at):
-        at = found.start()
-        if _MARKER.match(data, at) or data.startswith(_FILL, at):
-            return at
-        at += 1
-    raise truncated("the JPEG's pixels")
+    found = _AFTER_SCAN.search(data, at)
+    if found is None:
+        raise truncated("the JPEG's pixels")
+    if data.find(_FILL, at, found.start() + 1) >= 0:
+        raise ImageError("E-IMAGE-BROKEN", "a JPEG with over 256 fill bytes: copy or record it again")
+    return found.start()
+
+
+def _holds(data: bytes, at: int, length: int, marks: tuple[bytes, ...]) -> bool:
+    return any(data.find(mark, at, at + length) >= 0 for mark in marks)
+
+
+def _behind(data: bytes, first: _Walked) -> str:
+    """Short names of what follows the first picture, "" where nothing does. Raises ImageError: it is not understood."""
+    at, parts = first.end, list[str]()
+    if at == len(data):
+        return ""
+    samsung = trailing.is_samsung(data)
+    while not trailing.is_padding(data, at):
+        start, at = at, len(data) - len(data[at:].lstrip(b"\0"))
+        video = trailing.video_end(data, at)
+        if video is not None:
+            parts.append("a video (motion photo)")
+            at = video
+        elif first.further and data.startswith(b"\xff\xd8\xff", at) and len(parts) < _PICTURES:
+            name, at = _further(data, at)
+            parts.append(name)
+        elif samsung:
+            parts.append("a video (motion photo)" if data.find(b"MotionPhoto_Data", at) >= 0 else "a camera's notes (Samsung)")
+            break
+        else:
+            raise trailing.refused(data, start, "JPEG")
+    return " and ".join(dict.fromkeys(parts)) or "padding"
+
+
+def _further(data: bytes, at: int) -> tuple[str, int]:
+    """The name of the picture at byte `at` and where it ends. Raises ImageError: it is broken."""
+    try:
+        walked = _walk(data, at)
+    except ImageError as error:
+        if error.code != "E-IMAGE-TRUNCATED":
+            raise trailing.refused(data, at, "JPEG") from None
+        return "a second picture (MPO), cut", len(data)  # the first one is whole
+    return ("a gain map (UltraHDR)" if walked.gain_map else "a second picture (MPO)"), walked.end

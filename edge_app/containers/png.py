@@ -23,12 +23,12 @@ def inspect(data: bytes) -> Container:
             bits, colour = data[at + 16], data[at + 17]
         kinds.add(kind)
         at = end
-    check_end(data, at, "PNG")
+    behind = check_end(data, at, "PNG")
     if b"acTL" in kinds:
         raise ImageError("E-IMAGE-FRAMES", "an animated PNG: save one frame")
     if bits == 16 and (colour != 0 or b"tRNS" in kinds):
         raise unread_depth("16-bit colour or alpha")
-    return Container("PNG", bits, PIXELS_MP)
+    return Container("PNG", bits, PIXELS_MP, trailing=behind)
 
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type

@@ -17,5 +17,5 @@ def inspect(data: bytes) -> Container:
     if largest != 255 and not (grey and largest == 65535):
         raise unread_depth(f"a {'PGM' if grey else 'PPM'} with maximum {largest}")
     samples = width * height * (1 if grey else 3)
-    check_end(data, header.end() + samples * (2 if largest > 255 else 1), "PGM" if grey else "PPM")
-    return Container("PPM", 16 if largest > 255 else 8, PIXELS_MP)
+    behind = check_end(data, header.end() + samples * (2 if largest > 255 else 1), "PGM" if grey else "PPM")
+    return Container("PPM", 16 if largest > 255 else 8, PIXELS_MP, trailing=behind)

@@ -30,8 +30,9 @@ def inspect(data: bytes) -> Container:
             ends += [offset + count for offset, count in zip(values.get(offsets, ()), values.get(counts, ()), strict=False)]
         directories += [values[tag][0] for tag in _DIRECTORIES if values.get(tag)]
     end = max(ends)
-    check_end(data, end + (len(data) == end + 1 and end % 2), "TIFF")  # parts begin at even bytes: one more may fill up
-    return Container("TIFF", None, PIXELS_MP_TWICE)
+    end += len(data) == end + 1 and end % 2  # parts begin at even bytes: one more may fill up
+    behind = check_end(data, end, "TIFF")
+    return Container("TIFF", None, PIXELS_MP_TWICE, trailing=behind)
 
 
 def _directory(data: bytes, at: int, order: Literal["little", "big"]) -> tuple[dict[int, list[int]], list[int]]:

@@ -6,18 +6,19 @@ from edge_app.errors import ImageError
 
 def inspect(data: bytes) -> Container:
     """WebP (RFC 9649) 2.3: RIFF chunks, each padded to an even length; the header's length counts from byte 8."""
-    check_end(data, 8 + int.from_bytes(data[4:8], "little"), "WebP")
+    end = 8 + int.from_bytes(data[4:8], "little")
+    behind = check_end(data, end, "WebP")
     at = 12
-    while at < len(data):
+    while at < end:
         if data[at : at + 4] in (b"ANIM", b"ANMF"):
             raise ImageError("E-IMAGE-FRAMES", "an animated WebP: save one frame")
         length = int.from_bytes(data[at + 4 : at + 8], "little")
         if data.startswith(b"VP8", at):
             _check_pixels(data[at : at + 4], data[at + 8 : at + 18])
         at += 8 + length + length % 2
-    if at != len(data):
+    if at != end:
         raise truncated("a WebP chunk")
-    return Container("WEBP", 8, PIXELS_MP_WEBP)
+    return Container("WEBP", 8, PIXELS_MP_WEBP, trailing=behind)
 
 
 def _check_pixels(kind: bytes, start: bytes) -> None:
