@@ -254,7 +254,7 @@ def scan(
         loaded = pool.start(job)
         on = f"{loaded.runtime} {loaded.version}"
         verified = ensure_verified(opened, file, loaded.runtime, loaded.version)
-        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on), verified)
+        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on, manifest.labels), verified)
         origin = Origin(opened.sha256, file.name, on, verified, APP)
         summary = Summary(show_progress=not sys.stdout.isatty())
         outputs = _outputs(jsonl, csv_file, manifest.labels)
@@ -374,7 +374,7 @@ def camera(
         loaded = open_preferred(file.format, model, runtime, threads)
         on = f"{loaded.name} {loaded.version}"
         verified = ensure_verified(opened, file, loaded.name, loaded.version)
-        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on), verified)
+        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on, manifest.labels), verified)
         end = time.monotonic() + (seconds or float("inf"))
         watch = Watch(
             capture=capture,

@@ -1,26 +1,29 @@
 """Results in SQLite: every answer once, kept before it is reported.
 
 WAL with synchronous=FULL: 400 simulated power cuts lost no acknowledged row, where NORMAL lost 2 %. Commits are grouped, and
-a result may be reported only after its commit. One process writes: a lock file beside the database keeps a second one out.
+a result may be reported only after its commit. One process writes: see database.py.
 """
 
-import errno
-import fcntl
 import os
-import sqlite3
+import pwd
 import time
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Annotated, Self
 
 import msgspec
 
-from edge_app.answer import Answer, Timing
+from edge_app.answer import Answer
+from edge_app.bundle import REFER
+from edge_app.database import Database
 from edge_app.errors import StoreError, printable
 
+_SUM_TOLERANCE = 1e-6  # of probabilities in float64; of an older row, which has no crc32
 _COMMIT_AFTER_S = 0.2  # of answers at most are lost with the power, and none of them was reported
-_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
-# Only ever appended to: `user_version` counts how many of them a database has seen.
+# Only ever appended to: `user_version` counts how many of them a database has seen. A column that comes later is NULL in
+# older rows, or their crc32 does not fit any more.
 MIGRATIONS = (
     """
     CREATE TABLE bundles (
@@ -76,32 +79,36 @@ MIGRATIONS = (
     ALTER TABLE camera_results ADD COLUMN outside TEXT;
     ALTER TABLE camera_results ADD COLUMN trailing TEXT NOT NULL DEFAULT '';
     """,
+    """
+    ALTER TABLE results ADD COLUMN crc32 INTEGER;  -- of the answer and what it belongs to; NULL: before there was this column
+    ALTER TABLE camera_results ADD COLUMN crc32 INTEGER;
+    """,
 )
 
-_PROBABILITIES = msgspec.json.Decoder(dict[str, float])
+_SHARES = msgspec.json.Decoder(dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]])
 _OUTSIDE = msgspec.json.Decoder(tuple[str, ...])
 
 _USE = """
     INSERT INTO bundles (sha256, name, version, file, runtime, verified) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (sha256, file, runtime) DO UPDATE SET verified = excluded.verified WHERE verified IS NOT excluded.verified"""
 _FIND = """
-    SELECT decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, outside, trailing, app, time
+    SELECT decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, outside, trailing, app, time, crc32
     FROM results WHERE image_sha256 = ? AND bundle = ?"""
 _ADD = """
     INSERT INTO results (bundle, image_sha256, path,
         decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms,
-        outside, trailing, app, time)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        outside, trailing, app, time, crc32)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (image_sha256, bundle) DO UPDATE SET
         decision = excluded.decision, label = excluded.label, confidence = excluded.confidence,
         probabilities = excluded.probabilities, decode_ms = excluded.decode_ms, resize_ms = excluded.resize_ms,
         infer_ms = excluded.infer_ms, outside = excluded.outside,
-        trailing = excluded.trailing, app = excluded.app, time = excluded.time"""
+        trailing = excluded.trailing, app = excluded.app, time = excluded.time, crc32 = excluded.crc32"""
 _ADD_FRAME = """
     INSERT INTO camera_results (bundle, source, boot_id, sequence, dropped,
         decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms,
-        outside, trailing, app, taken)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+        outside, trailing, app, taken, crc32)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class BundleKey(msgspec.Struct, frozen=True):
@@ -112,32 +119,24 @@ class BundleKey(msgspec.Struct, frozen=True):
     version: str
     file: str
     runtime: str  # name and version
+    labels: tuple[str, ...]  # that it can answer
 
 
 class Store:
     """The results database, open for writing by this process alone. Use as a context manager: leaving commits."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the database. Raises StoreError: another process writes, not a database, or the disk refuses."""
-        self.path = path = path.resolve()  # a link has no lock of its own
+        """Opens or makes the database. Raises StoreError: as Database does, or a newer limiar made it."""
         self._changed_at: float | None = None
+        self._bundle: object = 0
+        self._db = Database(path)
+        self.path = self._db.path
         try:
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(path)
-        except OSError as error:
-            raise self._broken(error) from None
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA foreign_keys=ON")
             self._migrate()
-        except sqlite3.Error as error:
-            self._lock.close()
-            raise self._broken(error) from None
-        self._bundle = 0
+            self._db.note_journal()
+        except BaseException:
+            self._db.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -148,38 +147,49 @@ class Store:
                 self.commit()
         finally:
             self._db.close()
-            self._lock.close()
 
     def use(self, key: BundleKey, verified: str) -> None:
         """Answers from now on come from this bundle, model file and runtime, and who verified them. Raises StoreError."""
         sha256 = bytes.fromhex(key.sha256)
         self._change(_USE, (sha256, key.name, key.version, key.file, key.runtime, verified))
-        found = self._execute(
+        found = self._db.execute(
             "SELECT id FROM bundles WHERE sha256 = ? AND file = ? AND runtime = ?", (sha256, key.file, key.runtime)
         )
-        (self._bundle,) = found.fetchone()
+        self._bundle = found[0][0]
+        self._key = key
 
     def find(self, image_sha256: bytes) -> Answer | None:
         """The answer for an image from the bundle in use, also one that is not yet committed. Raises StoreError."""
-        row = self._execute(_FIND, (image_sha256, self._bundle)).fetchone()
-        if row is None:
+        rows = self._db.execute(_FIND, (image_sha256, self._bundle))
+        if not rows:
             return None
-        decision, label, confidence, probabilities, *ms, outside, trailing, app, at = row
-        shares, unlike = _PROBABILITIES.decode(probabilities), None if outside is None else _OUTSIDE.decode(outside)
-        return Answer(decision, label, confidence, shares, Timing(*ms), at, app, unlike, trailing)
+        *values, crc32 = rows[0]
+        try:
+            if crc32 not in (None, self._crc32((image_sha256,), values)):
+                raise ValueError("its crc32 is another")
+            return _answer(values, self._key.labels)
+        except (ValueError, msgspec.MsgspecError) as error:
+            path = printable(str(self.path))
+            met = f"{path}: the answer of the image with sha256 {image_sha256.hex()} is damaged ({printable(str(error))})"
+            cure = "scan that image with --again, which puts a new answer in its place"
+            raise StoreError("E-STORE-DAMAGED", f"{met}: {cure}") from None
 
     def add(self, image_sha256: bytes, path: bytes, answer: Answer) -> None:
         """Keeps an image's answer; one that is there already for this bundle is replaced. Raises StoreError."""
-        self._change(_ADD, (self._bundle, image_sha256, path, *_values(answer)))
+        values = _values(answer)
+        self._change(_ADD, (self._bundle, image_sha256, path, *values, self._crc32((image_sha256,), values)))
 
     def add_frame(self, source: str, boot_id: str, sequence: int, dropped: int, answer: Answer) -> None:
         """Keeps a camera frame's answer, once per source, boot and sequence. Raises StoreError."""
-        self._change(_ADD_FRAME, (self._bundle, source, boot_id, sequence, dropped, *_values(answer)))
+        frame, values = (source, boot_id, sequence, dropped), _values(answer)
+        self._change(_ADD_FRAME, (self._bundle, *frame, *values, self._crc32(frame, values)))
 
     def last_sequence(self, source: str, boot_id: str) -> int:
         """The highest frame sequence kept for a source since boot, 0 without one. Raises StoreError."""
-        found = self._execute("SELECT MAX(sequence) FROM camera_results WHERE source = ? AND boot_id = ?", (source, boot_id))
-        (last,) = found.fetchone()
+        found = self._db.execute("SELECT MAX(sequence) FROM camera_results WHERE source = ? AND boot_id = ?", (source, boot_id))
+        last = found[0][0]
+        if not isinstance(last, int | None):
+            raise self._db.damaged(f"a frame has the sequence {last!r}")
         return last or 0
 
     @property
@@ -192,25 +202,26 @@ class Store:
         return self._changed_at is not None and time.monotonic() - self._changed_at >= _COMMIT_AFTER_S
 
     def commit(self) -> None:
-        """On return everything added is on the disk and may be reported. Raises StoreError."""
+        """On return everything added is on the disk, under the name that was given, and may be reported. Raises StoreError."""
         if self._changed_at is not None:
-            self._execute("COMMIT")
+            self._db.execute("COMMIT")
             self._changed_at = None
+        self._db.check_place()
 
     def _change(self, sql: str, values: tuple[object, ...]) -> None:
         if self._changed_at is None:
-            self._execute("BEGIN IMMEDIATE")
+            self._db.execute("BEGIN IMMEDIATE")
             self._changed_at = time.monotonic()
-        self._execute(sql, values)
+        self._db.execute(sql, values)
 
-    def _execute(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        try:
-            return self._db.execute(sql, values)
-        except sqlite3.Error as error:
-            raise self._broken(error) from None
+    def _crc32(self, of: tuple[object, ...], values: Iterable[object]) -> int:
+        """Over an answer, and what it is the answer of and from: a flipped bit may also lead to another image's row."""
+        kept = (value for value in values if value is not None)
+        return zlib.crc32(msgspec.msgpack.encode((self._key.sha256, self._key.file, self._key.runtime, *of, *kept)))
 
     def _migrate(self) -> None:
-        (seen,) = self._db.execute("PRAGMA user_version").fetchone()
+        seen = self._db.execute("PRAGMA user_version")[0][0]
+        assert isinstance(seen, int)
         if seen > len(MIGRATIONS):
             cure = "use a newer limiar, or another --db"
             raise StoreError(
@@ -218,47 +229,63 @@ class Store:
                 f"{printable(str(self.path))} has schema {seen}, this app knows {len(MIGRATIONS)}: {cure}",
             )
         for number, script in enumerate(MIGRATIONS[seen:], seen + 1):
-            self._db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
-
-    def _broken(self, error: Exception) -> StoreError:
-        where = printable(str(self.path))
-        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES:
-            return StoreError("E-STORE-BUSY", f"{where} is locked by another program: close it, or use another --db")
-        if isinstance(error, BlockingIOError):
-            return StoreError("E-STORE-BUSY", f"another limiar writes to {where}: wait for it, or use another --db")
-        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-            return StoreError("E-STORE-FULL", f"the disk of {where} is full; what was reported is kept: free space, run again")
-        cure = "check that it is a limiar database and its disk can be written, or use another --db"
-        return StoreError("E-STORE-WRITE", f"{where}: {error}: {cure}")
+            self._db.execute_script(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
 
 
 def _values(answer: Answer) -> tuple[object, ...]:
     """In the order of _ADD and _ADD_FRAME, from the decision on."""
     probabilities = msgspec.json.encode(answer.probabilities).decode()
-    ms = (answer.ms.decode, answer.ms.resize, answer.ms.infer)
+    ms = (float(answer.ms.decode), float(answer.ms.resize), float(answer.ms.infer))  # as a REAL column gives them back
     outside = None if answer.outside is None else msgspec.json.encode(answer.outside).decode()
-    start = (answer.decision, answer.label, answer.confidence, probabilities)
+    start = (answer.decision, answer.label, float(answer.confidence), probabilities)
     return *start, *ms, outside, answer.trailing, answer.app, answer.time
 
 
+def _answer(values: Sequence[object], labels: tuple[str, ...]) -> Answer:
+    """A row's values in the order of _FIND. Raises ValueError, MsgspecError: no answer of these labels."""
+    decision, label, confidence, probabilities, decode, resize, infer, outside, trailing, app, at = values
+    found = {
+        "decision": decision,
+        "label": label,
+        "confidence": confidence,
+        "probabilities": _SHARES.decode(_text(probabilities)),
+        "ms": {"decode": decode, "resize": resize, "infer": infer},
+        "time": at,
+        "app": app,
+        "outside": None if outside is None else _OUTSIDE.decode(_text(outside)),
+        "trailing": trailing,
+    }
+    answer = msgspec.convert(found, Answer)
+    shares = answer.probabilities
+    whole = abs(sum(shares.values()) - 1) < _SUM_TOLERANCE and shares.get(answer.label) == answer.confidence
+    if tuple(shares) != labels or not whole or answer.decision not in (*labels, REFER):
+        raise ValueError("it cannot be an answer of this model")
+    return answer
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text is not text")
+    return value
+
+
 def default_path() -> Path:
-    """results.db in limiar's state folder."""
+    """results.db in limiar's state folder. Raises StoreError."""
     return state_folder() / "results.db"
 
 
 def state_folder() -> Path:
-    """Where limiar keeps what it must remember: LIMIAR_STATE, else XDG_STATE_HOME/limiar, else ~/.local/state/limiar."""
+    """Where limiar keeps what it must remember: LIMIAR_STATE, else XDG_STATE_HOME/limiar, else ~/.local/state/limiar.
+
+    Raises StoreError where there is no home: a user without an account, as containers start them.
+    """
     if state := os.environ.get("LIMIAR_STATE"):
         return Path(state)
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "limiar"
-
-
-def _lock(path: Path) -> BinaryIO:
-    """An advisory lock that the kernel frees when its holder ends, however it ends. Raises BlockingIOError."""
-    file = path.with_name(f"{path.name}.lock").open("ab")
+    for name, below in (("XDG_STATE_HOME", "limiar"), ("HOME", ".local/state/limiar")):
+        if (folder := os.environ.get(name, "")).startswith("/"):  # the specification has relative ones ignored
+            return Path(folder) / below
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise
-    return file
+        return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/state/limiar"
+    except KeyError:
+        met = f"user {os.getuid()} has no home folder to keep results in"
+        raise StoreError("E-STORE-HOME", f"{met}: set LIMIAR_STATE to a folder that can be written") from None

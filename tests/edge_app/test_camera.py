@@ -394,7 +394,7 @@ def answers(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[Fake], list[FrameL
     def run(source: Fake) -> list[FrameLine | RefusedFrame]:
         lines: list[FrameLine | RefusedFrame] = []
         with Capture(lambda: source, View("fake:0")) as capture, Store(tmp_path / "results.db") as store:
-            store.use(BundleKey(tiny_bundle.sha256, "tiny", "0.1.0", model.name, on), "bundle")
+            store.use(BundleKey(tiny_bundle.sha256, "tiny", "0.1.0", model.name, on, tiny_bundle.manifest.labels), "bundle")
             watch = Watch(
                 capture=capture,
                 classifier=Classifier(runtime, tiny_bundle.manifest.labels, tiny_bundle.manifest.input, Decision()),

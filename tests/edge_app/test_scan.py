@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import csv
-import fcntl
 import functools
 import json
 import os
@@ -20,6 +19,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
+
+from edge_app.store import Store
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -368,8 +369,7 @@ def test_paths_that_nul_separates_want_the_option(tiny_path: Path, images: Path,
 def test_a_link_to_the_database_has_the_same_lock(tiny_path: Path, images: Path, limiar: Limiar, tmp_path: Path) -> None:
     assert limiar("scan", tiny_path, images, "--db", tmp_path / "r.db").returncode == 0
     (tmp_path / "link.db").symlink_to("r.db")
-    with (tmp_path / "r.db.lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with Store(tmp_path / "r.db"):
         done = limiar("scan", tiny_path, images, "--db", tmp_path / "link.db")
     assert done.stderr.startswith(b"E-STORE-BUSY: ")
 

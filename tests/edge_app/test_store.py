@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,11 +14,14 @@ from edge_app.answer import Answer, Timing
 from edge_app.errors import StoreError
 from edge_app.store import MIGRATIONS, BundleKey, Store, default_path
 
-KEY = BundleKey(sha256="ab" * 32, name="tiny", version="1.0.0", file="tflite_int8", runtime="litert 2.3.0")
+KEY = BundleKey(
+    sha256="ab" * 32, name="tiny", version="1.0.0", file="tflite_int8", runtime="litert 2.3.0", labels=("neg", "pos")
+)
 
 
 def answer(label: str = "pos", confidence: float = 0.9, time: str = "2026-01-01T00:00:00.000Z") -> Answer:
-    return Answer(label, label, confidence, {"neg": 1 - confidence, "pos": confidence}, Timing(0.1, 0.2, 0.3), time, "limiar 0")
+    shares = {name: confidence if name == label else 1 - confidence for name in KEY.labels}
+    return Answer(label, label, confidence, shares, Timing(0.1, 0.2, 0.3), time, "limiar 0")
 
 
 def image(number: int) -> bytes:
@@ -52,9 +56,9 @@ def test_an_answer_comes_back_as_it_was_given(path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        BundleKey("cd" * 32, KEY.name, KEY.version, KEY.file, KEY.runtime),
-        BundleKey(KEY.sha256, KEY.name, KEY.version, "tflite_fp32", KEY.runtime),
-        BundleKey(KEY.sha256, KEY.name, KEY.version, KEY.file, "litert 2.4.0"),
+        msgspec.structs.replace(KEY, sha256="cd" * 32),
+        msgspec.structs.replace(KEY, file="tflite_fp32"),
+        msgspec.structs.replace(KEY, runtime="litert 2.4.0"),
     ],
     ids=["bundle", "model file", "runtime version"],
 )
@@ -90,8 +94,8 @@ def test_nothing_is_on_the_disk_before_the_commit_and_everything_after(path: Pat
 
 def test_every_connection_writes_ahead_and_waits_for_the_disk(path: Path) -> None:
     with Store(path) as store:
-        assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert store._db.execute("PRAGMA journal_mode") == [("wal",)]
+        assert store._db.execute("PRAGMA synchronous") == [(2,)]  # FULL
 
 
 def test_a_second_writer_is_refused_at_once_and_let_in_later(path: Path) -> None:
@@ -164,7 +168,7 @@ def test_a_full_disk_is_said_and_what_was_committed_stays(path: Path) -> None:
         store.use(KEY, "bundle")
         store.add(image(0), b"first.png", answer())
         store.commit()
-        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+        pages = store._db.execute("PRAGMA page_count")[0][0]
         store._db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreError, match="E-STORE-FULL"), Store(path) as store:  # noqa: PT012  # the block is what fails
         store.use(KEY, "bundle")
@@ -231,7 +235,7 @@ class StoreMachine(RuleBasedStateMachine):
     def switch(self, file: str) -> None:
         """Another bundle is installed, or rolled back to."""
         self.file = file
-        self.store.use(BundleKey(KEY.sha256, KEY.name, KEY.version, file, KEY.runtime), "bundle")
+        self.store.use(msgspec.structs.replace(KEY, file=file), "bundle")
 
     @rule(met=images, name=st.binary(max_size=20), label=st.sampled_from(["neg", "pos"]), year=st.integers(1970, 2100))
     def add(self, met: bytes, name: bytes, label: str, year: int) -> None:
@@ -254,7 +258,6 @@ class StoreMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         """The process ends without a word: nothing is committed, the lock is freed by the kernel."""
         self.store._db.close()
-        self.store._lock.close()
         self.pending = {}
         self.start()
 
@@ -262,7 +265,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def fill_the_disk(self) -> None:
         self.commit()
-        pages = self.store._db.execute("PRAGMA page_count").fetchone()[0]
+        pages = self.store._db.execute("PRAGMA page_count")[0][0]
         self.store._db.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreError, match="E-STORE-FULL"):
             self.store.add(image(1000), b"x" * 1_000_000, answer())
@@ -279,7 +282,6 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "store"):
             self.store._db.close()
-            self.store._lock.close()
         self.folder.cleanup()
 
 
