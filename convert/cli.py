@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EXIT_REFUSED = 3
 INTENDED_USE = "Research and education, not for diagnosis."
+CARD_LIMIT = 1 << 20  # bytes
 CARD = (
     "Nobody has described this model: give `limiar convert --card FILE.md` the data's source, licence, attribution and flaws."
 )
@@ -197,10 +198,12 @@ def _read_key(path: Path | None) -> "Ed25519PrivateKey | None":
 
 
 def _read_card(card: Path | None) -> str:
+    from edge_app.files import read_bounded
+
     if card is None:
         return CARD
     try:
-        return card.read_text(encoding="utf-8")
+        return read_bounded(card, CARD_LIMIT, follow=True).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         met = f"{printable(str(card))}: {printable(str(error))}"
         raise ConvertError("E-CONVERT-CARD", f"{met}: give --card a Markdown file in UTF-8") from None

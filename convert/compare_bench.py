@@ -8,6 +8,8 @@ import msgspec
 from edge_app.bench import BenchResult, Measurement
 from edge_app.bundle import Value
 from edge_app.errors import ConvertError, printable
+from edge_app.files import read_bounded
+from edge_app.run_folder import RECORD_LIMIT
 from edge_app.timing import Latency
 
 Outcome = Literal["faster", "slower", "undecided"]
@@ -63,7 +65,7 @@ def compare_bench(old: Path, new: Path) -> BenchReview:
 
 def _read(path: Path) -> BenchResult:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=BenchResult)
+        return msgspec.json.decode(read_bounded(path, RECORD_LIMIT, follow=True), type=BenchResult)
     except (OSError, msgspec.MsgspecError, ValueError) as error:
         met = f"{printable(str(path))}: {printable(str(error))[:200]}"
         raise ConvertError("E-COMPARE-KIND", f"{met}: give two results of limiar bench --json") from None

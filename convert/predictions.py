@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.errors import ConvertError, printable
-from edge_app.run_folder import table_csv
+from edge_app.files import read_bounded
+from edge_app.run_folder import UNPACKED_LIMIT, table_csv
 
 PREDICTIONS = "predictions.csv"
 KERAS = "keras"  # among the names of model files: the model that they were made from
@@ -71,7 +72,9 @@ def read_predictions_csv(path: Path) -> AnswerTable:
     """predictions.csv of BUNDLE.measured. Raises ConvertError: it cannot be read, or is not what `predictions_csv` writes."""
     where = printable(str(path))
     try:
-        columns, *rows = csv.reader(io.StringIO(path.read_bytes().decode("utf-8", "surrogateescape"), newline=""))
+        columns, *rows = csv.reader(
+            io.StringIO(read_bounded(path, UNPACKED_LIMIT).decode("utf-8", "surrogateescape"), newline="")
+        )
         named = [column.partition(":") for column in columns[len(_IMAGE) :]]
         names = tuple(dict.fromkeys(name for name, _, _ in named))
         labels = tuple(dict.fromkeys(label for _, _, label in named))

@@ -10,8 +10,9 @@ import numpy as np
 from convert.predictions import KERAS, PREDICTIONS, AnswerTable, read_predictions_csv
 from edge_app.bundle import MANIFEST, Bundle, Decision, InputSpec, Metric, open_bundle
 from edge_app.errors import ConvertError, printable
+from edge_app.files import read_bounded
 from edge_app.metrics import class_metrics
-from edge_app.run_folder import MODEL, RECORD, Run, read_predictions, read_run
+from edge_app.run_folder import MODEL, RECORD, RECORD_LIMIT, Run, read_predictions, read_run
 
 Kind = Literal["bundles", "runs"]
 
@@ -94,7 +95,7 @@ def _run(path: Path, run: Run) -> Subject:
         kind="runs",
         name=run.model,
         version=run.recipe,
-        sha256=hashlib.sha256((path / RECORD).read_bytes()).hexdigest(),
+        sha256=hashlib.sha256(read_bounded(path / RECORD, RECORD_LIMIT)).hexdigest(),
         labels=run.labels,
         positive=run.positive,
         default_file=KERAS,

@@ -14,6 +14,7 @@ import msgspec
 from convert.report import FileReport, Report
 from edge_app.bundle import Verified
 from edge_app.errors import ConvertError, printable
+from edge_app.files import read_bounded
 from edge_app.runtimes import RUNTIMES
 from edge_app.verify import Check, Verification
 
@@ -31,11 +32,7 @@ def read_verified(path: Path) -> Elsewhere:
     """Raises ConvertError: it cannot be read, is not what `limiar verify --json` prints, or says that a check failed."""
     where = printable(str(path))
     try:
-        with path.open("rb") as file:
-            raw = file.read(_LIMIT + 1)
-        if len(raw) > _LIMIT:
-            raise ValueError(f"over {_LIMIT >> 20} MiB")
-        found = msgspec.json.decode(raw, type=Verification)
+        found = msgspec.json.decode(read_bounded(path, _LIMIT, follow=True), type=Verification)
         unknown = [check.runtime for check in found.checks if check.runtime not in RUNTIMES]
         if unknown:
             raise ValueError(f"{unknown[0]} is no runtime")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files of strangers that are read within bounds."""
 
 import contextlib
 import errno
@@ -6,6 +6,8 @@ import os
 import shutil
 import stat
 from pathlib import Path
+
+from edge_app.errors import printable
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # fcntl.h, linux/fs.h
 
@@ -26,6 +28,40 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_bounded(path: Path | str, limit: int, follow: bool = False) -> bytes:
+    """All bytes of a regular file of at most `limit` bytes, opened once: what is looked at is what is read.
+
+    A FIFO would be waited for and /dev/zero has no end. follow: whether a link may lead to the file, as where a person names
+    it; in a folder that came from elsewhere it may not. Raises OSError, with a reason for a person in `strerror`.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "a link, not a plain file", str(path)) from None
+        if error.errno in (errno.ENXIO, errno.ENODEV):
+            raise OSError(error.errno, "a socket or device, not a plain file", str(path)) from None
+        raise
+    except ValueError:
+        raise OSError(errno.EINVAL, "NUL in its name", printable(str(path))) from None
+    with open(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "a FIFO, socket or device, not a plain file", str(path))
+        chunks: list[bytes] = []
+        left = min(status.st_size, limit) + 1
+        while left and (chunk := file.read(left)):
+            chunks.append(chunk)
+            left -= len(chunk)
+    data = b"".join(chunks)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"over {limit / 1e6:g} MB, which is the limit", str(path))
+    return data
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from edge_app.bundle import InputSpec
 from edge_app.containers import IMAGE_EXTENSIONS
 from edge_app.errors import DataError, ImageError, printable
+from edge_app.files import read_bounded
 from edge_app.image import decode, read_file
 from edge_app.image_store import ImageStore, InMemory, Keep, Shelf
 from edge_app.preprocess import check_assessable, model_input, tensor_sha256
@@ -31,6 +32,7 @@ from edge_app.splits import Listed, Shares, given_or_drawn
 EXTENSIONS = tuple(sorted(IMAGE_EXTENSIONS))
 SUFFIXES = ("neg", "pos")  # the course's `path[-7:-4]`: a name ends _neg or _pos before its extension
 MANIFEST = "manifest.csv"
+TABLE_LIMIT = 256 << 20  # bytes: two million images
 _NAMED = 5  # so many bad images are named in a message, the others counted
 
 
@@ -115,7 +117,10 @@ def list_images(folder: Path, table: Path | None, met: Met = _refuse) -> Listing
         images = list_table(folder, table, met)
         return Listing(images, (*_passed_over_splits(images), *_names_note(())))
     own = folder / MANIFEST
-    if own.is_file() and {"file", "label", "split"} <= set(_columns(own)):
+    if own.is_symlink():
+        link = f"{printable(str(own))} is a link and may lead out of the data folder"
+        raise DataError("E-DATA-LINK", f"{link}: put the table itself there, or give it with --csv")
+    if os.path.lexists(own) and not own.is_dir() and {"file", "label", "split"} <= set(_columns(own)):
         note = f"labels and splits come from {printable(str(own))}; give --csv FILE for others"
         images = list_table(folder, own, met)
         return Listing(images, (note, *_names_note(images)))
@@ -181,7 +186,7 @@ def _well_formed(table: Path, reader: Any) -> Iterator[None]:
 
 def _text(table: Path) -> str:
     try:
-        return table.read_bytes().decode("utf-8-sig")
+        return read_bounded(table, TABLE_LIMIT, follow=True).decode("utf-8-sig")
     except OSError as error:
         raise DataError("E-DATA-MISSING", f"{printable(str(table))}: {error.strerror}: check the path") from None
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ A RUN is a folder that appears whole: `model.keras`, `train.json`, `splits.csv`,
 import csv
 import hashlib
 import io
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 
 from edge_app.bundle import Count, Envelope, InputSpec, Sha256, Text, Value
 from edge_app.errors import LimiarError, printable
+from edge_app.files import read_bounded
 from edge_app.text import csv_row
 
 MODEL, RECORD, SPLITS, PREDICTIONS, HISTORY, REPORT = (
@@ -29,6 +31,9 @@ MODEL, RECORD, SPLITS, PREDICTIONS, HISTORY, REPORT = (
 )
 SPLIT_NAMES = ("train", "val", "test")  # a given split whose name begins with "train" is training and keeps its name
 UNPACKED_LIMIT = 256 << 20  # bytes: two million images
+RECORD_LIMIT = 4 << 20  # bytes; the largest label lists there are take a hundredth of it
+MODEL_LIMIT = 2 << 30  # bytes: what a file of TensorFlow Lite or ONNX can hold at all
+_LIMITS = {RECORD: RECORD_LIMIT, MODEL: MODEL_LIMIT}  # of the tables UNPACKED_LIMIT
 
 
 class RunError(LimiarError):
@@ -187,7 +192,9 @@ def _check(path: Path, want: str) -> bytes:
 def _read(path: Path) -> bytes:
     packed = path.with_name(f"{path.name}.xz")
     try:
-        return _unpacked(packed) if packed.exists() and not path.exists() else path.read_bytes()
+        if os.path.lexists(packed) and not os.path.lexists(path):
+            return _unpacked(packed)
+        return read_bounded(path, _LIMITS.get(path.name, UNPACKED_LIMIT))
     except OSError as error:
         where = printable(str(path))
         raise RunError("E-RUN-MISSING", f"{where}: {error.strerror}: give the folder that limiar train wrote") from None
@@ -197,7 +204,7 @@ def _unpacked(path: Path) -> bytes:
     import lzma  # some builds of Python lack it, and only a packed table needs it
 
     try:
-        data = lzma.LZMADecompressor().decompress(path.read_bytes(), max_length=UNPACKED_LIMIT + 1)
+        data = lzma.LZMADecompressor().decompress(read_bounded(path, UNPACKED_LIMIT), max_length=UNPACKED_LIMIT + 1)
     except lzma.LZMAError as error:
         raise RunError("E-RUN-PACKED", f"{printable(str(path))}: {error}: copy the RUN again") from None
     if len(data) > UNPACKED_LIMIT:

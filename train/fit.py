@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.errors import TrainError, printable
-from edge_app.files import sync_file, write_whole
+from edge_app.files import read_bounded, sync_file, write_whole
 from edge_app.image_store import ImageStore
 from train.calibrate import nll
 from train.config import Config
@@ -23,6 +23,7 @@ from train.feed import Examples, batches
 from train.progress import quiet
 
 STATE = "state.json"  # names the epoch whose files are whole; written last
+STATE_LIMIT = 64 << 20  # bytes; the longest training there may be takes half of it
 CURE = "repeat the first command, give another --out, or remove that folder to start again"
 PREDICT_BATCH = 256
 
@@ -134,7 +135,7 @@ def unfinished(folder: Path) -> State | None:
     """What an interrupted run left; None where no epoch of it was whole. Raises TrainError when it cannot be read."""
     path = folder / STATE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=State)
+        return msgspec.json.decode(read_bounded(path, STATE_LIMIT), type=State)
     except FileNotFoundError:
         return None
     except OSError as error:  # nor could a folder be made there

@@ -1,6 +1,7 @@
 """Files and folders that are replaced while somebody reads them."""
 
 import os
+import socket
 import stat
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_app import files
-from edge_app.files import replace_folder, write_whole
+from edge_app.files import read_bounded, replace_folder, write_whole
 
 
 def folder(path: Path, content: str) -> Path:
@@ -76,3 +77,30 @@ def test_what_is_no_plain_file_is_not_replaced_by_one(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(fifo.lstat().st_mode)
     assert link.is_symlink()
     assert target.read_text() == "old"
+
+
+def test_a_file_is_read_within_its_bound_alone(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    path.write_bytes(b"12345678")
+    assert read_bounded(path, 8) == b"12345678"
+    with pytest.raises(OSError, match="the limit"):
+        read_bounded(path, 7)
+
+
+def test_a_link_is_followed_where_a_person_named_it_alone(tmp_path: Path) -> None:
+    (tmp_path / "table").write_bytes(b"1")
+    (tmp_path / "link").symlink_to("table")
+    assert read_bounded(tmp_path / "link", 8, follow=True) == b"1"
+    with pytest.raises(OSError, match="a link"):
+        read_bounded(tmp_path / "link", 8)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_what_is_no_plain_file_is_neither_waited_for_nor_read(tmp_path: Path, follow: bool) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    for path in (tmp_path / "fifo", tmp_path / "socket", tmp_path, Path("/dev/zero"), tmp_path / "nowhere", tmp_path / "a\0b"):
+        with pytest.raises(OSError, match=r".") as refused:
+            read_bounded(path, 1 << 20, follow)
+        assert refused.value.strerror

@@ -309,3 +309,24 @@ def test_it_is_known_whether_the_test_part_was_given(folder, loaded):
     assert loaded(folder)[0].drawn
     lines = [f"{p.name},{p.name[3:6]},{'test' if p.name < '06' else 'train'}\n" for p in sorted(folder.iterdir())]
     assert not loaded(folder, table(folder, "file,label,split\n" + "".join(lines)))[0].drawn
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "large"])
+def test_a_table_that_has_no_end_is_refused_at_once(folder, loaded, kind):
+    path = folder.parent / f"{folder.name}.csv"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 30)
+    assert code_of(loaded, folder, path) == "E-DATA-MISSING"
+
+
+def test_a_folders_own_table_is_no_link_and_no_fifo(folder, loaded):
+    (folder / "manifest.csv").symlink_to("/dev/zero")
+    assert code_of(loaded, folder) == "E-DATA-LINK"
+    (folder / "manifest.csv").unlink()
+    os.mkfifo(folder / "manifest.csv")
+    assert code_of(loaded, folder) == "E-DATA-MISSING"

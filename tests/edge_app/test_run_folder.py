@@ -2,7 +2,9 @@
 
 import hashlib
 import lzma
+import os
 
+import msgspec
 import pytest
 
 from edge_app import run_folder
@@ -99,4 +101,63 @@ def test_a_run_with_a_missing_file_is_refused(folder, name):
     (folder / name).unlink()
     with pytest.raises(RunError) as refused:
         run_folder.read_splits(folder, run_folder.read_run(folder))
+    assert refused.value.code == "E-RUN-MISSING"
+
+
+@pytest.mark.parametrize("name", ["a\rb.png", "\r", "a\r\nb.png", "=1\r+2", '"\r"', "a\udcff\r,b"])
+def test_a_carriage_return_stays_in_its_cell(folder, name):
+    rows = (SplitRow(name, "a" * 64, name, "train", name), ROWS[0])
+    table = run_folder.splits_csv(rows)
+    (folder / run_folder.SPLITS).write_bytes(table)
+    run = msgspec.structs.replace(
+        run_folder.read_run(folder), data=TrainingData("/images", 2, hashlib.sha256(table).hexdigest())
+    )
+    assert run_folder.read_splits(folder, run) == rows
+
+
+def devour(path):
+    """Something that a naive reader waits for, or never comes to the end of."""
+    path.unlink()
+    os.symlink("/dev/zero", path)
+
+
+def fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def endless(path):
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(4 << 30)
+
+
+def linked(path):
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def is_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [devour, fifo, endless, linked, is_folder])
+@pytest.mark.parametrize("name", [run_folder.MODEL, run_folder.RECORD, run_folder.SPLITS, run_folder.PREDICTIONS])
+def test_a_file_of_a_run_that_is_no_plain_file_is_refused_at_once(folder, name, damage):
+    damage(folder / name)
+    with pytest.raises(RunError) as refused:
+        read_all(folder)
+    assert refused.value.code == "E-RUN-MISSING"
+    assert name in refused.value.message
+
+
+@pytest.mark.parametrize("damage", [devour, fifo, endless, linked])
+def test_a_packed_table_that_is_no_plain_file_is_refused_at_once(folder, damage):
+    packed = folder / f"{run_folder.SPLITS}.xz"
+    packed.write_bytes(lzma.compress((folder / run_folder.SPLITS).read_bytes()))
+    (folder / run_folder.SPLITS).unlink()
+    damage(packed)
+    with pytest.raises(RunError) as refused:
+        read_all(folder)
     assert refused.value.code == "E-RUN-MISSING"
