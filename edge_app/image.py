@@ -1,7 +1,8 @@
 """Bytes of an image file -> pixels: the only decoder in the project, rule id `pillow-v1`.
 
-Pillow decodes, strictly, what containers.py has found whole. EXIF orientation is applied; 16-bit grey becomes value >> 8;
-palettes become RGB; alpha goes over black; CMYK, 16-bit colour, animations and everything off the list are refused.
+Pillow decodes, strictly, what containers has found whole, and decoders what Pillow reads wrongly. EXIF orientation is applied;
+more than 8 bits become 8 by the range that is declared (depth.py); palettes become RGB; alpha goes over black; CMYK, animations
+and everything off the list are refused.
 """
 
 import errno
@@ -12,13 +13,19 @@ import stat
 import warnings
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from PIL import Image
 
-from edge_app import containers
+from edge_app import containers, decoders
 from edge_app.containers import png
+from edge_app.containers.bmp import Bmp
 from edge_app.containers.container import Container, check_pixels
+from edge_app.containers.png import Png
+from edge_app.containers.pnm import Pnm
+from edge_app.containers.tiff import Tiff
 from edge_app.errors import ImageError
 from edge_app.frame import Pixels
+from edge_app.stderr import without_stderr
 
 BYTES_LIMIT = 64_000_000
 
@@ -30,8 +37,10 @@ _PLUGINS = {  # imported when met: PIL.Image.open would load them all, 10 ms of 
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
     "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
 }
-_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16", "I;16B"})
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16"})
 _ORIENTATION = 0x0112  # EXIF 2.32, tag 274
+_COLOR_MAP = 320  # TIFF 6.0, section 5
+_PLAIN = "save it as grey or RGB"
 
 # What Pillow warns of is either refused here or harmless (odd EXIF); a device's log is no place for it.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -98,7 +107,7 @@ class Picture:
             trailing  # what follows the picture in its file and is understood: "", "padding", "a video (motion photo)"
         )
         width, height = image.size if orientation < 5 else image.size[::-1]
-        grey = image.mode in ("1", "L", "LA", "I;16", "I;16B", "I")
+        grey = image.mode in ("1", "L", "LA")
         self.shape: tuple[int, ...] = (height, width) if grey else (height, width, 3)
 
     def __getitem__(self, rows: slice) -> Pixels:
@@ -125,18 +134,17 @@ class Picture:
         return whole if whole.ndim == 3 else np.repeat(whole[:, :, None], 3, axis=2)
 
 
-def decode(data: bytes, name: str = "") -> Picture:
-    """The bytes of an image file -> its picture. A `name` with an image extension must fit the content. Raises ImageError."""
+def decode(data: bytes, name: str = "", grey_max: int | UnsetType = UNSET) -> Picture:
+    """The bytes of an image file -> its picture. A `name` with an image extension must fit the content. Raises ImageError.
+
+    grey_max: the largest value of 16-bit images that do not say it themselves (InputSpec).
+    """
     if len(data) > BYTES_LIMIT:
         raise ImageError("E-IMAGE-BYTES", f"{len(data)} bytes, the limit is {BYTES_LIMIT}: make it smaller")
     container = containers.inspect(data)
     containers.check_name(name, container)
     try:
-        image = _open(data, container)
-        orientation = _orientation(image, container.format)
-        image.load()
-        if container.format == "PNG" and _may_lack_rows(image):
-            png.check_rows(data)
+        return _decoded(data, container, grey_max)
     except ImageError:
         raise
     except MemoryError:
@@ -145,24 +153,63 @@ def decode(data: bytes, name: str = "") -> Picture:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         code = "E-IMAGE-TRUNCATED" if "truncated" in reason else "E-IMAGE-BROKEN"
         raise ImageError(code, f"{container.format} does not decode ({reason}): copy or record it again") from None
+
+
+def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Picture:
+    match container:
+        case Pnm() if decoders.pnm.decodes(container):
+            return Picture(decoders.pnm.decode(data, container, grey_max), 1, container.trailing)
+        case Bmp() if decoders.bmp.decodes(container):
+            return Picture(decoders.bmp.decode(data, container), 1, container.trailing)
+        case Tiff() if decoders.tiff.decodes(container):
+            return Picture(decoders.tiff.decode(data, container, grey_max), container.orientation, container.trailing)
+    image = _open(data, container)
+    orientation = _orientation(image, container.format)
+    match container:
+        case Png():
+            image.load()
+            if _may_lack_rows(image):
+                png.check_rows(data)
+            image = decoders.png.in_8_bits(image, container, grey_max)
+        case Tiff():
+            with without_stderr():
+                image.load()
+            _check_colour_map(image)
+        case Bmp():
+            image.load()
+            if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+                image = image.convert("RGB")  # nobody saves a picture that cannot be seen
+        case _:
+            image.load()
     return Picture(image, orientation, container.trailing)
 
 
 def _open(data: bytes, container: Container) -> Image.Image:
     """Reads the header and refuses what the image rules leave out, before a pixel is decoded. Raises ImageError."""
     module, name = _PLUGINS[container.format]
-    image: Image.Image = getattr(importlib.import_module(module), name)(io.BytesIO(data))
+    try:
+        image: Image.Image = getattr(importlib.import_module(module), name)(io.BytesIO(data))
+    except SyntaxError as error:
+        if "unknown pixel mode" not in str(error):
+            raise
+        met = f"the colours of this {container.format} are not in the image rules"
+        raise ImageError("E-IMAGE-COLOUR", f"{met}: {_PLAIN}") from None
     width, height = image.size
     check_pixels(container.format, width, height, container.decoder_mp)
     if width < 1 or height < 1:
         raise ImageError("E-IMAGE-BROKEN", f"{width}x{height} pixels: write it again")
     if getattr(image, "n_frames", 1) != 1:
         raise ImageError("E-IMAGE-FRAMES", f"{getattr(image, 'n_frames', 0)} frames: save one")
-    if container.format == "TIFF":
-        _check_tiff(image)
-    if image.mode not in _MODES and not (image.mode == "I" and container.format == "PPM"):
-        raise ImageError("E-IMAGE-COLOUR", f"colour mode {image.mode} is not in the image rules: save it as grey or RGB")
+    if image.mode not in _MODES:
+        raise ImageError("E-IMAGE-COLOUR", f"colour mode {image.mode} is not in the image rules: {_PLAIN}")
     return image
+
+
+def _check_colour_map(image: Image.Image) -> None:
+    """A TIFF's colours have 16 bits, of which Pillow takes the upper 8; many writers store 0..255, and all would be black."""
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "P" and (colours := tags.get(_COLOR_MAP)) and max(colours) < 256:
+        image.putpalette(bytes(colours), "RGB;L")
 
 
 def _may_lack_rows(image: Image.Image) -> bool:
@@ -174,14 +221,6 @@ def _may_lack_rows(image: Image.Image) -> bool:
     if any(corner) if isinstance(corner, tuple) else corner:  # mostly, and five times as quick
         return False
     return not image.crop((0, bottom, right + 1, bottom + 1)).tobytes().strip(b"\0")
-
-
-def _check_tiff(image: Image.Image) -> None:
-    """Pillow reads 16-bit RGB as 8-bit without a word."""
-    tags = getattr(image, "tag_v2", {})
-    bits, sample_format = tags.get(258, (1,)), tags.get(339, (1,))
-    if max(bits) > 8 and image.mode not in ("I;16", "I;16B") or set(sample_format) != {1}:
-        raise ImageError("E-IMAGE-DEPTH", f"a TIFF with {max(bits)} bits a sample in mode {image.mode}: save it with 8 bits")
 
 
 def _orientation(image: Image.Image, container_format: str) -> int:
@@ -198,8 +237,6 @@ def _pixels(image: Image.Image) -> Pixels:
     """A loaded Pillow image of a declared mode -> uint8 [H, W] or [H, W, 3]."""
     if image.mode == "L" and "transparency" not in image.info:  # the usual case, without a copy
         return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width)
-    if image.mode in ("I;16", "I;16B", "I"):
-        return (np.asarray(image).astype(np.int32) >> 8).astype(np.uint8)
     if image.mode in ("1", "L"):
         image = image.convert("LA" if "transparency" in image.info else "L")
     elif image.mode in ("P", "PA"):

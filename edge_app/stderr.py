@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 
 
@@ -23,3 +24,26 @@ def captured_stderr() -> Iterator[list[bytes]]:
             os.close(saved)
             file.seek(0)
             lines.extend(file.readlines())
+
+
+_SILENCE = threading.Lock()  # two threads that put back what they found would leave each other's /dev/null there
+
+
+@contextlib.contextmanager
+def without_stderr() -> Iterator[None]:
+    """Keeps the block's stderr from everybody: libtiff says there what its status says too."""
+    with _SILENCE:
+        sys.stderr.flush()
+        try:
+            saved = os.dup(2)
+        except OSError:  # closed: nothing can be written there
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

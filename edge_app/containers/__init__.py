@@ -47,7 +47,7 @@ def inspect(data: bytes) -> Container:
         if recognise(data) is RAW:
             raise refusal(RAW)
         return tiff.inspect(data)
-    if data.startswith((b"P5", b"P6")):
+    if data.startswith((b"P2", b"P3", b"P5", b"P6")):
         return pnm.inspect(data)
     if data.startswith(b"BM"):
         return bmp.inspect(data)

@@ -7,9 +7,17 @@ from edge_app.containers.container import PIXELS_MP, Container, check_end, trunc
 from edge_app.errors import ImageError
 
 
-def inspect(data: bytes) -> Container:
+class Png(Container, frozen=True, kw_only=True):
+    """What the header and the palette of a PNG say."""
+
+    colour: int  # colour type
+    colours: int  # in its palette
+    significant: int | None  # bits of a grey sample that the original had, where sBIT says so
+
+
+def inspect(data: bytes) -> Png:
     """PNG (ISO/IEC 15948) 5.3: length, type, data, CRC-32 of type and data."""
-    at, kinds, bits, colour = 8, set(), 0, 0
+    at, kinds, bits, colour, colours, significant = 8, set(), 0, 0, 0, None
     view = memoryview(data)  # a chunk may be the whole file: no copy
     while b"IEND" not in kinds:
         length = int.from_bytes(data[at : at + 4], "big")
@@ -21,14 +29,18 @@ def inspect(data: bytes) -> Container:
             raise ImageError("E-IMAGE-BROKEN", f"the CRC of PNG chunk {kind!r} is wrong: copy or record it again")
         if kind == b"IHDR" and length == 13:
             bits, colour = data[at + 16], data[at + 17]
+        elif kind == b"PLTE":
+            colours = length // 3
+        elif kind == b"sBIT" and length and colour == 0:
+            significant = data[at + 8]
         kinds.add(kind)
         at = end
     behind = check_end(data, at, "PNG")
     if b"acTL" in kinds:
         raise ImageError("E-IMAGE-FRAMES", "an animated PNG: save one frame")
-    if bits == 16 and (colour != 0 or b"tRNS" in kinds):
-        raise unread_depth("16-bit colour or alpha")
-    return Container("PNG", bits, PIXELS_MP, trailing=behind)
+    if bits == 16 and b"tRNS" in kinds:
+        raise unread_depth("16-bit colour with one that is transparent")
+    return Png("PNG", bits, PIXELS_MP, colour=colour, colours=colours, significant=significant, trailing=behind)
 
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type

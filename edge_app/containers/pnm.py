@@ -1,21 +1,67 @@
-"""PGM and PPM: a header in words, then samples."""
+"""PGM and PPM (netpbm): a header in words, then samples, as bytes or as words."""
 
 import re
 
-from edge_app.containers.container import PIXELS_MP, Container, check_end, unread_depth
+from edge_app.containers.container import PIXELS_MP, Container, check_end, check_pixels, truncated
 from edge_app.errors import ImageError
 
-_HEADER = re.compile(rb"P[56](?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,5})\s")
+_HEADER_MOST = 4096  # bytes, with comments
+_SPACES = re.compile(rb"[ \t\n\v\f\r]*+(?:#[^\n\r]*+[ \t\n\v\f\r]++)*+")  # possessive: nothing is tried twice
+_NUMBER = re.compile(rb"[0-9]{1,9}+(?![0-9])")
+_SPACE = b" \t\n\v\f\r"
+_PLAIN = (b"P2", b"P3")
+_GREY = (b"P2", b"P5")
 
 
-def inspect(data: bytes) -> Container:
-    header = _HEADER.match(data[:4096])
-    if header is None:
-        raise ImageError("E-IMAGE-BROKEN", "a PGM or PPM without a readable header: write it again")
-    width, height, largest = map(int, header.groups())
-    grey = data.startswith(b"P5")
-    if largest != 255 and not (grey and largest == 65535):
-        raise unread_depth(f"a {'PGM' if grey else 'PPM'} with maximum {largest}")
-    samples = width * height * (1 if grey else 3)
-    behind = check_end(data, header.end() + samples * (2 if largest > 255 else 1), "PGM" if grey else "PPM")
-    return Container("PPM", 16 if largest > 255 else 8, PIXELS_MP, trailing=behind)
+class Pnm(Container, frozen=True, kw_only=True):
+    """What a PGM's or PPM's header says."""
+
+    name: str  # PGM or PPM
+    width: int
+    height: int
+    samples: int  # of a pixel
+    most: int  # the largest value of a sample, 1..65535
+    plain: bool  # samples are words
+    start: int  # of the samples
+
+
+def inspect(data: bytes) -> Pnm:
+    """The header, and whether as many bytes follow as it says. Raises ImageError."""
+    kind = data[:2]
+    name = "PGM" if kind in _GREY else "PPM"
+    head, at, numbers = data[:_HEADER_MOST], 2, []
+    for _ in range(3):
+        space, number = _SPACES.match(head, at), None
+        assert space  # it matches nothing too
+        if space.end() > at:
+            number = _NUMBER.match(head, space.end())
+        if number is None:
+            raise ImageError("E-IMAGE-BROKEN", f"a {name} without a readable header: write it again")
+        numbers.append(int(number.group()))
+        at = number.end()
+    width, height, most = numbers
+    if not data[at : at + 1].isspace() or not 0 < most < 65536:
+        raise ImageError("E-IMAGE-BROKEN", f"a {name} without a readable header, or of 0 levels: write it again")
+    samples = 1 if kind in _GREY else 3
+    start, plain, behind = at + 1, kind in _PLAIN, ""
+    if plain:
+        if len(data) - start < 2 * width * height * samples - 1:  # a digit and a space each
+            raise truncated(f"the {name}'s pixels")
+    else:
+        behind = check_end(data, start + width * height * samples * (1 if most < 256 else 2), name)
+    if width < 1 or height < 1:
+        raise ImageError("E-IMAGE-BROKEN", f"{width}x{height} pixels: write it again")
+    check_pixels(name, width, height, PIXELS_MP)
+    return Pnm(
+        "PPM",
+        most.bit_length(),
+        PIXELS_MP,
+        name=name,
+        width=width,
+        height=height,
+        samples=samples,
+        most=most,
+        plain=plain,
+        start=start,
+        trailing=behind,
+    )

@@ -206,6 +206,13 @@ def broken_others() -> dict[str, Bad]:
         "pgm-without-numbers.pgm": b"P5 wide high 255\n" + bytes(2500),
         "pgm-negative.pgm": b"P5 -50 50 255\n" + bytes(2500),
         "pgm-0-wide.pgm": b"P5 0 50 255\n",
+        "pgm-maximum-0.pgm": b"P5 9 9 0\n" + bytes(81),
+        "pgm-maximum-65536.pgm": b"P5 9 9 65536\n" + bytes(162),
+        "plain-pgm-over-its-maximum.pgm": b"P2 2 2 9\n1 2 3 10\n",
+        "plain-pgm-with-a-word.pgm": b"P2 2 2 255\n1 2 x 10\n",
+        "plain-pgm-negative.pgm": b"P2 2 2 255\n1 2 -3 10\n",
+        "plain-pgm-of-long-numbers.pgm": b"P2 2 2 255\n" + b"1" * 3_000_000 + b"\n",
+        "plain-pgm-with-too-large-a-number.pgm": b"P2 2 2 255\n1 2 3 99999999999999999999999\n",
         "ppm-0-high.ppm": b"P6 50 0 255\n",
         "tiff-without-a-directory.tif": b"II*\0\0\0\0\0",
         "tiff-that-leads-in-a-circle.tif": tiff({256: 50, 257: 50, 34665: 8}, b""),
@@ -270,8 +277,6 @@ def no_images() -> dict[str, Bad]:
         "exr": b"\x76\x2f\x31\x01" + bytes(60),
         "big-tiff": b"II+\0\x08\0\0\0" + bytes(60),
         "pbm-text": b"P1 2 2 0 1 1 0\n",
-        "pgm-text": b"P2 2 2 255 0 9 8 7\n",
-        "ppm-text": b"P3 1 1 255 1 2 3\n",
         "pbm": b"P4 8 2\n\x0f\xf0",
         "pam": b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 1\nMAXVAL 255\nENDHDR\n\0",
         "pfm": b"Pf 1 1 -1.0\n\0\0\0\0",
@@ -343,13 +348,19 @@ def undeclared() -> dict[str, Bad]:
         image(), ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     )
 
+    def twelve(samples: int, order: str) -> bytes:
+        return (texture(9, 9, samples).astype(np.uint16) * 16).astype(f"{order}u2").tobytes()  # 12 bits that 16 hold
+
     def deep(colour: int, samples: int) -> bytes:
-        return png_of(ihdr(9, 9, bits=16, colour=colour), (b"IDAT", zlib.compress(bytes(9 * (1 + 9 * samples * 2)))), end)
+        stride = 9 * samples * 2
+        rows = (twelve(samples, ">")[at : at + stride] for at in range(0, 9 * stride, stride))
+        packed = zlib.compress(b"".join(b"\0" + row for row in rows))
+        return png_of(ihdr(9, 9, bits=16, colour=colour), (b"IDAT", packed), end)
 
     jpeg = GOOD["rgb.jpeg"]
     sof = jpeg.index(b"\xff\xc0")
     grey16 = {256: 9, 257: 9, 258: 16, 259: 1, 262: 1, 277: 1, 278: 9}
-    rgb16 = tiff({256: 9, 257: 9, 258: 16, 259: 1, 262: 2, 277: 3, 278: 9}, bytes(9 * 9 * 6))
+    rgb16 = tiff({256: 9, 257: 9, 258: 16, 259: 1, 262: 2, 277: 3, 278: 9}, twelve(3, "<"))
     sixteen_chunks = chunks(GOOD["sixteen.png"])
     depth = {
         "tiff-rgb-16-bit.tif": rgb16,
@@ -358,11 +369,13 @@ def undeclared() -> dict[str, Bad]:
         "la-16-bit.png": deep(4, 2),
         "grey-16-bit-transparent.png": png_of(sixteen_chunks[0], (b"tRNS", b"\0\x07"), *sixteen_chunks[1:]),
         "jpeg-12-bit.jpg": jpeg[: sof + 4] + b"\x0c" + jpeg[sof + 5 :],
-        "ppm-16-bit.ppm": b"P6 9 9 65535\n" + bytes(9 * 9 * 6),
-        "pgm-7-bit.pgm": b"P5 9 9 127\n" + bytes(81),
-        "pgm-10-bit.pgm": b"P5 9 9 1023\n" + bytes(162),
-        "pgm-maximum-0.pgm": b"P5 9 9 0\n" + bytes(81),
-        "pgm-maximum-256.pgm": b"P5 9 9 256\n" + bytes(162),
+        "grey-16-bit.png": deep(0, 1),
+        "grey-16-bit.tif": tiff(grey16, twelve(1, "<")),
+        "grey-16-bit-white-is-zero.tif": tiff({**grey16, 262: 0}, twelve(1, "<")),
+        "pgm-16-bit.pgm": b"P5 9 9 65535\n" + twelve(1, ">"),
+        "ppm-16-bit.ppm": b"P6 9 9 65535\n" + twelve(3, ">"),
+        "pgm-over-its-maximum.pgm": b"P5 9 9 1023\n" + twelve(1, ">"),
+        "tiff-over-its-maximum.tif": tiff({**grey16, 281: 1023}, twelve(1, "<")),
         "tiff-float.tif": saved(Image.fromarray(texture(9, 9, 1)[:, :, 0].astype(np.float32)), "TIFF"),
         "tiff-32-bit.tif": saved(Image.fromarray(texture(9, 9, 1)[:, :, 0].astype(np.int32)), "TIFF"),
         "tiff-signed.tif": tiff({**grey16, 339: 2}, bytes(162)),

@@ -1,0 +1,130 @@
+"""TIFF of more than 8 bits, grey or RGB -> 8 bits. Pillow takes 12 bits for 16, and does not invert WhiteIsZero of 16 bits.
+
+Pillow and libtiff only decompress here: they are shown the same strips and tiles as an 8-bit grey image of as many bytes a row,
+and what the bytes mean is worked out from the tags (TIFF 6.0, sections 3 to 6, 10, 14 and 18).
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge_app import depth
+from edge_app.containers.container import unread_depth
+from edge_app.containers.tiff import BLACK_IS_ZERO, GROUP4, JPEG, RGB, WHITE_IS_ZERO, Tiff
+from edge_app.errors import ImageError
+from edge_app.frame import Pixels
+from edge_app.stderr import without_stderr
+
+_BAND_BYTES = 4 << 20  # of decompressed rows at a time
+_DIFFERENCES = 2  # Predictor: each sample is stored as its difference to the one on its left
+_ALPHA = 2  # ExtraSamples: alpha that the colours were not multiplied with
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+def decodes(tiff: Tiff) -> bool:
+    """Whether it is this module's, and not Pillow's."""
+    return tiff.depth not in (1, 2, 4, 8)
+
+
+def decode(data: bytes, tiff: Tiff, grey_max: int | msgspec.UnsetType) -> Image.Image:
+    """Mode L, LA, RGB or RGBA, as stored: not turned. Raises ImageError, and what Pillow raises for what is broken."""
+    colours = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3}.get(tiff.photometric)
+    if colours is None or tiff.samples < colours:
+        met = f"a TIFF with {tiff.samples} samples of {tiff.depth} bits, photometric interpretation {tiff.photometric}"
+        raise ImageError("E-IMAGE-COLOUR", f"{met}: save it as grey or RGB")
+    if tiff.compression in (JPEG, GROUP4) or tiff.predictor not in (1, _DIFFERENCES if tiff.depth == 16 else 1):
+        raise unread_depth(f"a TIFF with {tiff.depth} bits, compression {tiff.compression}, predictor {tiff.predictor}")
+    extra = tiff.extra[0] if tiff.extra else _ALPHA  # as Pillow takes it: a fourth sample that nothing explains is alpha
+    alpha = tiff.samples > colours and extra == _ALPHA
+    planes = [_decompressed(data, tiff, plane) for plane in range(colours + alpha if tiff.planes > 1 else 1)]
+    counts = np.zeros(depth.FULL + 1, np.int64)
+    for _, band in _bands(planes, tiff):
+        counts += depth.count(band[:, :, :colours])
+    levels = depth.levels(counts, tiff.declared, grey_max, white_is_zero=tiff.photometric == WHITE_IS_ZERO)
+    opacity = depth.scale((1 << tiff.depth) - 1)
+    pixels = np.empty((tiff.height, tiff.width, colours + alpha), np.uint8)
+    for top, band in _bands(planes, tiff):
+        rows = pixels[top : top + len(band)]
+        rows[:, :, :colours] = levels[band[:, :, :colours]]
+        if alpha:
+            rows[:, :, -1] = opacity[band[:, :, colours]]
+    mode = _MODES[colours + alpha]
+    return Image.frombuffer(mode, (tiff.width, tiff.height), pixels, "raw", mode, 0, 1)
+
+
+def _decompressed(data: bytes, tiff: Tiff, plane: int) -> Image.Image:
+    """The decompressed rows of a plane, mode L, a byte of the file's samples a pixel; tiles reach beyond the image's edges."""
+    segments = tiff.segments
+    wide = (segments.width * (tiff.samples // tiff.planes) * tiff.stored + 7) // 8
+    width, height = segments.across * wide, segments.down * segments.height if segments.tiled else tiff.height
+    own = slice(plane * segments.across * segments.down, (plane + 1) * segments.across * segments.down)
+    counts = segments.counts or tuple(map(tiff.bytes, range(len(segments.offsets))))
+    one = {256: width, 257: height, 258: 8, 259: tiff.compression, 262: 1, 266: 1 + tiff.reversed_bits, 277: 1}
+    shape = {322: wide, 323: segments.height} if segments.tiled else {278: segments.height}
+    tags: dict[int, tuple[int, ...]] = {tag: (value,) for tag, value in (one | shape).items()}
+    tags |= {324: segments.offsets[own], 325: counts[own]} if segments.tiled else {273: segments.offsets[own], 279: counts[own]}
+    from PIL.TiffImagePlugin import TiffImageFile  # 10 ms that a scan of other files does without
+
+    image = TiffImageFile(io.BytesIO(_with_directory(data, tags, "<" if tiff.order == "little" else ">")))
+    with without_stderr():
+        image.load()
+    return image
+
+
+def _with_directory(data: bytes, tags: dict[int, tuple[int, ...]], order: str) -> bytes:
+    """A TIFF whose offsets stay what they are, with another directory, which stands behind everything else."""
+    at = len(data) + len(data) % 2
+    entries, values = b"", b""
+    for tag, numbers in sorted(tags.items()):
+        packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        place = at + 2 + 12 * len(tags) + 4 + len(values)
+        entries += struct.pack(f"{order}HHI", tag, 4, len(numbers))
+        entries += packed if len(numbers) == 1 else struct.pack(f"{order}I", place)
+        values += packed if len(numbers) > 1 else b""
+    directory = struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + values
+    start = data[:4] + struct.pack(f"{order}I", at)
+    return b"".join((start, memoryview(data)[8:], bytes(at - len(data)), directory))
+
+
+def _bands(planes: list[Image.Image], tiff: Tiff) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+    """The samples, a band of rows at a time: its first row, and uint16 [rows, W, samples]."""
+    band = max(1, _BAND_BYTES // (planes[0].width * len(planes)))
+    for top in range(0, tiff.height, band):
+        bottom = min(top + band, tiff.height)
+        found = [_samples(np.asarray(plane.crop((0, top, plane.width, bottom))), tiff) for plane in planes]
+        yield top, found[0] if len(found) == 1 else np.concatenate(found, axis=2)
+
+
+def _samples(rows: Pixels, tiff: Tiff) -> NDArray[np.uint16]:
+    """uint8 [rows, bytes] of one plane -> uint16 [rows, W, samples of that plane]."""
+    segments, samples = tiff.segments, tiff.samples // tiff.planes
+    packed = rows.reshape(len(rows), segments.across, -1)
+    if tiff.stored == 16:
+        values = packed.view("<u2" if tiff.order == "little" else ">u2").astype(np.uint16)
+    else:
+        values = _unpacked(packed, tiff.stored, segments.width * samples)
+    pixels = values.reshape(len(rows), segments.across, segments.width, samples)
+    if tiff.predictor == _DIFFERENCES:
+        pixels = pixels.cumsum(axis=2, dtype=np.uint16)
+    return pixels.reshape(len(rows), segments.across * segments.width, samples)[:, : tiff.width]
+
+
+def _unpacked(packed: Pixels, bits: int, count: int) -> NDArray[np.uint16]:
+    """[..., bytes] -> [..., count]: samples of 1 to 15 bits, the first bit the highest, whatever the file's byte order.
+
+    Eight samples fill `bits` bytes; each lies in at most three of them.
+    """
+    groups = -(-count // 8)
+    padded = np.zeros((*packed.shape[:-1], groups * bits + 2), np.uint32)
+    padded[..., : packed.shape[-1]] = packed
+    values = np.empty((*packed.shape[:-1], groups, 8), np.uint16)
+    for place in range(8):
+        first, skipped = divmod(place * bits, 8)
+        high, middle, low = (padded[..., first + i : first + i + (groups - 1) * bits + 1 : bits] for i in range(3))
+        values[..., place] = (high << 16 | middle << 8 | low) >> (24 - skipped - bits) & ((1 << bits) - 1)
+    return values.reshape(*packed.shape[:-1], groups * 8)[..., :count]
