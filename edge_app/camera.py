@@ -9,7 +9,7 @@ from typing import Protocol
 
 import click
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from edge_app.answer import Timing
 from edge_app.bundle import REFER, REFUSED
@@ -42,6 +42,10 @@ class FrameLine(Struct, frozen=True):
     time: str  # of the answer
     stored: bool  # as in a scan, whether the database had the answer already: never, every frame is new
     ms: Timing
+    outside: tuple[str, ...] | UnsetType = UNSET  # statistics in which it is unlike the training images; unset: no envelope
+    frame: int | UnsetType = UNSET  # number in the video file, from 1, with those before it that could not be read
+    video_s: float | UnsetType = UNSET  # its time in the video file
+    doubtful: bool | UnsetType = UNSET  # decoded beside damage in the video file: referred, whatever the confidence
 
 
 class RefusedFrame(Struct, frozen=True):
@@ -61,6 +65,9 @@ class RefusedFrame(Struct, frozen=True):
     app: str
     time: str
     stored: bool
+    frame: int | UnsetType = UNSET
+    video_s: float | UnsetType = UNSET
+    doubtful: bool | UnsetType = UNSET
 
 
 CameraLine = FrameLine | RefusedFrame
@@ -103,11 +110,15 @@ class Watch(Struct):
         """Answers a frame and adds the answer to the store; the line to report once it is committed."""
         taken = iso(frame.taken_ns)
         place = (self.source, sequence, taken, frame.dropped)
+        video = {} if frame.place is None else msgspec.structs.asdict(frame.place)
         origin = (self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.verified, self.origin.app)
         try:
             answer = self.classifier.answer(frame.pixels)
         except ImageError as error:
-            return RefusedFrame(*place, REFUSED, error.code, error.message, *origin, self.now(), stored=False)
+            met = (REFUSED, error.code, error.message)
+            return RefusedFrame(*place, *met, *origin, self.now(), stored=False, **video)
+        if frame.place and frame.place.doubtful:
+            answer = msgspec.structs.replace(answer, decision=REFER)
         self.store.add_frame(self.source, self.boot_id, sequence, frame.dropped, msgspec.structs.replace(answer, time=taken))
         return FrameLine(
             *place,
@@ -119,6 +130,8 @@ class Watch(Struct):
             answer.time,
             stored=False,
             ms=answer.ms,
+            outside=UNSET if answer.outside is None else answer.outside,
+            **video,
         )
 
 
@@ -163,6 +176,8 @@ class FrameTable:
             else:
                 decision = click.style(f"{line.decision:<14}", fg="red" if line.decision == REFER else "green")
                 note = f"  ({line.label})" if line.decision == REFER else ""
+                note += "  doubtful" if line.doubtful else ""
+                note += f"  outside: {', '.join(line.outside)}" if line.outside else ""
                 click.echo(f"{start}{decision} {line.confidence:>10.1%}{note}")
         sys.stdout.flush()
 
@@ -175,12 +190,13 @@ class FrameCount:
 
     def __init__(self) -> None:
         self.decisions: Counter[str] = Counter()
-        self.dropped = 0
+        self.dropped = self.doubtful = 0
         self._started = time.monotonic()
 
     def write(self, lines: list[CameraLine]) -> None:
         self.decisions.update(line.decision for line in lines)
         self.dropped += sum(line.dropped for line in lines)
+        self.doubtful += sum(bool(line.doubtful) for line in lines)
 
     def close(self) -> None:
         pass  # what was counted is asked for later

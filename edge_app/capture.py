@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from edge_app.errors import SourceError
 from edge_app.sources import Source
+from edge_app.sources.damage import Place
 
 if TYPE_CHECKING:
     from edge_app.frame import Frame
@@ -64,10 +65,13 @@ class Taken(Struct, frozen=True, tag=True):
     dropped: int
     height: int
     width: int
+    place: Place | None
 
 
 class Ended(Struct, frozen=True, tag=True):
     """The video file has no more frames."""
+
+    loss: str | None  # what of it could not be read
 
 
 class Failed(Struct, frozen=True, tag=True):
@@ -85,6 +89,7 @@ class Capture:
 
     def __init__(self, open_source: Callable[[], Source], view: View) -> None:
         self._name = view.name
+        self.loss: str | None = None  # what of a video file could not be read, in words, once its end is reached
         context = multiprocessing.get_context("fork")
         self._connection, child = context.Pipe()
         self._memory = mmap.mmap(-1, FRAME_BYTES)
@@ -123,7 +128,8 @@ class Capture:
                     deadline = time.monotonic() + FRAME_S
                 case Failed(code, message):
                     raise SourceError(code, message)
-                case Ended():
+                case Ended(loss):
+                    self.loss = loss
                     return
                 case Taken() as taken:
                     yield self._frame(taken)
@@ -147,7 +153,7 @@ class Capture:
         from edge_app.frame import Frame
 
         pixels = np.frombuffer(self._memory, np.uint8, taken.height * taken.width * 3).reshape(taken.height, taken.width, 3)
-        return Frame(pixels, taken.sequence, taken.taken_ns, taken.dropped)
+        return Frame(pixels, taken.sequence, taken.taken_ns, taken.dropped, taken.place)
 
     def _lost(self) -> SourceError:
         self._process.join(_END_S)
@@ -161,7 +167,8 @@ def _child(
     parents_end.close()  # else it would stay open here, and the parent's end would go unnoticed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.dup2(2, 1)  # stdout belongs to the results, whatever a camera stack prints
+    # stdout belongs to the results, and FFmpeg would print a stream's password there.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     from edge_app.grab import grab  # numpy and the camera's library are loaded here
 
     grab(open_source, view, memory, parent)

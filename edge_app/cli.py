@@ -308,6 +308,13 @@ def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_fil
 @click.option("--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime; else the first that is installed.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Inference threads.")
 @click.option("--refer-below", type=Finite(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
+@click.option(
+    "--outside",
+    type=click.Choice(["refer", "refuse", "ignore"]),
+    default="refer",
+    show_default=True,
+    help="What becomes of a frame unlike the training images.",
+)
 @click.option("--roi", metavar="X,Y,W,H", help="Look at this part of each frame, in pixels from the top left corner.")
 @click.option("--seconds", type=Finite(min=0, min_open=True), metavar="S", help="Stop after so long.")
 @click.option("--realtime", is_flag=True, help="Play a video file at its own rate; frames are dropped as a camera's are.")
@@ -326,6 +333,7 @@ def camera(
     runtime: str | None,
     threads: int,
     refer_below: float | None,
+    outside: "OutsideRule",
     roi: str | None,
     seconds: float | None,
     realtime: bool,
@@ -337,7 +345,8 @@ def camera(
     """Answer the frames of a camera or video: video:FILE, v4l2:/dev/video0, rtsp://HOST/PATH or picamera:0.
 
     Of a camera the latest frame wins, and those passed over are counted; of a video file every frame is answered. Each answer
-    is kept in the database before it is printed. A camera that gives no new frame for 5 seconds is an error.
+    is kept in the database before it is printed. A camera that gives no new frame for 5 seconds is an error. Exit status 4:
+    the video ended, but parts of it could not be read.
 
     \b
     Example:
@@ -378,7 +387,7 @@ def camera(
         end = time.monotonic() + (seconds or float("inf"))
         watch = Watch(
             capture=capture,
-            classifier=Classifier(loaded, manifest.labels, manifest.input, decision),
+            classifier=Classifier(loaded, manifest.labels, manifest.input, decision, manifest.envelope, outside),
             store=store,
             source=address.name,
             boot_id=boot_id(),
@@ -395,7 +404,11 @@ def camera(
                 for output in outputs:
                     output.write(lines)
     click.echo(count.text(), err=True)
-    return interrupt.status
+    loss = capture.loss or (f"{count.doubtful} frames until now lie beside damage and are referred" if count.doubtful else "")
+    if loss:
+        cure = "copy the file again, or go back to the recording"
+        click.echo(f"E-SOURCE-DAMAGED: {address.name}: {loss}: {cure}", err=True)
+    return interrupt.status or (EXIT_SOME_REFUSED if loss else 0)
 
 
 @limiar.command()

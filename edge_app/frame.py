@@ -4,6 +4,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.sources.damage import Place
+
 Pixels = NDArray[np.uint8]  # [H, W, 3] RGB or [H, W] grey; as model input [1, H, W, C]
 Logits = NDArray[np.float32]  # [K], one per label
 ClassMap = NDArray[np.float32]  # [h, w, K], where each label's logit comes from: its mean over h and w
@@ -16,3 +18,4 @@ class Frame(msgspec.Struct, frozen=True):
     sequence: int  # counts the frames that the source delivered, from 1
     taken_ns: int  # UTC, nanoseconds since 1970
     dropped: int  # frames that were captured and passed over since the frame before
+    place: Place | None = None  # in its video

@@ -48,7 +48,7 @@ def _serve(source: Source, view: View, memory: mmap, parent: Connection) -> None
             parent.recv_bytes()
         pixels, taken_ns = _read(source, view.name), time.time_ns()
         if pixels is None and not source.live:
-            return _send(parent, Ended())
+            return _send(parent, Ended(source.loss))
         if pixels is None:
             time.sleep(_NOTHING_S)
             continue
@@ -61,7 +61,7 @@ def _serve(source: Source, view: View, memory: mmap, parent: Connection) -> None
         if passing:
             parent.recv_bytes()
         np.frombuffer(memory, np.uint8, seen.size).reshape(seen.shape)[:] = seen
-        _send(parent, Taken(sequence, taken_ns, dropped, *seen.shape[:2]))
+        _send(parent, Taken(sequence, taken_ns, dropped, seen.shape[0], seen.shape[1], source.place))
         dropped = 0
 
 

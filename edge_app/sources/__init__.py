@@ -4,6 +4,7 @@
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -13,12 +14,21 @@ from edge_app.errors import SourceError, printable
 
 if TYPE_CHECKING:  # the process that keeps the store finds the source before it loads numpy
     from edge_app.frame import Pixels
+    from edge_app.sources.damage import Place
 
 
 class Source(Protocol):
     """A camera or a video."""
 
     live: bool  # a camera: None means that there is nothing yet. Else a file: None is its end
+
+    @property
+    def place(self) -> "Place | None":
+        """Where in a video file the frame lies that was read last; None for a camera."""
+
+    @property
+    def loss(self) -> str | None:
+        """What of a video file could not be read, in words, once its end is reached."""
 
     def read(self) -> "Pixels | None":
         """The next frame, uint8 [H, W, 3], RGB, in an array of its own. May block. Raises whatever the camera stack raises."""
@@ -36,7 +46,7 @@ class Address(Struct, frozen=True):
 
 
 _MODULES = {
-    "video": "edge_app.sources.opencv",
+    "video": "edge_app.sources.video",
     "v4l2": "edge_app.sources.opencv",
     "rtsp": "edge_app.sources.opencv",
     "picamera": "edge_app.sources.picamera",
@@ -79,6 +89,7 @@ def _stream(text: str) -> Address:
 
 def open_source(address: Address, realtime: bool = False) -> Source:
     """Opens a source; `realtime` lets a video file play at its own rate. Raises SourceError."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read at its import; its warnings come on top of our line and say less
     try:
         module = importlib.import_module(_MODULES[address.kind])
     except ModuleNotFoundError as error:

@@ -56,6 +56,8 @@ class PiCamera:
     """A camera that libcamera drives."""
 
     live = True
+    place = None
+    loss = None
 
     def __init__(self, number: int) -> None:
         self._camera = Picamera2(number)

@@ -30,6 +30,10 @@ from edge_app.bundle import (
 )
 from edge_app.runtimes import installed_runtimes
 
+# The FFmpeg in OpenCV reads it when it is first used: here that may be a test that writes a video, and the capture process that
+# is forked after it could not say it any more.
+os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "24"
+
 DATA = Path(__file__).parent / "data"
 INT8_STEP = 0.134  # of a logit: the scale of the tiny int8 file's last layer
 

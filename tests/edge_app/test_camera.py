@@ -57,6 +57,9 @@ def later(value: Pixels) -> Pixels:
 class Fake:
     """A source that gives what a list of functions gives, the last for ever; a file instead ends after it."""
 
+    place = None
+    loss = None
+
     def __init__(self, *steps: Callable[[], object], live: bool = True) -> None:
         self.steps, self.live, self.count = steps, live, 0
 

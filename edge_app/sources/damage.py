@@ -1,0 +1,120 @@
+"""Which frames of a video there were, which are missing, and which are doubtful. Without OpenCV."""
+
+import itertools
+import math
+
+from msgspec import Struct
+
+_GRID = 0.25  # of the time between two frames: so far from its tick a frame may be, and still be counted by its time
+_SHOWN_RANGES = 6  # of missing frames, in one line
+_STARTS_ANEW = ("I", "?", "\0")  # kinds of frames that build on no other, or may: not every decoder says
+
+
+class Place(Struct, frozen=True):
+    """Where in its video a frame lies."""
+
+    frame: int  # counts from 1, with those that could not be read as far as they are known
+    video_s: float  # seconds since the video's start
+    doubtful: bool  # decoded from damaged data, or beside damage, or built on a frame that is missing
+
+
+class Account:
+    """Takes what happens in order: `failed`, or `placed` for a frame that was read; at the end `loss`.
+
+    A loss counts only where something was met: counts and durations of whole files are wrong too often, by a variable frame
+    rate, a list of cuts, or sound that goes on longer.
+    """
+
+    def __init__(self, rate_hz: float, announced: int, timed: bool, met_at_start: bool) -> None:
+        self._rate_hz = rate_hz  # 0.0: unknown
+        self._announced = announced  # frames, by the file's header; 0: unknown
+        self._timed = timed  # each frame has its time in the file, which a loss before it does not shift
+        self._met_at_start = self._damaged = met_at_start
+        self._seen: set[int] = set()
+        self._count = 0  # of frames, with those that failed before the last that was read
+        self._failed = self._failed_loudly = 0  # since then
+        self._regular = rate_hz > 0  # so far the nth frame came at the nth tick of the frame rate
+        self._first_s = self._last_s = 0.0
+        self._in_doubt = self._starts_anew = False
+        self.doubtful = 0  # frames
+
+    def failed(self, loudly: bool) -> None:
+        """A frame could not be read, or that was the end; `loudly`: the decoder complained, which it does not at the end."""
+        self._failed += 1
+        self._failed_loudly += loudly
+        self._damaged = self._damaged or loudly
+
+    def placed(self, time_s: float, complained: bool, key: bool, kind: str) -> Place:
+        """A frame that was read, by the decoder's clock.
+
+        `complained`: the decoder, since the frame before. `key`: the last packet that it took starts anew; since it may hold
+        frames back, that need not be this frame, whose `kind` is I, P, B or ?.
+        """
+        lost, first = self._failed, not self._seen
+        self._count += lost + 1
+        self._failed = self._failed_loudly = 0
+        time_s = self._time(time_s, first)
+        leapt = self._met_at_start and not first and self._rate_hz > 0 and (time_s - self._last_s) * self._rate_hz > 1.5
+        if lost or complained or leapt:
+            self._damaged = self._in_doubt = True
+            self._starts_anew = False
+        if first:
+            self._first_s = 0.0 if lost else time_s
+        if key and not complained:
+            self._starts_anew = True
+        if self._starts_anew and kind in _STARTS_ANEW:
+            self._in_doubt = False
+        number = self._number(time_s)
+        self._seen.add(number)
+        self._last_s = max(self._last_s, time_s)
+        return Place(number, round(time_s, 3), self._in_doubt)
+
+    def loss(self, missing_bytes: int) -> str | None:
+        """What is missing of the video, in words; None where nothing was met. `missing_bytes`: at the end of the file."""
+        if not (self._damaged or missing_bytes):
+            return None
+        parts = [self._missing(), f"{self.doubtful} beside damage are referred" if self.doubtful else ""]
+        parts.append(f"the file is {missing_bytes} bytes short" if missing_bytes else "")
+        return ", ".join(filter(None, parts)) or "parts of it are damaged that hold no frame"
+
+    @property
+    def empty(self) -> bool:
+        """Was no frame read?"""
+        return not self._seen
+
+    def _time(self, time_s: float, first: bool) -> float:
+        """Some containers have no time for their last frames, or for any."""
+        if math.isfinite(time_s) and (time_s > 0 or (first and time_s == 0)):
+            return time_s
+        return 0.0 if first or not self._rate_hz else self._last_s + 1 / self._rate_hz
+
+    def _number(self, time_s: float) -> int:
+        tick = (time_s - self._first_s) * self._rate_hz
+        by_time = round(tick) + 1
+        if not self._damaged:  # the count is right, and shows whether the times are
+            self._regular = self._regular and by_time == self._count
+            return self._count
+        if self._regular and abs(tick + 1 - by_time) <= _GRID and by_time > 0 and by_time not in self._seen:
+            self._count = max(self._count, by_time)
+            return by_time
+        return max(self._count, max(self._seen, default=0) + 1)
+
+    def _missing(self) -> str:
+        if self._regular:
+            ranges = _ranges(sorted(self._seen), max(self._announced, max(self._seen, default=0)))
+            count = sum(last - first + 1 for first, last in ranges)
+            ranges = ranges if self._timed else []
+        else:
+            ranges, count = [], max(self._count + self._failed_loudly, self._announced) - len(self._seen)
+        if not count:
+            return ""
+        total = f" of {self._announced}" if self._announced >= count else ""
+        shown = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges[:_SHOWN_RANGES])
+        which = f" ({shown}{', …' if len(ranges) > _SHOWN_RANGES else ''})" if shown else ""
+        return f"{count}{total} frames could not be read{which}"
+
+
+def _ranges(seen: list[int], last: int) -> list[tuple[int, int]]:
+    """What lies between the numbers seen, from 1 to `last`."""
+    edges = [0, *seen, last + 1]
+    return [(before + 1, after - 1) for before, after in itertools.pairwise(edges) if after - before > 1]

@@ -1,0 +1,339 @@
+"""Video files: what is damaged is said, what is whole is answered, and what is no video is not played."""
+
+import functools
+import json
+import random
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from edge_app.capture import Capture, View
+from edge_app.errors import SourceError
+from edge_app.frame import Frame
+from edge_app.sources import find_source, open_source
+from edge_app.sources.damage import Account
+
+Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
+COUNT = 60
+SIZE = (96, 64)
+
+# What the encoders in OpenCV's wheels can write, and every container with a length, times or an index of its own among them.
+FORMATS = [
+    *(("mp4", "mp4v"), ("mp4", "VP90"), ("mov", "MJPG"), ("mkv", "mp4v"), ("mkv", "FFV1"), ("webm", "VP80"), ("avi", "MJPG")),
+    *(("avi", "mp4v"), ("avi", "I420"), ("ts", "mpg2"), ("mpg", "mpg2"), ("flv", "FLV1"), ("wmv", "WMV2"), ("3gp", "mp4v")),
+]
+
+
+def write_video(path: Path, fourcc: str, rate_hz: float = 25, count: int = COUNT, size: tuple[int, int] = SIZE) -> Path:
+    """Soft noise that drifts: no two frames are equal, and it compresses as a picture does."""
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*fourcc), rate_hz, size)
+    assert writer.isOpened()
+    texture = cv2.GaussianBlur(np.random.default_rng(5).integers(0, 256, (size[1], size[0], 3), np.uint8), (0, 0), 2)
+    texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
+    for number in range(count):
+        writer.write(np.roll(texture, (number, 2 * number), axis=(0, 1)))
+    writer.release()
+    return path
+
+
+def watched(path: Path) -> tuple[list[Frame], str | None]:
+    """Every frame through the real capture process, and what it says is missing. Raises SourceError."""
+    address = find_source(f"video:{path}")
+    with Capture(functools.partial(open_source, address), View(address.name)) as capture:
+        frames = [msgspec.structs.replace(found, pixels=found.pixels.copy()) for found in capture.frames() if found]
+    return frames, capture.loss
+
+
+def numbers(frames: list[Frame]) -> list[int]:
+    return [found.place.frame for found in frames if found.place]
+
+
+def with_index_first(data: bytes) -> bytes:
+    """An MP4 whose index (moov) follows its end, as cameras write it -> the index first, as for streaming."""
+    start = data.rindex(b"moov") - 4
+    (length,) = struct.unpack_from(">I", data, start)
+    index = bytearray(data[start : start + length])
+    table = index.index(b"stco")
+    (entries,) = struct.unpack_from(">I", index, table + 8)
+    for at in range(table + 12, table + 12 + 4 * entries, 4):
+        struct.pack_into(">I", index, at, struct.unpack_from(">I", index, at)[0] + length)
+    (after,) = struct.unpack_from(">I", data)  # of ftyp
+    return data[:after] + bytes(index) + data[after:start] + data[start + length :]
+
+
+@pytest.mark.parametrize(("extension", "fourcc"), FORMATS, ids=lambda value: str(value))
+def test_of_a_whole_video_every_frame_comes_with_its_number_and_time_and_nothing_is_missing(
+    extension: str, fourcc: str, tmp_path: Path
+) -> None:
+    frames, loss = watched(write_video(tmp_path / f"whole.{extension}", fourcc))
+    assert loss is None
+    assert numbers(frames) == list(range(1, COUNT + 1))
+    for number, found in enumerate(frames):
+        assert found.place
+        assert abs(found.place.video_s - number / 25) < 0.01
+        assert not found.place.doubtful
+
+
+@pytest.mark.parametrize("rate_hz", [1, 7.5, 12.34, 24000 / 1001, 30000 / 1001, 120])
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "avi"])
+def test_no_frame_rate_makes_a_whole_video_look_damaged(extension: str, rate_hz: float, tmp_path: Path) -> None:
+    frames, loss = watched(write_video(tmp_path / f"whole.{extension}", "mp4v", rate_hz, 20))
+    assert loss is None
+    assert numbers(frames) == list(range(1, 21))
+    assert frames[-1].place
+    assert abs(frames[-1].place.video_s - 19 / rate_hz) < 0.02
+
+
+@pytest.mark.parametrize("announced", [7, 9 * COUNT])
+def test_a_header_that_counts_wrong_makes_no_whole_video_look_damaged(announced: int, tmp_path: Path) -> None:
+    avi = write_video(tmp_path / "whole.avi", "MJPG")
+    data = bytearray(avi.read_bytes())
+    struct.pack_into("<I", data, data.index(b"avih") + 24, announced)  # dwTotalFrames
+    struct.pack_into("<I", data, data.index(b"strh") + 40, announced)  # dwLength
+    avi.write_bytes(data)
+    frames, loss = watched(avi)
+    assert (len(frames), loss) == (COUNT, None)
+
+
+def test_a_duration_that_sound_makes_longer_makes_no_whole_video_look_damaged(tmp_path: Path) -> None:
+    mkv = write_video(tmp_path / "whole.mkv", "mp4v")
+    data = bytearray(mkv.read_bytes())
+    at = data.index(b"\x44\x89\x88") + 3  # Duration, in milliseconds
+    struct.pack_into(">d", data, at, 3 * struct.unpack_from(">d", data, at)[0])
+    mkv.write_bytes(data)
+    frames, loss = watched(mkv)
+    assert (len(frames), loss) == (COUNT, None)
+
+
+def damaged(data: bytes, where: float, kind: str) -> bytes:
+    """1 kB, or less of a small file, in which another was written, that is lost, or that is as nobody ever wrote it."""
+    size, at = min(1024, len(data) // 16), int(len(data) * where)
+    filling = {"noise": random.Random(3).randbytes(size), "0xFF": b"\xff" * size, "gone": b""}[kind]
+    return data[:at] + filling + data[at + size :]
+
+
+@pytest.mark.parametrize("kind", ["noise", "0xFF", "gone"])
+@pytest.mark.parametrize("where", [0.4, 0.6, 0.8])
+@pytest.mark.parametrize(
+    ("extension", "fourcc"),
+    [("mp4", "mp4v"), ("mkv", "mp4v"), ("avi", "mp4v"), ("avi", "MJPG"), ("mov", "MJPG"), ("ts", "mpg2")],  # VP8 has no check
+)
+def test_damage_in_the_middle_is_said_and_no_frame_beside_it_is_taken_for_whole(
+    extension: str, fourcc: str, where: float, kind: str, tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / f"video.{extension}", fourcc)
+    whole = {found.pixels.tobytes() for found in watched(path)[0]}
+    data = path.read_bytes()
+    if extension in ("mp4", "mov"):
+        data = with_index_first(data)
+    path.write_bytes(damaged(data, where, kind))
+    frames, loss = watched(path)
+    assert loss
+    assert len(frames) >= int(COUNT * where) - 12  # what lies before the damage, but for the group of frames that it hits
+    for found in frames:
+        assert found.place
+        assert found.place.doubtful or found.pixels.tobytes() in whole
+
+
+def test_frames_after_a_damaged_one_are_read_and_known_by_their_time(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", "MJPG")
+    whole = [found.pixels for found in watched(path)[0]]
+    data = bytearray(with_index_first(path.read_bytes()))
+    pictures = [at for at in range(len(data)) if data[at : at + 3] == b"\xff\xd8\xff"]
+    assert len(pictures) == COUNT
+    for number in (20, 21, 22, 40):
+        data[pictures[number] : pictures[number + 1]] = bytes(pictures[number + 1] - pictures[number])
+    path.write_bytes(data)
+    frames, loss = watched(path)
+    assert loss
+    assert loss.startswith(f"4 of {COUNT} frames could not be read (21-23, 41)")
+    assert numbers(frames) == [number for number in range(1, COUNT + 1) if number not in (21, 22, 23, 41)]
+    assert all(found.place and np.array_equal(found.pixels, whole[found.place.frame - 1]) for found in frames)
+    assert [found.place.frame for found in frames if found.place and found.place.doubtful] == [20, 40]  # beside the damage
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize(
+    ("extension", "fourcc"),
+    [("mp4", "mp4v"), ("mkv", "mp4v"), ("avi", "mp4v"), ("avi", "MJPG"), ("webm", "VP90"), ("ts", "mpg2")],
+)
+def test_of_a_copy_that_was_cut_off_the_rest_is_answered_and_the_loss_said(
+    extension: str, fourcc: str, part: float, tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / f"video.{extension}", fourcc)
+    whole = [found.pixels for found in watched(path)[0]]
+    data = with_index_first(path.read_bytes()) if extension == "mp4" else path.read_bytes()
+    path.write_bytes(data[: int(len(data) * part) // 100 * 100])
+    frames, loss = watched(path)
+    assert loss
+    assert len(frames) >= int(COUNT * part) // 2  # the first frame of a group is the largest
+    assert numbers(frames) == sorted(set(numbers(frames)))
+    certain = [found for found in frames if found.place and not found.place.doubtful]
+    assert len(certain) >= len(frames) - 3
+    assert all(found.place and np.array_equal(found.pixels, whole[found.place.frame - 1]) for found in certain)
+
+
+def test_an_mp4_without_its_index_is_one_line_that_says_what_is_missing(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", "mp4v")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(SourceError, match=r"E-SOURCE-DAMAGED: .*video\.mp4 has no index \(moov\)"):
+        watched(path)
+
+
+def test_a_video_of_which_no_frame_is_left_is_an_error_and_not_an_empty_result(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", "MJPG")
+    data = bytearray(with_index_first(path.read_bytes()))
+    data[data.index(b"mdat") + 4 :] = bytes(len(data) - data.index(b"mdat") - 4)
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"E-SOURCE-DAMAGED: .*60 of 60 frames could not be read"):
+        watched(path)
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", "mp4v")
+    path.write_bytes(path.read_bytes().replace(b"vide", b"soun"))
+    with pytest.raises(SourceError, match=r"E-SOURCE-OPEN: .*holds no video track, only sound"):
+        watched(path)
+
+
+def test_frames_of_more_than_fifty_megapixels_are_refused_before_one_is_decoded(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "large.avi", "MJPG", count=1, size=(8192, 6144))
+    with pytest.raises(SourceError, match=r"E-SOURCE-FRAME: .*8192x6144 pixels, the limit is 50 megapixels"):
+        watched(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is empty"),
+        (b"this is no video", "does not begin like a video"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "limiar scan"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "does not begin like a video"),
+        (b"ID3\x03" + bytes(99), "does not begin like a video"),
+        (bytes(5000), "does not begin like a video"),
+    ],
+)
+def test_what_is_no_video_is_refused_by_what_it_is(content: bytes, what: str, tmp_path: Path) -> None:
+    (tmp_path / "file.mp4").write_bytes(content)
+    with pytest.raises(SourceError, match=f"E-SOURCE-OPEN: .*{what}"):
+        watched(tmp_path / "file.mp4")
+
+
+PLAYLISTS = {
+    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{video}\n#EXT-X-ENDLIST\n",
+    "list.m3u": "#EXTM3U\n{video}\n",
+    "bare.m3u": "http://127.0.0.1/{video}\n",
+    "list.pls": "[playlist]\nFile1={video}\nNumberOfEntries=1\n",
+    "list.ffconcat": "ffconcat version 1.0\nfile '{video}'\n",
+    "list.txt": "file '{video}'\nfile '{video}'\n",
+    "list.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "list.mpd": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{video}</BaseURL></MPD>',
+    "list.asx": '<ASX version="3.0"><Entry><Ref href="{video}"/></Entry></ASX>',
+}
+
+
+@pytest.mark.parametrize("start", ["", "\n\n", "\ufeff"], ids=["", "after blank lines", "after a byte order mark"])
+@pytest.mark.parametrize("extension", ["", ".mp4"])
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_a_playlist_is_not_followed_whatever_it_is_called(name: str, extension: str, start: str, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "video.avi", "MJPG", count=2)
+    path = tmp_path / (name + extension)
+    path.write_text(start + PLAYLISTS[name].format(video=video.name), encoding="utf-8")
+    with pytest.raises(SourceError, match=r"E-SOURCE-PLAYLIST: .*: give the video itself"):
+        watched(path)
+
+
+def test_a_pattern_of_image_names_is_no_video(tmp_path: Path) -> None:
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"img{number:03}.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(SourceError, match=r"E-SOURCE-OPEN: .* is not a file"):
+        watched(tmp_path / "img%03d.png")
+
+
+# Which frames are missing
+
+
+def place_all(account: Account, events: list[float | str]) -> list[tuple[int, bool]]:
+    """Of each frame its number and whether it is doubtful. An event is its time, or "bad" for one that cannot be read."""
+    found = []
+    for event in events:
+        if isinstance(event, str):
+            account.failed(loudly=True)
+        else:
+            place = account.placed(event, complained=False, key=True, kind="I")
+            found.append((place.frame, place.doubtful))
+    return found
+
+
+def test_a_variable_frame_rate_is_counted_and_not_taken_for_a_loss() -> None:
+    account = Account(10, 50, timed=True, met_at_start=False)
+    assert place_all(account, [0, 0.1, 0.9, 1.0, 4.0]) == [(number, False) for number in range(1, 6)]
+    assert account.loss(0) is None
+
+
+def test_with_a_variable_frame_rate_a_loss_is_counted_by_what_failed() -> None:
+    account = Account(10, 0, timed=True, met_at_start=False)
+    assert place_all(account, [0, 0.1, 0.9, "bad", "bad", 1.5, "bad"]) == [(1, False), (2, False), (3, False), (6, False)]
+    assert account.loss(0) == "3 frames could not be read"
+
+
+def test_frames_that_the_decoder_swallowed_are_found_by_the_times_of_the_others() -> None:
+    account = Account(10, 8, timed=True, met_at_start=False)
+    assert [number for number, _ in place_all(account, [0, 0.1, "bad", 0.5, 0.4, 0.7])] == [1, 2, 6, 5, 8]
+    assert account.loss(0) == "3 of 8 frames could not be read (3-4, 7)"
+
+
+def test_where_frames_have_no_times_of_their_own_no_number_is_named_as_missing() -> None:
+    account = Account(10, 5, timed=False, met_at_start=False)
+    place_all(account, [0, 0.1, "bad", 0.2])
+    assert account.loss(0) == "2 of 5 frames could not be read"
+
+
+def test_doubt_lasts_until_a_frame_that_builds_on_no_other_and_was_decoded_after_the_damage() -> None:
+    account = Account(10, 0, timed=True, met_at_start=False)
+    steps = [  # complained, the packet starts anew, the frame's kind, in doubt
+        (False, True, "I", False),
+        (True, False, "P", True),
+        (False, False, "I", True),  # a decoder that reorders frames had this one before the damage
+        (False, True, "P", True),
+        (False, False, "I", False),
+        (True, True, "I", True),
+    ]
+    for number, (complained, key, kind, doubtful) in enumerate(steps):
+        assert account.placed(number / 10, complained, key, kind).doubtful == doubtful
+
+
+# The command
+
+
+def test_the_command_answers_what_is_whole_refers_what_is_doubtful_and_ends_with_4(
+    limiar: Limiar, tiny_path: Path, tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / "video.mp4", "mp4v")
+    path.write_bytes(damaged(with_index_first(path.read_bytes()), 0.5, "noise"))
+    done = limiar("camera", tiny_path, f"video:{path}", "--refer-below", "0")
+    assert done.returncode == 4, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    doubtful = [line for line in lines if line["doubtful"]]
+    assert {line["decision"] for line in doubtful} == {"refer"}
+    assert len(doubtful) < len(lines) / 2
+    assert all(line["decision"] == line["label"] for line in lines if not line["doubtful"])
+    assert [line["video_s"] for line in lines] == [round((line["frame"] - 1) / 25, 3) for line in lines]
+    summary, loss = done.stderr.decode().splitlines()
+    assert summary.startswith(f"{len(lines)} frames, ")
+    assert loss.startswith(f"E-SOURCE-DAMAGED: video:{path}: ")
+
+
+def test_of_a_whole_video_the_command_says_nothing_more_and_ends_with_0(
+    limiar: Limiar, tiny_path: Path, tmp_path: Path
+) -> None:
+    done = limiar("camera", tiny_path, f"video:{write_video(tmp_path / 'video.avi', 'MJPG')}")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == COUNT
+    assert len(done.stderr.splitlines()) == 1
