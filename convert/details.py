@@ -69,7 +69,11 @@ def bundle_details(bundle: Bundle, name: str | None) -> list[Details]:
 def _noise(bundle: Bundle) -> dict[str, tuple[LayerNoise, ...]]:
     if all(file.path != _REPORT for file in bundle.manifest.files):
         return {}
-    report = msgspec.json.decode(bundle.read(_REPORT), type=_Report)
+    try:
+        report = msgspec.json.decode(bundle.read(_REPORT), type=_Report)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        where = printable(f"{bundle.path}/{_REPORT}")
+        raise ConvertError("E-CONVERT-READ", f"{where}: {printable(str(error))[:200]}: convert the model again") from None
     return {file.name: file.layers for file in report.files}
 
 

@@ -116,7 +116,7 @@ def read_gate(path: Path = DEFAULT) -> Gate:
         raise ConvertError(
             "E-CONVERT-GATE-FILE", f"{where}: {error.strerror}: give --gate a file like docs/gate.md shows"
         ) from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _invalid(where, printable(str(error))[:200]) from None
     known = {recipe.name for recipe in RECIPES}
     if unknown := sorted(set(gate.required) - known):

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from edge_app.bundle import REFER, Bundle, ModelFile, Sha256, Text
 from edge_app.classifier import decide
-from edge_app.errors import BundleError, ImageError
+from edge_app.errors import BundleError, ImageError, printable
 from edge_app.frame import Logits, Pixels
 from edge_app.image import decode
 from edge_app.preprocess import model_input, tensor_sha256
@@ -78,8 +78,8 @@ def golden_tensors(bundle: Bundle) -> GoldenTensors:
     """Reads a bundle's golden images through this machine's image rules. Raises BundleError where golden.json is no use."""
     try:
         golden = msgspec.json.decode(bundle.read(GOLDEN), type=Golden)
-    except msgspec.MsgspecError as error:
-        raise BundleError("E-BUNDLE-GOLDEN", f"{GOLDEN}: {error}: convert the model again") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BundleError("E-BUNDLE-GOLDEN", f"{GOLDEN}: {printable(str(error))[:200]}: convert the model again") from None
     tensors: list[Pixels | None] = []
     differing = []
     for image in golden.images:

@@ -24,6 +24,20 @@ CONTEXT = b"limiar-bundle-v1\0"  # a signature made for anything else is none fo
 SIGNATURE_BYTES = 64
 _KEY_FILE_LIMIT = 16 << 10  # bytes; an Ed25519 key has 120, the largest RSA key that is told apart by type 13,000
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# The y coordinates of the points whose order divides 8, also as values beyond the field's prime, without the sign of x. For such a
+# "key" anybody can make signatures (Chalkias et al., Taming the many EdDSAs, 2020, table 1), and OpenSSL checks them as any other.
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(y)
+    for y in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
 
 
 class PublicKey(Struct, frozen=True):
@@ -108,7 +122,10 @@ def read_public_key(path: Path) -> PublicKey:
         _refuse_format(path)
     if not isinstance(key, Ed25519PublicKey):
         _refuse_kind(path)
-    return PublicKey(key.public_bytes_raw())
+    raw = key.public_bytes_raw()
+    if raw[:-1] + bytes([raw[-1] & 0x7F]) in _SMALL_ORDER:
+        _refuse("E-KEY-WEAK", path, "is a point of small order: anybody can sign for it", "make a key with `limiar keygen`")
+    return PublicKey(raw)
 
 
 def _read(path: Path) -> tuple[bytes, int]:
@@ -131,6 +148,8 @@ def _read(path: Path) -> tuple[bytes, int]:
             _refuse("E-KEY-READ", path, str(error.strerror), "copy the key again")
     if len(pem) > _KEY_FILE_LIMIT:
         _refuse_format(path)
+    if (blocks := pem.count(b"-----BEGIN")) > 1:  # the libraries read the first and pass over the rest without a word
+        _refuse("E-KEY-FORMAT", path, f"holds {blocks} PEM blocks", "give each key a file, and an option, of its own")
     return pem, mode
 
 
