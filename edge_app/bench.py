@@ -207,7 +207,7 @@ def _started(bundle: Bundle, variants: Sequence[Variant], png: bytes, progress: 
         for number, (_, variant) in enumerate(itertools.product(range(_STARTS), variants)):
             progress("starts", number, _STARTS * len(variants))
             if variant not in failed:
-                start = _start(bundle.path, variant, image)
+                start = _start(bundle, variant, image)
                 if isinstance(start, Start):
                     found[variant].append(start)
                 else:
@@ -215,12 +215,11 @@ def _started(bundle: Bundle, variants: Sequence[Variant], png: bytes, progress: 
     return {variant: failed.get(variant) or _median(found[variant]) for variant in variants}
 
 
-def _start(bundle: Path, variant: Variant, image: Path) -> Start | str:
-    command = [sys.executable, "-P", "-m", "edge_app.probe", str(bundle), variant.file, variant.runtime, str(variant.threads)]
+def _start(bundle: Bundle, variant: Variant, image: Path) -> Start | str:
+    which = (str(bundle.path), bundle.sha256, variant.file, variant.runtime, str(variant.threads))
+    command = [sys.executable, "-P", "-m", "edge_app.probe", *which, str(image)]
     try:
-        done = subprocess.run(
-            [*command, str(image), str(time.monotonic_ns())], capture_output=True, timeout=_START_S, check=False
-        )
+        done = subprocess.run([*command, str(time.monotonic_ns())], capture_output=True, timeout=_START_S, check=False)
     except subprocess.TimeoutExpired:
         return f"took over {_START_S:.0f} s to start"
     if done.returncode:

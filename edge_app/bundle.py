@@ -288,7 +288,6 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
                 "E-BUNDLE-SCHEMA",
                 f"{where}: schema {printable(str(schema))[:40]}, this app reads 1: install the limiar that made it",
             )
-        _check_texts(fields)
         manifest = msgspec.convert(fields, Manifest)
         _check_consistent(manifest)
         if (odd := _unseen(fields)) is not None:
@@ -366,25 +365,6 @@ def _finite(text: str) -> float:
 
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number")
-
-
-# Line breaks and other controls, marks that turn the direction of writing, halves of a character: a label or name with one of
-# these would draw on the terminal, or look like another.
-_NOT_IN_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def _check_texts(value: object) -> None:
-    """Every text of a manifest, keys too, is one line that may be shown. Raises ValueError."""
-    if isinstance(value, str):
-        if found := _NOT_IN_A_LINE.search(value):
-            raise ValueError(f"{value[:40]!r} holds the character U+{ord(found.group()):04X}, which is not for one line of text")
-    elif isinstance(value, dict):
-        for key, below in value.items():
-            _check_texts(key)
-            _check_texts(below)
-    elif isinstance(value, list):
-        for below in value:
-            _check_texts(below)
 
 
 def _depth(raw: bytes) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_app import APP, __version__
-from edge_app.errors import LimiarError, OutputClosed, OutputError, SourceError, printable
+from edge_app.errors import LimiarError, ModelUnfit, OutputClosed, OutputError, SourceError, printable
 
 if TYPE_CHECKING:
     from edge_app.capture import Roi
@@ -104,7 +104,7 @@ def main() -> None:
         status = error.exit_code
     except LimiarError as error:
         click.echo(str(error), err=True)
-        status = EXIT_ERROR
+        status = EXIT_FAILED_CHECK if isinstance(error, ModelUnfit) else EXIT_ERROR
     except (click.Abort, KeyboardInterrupt):
         status = EXIT_INTERRUPTED
     except OutputClosed:
@@ -208,7 +208,7 @@ def scan(
     """
     from edge_app.bundle import REFUSED, open_bundle
     from edge_app.fork import fork_worker
-    from edge_app.messages import Job
+    from edge_app.messages import job_of
 
     if not paths and not nul:
         raise click.UsageError("Give images, folders, or - to read paths from stdin.")
@@ -239,17 +239,7 @@ def scan(
             annotate.mkdir(parents=True, exist_ok=True)
     stdin = listed(sys.stdin.buffer, b"\0" if nul else b"\n") if nul or "-" in paths else ()
     files = Files(itertools.chain((os.fsencode(path) for path in paths if path != "-"), stdin), without=annotate)
-    job = Job(
-        format=file.format,
-        model=model,
-        labels=manifest.labels,
-        input=manifest.input,
-        envelope=manifest.envelope,
-        rule=rule,
-        runtime=runtime,
-        threads=threads,
-        annotate=str(annotate) if annotate else None,
-    )
+    job = job_of(manifest, file, model, runtime, threads, rule, str(annotate) if annotate else None)
     with Interrupt() as interrupt, Workers(processes) as pool, Store(database) as store:
         loaded = pool.start(job)
         on = f"{loaded.runtime} {loaded.version}"
@@ -359,7 +349,9 @@ def camera(
     from edge_app.bundle import open_bundle
     from edge_app.capture import Capture, View
     from edge_app.interrupt import Interrupt
+    from edge_app.messages import job_of
     from edge_app.pipeline import Origin
+    from edge_app.pool import try_model
     from edge_app.sources import find_source, open_source
     from edge_app.store import BundleKey, Store, default_path
     from edge_app.verified import ensure_verified
@@ -372,6 +364,7 @@ def camera(
     manifest = opened.manifest
     file, model = opened.model(name)
     decision = file.decision.referring(refer_below)
+    try_model(job_of(manifest, file, model, runtime, threads))
     opening = functools.partial(open_source, address, realtime)
     with Interrupt() as interrupt, Capture(opening, view) as capture, Store(database) as store:
         # numpy and the runtime, now that the capture process is forked

@@ -35,6 +35,10 @@ class RuntimeUnavailable(LimiarError):
     """The runtime that a model file needs is not installed, or does not load the file."""
 
 
+class ModelUnfit(RuntimeUnavailable):
+    """A model file is not what its bundle says, or takes its process with it. The command line exits with 3."""
+
+
 class SourceError(LimiarError):
     """A camera or list of files cannot be read, or has stopped."""
 

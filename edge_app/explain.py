@@ -20,7 +20,9 @@ from edge_app.errors import BundleError, OutputError, printable
 from edge_app.files import write_whole
 from edge_app.frame import ClassMap, Pixels
 from edge_app.image import decode, read_file
+from edge_app.messages import job_of
 from edge_app.pipeline import path_fields
+from edge_app.pool import try_model
 from edge_app.preprocess import model_input
 from edge_app.runtimes import Runtime, open_preferred
 from edge_app.verified import ensure_verified
@@ -63,6 +65,7 @@ def explain(
     content = read_file(os.fsencode(path))
     picture = decode(content, path)
     decode_s = time.perf_counter() - started
+    try_model(job_of(bundle.manifest, model, data, runtime))
     loaded = open_preferred(model.format, data, runtime)
     verified = ensure_verified(bundle, model, loaded.name, loaded.version)
     manifest = bundle.manifest

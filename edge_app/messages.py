@@ -1,7 +1,7 @@
 """What a scan's parent process and its workers say to each other, as MessagePack over a pipe.
 
 parent -> worker   Job: what to run, once
-worker -> parent   Ready, or Failed
+worker -> parent   Ready, Failed or Unfit
 parent -> worker   Task: some paths
 worker -> parent   Batch: the sha256 of files that it has read      (a Task may give several batches)
 parent -> worker   Known: the answers that they have already
@@ -11,13 +11,14 @@ worker -> parent   Outcomes: what became of them, in order          (a Batch may
 from msgspec import Struct
 
 from edge_app.answer import Answer
-from edge_app.bundle import Envelope, InputSpec
+from edge_app.bundle import Envelope, InputSpec, Manifest, ModelFile
 from edge_app.rule import Rule
 
 
 class Job(Struct, frozen=True):
     """What a worker runs."""
 
+    name: str  # of the model file
     format: str
     model: bytes
     labels: tuple[str, ...]
@@ -27,6 +28,30 @@ class Job(Struct, frozen=True):
     runtime: str | None  # None: the preferred one that is installed
     threads: int
     annotate: str | None  # a folder for annotated images
+
+
+def job_of(
+    manifest: Manifest,
+    file: ModelFile,
+    model: bytes,
+    runtime: str | None,
+    threads: int = 1,
+    rule: Rule | None = None,
+    annotate: str | None = None,
+) -> Job:
+    """What a worker needs of a bundle and one of its model files. rule: another than the file's own."""
+    return Job(
+        name=file.name,
+        format=file.format,
+        model=model,
+        labels=manifest.labels,
+        input=manifest.input,
+        envelope=manifest.envelope,
+        rule=rule or Rule(file.decision),
+        runtime=runtime,
+        threads=threads,
+        annotate=annotate,
+    )
 
 
 class Task(Struct, frozen=True, array_like=True):
@@ -49,7 +74,14 @@ class Ready(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Failed(Struct, frozen=True, array_like=True, tag=True):
-    """The worker cannot work at all: no runtime, or the model gives no numbers."""
+    """The worker cannot work at all: no runtime, or one that gives no numbers."""
+
+    code: str
+    message: str
+
+
+class Unfit(Struct, frozen=True, array_like=True, tag=True):
+    """The worker cannot work at all: the model file is not what the bundle says."""
 
     code: str
     message: str
@@ -86,4 +118,4 @@ class Outcomes(Struct, frozen=True, array_like=True, tag=True):
     outcomes: list[Outcome]
 
 
-Reply = Ready | Failed | Batch | Outcomes
+Reply = Ready | Failed | Unfit | Batch | Outcomes

@@ -14,9 +14,9 @@ from typing import Self
 import msgspec
 
 from edge_app.answer import Answer
-from edge_app.errors import RuntimeUnavailable
+from edge_app.errors import ModelUnfit, RuntimeUnavailable
 from edge_app.fork import fork_worker
-from edge_app.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task
+from edge_app.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
 
 _TASK_FILES = 32  # enough that the pipe costs little, few enough that the first answers come at once
 _START_S = 60.0  # imports and model on a slow SD card
@@ -87,7 +87,10 @@ class Workers:
             worker.end()
 
     def start(self, job: Job) -> Ready:
-        """Loads the model; waits for the first worker, which says on what runtime. Raises RuntimeUnavailable."""
+        """Loads the model and tries it; waits for the first worker, which says on what runtime.
+
+        Raises RuntimeUnavailable, and ModelUnfit where the model file is at fault.
+        """
         self._job = job
         for worker in self._workers:
             worker.start(job)
@@ -147,6 +150,8 @@ class Workers:
                     self._loaded = loaded
                 case Failed(code, message):
                     raise RuntimeUnavailable(code, message)
+                case Unfit(code, message):
+                    raise ModelUnfit(code, message)
                 case Batch(hashes):
                     worker.asks = False
                     worker.send(Known([known(sha256) if sha256 else None for sha256 in hashes]))
@@ -170,8 +175,8 @@ class Workers:
             hung = worker.process.is_alive() and worker.deadline > 0.0
             worker.end()
             if not worker.ready:
-                met = f"took over {_START_S:.0f} s" if hung else f"ended with {worker.process.exitcode}"
-                raise RuntimeUnavailable("E-RUNTIME-START", f"loading the model {met}: choose another --file or --runtime")
+                met = f"took over {_START_S:.0f} s" if hung else f"ended its process with {worker.process.exitcode}"
+                raise ModelUnfit("E-RUNTIME-START", f"{self._job.name}: trying it {met}: choose another --file or --runtime")
             self._workers[index] = _Worker(*fork_worker())
             self._workers[index].start(self._job)
             if worker.task:
@@ -180,6 +185,12 @@ class Workers:
                 worker.task.alone = True
                 (self._again if worker.task.left() else finished).append(worker.task)
         return finished
+
+
+def try_model(job: Job) -> Ready:
+    """Loads a model file and invokes it once in a process of its own, before this one does. Raises as Workers.start does."""
+    with Workers([fork_worker()]) as workers:
+        return workers.start(job)
 
 
 def _tasks(paths: Iterable[bytes | None]) -> Iterator[_Task]:

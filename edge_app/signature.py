@@ -24,8 +24,8 @@ CONTEXT = b"limiar-bundle-v1\0"  # a signature made for anything else is none fo
 SIGNATURE_BYTES = 64
 _KEY_FILE_LIMIT = 16 << 10  # bytes; an Ed25519 key has 120, the largest RSA key that is told apart by type 13,000
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-# The y coordinates of the points whose order divides 8, also as values beyond the field's prime, without the sign of x. For such a
-# "key" anybody can make signatures (Chalkias et al., Taming the many EdDSAs, 2020, table 1), and OpenSSL checks them as any other.
+# The y coordinates of the points whose order divides 8, those beyond the field's prime too, without the sign of x. For such a
+# "key" anybody can make signatures that OpenSSL accepts (Chalkias et al., Taming the many EdDSAs, 2020, table 1).
 _SMALL_ORDER = frozenset(
     bytes.fromhex(y)
     for y in (

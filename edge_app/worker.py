@@ -16,10 +16,10 @@ from msgspec import Struct
 
 from edge_app.answer import Answer
 from edge_app.classifier import Classifier
-from edge_app.errors import ImageError, LimiarError
+from edge_app.errors import ImageError, LimiarError, ModelUnfit
 from edge_app.image import decode, read_file
-from edge_app.messages import Answered, Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task
-from edge_app.runtimes import open_preferred
+from edge_app.messages import Answered, Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
+from edge_app.model_check import open_checked
 
 _BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own
 _QUIET_S = 0.1  # of work between two messages at most, plus one image: the parent sees that the work goes on
@@ -36,13 +36,15 @@ def work(parent: Connection) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             _serve(parent)
+        except ModelUnfit as unfit:
+            _send(parent, Unfit(unfit.code, unfit.message))
         except LimiarError as error:
             _send(parent, Failed(error.code, error.message))
 
 
 def _serve(parent: Connection) -> None:
     job = msgspec.msgpack.decode(parent.recv_bytes(), type=Job)
-    runtime = open_preferred(job.format, job.model, job.runtime, job.threads)
+    runtime = open_checked(job)
     classifier = Classifier(runtime, job.labels, job.input, job.rule.decision, job.envelope, job.rule.outside)
     _send(parent, Ready(runtime.name, runtime.version))
     tasks, replies = msgspec.msgpack.Decoder(Task), msgspec.msgpack.Decoder(Known)

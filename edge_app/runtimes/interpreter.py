@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.errors import RuntimeUnavailable
+from edge_app.errors import ModelUnfit
 from edge_app.frame import ClassMap, Logits, Pixels
 from edge_app.stderr import captured_stderr
 
@@ -32,14 +32,17 @@ class InterpreterRuntime:
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:160]
-            raise RuntimeUnavailable(
+            raise ModelUnfit(
                 "E-RUNTIME-LOAD", f"{name} {version} refuses the model ({reason}): choose another --file"
             ) from None
         finally:
             for line in written:
                 if not _GREETING.match(line):
                     os.write(2, line)
-        (given,) = self._interpreter.get_input_details()
+        given, *more = self._interpreter.get_input_details()
+        if more:
+            met = f"the model takes {1 + len(more)} inputs, not one image"
+            raise ModelUnfit("E-RUNTIME-INPUT", f"{met}: convert it with limiar")
         self._outputs = self._interpreter.get_output_details()
         # By their shapes, not their order: logits are [1, K], the map [1, h, w, K].
         self._logits = next((output for output in self._outputs if len(output["shape"]) == 2), self._outputs[0])
@@ -48,7 +51,7 @@ class InterpreterRuntime:
         self._raw = given["dtype"] is np.uint8
         if self._raw and given["quantization"] != (1.0, 0):
             met = f"its uint8 input has scale and zero point {given['quantization']}, not (1.0, 0)"
-            raise RuntimeUnavailable("E-RUNTIME-INPUT", f"{met}, so raw pixels would be misread: convert it with limiar")
+            raise ModelUnfit("E-RUNTIME-INPUT", f"{met}, so raw pixels would be misread: convert it with limiar")
 
     @property
     def kernels(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edge_app.errors import RuntimeUnavailable
+from edge_app.errors import ModelUnfit
 from edge_app.frame import ClassMap, Logits, Pixels
 
 
@@ -30,10 +30,13 @@ class OnnxRuntime:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class but Exception
             reason = " ".join(str(error).split())[:160]
-            raise RuntimeUnavailable(
+            raise ModelUnfit(
                 "E-RUNTIME-LOAD", f"onnxruntime {self.version} refuses the model ({reason}): choose another --file"
             ) from None
-        (given,) = self._session.get_inputs()
+        given, *more = self._session.get_inputs()
+        if more:
+            met = f"the model takes {1 + len(more)} inputs, not one image"
+            raise ModelUnfit("E-RUNTIME-INPUT", f"{met}: convert it with limiar")
         self._input = given.name
         self._raw = given.type == "tensor(uint8)"
         # By their shapes, not their order: logits are [1, K], the map [1, h, w, K].

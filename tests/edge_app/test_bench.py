@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_app.bench import BenchResult, measure_invoke, print_table, sample_png
-from edge_app.bundle import Bundle
+from edge_app.bundle import Bundle, open_bundle
 from edge_app.errors import RuntimeUnavailable
 from edge_app.image import decode
 from edge_app.runtimes import installed_runtimes
@@ -190,6 +190,7 @@ def test_the_probe_reports_its_own_memory_and_not_its_parents(tiny_path: Path, t
         "-m",
         "edge_app.probe",
         tiny_path,
+        open_bundle(tiny_path).sha256,
         "tflite_int8",
         runtime,
         "1",

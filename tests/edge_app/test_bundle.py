@@ -312,6 +312,38 @@ def test_a_manifest_that_says_something_else_is_refused(tiny_copy: Path, what: s
     assert code_of(tiny_copy) == code
 
 
+ACTS = ["\r", "\x1b[31m", "\x9b", "\u2028", "\u202e", "\u061c", "\ud800"]
+
+
+@pytest.mark.parametrize("bad", ACTS, ids=ascii)
+@pytest.mark.parametrize("where", ["labels", "intended_use", "provenance", "provenance key", "aim"])
+def test_a_text_that_would_draw_on_a_terminal_is_refused_where_the_bundle_is_opened(
+    tiny_copy: Path, where: str, bad: str
+) -> None:
+    def edit(manifest: dict[str, Any]) -> None:
+        text = f"a{bad}b"
+        if where == "labels":
+            manifest["labels"][0] = text
+        elif where == "provenance":
+            manifest["provenance"]["run"] = {"model": text}
+        elif where == "provenance key":
+            manifest["provenance"]["tools"] = {text: "1"}
+        elif where == "aim":
+            decision = {"refer_below": 0.9}
+            point = {"name": "x", "aim": text, "decision": decision, "val": {}, "test": {}}
+            next(file for file in manifest["files"] if file["model"])["model"]["operating_points"] = [point]
+        else:
+            manifest[where] = text
+
+    edited(tiny_copy, edit)
+    assert code_of(tiny_copy) == "E-BUNDLE-MANIFEST"
+
+
+def test_letters_of_any_language_are_texts(tiny_copy: Path) -> None:
+    edited(tiny_copy, lambda manifest: manifest.update(labels=["não\u00a0nódulo", "結節"], positive="結節"))
+    assert open_bundle(tiny_copy).manifest.labels == ("não\u00a0nódulo", "結節")
+
+
 def in_front(text: bytes) -> Callable[[bytes], bytes]:
     """Another member at the beginning of the manifest."""
     return lambda good: good.replace(b"{", b"{" + text + b",", 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -244,6 +244,8 @@ NEITHER: dict[str, tuple[Callable[[Path], object], str]] = {
     "a huge file": (lambda path: (file_of(path, private_pem(KEY)), os.truncate(path, 1 << 40)), "E-KEY-FORMAT"),
 }
 PRIVATE = NEITHER | {
+    "two keys": (lambda path: file_of(path, private_pem(KEY) + private_pem(OTHER)), "E-KEY-FORMAT"),
+    "both halves of a pair": (lambda path: file_of(path, private_pem(KEY) + public_pem(KEY)), "E-KEY-FORMAT"),
     "a link": (lambda path: path.symlink_to(file_of(path.with_name("k"), private_pem(KEY))), "E-KEY-NOT-FILE"),
     "readable by the group": (lambda path: file_of(path, private_pem(KEY), 0o640), "E-KEY-MODE"),
     "readable by everybody": (lambda path: file_of(path, private_pem(KEY), 0o644), "E-KEY-MODE"),
@@ -255,6 +257,8 @@ PRIVATE = NEITHER | {
     "an EC key": (lambda path: file_of(path, private_pem(EC)), "E-KEY-TYPE"),
 }
 PUBLIC = NEITHER | {
+    "two keys": (lambda path: file_of(path, public_pem(KEY) + public_pem(OTHER)), "E-KEY-FORMAT"),
+    "a key after a certificate": (lambda path: file_of(path, CERTIFICATE + public_pem(KEY)), "E-KEY-FORMAT"),
     "a link": (lambda path: path.symlink_to(file_of(path.with_name("k"), public_pem(KEY))), "E-KEY-NOT-FILE"),
     "cut short": (lambda path: file_of(path, public_pem(KEY)[:60]), "E-KEY-FORMAT"),
     "a private key": (lambda path: file_of(path, private_pem(KEY)), "E-KEY-TYPE"),
@@ -288,6 +292,30 @@ def test_what_is_no_public_key_is_refused(tmp_path: Path, what: str) -> None:
     make, code = PUBLIC[what]
     make(tmp_path / "release.pub")
     assert key_code(read_public_key, tmp_path / "release.pub") == code
+
+
+SMALL_ORDER = [bytes.fromhex(y[:-2]) + bytes([int(y[-2:], 16) | sign]) for y in (
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+) for sign in (0, 0x80)]  # fmt: skip
+
+
+@pytest.mark.parametrize("raw", SMALL_ORDER, ids=bytes.hex)
+def test_a_key_that_anybody_can_sign_for_is_refused(tmp_path: Path, raw: bytes) -> None:
+    pem = Ed25519PublicKey.from_public_bytes(raw).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    assert key_code(read_public_key, file_of(tmp_path / "weak.pub", pem)) == "E-KEY-WEAK"
+
+
+def test_a_forged_signature_is_one_to_the_library_for_such_a_key() -> None:
+    """The control: for the neutral point the pair R = B, S = 1 is a signature over everything."""
+    neutral = bytes([1, *[0] * 31])
+    forged = bytes.fromhex("58" + "66" * 31) + bytes([1, *[0] * 31])  # the base point, and 1
+    assert signer(b"{}", forged, [PublicKey(neutral)]) == PublicKey(neutral)
 
 
 def test_a_key_in_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

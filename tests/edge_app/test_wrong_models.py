@@ -1,0 +1,150 @@
+"""A model file that is whole, listed and rightly hashed, and another model: no command is harmed by it or blames the images."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edge_app import pool, verify
+from edge_app.bundle import Bundle, open_bundle, write_bundle
+from edge_app.errors import ModelUnfit
+from edge_app.messages import job_of
+from edge_app.runtimes import installed_runtimes
+
+WRONG = Path(__file__).parent / "data" / "wrong"
+Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
+# What is in the place of a model file, and the words that say so. "garbage": bytes that no runtime takes.
+MET = {
+    "three_outputs": b"gives 3 numbers for 2 labels",
+    "other_size": b"does not take 40x40x3 pixels",
+    "two_inputs": b"takes 2 inputs, not one image",
+    "text_input": b"does not take 40x40x3 pixels",
+    "not_a_number": b"gives NaN or infinity",
+    "garbage": b"refuses the model",
+}
+PLACES = {"tflite": ("tflite_fp32", "three_outputs", "other_size", "two_inputs", "garbage"), "onnx": ("onnx_fp32", *MET)}
+CASES = [(kind, file, what) for kind, (file, *whats) in PLACES.items() for what in whats]
+
+
+def with_model(path: Path, source: Bundle, file: str, data: bytes) -> Path:
+    """A copy of the bundle with other bytes for one model file, listed as they are."""
+    listed = source.manifest.models[file]
+    contents = {one.path: source.read(one.path) for one in source.manifest.files} | {listed.path: data}
+    files = tuple(
+        msgspec.structs.replace(one, bytes=len(data), sha256=hashlib.sha256(data).hexdigest()) if one is listed else one
+        for one in source.manifest.files
+    )
+    write_bundle(path, msgspec.structs.replace(source.manifest, files=files), contents)
+    return path
+
+
+def wrong(kind: str, what: str) -> bytes:
+    return b"TFL3" * 100 if what == "garbage" else (WRONG / f"{what}.{kind}").read_bytes()
+
+
+def needs(kind: str) -> None:
+    if not installed_runtimes(kind):
+        pytest.skip(f"no runtime of this install reads {kind} files")
+
+
+@pytest.mark.parametrize(("kind", "file", "what"), CASES)
+def test_scan_tries_a_model_before_the_first_image_and_names_it(
+    tmp_path: Path, tiny_bundle: Bundle, images: Path, limiar: Limiar, kind: str, file: str, what: str
+) -> None:
+    needs(kind)
+    bundle = with_model(tmp_path / "bundle", tiny_bundle, file, wrong(kind, what))
+    done = limiar("scan", bundle, images, "--file", file)
+    assert done.returncode == 3
+    assert done.stdout == b""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(b"E-RUNTIME-")
+    assert file.encode() in line
+    assert MET[what] in line
+
+
+@pytest.mark.parametrize(("kind", "file", "what"), CASES)
+def test_verify_fails_that_model_file_and_passes_the_others(
+    tmp_path: Path, tiny_bundle: Bundle, limiar: Limiar, kind: str, file: str, what: str
+) -> None:
+    needs(kind)
+    bundle = with_model(tmp_path / "bundle", tiny_bundle, file, wrong(kind, what))
+    done = limiar("verify", bundle, "--json")
+    assert done.returncode == 3
+    assert b"Traceback" not in done.stderr
+    for check in json.loads(done.stdout)["checks"]:
+        if check["passed"] is not None:
+            assert check["passed"] == (check["file"] != file), check
+            assert check["passed"] or MET[what].decode() in check["message"]
+
+
+@pytest.mark.parametrize("command", [["explain", "IMAGE", "--out", "why.png"], ["camera", "video:none.mp4"]])
+def test_a_command_that_loads_the_model_itself_tries_it_in_a_process_of_its_own_first(
+    tmp_path: Path, mapped_path: Path, tiny_bundle: Bundle, images: Path, limiar: Limiar, command: list[str]
+) -> None:
+    source = open_bundle(mapped_path) if command[0] == "explain" else tiny_bundle
+    bundle = with_model(tmp_path / "bundle", source, "tflite_fp32", wrong("tflite", "three_outputs"))
+    rest = [str(next(images.iterdir())) if word == "IMAGE" else word for word in command[1:]]
+    done = limiar(command[0], bundle, *rest, "--file", "tflite_fp32", cwd=tmp_path)
+    assert done.returncode == 3
+    assert MET["three_outputs"] in done.stderr
+
+
+def test_bench_leaves_it_out_with_the_reason(tmp_path: Path, tiny_bundle: Bundle, limiar: Limiar) -> None:
+    bundle = with_model(tmp_path / "bundle", tiny_bundle, "tflite_fp32", wrong("tflite", "three_outputs"))
+    done = limiar("bench", bundle, "--file", "tflite_fp32,tflite_int8", "--runtime", installed_runtimes("tflite")[0].name,
+                  "--count", "20", "--json", "-")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (left_out,) = json.loads(done.stdout)["skipped"]
+    assert left_out["file"] == "tflite_fp32"
+    assert MET["three_outputs"].decode() in left_out["message"]
+
+
+def test_a_model_that_never_ends_is_given_up_by_scan(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("onnx")
+    monkeypatch.setattr(pool, "_START_S", 3.0)  # 60 for a slow card
+    file = tiny_bundle.manifest.models["onnx_fp32"].model
+    assert file
+    with pytest.raises(ModelUnfit, match=r"E-RUNTIME-START: onnx_fp32: .*took over 3 s"):
+        pool.try_model(job_of(tiny_bundle.manifest, file, wrong("onnx", "endless"), None))
+
+
+def test_a_model_that_never_ends_fails_verify_and_the_next_file_passes(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs("onnx")
+    monkeypatch.setattr(verify, "_START_S", 5.0)
+    bundle = with_model(tmp_path / "bundle", tiny_bundle, "onnx_fp32", wrong("onnx", "endless"))
+    found = {check.file: check for check in verify.verify(bundle).checks if check.passed is not None}
+    assert (found["onnx_fp32"].passed, found["tflite_int8"].passed, found["tflite_fp32"].passed) == (False, True, True)
+    assert "E-RUNTIME-START: it took over 5 s" in found["onnx_fp32"].message
+
+
+def test_a_model_that_ends_its_process_fails_verify_and_the_next_file_passes(
+    tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real file that crashes a runtime would do so in one version alone: here the loading of one file ends its process."""
+    real = verify.open_runtime
+    crashing = Path(tiny_path / "tflite_fp32.tflite").read_bytes()
+
+    def load(name: str, model: bytes) -> object:
+        if model == crashing:
+            os.kill(os.getpid(), 11)
+        return real(name, model)
+
+    monkeypatch.setattr(verify, "open_runtime", load)
+    found = {check.file: check for check in verify.verify(tiny_path).checks if check.passed is not None}
+    assert (found["tflite_fp32"].passed, found["tflite_int8"].passed) == (False, True)
+    assert "it ended its process with -11" in found["tflite_fp32"].message
+
+
+def test_bench_runs_no_other_bundle_than_the_one_that_was_checked(tiny_path: Path, tmp_path: Path) -> None:
+    """Between the check and the start of a process somebody may put another bundle there."""
+    command = ["edge_app.probe", tiny_path, "0" * 64, "tflite_int8", installed_runtimes("tflite")[0].name, "1", "x.png", "0"]
+    done = subprocess.run([sys.executable, "-P", "-m", *map(str, command)], capture_output=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (1, b"another bundle lies there now\n")
