@@ -7,6 +7,7 @@ from convert.flatbuffer import Graph
 from convert.inventory import Inventory, inventory
 from convert.layers import LayerNoise
 from edge_app.bundle import Bundle, Count, Name, Value
+from edge_app.errors import ConvertError, printable
 
 _REPORT = "report.json"
 
