@@ -6,13 +6,13 @@ its name, probabilities float64 [N, K]; the first is the reference (a broad pale
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.metrics import ECE_BINS, auc, confidence_bins, proportion_interval
+from edge_app.text import for_html as escape
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.int64]

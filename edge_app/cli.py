@@ -176,6 +176,17 @@ def _keys(key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> "Keys
 )
 @click.option("--annotate", type=click.Path(path_type=Path), metavar="DIR", help="Write each image enlarged, with its answer.")
 @click.option("--again", is_flag=True, help="Infer also what the database has an answer for.")
+@click.option(
+    "--include", multiple=True, metavar="GLOB", help="Of folders take only files that match, whatever they are called."
+)
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Of folders leave out files and folders that match.")
+@click.option("--follow", is_flag=True, help="Follow links to files and folders; each folder is entered once.")
+@click.option(
+    "--passed-over",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Name what folders hold beside pictures: JSON lines, or a spreadsheet if FILE ends in .csv.",
+)
 @click.option("-0", "nul", is_flag=True, help="Read paths from stdin, separated by NUL.")
 @key_options
 def scan(
@@ -192,6 +203,10 @@ def scan(
     db: Path | None,
     annotate: Path | None,
     again: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    follow: bool,
+    passed_over: Path | None,
     nul: bool,
     key_files: tuple[Path, ...],
     revoked_files: tuple[Path, ...],
@@ -200,6 +215,10 @@ def scan(
 
     On a terminal a table, into a pipe JSON lines. Every answer is kept in the database before it is printed; an image that
     has an answer is not inferred twice. Exit status 4: finished, but some images were refused.
+
+    In a folder hidden names, the bins and caches of systems, and what is no picture by its name are passed over and counted;
+    a file given by name is always tried. A GLOB with a slash is matched against the path below the folder (** are any folders),
+    one without against the name.
 
     \b
     Example:
@@ -212,15 +231,17 @@ def scan(
 
     if not paths and not nul:
         raise click.UsageError("Give images, folders, or - to read paths from stdin.")
-    if csv_file == Path("-"):
-        raise click.UsageError("--csv is written whole, at the end: give a file. For stdout there is --jsonl -.")
+    for option, given in (("--csv", csv_file), ("--passed-over", passed_over)):
+        if given == Path("-"):
+            raise click.UsageError(f"{option} is written whole, at the end: give a file. For stdout there is --jsonl -.")
     if (nul or "-" in paths) and not sys.stdin:
         raise click.UsageError("Paths are to come from stdin, which is closed.")
     processes = [fork_worker() for _ in range(workers)]  # see fork.py: after what both sides import, before all else
 
     from edge_app.clock import utc_now
+    from edge_app.folder import Choice
     from edge_app.interrupt import Interrupt
-    from edge_app.output import Summary, writable
+    from edge_app.output import PassedOver, Summary, writable
     from edge_app.pipeline import Origin, Scan
     from edge_app.pool import Workers
     from edge_app.rule import Rule
@@ -229,7 +250,7 @@ def scan(
     from edge_app.verified import ensure_verified
 
     database = db or default_path()
-    _distinct({"--db": database, "--jsonl": _file(jsonl), "--csv": csv_file})
+    _distinct({"--db": database, "--jsonl": _file(jsonl), "--csv": csv_file, "--passed-over": passed_over})
     opened = open_bundle(bundle, _keys(key_files, revoked_files))
     manifest = opened.manifest
     file, model = opened.model(name)
@@ -238,8 +259,7 @@ def scan(
         with writable(annotate):
             annotate.mkdir(parents=True, exist_ok=True)
     stdin = listed(sys.stdin.buffer, b"\0" if nul else b"\n") if nul or "-" in paths else ()
-    files = Files(itertools.chain((os.fsencode(path) for path in paths if path != "-"), stdin), without=annotate)
-    job = job_of(manifest, file, model, runtime, threads, rule, str(annotate) if annotate else None)
+    job = job_of(manifest, file, model, runtime, threads, rule, follow, str(annotate) if annotate else None)
     with Interrupt() as interrupt, Workers(processes) as pool, Store(database) as store:
         loaded = pool.start(job)
         on = f"{loaded.runtime} {loaded.version}"
@@ -247,20 +267,30 @@ def scan(
         store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on, manifest.labels), verified)
         origin = Origin(opened.sha256, file.name, on, verified, APP)
         summary = Summary(show_progress=not sys.stdout.isatty())
-        outputs = _outputs(jsonl, csv_file, manifest.labels)
+        passed = PassedOver(passed_over)
+        try:
+            outputs = _outputs(jsonl, csv_file, manifest.labels)
+        except OutputError:
+            passed.discard()
+            raise
+        listing = itertools.chain((os.fsencode(path) for path in paths if path != "-"), stdin)
+        files = Files(listing, Choice(include, exclude, follow), passed.add, without=annotate)
         with ExitStack() as closing:  # also after an error: what was answered is in the files
+            closing.callback(passed.close)
             for output in (*outputs, summary):
                 closing.callback(output.close)
             enveloped = manifest.envelope is not None
             for lines in Scan(pool, store, files, origin, rule, enveloped, again, utc_now, stop=interrupt.__bool__):
                 for output in (*outputs, summary):
                     output.write(lines)
-    click.echo(summary.text(files.skipped), err=True)
+    click.echo(summary.text(), err=True)
+    if told := passed.text():
+        click.echo(told, err=True)
     if interrupt:
         return interrupt.status
     if not summary.decisions:
         raise SourceError("E-SOURCE-EMPTY", "no image was found in what was given: check the paths and their extensions")
-    return EXIT_SOME_REFUSED if summary.decisions[REFUSED] else 0
+    return EXIT_SOME_REFUSED if summary.decisions[REFUSED] or passed.links else 0
 
 
 @limiar.command()

@@ -46,10 +46,13 @@ _PLAIN = "save it as grey or RGB"
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def read_file(path: bytes | str) -> bytes:
-    """All bytes of a regular file, opened once, so that nothing can be swapped between check and read. Raises ImageError."""
+def read_file(path: bytes | str, follow: bool = False) -> bytes:
+    """All bytes of a regular file, opened once, so that nothing can be swapped between check and read. Raises ImageError.
+
+    follow: take also a link to one.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     except OSError as error:
         raise _unopened(error) from None
     except ValueError:  # NUL in the name
@@ -85,7 +88,7 @@ def _read_all(descriptor: int, limit: int) -> bytes:
 
 def _unopened(error: OSError) -> ImageError:
     if error.errno == errno.ELOOP:
-        return ImageError("E-IMAGE-LINK", "a symbolic link: give the file itself")
+        return ImageError("E-IMAGE-LINK", "a symbolic link: give the file itself, or scan with --follow")
     if error.errno in (errno.ENXIO, errno.ENODEV):
         return ImageError("E-IMAGE-NOT-FILE", "a FIFO, socket or device, not a file: give an image file")
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):

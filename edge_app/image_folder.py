@@ -22,17 +22,20 @@ from edge_app.bundle import InputSpec
 from edge_app.containers import IMAGE_EXTENSIONS
 from edge_app.errors import DataError, ImageError, printable
 from edge_app.files import read_bounded
+from edge_app.folder import Tally, nobodys, walk
 from edge_app.image import decode, read_file
 from edge_app.image_store import ImageStore, InMemory, Keep, Shelf
 from edge_app.preprocess import check_assessable, model_input, tensor_sha256
 from edge_app.run_folder import SPLIT_NAMES, SplitRow
 from edge_app.split_folders import SplitFolders, lone_class_note, split_folders
 from edge_app.splits import Listed, Shares, given_or_drawn
+from edge_app.text import is_plain
 
 EXTENSIONS = tuple(sorted(IMAGE_EXTENSIONS))
 SUFFIXES = ("neg", "pos")  # the course's `path[-7:-4]`: a name ends _neg or _pos before its extension
 MANIFEST = "manifest.csv"
 TABLE_LIMIT = 256 << 20  # bytes: two million images
+_UNPLAIN = "holds a character that cannot be seen, or a name that is not UTF-8: rename it"
 _NAMED = 5  # so many bad images are named in a message, the others counted
 
 
@@ -124,13 +127,22 @@ def list_images(folder: Path, table: Path | None, met: Met = _refuse) -> Listing
         note = f"labels and splits come from {printable(str(own))}; give --csv FILE for others"
         images = list_table(folder, own, met)
         return Listing(images, (note, *_names_note(images)))
-    files = _walk(folder, met)
+    files, passed = _walk(folder, met)
     if not files:
         raise DataError(
             "E-DATA-EMPTY", f"{printable(str(folder))} holds no image ({' '.join(EXTENSIONS)}): give another folder"
         )
     images, notes = _placed(folder, files, met)
-    return Listing(images, (*notes, *_names_note(images)))
+    images = _plainly_labelled(images, met)
+    return Listing(images, (*passed, *notes, *_names_note(images)))
+
+
+def _plainly_labelled(images: tuple[Listed, ...], met: Met) -> tuple[Listed, ...]:
+    """A label goes into pages, tables and onto terminals, and into JSON."""
+    odd = {image.label for image in images if not is_plain(image.label)}
+    for label in sorted(odd):
+        met(DataError("E-DATA-LABEL", f"{printable(label)!r} {_UNPLAIN}"), label)
+    return tuple(image for image in images if image.label not in odd)
 
 
 def list_table(folder: Path, table: Path, met: Met = _refuse) -> tuple[Listed, ...]:
@@ -198,6 +210,8 @@ def _line_fault(where: str, folder: Path, image: Listed) -> DataError | None:
     path = PurePosixPath(image.file)
     if not image.file or not image.label:
         return DataError("E-DATA-CSV", f"{where} has an empty file or label: fill it in")
+    if not is_plain(image.label):
+        return DataError("E-DATA-LABEL", f"{where}: label {printable(image.label)!r} {_UNPLAIN}")
     if path.is_absolute() or ".." in path.parts or "\0" in image.file or _leaves(folder, image.file):
         met = f"{where}: {printable(image.file)} leads out of {printable(str(folder))}"
         return DataError("E-DATA-OUTSIDE", f"{met}: give paths below the data folder, and files, not links")
@@ -212,20 +226,22 @@ def _leaves(folder: Path, file: str) -> bool:
     return not parent.is_relative_to(folder.resolve())
 
 
-def _walk(folder: Path, met: Met) -> list[str]:
-    """Relative names of all images below the folder, in name order. A link is refused."""
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = Path(parent).relative_to(folder).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        for name in [*folders, *names]:
-            if os.path.islink(os.path.join(parent, name)):
-                leads = f"{printable(str(Path(parent, name)))} is a link and may lead out of the data folder"
-                met(DataError("E-DATA-LINK", f"{leads}: put the files themselves there"), prefix + name)
-                (folders if name in folders else names).remove(name)
-        found += [prefix + name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
-    return sorted(found, key=os.fsencode)
+def _walk(folder: Path, met: Met) -> tuple[list[str], tuple[str, ...]]:
+    """Relative names of all images below the folder, in name order; what was passed over, as notes. A link is refused."""
+    found, passed = [], Tally()
+    start = len(os.path.join(os.fsencode(folder), b""))
+    for one in walk(os.fsencode(folder)):
+        file, where = os.fsdecode(one.path[start:]), printable(one.path)
+        if one.is_link and one.kind in (None, "link"):
+            leads = f"{where} is a link and may lead out of the data folder"
+            met(DataError("E-DATA-LINK", f"{leads}: put the files themselves there"), file)
+        elif one.kind is not None:
+            passed.add(one)
+        elif one.is_folder:
+            met(DataError("E-DATA-MISSING", f"{where} is a folder that cannot be read: check its permissions"), file)
+        else:
+            found.append(file)
+    return sorted(found, key=os.fsencode), (f"passed over: {passed.text()}",) if passed.text() else ()
 
 
 def _placed(folder: Path, files: Sequence[str], met: Met) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
@@ -286,7 +302,7 @@ def _check_filled(folder: Path, files: Sequence[str], met: Met, given: SplitFold
     for parent in sorted(above):
         for child in sorted((folder / parent).iterdir()):
             name = child.relative_to(folder).as_posix()
-            if child.is_dir() and not child.name.startswith(".") and name not in used:
+            if child.is_dir() and not nobodys(child.name, is_folder=True) and name not in used:
                 found = f"class folder {printable(str(child))} holds no image"
                 met(DataError("E-DATA-EMPTY", f"{found}: fill it or remove it"), name)
 

@@ -27,6 +27,7 @@ class Job(Struct, frozen=True):
     rule: Rule
     runtime: str | None  # None: the preferred one that is installed
     threads: int
+    follow: bool  # links to files
     annotate: str | None  # a folder for annotated images
 
 
@@ -37,6 +38,7 @@ def job_of(
     runtime: str | None,
     threads: int = 1,
     rule: Rule | None = None,
+    follow: bool = False,
     annotate: str | None = None,
 ) -> Job:
     """What a worker needs of a bundle and one of its model files. rule: another than the file's own."""
@@ -50,6 +52,7 @@ def job_of(
         rule=rule or Rule(file.decision),
         runtime=runtime,
         threads=threads,
+        follow=follow,
         annotate=annotate,
     )
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 import click
-from msgspec import Struct
+from msgspec import UNSET, Struct, structs
 
 from edge_app.bundle import REFER, REFUSED
 from edge_app.errors import OutputClosed, OutputError, printable
 from edge_app.files import check_replaceable, sync_directory
-from edge_app.pipeline import AnswerLine, Line, json_lines
-from edge_app.text import csv_row, for_csv
+from edge_app.folder import Found, Passed, Tally
+from edge_app.pipeline import AnswerLine, Line, json_lines, path_fields
+from edge_app.text import counted, csv_row, for_csv
 
 _COLOURS = {REFER: "red", REFUSED: "yellow"}
 _PROGRESS_AFTER_S = 2.0
@@ -169,6 +170,48 @@ class CsvFile:
         self._whole.write(csv_row(map(for_csv, cells)).encode())
 
 
+class PassedOver:
+    """What folders hold beside pictures: counted, and named in a file if one is given."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._tally = Tally()
+        self._whole = _WholeFile(path) if path else None
+        self._as_csv = path is not None and path.suffix.lower() == ".csv"
+        if self._whole and self._as_csv:
+            self._whole.write(csv_row(Passed.__struct_fields__).encode())
+
+    def add(self, found: Found) -> None:
+        """Takes one of them. Raises OutputError."""
+        self._tally.add(found)
+        if self._whole and found.kind:
+            line = Passed(*path_fields(found.path), found.kind, found.reason)
+            cells = ("" if cell is UNSET else for_csv(cell) for cell in structs.astuple(line))
+            self._whole.write(csv_row(cells).encode() if self._as_csv else json_lines([line]))
+
+    def close(self) -> None:
+        """No more: the file appears under its name now."""
+        if self._whole:
+            self._whole.close()
+
+    def discard(self) -> None:
+        """The file stays as it was."""
+        if self._whole:
+            self._whole.discard()
+
+    @property
+    def links(self) -> int:
+        """How many folders were not entered, as links lead to them: they may hold pictures that were asked for."""
+        return self._tally.kinds["link"]
+
+    def text(self) -> str:
+        """One line for a person; empty where nothing was passed over."""
+        if not (told := self._tally.text()):
+            return ""
+        cures = ["--follow enters linked folders"] if self.links else []
+        cures += [] if self._whole else ["--passed-over FILE names them"]
+        return "; ".join([f"passed over: {told}", *cures])
+
+
 class Summary:
     """Counts the lines of a scan; shows progress on stderr once it takes long, if a person watches."""
 
@@ -186,20 +229,23 @@ class Summary:
         if self._progress and now - self._started > _PROGRESS_AFTER_S and now - self._shown > _PROGRESS_EVERY_S:
             self._shown = now
             count = self.decisions.total()
-            print(f"\r{count} images, {count / (now - self._started):.0f} a second ", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{counted(count, 'image')}, {count / (now - self._started):.0f} a second ",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def close(self) -> None:
         if self._progress and self._shown != self._started:
             print(file=sys.stderr)
 
-    def text(self, skipped: int) -> str:
+    def text(self) -> str:
         """One line: how many images, and what became of them."""
-        parts = [f"{self.decisions.total()} images"]
+        parts = [counted(self.decisions.total(), "image")]
         parts += [f"{count} {decision}" for decision, count in sorted(self.decisions.items())]
         if self.outside:
             parts.append(f"{self.outside} unlike the training images")
         if self.stored:
             parts.append(f"{self.stored} from the store")
-        if skipped:
-            parts.append(f"{skipped} other files passed over")
         return f"{', '.join(parts)}; {time.monotonic() - self._started:.1f} s"

@@ -49,7 +49,7 @@ def _serve(parent: Connection) -> None:
     _send(parent, Ready(runtime.name, runtime.version))
     tasks, replies = msgspec.msgpack.Decoder(Task), msgspec.msgpack.Decoder(Known)
     while True:
-        for batch in _batches(tasks.decode(parent.recv_bytes()).paths):
+        for batch in _batches(tasks.decode(parent.recv_bytes()).paths, job.follow):
             _send(parent, Batch([image.sha256 for image in batch]))
             known = replies.decode(parent.recv_bytes())
             outcomes: list[Outcome] = []
@@ -63,11 +63,11 @@ def _serve(parent: Connection) -> None:
                 _send(parent, Outcomes(outcomes))
 
 
-def _batches(paths: list[bytes]) -> Iterator[list[_Image]]:
+def _batches(paths: list[bytes], follow: bool) -> Iterator[list[_Image]]:
     batch: list[_Image] = []
     size = 0
     for path in paths:
-        image = _read(path)
+        image = _read(path, follow)
         length = 0 if isinstance(image.content, ImageError) else len(image.content)
         if batch and size + length > _BATCH_BYTES:
             yield batch
@@ -77,9 +77,9 @@ def _batches(paths: list[bytes]) -> Iterator[list[_Image]]:
     yield batch
 
 
-def _read(path: bytes) -> _Image:
+def _read(path: bytes, follow: bool) -> _Image:
     try:
-        content = read_file(path)
+        content = read_file(path, follow)
     except ImageError as error:
         return _Image(path, b"", error)
     return _Image(path, hashlib.sha256(content).digest(), content)

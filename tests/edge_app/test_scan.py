@@ -100,7 +100,7 @@ def test_folders_are_walked_in_name_order_and_other_files_counted(tiny_path: Pat
     names = [str(Path(line["path"]).relative_to(images)) for line in lines_of(done)]
     assert names[:5] == ["00000.png", "00001.png", "00002.png", "00003/deep.PNG", "00003.png"]
     assert len(names) == 40
-    assert b"1 other files passed over" in done.stderr
+    assert b"passed over: 1 other file (1 .txt)" in done.stderr
 
 
 def test_a_file_named_on_the_command_line_is_tried_whatever_its_name(tiny_path: Path, images: Path, limiar: Limiar) -> None:
