@@ -28,12 +28,18 @@ def _numbers(context: click.Context, option: click.Parameter, text: str | None) 
     if text is None:
         return None
     try:
-        values = tuple(float(Fraction(part)) for part in text.split(","))
+        values = tuple(_number(part) for part in text.split(","))
     except (ValueError, ZeroDivisionError, OverflowError):
         raise click.BadParameter("give a number such as 1/255, or one for each channel: 0.485,0.456,0.406") from None
     if option.name == "std" and 0.0 in values:
         raise click.BadParameter("a standard deviation of 0 divides by zero")
     return values
+
+
+def _number(text: str) -> float:
+    """1/255, 1/127.5, 0.485: exact until the end, so that 1/255 is the float that Python's 1 / 255 is."""
+    above, line, below = text.partition("/")
+    return float(Fraction(above) / Fraction(below)) if line else float(Fraction(above))
 
 
 @click.command()
@@ -46,6 +52,11 @@ def _numbers(context: click.Context, option: click.Parameter, text: str | None) 
 @click.option("--scale", callback=_numbers, help="--model: what pixels were multiplied by before it, such as 1/255.")
 @click.option("--mean", callback=_numbers, help="--model: what was subtracted then; one number, or one for each channel.")
 @click.option("--std", callback=_numbers, help="--model: what was divided by at last, likewise.")
+@click.option("--bgr", is_flag=True, help="--model: it takes blue, green, red, as OpenCV reads; --mean and --std then too.")
+@click.option(
+    "--labels", type=click.Path(path_type=Path), metavar="FILE", help="--model: a label a line, as its outputs stand."
+)
+@click.option("--allow-chance", is_flag=True, help="Convert also a model that is no better than chance on validation.")
 @click.option("--golden", type=click.Path(path_type=Path), help="A folder of golden images; else they are drawn.")
 @click.option("--gate", "gate_file", type=click.Path(path_type=Path), help="A gate.toml of your own.")
 @click.option("--card", type=click.Path(path_type=Path), help="Markdown for the model card: data, licence, flaws.")
@@ -79,6 +90,9 @@ def convert(
     scale: tuple[float, ...] | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
+    bgr: bool,
+    labels: Path | None,
+    allow_chance: bool,
     golden: Path | None,
     gate_file: Path | None,
     card: Path | None,
@@ -98,8 +112,8 @@ def convert(
     """Convert a RUN of `limiar train`, or any Keras classifier, into a bundle that devices run.
 
     A classifier comes as a .keras file with softmax or logits at its end; its labels are the images' in name order, found as
-    `limiar train` finds them. It takes pixels x of 0..255, or else, as --scale, --mean and --std say, x * scale, then
-    (x - mean) / std.
+    `limiar train` finds them, or else as --labels lists them. It takes pixels x of 0..255, or else, as --scale, --mean and
+    --std say, x * scale, then (x - mean) / std.
 
     Makes TFLite and ONNX files, runs each on every runtime that is installed, and compares them with Keras. A file that lost
     too much is left out; if the gate requires it, no bundle is written, a report lies in BUNDLE.refused, and the exit status
@@ -111,7 +125,8 @@ def convert(
       limiar convert runs/first --out bundles/first --sign release.key --verified pi4.json --verified pi5.json
       limiar convert --model m.keras --data images/ --csv labels.csv --scale 1/255 --out bundles/mine
     """
-    given = {"--csv": table, "--positive": positive, "--scale": scale, "--mean": mean, "--std": std}
+    scaling = {"--scale": scale, "--mean": mean, "--std": std}
+    given: dict[str, object] = {"--csv": table, "--positive": positive, "--labels": labels, "--bgr": bgr or None, **scaling}
     if (run is None) == (model is None):
         raise click.UsageError("give a RUN of limiar train, or --model with a .keras file.")
     if model and not data:
@@ -134,7 +149,7 @@ def convert(
             from convert.repeatable import Again, check_repeatable
 
         request = Request(
-            origin=_origin(run, model, data, table, positive, (scale, mean, std)),
+            origin=_origin(run, model, data, table, positive, (scale, mean, std), bgr, labels),
             golden=golden,
             gate=gate,
             name=name or _name_from(out),
@@ -145,6 +160,7 @@ def convert(
             thumbnails=not no_thumbnails,
             verified=elsewhere,
             cam=cam,
+            allow_chance=allow_chance,
         )
         converted = convert_run(request, progress.note)
         report, written = converted.report, out
@@ -174,6 +190,8 @@ def _origin(
     table: Path | None,
     positive: str | None,
     scaling: tuple[tuple[float, ...] | None, ...],
+    bgr: bool,
+    labels: Path | None,
 ) -> "RunFolder | KerasFile":
     from convert.ends import Scaling
     from convert.source import KerasFile, RunFolder
@@ -182,8 +200,9 @@ def _origin(
         return RunFolder(run, data)
     assert model is not None  # usage has been checked
     assert data is not None
-    given = {name: values for name, values in zip(Scaling.__struct_fields__, scaling, strict=True) if values is not None}
-    return KerasFile(model, data, table, positive, Scaling(**given) if given else None)
+    given = {name: values for name, values in zip(Scaling().values, scaling, strict=True) if values is not None}
+    asked = Scaling(given.get("scale", (1.0,)), given.get("mean", (0.0,)), given.get("std", (1.0,)), bgr)
+    return KerasFile(model, data, table, positive, asked if given or bgr else None, labels)
 
 
 def _name_from(out: Path) -> str:

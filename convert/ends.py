@@ -1,5 +1,6 @@
 """Both ends of a Keras model made what limiar's are: raw pixels in, one logit for each label out."""
 
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -8,21 +9,48 @@ import numpy as np
 from convert.frameworks import keras
 from edge_app.bundle import InputSpec
 from edge_app.errors import ConvertError, printable
+from edge_app.frame import Pixels
 
 SIDE_LIMIT = 4096  # px
 PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
 
 
 class Scaling(msgspec.Struct, frozen=True):
-    """What images were put through before the model saw them: x * scale, then (x - mean) / std; a number, or one a channel."""
+    """What images were put through before the model saw them: x * scale, then (x - mean) / std; a number, or one a channel.
+
+    With bgr, x is blue, green, red, and so are the values for each channel.
+    """
 
     scale: tuple[float, ...] = (1.0,)
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)  # none is 0
+    bgr: bool = False
+
+    @property
+    def values(self) -> dict[str, tuple[float, ...]]:
+        """The option's name -> one value, or one a channel."""
+        return {"scale": self.scale, "mean": self.mean, "std": self.std}
+
+    @property
+    def options(self) -> str:
+        """As it is given on the command line; "" for pixels as they are."""
+        plain = Scaling().values
+        given = [f"--{name} {','.join(map(_number, values))}" for name, values in self.values.items() if values != plain[name]]
+        return " ".join([*(["--bgr"] if self.bgr else []), *given])
+
+    def applied(self, pixels: Pixels) -> np.ndarray:
+        """uint8 [N, H, W, C], in the order of the channels that the model takes -> float32."""
+        scale, mean, std = (np.asarray(values, np.float64) for values in self.values.values())
+        return ((pixels * scale - mean) / std).astype(np.float32)
 
     def __str__(self) -> str:
-        scale, mean, std = (" ".join(f"{value:g}" for value in values) for values in (self.scale, self.mean, self.std))
-        return f"x * ({scale}), then (x - ({mean})) / ({std})"
+        scale, mean, std = (" ".join(f"{value:g}" for value in values) for values in self.values.values())
+        return ("blue, green, red; " if self.bgr else "") + f"x * ({scale}), then (x - ({mean})) / ({std})"
+
+
+def _number(value: float) -> str:
+    """Exact, and short where it is one over a number."""
+    return f"1/{1 / value:g}" if 0 < value < 1 and float(Fraction(1) / Fraction(f"{1 / value:g}")) == value else f"{value:g}"
 
 
 def input_spec(model: Any, where: str) -> InputSpec:
@@ -69,15 +97,32 @@ def logits_model(model: Any, labels: tuple[str, ...], where: str) -> tuple[Any, 
 
 
 def raw_pixels(model: Any, spec: InputSpec, scaling: Scaling) -> Any:
-    """The model with the scaling in front, as one multiplication and one addition for each channel. Raises ConvertError."""
-    for name, values in zip(scaling.__struct_fields__, msgspec.structs.astuple(scaling), strict=True):
+    """The model with the scaling in front, as one multiplication and one addition for each channel. Raises ConvertError.
+
+    The order of the channels comes with them in a convolution of 1x1: integer files of TensorFlow misread a reversed input.
+    """
+    for name, values in scaling.values.items():
         if len(values) not in (1, spec.channels):
             met = f"--{name} has {len(values)} values, the model takes {spec.channels} channels"
             raise ConvertError("E-CONVERT-CHANNELS", f"{met}: give one, or one for each channel")
-    scale, mean, std = (np.asarray(values) for values in msgspec.structs.astuple(scaling))
-    factor, offset = (np.broadcast_to(values, spec.channels).tolist() for values in (scale / std, -mean / std))
+    if scaling.bgr and spec.channels != 3:
+        raise ConvertError("E-CONVERT-CHANNELS", f"--bgr, and the model takes {spec.channels} channel: leave --bgr out")
+    scale, mean, std = (np.asarray(values) for values in scaling.values.values())
+    factor, offset = (np.broadcast_to(values, spec.channels) for values in (scale / std, -mean / std))
     image = keras.Input((spec.height, spec.width, spec.channels), name="image")
-    return keras.Model(image, model(keras.layers.Rescaling(factor, offset, name="scaling")(image)), name=model.name)
+    if scaling.bgr:
+        front = pixelwise(np.eye(3)[::-1] * factor, offset)
+    else:
+        front = keras.layers.Rescaling(factor.tolist(), offset.tolist(), name="scaling")
+    return keras.Model(image, model(front(image)), name=model.name)
+
+
+def pixelwise(matrix: np.ndarray, offset: np.ndarray) -> Any:
+    """A layer that gives pixel @ matrix + offset for every pixel. matrix: [C, D]; offset: [D]."""
+    layer = keras.layers.Conv2D(matrix.shape[1], 1, trainable=False, name="scaling")
+    layer.build((None, None, None, matrix.shape[0]))
+    layer.set_weights([matrix[np.newaxis, np.newaxis], offset])
+    return layer
 
 
 def _is_plain(model: Any) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from convert import dataset
+from convert.chance import check_chance
 from convert.class_map import alike, keras_maps
 from convert.evaluate import Answers, Bench, Environment, Key, RuntimeFailure, find_environments
 from convert.first_layer import File, first_layers
@@ -29,7 +30,7 @@ from convert.source import KerasFile, RunFolder, Source, read_source
 from convert.verified import Elsewhere, with_verified
 from edge_app.bundle import Envelope, Metric
 from edge_app.envelope import outside
-from edge_app.errors import ConvertError
+from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
 from edge_app.metrics import proportion, rounded
 from edge_app.runtimes import RUNTIMES
@@ -52,6 +53,7 @@ class Request(msgspec.Struct, frozen=True):
     thumbnails: bool = True  # images of the test split in report.html
     verified: tuple[Elsewhere, ...] = ()  # what other machines found
     cam: bool = False  # a class activation map as second output
+    allow_chance: bool = False  # also a model that is no better than chance on validation
 
 
 class Converted(msgspec.Struct, frozen=True):
@@ -75,6 +77,7 @@ def convert_run(request: Request, note: Note) -> Converted:
     envelope = source.envelope or dataset.training_envelope(source.folder, source.rows, source.input)
     note("running Keras")
     keras = keras_logits(source.model, images.tensors)
+    source = _better_than_chance(request, source, images, keras)
     judge = Judge(images, keras, source.labels, source.positive, request.gate)
     ground = _ground(judge, images, calibration, request.gate, environments)
     made = make_files(source.mapped or source.model, source.input, ground, note)
@@ -111,6 +114,24 @@ def _read_images(request: Request, source: Source) -> tuple[Images, Pixels]:
         golden=take_golden_images(request.golden, spec) if request.golden else draw_golden_images(spec, request.seed),
     )
     return images, dataset.calibration_tensors(folder, chosen, spec)
+
+
+def _better_than_chance(request: Request, source: Source, images: Images, keras: np.ndarray) -> Source:
+    """The source with what is to be said of its labels and pixels. Raises ConvertError: it is no better than chance."""
+    origin = request.origin
+    a_run = isinstance(origin, RunFolder)
+    found = check_chance(
+        source.bare,
+        None if isinstance(origin, RunFolder) else origin.scaling,
+        images.parts(keras)["val"],
+        images.val.tensors,
+        images.val.labels,
+        source.labels,
+        printable((origin.folder if isinstance(origin, RunFolder) else origin.path).name),
+        a_run,
+        request.allow_chance,
+    )
+    return msgspec.structs.replace(source, facts=source.facts | found.facts, notes=(*source.notes, *found.notes))
 
 
 def _ground(judge: Judge, images: Images, calibration: Pixels, gate: Gate, environments: list[Environment]) -> Ground:

@@ -17,6 +17,7 @@ from edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read
 from edge_app.splits import Shares
 
 LABELS_LIMIT = 1000  # a bundle's
+_LABELS_BYTES = 1 << 20  # of --labels: a kilobyte for each
 DRAWN = (
     "the test split was drawn here: its figures are evidence only if the model never saw these images; "
     "give --csv with the splits that it was trained on"
@@ -38,12 +39,14 @@ class KerasFile(msgspec.Struct, frozen=True):
     table: Path | None = None  # --csv
     positive: str | None = None  # None: as `default_positive` says
     scaling: Scaling | None = None  # None: inside the model
+    order: Path | None = None  # --labels: of the outputs, a label a line; None: name order
 
 
 class Source(msgspec.Struct, frozen=True):
     """One model and its images, wherever they come from."""
 
     model: Any  # Keras: raw pixels in, a logit for each label out
+    bare: Any  # the same before the scaling was put in front
     mapped: Any  # the same with a class activation map as its second output; None where none was asked for
     grid: MapGrid | None  # of that map
     labels: tuple[str, ...]  # in the order of the outputs
@@ -78,6 +81,7 @@ def _from_run(origin: RunFolder, cam: bool) -> Source:
     model, head = logits_model(model, run.labels, where)
     return Source(
         model=model,
+        bare=model,
         mapped=(both := mapped(model, where) if cam else None),
         grid=both and grid(both),
         labels=run.labels,
@@ -100,22 +104,28 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
     spec = input_spec(model, where)
     # How few are too few, the gate says: by the smallest margin that the test split can decide.
     images, notes = load(origin.data, origin.table, spec, Shares(seed=seed, minimum=1), lambda done, total: None, RowsAlone)
-    labels = images.labels
+    labels = in_order(origin.order, images.labels) if origin.order else images.labels
     check_labels(labels)
-    model, head = logits_model(model, labels, where)
+    bare, head = logits_model(model, labels, where)
+    model = bare
     both = mapped(model, where) if cam else None
     cells = both and grid(both)  # before the scaling, which is none of its layers, goes round it
     if origin.scaling:
         model = raw_pixels(model, spec, origin.scaling)
         both = both and raw_pixels(both, spec, origin.scaling)
     splits = hashlib.sha256(splits_csv(images.rows)).hexdigest()
-    changes = {"scaling": str(origin.scaling) if origin.scaling else None, "head": head}
+    changes = {
+        "scaling": str(origin.scaling) if origin.scaling else None,
+        "head": head,
+        "order of the outputs": printable(origin.order.name) if origin.order else None,
+    }
     return Source(
         model=model,
+        bare=bare,
         mapped=both,
         grid=cells,
         labels=labels,
-        positive=_positive(origin.positive, labels),
+        positive=_positive(origin.positive, images.labels),
         input=spec,
         folder=origin.data,
         rows=images.rows,
@@ -142,6 +152,35 @@ def check_labels(labels: tuple[str, ...]) -> None:
         if label in (REFER, REFUSED) or label != printable(label):
             met = f"a label is called {printable(label)}, which is a decision's name or cannot be printed"
             raise ConvertError("E-CONVERT-LABEL", f"{met}: give it another name")
+
+
+def in_order(file: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels as a file lists them, one a line, in the order of the model's outputs. Raises ConvertError.
+
+    labels: of the images, which must be the same.
+    """
+    where = f"--labels {printable(str(file))}"
+    cure = "give a text file in UTF-8 with the images' labels, one a line, in the order of the model's outputs"
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_LABELS_BYTES + 1)
+        lines = text.decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConvertError("E-CONVERT-LABEL", f"{where}: {printable(str(error))[:200]}: {cure}") from None
+    listed = tuple(line.strip() for line in lines if line.strip())
+    wrong = {
+        "is longer than any such list": len(text) > _LABELS_BYTES,
+        "lists a label twice": len(set(listed)) < len(listed),
+        f"lacks {_some(set(labels) - set(listed))}": set(labels) - set(listed),
+        f"lists {_some(set(listed) - set(labels))}, which no image has": set(listed) - set(labels),
+    }
+    if met := next((text for text, found in wrong.items() if found), None):
+        raise ConvertError("E-CONVERT-LABEL", f"{where} {met}: {cure}")
+    return listed
+
+
+def _some(labels: set[str]) -> str:
+    return printable(", ".join(sorted(labels)[:3]))[:200]
 
 
 def _positive(asked: str | None, labels: tuple[str, ...]) -> str | None:

@@ -227,6 +227,44 @@ def test_a_sigmoid_model_with_its_own_splits_converts_twice_to_the_same_bytes_an
     assert result.stderr == ""
 
 
+# Labels in another order than the folders' names.
+
+
+def test_labels_in_another_order_are_refused_and_the_order_that_is_named_makes_the_bundle(
+    limiar_convert: Convert, trained: Path, folders: Path, gate: Path, tmp_path: Path
+) -> None:
+    model = keras.saving.load_model(trained)
+    last = model.layers[-1].layers[-2]
+    kernel, bias = last.get_weights()
+    last.set_weights([kernel[:, [2, 0, 1]], bias[[2, 0, 1]]])
+    model.save(tmp_path / "m.keras")
+    words = ["--model", tmp_path / "m.keras", "--data", folders, "--scale", "1/255", "--gate", gate, "--out", tmp_path / "out"]
+    refused = limiar_convert(*words)
+    assert code(refused) == "E-CONVERT-CHANCE"
+    named = str(refused.exception).partition("in the order ")[2].partition(" (--labels FILE")[0]
+    assert named == "standing, flat, lying"
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbf" + named.replace(", ", "\r\n").encode() + b"\r\n\r\n")
+    done = limiar_convert(*words, "--labels", tmp_path / "labels.txt")
+    assert done.return_value == 0, done.exception
+    bundle = open_bundle(tmp_path / "out")
+    assert bundle.manifest.labels == ("standing", "flat", "lying")
+    assert bundle.manifest.provenance.run["order of the outputs"] == "labels.txt"
+    assert json.loads(bundle.read("report.json"))["keras"]["val"]["metrics"]["accuracy"]["value"] > 0.8
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [b"", b"flat\nlying\n", b"flat\nlying\nstanding\nflat\n", b"flat\nlying\nSTANDING\n", b"\xff\n", b"a\n" * (1 << 20)],
+)
+def test_a_list_of_other_labels_than_the_images_is_refused(
+    limiar_convert: Convert, trained: Path, folders: Path, tmp_path: Path, listed: bytes
+) -> None:
+    (tmp_path / "labels.txt").write_bytes(listed)
+    words = ["--model", trained, "--data", folders, "--out", tmp_path / "out", "--labels", tmp_path / "labels.txt"]
+    assert code(limiar_convert(*words)) == "E-CONVERT-LABEL"
+
+
 # What is refused.
 
 
@@ -239,6 +277,8 @@ def test_a_sigmoid_model_with_its_own_splits_converts_twice_to_the_same_bytes_an
         ["RUN", "--csv", "images.csv"],
         ["RUN", "--positive", "pos"],
         ["RUN", "--scale", "1/255"],
+        ["RUN", "--bgr"],
+        ["RUN", "--labels", "labels.txt"],
         ["--model", "m.keras", "--data", "images", "--scale", "1/0"],
         ["--model", "m.keras", "--data", "images", "--mean", "0.5;0.5"],
         ["--model", "m.keras", "--data", "images", "--mean", "nan"],
