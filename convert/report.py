@@ -126,6 +126,16 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return where
 
     @property
+    def unseen(self) -> str:
+        """Who has seen the test images, as far as anybody here can know."""
+        splits = self.run.get("splits")  # of a .keras file; a RUN has none
+        if splits is None:
+            return "that neither training nor calibration saw"
+        if splits == "given":
+            return "that calibration did not see; that training did not either, whoever gave the splits answers for"
+        return "that calibration did not see, drawn here: the figures are evidence only if the model was not trained on them"
+
+    @property
     def left_out(self) -> list[FileReport]:
         """The files that did not pass."""
         return [file for file in self.files if not file.passed]

@@ -165,6 +165,8 @@ def test_the_bundle_says_which_file_it_comes_from_and_that_the_test_split_was_dr
     assert manifest.provenance.seeds == {"convert": 0}
     card = open_bundle(made[0]).read("MODEL_CARD.md").decode()
     assert "evidence only if the model never saw the test images" in card
+    assert "drawn here: the figures are evidence only if the model was not trained on them" in card
+    assert "neither training" not in card
     assert made[1].startswith("the test split was drawn here: its figures are evidence only if")
     assert made[1].count("\n") == 1
 
@@ -222,6 +224,7 @@ def test_a_sigmoid_model_with_its_own_splits_converts_twice_to_the_same_bytes_an
     assert (manifest.labels, manifest.positive) == (("neg", "pos"), "pos")
     assert manifest.provenance.run["head"] == "sigmoid cut off, one unit made two logits"
     assert manifest.provenance.run["splits"] == "given"
+    assert "whoever gave the splits answers for" in open_bundle(tmp_path / "out").read("MODEL_CARD.md").decode()
     assert manifest.release_counter == 3
     assert manifest.provenance.data["splits_sha256"] == hashlib.sha256(splits_csv(rows)).hexdigest()
     assert result.stderr == ""
