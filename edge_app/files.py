@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -64,21 +65,120 @@ def read_bounded(path: Path | str, limit: int, follow: bool = False) -> bytes:
     return data
 
 
+class WholeFile:
+    """A file that gets its name when it is whole: a kill leaves nothing, and a reader sees the old one or the new one.
+
+    Until then it has no name (open(2), O_TMPFILE). A file system that cannot do that (FAT, NFS) gets `.NAME.PID.partial` beside
+    its place, and what the dead have left there is removed first.
+    """
+
+    def __init__(self, path: Path, mode: int = 0o666) -> None:
+        """Raises OSError, also where `path` is a link, a folder or a device."""
+        check_replaceable(path)
+        self._path = path
+        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        descriptor = _unnamed(path.parent, mode)
+        self._named = descriptor is None
+        if descriptor is None:
+            remove_left_partials(path)
+            descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        self._file = open(descriptor, "wb")  # noqa: SIM115 closed by publish or discard
+        with contextlib.suppress(OSError):  # not every file system has locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # whoever finds the partial file sees that its writer lives
+
+    def write(self, data: bytes) -> None:
+        """Raises OSError."""
+        self._file.write(data)
+
+    def publish(self, durable: bool = True, replace: bool = True) -> None:
+        """Gives the file its name; if `durable`, on the disk. Raises OSError; FileExistsError where nothing is to be replaced.
+
+        After an error nothing is left of it, and what was there is still there.
+        """
+        try:
+            self._file.flush()
+            if durable:
+                os.fsync(self._file.fileno())
+            if replace:
+                self._link(self._partial)
+                self._partial.replace(self._path)
+            else:
+                self._link(self._path)
+        except BaseException:
+            self.discard()
+            raise
+        self.discard()
+        if durable:
+            sync_directory(self._path.parent)
+
+    def discard(self) -> None:
+        """Closes the file; what has no name of its own yet is gone."""
+        with contextlib.suppress(OSError):  # what is still to be written cannot be
+            self._file.close()
+        if self._named:
+            self._partial.unlink(missing_ok=True)
+
+    def _link(self, name: Path) -> None:
+        if self._named:
+            if name != self._partial:
+                os.link(self._partial, name)
+            return
+        if name == self._partial:
+            name.unlink(missing_ok=True)  # of one that was killed here and had our process id
+        parent = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:  # with a descriptor of the folder, Python follows the link that names the open file
+            os.link(f"/proc/self/fd/{self._file.fileno()}", name.name, dst_dir_fd=parent, follow_symlinks=True)
+        finally:
+            os.close(parent)
+        self._named = name == self._partial
+
+
+def _unnamed(folder: Path, mode: int) -> int | None:
+    """A file without a name on the file system of `folder`, open for writing; None where there is no such thing."""
+    try:
+        descriptor = os.open(folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+            return None  # where the folder is not there, that is said next
+        raise
+    if os.path.exists(f"/proc/self/fd/{descriptor}"):  # it is named by this at the end
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def remove_left_partials(path: Path) -> None:
+    """Removes what killed processes have left beside `path`; what a living one writes is locked."""
+    start, end = f".{path.name}.", ".partial"
+    for name in os.listdir(path.parent):
+        if not (name.startswith(start) and name.endswith(end) and name[len(start) : -len(end)].isdecimal()):
+            continue
+        with contextlib.suppress(OSError):  # somebody writes it, or it is gone
+            descriptor = os.open(path.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.with_name(name).unlink()
+            finally:
+                os.close(descriptor)
+
+
 def write_new(path: Path, data: bytes, mode: int) -> None:
     """Writes `data` at `path`, where nothing may be yet: whole, on the disk, and with these permissions from the start.
 
     Raises FileExistsError: unlike a rename, a link is not made over what is there.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.link(partial, path)
-        finally:
-            partial.unlink()
-    sync_directory(path.parent)
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    _write(WholeFile(path, mode), data, durable=True, replace=False)
+
+
+def _write(file: WholeFile, data: bytes, durable: bool, replace: bool) -> None:
+    try:
+        file.write(data)
+    except BaseException:
+        file.discard()
+        raise
+    file.publish(durable, replace)
 
 
 def check_replaceable(path: Path) -> None:
@@ -93,21 +193,7 @@ def write_whole(path: Path, data: bytes, durable: bool = True) -> None:
 
     Raises OSError, also where `path` is a link, a folder or a device.
     """
-    check_replaceable(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
-        raise
-    if durable:
-        sync_directory(path.parent)
+    _write(WholeFile(path), data, durable, replace=True)
 
 
 def replace_folder(partial: Path, path: Path) -> None:

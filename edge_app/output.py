@@ -5,7 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, structs
 
 from edge_app.bundle import REFER, REFUSED
 from edge_app.errors import OutputClosed, OutputError, printable
-from edge_app.files import check_replaceable, sync_directory
+from edge_app.files import WholeFile
 from edge_app.folder import Found, Passed, Tally
 from edge_app.pipeline import AnswerLine, Line, json_lines, path_fields
 from edge_app.text import counted, csv_row, for_csv
@@ -83,7 +83,7 @@ def writable(path: Path) -> Iterator[None]:
 
 
 class _WholeFile:
-    """A file that is written beside its place and renamed into it when closed. Raises OutputError where it cannot be written.
+    """A file that appears under its name when it is closed. Raises OutputError where it cannot be written.
 
     What was there stays where a write failed: the disk is full, and half of the lines would pass for all.
     """
@@ -93,9 +93,7 @@ class _WholeFile:
         self._failed = False
         with writable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            check_replaceable(path)
-            self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            self._file = self._partial.open("wb")
+            self._file = WholeFile(path)
 
     def write(self, data: bytes) -> None:
         self._failed = True
@@ -105,24 +103,14 @@ class _WholeFile:
 
     def close(self) -> None:
         if self._failed:
-            self.discard()
+            self._file.discard()
             return
-        try:
-            with writable(self._path):
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._file.close()
-                self._partial.replace(self._path)
-                sync_directory(self._path.parent)
-        except OutputError:
-            self.discard()
-            raise
+        with writable(self._path):
+            self._file.publish()
 
     def discard(self) -> None:
         """Leaves what was there before."""
-        with suppress(OSError):  # what is still to be written cannot be
-            self._file.close()
-        self._partial.unlink(missing_ok=True)
+        self._file.discard()
 
 
 class JsonFile:

@@ -3,13 +3,15 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from edge_app import files
-from edge_app.files import read_bounded, replace_folder, write_whole
+from edge_app.files import WholeFile, read_bounded, replace_folder, write_new, write_whole
 
 
 def folder(path: Path, content: str) -> Path:
@@ -104,3 +106,59 @@ def test_what_is_no_plain_file_is_neither_waited_for_nor_read(tmp_path: Path, fo
         with pytest.raises(OSError, match=r".") as refused:
             read_bounded(path, 1 << 20, follow)
         assert refused.value.strerror
+
+
+@pytest.fixture(params=["without a name", "beside its place"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is not finished has no name, or on a file system without O_TMPFILE one of its own."""
+    if request.param == "beside its place":
+        monkeypatch.setattr(files, "_unnamed", lambda folder, mode: None)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_until_it_is_published_the_old_file_is_there_and_nothing_else_after(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    for given_up in (True, False):
+        file = WholeFile(path)
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+        file.discard() if given_up else file.publish()
+        assert path.read_bytes() == (b"old" if given_up else b"new")
+        assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_new_file_replaces_nothing_and_has_its_permissions_from_the_start(tmp_path: Path) -> None:
+    write_new(tmp_path / "key", b"secret", 0o600)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "key", b"another", 0o600)
+    assert (tmp_path / "key").read_bytes() == b"secret"
+    assert list(tmp_path.iterdir()) == [tmp_path / "key"]
+
+
+def test_what_the_dead_have_left_is_removed_and_what_the_living_write_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_unnamed", lambda folder, mode: None)
+    path, stranger = tmp_path / "out.csv", tmp_path / ".out.csv.mine.partial"
+    (tmp_path / ".out.csv.4000000.partial").write_bytes(b"half")
+    stranger.write_bytes(b"")
+    living = WholeFile(path)
+    monkeypatch.setattr(os, "getpid", lambda: 4000001)
+    write_whole(path, b"whole")
+    assert len(list(tmp_path.iterdir())) == 3
+    living.publish()
+    assert sorted(tmp_path.iterdir()) == [stranger, path]
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path) -> None:
+    if (descriptor := files._unnamed(tmp_path, 0o600)) is None:
+        pytest.skip("the file system of the temporary folder has no files without a name (O_TMPFILE)")
+    os.close(descriptor)
+    script = "import os, sys; from pathlib import Path; from edge_app.files import WholeFile; "
+    script += "file = WholeFile(Path(sys.argv[1])); file.write(b'x' * 100_000); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-P", "-c", script, tmp_path / "out.csv"], timeout=60)
+    assert done.returncode == -9
+    assert list(tmp_path.iterdir()) == []
