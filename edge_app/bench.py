@@ -9,11 +9,8 @@ import io
 import itertools
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import click
@@ -32,6 +29,7 @@ from edge_app.frame import Pixels
 from edge_app.golden import GOLDEN, golden_tensors
 from edge_app.image import decode
 from edge_app.machine import Condition, Machine, condition, machine
+from edge_app.own import python_m
 from edge_app.preprocess import model_input
 from edge_app.probe import Start
 from edge_app.runtimes import RUNTIMES, Runtime, installed_runtimes, open_runtime
@@ -201,25 +199,24 @@ def _started(bundle: Bundle, variants: Sequence[Variant], png: bytes, progress: 
     """
     found: dict[Variant, list[Start]] = {variant: [] for variant in variants}
     failed: dict[Variant, str] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        image = Path(folder) / "sample.png"
-        image.write_bytes(png)
-        for number, (_, variant) in enumerate(itertools.product(range(_STARTS), variants)):
-            progress("starts", number, _STARTS * len(variants))
-            if variant not in failed:
-                start = _start(bundle, variant, image)
-                if isinstance(start, Start):
-                    found[variant].append(start)
-                else:
-                    failed[variant] = start
+    for number, (_, variant) in enumerate(itertools.product(range(_STARTS), variants)):
+        progress("starts", number, _STARTS * len(variants))
+        if variant not in failed:
+            start = _start(bundle, variant, png)
+            if isinstance(start, Start):
+                found[variant].append(start)
+            else:
+                failed[variant] = start
     return {variant: failed.get(variant) or _median(found[variant]) for variant in variants}
 
 
-def _start(bundle: Bundle, variant: Variant, image: Path) -> Start | str:
+def _start(bundle: Bundle, variant: Variant, png: bytes) -> Start | str:
     which = (str(bundle.path), bundle.sha256, variant.file, variant.runtime, str(variant.threads))
-    command = [sys.executable, "-P", "-m", "edge_app.probe", *which, str(image)]
+    command = python_m("edge_app.probe", *which)
     try:
-        done = subprocess.run([*command, str(time.monotonic_ns())], capture_output=True, timeout=_START_S, check=False)
+        done = subprocess.run(
+            [*command, str(time.monotonic_ns())], input=png, capture_output=True, timeout=_START_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return f"took over {_START_S:.0f} s to start"
     if done.returncode:

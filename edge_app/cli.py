@@ -1,12 +1,11 @@
 """The `limiar` command. Only what a command needs is imported, and only when it runs: `limiar --help` loads no numpy."""
 
-import errno
 import itertools
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,9 @@ import click
 
 from edge_app import APP, __version__
 from edge_app.errors import LimiarError, ModelUnfit, OutputClosed, OutputError, SourceError, printable
+from edge_app.limits import limit_met
+from edge_app.own import PACKAGES, find_own_packages_first
+from edge_app.streams import open_streams
 
 if TYPE_CHECKING:
     from edge_app.capture import Roi
@@ -68,7 +70,7 @@ def _with_cure(callback: Callable[..., Any], name: str, extra: str) -> Callable[
         try:
             return callback(*arguments, **options)
         except ModuleNotFoundError as error:
-            if str(error.name).partition(".")[0] in ("edge_app", "train", "convert"):
+            if str(error.name).partition(".")[0] in PACKAGES:
                 raise
             met = f"limiar {name} needs {error.name}, which is not installed"
             raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[{extra}]'") from None
@@ -76,10 +78,10 @@ def _with_cure(callback: Callable[..., Any], name: str, extra: str) -> Callable[
     return run
 
 
-def _entry_points() -> Iterable[Any]:
+def _entry_points() -> list[Any]:
     from importlib.metadata import entry_points
 
-    return entry_points(group="limiar.commands")
+    return [entry for entry in entry_points(group="limiar.commands") if entry.module.partition(".")[0] in PACKAGES]
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,6 +97,8 @@ def limiar() -> None:
 
 def main() -> None:
     """Runs the command line and exits: 0 done, 1 refused or failed, 2 usage, 3 a check did not pass, 4 some inputs refused."""
+    open_streams()
+    find_own_packages_first()
     stdout = sys.stdout
     try:
         status = limiar.main(standalone_mode=False)
@@ -113,11 +117,10 @@ def main() -> None:
         if sys.stdout is stdout:
             raise
         status = EXIT_CLOSED_PIPE
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        if not (limit := limit_met(error)):
             raise
-        where = printable(str(error.filename)) if error.filename else "an output"
-        click.echo(f"E-OUTPUT-WRITE: {where}: {error.strerror}: free space, then run the same command", err=True)
+        click.echo(str(limit), err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries once more when it ends
         status = EXIT_ERROR
     sys.exit(status if isinstance(status, int) else 0)

@@ -12,38 +12,68 @@ import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
+from typing import TypeVar
+
+import msgspec
+
+from edge_app.channel import ParentEnd, WorkerEnd, channel
+from edge_app.limits import limit_met
+from edge_app.messages import Failed
 
 _CONTEXT = multiprocessing.get_context("fork")  # 5 ms, and shares what is imported; spawn takes 60
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_End = TypeVar("_End", WorkerEnd, Connection)
 
 
-def fork_worker() -> tuple[ForkProcess, Connection]:
-    """A worker that waits for its Job, and the parent's end of the pipe to it."""
-    return fork_child(_work)
+def fork_worker() -> tuple[ForkProcess, ParentEnd]:
+    """A worker that waits for its Job, and the parent's end of the channel to it. Raises OSError."""
+    parent, worker = channel()
+    return _forked(_work, worker, parent), parent
 
 
 def fork_child(target: Callable[[Connection], None]) -> tuple[ForkProcess, Connection]:
     """A process that runs `target` with its end of a pipe, and the parent's end."""
-    gc.freeze()  # the collector leaves alone what is shared
     connection, child = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(target=_child, args=(target, child), daemon=True)
+    return _forked(target, child, connection), connection
+
+
+def end_with_parent(parent: int) -> None:
+    """The kernel kills this process when its parent `parent` ends, whatever is still open between them."""
+    import ctypes  # numpy imports it too
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it has ended already
+        os._exit(1)
+
+
+def _forked(target: Callable[[_End], None], end: _End, parents_end: ParentEnd | Connection) -> ForkProcess:
+    gc.freeze()  # the collector leaves alone what is shared
+    process = _CONTEXT.Process(target=_child, args=(target, end, parents_end, os.getpid()), daemon=True)
     process.start()
-    child.close()
-    return process, connection
+    end.close()
+    return process
 
 
-def _child(target: Callable[[Connection], None], connection: Connection) -> None:
+def _child(target: Callable[[_End], None], end: _End, parents_end: ParentEnd | Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Nothing else of the parent's stays open here: its end of the pipe would keep this worker alive after it, and the
-    # store's lock would keep the next scan out.
+    # Nothing else of the parent's stays open here: its end would keep this process alive after it, and the store's lock would
+    # keep the next scan out.
+    parents_end.close()
     for descriptor in map(int, os.listdir("/proc/self/fd")):
-        if descriptor > 2 and descriptor != connection.fileno():
+        if descriptor > 2 and descriptor != end.fileno():
             with contextlib.suppress(OSError):  # the listing's own, closed by now
                 os.close(descriptor)
-    target(connection)
+    end_with_parent(parent)
+    target(end)
 
 
-def _work(connection: Connection) -> None:
-    from edge_app.worker import work  # what the parent does without
+def _work(end: WorkerEnd) -> None:
+    try:
+        from edge_app.worker import work  # what the parent does without
 
-    work(connection)
+        work(end)
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        if not (limit := limit_met(error)):
+            raise
+        end.send(msgspec.msgpack.encode(Failed(limit.code, limit.message)))

@@ -4,23 +4,27 @@ A worker that dies or falls silent is ended and replaced; what it had not answer
 that only the file at fault is refused.
 """
 
-import contextlib
+import math
+import select
 import time
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Self
 
 import msgspec
 
 from edge_app.answer import Answer
+from edge_app.channel import ParentEnd
 from edge_app.errors import ModelUnfit, RuntimeUnavailable
 from edge_app.fork import fork_worker
 from edge_app.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
 
 _TASK_FILES = 32  # enough that the pipe costs little, few enough that the first answers come at once
 _START_S = 60.0  # imports and model on a slow SD card
+_STARTS = 3  # in a row that end while loading, and the model is at fault;
+_STARTS_LATER = 20  # once it was loaded, something outside is: short of memory, the kernel kills what is largest
 _IMAGE_S = 5.0  # for one image; reliability.md P7
+_LOSSES = 2  # of a worker over one image alone, and the image is at fault; reliability.md P8
 _TICK_S = 0.05  # how often the caller gets a turn to commit and report
 
 _REPLIES = msgspec.msgpack.Decoder(Reply)
@@ -32,6 +36,7 @@ class _Task:
         self.paths = paths
         self.outcomes: list[Outcome] = []
         self.alone = False  # one path at a time, after a worker was lost over it
+        self.losses = 0  # of workers that had its next path alone
 
     def left(self) -> list[bytes]:
         return self.paths[len(self.outcomes) :]
@@ -40,7 +45,7 @@ class _Task:
 class _Worker:
     """A process and the task that it has."""
 
-    def __init__(self, process: ForkProcess, connection: Connection) -> None:
+    def __init__(self, process: ForkProcess, connection: ParentEnd) -> None:
         self.process = process
         self.connection = connection
         self.task: _Task | None = None
@@ -62,8 +67,7 @@ class _Worker:
 
     def send(self, message: Job | Task | Known) -> None:
         self.deadline = time.monotonic() + _IMAGE_S
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the next receive finds that out
-            self.connection.send_bytes(msgspec.msgpack.encode(message))
+        self.connection.send(msgspec.msgpack.encode(message))
 
     def end(self) -> None:
         self.process.kill()
@@ -74,10 +78,11 @@ class _Worker:
 class Workers:
     """Worker processes. Use as a context manager: leaving ends them."""
 
-    def __init__(self, processes: Iterable[tuple[ForkProcess, Connection]]) -> None:
+    def __init__(self, processes: Iterable[tuple[ForkProcess, ParentEnd]]) -> None:
         self._workers = [_Worker(process, connection) for process, connection in processes]
         self._again: list[_Task] = []  # of workers that were lost
         self._loaded: Ready | None = None  # by the first worker
+        self._failed_starts = 0  # since a worker was ready
 
     def __enter__(self) -> Self:
         return self
@@ -134,37 +139,48 @@ class Workers:
 
     def _receive(self, timeout_s: float, known: Callable[[bytes], Answer | None]) -> list[_Task]:
         """Deals with what the workers say; the tasks that are finished by it."""
-        finished = []
-        open_ends = {worker.connection: worker for worker in self._workers}
-        for connection in wait(list(open_ends), timeout_s):
-            worker = open_ends[connection]  # type: ignore[index]  # wait() gives back what it was given
-            try:
-                reply = _REPLIES.decode(worker.connection.recv_bytes())
-            except (EOFError, ConnectionResetError):
-                worker.deadline = 0.0
-                continue
-            worker.deadline = time.monotonic() + _IMAGE_S
-            match reply:
-                case Ready() as loaded:
-                    worker.ready, worker.deadline = True, float("inf")
-                    self._loaded = loaded
-                case Failed(code, message):
-                    raise RuntimeUnavailable(code, message)
-                case Unfit(code, message):
-                    raise ModelUnfit(code, message)
-                case Batch(hashes):
-                    worker.asks = False
-                    worker.send(Known([known(sha256) if sha256 else None for sha256 in hashes]))
-                case Outcomes(outcomes) if worker.task:
-                    worker.task.outcomes.extend(outcomes)
-                    worker.awaited -= len(outcomes)
-                    if worker.awaited == 0:
-                        task, worker.task, worker.deadline = worker.task, None, float("inf")
-                        if task.left():
-                            worker.give(task)
-                        else:
-                            finished.append(task)
+        finished: list[_Task] = []
+        poll = select.poll()
+        by_descriptor = {worker.connection.fileno(): worker for worker in self._workers if worker.deadline > 0.0}
+        for descriptor, worker in by_descriptor.items():
+            poll.register(descriptor, select.POLLIN | (select.POLLOUT if worker.connection.unsent else 0))
+        for descriptor, events in poll.poll(math.ceil(timeout_s * 1000)):
+            worker = by_descriptor[descriptor]
+            if events & select.POLLOUT:
+                worker.connection.flush()
+            if events & ~select.POLLOUT:
+                try:
+                    for message in worker.connection.receive():
+                        finished += self._heard(worker, _REPLIES.decode(message), known)
+                except (EOFError, msgspec.MsgspecError):
+                    worker.deadline = 0.0
         return finished
+
+    def _heard(self, worker: _Worker, reply: Reply, known: Callable[[bytes], Answer | None]) -> list[_Task]:
+        """Deals with a message; the task that is finished by it."""
+        worker.deadline = time.monotonic() + _IMAGE_S
+        match reply:
+            case Ready() as loaded:
+                worker.ready, worker.deadline = True, float("inf")
+                self._loaded = loaded
+                self._failed_starts = 0
+            case Failed(code, message):
+                raise RuntimeUnavailable(code, message)
+            case Unfit(code, message):
+                raise ModelUnfit(code, message)
+            case Batch(hashes):
+                worker.asks = False
+                worker.send(Known([known(sha256) if sha256 else None for sha256 in hashes]))
+            case Outcomes(outcomes) if worker.task:
+                worker.task.outcomes.extend(outcomes)
+                worker.task.losses = 0
+                worker.awaited -= len(outcomes)
+                if worker.awaited == 0:
+                    task, worker.task, worker.deadline = worker.task, None, float("inf")
+                    if not task.left():
+                        return [task]
+                    worker.give(task)
+        return []
 
     def _replace_lost(self) -> list[_Task]:
         """Ends workers that died or are over their time; the tasks that are finished by it. Raises RuntimeUnavailable."""
@@ -175,15 +191,20 @@ class Workers:
             hung = worker.process.is_alive() and worker.deadline > 0.0
             worker.end()
             if not worker.ready:
-                met = f"took over {_START_S:.0f} s" if hung else f"ended its process with {worker.process.exitcode}"
-                raise ModelUnfit("E-RUNTIME-START", f"{self._job.name}: trying it {met}: choose another --file or --runtime")
+                self._failed_starts += 1
+                if hung or self._failed_starts == (_STARTS_LATER if self._loaded else _STARTS):
+                    times = f"ended its process with {worker.process.exitcode}, {self._failed_starts} times"
+                    met = f"{self._job.name}: trying it {f'took over {_START_S:.0f} s' if hung else times}"
+                    raise ModelUnfit("E-RUNTIME-START", f"{met}: choose another --file or --runtime")
             self._workers[index] = _Worker(*fork_worker())
             self._workers[index].start(self._job)
-            if worker.task:
-                if worker.task.alone:
-                    worker.task.outcomes.append(_lost(hung))
-                worker.task.alone = True
-                (self._again if worker.task.left() else finished).append(worker.task)
+            if task := worker.task:
+                task.losses += task.alone
+                if task.alone and (hung or task.losses == _LOSSES):
+                    task.outcomes.append(_lost(hung))
+                    task.losses = 0
+                task.alone = True
+                (self._again if task.left() else finished).append(task)
         return finished
 
 

@@ -1,6 +1,6 @@
 """One start in a fresh process, from nothing to the first answer; `limiar bench` runs it for each variant.
 
-    python -m edge_app.probe BUNDLE SHA256 FILE RUNTIME THREADS IMAGE STARTED_NS
+    python -m edge_app.probe BUNDLE SHA256 FILE RUNTIME THREADS STARTED_NS < IMAGE
 
 SHA256 is that of the manifest that was opened, and with --key signed: another bundle that lies there now is not run.
 STARTED_NS is the caller's monotonic clock when it started this process. stdout is a Start as JSON.
@@ -17,7 +17,7 @@ from msgspec import Struct
 from edge_app.bundle import open_bundle
 from edge_app.classifier import Classifier
 from edge_app.errors import LimiarError
-from edge_app.image import decode, read_file
+from edge_app.image import decode
 from edge_app.model_check import check_model
 from edge_app.runtimes import open_runtime
 
@@ -32,7 +32,7 @@ class Start(Struct, frozen=True):
     peak_mb: float  # memory, MiB
 
 
-def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, image: str, started_ns: str) -> None:
+def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, started_ns: str) -> None:
     opened = open_bundle(bundle)
     if opened.sha256 != sha256:
         sys.exit("another bundle lies there now")
@@ -41,7 +41,7 @@ def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, image:
     loaded = open_runtime(runtime, data, int(threads))
     ready_ns = time.monotonic_ns()
     check_model(loaded, len(opened.manifest.labels), opened.manifest.input)
-    Classifier(loaded, opened.manifest.labels, opened.manifest.input, model.decision).answer(decode(read_file(image)))
+    Classifier(loaded, opened.manifest.labels, opened.manifest.input, model.decision).answer(decode(sys.stdin.buffer.read()))
     answered_ns = time.monotonic_ns()
     begun_ns = int(started_ns)
     start = Start(

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ def captured_stderr() -> Iterator[list[bytes]]:
     lines: list[bytes] = []
     sys.stderr.flush()
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as file:
+    with open(os.memfd_create("stderr"), "w+b") as file:  # a device may have no folder for temporary files
         os.dup2(file.fileno(), 2)
         try:
             yield lines

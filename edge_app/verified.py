@@ -6,7 +6,6 @@ their own (trial.py), which a model may crash or hang. What passed is kept in li
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +16,9 @@ from msgspec import Struct
 from edge_app import APP
 from edge_app.bundle import Bundle, ModelFile
 from edge_app.clock import utc_now
-from edge_app.errors import RuntimeUnavailable, printable
+from edge_app.errors import RuntimeUnavailable, StoreError, printable
 from edge_app.files import write_whole
+from edge_app.own import python_m
 from edge_app.store import state_folder
 
 VerifiedBy = Literal["bundle", "device"]  # the manifest lists it, or the golden images passed on this machine
@@ -77,7 +77,7 @@ def _listed(model: ModelFile) -> set[tuple[str, str, str]]:
 
 def _try(bundle: Bundle, file: str, runtime: str) -> str:
     """Runs the golden images in a process of their own; empty where they pass, else what was met."""
-    command = [sys.executable, "-P", "-m", "edge_app.trial", str(bundle.path), bundle.sha256, file, runtime]
+    command = python_m("edge_app.trial", str(bundle.path), bundle.sha256, file, runtime)
     try:
         # Not in the terminal's group: Ctrl-C is the parent's to deal with, and must not look like a crash.
         done = subprocess.run(command, capture_output=True, timeout=_TRIAL_S, process_group=0, check=False)
@@ -99,8 +99,11 @@ def _cure(model: ModelFile, runtime: str) -> str:
 
 def _keep(bundle: Bundle, trial: Trial) -> str:
     """Keeps what passed; returns what became of it, for the person who waits."""
-    path = _path(bundle)
     trials = Trials(bundle.sha256, (*_read(bundle).trials, trial))
+    try:
+        path = _path(bundle)
+    except StoreError:
+        return "but no home folder is there to keep that in: set LIMIAR_STATE, or the next start will try them again"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, msgspec.json.format(msgspec.json.encode(trials), indent=1) + b"\n")
@@ -113,7 +116,7 @@ def _read(bundle: Bundle) -> Trials:
     """What passed for this very bundle; nothing where the record is missing, damaged or another bundle's."""
     try:
         found = msgspec.json.decode(_path(bundle).read_bytes(), type=Trials)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, StoreError, msgspec.MsgspecError, UnicodeDecodeError):
         return Trials(bundle.sha256, ())
     return found if found.bundle == bundle.sha256 else Trials(bundle.sha256, ())
 

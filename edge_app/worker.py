@@ -9,12 +9,12 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 
 import msgspec
 from msgspec import Struct
 
 from edge_app.answer import Answer
+from edge_app.channel import WorkerEnd
 from edge_app.classifier import Classifier
 from edge_app.errors import ImageError, LimiarError, ModelUnfit
 from edge_app.image import decode, read_file
@@ -31,7 +31,7 @@ class _Image(Struct, frozen=True):
     content: bytes | ImageError
 
 
-def work(parent: Connection) -> None:
+def work(parent: WorkerEnd) -> None:
     """The life of a worker; it ends when the parent's end of the pipe is closed."""
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
@@ -42,16 +42,16 @@ def work(parent: Connection) -> None:
             _send(parent, Failed(error.code, error.message))
 
 
-def _serve(parent: Connection) -> None:
-    job = msgspec.msgpack.decode(parent.recv_bytes(), type=Job)
+def _serve(parent: WorkerEnd) -> None:
+    job = msgspec.msgpack.decode(parent.receive(), type=Job)
     runtime = open_checked(job)
     classifier = Classifier(runtime, job.labels, job.input, job.rule.decision, job.envelope, job.rule.outside)
     _send(parent, Ready(runtime.name, runtime.version))
     tasks, replies = msgspec.msgpack.Decoder(Task), msgspec.msgpack.Decoder(Known)
     while True:
-        for batch in _batches(tasks.decode(parent.recv_bytes()).paths, job.follow):
+        for batch in _batches(tasks.decode(parent.receive()).paths, job.follow):
             _send(parent, Batch([image.sha256 for image in batch]))
-            known = replies.decode(parent.recv_bytes())
+            known = replies.decode(parent.receive())
             outcomes: list[Outcome] = []
             sent_at = time.monotonic()
             for image, answer in zip(batch, known.answers, strict=True):
@@ -102,8 +102,10 @@ def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: J
             annotate(picture, msgspec.structs.replace(answer, decision=decision), image.path, image.sha256, job.annotate)
     except ImageError as error:
         return Refused(image.sha256, error.code, error.message)
+    except MemoryError:
+        os._exit(1)  # it goes the way of an image that crashes its decoder
     return Answered(image.sha256, answer, stored=known is not None)
 
 
-def _send(parent: Connection, reply: Reply) -> None:
-    parent.send_bytes(msgspec.msgpack.encode(reply))
+def _send(parent: WorkerEnd, reply: Reply) -> None:
+    parent.send(msgspec.msgpack.encode(reply))

@@ -16,6 +16,7 @@ from edge_app.bench import BenchResult, measure_invoke, print_table, sample_png
 from edge_app.bundle import Bundle, open_bundle
 from edge_app.errors import RuntimeUnavailable
 from edge_app.image import decode
+from edge_app.own import python_m
 from edge_app.runtimes import installed_runtimes
 from edge_app.timing import interleaved, latency, percentile
 
@@ -183,20 +184,8 @@ def test_a_model_that_its_runtime_refuses_cannot_be_measured(tiny_bundle: Bundle
 def test_the_probe_reports_its_own_memory_and_not_its_parents(tiny_path: Path, tmp_path: Path) -> None:
     """A child's ru_maxrss starts at what its parent had; the probe's figure does not."""
     (tmp_path / "sample.png").write_bytes(sample_png())
-    runtime = installed_runtimes("tflite")[0].name
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "edge_app.probe",
-        tiny_path,
-        open_bundle(tiny_path).sha256,
-        "tflite_int8",
-        runtime,
-        "1",
-        tmp_path / "sample.png",
-        "0",
-    ]
-    large = f"import subprocess; held = bytearray(b'1') * (600 << 20); subprocess.run({list(map(str, command))})"
+    which = (str(tiny_path), open_bundle(tiny_path).sha256, "tflite_int8", installed_runtimes("tflite")[0].name)
+    command, image = python_m("edge_app.probe", *which, "1", "0"), f"open({str(tmp_path / 'sample.png')!r}, 'rb')"
+    large = f"import subprocess; held = bytearray(b'1') * (600 << 20); subprocess.run({command}, stdin={image})"
     done = subprocess.run([sys.executable, "-c", large], capture_output=True, check=True, env=os.environ)
     assert json.loads(done.stdout)["peak_mb"] < 300

@@ -315,9 +315,8 @@ def test_stored_answers_and_the_spreadsheet_say_it_too(limiar: Limiar, elsewhere
 
 # The command, with another Python for the golden images.
 PYTHON = """
-import sys, types
-import edge_app.verified
-edge_app.verified.sys = types.SimpleNamespace(executable=sys.argv.pop(1))
+import sys
+sys.executable = sys.argv.pop(1)
 from edge_app.cli import main
 main()
 """

@@ -1,0 +1,108 @@
+"""Whole messages over a socket between a scan's parent and a worker, each after its length.
+
+A worker can be killed, or stopped, in the middle of a message. So the parent's end never waits for the rest of one: it takes
+what has come and keeps what is not whole yet; what the worker does not read stays with it. The worker's end waits.
+"""
+
+import os
+import socket
+import struct
+
+_LENGTH = struct.Struct("!Q")  # bytes of the message that follows
+_AT_ONCE = 1 << 18  # bytes of one read
+_LONGEST = 1 << 28  # a worker's memory was overwritten where it announces more
+
+
+def channel() -> tuple["ParentEnd", "WorkerEnd"]:
+    """Both ends of a new one. Raises OSError."""
+    parent, worker = socket.socketpair()
+    return ParentEnd(parent), WorkerEnd(worker)
+
+
+class WorkerEnd:
+    """Sends and receives, and waits until that is done. Raises OSError and EOFError when the other end is closed."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def close(self) -> None:
+        self._end.close()
+
+    def send(self, message: bytes) -> None:
+        self._end.sendall(_LENGTH.pack(len(message)) + message)
+
+    def receive(self) -> bytes:
+        (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
+        return self._read(length)
+
+    def _read(self, length: int) -> bytes:
+        data = bytearray(length)
+        left = memoryview(data)
+        while left:
+            count = self._end.recv_into(left)
+            if count == 0:
+                raise EOFError
+            left = left[count:]
+        return bytes(data)
+
+
+class ParentEnd:
+    """Sends and receives what goes at once. An end that is lost receives EOFError, also after OSError."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._end.setblocking(False)
+        self._unsent = b""
+        self._received = bytearray()
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def close(self) -> None:
+        self._end.close()
+
+    @property
+    def unsent(self) -> bool:
+        """Is there something that `flush` is to be called for, once the socket takes more?"""
+        return bool(self._unsent)
+
+    def send(self, message: bytes) -> None:
+        self._unsent += _LENGTH.pack(len(message)) + message
+        self.flush()
+
+    def flush(self) -> None:
+        left = memoryview(self._unsent)
+        try:
+            while left:
+                left = left[self._end.send(left) :]
+        except BlockingIOError:
+            pass  # it is full
+        except OSError:  # the worker died: `receive` finds that out
+            left = left[:0]
+        self._unsent = bytes(left)
+
+    def receive(self) -> list[bytes]:
+        """The messages that are whole by now. Raises EOFError where no more can come."""
+        try:
+            data = os.read(self._end.fileno(), _AT_ONCE)
+        except BlockingIOError:
+            return []
+        except OSError:
+            raise EOFError from None
+        if not data:
+            raise EOFError
+        self._received += data
+        messages = []
+        while len(self._received) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._received)
+            if length > _LONGEST:
+                raise EOFError
+            end = _LENGTH.size + length
+            if len(self._received) < end:
+                break
+            messages.append(bytes(self._received[_LENGTH.size : end]))
+            del self._received[:end]
+        return messages

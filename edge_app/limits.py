@@ -1,0 +1,39 @@
+"""What a machine refuses for want of something, in one line instead of a traceback."""
+
+import errno
+
+from edge_app.errors import LimiarError, OutputError, printable
+
+_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+_MEMORY = frozenset({errno.ENOMEM, errno.EAGAIN})  # EAGAIN: of fork(2), also for too many processes
+_OUTPUT = {
+    errno.ENOSPC: "free space",
+    errno.EDQUOT: "free space",
+    errno.EFBIG: "raise the limit on a file's size (ulimit -f)",
+    errno.EIO: "check the terminal or disk that it goes to",
+}
+# What a library could not be loaded for: glibc's dlopen(3) says it in words alone.
+_WORDS = (
+    ("cannot allocate memory", errno.ENOMEM),
+    ("failed to map segment", errno.ENOMEM),
+    ("cannot map zero-fill pages", errno.ENOMEM),
+    ("can't start new thread", errno.EAGAIN),
+    ("too many open files", errno.EMFILE),
+)
+
+
+def limit_met(error: BaseException) -> LimiarError | None:
+    """The limit behind an error, and how to raise it; None where it is something else."""
+    number = error.errno if isinstance(error, OSError) else errno.ENOMEM if isinstance(error, MemoryError) else None
+    if isinstance(error, ImportError | RuntimeError):
+        number = next((number for words, number in _WORDS if words in str(error).lower()), None)
+    if number in _FILES:
+        return LimiarError("E-MACHINE-LIMIT", "too many files are open: raise the limit (ulimit -n 256), or end other programs")
+    if number in _MEMORY:
+        met = "there is no memory, or no process, left"
+        return LimiarError("E-MACHINE-LIMIT", f"{met}: raise the limit (ulimit -v, ulimit -u), or end other programs")
+    if isinstance(error, OSError) and error.errno in _OUTPUT:
+        where = printable(str(error.filename)) if error.filename else "an output"
+        cure = f"{_OUTPUT[error.errno]}, then run the same command"
+        return OutputError("E-OUTPUT-WRITE", f"{where}: {error.strerror}: {cure}")
+    return None
