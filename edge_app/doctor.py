@@ -125,6 +125,7 @@ def _wanted_packages() -> Iterator[tuple[str, str, str, bool, str]]:
         ("numpy", "numpy", "numpy"),
         ("Pillow", "PIL.Image", "pillow"),
         ("OpenCV", "cv2", "opencv-python-headless"),
+        ("simplejpeg", "simplejpeg", "simplejpeg"),
         ("msgspec", "msgspec", "msgspec"),
         ("click", "click", "click"),
         ("cryptography", "cryptography", "cryptography"),

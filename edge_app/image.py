@@ -11,15 +11,18 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 from msgspec import UNSET, UnsetType
 from PIL import Image
 
 from edge_app import containers, decoders
-from edge_app.containers import png
+from edge_app.containers import png, tiff
 from edge_app.containers.bmp import Bmp
 from edge_app.containers.container import Container, check_pixels
+from edge_app.containers.jpeg import Jpeg
 from edge_app.containers.png import Png
 from edge_app.containers.pnm import Pnm
 from edge_app.containers.tiff import Tiff
@@ -40,6 +43,7 @@ _PLUGINS = {  # imported when met: PIL.Image.open would load them all, 10 ms of 
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16"})
 _ORIENTATION = 0x0112  # EXIF 2.32, tag 274
 _COLOR_MAP = 320  # TIFF 6.0, section 5
+_JPEG_TABLES = 347  # TIFF 6.0, supplement 2
 _PLAIN = "save it as grey or RGB"
 
 # What Pillow warns of is either refused here or harmless (odd EXIF); a device's log is no place for it.
@@ -174,7 +178,14 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
             if _may_lack_rows(image):
                 png.check_rows(data)
             image = decoders.png.in_8_bits(image, container, grey_max)
+        case Jpeg():
+            _jpeg().check_pixels(data)
+            image.load()
         case Tiff():
+            if container.compression == tiff.JPEG:
+                tables = getattr(image, "tag_v2", {}).get(_JPEG_TABLES, b"")
+                for start, count in zip(container.segments.offsets, container.segments.counts, strict=True):
+                    _jpeg().check_strip(tables, data[start : start + count])
             with without_stderr():
                 image.load()
             _check_colour_map(image)
@@ -187,11 +198,15 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
     return Picture(image, orientation, container.trailing)
 
 
+def _jpeg() -> ModuleType:
+    """Its own decoder too is loaded when it is met: 2 ms."""
+    return importlib.import_module("edge_app.decoders.jpeg")
+
+
 def _open(data: bytes, container: Container) -> Image.Image:
     """Reads the header and refuses what the image rules leave out, before a pixel is decoded. Raises ImageError."""
-    module, name = _PLUGINS[container.format]
     try:
-        image: Image.Image = getattr(importlib.import_module(module), name)(io.BytesIO(data))
+        image = _opened(data, container.format)
     except SyntaxError as error:
         if "unknown pixel mode" not in str(error):
             raise
@@ -206,6 +221,17 @@ def _open(data: bytes, container: Container) -> Image.Image:
     if image.mode not in _MODES:
         raise ImageError("E-IMAGE-COLOUR", f"colour mode {image.mode} is not in the image rules: {_PLAIN}")
     return image
+
+
+def _opened(data: bytes, container_format: str) -> Image.Image:
+    module, name = _PLUGINS[container_format]
+    plugin: Callable[[io.BytesIO], Image.Image] = getattr(importlib.import_module(module), name)
+    try:
+        return plugin(io.BytesIO(data))
+    except Exception:
+        if container_format != "JPEG":
+            raise
+        return plugin(io.BytesIO(_jpeg().without_notes(data)))  # good pixels, damaged notes
 
 
 def _check_colour_map(image: Image.Image) -> None:
@@ -231,8 +257,11 @@ def _orientation(image: Image.Image, container_format: str) -> int:
     if container_format == "TIFF" or "exif" not in image.info:
         return 1
     exif = Image.Exif()
-    exif.load(image.info["exif"])
-    orientation = exif.get(_ORIENTATION, 1)
+    try:
+        exif.load(image.info["exif"])
+        orientation = exif.get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF raises anything, and the pixels are good: as it is stored, like other viewers
+        return 1
     return orientation if orientation in range(1, 9) else 1
 
 

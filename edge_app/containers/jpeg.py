@@ -12,19 +12,21 @@ from edge_app.errors import ImageError
 _MARKER = re.compile(rb"\xff{1,256}([^\x00\xff])")  # B.1.1.2: fill bytes may stand before it; Pillow takes 1 s for 3 MB
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte
 _FILL = bytes([255]) * 257
-_JPEG_LS = 0xF7
+DHT, SOS, _COM, _JPEG_LS = 0xC4, 0xDA, 0xFE, 0xF7
 _FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}
-_READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # baseline, extended, progressive; the last two arithmetic-coded
+SEQUENTIAL, PROGRESSIVE = frozenset({0xC0, 0xC1}), 0xC2  # Table B.1
+_ARITHMETIC, _LOSSLESS = frozenset({0xC9, 0xCA}), frozenset({0xC3, 0xCB})
 _SEGMENTS = 10_000  # in 64 MB of the longest are a thousand
 _PICTURES = 16  # behind the first: MPO of a burst
 _DECLARED = (  # in an APPn of the first picture: further ones follow
     b"MPF\0",  # CIPA DC-007, 5.1
     b"http://ns.google.com/photos/1.0/container/",  # Ultra HDR 1.1, GContainer
 )
+_NOTES = (b"JFIF\0", b"Exif\0", b"Adobe")  # colours and orientation
 _GAIN_MAP = (b"hdrgm", b"urn:iso:std:iso:ts:21496", b"hdrgainmap")  # Ultra HDR 1.1, ISO 21496-1, Apple
 
 
-class _Walked(msgspec.Struct):
+class Walked(msgspec.Struct):
     """What one picture's segments say."""
 
     end: int  # the byte behind EOI
@@ -33,13 +35,19 @@ class _Walked(msgspec.Struct):
     bits: int | None
     kind: int  # marker of the last frame header
     components: int
+    pieces: list[tuple[int, int]]  # from and to which byte stands what its pixels need: no APPn, no comment
+    notes: list[tuple[int, int]]  # those APPn that say how to show it
     further: bool  # it declares that further pictures follow
     gain_map: bool  # it is no picture of its own, but the gain map of one
 
 
-def inspect(data: bytes) -> Container:
+class Jpeg(Container, frozen=True):
+    """A JPEG whose first picture is whole."""
+
+
+def inspect(data: bytes) -> Jpeg:
     """The first picture must be whole; what follows must be padding, or parts that are understood. Raises ImageError."""
-    first = _walk(data, 0)
+    first = walk(data, 0)
     behind = _behind(data, first)
     if first.frames != 1 or not first.scans:
         met = f"a JPEG with {first.frames} frame headers and {first.scans} scans"
@@ -50,15 +58,18 @@ def inspect(data: bytes) -> Container:
         raise refusal(JPEG_LS)
     if first.bits != 8:
         raise unread_depth(f"{first.bits}-bit JPEG")
-    if first.kind not in _READ_FRAMES:
-        kind = "lossless" if first.kind in (0xC3, 0xCB) else "hierarchical"
-        raise ImageError("E-IMAGE-FORMAT", f"a {kind} JPEG, which is not read here: save it as PNG")
-    return Container("JPEG", 8, PIXELS_MP if first.scans == 1 else PIXELS_MP_TWICE, trailing=behind)
+    if first.kind not in SEQUENTIAL | {PROGRESSIVE}:
+        # Of arithmetic-coded data no decoder can tell that they were cut: the end of them need not be written (D.1.8).
+        kind = {first.kind in _ARITHMETIC: "arithmetic-coded", first.kind in _LOSSLESS: "lossless"}.get(True, "hierarchical")
+        raise ImageError("E-IMAGE-FORMAT", f"a JPEG that is {kind}, which is not read here: save it as a baseline JPEG")
+    return Jpeg("JPEG", 8, PIXELS_MP if first.scans == 1 else PIXELS_MP_TWICE, trailing=behind)
 
 
-def _walk(data: bytes, at: int) -> _Walked:
+def walk(data: bytes, at: int) -> Walked:
     """B.1: SOI, segments FFxx with a length, entropy-coded data after each SOS, EOI. Raises ImageError."""
-    found = _Walked(end=0, frames=0, scans=0, bits=None, kind=0, components=0, further=False, gain_map=False)
+    found = Walked(
+        end=0, frames=0, scans=0, bits=None, kind=0, components=0, pieces=[], notes=[], further=False, gain_map=False
+    )
     at += 2
     for _ in range(_SEGMENTS):
         match = _MARKER.match(data, at)
@@ -76,13 +87,17 @@ def _walk(data: bytes, at: int) -> _Walked:
         if marker in _FRAME and length >= 8:
             found.frames += 1
             found.bits, found.components, found.kind = data[at + 2], data[at + 7], marker
-        if 0xE0 <= marker <= 0xEF:
-            found.further |= _holds(data, at, length, _DECLARED)
-            found.gain_map |= _holds(data, at, length, _GAIN_MAP)
-        at += length
-        if marker == 0xDA:
+        start, at = match.end() - 2, at + length
+        if marker == SOS:
             found.scans += 1
             at = _after_scan(data, at)
+        if 0xE0 <= marker <= 0xEF:
+            found.further |= _holds(data, start, at, _DECLARED)
+            found.gain_map |= _holds(data, start, at, _GAIN_MAP)
+            if data.startswith(_NOTES, start + 4):
+                found.notes.append((start, at))
+        elif marker != _COM:
+            found.pieces.append((start, at))
     raise ImageError("E-IMAGE-BROKEN", f"a JPEG of over {_SEGMENTS} segments: write it again")
 
 
@@ -96,11 +111,11 @@ def _after_scan(data: bytes, at: int) -> int:
     return found.start()
 
 
-def _holds(data: bytes, at: int, length: int, marks: tuple[bytes, ...]) -> bool:
-    return any(data.find(mark, at, at + length) >= 0 for mark in marks)
+def _holds(data: bytes, start: int, end: int, marks: tuple[bytes, ...]) -> bool:
+    return any(data.find(mark, start, end) >= 0 for mark in marks)
 
 
-def _behind(data: bytes, first: _Walked) -> str:
+def _behind(data: bytes, first: Walked) -> str:
     """Short names of what follows the first picture, "" where nothing does. Raises ImageError: it is not understood."""
     at, parts = first.end, list[str]()
     if at == len(data):
@@ -126,7 +141,7 @@ def _behind(data: bytes, first: _Walked) -> str:
 def _further(data: bytes, at: int) -> tuple[str, int]:
     """The name of the picture at byte `at` and where it ends. Raises ImageError: it is broken."""
     try:
-        walked = _walk(data, at)
+        walked = walk(data, at)
     except ImageError as error:
         if error.code != "E-IMAGE-TRUNCATED":
             raise trailing.refused(data, at, "JPEG") from None
