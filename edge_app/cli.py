@@ -38,8 +38,26 @@ class Finite(click.FloatRange):
         return number
 
 
+# As --help lists them: in the order in which a person needs them.
+GROUPS = {
+    "On the desktop": ("phantoms", "check", "train", "sweep", "convert", "inspect", "compare", "keygen"),
+    "On a device": ("scan", "camera", "explain", "verify", "bench", "doctor"),
+}
+_SUMMARY = 300  # characters of a command's first sentence: all of it, over as many lines as it needs
+
+
 class Commands(click.Group):
     """The device's commands, and those that train and convert bring through the entry points `limiar.commands`."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))}
+        listed = {name for names in GROUPS.values() for name in names}
+        others = tuple(name for name in commands if name not in listed)
+        for title, names in (*GROUPS.items(), ("Others", others)):
+            rows = [(name, commands[name].get_short_help_str(_SUMMARY)) for name in names if name in commands]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *(entry.name for entry in _entry_points())})
@@ -47,7 +65,14 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if any(word == "" or re.fullmatch(r"--[a-z-]+=", word) for word in args):
             raise click.UsageError("An argument is empty: is a variable of the shell not set?")
-        return super().resolve_command(ctx, args)
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches  # 5 ms that only a mistake takes
+
+            if near := get_close_matches(args[0], self.list_commands(ctx), n=1):
+                error.message += f" Did you mean {near[0]}?"
+            raise
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if command := super().get_command(ctx, cmd_name):
@@ -446,7 +471,14 @@ def camera(
 @click.option("--threads", default="1", show_default=True, metavar="N,N", help="Inference threads, as 1,2.")
 @click.option("--count", type=click.IntRange(20), default=1000, show_default=True, help="Calls each; 1000 give p99.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which variants take turns.")
-@click.option("--json", "json_file", metavar="FILE|-", help="Also as JSON into a file; - for stdout, in place of the table.")
+@click.option(
+    "--json",
+    "json_file",
+    is_flag=False,
+    flag_value="-",
+    metavar="[FILE]",
+    help="Print JSON in place of the table; with FILE write it there beside the table.",
+)
 @key_options
 def bench(
     bundle: Path,
