@@ -1,5 +1,6 @@
 """`limiar inspect`: what a bundle's model files are made of. Needs no TensorFlow."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from edge_app.errors import printable
 if TYPE_CHECKING:
     from convert.details import Details, Tensor
 
-_NAME_WIDTH = 44  # the end of a converter's name says most
+_COLUMNS = 80
 
 
 @click.command()
@@ -46,11 +47,11 @@ def _table(file: "Details") -> list[str]:
     operators = ", ".join(f"{each.count} {each.name} v{each.version}" for each in parts.operators)
     lines = [
         f"{file.name}: {file.format}, {file.precision}, {file.bytes} bytes, {parts.float_tensors} float tensors",
-        f"  operators  {operators}",
+        *textwrap.wrap(operators, _COLUMNS, initial_indent="  operators  ", subsequent_indent=" " * 13),
         *(f"  input      {port.type} {_sides(port.shape)}{_scaled(port.scale, port.zero_point)}" for port in parts.inputs),
         *(f"  output     {port.type} {_sides(port.shape)}{_scaled(port.scale, port.zero_point)}" for port in parts.outputs),
         *(f"  only TensorFlow or its own library has {name}" for name in parts.flex),
-        f"  {'layer':<24}{'type':<9}{'shape':<16}{'scale':<26}{'zero point':>10}  name",
+        f"  {'layer':<22}{'type':<9}{'shape':<14}{'scale':<11}{'zero':>4}  name",
     ]
     for layer in file.layers:
         lines.append(_row(layer.operator, layer.value))
@@ -68,10 +69,12 @@ def _table(file: "Details") -> list[str]:
 def _row(what: str, tensor: "Tensor") -> str:
     scale = "" if tensor.scale is None else f"{tensor.scale:.4g}"
     if tensor.largest_scale is not None:
-        scale += f" to {tensor.largest_scale:.4g}, {tensor.channels}"
+        scale = f"{tensor.channels} scales"  # --json has the smallest and the largest
     zero_point = "" if tensor.zero_point is None else str(tensor.zero_point)
-    name = printable(tensor.name)[-_NAME_WIDTH:]
-    return f"  {what:<24}{tensor.type:<9}{_sides(tensor.shape):<16}{scale:<26}{zero_point:>10}  {name}"
+    row = f"  {what[:21]:<22}{tensor.type:<9}{_sides(tensor.shape):<14}{scale:<11}{zero_point:>4}  "
+    left = max(0, _COLUMNS - len(row))
+    name = printable(tensor.name)  # its end tells it from the others
+    return row + (name if len(name) <= left else "…" + name[len(name) - left + 1 :])
 
 
 def _sides(shape: tuple[int, ...]) -> str:

@@ -33,6 +33,7 @@ from edge_app.own import python_m
 from edge_app.preprocess import model_input
 from edge_app.probe import Start
 from edge_app.runtimes import RUNTIMES, Runtime, installed_runtimes, open_runtime
+from edge_app.text import counted
 from edge_app.timing import BEYOND, Latency, Progress, interleaved, silent
 from edge_app.verified import VerifiedBy, verified_by
 
@@ -293,45 +294,51 @@ def _spread(latency: Latency) -> float:
 
 
 def print_table(result: BenchResult) -> None:
-    """For a person: a row a variant, then what the figures rest on."""
+    """For a person: two tables of a row a variant, within 80 columns, then what the figures rest on."""
     here = result.machine
-    rows = [_HEAD, *map(_row, result.measurements)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    click.echo(
-        f"{result.name} {result.version} on {here.board or here.cpu}, {here.cores} cores, {here.system}, {here.architecture}\n"
-    )
-    for row in rows:
-        texts, figures = row[:3], row[3:]
-        left = [f"{text:<{width}}" for text, width in zip(texts, widths, strict=False)]
-        click.echo("  ".join([*left, *(f"{figure:>{width}}" for figure, width in zip(figures, widths[3:], strict=True))]))
+    click.echo(f"{result.name} {result.version} on {here.board or here.cpu}")
+    click.echo(f"{here.cores} cores, {here.system}, {here.architecture}\n")
+    for line in (*_aligned([_LATENCY, *map(_latency, result.measurements)]), ""):
+        click.echo(line)
+    for line in _aligned([_STARTING, *map(_starting, result.measurements)]):
+        click.echo(line)
     for missed in result.skipped:
-        click.echo(f"{missed.file}  {missed.runtime}  {missed.threads} threads: left out: {missed.message}")
+        click.echo(f"{missed.file} on {missed.runtime}, {counted(missed.threads, 'thread')}: left out: {missed.message}")
     calls = result.measurements[0].invoke.count
     click.echo(
-        f"\nMicroseconds of {calls} calls each, interleaved; rounds: the lowest and the highest median of a round of them."
+        f"""
+Microseconds of {calls} calls each, interleaved. "in": from the model's input to
+its logits; "rounds": the lowest and the highest median of a round of these.
+"all": from the bytes of an image to its answer. The image:
+{result.image}.
+A percentile is given where {BEYOND} calls lie beyond it.
+Starts: from nothing to the loaded model and to the first answer, medians of
+{result.starts} fresh processes."""
     )
-    click.echo(
-        f"A percentile is given where {BEYOND} calls lie beyond it. Whole way: from the bytes of an image to its answer:"
-    )
-    click.echo(f"{result.image}.")
-    click.echo(f"Starts: from nothing to the loaded model and to the first answer, medians of {result.starts} fresh processes.")
     for note in result.notes:
         click.echo(f"Doubtful: {note}")
 
 
-_HEAD = (
-    *("file", "runtime", "verified", "threads", "invoke p50", "p90", "p99", "rounds", "whole p50", "p90", "p99"),
-    *("load ms", "ready ms", "answer ms", "peak MiB"),
-)
+_LATENCY = ("file", "runtime", "thr", "in p50", "p90", "p99", "rounds", "all p50", "p90", "p99")
+_STARTING = ("file", "runtime", "thr", "verified", "load ms", "ready ms", "answer ms", "peak MiB")
 
 
-def _row(one: Measurement) -> tuple[str, ...]:
-    percentiles = [
-        "-" if figure is None else f"{figure:.0f}"
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Texts to the left, which are the first two columns, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = ("<", "<", *">" * (len(widths) - 2))
+    return [" ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)) for row in rows]
+
+
+def _latency(one: Measurement) -> tuple[str, ...]:
+    invoke, whole = (
+        ["-" if figure is None else f"{figure:.0f}" for figure in (latency.p50_us, latency.p90_us, latency.p99_us)]
         for latency in (one.invoke, one.whole)
-        for figure in (latency.p50_us, latency.p90_us, latency.p99_us)
-    ]
+    )
     rounds = f"{one.invoke.round_low_us:.0f}..{one.invoke.round_high_us:.0f}"
+    return one.file, one.runtime, str(one.threads), *invoke, rounds, *whole
+
+
+def _starting(one: Measurement) -> tuple[str, ...]:
     start = (one.start.load_ms, one.start.ready_ms, one.start.answered_ms, one.start.peak_mb)
-    figures = (*percentiles[:3], rounds, *percentiles[3:], *(f"{figure:.0f}" for figure in start))
-    return one.file, one.runtime, one.verified, str(one.threads), *figures
+    return one.file, one.runtime, str(one.threads), one.verified, *(f"{figure:.0f}" for figure in start)

@@ -70,9 +70,8 @@ class Commands(click.Group):
         except click.UsageError as error:
             from difflib import get_close_matches  # 5 ms that only a mistake takes
 
-            if near := get_close_matches(args[0], self.list_commands(ctx), n=1):
-                error.message += f" Did you mean {near[0]}?"
-            raise
+            near = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            raise click.UsageError(f"{error.message} Did you mean {near[0]}?", ctx) if near else error from None
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if command := super().get_command(ctx, cmd_name):

@@ -40,7 +40,11 @@ def test_a_file_is_shown_with_its_operators_layers_and_scales(reference: Path) -
     assert one_line(lines[2]) == "input UINT8 1x40x40x3, scale 1, zero point 0"
     layers = [line.split() for line in lines[5:]]
     assert ["MEAN", "INT8", "1x48"] in [words[:3] for words in layers]
-    assert ["weights", "INT8", "16x3x3x3", "9.575e-06", "to", "0.0001127,", "16", "0"] in [words[:8] for words in layers]
+    assert ["weights", "INT8", "16x3x3x3", "16", "scales", "0"] in [words[:6] for words in layers]
+
+
+def test_what_is_shown_fits_80_columns(reference: Path) -> None:
+    assert max(map(len, inspected(reference).splitlines())) <= 80
 
 
 def test_all_files_are_shown_where_none_is_named(reference: Path) -> None:

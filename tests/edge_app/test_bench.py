@@ -132,7 +132,9 @@ def test_the_table_fits_what_it_says(limiar: Limiar, tiny_path: Path, capsys: py
     done = limiar("bench", tiny_path, "--count", "40", "--file", "tflite_int8", "--json", "-")
     result = msgspec.json.decode(done.stdout, type=BenchResult)
     print_table(result)
-    head, *rows = capsys.readouterr().out.splitlines()[2 : 3 + len(result.measurements)]
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    head, *rows = lines[3 : 4 + len(result.measurements)]
     assert [len(row) for row in rows] == [len(head)] * len(rows)
     assert {row.split()[0] for row in rows} == {"tflite_int8"}
 
