@@ -125,7 +125,8 @@ def main() -> None:
     find_own_packages_first()
     stdout = sys.stdout
     try:
-        status = limiar.main(standalone_mode=False)
+        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"  # no-color.org
+        status = limiar.main(standalone_mode=False, color=False if plain else None)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
@@ -214,6 +215,10 @@ def _keys(key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> "Keys
     metavar="FILE",
     help="Name what folders hold beside pictures: JSON lines, or a spreadsheet if FILE ends in .csv.",
 )
+@click.option(
+    "--quiet", "-q", is_flag=True, help="No table, progress or summary: only errors, and the lines that are asked for."
+)
+@click.option("--verbose", "-v", is_flag=True, help="Say also what answers, and what is passed over as it is met.")
 @click.option("-0", "nul", is_flag=True, help="Read paths from stdin, separated by NUL.")
 @key_options
 def scan(
@@ -234,6 +239,8 @@ def scan(
     exclude: tuple[str, ...],
     follow: bool,
     passed_over: Path | None,
+    quiet: bool,
+    verbose: bool,
     nul: bool,
     key_files: tuple[Path, ...],
     revoked_files: tuple[Path, ...],
@@ -261,6 +268,8 @@ def scan(
     for option, given in (("--csv", csv_file), ("--passed-over", passed_over)):
         if given == Path("-"):
             raise click.UsageError(f"{option} is written whole, at the end: give a file. For stdout there is --jsonl -.")
+    if quiet and verbose:
+        raise click.UsageError("--quiet or --verbose, not both.")
     if (nul or "-" in paths) and not sys.stdin:
         raise click.UsageError("Paths are to come from stdin, which is closed.")
     processes = [fork_worker() for _ in range(workers)]  # see fork.py: after what both sides import, before all else
@@ -293,10 +302,13 @@ def scan(
         verified = ensure_verified(opened, file, loaded.runtime, loaded.version)
         store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on, manifest.labels), verified)
         origin = Origin(opened.sha256, file.name, on, verified, APP)
-        summary = Summary(show_progress=not sys.stdout.isatty())
-        passed = PassedOver(passed_over)
+        if verbose:
+            met = f"{manifest.name} {manifest.version}, {file.name} on {on}, verified by {verified}"
+            click.echo(f"{met}; refer below {rule.decision.refer_below:g}; {printable(str(database))}", err=True)
+        summary = Summary(show_progress=not (quiet or sys.stdout.isatty()))
+        passed = PassedOver(passed_over, aloud=verbose)
         try:
-            outputs = _outputs(jsonl, csv_file, manifest.labels)
+            outputs = _outputs(jsonl, csv_file, manifest.labels, quiet)
         except OutputError:
             passed.discard()
             raise
@@ -310,9 +322,8 @@ def scan(
             for lines in Scan(pool, store, files, origin, rule, enveloped, again, utc_now, stop=interrupt.__bool__):
                 for output in (*outputs, summary):
                     output.write(lines)
-    click.echo(summary.text(), err=True)
-    if told := passed.text():
-        click.echo(told, err=True)
+    if not quiet:
+        click.echo("\n".join(filter(None, (summary.text(), passed.text()))), err=True)
     if interrupt:
         return interrupt.status
     if not summary.decisions:
@@ -600,13 +611,13 @@ def doctor(as_json: bool) -> int:
     return 0 if not found.problems else EXIT_FAILED_CHECK
 
 
-def _outputs(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...]) -> "list[Output]":
+def _outputs(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...], quiet: bool) -> "list[Output]":
     from edge_app.output import CsvFile, JsonFile, JsonStream, Table
 
     outputs: list[Output] = []
     if jsonl == "-" or (jsonl is None and not sys.stdout.isatty()):
         outputs.append(JsonStream())
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() and not quiet:
         outputs.append(Table())
     lines = JsonFile(path) if (path := _file(jsonl)) else None
     try:

@@ -1,7 +1,9 @@
 """Where a scan's lines go: a table on a terminal, JSON lines, CSV."""
 
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,9 +19,12 @@ from edge_app.errors import OutputClosed, OutputError, printable
 from edge_app.files import WholeFile
 from edge_app.folder import Found, Passed, Tally
 from edge_app.pipeline import AnswerLine, Line, json_lines, path_fields
-from edge_app.text import counted, csv_row, for_csv
+from edge_app.progress import can_rewrite
+from edge_app.text import counted, csv_row, fitted, for_csv, width
 
 _COLOURS = {REFER: "red", REFUSED: "yellow"}
+_DECISION = 14  # columns
+_COLUMNS_MIN, _PATH_MIN = 40, 12  # of a terminal, of a path
 _PROGRESS_AFTER_S = 2.0
 _PROGRESS_EVERY_S = 0.5
 
@@ -35,21 +40,33 @@ class Output(Protocol):
 
 
 class Table:
-    """Rows for a person, on a terminal."""
+    """Rows for a person, on a terminal: each as wide as it is, with the middle of a long path left out."""
 
     def __init__(self) -> None:
-        click.echo(f"{'decision':<14} {'confidence':>10}  path")
+        self._columns = max(_COLUMNS_MIN, shutil.get_terminal_size().columns)
+        click.echo(f"{'decision':<{_DECISION}} {'confidence':>10}  path")
 
     def write(self, lines: list[Line]) -> None:
         for line in lines:
-            decision = click.style(f"{line.decision:<14}", fg=_COLOURS.get(line.decision, "green"))
-            path = printable(os.fsencode(line.path))
+            decision = click.style(fitted(line.decision, _DECISION), fg=_COLOURS.get(line.decision, "green"))
             if isinstance(line, AnswerLine):
                 note = f"  ({line.label})" if line.decision == REFER else ""
-                note += f"  outside: {', '.join(line.outside)}" if line.outside else ""
-                click.echo(f"{decision} {line.confidence:>10.1%}  {path}{note}{'  stored' if line.stored else ''}")
+                note += "  stored" if line.stored else ""
+                click.echo(f"{decision} {line.confidence:>10.1%}  {self._short(line.path, note)}")
+                if line.outside:
+                    click.echo(self._below(f"unlike the training images: {', '.join(line.outside)}"))
             else:
-                click.echo(f"{decision} {'':>10}  {path}\n    {line.code}: {line.message}")
+                click.echo(f"{decision} {'':>10}  {self._short(line.path)}")
+                click.echo(self._below(f"{line.code}: {line.message}"))
+
+    def _short(self, path: str, note: str = "") -> str:
+        """A path in what the row has left, and a note."""
+        path = printable(path)
+        left = self._columns - 1 - len(f"{'':<{_DECISION}} confidence  ") - width(note)
+        return fitted(path, max(_PATH_MIN, min(width(path), left))) + note
+
+    def _below(self, text: str) -> str:
+        return textwrap.fill(text, self._columns - 1, initial_indent="    ", subsequent_indent="    ")
 
     def close(self) -> None:
         pass  # a terminal has no end
@@ -130,6 +147,9 @@ class JsonFile:
         self._whole.discard()
 
 
+_APPENDED = ("outside", "trailing", "bundle", "file", "runtime", "app", "time")  # columns that older spreadsheets lack
+
+
 class CsvFile:
     """A spreadsheet: one row an image, one column for each label's probability."""
 
@@ -138,18 +158,20 @@ class CsvFile:
         self._labels = labels
         names = [f"probability_{label}" for label in labels]
         self._row(
-            ["path", "sha256", "decision", "label", "confidence", *names, "stored", "verified", "code", "message", "outside"]
+            ["path", "sha256", "decision", "label", "confidence", *names, "stored", "verified", "code", "message", *_APPENDED]
         )
 
     def write(self, lines: list[Line]) -> None:
         for line in lines:
             start = [line.path, line.sha256 or "", line.decision]
+            end = [line.bundle, line.file, line.runtime, line.app, line.time]
             if isinstance(line, AnswerLine):
-                outside = " ".join(line.outside or ())
                 shares = [line.probabilities[label] for label in self._labels]
-                self._row([*start, line.label, line.confidence, *shares, line.stored, line.verified, "", "", outside])
+                own = [line.stored, line.verified, "", "", " ".join(line.outside or ()), line.trailing or ""]
+                self._row([*start, line.label, line.confidence, *shares, *own, *end])
             else:
-                self._row([*start, "", "", *[""] * len(self._labels), "", "", line.code, line.message, ""])
+                bare = [""] * len(self._labels)
+                self._row([*start, "", "", *bare, "", "", line.code, line.message, "", "", *end])
 
     def close(self) -> None:
         self._whole.close()
@@ -161,7 +183,8 @@ class CsvFile:
 class PassedOver:
     """What folders hold beside pictures: counted, and named in a file if one is given."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, aloud: bool = False) -> None:
+        self._aloud = aloud
         self._tally = Tally()
         self._whole = _WholeFile(path) if path else None
         self._as_csv = path is not None and path.suffix.lower() == ".csv"
@@ -171,6 +194,8 @@ class PassedOver:
     def add(self, found: Found) -> None:
         """Takes one of them. Raises OutputError."""
         self._tally.add(found)
+        if self._aloud:
+            click.echo(f"passed over {printable(found.path)}: {found.reason}", err=True)
         if self._whole and found.kind:
             line = Passed(*path_fields(found.path), found.kind, found.reason)
             cells = ("" if cell is UNSET else for_csv(cell) for cell in structs.astuple(line))
@@ -206,13 +231,16 @@ class Summary:
     def __init__(self, show_progress: bool) -> None:
         self.decisions: Counter[str] = Counter()
         self.stored = self.outside = 0
-        self._progress = show_progress and sys.stderr.isatty()
+        self.trailing: Counter[str] = Counter()
+        self._progress = show_progress and can_rewrite(sys.stderr)
         self._started = self._shown = time.monotonic()
 
     def write(self, lines: list[Line]) -> None:
         self.decisions.update(line.decision for line in lines)
         self.stored += sum(line.stored for line in lines)
-        self.outside += sum(isinstance(line, AnswerLine) and bool(line.outside) for line in lines)
+        answered = [line for line in lines if isinstance(line, AnswerLine)]
+        self.outside += sum(bool(line.outside) for line in answered)
+        self.trailing.update(line.trailing for line in answered if line.trailing)
         now = time.monotonic()
         if self._progress and now - self._started > _PROGRESS_AFTER_S and now - self._shown > _PROGRESS_EVERY_S:
             self._shown = now
@@ -234,6 +262,7 @@ class Summary:
         parts += [f"{count} {decision}" for decision, count in sorted(self.decisions.items())]
         if self.outside:
             parts.append(f"{self.outside} unlike the training images")
+        parts += [f"{count} followed by {trailing}" for trailing, count in self.trailing.most_common()]
         if self.stored:
             parts.append(f"{self.stored} from the store")
         return f"{', '.join(parts)}; {time.monotonic() - self._started:.1f} s"

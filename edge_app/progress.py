@@ -1,18 +1,24 @@
 """One line on stderr for a person who waits: shown after two seconds, and only on a terminal."""
 
+import os
 import sys
 import time
-from typing import Self
+from typing import Self, TextIO
 
 _AFTER_S = 2.0
 _EVERY_S = 0.2
+
+
+def can_rewrite(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that takes the cursor back."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class Progress:
     """`progress("starts", 3, 20)` rewrites the line; leaving ends it. Use as a context manager."""
 
     def __init__(self) -> None:
-        self._watched = sys.stderr.isatty()
+        self._watched = can_rewrite(sys.stderr)
         self._began = self._shown = time.monotonic()
 
     def __enter__(self) -> Self:

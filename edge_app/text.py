@@ -5,6 +5,7 @@ a RUN's tables) keeps the very characters; `csv_row` writes them so that they co
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 # What acts instead of being seen: controls (C0, DEL, C1), marks and overrides of direction (Unicode UAX #9), line and paragraph
@@ -62,6 +63,34 @@ def csv_row(cells: Iterable[object]) -> str:
 class _Row:
     def write(self, text: str) -> None:
         self.text = text
+
+
+def width(text: str) -> int:
+    """Columns that it takes on a terminal: two for a wide character (Unicode UAX #11), none for a mark on the one before."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) or unicodedata.category(c) == "Cf" else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
+
+
+def fitted(text: str, columns: int) -> str:
+    """A text in so many columns: padded, or with its middle left out; the end of a path says more than its middle."""
+    if (taken := width(text)) <= columns:
+        return text + " " * (columns - taken)
+    head = _start(text, (columns - 1) // 2)
+    tail = _start(text[::-1], columns - 1 - width(head))[::-1]
+    return f"{head}…{tail}" + " " * (columns - 1 - width(head) - width(tail))
+
+
+def _start(text: str, columns: int) -> str:
+    taken = 0
+    for k, character in enumerate(text):
+        taken += width(character)
+        if taken > columns:
+            return text[:k]
+    return text
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -3,16 +3,21 @@
 import base64
 import contextlib
 import csv
+import fcntl
 import functools
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,7 @@ import pytest
 from PIL import Image
 
 from edge_app.store import Store
+from edge_app.text import width
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -204,6 +210,97 @@ def test_a_person_at_a_terminal_gets_a_table(tiny_path: Path, images: Path, tmp_
     assert text.startswith(b"decision")
     assert text.count(b".png") == 40
     assert b"{" not in text
+
+
+def on_a_terminal(arguments: list[str], columns: int = 80, **environment: str) -> str:
+    """What the real command shows on a terminal of that width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [sys.executable, "-P", "-m", "edge_app", *arguments]
+    around = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
+    environment = {**around, "TERM": "xterm", **environment}
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env=environment) as scan:
+        os.close(theirs)
+        text = b""
+        try:
+            while block := os.read(ours, 65536):
+                text += block
+        except OSError:  # Linux's way of saying that the other end is closed
+            os.close(ours)
+        scan.wait(20)
+    return text.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("columns", [80, 50])
+def test_a_table_is_no_wider_than_the_terminal_also_with_wide_names(
+    tiny_path: Path, images: Path, tmp_path: Path, columns: int
+) -> None:
+    for name in ("日本語" * 25 + ".png", "a" * 180 + "_end.png", "\u0301" * 90 + ".png"):
+        shutil.copy(images / "00000.png", images / name)
+    (images / "broken.png").write_bytes(b"no image")
+    shown = on_a_terminal(["scan", str(tiny_path), str(images), "--db", str(tmp_path / "r.db")], columns)
+    rows = re.sub(r"\x1b\[[0-9;]*m", "", shown).split("\n")
+    assert len([row for row in rows if ".png" in row]) == 44
+    table = rows[: next(k for k, row in enumerate(rows) if row.startswith("44 images"))]
+    assert all(width(row) <= columns for row in table), max(table, key=width)
+    assert any(re.search("….*_end.png", row) for row in table)
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": ""}, True)]
+)
+def test_colours_are_left_out_where_they_are_not_wanted(
+    tiny_path: Path, images: Path, tmp_path: Path, environment: dict[str, str], coloured: bool
+) -> None:
+    shown = on_a_terminal(["scan", str(tiny_path), str(images), "--db", str(tmp_path / "r.db")], **environment)
+    assert ("\x1b" in shown) == coloured
+    assert ("\x1b" in on_a_terminal(["verify", str(tiny_path)], **environment)) == coloured
+
+
+def test_quiet_says_nothing_of_what_went_well_and_verbose_more(
+    tiny_path: Path, images: Path, limiar: Limiar, tmp_path: Path
+) -> None:
+    (images / "notes.txt").write_text("no image")
+    quiet = limiar("scan", tiny_path, images, "--quiet")
+    assert (quiet.stderr, len(lines_of(quiet))) == (b"", 40)
+    assert on_a_terminal(["scan", str(tiny_path), str(images), "-q", "--db", str(tmp_path / "r.db")]) == ""
+    verbose = limiar("scan", tiny_path, images, "--verbose")
+    assert b"tiny 0.1.0, tflite_int8 on " in verbose.stderr
+    assert f"passed over {images}/notes.txt: .txt".encode() in verbose.stderr
+    assert limiar("scan", tiny_path, images, "-q", "-v").returncode == 2
+    assert b"E-BUNDLE-MISSING" in limiar("scan", "nowhere", images, "-q").stderr
+
+
+def test_a_spreadsheet_says_when_and_by_what_each_image_was_answered(
+    tiny_path: Path, images: Path, limiar: Limiar, tmp_path: Path
+) -> None:
+    (images / "bad.png").write_bytes(b"no image")
+    lines = lines_of(limiar("scan", tiny_path, images, "--csv", tmp_path / "out.csv"))
+    with (tmp_path / "out.csv").open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    before = ["path", "sha256", "decision", "label", "confidence", "probability_neg", "probability_pos", "stored", "verified"]
+    appended = ["outside", "trailing", "bundle", "file", "runtime", "app", "time"]
+    assert reader.fieldnames == [*before, "code", "message", *appended]
+    for row, line in zip(rows, lines, strict=True):
+        assert {name: row[name] for name in appended[2:]} == {name: line[name] for name in appended[2:]}
+
+
+def test_what_follows_a_picture_is_in_its_line_and_said_once(
+    tiny_path: Path, images: Path, limiar: Limiar, tmp_path: Path
+) -> None:
+    for k in range(3):
+        with Image.open(images / f"0000{k}.png") as image:
+            image.save(images / f"padded{k}.jpg")
+        with (images / f"padded{k}.jpg").open("ab") as file:
+            file.write(bytes(160))
+    for _ in range(2):  # the second from the store
+        done = limiar("scan", tiny_path, images, "--csv", tmp_path / "out.csv")
+        assert done.returncode == 0, done.stderr
+        assert Counter(line.get("trailing", "") for line in lines_of(done)) == {"padding": 3, "": 40}
+        assert done.stderr.count(b"3 followed by padding") == 1
+        with (tmp_path / "out.csv").open(newline="") as csv_file:
+            assert Counter(row["trailing"] for row in csv.DictReader(csv_file)) == {"padding": 3, "": 40}
 
 
 @pytest.mark.parametrize(
