@@ -35,14 +35,15 @@ def enlarged(pixels: Pixels) -> Image.Image:
 
 
 def png(image: Image.Image, answer: Answer) -> bytes:
-    """An `enlarged` image with the answer below it, as a file."""
+    """An `enlarged` image, or several in one, with the answer below, as a file."""
     width, height = image.size
-    canvas = Image.new("RGB", (_SIDE_PX, height + _BAND_PX), "white")
-    canvas.paste(image, ((_SIDE_PX - width) // 2, 0))
+    whole = max(width, _SIDE_PX)
+    canvas = Image.new("RGB", (whole, height + _BAND_PX), "white")
+    canvas.paste(image, ((whole - width) // 2, 0))
     decided = answer.decision != REFER
     text = f"{answer.label} {answer.confidence:.1%}" if decided else f"{REFER}: {answer.label} {answer.confidence:.1%}"
     draw = ImageDraw.Draw(canvas)
-    draw.rectangle((0, height, _SIDE_PX - 1, height + _BAND_PX - 1), outline=_COLOURS[decided], width=3)
+    draw.rectangle((0, height, whole - 1, height + _BAND_PX - 1), outline=_COLOURS[decided], width=3)
     draw.text((12, height + 10), text, fill=_COLOURS[decided], font=ImageFont.load_default(20))
     file = io.BytesIO()
     canvas.save(file, "PNG")

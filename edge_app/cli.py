@@ -569,9 +569,9 @@ def explain(
 ) -> int:
     """Answer one image as `limiar scan` does, and show where in it the model finds the label.
 
-    The bundle must have been converted with --cam. The picture is the image under the label's class activation map: red where
-    most speaks for the label, blue where least, each map on a scale of its own. It shows what the model looks at, not
-    whether that is right. Nothing is kept in the database.
+    The bundle must have been converted with --cam. The picture shows the image, and beside it the image under the label's
+    class activation map: red where the evidence for the label is strongest, blue where it is weakest, on the scale below. It
+    shows what the model looks at, not whether that is right. Nothing is kept in the database.
 
     \b
     Example:

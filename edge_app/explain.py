@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from msgspec import UnsetType
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from edge_app.annotate import enlarged, png
 from edge_app.answer import Timing
@@ -27,6 +27,8 @@ from edge_app.preprocess import model_input
 from edge_app.runtimes import Runtime, open_preferred
 from edge_app.verified import ensure_verified
 
+_GAP_PX = 8  # between the image and its map
+_SCALE_PX, _BAR_PX, _BAR_HIGH_PX = 36, 160, 12  # below both: the whole height, the bar's width and height
 _HEAT = 0.4  # share of the colours; the image keeps the rest
 
 
@@ -76,9 +78,10 @@ def explain(
     tensor = model_input(picture, manifest.input)
     own = _class_map(loaded, model.name, model.class_map, tensor, len(manifest.labels))
     own = own[..., manifest.labels.index(answer.label)]
-    shown = overlaid(np.asarray(enlarged(picture.pixels())), own, model.class_map, manifest.input)
+    image = np.asarray(enlarged(picture.pixels()))
+    shown = beside(image, overlaid(image, own, model.class_map, manifest.input), own, answer.label)
     try:
-        write_whole(out, png(Image.fromarray(shown), answer))
+        write_whole(out, png(shown, answer))
     except OSError as error:
         where = printable(str(out))
         raise OutputError(
@@ -123,10 +126,29 @@ def overlaid(image: Pixels, heat: NDArray[np.float32], grid: MapGrid, spec: Inpu
     cells = np.array([[x_px / right, 0, (x_px / 2 - 0.5 - left) / right], [0, y_px / down, (y_px / 2 - 0.5 - top) / down]])
     way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     smooth = cv2.warpAffine(levels.astype(np.float32), cells, (width, height), flags=way, borderMode=cv2.BORDER_REPLICATE)
-    colours = cv2.cvtColor(
-        cv2.applyColorMap(np.asarray(smooth).round().astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB
-    )
+    colours = _coloured(np.asarray(smooth).round().astype(np.uint8))
     return np.asarray(cv2.addWeighted(image, 1 - _HEAT, colours, _HEAT, 0), np.uint8)
+
+
+def beside(image: Pixels, heat: Pixels, own: NDArray[np.float32], label: str) -> Image.Image:
+    """The image, the same under its map, and below them what the colours stand for: shares of the label's logit."""
+    height, width = image.shape[:2]
+    shown = Image.new("RGB", (2 * width + _GAP_PX, height + _SCALE_PX), "white")
+    shown.paste(Image.fromarray(image), (0, 0))
+    shown.paste(Image.fromarray(heat), (width + _GAP_PX, 0))
+    bar = np.tile(np.arange(_BAR_PX) * 255 // (_BAR_PX - 1), (_BAR_HIGH_PX, 1)).astype(np.uint8)
+    at, top = (shown.width - _BAR_PX) // 2, height + (_SCALE_PX - _BAR_HIGH_PX) // 2
+    shown.paste(Image.fromarray(_coloured(bar)), (at, top))
+    draw, font = ImageDraw.Draw(shown), ImageFont.load_default(14)
+    middle = top + _BAR_HIGH_PX // 2
+    draw.text((at - 8, middle), f"{own.min():.1f}", fill="black", font=font, anchor="rm")
+    draw.text((at + _BAR_PX + 8, middle), f"{own.max():.1f} for {label}", fill="black", font=font, anchor="lm")
+    return shown
+
+
+def _coloured(levels: Pixels) -> Pixels:
+    """uint8 [H, W] -> RGB [H, W, 3]: blue for 0, red for 255."""
+    return np.asarray(cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _class_map(runtime: Runtime, name: str, grid: MapGrid, tensor: Pixels, labels: int) -> ClassMap:
@@ -151,7 +173,7 @@ def describe(found: Explanation, out: Path) -> str:
     (x, y), size = found.peak, f"{len(found.class_map[0])}x{len(found.class_map)}"
     lines = [
         f"{found.decision}: {found.label} {found.confidence:.1%}, {found.file} on {found.runtime}",
-        f"most speaks for {found.label} at x {x}, y {y} (map of {size}): {printable(str(out))}",
+        f"strongest evidence for {found.label} at x={x}, y={y} (map of {size}): {printable(str(out))}",
     ]
     if found.outside:
         lines.append(f"unlike the training images: {', '.join(found.outside)}")

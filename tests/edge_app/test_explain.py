@@ -91,8 +91,12 @@ def test_the_answer_is_scan_s_and_the_peak_lies_in_the_spot(
     assert 16 <= y < 32
     with Image.open(out) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    assert pixels.shape[:2] == (444, 400)  # with the answer below
-    spot, elsewhere = pixels[90:150, 330:390], pixels[250:390, 10:300]
+    assert pixels.shape[:2] == (400 + 36 + 44, 400 + 8 + 400)  # the image, its map, below both the scale and the answer
+    plain, under = pixels[:400, :400], pixels[:400, 408:]
+    with Image.open(spotted) as image:
+        enlarged = image.convert("RGB").resize((400, 400), Image.Resampling.NEAREST)
+        assert np.array_equal(plain, np.asarray(enlarged))
+    spot, elsewhere = under[90:150, 330:390], under[250:390, 10:300]
     assert (spot[..., 0] > spot[..., 2] + 80).all()  # red
     assert (elsewhere[..., 0] < elsewhere[..., 2] + 20).all()  # the colours' blue end, over grey
 
@@ -104,7 +108,7 @@ def test_a_person_gets_two_lines_and_referring_follows_the_option(
         done = limiar("explain", mapped_path, spotted, "--out", tmp_path / "why.png", "--refer-below", below)
         first, second = done.stdout.decode().splitlines()
         assert first.startswith(f"{decision}: pos ")
-        assert second.startswith("most speaks for pos at x 72, y 24 (map of 5x5): ")
+        assert second.startswith("strongest evidence for pos at x=72, y=24 (map of 5x5): ")
 
 
 def test_a_bundle_without_a_map_is_refused_with_what_to_do(
