@@ -1,5 +1,6 @@
 """`limiar convert`. TensorFlow is imported when the command runs, not for --help."""
 
+import os
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_app.errors import ConvertError, printable
+from edge_app.errors import BundleError, ConvertError, printable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -45,7 +46,8 @@ def _number(text: str) -> float:
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--model", type=click.Path(path_type=Path), metavar="M.keras", help="Any Keras classifier, in place of a RUN.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The BUNDLE folder to make.")
+@click.option("--out", type=click.Path(path_type=Path), help="The BUNDLE folder to make.")
+@click.option("--replace", is_flag=True, help="Replace a bundle that is at --out already.")
 @click.option("--data", type=click.Path(path_type=Path), help="The images; for a RUN else the folder that train.json names.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="--model: file, label; where given split, group.")
 @click.option("--positive", metavar="LABEL", help="--model: of two labels, the one that sensitivity counts. Default: pos.")
@@ -58,7 +60,12 @@ def _number(text: str) -> float:
 )
 @click.option("--allow-chance", is_flag=True, help="Convert also a model that is no better than chance on validation.")
 @click.option("--golden", type=click.Path(path_type=Path), help="A folder of golden images; else they are drawn.")
-@click.option("--gate", "gate_file", type=click.Path(path_type=Path), help="A gate.toml of your own.")
+@click.option("--gate", "gate_file", type=click.Path(path_type=Path), help="A gate.toml with what is to be otherwise.")
+@click.option("--require", multiple=True, metavar="FILE", help="No bundle unless this model file passes, as `tflite_int8`.")
+@click.option("--margin", type=click.FloatRange(0, 0.5, True, True), help="Loss that is too much; 0.1 is 10 points.")
+@click.option("--refer-below", type=click.FloatRange(0, 1), help="Refer an answer of less confidence, as 0.95.")
+@click.option("--allow-undecided", is_flag=True, help="Model files that too few test images cannot decide about are in too.")
+@click.option("--print-gate", is_flag=True, help="Print the gate that these options give, as TOML, and exit.")
 @click.option("--card", type=click.Path(path_type=Path), help="Markdown for the model card: data, licence, flaws.")
 @click.option("--name", help="Of the bundle; else the name of --out.")
 @click.option("--version", default="1.0.0", show_default=True, help="Of the bundle.")
@@ -83,7 +90,8 @@ def _number(text: str) -> float:
 def convert(
     run: Path | None,
     model: Path | None,
-    out: Path,
+    out: Path | None,
+    replace: bool,
     data: Path | None,
     table: Path | None,
     positive: str | None,
@@ -95,6 +103,11 @@ def convert(
     allow_chance: bool,
     golden: Path | None,
     gate_file: Path | None,
+    require: tuple[str, ...],
+    margin: float | None,
+    refer_below: float | None,
+    allow_undecided: bool,
+    print_gate: bool,
     card: Path | None,
     name: str | None,
     version: str,
@@ -116,29 +129,36 @@ def convert(
     --std say, x * scale, then (x - mean) / std.
 
     Makes TFLite and ONNX files, runs each on every runtime that is installed, and compares them with Keras. A file that lost
-    too much is left out; if the gate requires it, no bundle is written, a report lies in BUNDLE.refused, and the exit status
-    is 3.
+    too much, or of which too few test images can tell, is left out. If no copy of full precision passes, or not every file
+    that you --require, no bundle is written, a report lies in BUNDLE.refused, and the exit status is 3.
 
     \b
     Example:
       limiar convert runs/first --out bundles/first --sign release.key
-      limiar convert runs/first --out bundles/first --sign release.key --verified pi4.json --verified pi5.json
+      limiar convert runs/first --out bundles/first --replace --sign release.key --verified pi4.json --verified pi5.json
       limiar convert --model m.keras --data images/ --csv labels.csv --scale 1/255 --out bundles/mine
     """
+    from convert.gate_file import gate_toml, read_gate, with_options
+
+    gate = with_options(read_gate(gate_file), require, margin, refer_below, allow_undecided)
+    if print_gate:
+        click.echo(gate_toml(gate), nl=False)
+        return 0
     scaling = {"--scale": scale, "--mean": mean, "--std": std}
     given: dict[str, object] = {"--csv": table, "--positive": positive, "--labels": labels, "--bgr": bgr or None, **scaling}
+    if out is None:
+        raise click.UsageError("Missing option '--out', the BUNDLE folder to make.")
     if (run is None) == (model is None):
         raise click.UsageError("give a RUN of limiar train, or --model with a .keras file.")
     if model and not data:
         raise click.UsageError("--model needs --data, the folder of its images.")
     if run and (foreign := [name for name, value in given.items() if value is not None]):
         raise click.UsageError(f"{foreign[0]} goes with --model: a RUN has its own.")
-    from convert.gate import DEFAULT, read_gate
     from convert.progress import Progress
     from convert.verified import read_verified
 
     key = _read_key(sign)  # first: nobody wants to hear of a wrong key after two minutes
-    gate = read_gate(gate_file or DEFAULT)
+    _check_out(out, replace)
     card_text = _read_card(card)
     elsewhere = tuple(map(read_verified, verified))
     with Progress() as progress:
@@ -161,17 +181,19 @@ def convert(
             verified=elsewhere,
             cam=cam,
             allow_chance=allow_chance,
+            allowed_by="--allow-undecided" if allow_undecided else "gate.toml",
         )
         converted = convert_run(request, progress.note)
         report, written = converted.report, out
         for line in converted.source.notes:
             progress.tell(line)
-        if report.verdict == "PASS" and verify_repeatable:
+        if report.published and verify_repeatable:
             progress.note("converting again in another process")
             check_repeatable(
                 Again(request, release_counter, card_text), bundle_files(converted, release_counter, seed, card_text)
             )
-        if report.verdict == "PASS":
+        if report.published:
+            _check_out(out, replace)  # minutes have passed
             with progress.writing():
                 publish_bundle(out, converted, release_counter, seed, card_text, key)
             progress.note("measuring latency")
@@ -180,7 +202,7 @@ def convert(
             with progress.writing():
                 written = publish_refusal(out, converted)
     _print(report, written, as_json)
-    return 0 if report.verdict == "PASS" else EXIT_REFUSED
+    return 0 if report.published else EXIT_REFUSED
 
 
 def _origin(
@@ -228,33 +250,27 @@ def _read_card(card: Path | None) -> str:
         raise ConvertError("E-CONVERT-CARD", f"{met}: give --card a Markdown file in UTF-8") from None
 
 
+def _check_out(out: Path, replace: bool) -> None:
+    """Before the work: nothing that is there is lost unasked. Raises BundleError."""
+    from edge_app.bundle import MANIFEST, SIGNATURE
+
+    if not os.path.lexists(out):
+        return
+    where = printable(str(out))
+    if not (out / MANIFEST).is_file():
+        raise BundleError("E-BUNDLE-OUT", f"{where} exists and is not a bundle: choose another --out, or move it away")
+    if not replace:
+        kind = "a signed bundle" if os.path.lexists(out / SIGNATURE) else "a bundle"
+        raise BundleError("E-BUNDLE-OUT", f"{where} holds {kind} already: give --replace to replace it, or another --out")
+
+
 def _print(report: "Report", written: Path, as_json: bool) -> None:
     """The outcome on stdout: for a person, or for a program."""
-    from convert.report import kilobytes, report_json
+    from convert.outcome import outcome
+    from convert.report import report_json
 
     if as_json:
         click.echo(report_json(report), nl=False)
         return
-    click.echo(f"{'file':<16}{'size':>9}  {'accuracy':>8}  {'referred':>8}  {'highest loss':>12}  verdict")
-    for file in report.files:
-        test = file.test
-        size = kilobytes(file.bytes) if file.bytes is not None else ""
-        accuracy, refer_rate = (
-            f"{test.metrics[name].value:.3f}" if test and test.finite else "" for name in ("accuracy", "refer_rate")
-        )
-        bound = f"{max(loss.high for loss in test.losses):.3f}" if test and test.losses else ""
-        click.echo(f"{file.name:<16}{size:>9}  {accuracy:>8}  {refer_rate:>8}  {bound:>12}  {file.verdict}")
-        for fault in file.faults:
-            click.echo(f"  {fault}")
-    margin = report.gate.noninferiority.margin
-    smallest = ", ".join(f"{name} {100 * share:.1f}" for name, share in report.smallest_margin.items())
-    click.echo(
-        f"highest loss: the upper bound against Keras, on {report.images['test']} test images; it must be below {margin:g}."
-    )
-    click.echo(f"The smallest margin that they can decide, in points: {smallest}")
-    elsewhere = [seen for file in report.files for seen in file.elsewhere]
-    for seen in dict.fromkeys(elsewhere):
-        click.echo(f"verified on {seen.line}: {elsewhere.count(seen)} model files")
-    for line in report.not_checked:
+    for line in outcome(report, written):
         click.echo(line)
-    click.echo(f"{report.verdict}: {printable(str(written))}")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from convert.copies import copy_bound, distances, reach
 from convert.dataset import Split
 from convert.decision_rule import referred
 from convert.noninferiority import PairedLoss, bounds, paired_loss
@@ -68,6 +69,7 @@ class Terms(msgspec.Struct, frozen=True):
     positive: str | None
     margin: float  # of non-inferiority
     alpha: float
+    copy_difference: float | None = None  # of a logit from Keras's; a file that differs less may be proven as a copy
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -109,7 +111,10 @@ def compare(file: Answered, keras: Answered, split: Split, terms: Terms) -> Comp
         images=len(truth),
         finite=True,
         metrics={name: rounded(metric) for name, metric in metrics.items()},
-        losses=tuple(_losses(lost, gained, truth, terms)),
+        losses=tuple(
+            _as_copy(loss, file, keras, difference, truth == index, terms)
+            for index, loss in enumerate(_losses(lost, gained, truth, terms))
+        ),
         differences={name: rounded(metric) for name, metric in _differences(file, keras, lost, gained, truth, terms)},
         calibration={
             name: round(figure(truth, file.probabilities), DECIMALS)
@@ -151,7 +156,21 @@ def loss_names(names: Sequence[str], positive: str | None) -> list[str]:
     return ["sensitivity" if name == positive else "specificity" for name in names]
 
 
+def _as_copy(loss: PairedLoss, file: Answered, keras: Answered, difference: float, mine: Flags, terms: Terms) -> PairedLoss:
+    """A loss that the pairs leave undecided, decided where the file is a copy and no image got another label."""
+    limit = terms.copy_difference
+    same = bool((file.labels == keras.labels).all())
+    if loss.verdict != "INCONCLUSIVE" or limit is None or difference > limit or not same:
+        return loss
+    own = distances(keras.logits[mine], keras.decision, terms.names)
+    bound = round(copy_bound(own, reach(difference, keras.decision, file.decision), terms.alpha), DECIMALS)
+    if bound >= terms.margin:
+        return loss
+    return msgspec.structs.replace(loss, low=-bound, high=bound, verdict="PASS", more_images=None, proof="copy")
+
+
 def _losses(lost: Flags, gained: Flags, truth: NDArray[np.int64], terms: Terms) -> list[PairedLoss]:
+    """What the pairs say of each label, in the labels' order."""
     found = []
     for index, name in enumerate(loss_names(terms.names, terms.positive)):
         mine = truth == index

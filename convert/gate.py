@@ -1,21 +1,17 @@
-"""gate.toml, and what it makes of a file's figures on one runtime."""
+"""The gate, and what it makes of a file's figures on one runtime. gate_file.py reads it."""
 
-from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from convert.comparison import Comparison
 from convert.decision_rule import Rule
 from convert.layers import LayerNoise, too_noisy
 from convert.noninferiority import PairedLoss, Verdict, overall, worst
-from convert.recipes import RECIPES, Recipe
+from convert.recipes import Recipe
 from edge_app.bundle import Count, Share, Size, Value
-from edge_app.errors import ConvertError, printable
 from edge_app.runtimes import title
 
-DEFAULT = Path(__file__).with_name("gate.toml")
 _NAMED = 3  # layers in a message
 _SATURATED = 0.05  # share of the test images; a file that follows Keras has none, whatever its type
 _MAP_ALIKE = 0.9  # cosine; of the reference model's files the worst has 0.999, a map with its sides exchanged about 0
@@ -56,8 +52,9 @@ class Retry(Value, frozen=True, forbid_unknown_fields=True):
 class Gate(Value, frozen=True, forbid_unknown_fields=True):
     """gate.toml"""
 
+    required_one_of: tuple[str, ...]  # empty: none of them
     required: tuple[str, ...]
-    inconclusive_passes: bool
+    inconclusive_passes: bool  # they are in the bundle, and the verdict says so
     noninferiority: NonInferiority
     decision: Rule
     retry: Retry | None = None  # None: the integer file is judged as it is
@@ -107,27 +104,6 @@ class Finding(Value, frozen=True, forbid_unknown_fields=True):
         return f"{self.runtime}: {self.message}" if self.runtime else self.message
 
 
-def read_gate(path: Path = DEFAULT) -> Gate:
-    """gate.toml. Raises ConvertError: unreadable, an unknown or missing key, an unknown file name."""
-    where = printable(str(path))
-    try:
-        gate = msgspec.toml.decode(path.read_bytes(), type=Gate)
-    except OSError as error:
-        raise ConvertError(
-            "E-CONVERT-GATE-FILE", f"{where}: {error.strerror}: give --gate a file like docs/gate.md shows"
-        ) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise _invalid(where, printable(str(error))[:200]) from None
-    known = {recipe.name for recipe in RECIPES}
-    if unknown := sorted(set(gate.required) - known):
-        raise _invalid(where, f"required has {printable(unknown[0])[:64]}, which is none of {', '.join(sorted(known))}")
-    return gate
-
-
-def _invalid(where: str, met: str) -> ConvertError:
-    return ConvertError("E-CONVERT-GATE", f"{where}: {met}: docs/gate.md lists what may stand there")
-
-
 def findings(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResult) -> list[Finding]:
     """Every required check of a file on one runtime. keras: the Keras model on the test split."""
     runtime = result.title
@@ -175,16 +151,18 @@ def saturation_finding(share: float) -> Finding:
     return Finding("saturation", "", "FAIL" if share > _SATURATED else "PASS", met)
 
 
-def verdict(gate: Gate, found: list[Finding]) -> Verdict:
-    """Of a file: every required check on every runtime. INCONCLUSIVE counts as PASS where the gate says so."""
-    said = overall(finding.verdict for finding in found)
-    return "PASS" if said == "INCONCLUSIVE" and gate.inconclusive_passes else said
+def verdict(found: list[Finding]) -> Verdict:
+    """Of a file: every required check on every runtime."""
+    return overall(finding.verdict for finding in found)
 
 
 def describe(loss: PairedLoss, rule: NonInferiority) -> str:
     """One sentence: the loss in points, its bounds, and what would decide."""
-    points, low, high = (f"{100 * value:.1f}" for value in (loss.loss, loss.low, loss.high))
-    text = f"{loss.name} lost {points} points of {loss.n} images (bounds {low} and {high}, margin {100 * rule.margin:g})"
+    points, low, high = (f"{100 * value + 0.0:.1f}" for value in (loss.loss, loss.low, loss.high))
+    margin = f"{100 * rule.margin:g}"
+    if loss.proof == "copy":
+        return f"{loss.name} lost {points} points of {loss.n} images; a copy, which loses at most {high} (margin {margin})"
+    text = f"{loss.name} lost {points} points of {loss.n} images (bounds {low} and {high}, margin {margin})"
     if loss.verdict != "INCONCLUSIVE":
         return text
     if loss.more_images is None:

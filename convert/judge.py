@@ -83,7 +83,8 @@ class Judge:
         Raises ConvertError where gate.toml's decision cannot be reached even by Keras.
         """
         self._images = images
-        self._terms = Terms(labels, positive, gate.noninferiority.margin, gate.noninferiority.alpha)
+        rule, copies = gate.noninferiority, gate.limits.fp32_logit_difference
+        self._terms = Terms(labels, positive, rule.margin, rule.alpha, copies)
         self._gate = gate
         parts = images.parts(keras)
         # Tolerances, which ship, are a share of it: nothing of the test split may set one.
@@ -128,12 +129,14 @@ class Judge:
             found += findings(self._gate, recipe, self.keras["test"], result)
         if not results:
             found.append(Finding("runs", "", "FAIL", f"no runtime for {recipe.format} files is installed here"))
+        said = verdict(found)
         return FileReport(
             name=recipe.name,
             format=recipe.format,
             precision=recipe.precision,
             required=self._required(recipe),
-            verdict=verdict(self._gate, found),
+            verdict=said,
+            allowed=said == "INCONCLUSIVE" and self._gate.inconclusive_passes,
             findings=tuple(found),
             decision=decision,
             operating_points=self._operating_points(reference, made.inventory.outputs[0].scale) if decision else (),

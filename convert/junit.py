@@ -10,12 +10,12 @@ JUNIT = "junit.xml"
 
 
 def junit_xml(report: Report) -> bytes:
-    """What did not pass is a failure in a required file, and skipped in one that is left out or that gate.toml lets pass."""
+    """What did not pass is a failure in a required file; it is skipped in one that is left out, or undecided and allowed."""
     suites = ElementTree.Element("testsuites", name=f"{report.name} {report.version}")
     for file in report.files:
         suite = ElementTree.SubElement(suites, "testsuite", name=file.name)
         for finding in file.findings:
-            _case(suite, f"{report.name}.{file.name}", file, finding)
+            _case(suite, f"{report.name}.{file.name}", file, finding, report)
         _count(suite)
     _count(suites)
     ElementTree.indent(suites, " ")
@@ -23,7 +23,7 @@ def junit_xml(report: Report) -> bytes:
     return document + b"\n"
 
 
-def _case(suite: ElementTree.Element, classname: str, file: FileReport, finding: Finding) -> None:
+def _case(suite: ElementTree.Element, classname: str, file: FileReport, finding: Finding, report: Report) -> None:
     name = f"{finding.check} on {finding.runtime}" if finding.runtime else finding.check
     case = ElementTree.SubElement(suite, "testcase", classname=classname, name=visible(name))
     if finding.verdict == "PASS":
@@ -32,7 +32,10 @@ def _case(suite: ElementTree.Element, classname: str, file: FileReport, finding:
     if file.required and not file.passed:
         ElementTree.SubElement(case, "failure", type=finding.verdict, message=message).text = message
     else:
-        ElementTree.SubElement(case, "skipped", message=message)
+        why = "the file is left out"
+        if file.allowed and report.not_proven:
+            why = f"in the bundle, allowed by {report.not_proven.allowed_by}"
+        ElementTree.SubElement(case, "skipped", message=f"{message} ({_text(why)})")
 
 
 def _count(element: ElementTree.Element) -> None:

@@ -27,6 +27,7 @@ from scipy.special import bdtr, gammaln, xlog1py, xlogy
 from edge_app.bundle import Count, Value
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+Proof = Literal["pairs", "copy"]  # what the bounds come from: the images of both, or convert.copies
 
 MOST_IMAGES = 1_000_000  # of one class: nobody is told to find more
 _EXACT_IMAGES = 5_000  # of more, Tango's bounds and the exact ones agree to 0.0001, and these take a second
@@ -51,6 +52,7 @@ class PairedLoss(Value, frozen=True, forbid_unknown_fields=True):
     high: float
     verdict: Verdict
     more_images: Count | None = None  # of this class, that would decide if they came out alike; None: decided, or none would
+    proof: Proof = "pairs"
 
 
 def paired_loss(name: str, lost: int, gained: int, n: int, margin: float, alpha: float) -> PairedLoss:

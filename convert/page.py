@@ -15,6 +15,7 @@ from convert.report import (
     FileReport,
     Report,
     accuracy_panel,
+    alike,
     interval,
     kilobytes,
     metric_names,
@@ -54,6 +55,7 @@ def report_html(report: Report, answers: AnswerTable, tensors: Pixels | None) ->
         plots=[draw_panels(rows_by_size(report), [panel]) for panel in (size_panel(report), accuracy_panel(report))],
         share=share,
         points=points,
+        alike=alike,
         interval=interval,
         kilobytes=kilobytes,
         in_words=in_words,
@@ -64,21 +66,41 @@ def report_html(report: Report, answers: AnswerTable, tensors: Pixels | None) ->
 
 def reason(report: Report) -> str:
     """Why the verdict is what it is, one sentence."""
-    margin = f"{100 * report.gate.noninferiority.margin:g} points"
-    recalls = "sensitivity and of specificity" if report.positive else "each label's recall"
-    if report.verdict == "PASS":
-        passed = sum(file.passed for file in report.files)
-        return (
-            f"{passed} of {len(report.files)} model files answer as Keras does: each loses less than {margin} of {recalls} "
-            f"on every runtime that was asked, at {100 * (1 - report.gate.noninferiority.alpha):g} % confidence."
-        )
-    stopped = [file for file in report.files if file.required and not file.passed]
+    if report.published:
+        parts = [_proven(report), _undecided(report), f"{report.better_in_words}." if report.better else ""]
+        return " ".join(part for part in parts if part)
+    stopped = report.refused_for
     if not stopped:
         return "No model file passed, so no bundle was written."
     first, more = stopped[0], len(stopped) - 1
     others = f" (and {more} more required {'file' if more == 1 else 'files'})" if more else ""
     met = first.faults[0] if first.faults else "it could not be made"
-    return f"{first.name}{others}, which gate.toml requires, did not pass: {met}. No bundle was written."
+    return f"{first.name}{others}, which the gate requires, did not pass: {met}. No bundle was written."
+
+
+def _proven(report: Report) -> str:
+    """What is said of the files for which it holds, and of no other."""
+    proven = [file for file in report.files if file.proven]
+    if not proven:
+        return f"None of {len(report.files)} model files is proven to answer as Keras does."
+    rule = report.gate.noninferiority
+    recalls = "sensitivity and of specificity" if report.positive else "each label's recall"
+    copies = [file.name for file in proven if any(loss.proof == "copy" for loss in file_losses(file, report))]
+    how = f" ({', '.join(copies)} as {'a copy' if len(copies) == 1 else 'copies'}, docs/gate.md)" if copies else ""
+    return (
+        f"{len(proven)} of {len(report.files)} model files {'is' if len(proven) == 1 else 'are'} proven to answer as Keras "
+        f"does: each loses less than {100 * rule.margin:g} points of {recalls} on every runtime that was asked, at "
+        f"{100 * (1 - rule.alpha):g} % confidence{how}."
+    )
+
+
+def _undecided(report: Report) -> str:
+    """What is not known of the files that are in the bundle all the same."""
+    if report.not_proven is None:
+        return ""
+    most = {file.name: max((loss.high for loss in file_losses(file, report)), default=1.0) for file in report.undecided}
+    named = ", ".join(f"{name} (up to {_points(high)} points)" for name, high in most.items())
+    return f"Nobody has proven {named}: undecided, and in the bundle because {report.not_proven.allowed_by} allows it."
 
 
 def file_losses(file: FileReport, report: Report) -> tuple[PairedLoss, ...]:
@@ -96,7 +118,8 @@ def file_losses(file: FileReport, report: Report) -> tuple[PairedLoss, ...]:
 def deciding(file: FileReport, report: Report) -> str:
     """What a file's verdict hangs on, one line."""
     if file.faults:
-        return file.faults[0]
+        allowed = f"; in the bundle, allowed by {report.not_proven.allowed_by}" if file.allowed and report.not_proven else ""
+        return file.faults[0] + allowed
     losses = file_losses(file, report)
     if not losses:
         return "every check passed"

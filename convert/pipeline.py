@@ -24,11 +24,11 @@ from convert.layers import layer_names
 from convert.make import INTEGER, REFERENCE, Files, Ground, Made, Note, make_files
 from convert.noninferiority import smallest_margin
 from convert.predictions import KERAS, AnswerTable
-from convert.recipes import RECIPES, Recipe, recipe
-from convert.report import Exploratory, FileReport, Report
+from convert.recipes import PREFERRED, RECIPES, Recipe, recipe
+from convert.report import REFUSED, Exploratory, FileReport, Report
 from convert.source import KerasFile, RunFolder, Source, read_source
 from convert.verified import Elsewhere, with_verified
-from edge_app.bundle import Envelope, Metric
+from edge_app.bundle import PROVEN, Envelope, Metric, NotProven
 from edge_app.envelope import outside
 from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
@@ -52,6 +52,7 @@ class Request(msgspec.Struct, frozen=True):
     seed: int  # of the calibration sample, of the golden images, and of the splits of a KerasFile where none are given
     thumbnails: bool = True  # images of the test split in report.html
     verified: tuple[Elsewhere, ...] = ()  # what other machines found
+    allowed_by: str = "gate.toml"  # who lets undecided files in, where somebody does
     cam: bool = False  # a class activation map as second output
     allow_chance: bool = False  # also a model that is no better than chance on validation
 
@@ -85,13 +86,13 @@ def convert_run(request: Request, note: Note) -> Converted:
     if source.mapped:
         note("comparing class activation maps")
         _compare_maps(source.mapped, images.val.tensors[:MAP_IMAGES], made, environments, outcomes)
-    files = tuple(_judged(judge, one, made[one.name], outcomes[one.name]) for one in RECIPES)
+    files = _required(request.gate, tuple(_judged(judge, one, made[one.name], outcomes[one.name]) for one in RECIPES))
     passed = {file.name: one for file, one in zip(files, RECIPES, strict=True) if file.passed}
     golden_logits = {
         name: logits for name, one in passed.items() if (logits := judge.golden_logits(one, outcomes[name])) is not None
     }
     report = _report(request, source, judge, images, len(calibration) - 1, envelope, files, not_checked)
-    if report.verdict == "PASS":
+    if report.published:
         report = with_verified(report, golden_json(images.golden, golden_logits), request.verified)
     return Converted(
         source=source,
@@ -255,10 +256,25 @@ def _judged(judge: Judge, recipe: Recipe, made: Made | ConvertError, outcomes: O
     return judge.verdict(recipe, made, outcomes)
 
 
+def _required(gate: Gate, files: tuple[FileReport, ...]) -> tuple[FileReport, ...]:
+    """Where none of `required_one_of` passed, it is for want of all of these that there is no bundle."""
+    one_of = [file for file in files if file.name in gate.required_one_of]
+    if any(file.passed for file in one_of):
+        return files
+    return tuple(msgspec.structs.replace(file, required=True) if file in one_of else file for file in files)
+
+
 def _default_file(files: tuple[FileReport, ...]) -> str | None:
-    """The integer file where it passed: the smallest and quickest; else the first that did."""
-    passed = [file.name for file in files if file.passed]
-    return INTEGER if INTEGER in passed else next(iter(passed), None)
+    """The smallest and quickest of the files that are proven; where none is, of those that are allowed."""
+    for names in ({file.name for file in files if file.proven}, {file.name for file in files if file.passed}):
+        if names:
+            return next(name for name in PREFERRED if name in names)
+    return None
+
+
+def _not_proven(files: tuple[FileReport, ...], allowed_by: str) -> NotProven | None:
+    found = {file.name: file.faults[0] for file in files if file.allowed}
+    return NotProven(allowed_by, found) if found else None
 
 
 def _report(
@@ -273,8 +289,10 @@ def _report(
 ) -> Report:
     default_file = _default_file(files)
     refused = default_file is None or any(file.required and not file.passed for file in files)
+    not_proven = None if refused else _not_proven(files, request.allowed_by)
     return Report(
-        verdict="REFUSED" if refused else "PASS",
+        verdict=REFUSED if refused else not_proven.verdict if not_proven else PROVEN,
+        not_proven=not_proven,
         name=request.name,
         version=request.version,
         labels=source.labels,

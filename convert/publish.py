@@ -8,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from convert.gate_file import differences
 from convert.golden_images import golden_json
 from convert.junit import JUNIT, junit_xml
 from convert.page import report_html
@@ -118,12 +121,13 @@ def _manifest(converted: Converted, contents: Mapping[str, bytes], release_count
         default_file=report.default_file,
         files=files,
         provenance=Provenance(
-            run=report.run,
+            run=report.run | ({"gate": changed} if (changed := differences(report.gate)) else {}),
             data=source.data,
             tools=_tools(source.tools),
             seeds={**source.seeds, "convert": seed},
         ),
         envelope=report.envelope,
+        not_proven=report.not_proven or msgspec.UNSET,
     )
     check_decisions(manifest, report, converted.answers)
     return manifest

@@ -1,7 +1,7 @@
 """What convert found, as report.json and a model card: byte for byte the same when made again. The page is page.py's."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -11,6 +11,7 @@ from convert.gate import Finding, Gate, RuntimeResult
 from convert.inventory import Inventory
 from convert.layers import LayerNoise
 from convert.plot import Mark, Panel
+from convert.recipes import PREFERRED
 from convert.templates import render
 from edge_app.bundle import (
     Count,
@@ -19,6 +20,7 @@ from edge_app.bundle import (
     InputSpec,
     Metric,
     Name,
+    NotProven,
     OperatingPoint,
     Sha256,
     Share,
@@ -27,6 +29,8 @@ from edge_app.bundle import (
     Value,
     Verified,
 )
+
+REFUSED = "REFUSED"
 
 
 class FileReport(Value, frozen=True, forbid_unknown_fields=True):
@@ -38,6 +42,7 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     required: bool
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "LEFT OUT"]
     findings: tuple[Finding, ...]  # of every required check on every runtime
+    allowed: bool = False  # INCONCLUSIVE, and in the bundle all the same
     decision: Decision | None = None
     operating_points: tuple[OperatingPoint, ...] = ()
     inventory: Inventory | None = None
@@ -63,19 +68,53 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     @property
     def passed(self) -> bool:
         """Whether it is in the bundle."""
+        return self.proven or self.allowed
+
+    @property
+    def proven(self) -> bool:
+        """Whether every check passed on every runtime."""
         return self.verdict == "PASS"
 
     @property
     def faults(self) -> list[str]:
-        """Why it did not pass, one line each; what is undecided comes last."""
-        wrong = [finding for finding in self.findings if finding.verdict != "PASS"]
-        return [finding.line for finding in sorted(wrong, key=lambda finding: finding.verdict)]
+        """Why it is not proven: a line for each check, with the runtimes that it is true of; what is undecided comes last."""
+        by_check: dict[tuple[str, str], list[Finding]] = {}
+        for finding in self.findings:
+            if finding.verdict != "PASS":
+                by_check.setdefault((finding.verdict, finding.check), []).append(finding)
+        everywhere = {result.title for result in self.runtimes}
+        return [_fault(by_check[key], everywhere) for key in sorted(by_check, key=lambda key: key[0])]
+
+    @property
+    def would_decide(self) -> str:
+        """What would decide about a file that is undecided, in short; "" for another."""
+        if self.verdict != "INCONCLUSIVE":
+            return ""
+        losses = [loss for result in self.runtimes if result.test for loss in result.test.losses]
+        undecided = [loss for loss in losses if loss.verdict == "INCONCLUSIVE"]
+        if any(loss.more_images is None for loss in undecided):
+            return "it lies too close to the margin for any number of images"
+        most = max(undecided, key=lambda loss: loss.more_images or 0)
+        labels = {"sensitivity": "the positive label", "specificity": "the other label"}
+        whose = labels.get(most.name, most.name.removeprefix("recall_"))
+        others = ", and fewer of others," if len({loss.name for loss in undecided}) > 1 else ""
+        return f"about {most.more_images} more test images of {whose}{others} would decide"
 
     @property
     def test(self) -> Comparison | None:
         """The figures that stand for the file: the test split on its own runtime."""
         own = (result.test for result in self.runtimes if result.runtime == self.expected_runtime and not result.options)
         return next(own, None)
+
+
+def _fault(findings: list[Finding], everywhere: set[str]) -> str:
+    """One line for what is wrong alike on several runtimes. everywhere: all that the file was run on."""
+    first, *others = findings
+    if not others:
+        return first.line
+    if {finding.message for finding in findings} == {first.message} and {one.runtime for one in findings} == everywhere:
+        return f"every runtime: {first.message}"
+    return f"{first.runtime}, likewise {', '.join(finding.runtime for finding in others)}: {first.message}"
 
 
 class Exploratory(Value, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +129,8 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """report.json, schema 1."""
 
     schema: Literal[1] = 1
-    verdict: Literal["PASS", "REFUSED"]
+    verdict: Text  # "PASS", "PASS, 2 files undecided, allowed by gate.toml", "REFUSED"
+    not_proven: NotProven | None = None  # the files that are undecided and in the bundle
     name: Text
     version: Text
     labels: tuple[Text, ...]
@@ -110,6 +150,11 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gate: Gate
     files: tuple[FileReport, ...]
     not_checked: tuple[str, ...]
+
+    @property
+    def published(self) -> bool:
+        """Whether there is a bundle."""
+        return self.verdict != REFUSED
 
     @property
     def default(self) -> FileReport | None:
@@ -137,8 +182,53 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def left_out(self) -> list[FileReport]:
-        """The files that did not pass."""
+        """The files that are not in the bundle."""
         return [file for file in self.files if not file.passed]
+
+    @property
+    def undecided(self) -> list[FileReport]:
+        """The files that are in the bundle though nobody has proven them."""
+        return [file for file in self.files if file.allowed]
+
+    @property
+    def better(self) -> list[FileReport]:
+        """The files that a device would rather take than the default one, if they were proven; the best first."""
+        names = PREFERRED[: PREFERRED.index(self.default_file)] if self.default_file else ()
+        by_name = {file.name: file for file in self.files}
+        return [by_name[name] for name in names if name in by_name]
+
+    @property
+    def better_in_words(self) -> str:
+        """The best of those, and what would decide about it, one clause; "" where the default file is the best there is."""
+        if not self.better:
+            return ""
+        first = self.better[0]
+        where = "is undecided" if first.allowed else "is left out"
+        why = first.would_decide or (first.faults[0] if first.faults else "it could not be made")
+        return f"{first.name} is smaller and {where}: {why}"
+
+    @property
+    def refused_for(self) -> list[FileReport]:
+        """The files for want of which there is no bundle."""
+        return [] if self.published else [file for file in self.files if file.required and not file.passed]
+
+    @property
+    def ways_out(self) -> list[str]:
+        """What helps where files are missing that the test split could not decide about; one line each."""
+        undecided = [file for file in self.refused_for if file.verdict == "INCONCLUSIVE"]
+        if not undecided:
+            return []
+        ways = [f"more images: {line}" for line in dict.fromkeys(file.would_decide for file in undecided)]
+        margin = max(self.smallest_margin.values())
+        if margin > self.gate.noninferiority.margin:
+            ways.append(f"--margin: these test images decide {100 * margin:.1f} points at best, the gate asks {self._asked}")
+        if any(file.name in self.gate.required for file in undecided) and any(file.proven for file in self.files):
+            ways.append("require fewer files: what is proven then makes the bundle, the others are left out of it")
+        return [*ways, "--allow-undecided: they are in the bundle, and its verdict says that nobody has proven them"]
+
+    @property
+    def _asked(self) -> str:
+        return f"{100 * self.gate.noninferiority.margin:g}"
 
 
 def report_json(report: Report) -> bytes:
@@ -157,6 +247,14 @@ def model_card(report: Report, text: str) -> bytes:
         title=metric_title,
         metrics=metric_names(report.keras["test"].metrics),
     )
+
+
+def alike(files: Iterable[FileReport]) -> list[tuple[list[FileReport], list[str]]]:
+    """Files that have the same faults, together."""
+    groups: dict[tuple[str, ...], list[FileReport]] = {}
+    for file in files:
+        groups.setdefault(tuple(file.faults), []).append(file)
+    return [(group, list(faults)) for faults, group in groups.items()]
 
 
 def metric_names(metrics: Mapping[str, Metric]) -> list[str]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
+PROVEN = "PASS"  # the verdict of a bundle whose model files are all proven
 REFER = "refer"  # the decision that is left to a person; no label may be called so
 REFUSED = "refused"  # what stands in place of a decision for an image that was refused
 DECODE_RULE = "pillow-v1"  # image.py
@@ -196,6 +197,19 @@ class Provenance(Value, frozen=True, forbid_unknown_fields=True):
     seeds: dict[str, int]
 
 
+class NotProven(Value, frozen=True, forbid_unknown_fields=True):
+    """Model files that are in the bundle though the test split could not decide about them, because somebody allowed it."""
+
+    allowed_by: Text  # "gate.toml", "--allow-undecided"
+    files: Annotated[dict[Name, Text], Meta(min_length=1)]  # model file -> what is not known
+
+    @property
+    def verdict(self) -> str:
+        """Of the bundle: "PASS, 2 files undecided, allowed by gate.toml"."""
+        count = len(self.files)
+        return f"{PROVEN}, {count} {'file' if count == 1 else 'files'} undecided, allowed by {self.allowed_by}"
+
+
 class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """manifest.json, schema 1."""
 
@@ -212,6 +226,12 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     files: Annotated[tuple[BundleFile, ...], Meta(min_length=1, max_length=10_000)]
     provenance: Provenance
     envelope: Envelope | None = None
+    not_proven: NotProven | msgspec.UnsetType = msgspec.UNSET  # left out of the file where every model file is proven
+
+    @property
+    def verdict(self) -> str:
+        """PASS, or which of its files nobody has proven, in short."""
+        return self.not_proven.verdict if self.not_proven else PROVEN
 
     @property
     def models(self) -> dict[str, BundleFile]:
@@ -397,6 +417,8 @@ def _check_consistent(manifest: Manifest) -> None:
         raise ValueError("two model files have the same name")
     if manifest.default_file not in names:
         raise ValueError(f"default_file {manifest.default_file!r} is not among the model files")
+    if manifest.not_proven and (unknown := sorted(set(manifest.not_proven.files) - set(names))):
+        raise ValueError(f"not_proven names {unknown[0]!r}, which is not among the model files")
     if len(set(manifest.labels)) != len(manifest.labels):
         raise ValueError("a label stands twice")
     if odd := next((label for label in manifest.labels if not is_plain(label)), None):

@@ -15,7 +15,7 @@ from PIL import Image
 from convert.cli import CARD
 from convert.evaluate import TFLITE_PYTHON
 from convert.frameworks import keras
-from convert.gate import read_gate
+from convert.gate_file import read_gate
 from convert.pipeline import Converted, Request, convert_run
 from convert.publish import publish_bundle
 from convert.source import RunFolder

@@ -13,7 +13,8 @@ from convert.dataset import read_tensors
 from convert.ends import logits_model
 from convert.evaluate import TFLITE_PYTHON
 from convert.frameworks import keras
-from convert.gate import Gate, RuntimeResult, findings, read_gate
+from convert.gate import Gate, RuntimeResult, findings
+from convert.gate_file import read_gate
 from convert.inventory import inventory
 from convert.keras_model import keras_logits
 from convert.pipeline import Converted, Request, convert_run

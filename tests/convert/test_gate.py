@@ -7,7 +7,8 @@ import pytest
 
 from convert.comparison import Comparison, GroupLoss
 from convert.decision_rule import Rule
-from convert.gate import DEFAULT, Finding, Gate, Limits, NonInferiority, Retry, RuntimeResult, findings, read_gate, verdict
+from convert.gate import Finding, Gate, Limits, NonInferiority, Retry, RuntimeResult, findings, verdict
+from convert.gate_file import DEFAULT, differences, gate_toml, read_gate, with_options
 from convert.noninferiority import PairedLoss, paired_loss
 from convert.recipes import recipe
 from edge_app.bundle import Metric
@@ -62,16 +63,10 @@ def test_a_file_that_lost_nothing_passes_every_check() -> None:
 @pytest.mark.parametrize(("lost", "said"), [(4, "PASS"), (14, "INCONCLUSIVE"), (40, "FAIL")])
 def test_a_class_that_lost_images_decides(lost: int, said: str) -> None:
     checks = found(result(comparison((loss("specificity", 0), loss("sensitivity", lost)))))
-    assert verdict(read_gate(), checks) == said
+    assert verdict(checks) == said
     (decisive,) = [finding for finding in checks if finding.check == "sensitivity"]
     assert decisive.message.startswith(f"sensitivity lost {lost / 4:.1f} points of 400 images")
     assert ("more images of this class would decide" in decisive.message) == (said == "INCONCLUSIVE")
-
-
-def test_what_is_undecided_passes_only_where_the_gate_says_so() -> None:
-    checks = found(result(comparison((loss("specificity", 0), loss("sensitivity", 14)))))
-    lenient = msgspec.structs.replace(read_gate(), inconclusive_passes=True)
-    assert (verdict(read_gate(), checks), verdict(lenient, checks)) == ("INCONCLUSIVE", "PASS")
 
 
 def test_of_many_labels_the_worst_is_named() -> None:
@@ -105,7 +100,7 @@ def test_what_is_reported_decides_where_the_gate_limits_it(limit: str, value: fl
 def test_a_limit_of_a_figure_that_there_is_not_is_not_passed_over() -> None:
     test = comparison()
     three = msgspec.structs.replace(test, metrics={name: one for name, one in test.metrics.items() if name != "auc"})
-    assert verdict(read_gate(), found(result(three))) == "PASS"
+    assert verdict(found(result(three))) == "PASS"
     failed = [finding.check for finding in found(result(three), limited(auc_drop=0.01)) if finding.verdict == "FAIL"]
     assert failed == ["auc_drop"]
 
@@ -144,7 +139,7 @@ def test_nan_does_not_pass(split: str) -> None:
 def test_a_runtime_that_gives_no_answer_does_not_pass() -> None:
     crashed = RuntimeResult("tflite-runtime", error="crashed with signal 11")
     assert [finding.line for finding in found(crashed)] == ["tflite-runtime: crashed with signal 11"]
-    assert verdict(read_gate(), found(crashed) + found(result(comparison()))) == "FAIL"
+    assert verdict(found(crashed) + found(result(comparison()))) == "FAIL"
 
 
 def test_another_decision_for_a_golden_image_does_not_pass() -> None:
@@ -153,14 +148,14 @@ def test_another_decision_for_a_golden_image_does_not_pass() -> None:
     assert [finding.check for finding in failed] == ["golden images"]
 
 
-def test_the_default_gate_requires_the_three_files() -> None:
-    assert read_gate().required == ("tflite_fp32", "tflite_int8", "onnx_fp32")
+def test_the_default_gate_requires_one_copy_of_full_precision() -> None:
+    assert read_gate().required == ()
+    assert read_gate().required_one_of == ("tflite_fp32", "onnx_fp32")
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        ("margin = 0.05", ""),
         ("margin = 0.05", "margin = 0.05\nmargn = 0.5"),
         ("margin = 0.05", "margin = 2"),
         ("margin = 0.05", "margin = 0"),
@@ -168,6 +163,9 @@ def test_the_default_gate_requires_the_three_files() -> None:
         ("alpha = 0.05", "alpha = "),
         ("confidence = 0.95", "confidence = 0.95\nsensitivity = 0.9"),
         ('"onnx_fp32"', '"onnx_fp64"'),
+        ("required = []", 'required = ["onnx_fp64"]'),
+        ("inconclusive_passes = false", "noninferiority = false"),
+        ("[retry]", "[retri]"),
     ],
 )
 def test_a_gate_that_says_something_else_is_refused(tmp_path: Path, change: tuple[str, str]) -> None:
@@ -177,6 +175,56 @@ def test_a_gate_that_says_something_else_is_refused(tmp_path: Path, change: tupl
     path.write_text(text.replace(*change))
     with pytest.raises(ConvertError, match="E-CONVERT-GATE:"):
         read_gate(path)
+
+
+def own_gate(tmp_path: Path, text: str) -> Gate:
+    path = tmp_path / "gate.toml"
+    path.write_text(text)
+    return read_gate(path)
+
+
+def test_a_gate_file_says_only_what_is_to_be_otherwise(tmp_path: Path) -> None:
+    gate = own_gate(tmp_path, "[noninferiority]\nmargin = 0.1\n[limits]\nflips = 0.2\n")
+    default = read_gate()
+    assert gate.noninferiority == NonInferiority(margin=0.1, alpha=default.noninferiority.alpha)
+    assert gate.limits == msgspec.structs.replace(default.limits, flips=0.2)
+    assert (gate.retry, gate.decision, gate.required_one_of) == (default.retry, default.decision, default.required_one_of)
+    assert differences(gate) == "noninferiority.margin = 0.1; limits.flips = 0.2"
+    assert differences(default) == ""
+
+
+def test_another_decision_replaces_the_default_one(tmp_path: Path) -> None:
+    assert own_gate(tmp_path, "[decision]\nrefer_rate = 0.1\n").decision == Rule(refer_rate=0.1)
+
+
+def test_false_takes_a_default_away(tmp_path: Path) -> None:
+    gate = own_gate(tmp_path, "retry = false\n[limits]\nlayer_snr_db = false\n")
+    assert gate.retry is None
+    assert gate.limits == msgspec.structs.replace(read_gate().limits, layer_snr_db=None)
+    assert own_gate(tmp_path, "limits = false\n").limits == Limits()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "retry = false\n",
+        "limits = false\n[decision]\nsensitivity = 0.9\n",
+        'required = ["tflite_int8"]\n[limits]\nece = 0.1\n',
+    ],
+)
+def test_the_gate_that_is_printed_is_read_as_the_same_gate(tmp_path: Path, text: str) -> None:
+    gate = own_gate(tmp_path, text)
+    assert own_gate(tmp_path, gate_toml(gate)) == gate
+
+
+def test_options_stand_beside_a_gate_file_and_need_none(tmp_path: Path) -> None:
+    gate = with_options(own_gate(tmp_path, 'required = ["onnx_fp16"]'), ["tflite_int8", "onnx_fp16"], 0.1, 0.9, True)
+    assert gate.required == ("onnx_fp16", "tflite_int8")
+    assert (gate.noninferiority.margin, gate.decision, gate.inconclusive_passes) == (0.1, Rule(confidence=0.9), True)
+    assert with_options(read_gate(), [], None, None, False) == read_gate()
+    with pytest.raises(ConvertError, match=r"E-CONVERT-GATE: --require: required has int8, which is none of .*tflite_int8"):
+        with_options(read_gate(), ["int8"], None, None, False)
 
 
 def test_a_gate_that_is_not_there_is_refused(tmp_path: Path) -> None:

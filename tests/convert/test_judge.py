@@ -3,7 +3,7 @@
 import numpy as np
 
 from convert.dataset import Split
-from convert.gate import read_gate
+from convert.gate_file import read_gate
 from convert.golden_images import draw_golden_images
 from convert.judge import Images, Judge
 from convert.recipes import recipe

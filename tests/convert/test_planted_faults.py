@@ -12,7 +12,7 @@ import pytest
 from convert import keras_model, pipeline
 from convert.cli import CARD
 from convert.dataset import full_range
-from convert.gate import DEFAULT
+from convert.gate_file import DEFAULT
 from convert.make import Files, Ground, Note, make_files
 from convert.pipeline import Converted
 from convert.publish import publish_bundle

@@ -7,7 +7,7 @@ import pytest
 from click.testing import Result
 
 from convert.cli import CARD
-from convert.gate import read_gate
+from convert.gate_file import read_gate
 from convert.pipeline import Converted, Request
 from convert.publish import bundle_files
 from convert.repeatable import Again, check_repeatable
