@@ -35,6 +35,7 @@ class BenchReview(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     schema: Literal[1] = 1
     kind: Literal["bench"] = "bench"
     summary: str
+    outcome: Literal["better", "worse", "undecided", "not comparable"]  # of the variants, the gravest
     old: str  # name, version and manifest hash
     new: str
     notes: tuple[str, ...]
@@ -54,8 +55,13 @@ def compare_bench(old: Path, new: Path) -> BenchReview:
         met = f"{printable(str(old))} and {printable(str(new))} have no model file, runtime and threads in common"
         raise ConvertError("E-COMPARE-KIND", f"{met}: measure the same with limiar bench --json")
     counts = {outcome: sum(one.outcome == outcome for one in timings) for outcome in ("faster", "slower", "undecided")}
+    other = _machine(before) != _machine(after)
+    said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
     return BenchReview(
-        summary=", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count),
+        summary=f"not comparable, measured on two different machines: {said}" if other else said,
+        outcome=(
+            "not comparable" if other else "worse" if counts["slower"] else "undecided" if counts["undecided"] else "better"
+        ),
         old=_title(before),
         new=_title(after),
         notes=tuple(_notes(before, after)),
@@ -102,9 +108,13 @@ def _rounds(latency: Latency) -> tuple[float, float]:
 
 def _notes(old: BenchResult, new: BenchResult) -> list[str]:
     notes = [f"{which}: {note}" for which, result in (("old", old), ("new", new)) for note in result.notes]
-    if (old.machine.board or old.machine.cpu) != (new.machine.board or new.machine.cpu):
+    if _machine(old) != _machine(new):
         notes.insert(0, "Measured on two different machines: the ratio is theirs as much as the models'.")
     return notes
+
+
+def _machine(result: BenchResult) -> str | None:
+    return result.machine.board or result.machine.cpu
 
 
 def _title(result: BenchResult) -> str:

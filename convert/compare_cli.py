@@ -12,21 +12,31 @@ if TYPE_CHECKING:
     from convert.compare_bench import BenchReview
 
 
+EXIT_NOT_BETTER = 3
+
+
 @click.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="The whole comparison as JSON on stdout.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also as a page, for a reviewer.")
-def compare(old: Path, new: Path, as_json: bool, html: Path | None) -> None:
+@click.option(
+    "--fail-on",
+    type=click.Choice(["undecided", "worse", "not-comparable"]),
+    help="Exit status 3 where the outcome is this or graver; else it is 0.",
+)
+def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str | None) -> int:
     """Is NEW better than OLD? Two bundles, two RUNs, or two results of `limiar bench --json`.
 
     The first line says better, worse, same (no image is answered otherwise) or undecided for each class, with 95 % intervals.
-    Bundles are compared image by image where predictions.csv lies in BUNDLE.measured beside both, else by their figures alone.
+    Bundles are compared image by image where predictions.csv lies in BUNDLE.measured beside both, on the images that are in
+    both test splits; else by their figures alone. What was measured on different images is not comparable, which comes first
+    and is graver than worse.
 
     \b
     Example:
       limiar compare bundles/1.0.0 bundles/1.1.0 --html review.html
-      limiar compare runs/first runs/second
+      limiar compare runs/first runs/second --fail-on worse
     """
     import msgspec
 
@@ -44,6 +54,15 @@ def compare(old: Path, new: Path, as_json: bool, html: Path | None) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(review), indent=1))
     else:
         _print(review)
+    return EXIT_NOT_BETTER if fail_on and _reaches(review.outcome, fail_on) else 0
+
+
+def _reaches(outcome: str, fail_on: str) -> bool:
+    """Whether the outcome is `fail_on` or graver."""
+    from convert.compare import GRAVITY
+
+    grave = [one.replace(" ", "-") for one in GRAVITY]
+    return grave.index(outcome.replace(" ", "-")) >= grave.index(fail_on)
 
 
 def _compare(old: Path, new: Path) -> "Review | BenchReview":
@@ -86,14 +105,15 @@ def _print_files(review: "Review") -> None:
 
     for file in review.files:
         sizes = [kilobytes(side.bytes) if side else "left out" for side in (file.old, file.new)]
-        click.echo(f"\n{file.name}: {' -> '.join(sizes)}")
+        name = f"{file.old_name} -> {file.name}" if file.old_name else file.name
+        click.echo(f"\n{name}: {' -> '.join(sizes)}")
         if file.old and file.new and file.old.decision != file.new.decision:
             click.echo(f"  decides by {file.old.decision} -> {file.new.decision}")
         if file.flips is not None:
             click.echo(f"  {100 * file.flips.value:.1f} % of {file.images} images are decided otherwise")
         for one in file.changes:
             name = printable(metric_title(one.name))
-            click.echo(f"  {name:<14} {one.old:.3f} -> {one.new:.3f}  {one.outcome:<9}  {points(one)}")
+            click.echo(f"  {name:<14} {one.old:.3f} -> {one.new:.3f}  {one.outcome:<14}  {points(one)}")
     if review.differences:
         click.echo("\nOther differences")
     for difference in review.differences:

@@ -33,12 +33,18 @@ def inspect(bundle: Path, name: str | None, as_json: bool) -> int:
     from convert.details import bundle_details
     from edge_app.bundle import open_bundle
 
-    found = bundle_details(open_bundle(bundle), name)
+    opened = open_bundle(bundle)
+    found = bundle_details(opened, name)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))
         return 0
+    manifest = opened.manifest
+    if manifest.not_proven:
+        click.echo(f"{printable(manifest.name)} {printable(manifest.version)}: {printable(manifest.verdict)}\n")
     for index, file in enumerate(found):
         click.echo("\n".join([""] * bool(index) + _table(file)))
+        if manifest.not_proven and (why := manifest.not_proven.files.get(file.name)):
+            click.echo(f"  undecided, allowed by {printable(manifest.not_proven.allowed_by)}: {printable(why)}")
     return 0
 
 

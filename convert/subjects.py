@@ -29,6 +29,8 @@ class Subject(msgspec.Struct, frozen=True):
     default_file: str
     files: dict[str, "SubjectFile"]
     answers: AnswerTable | None  # of the test split
+    splits: str | None  # sha256 of splits.csv: which images it was measured on
+    not_proven: str | None  # the verdict of a bundle with model files that nobody has proven
     facts: dict[str, str]  # tool versions, licence, where it comes from, …
 
 
@@ -60,7 +62,12 @@ def _bundle(bundle: Bundle) -> Subject:
     }
     beside = bundle.path.resolve()
     table = beside.with_name(f"{beside.name}.measured") / PREDICTIONS
-    facts = {"licence": manifest.licence, "intended use": manifest.intended_use, "input": _input(manifest.input)}
+    facts = {
+        "verdict": manifest.verdict,
+        "licence": manifest.licence,
+        "intended use": manifest.intended_use,
+        "input": _input(manifest.input),
+    }
     facts |= {"release counter": str(manifest.release_counter)} | dict(manifest.provenance.run)
     return Subject(
         kind="bundles",
@@ -72,6 +79,8 @@ def _bundle(bundle: Bundle) -> Subject:
         default_file=manifest.default_file,
         files=files,
         answers=read_predictions_csv(table).part("test") if table.exists() else None,
+        splits=manifest.provenance.data.get("splits_sha256"),
+        not_proven=f"{manifest.verdict}: {', '.join(sorted(found.files))}" if (found := manifest.not_proven) else None,
         facts=facts | {f"tool: {name}": version for name, version in manifest.provenance.tools.items()},
     )
 
@@ -101,6 +110,8 @@ def _run(path: Path, run: Run) -> Subject:
         default_file=KERAS,
         files={KERAS: SubjectFile((path / MODEL).stat().st_size, run.model_sha256, Decision(), metrics)},
         answers=answers,
+        splits=run.data.sha256,
+        not_proven=None,
         facts=facts
         | {f"config: {name}": str(value) for name, value in run.config.items()}
         | {f"tool: {name}": version for name, version in run.versions.items()},

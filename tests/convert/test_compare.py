@@ -22,6 +22,7 @@ from edge_app.bundle import (
     InputSpec,
     Manifest,
     ModelFile,
+    NotProven,
     Provenance,
     Threshold,
     Tolerance,
@@ -52,14 +53,24 @@ def answers(wrong: range, labels: tuple[str, ...] = LABELS, first: int = 0) -> A
     )
 
 
-def write(path: Path, answered: AnswerTable, table: bool = True, tool: str = "1", decision: Decision | None = None) -> Path:
+def write(
+    path: Path,
+    answered: AnswerTable,
+    table: bool = True,
+    tool: str = "1",
+    decision: Decision | None = None,
+    splits: str = "0" * 64,
+    not_proven: NotProven | None = None,
+    name: str = "tflite_int8",
+) -> Path:
     """A bundle of one model file that gives these answers; its bytes are none that a runtime would read."""
-    data = hashlib.sha256(answered.logits["tflite_int8"].tobytes()).digest()
-    probabilities = answered.probabilities("tflite_int8")
+    answered = msgspec.structs.replace(answered, logits={name: answered.logits["tflite_int8"]})
+    data = hashlib.sha256(answered.logits[name].tobytes()).digest()
+    probabilities = answered.probabilities(name)
     assert probabilities is not None
     positive = "pos" if answered.labels == LABELS else None
     model = ModelFile(
-        name="tflite_int8",
+        name=name,
         format="tflite",
         precision="int8",
         decision=decision or Decision(),
@@ -77,9 +88,10 @@ def write(path: Path, answered: AnswerTable, table: bool = True, tool: str = "1"
         labels=answered.labels,
         positive=positive,
         input=InputSpec(24, 24, 3),
-        default_file="tflite_int8",
+        default_file=name,
         files=(BundleFile("a.tflite", len(data), hashlib.sha256(data).hexdigest(), model),),
-        provenance=Provenance({}, {}, {"convert numpy": tool}, {}),
+        provenance=Provenance({}, {"splits_sha256": splits}, {"convert numpy": tool}, {}),
+        not_proven=not_proven or msgspec.UNSET,
     )
     write_bundle(path, manifest, {"a.tflite": data})
     if table:
@@ -148,9 +160,82 @@ def test_only_images_of_both_test_splits_are_compared(tmp_path: Path) -> None:
     old, new = write(tmp_path / "old", answers(range(0))), write(tmp_path / "new", answers(range(0), first=100))
     review = compare(old, new)
     assert "300 images are in both" in review.notes[0]
+    assert review.summary.startswith("on the 300 images of both test splits (400 and 400): tflite_int8: sensitivity same")
     assert review.files[0].images == 300
-    apart = compare(old, write(tmp_path / "new", answers(range(0), first=COUNT)))
-    assert "No image is in both" in apart.notes[0]
+
+
+def test_figures_of_other_images_are_not_comparable_however_good_they_look(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old", answers(range(300))), write(tmp_path / "new", answers(range(0), first=COUNT))
+    review = compare(old, new)
+    assert review.summary.startswith("not comparable, measured on different test images: ")
+    assert review.outcome == "not comparable"
+    assert "No image is in both" in review.notes[0]
+    assert set(outcomes(old, new).values()) == {"not comparable"}
+
+
+def test_without_predictions_other_splits_are_not_comparable(tmp_path: Path) -> None:
+    old = write(tmp_path / "old", answers(range(300)), table=False)
+    new = write(tmp_path / "new", answers(range(0)), splits="1" * 64)
+    review = compare(old, new)
+    assert review.summary.startswith("not comparable, measured on different splits: ")
+    assert set(outcomes(old, new).values()) == {"not comparable"}
+
+
+def test_runs_with_other_test_images_are_not_comparable(tmp_path: Path) -> None:
+    old, new = write_run(tmp_path / "old", answers(range(300))), write_run(tmp_path / "new", answers(range(0), first=COUNT))
+    assert compare(old, new).outcome == "not comparable"
+
+
+def test_a_class_without_an_image_in_common_is_not_comparable(tmp_path: Path) -> None:
+    positives = answers(range(0)).rows(list(range(1, COUNT, 2)))
+    others = answers(range(0), first=COUNT).rows(list(range(0, COUNT, 2)))
+    mixed = AnswerTable(
+        labels=LABELS,
+        sha256=(*positives.sha256, *others.sha256),
+        split=("test",) * COUNT,
+        truth=np.concatenate([positives.truth, others.truth]),
+        logits={"tflite_int8": np.concatenate([positives.logits["tflite_int8"], others.logits["tflite_int8"]])},
+    )
+    review = compare(write(tmp_path / "old", answers(range(0))), write(tmp_path / "new", mixed))
+    assert [one.name for one in review.files[0].classes] == ["sensitivity"]
+    assert review.outcome == "not comparable"
+
+
+def test_a_default_file_that_the_old_bundle_lacks_is_compared_with_the_old_default_file(tmp_path: Path) -> None:
+    old = write(tmp_path / "old", answers(range(0)))
+    new = write(tmp_path / "new", answers(range(1, 60, 2)), name="tflite_fp16")
+    review = compare(old, new)
+    assert review.summary.startswith("tflite_fp16 against tflite_int8: sensitivity worse (-15.0 points")
+    assert (review.outcome, review.files[0].old_name) == ("worse", "tflite_int8")
+    assert "tflite_int8 -> tflite_fp16: " in invoke(old, new).output
+
+
+def test_a_verdict_that_is_not_a_plain_pass_is_said(tmp_path: Path) -> None:
+    old = write(tmp_path / "old", answers(range(0)))
+    allowed = NotProven("--allow-undecided", {"tflite_int8": "sensitivity lost up to 11.3 points"})
+    review = compare(old, write(tmp_path / "new", answers(range(0)), not_proven=allowed))
+    verdict = "PASS, 1 file undecided, allowed by --allow-undecided"
+    assert f"The new bundle's verdict is {verdict}: tflite_int8." in review.notes
+    assert [(one.old, one.new) for one in review.differences if one.name == "verdict"] == [("PASS", verdict)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "first", "statuses"),
+    [
+        (range(0), 0, {"undecided": 0, "worse": 0, "not-comparable": 0}),
+        (range(1, 2), 0, {"undecided": 3, "worse": 0, "not-comparable": 0}),
+        (range(1, 60, 2), 0, {"undecided": 3, "worse": 3, "not-comparable": 0}),
+        (range(0), COUNT, {"undecided": 3, "worse": 3, "not-comparable": 3}),
+    ],
+)
+def test_fail_on_ends_with_3_where_the_outcome_is_so_grave_or_graver(
+    tmp_path: Path, wrong: range, first: int, statuses: dict[str, int]
+) -> None:
+    old, new = write(tmp_path / "old", answers(range(0))), write(tmp_path / "new", answers(wrong, first=first))
+    assert invoke(old, new).return_value == 0
+    assert {level: invoke(old, new, "--fail-on", level).return_value for level in statuses} == statuses
+    pair = write_run(tmp_path / "old-run", answers(range(0))), write_run(tmp_path / "new-run", answers(wrong, first=first))
+    assert {level: invoke(*pair, "--fail-on", level).return_value for level in statuses} == statuses
 
 
 def test_labels_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
@@ -284,6 +369,17 @@ def test_two_bench_results_are_compared_by_medians_and_undecided_where_rounds_ov
     assert lines[0] == "1 faster, 1 slower, 1 undecided"
     assert "50 us (45 to 55)" in lines[4]
     assert "<h1>1 faster, 1 slower, 1 undecided</h1>" in (tmp_path / "page.html").read_text()
+    assert invoke(old, new, "--fail-on", "worse").return_value == 3
+    assert invoke(old, old, "--fail-on", "worse").return_value == 0
+
+
+def test_bench_results_of_two_machines_are_not_comparable(tmp_path: Path) -> None:
+    old, new = bench_result(tmp_path / "old.json", 100), bench_result(tmp_path / "new.json", 50)
+    result = msgspec.json.decode(old.read_bytes(), type=BenchResult)
+    board = msgspec.structs.replace(result.machine, board="Raspberry Pi 5")
+    old.write_bytes(msgspec.json.encode(msgspec.structs.replace(result, machine=board)))
+    assert compare_bench(old, new).summary == "not comparable, measured on two different machines: 1 faster"
+    assert invoke(old, new, "--fail-on", "worse").return_value == 3
 
 
 def invoke(*words: str | Path) -> Result:

@@ -76,12 +76,12 @@ def test_report_and_card_tell_the_intended_use_and_every_file_s_accuracy(bundle:
 def test_what_did_not_pass_stands_with_its_reasons(converted: Converted) -> None:
     first, *others = converted.report.files
     failed = msgspec.structs.replace(
-        first, verdict="FAIL", findings=(Finding("sensitivity", "litert", "FAIL", "accuracy <lost>"),)
+        first, verdict="FAIL", required=True, findings=(Finding("sensitivity", "litert", "FAIL", "accuracy <lost>"),)
     )
     page = page_of(converted, msgspec.structs.replace(converted.report, verdict="REFUSED", files=(failed, *others)))
     words = Page(page).words
     assert words[0] == "REFUSED"
-    assert words[2].startswith(f"{first.name}, which gate.toml requires, did not pass: litert: accuracy <lost>")
+    assert words[2].startswith(f"{first.name}, which the gate requires, did not pass: litert: accuracy <lost>")
     assert "litert: accuracy <lost>" in words
     assert "<lost>" not in page  # escaped: a reason may quote a file name
 
@@ -176,8 +176,10 @@ def test_a_build_reads_a_failure_only_where_a_required_file_did_not_pass(convert
         Finding("sensitivity", "litert", "INCONCLUSIVE", "too few \x1b[31m <images>"),
     )
     required, other, lenient = (
-        msgspec.structs.replace(converted.report.files[0], name=name, required=needed, verdict=verdict, findings=findings)
-        for name, needed, verdict in (("a", True, "INCONCLUSIVE"), ("b", False, "INCONCLUSIVE"), ("c", True, "PASS"))
+        msgspec.structs.replace(
+            converted.report.files[0], name=name, required=needed, verdict="INCONCLUSIVE", allowed=allowed, findings=findings
+        )
+        for name, needed, allowed in (("a", True, False), ("b", False, False), ("c", True, True))
     )
     suites = ElementTree.fromstring(junit_xml(msgspec.structs.replace(converted.report, files=(required, other, lenient))))
     assert suites.tag == "testsuites"

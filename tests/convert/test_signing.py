@@ -89,6 +89,12 @@ def test_a_signed_conversion_is_the_unsigned_one_and_a_signature(
     out, unsigned = tmp_path / "signed" / "small", tmp_path / "unsigned" / "small"
     assert limiar_convert(run, "--out", out, "--sign", key).return_value == 0
     assert limiar_convert(run, "--out", unsigned).return_value == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    again = limiar_convert(run, "--out", out)
+    assert code(again) == "E-BUNDLE-OUT"
+    assert "holds a signed bundle already: give --replace" in str(again.exception)
+    assert code(limiar_convert(run, "--out", unsigned)) == "E-BUNDLE-OUT"
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     opened = open_bundle(out, Keys((read_public_key(key.with_suffix(".pub")),)))
     assert opened.signed_by == public_half(read_private_key(key))
     files = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.gate import DEFAULT
+from convert.gate_file import DEFAULT
 from convert.noninferiority import paired_verdict
 from train.evidence import ALPHA, MARGIN, evidence
 
