@@ -35,7 +35,7 @@ def _case(suite: ElementTree.Element, classname: str, file: FileReport, finding:
         why = "the file is left out"
         if file.allowed and report.not_proven:
             why = f"in the bundle, allowed by {report.not_proven.allowed_by}"
-        ElementTree.SubElement(case, "skipped", message=f"{message} ({_text(why)})")
+        ElementTree.SubElement(case, "skipped", message=f"{message} ({visible(why)})")
 
 
 def _count(element: ElementTree.Element) -> None:

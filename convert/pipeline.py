@@ -34,8 +34,10 @@ from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
 from edge_app.metrics import proportion, rounded
 from edge_app.runtimes import RUNTIMES
+from edge_app.text import visible
 
 MAP_IMAGES = 32  # of validation, whose class activation maps are compared with Keras's
+MESSAGE = 1000  # letters of a reason in the manifest
 PROCESSES = 2  # files that are run at once; what they give does not depend on it
 
 
@@ -273,7 +275,7 @@ def _default_file(files: tuple[FileReport, ...]) -> str | None:
 
 
 def _not_proven(files: tuple[FileReport, ...], allowed_by: str) -> NotProven | None:
-    found = {file.name: file.faults[0] for file in files if file.allowed}
+    found = {file.name: visible(file.faults[0])[:MESSAGE] for file in files if file.allowed}
     return NotProven(allowed_by, found) if found else None
 
 
