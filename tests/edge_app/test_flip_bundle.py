@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def said(project: Path, tiny_path: Path) -> str:
-    command = [sys.executable, "-P", project / "scripts" / "flip_bundle", "--bundle", tiny_path, "--seed", "5"]
+    command = [sys.executable, project / "scripts" / "flip_bundle", "--bundle", tiny_path, "--seed", "5"]
     done = subprocess.run([*command, "--count", "200", "--commands", "4"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
