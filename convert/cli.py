@@ -50,6 +50,12 @@ def _number(text: str) -> float:
 @click.option("--replace", is_flag=True, help="Replace a bundle that is at --out already.")
 @click.option("--data", type=click.Path(path_type=Path), help="The images; for a RUN else the folder that train.json names.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="--model: file, label; where given split, group.")
+@click.option(
+    "--grey-max",
+    type=click.IntRange(256, 65_535),
+    metavar="N",
+    help="--model: largest value of 16-bit images that do not declare their range, such as 4095 of 12 bits.",
+)
 @click.option("--positive", metavar="LABEL", help="--model: of two labels, the one that sensitivity counts. Default: pos.")
 @click.option("--scale", callback=_numbers, help="--model: what pixels were multiplied by before it, such as 1/255.")
 @click.option("--mean", callback=_numbers, help="--model: what was subtracted then; one number, or one for each channel.")
@@ -95,6 +101,7 @@ def convert(
     data: Path | None,
     table: Path | None,
     positive: str | None,
+    grey_max: int | None,
     scale: tuple[float, ...] | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
@@ -145,7 +152,14 @@ def convert(
         click.echo(gate_toml(gate), nl=False)
         return 0
     scaling = {"--scale": scale, "--mean": mean, "--std": std}
-    given: dict[str, object] = {"--csv": table, "--positive": positive, "--labels": labels, "--bgr": bgr or None, **scaling}
+    given: dict[str, object] = {
+        "--csv": table,
+        "--positive": positive,
+        "--labels": labels,
+        "--grey-max": grey_max,
+        "--bgr": bgr or None,
+        **scaling,
+    }
     if out is None:
         raise click.UsageError("Missing option '--out', the BUNDLE folder to make.")
     if (run is None) == (model is None):
@@ -169,7 +183,7 @@ def convert(
             from convert.repeatable import Again, check_repeatable
 
         request = Request(
-            origin=_origin(run, model, data, table, positive, (scale, mean, std), bgr, labels),
+            origin=_origin(run, model, data, table, positive, grey_max, (scale, mean, std), bgr, labels),
             golden=golden,
             gate=gate,
             name=name or _name_from(out),
@@ -211,10 +225,13 @@ def _origin(
     data: Path | None,
     table: Path | None,
     positive: str | None,
+    grey_max: int | None,
     scaling: tuple[tuple[float, ...] | None, ...],
     bgr: bool,
     labels: Path | None,
 ) -> "RunFolder | KerasFile":
+    import msgspec
+
     from convert.ends import Scaling
     from convert.source import KerasFile, RunFolder
 
@@ -224,7 +241,8 @@ def _origin(
     assert data is not None
     given = {name: values for name, values in zip(Scaling().values, scaling, strict=True) if values is not None}
     asked = Scaling(given.get("scale", (1.0,)), given.get("mean", (0.0,)), given.get("std", (1.0,)), bgr)
-    return KerasFile(model, data, table, positive, asked if given or bgr else None, labels)
+    declared = msgspec.UNSET if grey_max is None else grey_max
+    return KerasFile(model, data, table, positive, asked if given or bgr else None, labels, declared)
 
 
 def _name_from(out: Path) -> str:

@@ -62,7 +62,7 @@ def _read_tensor(folder: Path, row: SplitRow, spec: InputSpec) -> Pixels:
         if found != row.sha256:
             met = f"{printable(path)} has sha256 {found[:12]}, splits.csv says {row.sha256[:12]}"
             raise ConvertError("E-CONVERT-DATA-HASH", f"{met}: give the images of the run with --data, or train again")
-        return model_input(decode(data, row.file), spec)
+        return model_input(decode(data, row.file, spec.grey_max), spec)
     except ImageError as error:
         met = f"{printable(path)}: {error.message} ({error.code})"
         raise ConvertError(

@@ -14,6 +14,7 @@ from PIL import Image
 
 from edge_app.bundle import InputSpec
 from edge_app.containers import IMAGE_EXTENSIONS
+from edge_app.depth import FULL
 from edge_app.errors import ConvertError, ImageError, printable
 from edge_app.frame import Pixels
 from edge_app.golden import Golden, GoldenImage
@@ -84,9 +85,9 @@ def draw_golden_images(spec: InputSpec, seed: int) -> list[GoldenFile]:
         sides = SIDES_PX[:4] if encoding.extension in _UNCOMPRESSED or pattern is _noise else SIDES_PX
         height, width = (int(side) for side in rng.choice(sides, 2))
         pixels = _with_colour(pattern(rng, height, width), rng) if encoding.mode in _COLOURED else pattern(rng, height, width)
-        data = _encoded(pixels, encoding)
+        data = _encoded(pixels, encoding, FULL if spec.grey_max is msgspec.UNSET else spec.grey_max)
         path = f"golden/{index:02}.{encoding.extension}"
-        files.append(GoldenFile(path, data, model_input(decode(data, path), spec)))
+        files.append(GoldenFile(path, data, model_input(decode(data, path, spec.grey_max), spec)))
     return files
 
 
@@ -105,7 +106,7 @@ def take_golden_images(folder: Path, spec: InputSpec) -> list[GoldenFile]:
         path = f"golden/{index:02}{source.suffix.lower()}"
         try:
             data = read_file(str(source))
-            files.append(GoldenFile(path, data, model_input(decode(data, source.name), spec)))
+            files.append(GoldenFile(path, data, model_input(decode(data, source.name, spec.grey_max), spec)))
         except ImageError as error:
             met = f"{printable(str(source))}: {error.message} ({error.code})"
             raise ConvertError("E-CONVERT-GOLDEN", f"{met}; every golden image must be readable") from None
@@ -159,9 +160,9 @@ def _with_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.stack([image, 0.7 * image, rng.uniform(0.2, 0.4) * image[::-1]], axis=-1)
 
 
-def _encoded(image: np.ndarray, encoding: Encoding) -> bytes:
+def _encoded(image: np.ndarray, encoding: Encoding, grey_max: int) -> bytes:
     if encoding.mode == "I;16":
-        picture = Image.fromarray(np.rint(image * 65535).astype(np.uint16))
+        picture = Image.fromarray(np.rint(image * grey_max).astype(np.uint16))
     else:
         picture = Image.fromarray(np.rint(image * 255).astype(np.uint8))
     if encoding.mode == "P":

@@ -40,6 +40,7 @@ class KerasFile(msgspec.Struct, frozen=True):
     positive: str | None = None  # None: as `default_positive` says
     scaling: Scaling | None = None  # None: inside the model
     order: Path | None = None  # --labels: of the outputs, a label a line; None: name order
+    grey_max: int | msgspec.UnsetType = msgspec.UNSET  # as InputSpec's
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -74,7 +75,8 @@ def _from_run(origin: RunFolder, cam: bool) -> Source:
     run = read_run(origin.folder)
     where = printable(str(origin.folder / MODEL))
     model = load_model(read_model(origin.folder, run), where)
-    if (spec := input_spec(model, where)) != run.input:
+    spec = msgspec.structs.replace(input_spec(model, where), grey_max=run.input.grey_max)
+    if spec != run.input:
         met = f"{where} takes {spec.height}x{spec.width}x{spec.channels}"
         wanted = f"{run.input.height}x{run.input.width}x{run.input.channels}, {run.input.decode}, {run.input.resize}"
         raise ConvertError("E-CONVERT-INPUT", f"{met}, the run's image rules give {wanted}: train it again")
@@ -101,7 +103,7 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
     data = read_model_file(origin.path)
     where = printable(str(origin.path))
     model = load_model(data, where)
-    spec = input_spec(model, where)
+    spec = msgspec.structs.replace(input_spec(model, where), grey_max=origin.grey_max)
     # How few are too few, the gate says: by the smallest margin that the test split can decide.
     images, notes = load(origin.data, origin.table, spec, Shares(seed=seed, minimum=1), lambda done, total: None, RowsAlone)
     labels = in_order(origin.order, images.labels) if origin.order else images.labels

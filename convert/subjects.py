@@ -119,4 +119,4 @@ def _run(path: Path, run: Run) -> Subject:
 
 
 def _input(spec: InputSpec) -> str:
-    return " ".join(str(value) for value in msgspec.structs.astuple(spec))
+    return " ".join(str(value) for value in msgspec.structs.astuple(spec) if value is not msgspec.UNSET)

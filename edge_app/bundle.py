@@ -45,6 +45,7 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\Z")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Side = Annotated[int, Meta(ge=1, le=4096)]  # px
+GreyMax = Annotated[int, Meta(ge=256, le=65_535)]
 Count = Annotated[int, Meta(ge=0)]
 Size = Annotated[float, Meta(ge=0.0)]
 
@@ -61,6 +62,13 @@ class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
     channels: Literal[1, 3]
     decode: str = DECODE_RULE
     resize: str = RESIZE_RULE
+    grey_max: GreyMax | msgspec.UnsetType = msgspec.UNSET  # largest value of 16-bit images that declare none; see depth.py
+
+    @property
+    def line(self) -> str:
+        """For a person: "40x40x3, rules pillow-v1, stretch-v1, 16-bit grey up to 4095"."""
+        grey = "" if self.grey_max is msgspec.UNSET else f", 16-bit grey up to {self.grey_max}"
+        return f"{self.height}x{self.width}x{self.channels}, rules {self.decode}, {self.resize}{grey}"
 
 
 class Threshold(Value, frozen=True, forbid_unknown_fields=True):

@@ -81,5 +81,5 @@ def _check_full(counts: Counts, largest: int) -> None:
     finer = values >= _FINER * np.count_nonzero(by_level)
     if high - low < _SPAN or (used < _LEVELS and finer):
         met = f"16-bit values that fill {used} of 256 grey levels, the largest {largest}: the image's depth is not declared"
-        cure = "save it with 8 bits, or with the bits that it has (BitsPerSample, sBIT), or train with --grey-max"
+        cure = "save it with 8 bits, declare them (BitsPerSample, sBIT), or train with --grey-max"
         raise ImageError("E-IMAGE-DEPTH", f"{met}: {cure}")

@@ -65,7 +65,7 @@ def explain(
     _check_out(out, path)
     started = time.perf_counter()
     content = read_file(os.fsencode(path))
-    picture = decode(content, path)
+    picture = decode(content, path, bundle.manifest.input.grey_max)
     decode_s = time.perf_counter() - started
     try_model(job_of(bundle.manifest, model, data, runtime))
     loaded = open_preferred(model.format, data, runtime)

@@ -84,7 +84,8 @@ def golden_tensors(bundle: Bundle) -> GoldenTensors:
     differing = []
     for image in golden.images:
         try:
-            tensor = model_input(decode(bundle.read(image.path), image.path), bundle.manifest.input)
+            spec = bundle.manifest.input
+            tensor = model_input(decode(bundle.read(image.path), image.path, spec.grey_max), spec)
         except ImageError:
             tensor = None
         tensors.append(tensor)

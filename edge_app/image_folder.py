@@ -346,7 +346,7 @@ def read_images(
             digest = hashlib.sha256(data)
             tensor = shelf.find(k, digest.digest())
             if tensor is None:
-                picture = decode(data, image.file)
+                picture = decode(data, image.file, spec.grey_max)
                 tensor = model_input(picture, spec)[0]
                 check_assessable(picture, tensor)
                 shelf.put(k, digest.digest(), tensor)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from edge_app.bundle import InputSpec
@@ -112,7 +113,8 @@ class OnDisk:
         self._record = _DIGEST_BYTES + spec.height * spec.width * spec.channels
         self._count = count
         # The name says by which rules the inputs were made: those of others are not found.
-        self.path = folder / f"{spec.height}x{spec.width}x{spec.channels}.{spec.decode}.{spec.resize}.{PIXELS}"
+        rules = [spec.decode, spec.resize, *([] if spec.grey_max is UNSET else [f"to-{spec.grey_max}"])]
+        self.path = folder / f"{spec.height}x{spec.width}x{spec.channels}.{'.'.join(rules)}.{PIXELS}"
         self._partial = self.path.with_name(f"{self.path.name}.partial")
         folder.mkdir(parents=True, exist_ok=True)
         self._whole = self.path.exists() and self.path.stat().st_size == count * self._record

@@ -92,7 +92,7 @@ def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: J
         if known is not None and job.annotate is None:
             return Answered(image.sha256, known, stored=True)
         started = time.perf_counter()
-        picture = decode(image.content, os.fsdecode(image.path))
+        picture = decode(image.content, os.fsdecode(image.path), job.input.grey_max)
         answer = known or classifier.answer(picture, decode_s=time.perf_counter() - started)
         if job.annotate is not None:
             from edge_app.annotate import annotate  # drawing is 10 ms of imports that a plain scan does without

@@ -7,7 +7,7 @@ import click
 
 from edge_app.cli import EXIT_FAILED_CHECK
 from edge_app.errors import TrainError, printable
-from train.cli import channels_option, input_of, size_option
+from train.cli import channels_option, grey_max_option, input_of, size_option
 
 if TYPE_CHECKING:
     from train.check import Finding, Report, Request
@@ -21,6 +21,7 @@ _COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group.")
 @size_option
 @channels_option
+@grey_max_option
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="As for train: draws the split.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="As for train: shares and fewest images.")
 @click.option("--labels/--no-labels", default=True, help="Look for wrong labels; default: yes. Takes the longest.")
@@ -31,6 +32,7 @@ def check(
     table: Path | None,
     size: tuple[int, int],
     channels: str,
+    grey_max: int | None,
     seed: int,
     changes: tuple[str, ...],
     labels: bool,
@@ -56,7 +58,7 @@ def check(
 
     config = configured("limiar", changes)
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=seed)
-    request = Request(data, table, shares, input_of(size, channels), labels)
+    request = Request(data, table, shares, input_of(size, channels, grey_max), labels)
     with Terminal() as terminal:
         report = looked_at(request, lambda what, done, total: terminal.step(f"{what} {done}/{total}"))
         for note in report.notes:

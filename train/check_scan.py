@@ -55,7 +55,7 @@ class Scan:
 def read_one(folder: Path, image: Listed, spec: InputSpec) -> tuple[bytes, Picture, Pixels]:
     """The bytes, the picture and the model input uint8 [H, W, C], as training would take them. Raises ImageError."""
     data = read_file(os.fsencode(folder / image.file))
-    picture = decode(data, image.file)
+    picture = decode(data, image.file, spec.grey_max)
     tensor = model_input(picture, spec)
     check_assessable(picture, tensor)
     return data, picture, tensor[0]

@@ -36,11 +36,18 @@ size_option = click.option(
 channels_option = click.option(
     "--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="1: grey; 3: colour."
 )
+grey_max_option = click.option(
+    "--grey-max",
+    type=click.IntRange(256, 65_535),
+    metavar="N",
+    help="Largest value of 16-bit images that do not declare their range, such as 4095 of 12 bits.",
+)
 _MODEL_OPTIONS = (
     click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group."),
     click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe."),
     size_option,
     channels_option,
+    grey_max_option,
     click.option("--recipe", type=click.Choice(["limiar", "reference", "course"]), default="limiar", show_default=True),
     click.option("--positive", metavar="LABEL", help="The positive of two labels. Default: pos, else the second by name."),
     click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True),
@@ -61,11 +68,14 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def input_of(size: tuple[int, int], channels: str) -> "InputSpec":
-    """What --size and --channels ask for."""
+def input_of(size: tuple[int, int], channels: str, grey_max: int | None) -> "InputSpec":
+    """What --size, --channels and --grey-max ask for."""
+    from msgspec import UNSET
+
     from edge_app.bundle import InputSpec
 
-    return InputSpec(height=size[0], width=size[1], channels=3 if channels == "3" else 1)
+    declared = UNSET if grey_max is None else grey_max
+    return InputSpec(height=size[0], width=size[1], channels=3 if channels == "3" else 1, grey_max=declared)
 
 
 def request_of(
@@ -75,6 +85,7 @@ def request_of(
     model: str | None,
     size: tuple[int, int],
     channels: str,
+    grey_max: int | None,
     recipe: str,
     positive: str | None,
     seed: int,
@@ -91,7 +102,7 @@ def request_of(
         out=out,
         table=table,
         model=model or ("lenet" if recipe == "course" else "compact"),
-        input=input_of(size, channels),
+        input=input_of(size, channels, grey_max),
         recipe=recipe,
         positive=positive,
         seed=seed,
@@ -118,6 +129,7 @@ def train(
     model: str | None,
     size: tuple[int, int],
     channels: str,
+    grey_max: int | None,
     recipe: str,
     positive: str | None,
     seed: int,
@@ -169,13 +181,14 @@ def train(
         from train.trackers import open_trackers
 
     trackers = open_trackers(out, tensorboard, mlflow)  # may wait minutes for a server, and Ctrl-C must end that
+    new = () if parent is not None else changes  # a RUN that goes on has its own numbers, which these change below
     request = replace(
-        request_of(data, out, table, model, size, channels, recipe, positive, seed, changes if parent is None else ()),
+        request_of(data, out, table, model, size, channels, grey_max, recipe, positive, seed, new),
         resume=resume,
         hosts=hosts,
     )
     if parent is not None and reviewed is not None:
-        _refuse_given("table", "model", "size", "channels", "recipe", "positive")
+        _refuse_given("table", "model", "size", "channels", "grey_max", "recipe", "positive")
         if ignored := [change for change in changes if change.partition("=")[0] in SPLITS]:
             raise click.UsageError(f"--set {ignored[0]}: images stay in the RUN's splits: leave it out with --from.")
         start = open_parent(parent, reviewed)

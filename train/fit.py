@@ -55,6 +55,7 @@ class Identity(msgspec.Struct, frozen=True):
     config: Config
     backend: str
     parent: str = ""  # sha256 of the network that is continued; "": random weights
+    grey_max: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class State(msgspec.Struct, frozen=True):

@@ -214,7 +214,7 @@ def _record(run: Run) -> str:
     facts = {
         "recipe": run.recipe,
         "data": f"{run.data.folder}, {run.data.images} images, splits.csv sha256 {run.data.sha256[:12]}",
-        "input": f"{run.input.height}x{run.input.width}x{run.input.channels}, rules {run.input.decode}, {run.input.resize}",
+        "input": run.input.line,
         "epochs": f"{run.epochs} trained, epoch {run.best_epoch} kept",
         "temperature": f"{run.temperature:.4f}, folded into the last layer",
         "seed": run.seed,

@@ -252,6 +252,7 @@ def identified(request: Request, data: DataSet, splits: bytes, lineage: Lineage 
         channels=spec.channels,
         decode=spec.decode,
         resize=spec.resize,
+        grey_max=spec.grey_max,
         data_sha256=hashlib.sha256(splits).hexdigest(),
         seed=request.seed,
         config=request.config,

@@ -30,6 +30,7 @@ def sweep(
     model: str | None,
     size: tuple[int, int],
     channels: str,
+    grey_max: int | None,
     recipe: str,
     positive: str | None,
     seed: int,
@@ -51,7 +52,7 @@ def sweep(
     from train.space import parse
 
     check_backend()
-    request = request_of(data, out, table, model, size, channels, recipe, positive, seed, changes)
+    request = request_of(data, out, table, model, size, channels, grey_max, recipe, positive, seed, changes)
     varied = parse(vary, request.config)
     try:
         with quiet():
@@ -81,7 +82,8 @@ def sweep(
                 terminal.note(f"stopped; {printable(str(out))} keeps what was tried: the same command goes on from there")
             raise
     best = best_of(found)
-    command = _command(data, table, model, size, channels, recipe, positive, seed, (*changes, *best.settings)) if best else ()
+    settings = (*changes, *best.settings) if best else ()
+    command = _command(data, table, model, size, channels, grey_max, recipe, positive, seed, settings) if best else ()
     if as_json:
         import msgspec
 
@@ -106,6 +108,7 @@ def _command(
     model: str | None,
     size: tuple[int, int],
     channels: str,
+    grey_max: int | None,
     recipe: str,
     positive: str | None,
     seed: int,
@@ -113,7 +116,7 @@ def _command(
 ) -> tuple[str, ...]:
     """The `limiar train` of these."""
     words = ["limiar", "train", str(data), "--out", "RUN"]
-    given = {"--csv": table, "--model": model, "--positive": positive}
+    given = {"--csv": table, "--model": model, "--positive": positive, "--grey-max": grey_max}
     words += [word for name, value in given.items() if value is not None for word in (name, str(value))]
     words += ["--size", f"{size[0]}x{size[1]}", "--channels", channels, "--recipe", recipe, "--seed", str(seed)]
     return (*words, *(word for change in changes for word in ("--set", change)))

@@ -1,20 +1,24 @@
 """Images of more than 8 bits become the picture that they show, or are refused; they never become a few grey levels."""
 
 import itertools
+import json
 import struct
 import zlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, of_depth, tiff
 
 from edge_app import depth
-from edge_app.errors import ImageError
+from edge_app.bundle import Bundle, InputSpec, manifest_json, parse_manifest, write_bundle
+from edge_app.errors import BundleError, DataError, ImageError
 from edge_app.frame import Pixels
 from edge_app.image import decode
+from edge_app.image_folder import Shares, load
 
 DEPTHS = (9, 10, 12, 14, 15, 16)
 COMPRESSIONS = {"raw": RAW, "lzw": LZW, "deflate": DEFLATE, "packbits": PACKBITS}
@@ -361,3 +365,80 @@ def test_levels_rise_from_0_to_255_over_any_range(most: int) -> None:
 def test_full_16_bits_are_shifted_and_8_bits_are_themselves() -> None:
     assert np.array_equal(depth.scale(65_535), np.arange(65_536) >> 8)
     assert np.array_equal(depth.scale(255)[:256], np.arange(256))
+
+
+# From the training to the device
+
+
+def twelve_bits(folder: Path, count: int) -> Path:
+    """Undeclared 12-bit PNGs of two classes, and in `folder`-8 the same of 8 bits."""
+    rng = np.random.default_rng(3)
+    for number in range(count):
+        label = "neg" if number % 2 else "pos"
+        levels = np.roll(picture(), int(rng.integers(40)), axis=1) // (1 + number % 2)
+        samples = of_depth(levels, 12, rng)
+        for place, data in ((folder, png16(samples)), (folder.with_name(f"{folder.name}-8"), png16(samples << 4))):
+            (place / label).mkdir(parents=True, exist_ok=True)
+            (place / label / f"{number:03}.png").write_bytes(data)
+    return folder
+
+
+def test_a_folder_is_read_by_the_range_that_is_given_and_refused_without(tmp_path: Path) -> None:
+    folder = twelve_bits(tmp_path / "images", 40)
+    spec = InputSpec(height=40, width=40, channels=1)
+    shares = Shares(seed=0, minimum=1)
+    with pytest.raises(DataError, match=r"40 of 40 .*E-IMAGE-DEPTH.*the largest \d+: .*--grey-max"):
+        load(folder, None, spec, shares, lambda done, total: None)
+    deep, _ = load(folder, None, msgspec.structs.replace(spec, grey_max=4095), shares, lambda done, total: None)
+    shallow, _ = load(tmp_path / "images-8", None, spec, shares, lambda done, total: None)
+    rows = np.arange(40)
+    assert largest_difference(deep.images.take(rows), shallow.images.take(rows)) <= 1
+
+
+def test_a_bundle_without_a_range_is_written_as_before(tiny_path: Path) -> None:
+    raw = (tiny_path / "manifest.json").read_bytes()
+    assert b"grey_max" not in raw
+    assert manifest_json(parse_manifest(raw, "tiny")) == raw
+
+
+@pytest.mark.parametrize("most", [255, 65_536, 4095.5, "4095", None])
+def test_a_bundle_s_range_is_a_whole_number_of_more_than_8_and_at_most_16_bits(tiny_path: Path, most: Any) -> None:
+    fields = json.loads((tiny_path / "manifest.json").read_bytes())
+    fields["input"]["grey_max"] = most
+    with pytest.raises(BundleError) as refused:
+        parse_manifest(json.dumps(fields).encode(), "tiny")
+    assert refused.value.code == "E-BUNDLE-MANIFEST"
+
+
+def test_a_scan_reads_16_bits_by_its_bundle_s_range(tiny_path: Path, tiny_bundle: Bundle, tmp_path: Path, limiar: Any) -> None:
+    folder = twelve_bits(tmp_path / "images", 6)
+    manifest = tiny_bundle.manifest
+    contents = {file.path: tiny_bundle.read(file.path) for file in manifest.files}
+    ranged = msgspec.structs.replace(manifest, input=msgspec.structs.replace(manifest.input, grey_max=4095))
+    write_bundle(tmp_path / "ranged", ranged, contents)
+
+    def scanned(bundle: Path, images: Path) -> list[tuple[str, str | None]]:
+        done = limiar("scan", bundle, images, "--db", tmp_path / f"{bundle.name}-{images.name}.db")
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        return [(Path(line["path"]).name, line.get("label") or line["code"]) for line in lines]
+
+    assert {answer for _, answer in scanned(tiny_path, folder)} == {"E-IMAGE-DEPTH"}
+    answers = scanned(tmp_path / "ranged", folder)
+    assert {answer for _, answer in answers} <= {"neg", "pos"}
+    assert answers == scanned(tiny_path, tmp_path / "images-8")
+
+
+def test_the_pictures_that_went_wrong_are_their_references_or_refused_by_their_depth(cases: Path) -> None:
+    paths = sorted((cases / "images").glob("k[12]_*"))
+    assert len(paths) == 25
+    for path in paths:
+        data = path.read_bytes()
+        if "14bit" in path.name:
+            assert len(np.unique(shown(data))) > 64
+            continue
+        reference = shown((path.parent / f"{'_'.join(path.name.split('_')[:2])}_8bit_reference.png").read_bytes())
+        if "12in16" in path.name:
+            assert code(data) == "E-IMAGE-DEPTH"
+            assert largest_difference(shown(data, grey_max=4095), reference) <= 1
+        else:
+            assert largest_difference(shown(data), reference) <= ("k1" in path.name), path
