@@ -48,7 +48,11 @@ _MODEL_OPTIONS = (
     size_option,
     channels_option,
     grey_max_option,
-    click.option("--recipe", type=click.Choice(["limiar", "reference", "course"]), default="limiar", show_default=True),
+    click.option(
+        "--recipe",
+        type=click.Choice(["standard", "limiar", "reference", "course"]),
+        help="Default: standard; limiar with --quick, for lenet and in a sweep.",
+    ),
     click.option("--positive", metavar="LABEL", help="The positive of two labels. Default: pos, else the second by name."),
     click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True),
     click.option(
@@ -114,6 +118,8 @@ def request_of(
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make.")
 @model_options
+@click.option("--quick", is_flag=True, help="Train for a sixth of the time, by the recipe limiar: for a first look.")
+@click.option("--quiet", "silent", is_flag=True, help="Show no progress; notes and warnings stay.")
 @click.option("--from", "parent", type=click.Path(path_type=Path), metavar="RUN", help="Continue this RUN with --add.")
 @click.option("--add", "reviewed", type=click.Path(path_type=Path), metavar="REVIEWED", help="Reviewed images: folder or CSV.")
 @click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Also log to TensorBoard, in DIR/NAME.")
@@ -130,10 +136,12 @@ def train(
     size: tuple[int, int],
     channels: str,
     grey_max: int | None,
-    recipe: str,
+    recipe: str | None,
     positive: str | None,
     seed: int,
     changes: tuple[str, ...],
+    quick: bool,
+    silent: bool,
     parent: Path | None,
     reviewed: Path | None,
     tensorboard: Path | None,
@@ -147,7 +155,10 @@ def train(
 
     Labels come from --csv, else from DATA/manifest.csv where it has the columns file, label and split, else from names that
     end _pos or _neg, else from class folders. An interrupted run goes on when the same command is given again; with
-    --resume it is an error where there is nothing to go on from.
+    --resume it is an error where there is nothing to go on from. Folders named train, val and test, above or below the class
+    folders, are the given splits.
+
+    It trains the best that limiar knows; how long that takes it says after its second epoch. --quick is for a first look.
 
     With --from RUN the network of a RUN is trained on with what people reviewed since. DATA is the RUN's own; its validation
     and test images stay what they are. REVIEWED is a folder as above, or a CSV with the columns label, and file or path: also
@@ -156,14 +167,18 @@ def train(
     \b
     Example:
       limiar train images/ --out run
+      limiar train images/ --out first-look --quick
       limiar train images/ --csv labels.csv --model lenet --set epochs=80 --out run-lenet
       limiar train photos/ --size 96x128 --out run-photos
       limiar train images/ --from run --add reviewed.csv --out run-2
       KERAS_BACKEND=jax limiar train images/ --out run --hosts 2 --host 0 --coordinator 10.0.0.1:7000
     """
-    from train.config import SPLITS, check_backend, continued
-    from train.progress import Terminal, quiet
+    from train.config import RECIPES, SPLITS, check_backend, continued, recipe_of
+    from train.progress import Epochs, Terminal, quiet
+    from train.unfinished import said_when_stopped
 
+    if quick and recipe not in (None, "limiar"):
+        raise click.UsageError(f"--quick is the recipe limiar: leave out --recipe {recipe}, or --quick.")
     check_backend()
     if (parent is None) != (reviewed is None):
         raise click.UsageError("--from RUN and --add REVIEWED belong together.")
@@ -174,58 +189,55 @@ def train(
             raise TrainError("E-TRAIN-OUT", f"{printable(str(out))} exists: give another --out")
         out = out.with_name(f"{out.name}.host-{own}")  # --out may be one folder that the hosts share
         tensorboard = mlflow = None  # host 0 logs
-    with quiet():
-        from train.reviewed import open_parent
-        from train.run import Progress, assist, partial_folder, summary
-        from train.run import train as make_run
-        from train.trackers import open_trackers
+    with said_when_stopped(out):
+        with quiet():
+            from train.reviewed import open_parent
+            from train.run import Progress, assist, summary
+            from train.run import train as make_run
+            from train.trackers import Trackers, open_trackers
 
-    trackers = open_trackers(out, tensorboard, mlflow)  # may wait minutes for a server, and Ctrl-C must end that
-    new = () if parent is not None else changes  # a RUN that goes on has its own numbers, which these change below
-    request = replace(
-        request_of(data, out, table, model, size, channels, grey_max, recipe, positive, seed, new),
-        resume=resume,
-        hosts=hosts,
-    )
-    if parent is not None and reviewed is not None:
-        _refuse_given("table", "model", "size", "channels", "grey_max", "recipe", "positive")
-        if ignored := [change for change in changes if change.partition("=")[0] in SPLITS]:
-            raise click.UsageError(f"--set {ignored[0]}: images stay in the RUN's splits: leave it out with --from.")
-        start = open_parent(parent, reviewed)
-        request = request.continuing(start, continued(start.run, changes))
-    config = request.config
-    started = time.monotonic()
-    with Terminal() as terminal:
-
-        def begin(state: "State") -> None:
-            for tracker in trackers:
-                tracker.begin(state)
-
-        def epoch(one: "Epoch") -> None:
-            terminal.step(f"epoch {one.epoch}/{config.epochs}  loss {one.loss:.3f}  val {one.val_loss:.3f}")
-            for tracker in trackers:
-                tracker.epoch(one)
-
-        progress = Progress(
-            note=terminal.note,
-            image=lambda done, total: terminal.step(f"images {done}/{total}"),
-            epoch=epoch,
-            begin=begin,
+        opened = open_trackers(out, tensorboard, mlflow)  # may wait minutes for a server, and Ctrl-C must end that
+        chosen = recipe_of(recipe, quick, model)
+        new = () if parent is not None else changes  # a RUN that goes on has its own numbers, which these change below
+        request = replace(
+            request_of(data, out, table, model, size, channels, grey_max, chosen, positive, seed, new),
+            resume=resume,
+            hosts=hosts,
         )
-        run: Run | None = None
-        try:
-            if assists:
-                assist(request, progress)
-                return
-            run = make_run(request, progress)
-        except KeyboardInterrupt:
-            if partial_folder(out).exists():
-                where = printable(str(partial_folder(out)))
-                terminal.note(f"stopped; {where} keeps what was done: the same command goes on from there")
-            raise
-        finally:
-            for tracker in trackers:
-                tracker.end(run)
+        if parent is not None and reviewed is not None:
+            _refuse_given("table", "model", "size", "channels", "grey_max", "recipe", "quick", "positive")
+            if ignored := [change for change in changes if change.partition("=")[0] in SPLITS]:
+                raise click.UsageError(f"--set {ignored[0]}: images stay in the RUN's splits: leave it out with --from.")
+            start = open_parent(parent, reviewed)
+            request = request.continuing(start, continued(start.run, changes))
+        started = time.monotonic()
+        with Terminal(silent) as terminal:
+            trackers = Trackers(opened, terminal.note)
+            shown = Epochs(terminal)
+
+            def begin(state: "State") -> None:
+                most, short = state.identity.config.epochs, RECIPES["limiar"].epochs
+                shown.begin(state.done, most, short if chosen == "standard" and parent is None and short < most else 0)
+                trackers.begin(state)
+
+            def epoch(one: "Epoch") -> None:
+                shown.epoch(one.epoch, f"loss {one.loss:.3f}  val {one.val_loss:.3f}")
+                trackers.epoch(one)
+
+            progress = Progress(
+                note=terminal.note,
+                image=lambda done, total: terminal.step(f"images {done}/{total}"),
+                epoch=epoch,
+                begin=begin,
+            )
+            run: Run | None = None
+            try:
+                if assists:
+                    assist(request, progress)
+                    return
+                run = make_run(request, progress)
+            finally:
+                trackers.end(run)
     click.echo(summary(out, run))
     click.echo(
         f"{run.model}: epoch {run.best_epoch} of {run.epochs}, temperature {run.temperature:.3f}, "

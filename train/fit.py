@@ -21,8 +21,8 @@ from train.calibrate import nll
 from train.config import Config
 from train.feed import Examples, batches
 from train.progress import quiet
+from train.unfinished import STATE
 
-STATE = "state.json"  # names the epoch whose files are whole; written last
 STATE_LIMIT = 64 << 20  # bytes; the longest training there may be takes half of it
 CURE = "repeat the first command, give another --out, or remove that folder to start again"
 PREDICT_BATCH = 256

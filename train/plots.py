@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from typing import Any
 
 import matplotlib as mpl
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_app.frame import Pixels
+from edge_app.text import for_plot
 
 _INK = "#010203"  # drawn as the page's own text colour, see _svg
 _COLOURS = (
@@ -41,6 +43,7 @@ _STYLE: dict[Any, Any] = {
 }
 CURVES = len(_COLOURS)  # that can be told apart
 _GRID_PX = 80  # an image of the grid, at most
+_LABEL_CHARACTERS = 40  # of a class in a legend
 
 
 def learning_curves(
@@ -54,7 +57,7 @@ def learning_curves(
         figure = Figure(figsize=(8.4, 3.0), layout="constrained")
         for axes, name, curves in zip(figure.subplots(1, 2), ("loss (nats)", "accuracy"), (losses, accuracies), strict=True):
             for label, values in curves.items():
-                axes.plot(epochs, values, label=label, linewidth=1.6)
+                axes.plot(epochs, values, label=_named(label), linewidth=1.6)
             axes.axvline(best, color=_INK, linewidth=0.8, linestyle="--")
             axes.set(xlabel="epoch", ylabel=name)
             axes.legend()
@@ -67,7 +70,7 @@ def roc(curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> s
         figure, axes = _square()
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
         for name, (false_rate, true_rate) in curves.items():
-            axes.plot(false_rate, true_rate, label=name, linewidth=1.6)
+            axes.plot(false_rate, true_rate, label=_named(name), linewidth=1.6)
         axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
         axes.legend(loc="lower right")
         return _svg(figure)
@@ -108,6 +111,12 @@ def data_url(pixels: Pixels) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def _named(label: str) -> str:
+    """A curve's name: no formula, no longer than the picture, and not left out as matplotlib does with what begins with _."""
+    short = label if len(label) <= _LABEL_CHARACTERS else f"{label[: _LABEL_CHARACTERS - 1]}…"
+    return for_plot(f" {short}" if short.startswith("_") else short)
+
+
 def _square() -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.0, 3.6), layout="constrained")
     return figure, figure.subplots()
@@ -116,6 +125,8 @@ def _square() -> tuple[Figure, Axes]:
 def _svg(figure: Figure) -> str:
     """The figure as an <svg> element whose ink is the text colour of the page around it."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # text stays text: the reader's browser has the letters
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :].replace(_INK, "currentColor")

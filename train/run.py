@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,16 +28,20 @@ from edge_app.files import sync_directory, write_whole
 from edge_app.image_folder import DataSet, default_positive, load
 from edge_app.image_store import InMemory, Keep, OnDisk, RowsAlone, Shelf
 from edge_app.machine import available_mb
-from edge_app.metrics import class_metrics
+from edge_app.metrics import class_metrics, decided_metrics
 from edge_app.run_folder import Lineage, PredictionRow, Run, TrainingData
 from edge_app.splits import Shares
+from edge_app.text import for_html, for_terminal
 from train import models
 from train.calibrate import fit_temperature, probabilities
-from train.config import Config, Hosts, check_input
+from train.config import Config, Hosts, check_input, within
+from train.evidence import evidence
 from train.feed import labelled
-from train.fit import STATE, Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, share_checkpoint, unfinished
-from train.report import render
+from train.fit import Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, share_checkpoint, unfinished
+from train.page import page
+from train.report import REFER_BELOW, render
 from train.reviewed import Parent, load_reviewed
+from train.unfinished import STATE, partial_folder
 
 TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
 FIGURES = 4  # of a split on the terminal; of many classes the one that is found least is named
@@ -82,6 +87,7 @@ class Trained:
     splits: bytes  # splits.csv
     lineage: Lineage | None
     fitted: Fitted
+    config: Config  # as it was trained by: see config.within
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,6 @@ class Progress:
     image: Callable[[int, int], None]  # images read, in all
     epoch: Callable[[Epoch], None]
     begin: Callable[[State], None] = lambda state: None  # before the first epoch, or the first after an interruption
-
-
-def partial_folder(out: Path) -> Path:
-    """Where an unfinished run keeps its checkpoints, beside the RUN it will become."""
-    return out.with_name(f"{out.name}.partial")
 
 
 def train(request: Request, progress: Progress) -> Run:
@@ -112,11 +113,11 @@ def train(request: Request, progress: Progress) -> Run:
         raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
     with _place(partial):
         made = _train_network(request, partial, progress)
-    data, fitted, config = made.data, made.fitted, request.config
+    data, fitted, config = made.data, made.fitted, made.config
     raw = logits(fitted.model, data.images, np.arange(len(data.rows)))
     _check_classes(data, raw, partial)
     val = data.part("val")
-    temperature = fit_temperature(raw[val], data.truth[val]) if config.calibrate else 1.0
+    temperature = fit_temperature(raw[val], data.truth[val], config.caution) if config.calibrate else 1.0
     model, answers = _deployable(fitted, data, raw, temperature)
     digest = hashlib.sha256(made.splits).hexdigest()
     run = Run(
@@ -137,7 +138,7 @@ def train(request: Request, progress: Progress) -> Run:
         envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
         parent=made.lineage,
     )
-    _publish(request.out, partial, run, model, data, answers, fitted.history, made.splits)
+    _publish(request.out, partial, run, model, data, answers, fitted.history, made.splits, progress.note)
     return run_folder.read_run(request.out)
 
 
@@ -166,7 +167,10 @@ def _place(partial: Path) -> Iterator[None]:
 
 def _train_network(request: Request, partial: Path, progress: Progress) -> Trained:
     data, lineage = gathered(request, keeping(partial, request.config, progress), progress)
+    request = within_images(request, data)
     positive_of(request.positive, data.labels)  # refused before it trains
+    if (found := evidence(Counter(row.label for row in data.rows if row.part == "test"))) and not found.enough:
+        progress.note(found.text())
     splits = run_folder.splits_csv(data.rows)
     identity = identified(request, data, splits, lineage)
     told = _join(request.hosts, identity, progress.note) if request.hosts else None
@@ -176,7 +180,7 @@ def _train_network(request: Request, partial: Path, progress: Progress) -> Train
     fitted = trained(request, data, identity, partial, progress, told)
     if request.hosts:
         _leave()
-    return Trained(data, splits, lineage, fitted)
+    return Trained(data, splits, lineage, fitted, request.config)
 
 
 def _join(hosts: Hosts, identity: Identity, note: Callable[[str], None]) -> Callable[[bytes], bytes]:
@@ -210,6 +214,7 @@ def _whole(request: Request, progress: Progress) -> Run:
         raise TrainError("E-TRAIN-OUT", f"{out} exists: give another --out, or remove it first")
     run = run_folder.read_run(request.out)
     data, lineage = gathered(request, RowsAlone, progress)  # a refusal must not leave images beside a RUN that is whole
+    request = within_images(request, data)
     of_run = (run.model, run.input, run.recipe, run.seed, run.positive, run.parent, run.data.sha256, _numbers(run.config))
     digest, positive = hashlib.sha256(run_folder.splits_csv(data.rows)).hexdigest(), positive_of(request.positive, data.labels)
     asked = (request.model, request.input, request.recipe, request.seed, positive, lineage, digest)
@@ -238,6 +243,11 @@ def gathered(request: Request, keep: Keep, progress: Progress) -> tuple[DataSet,
     for note in notes:
         progress.note(note)
     return data, lineage
+
+
+def within_images(request: Request, data: DataSet) -> Request:
+    """With the epochs that so many training images get."""
+    return replace(request, config=within(request.config, len(data.part("train"))))
 
 
 def identified(request: Request, data: DataSet, splits: bytes, lineage: Lineage | None) -> Identity:
@@ -387,6 +397,7 @@ def _publish(
     answers: np.ndarray,
     history: tuple[Epoch, ...],
     splits: bytes,
+    note: Callable[[str], None],
 ) -> None:
     """Writes every file into a folder beside, then gives it its name: a RUN is there whole or not at all."""
     made = partial / "run"
@@ -404,11 +415,24 @@ def _publish(
     write_whole(made / run_folder.PREDICTIONS, run_folder.predictions_csv(rows, run.labels))
     lines = [msgspec.structs.astuple(epoch) for epoch in history]
     write_whole(made / run_folder.HISTORY, run_folder.table_csv(Epoch.__struct_fields__, lines))
-    write_whole(made / run_folder.REPORT, render(run, data, answers, history).encode())
+    write_whole(made / run_folder.REPORT, _report(run, data, answers, history, note).encode())
     write_whole(made / run_folder.RECORD, run_folder.record_json(run))
     made.rename(out)
     sync_directory(out.parent)
     _remove(partial)
+
+
+def _report(run: Run, data: DataSet, answers: np.ndarray, history: tuple[Epoch, ...], note: Callable[[str], None]) -> str:
+    """The page; where it cannot be drawn one that says why: hours of training are not lost to a picture."""
+    try:
+        return render(run, data, answers, history)
+    except Exception as error:  # matplotlib and what it calls raise anything: ValueError, RuntimeError, MemoryError, …
+        reason = for_terminal(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+        met = f"the report cannot be drawn ({reason})"
+        note(str(TrainError("E-TRAIN-REPORT", f"{met}: the RUN is whole and can be converted; please report this")))
+        return page(
+            "limiar: no report", [f"<section><h1>No report</h1><p>{for_html(met)}.</p><p>The RUN is whole.</p></section>"]
+        )
 
 
 def _remove(partial: Path) -> None:
@@ -447,4 +471,12 @@ def summary(out: Path, run: Run) -> str:
             measured = {"accuracy": measured["accuracy"], f"least {least}": measured[least]}
         figures = "  ".join(f"{printable(name)} {m.value:.3f} ({m.low:.3f}-{m.high:.3f})" for name, m in measured.items())
         lines.append(f"{part:<5} n={len(chosen):<5} {figures}")
+    # Of the last part, test.
+    decided = decided_metrics(truth, answers, REFER_BELOW)
+    referred = f"below a confidence of {REFER_BELOW:g} lie {100 * decided['refer_rate'].value:.0f} % of them"
+    if right := decided.get("accuracy_decided"):
+        referred += f", of the others {right.value:.3f} are right ({right.low:.3f}-{right.high:.3f})"
+    lines.append(f"{referred}; limiar convert fits each file's own rule on val")
+    if found := evidence(Counter(row.label for row in rows if row.split == "test")):
+        lines.append(found.text())
     return "\n".join(lines)

@@ -12,7 +12,7 @@ LOG_FACTOR = 10  # a range that spans as much is drawn by its logarithm: as many
 DIGITS = 4  # of a drawn number: the next one makes no difference that can be seen, and the command is to be read
 # SPLITS choose the images, so that losses of two trials would not be of the same ones; others change nothing that is
 # learnt; sharp_epochs cannot be varied beside epochs.
-FIXED = (*SPLITS, "calibrate", "memory_mb", "sharp_epochs")
+FIXED = (*SPLITS, "calibrate", "caution", "images", "memory_mb", "sharp_epochs")
 
 
 @dataclass(frozen=True)

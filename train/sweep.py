@@ -25,7 +25,7 @@ from edge_app.errors import TrainError, printable
 from edge_app.image_folder import DataSet
 from train.config import changed
 from train.fit import Epoch, Identity, prepare, resumed
-from train.run import Progress, Request, gathered, identified, keeping, trained
+from train.run import Progress, Request, gathered, identified, keeping, trained, within_images
 from train.space import Varied, setting
 
 DATABASE, STUDY, LOCK = "study.db", "limiar", "sweep.lock"
@@ -66,6 +66,7 @@ def sweep(
     out = request.out
     with _locked(out):
         data, _ = gathered(request, keeping(out, request.config, progress), progress)
+        request = within_images(request, data)
         identity = identified(request, data, run_folder.splits_csv(data.rows), None)
         study = _study(out, identity, varied)
         _requeue(study)

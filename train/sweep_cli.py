@@ -31,7 +31,7 @@ def sweep(
     size: tuple[int, int],
     channels: str,
     grey_max: int | None,
-    recipe: str,
+    recipe: str | None,
     positive: str | None,
     seed: int,
     changes: tuple[str, ...],
@@ -52,6 +52,7 @@ def sweep(
     from train.space import parse
 
     check_backend()
+    recipe = recipe or "limiar"  # thirty trials of the standard recipe would take a night
     request = request_of(data, out, table, model, size, channels, grey_max, recipe, positive, seed, changes)
     varied = parse(vary, request.config)
     try:

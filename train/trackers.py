@@ -1,11 +1,12 @@
 """Where a run's figures go besides the RUN: TensorBoard and MLflow. Neither is written unless it is asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from edge_app.errors import LimiarError, TrainError, printable
 from edge_app.run_folder import Run
+from edge_app.text import for_terminal
 from train.fit import Epoch, State
 
 
@@ -20,6 +21,36 @@ class Tracker(Protocol):
 
     def end(self, run: Run | None) -> None:
         """The RUN is there; or None: it was interrupted or failed."""
+
+
+class Trackers:
+    """All that are told of one run. One that fails once it is under way is let go, with a word: the run is worth more."""
+
+    def __init__(self, trackers: Sequence[Tracker], note: Callable[[str], None]) -> None:
+        self._trackers, self._note = list(trackers), note
+
+    def begin(self, state: State) -> None:
+        """Nothing is trained yet: raises what they raise."""
+        for tracker in self._trackers:
+            tracker.begin(state)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Raises nothing."""
+        self._each(lambda tracker: tracker.epoch(epoch))
+
+    def end(self, run: Run | None) -> None:
+        """Raises nothing."""
+        self._each(lambda tracker: tracker.end(run))
+
+    def _each(self, tell: Callable[[Tracker], None]) -> None:
+        for tracker in tuple(self._trackers):
+            try:
+                tell(tracker)
+            except Exception as error:  # what foreign packages raise when a disk is full or a server is gone
+                self._trackers.remove(tracker)
+                reason = error.message if isinstance(error, TrainError) else f"{type(error).__name__}: {error}"
+                met = f"{type(tracker).__name__} gets no more of this run ({for_terminal(' '.join(reason.split()))[:300]})"
+                self._note(str(TrainError("E-TRAIN-TRACKER", f"{met}: the run goes on without")))
 
 
 def open_trackers(out: Path, tensorboard: Path | None, mlflow: str | None) -> list[Tracker]:

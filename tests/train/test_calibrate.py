@@ -46,3 +46,41 @@ def test_probabilities_are_those_of_the_device():
 
     logits = np.random.default_rng(1).normal(0, 50, (50, 4)).astype(np.float32)
     assert np.array_equal(probabilities(logits), [softmax(row) for row in logits])
+
+
+@pytest.mark.parametrize("right", [12, 60, 240])
+def test_a_few_images_without_an_error_do_not_ask_for_certainty(right):
+    logits = np.array([[2.0, -2.0], [-2.0, 2.0]] * (right // 2))
+    truth = np.array([0, 1] * (right // 2))
+    bold, cautious = fit_temperature(logits, truth), fit_temperature(logits, truth, caution=8.0)
+    assert bold == pytest.approx(TEMPERATURES[0])
+    assert bold < cautious < 1.0
+
+
+def test_caution_yields_to_many_images(answers):
+    logits, truth = answers
+    assert fit_temperature(logits * 3, truth, caution=8.0) == pytest.approx(3.0, rel=0.03)
+
+
+@pytest.mark.parametrize("count", [30, 60, 120])
+def test_with_few_images_caution_brings_new_answers_nearer_to_what_they_say(answers, count):
+    logits, truth = answers
+    rng = np.random.default_rng(5)
+    new = slice(10_000, 20_000)
+    lost = {0.0: 0.0, 8.0: 0.0}
+    for _ in range(40):
+        drawn = rng.choice(10_000, count, replace=False)
+        for caution in lost:
+            temperature = fit_temperature(logits[drawn] * 1.1, truth[drawn], caution)
+            lost[caution] += nll(logits[new] * 1.1 / temperature, truth[new]) / 40
+    assert lost[8.0] < lost[0.0]
+
+
+def test_no_neighbouring_temperature_is_better_with_caution_either(answers):
+    logits, truth = (part[:50] for part in answers)
+    best = fit_temperature(logits * 2, truth, caution=8.0)
+
+    def objective(temperature):
+        return 50 * nll(logits * 2 / temperature, truth) + 8.0 * np.log(temperature) ** 2
+
+    assert objective(best) < min(objective(best * factor) for factor in (0.97, 1.03))

@@ -21,7 +21,8 @@ from train import feed
 from train.config import Config, configured
 from train.feed import Examples, batches, labelled
 from train.fit import Epoch, Identity, fit, logits
-from train.run import partial_folder, train
+from train.run import train
+from train.unfinished import partial_folder
 
 SPEC = InputSpec(height=96, width=96, channels=3)
 HELD_BYTES = 2000 * 96 * 96 * 3  # of 2,000 images: 55 MB

@@ -14,10 +14,11 @@ from edge_app.bundle import InputSpec
 from edge_app.errors import LimiarError, TrainError
 from edge_app.image_store import InMemory
 from train.augment import augmented
-from train.config import INPUT, RECIPES, Config, check_backend, configured
+from train.config import INPUT, RECIPES, Config, check_backend, configured, recipe_of, within
 from train.feed import batches, class_weights, labelled
 from train.fit import Epoch, State, prepare
-from train.run import partial_folder, train
+from train.run import train
+from train.unfinished import partial_folder
 
 
 class Stopped(Exception):
@@ -154,7 +155,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path, req
     progress = replace(silent, epoch=lambda line: seen.append(line.epoch), note=notes.append)
     run = train(replace(request_for(out, "epochs=3"), resume=True), progress)
     assert seen == [2, 3]
-    assert notes[0].startswith("goes on after epoch 1 of at most 3")
+    assert any(note.startswith("goes on after epoch 1 of at most 3") for note in notes)
     assert run.epochs == 3
     assert not partial_folder(out).exists()
     for name in (run_folder.MODEL, run_folder.PREDICTIONS, run_folder.HISTORY):
@@ -319,10 +320,63 @@ def test_a_value_of_the_config_that_cannot_be_is_refused(change):
 @pytest.mark.parametrize("epochs", [20, 65])
 def test_a_recipe_of_which_only_sharp_epochs_are_left_is_refused(epochs):
     with pytest.raises(TrainError) as refused:
-        configured("reference", [f"epochs={epochs}"])
+        configured("reference", [f"epochs={epochs}", f"sharp_epochs={epochs}"])
     assert refused.value.code == "E-TRAIN-CONFIG"
     assert f"sharp_epochs={epochs // 5}" in refused.value.message
     assert configured("reference", [f"epochs={epochs}", f"sharp_epochs={epochs // 5}"]).epochs == epochs
+
+
+@pytest.mark.parametrize("recipe", ["standard", "reference"])
+@pytest.mark.parametrize("epochs", [1, 4, 20, 65, 600])
+def test_another_number_of_epochs_takes_its_share_of_sharp_ones_along(recipe, epochs):
+    config = configured(recipe, [f"epochs={epochs}"])
+    assert (config.epochs, config.sharp_epochs, config.images) == (epochs, 65 * epochs // 300, 0)
+    assert configured(recipe, ["sharp_epochs=0", f"epochs={epochs}"]).sharp_epochs == 0
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(180, 300), (4_443, 300), (20_000, 75), (1_000_000, 20)])
+def test_of_more_images_the_plain_recipe_has_fewer_epochs_so_that_it_ends_in_time(images, epochs):
+    config = within(RECIPES["standard"], images)
+    assert (config.epochs, config.sharp_epochs) == (epochs, 65 * epochs // 300)
+    assert within(RECIPES["reference"], images) == RECIPES["reference"]
+
+
+def test_the_plain_recipe_is_the_best_one_but_for_its_time_and_caution():
+    standard, reference = RECIPES["standard"], RECIPES["reference"]
+    assert msgspec.structs.replace(standard, images=0, caution=0.0) == reference
+    assert (recipe_of(None, False, None), recipe_of(None, True, None), recipe_of(None, False, "lenet")) == (
+        "standard",
+        "limiar",
+        "limiar",
+    )
+    assert recipe_of("course", False, "lenet") == "course"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("epochs=abc", "epochs=abc is not a whole number from 1 to 100000"),
+        ("epochs=2.5", "epochs=2.5 is not a whole number"),
+        ("epochs=0", "epochs=0 is not a whole number from 1"),
+        ("rate=fast", "rate=fast is not a number above 0"),
+        ("rate=inf", "rate=inf is not a number"),
+        ("dropout=1", "dropout=1 is not a number from 0 to below 1"),
+        ("rotate_deg=181", "rotate_deg=181 is not a number from 0 to 180"),
+        ("memory_mb=-1", "memory_mb=-1 is not a number from 0 up"),
+        ("flip=perhaps", "flip=perhaps is not true or false"),
+        ("precision=half", "precision=half is not one of auto,"),
+        ("epoch=5", "did you mean epochs?"),
+        ("drop_out=0.1", "did you mean dropout?"),
+        ("rate", "give --set rate=VALUE"),
+        ("epochs=\x1b[31m", r"epochs=\x1b[31m is not"),
+    ],
+)
+def test_what_set_refuses_is_said_in_words(change, said):
+    with pytest.raises(TrainError) as refused:
+        configured("standard", [change])
+    assert said in refused.value.message
+    assert "$" not in refused.value.message
+    assert "Expected" not in refused.value.message
 
 
 def test_the_recipes_differ_where_the_course_does():

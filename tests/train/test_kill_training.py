@@ -12,7 +12,7 @@ KILLS = 2
 def test_a_run_that_was_killed_ends_as_the_one_that_never_was(small_run, phantom_folder, tmp_path):
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    arguments = [str(phantom_folder), *["--set", "epochs=3", "--set", "batch=32", "--set", "warmup=0"]]
+    arguments = [str(phantom_folder), *["--quick", "--set", "epochs=3", "--set", "batch=32", "--set", "warmup=0"]]
     series = Series()
     with Starter() as starter:
         whole = Ended(killed=False, operations=OPERATIONS, seconds=SECONDS)

@@ -1,6 +1,7 @@
 """What a person sees and can do while a job starts."""
 
 import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from train import trackers
 from train.cli import train
-from train.progress import quiet
+from train.progress import Epochs, Terminal, quiet
 
 
 @pytest.fixture
@@ -53,6 +54,68 @@ def test_ctrl_c_ends_the_wait_for_a_server_at_once(ctrl_c, tmp_path, monkeypatch
     done = CliRunner().invoke(train, [str(tmp_path), "--out", str(tmp_path / "run")], standalone_mode=False)
     assert isinstance(done.exception, click.Abort)
     assert waited == []
+    assert "nothing is kept" in done.stderr
+
+
+def test_ctrl_c_with_an_epoch_kept_says_how_to_go_on(ctrl_c, tmp_path, monkeypatch):
+    monkeypatch.setattr(trackers, "open_trackers", lambda *place: os.kill(os.getpid(), signal.SIGINT))
+    (tmp_path / "run.partial").mkdir()
+    (tmp_path / "run.partial" / "state.json").write_text("{}")
+    done = CliRunner().invoke(train, [str(tmp_path), "--out", str(tmp_path / "run")], standalone_mode=False)
+    assert "keeps what was done: the same command goes on from there" in done.stderr
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """clock(seconds): so much later."""
+    now = [1000.0]
+    monkeypatch.setattr("train.progress.time.monotonic", lambda: now[0])
+
+    def later(seconds):
+        now[0] += seconds
+
+    return later
+
+
+def trained(terminal, clock, epochs=300, each_s=1.5):
+    shown = Epochs(terminal)
+    shown.begin(0, epochs, quick=50)
+    for number in range(1, epochs + 1):
+        clock(each_s)
+        shown.epoch(number, f"loss {1 / number:.3f}")
+
+
+def test_a_pipe_gets_the_first_and_the_last_epoch_and_one_every_ten_seconds(clock, capsys):
+    trained(Terminal(), clock)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
+    numbers = [int(line.split()[1].partition("/")[0]) for line in lines]
+    assert (numbers[0], numbers[-1]) == (1, 300)
+    assert all(6 <= after - before <= 8 for before, after in itertools.pairwise(numbers[1:-1]))
+    assert "left" in lines[1]
+
+
+def test_how_long_it_takes_is_said_after_the_second_epoch(clock, capsys):
+    trained(Terminal(), clock)
+    said = capsys.readouterr().err.splitlines()
+    assert "300 epochs of 1.5 s: about 7 min from now; --quick takes 75 s" in said[:3]
+
+
+def test_a_short_training_needs_no_estimate(clock, capsys):
+    trained(Terminal(), clock, epochs=5)
+    assert "from now" not in capsys.readouterr().err
+
+
+def test_quiet_shows_no_progress_and_keeps_notes(clock, capsys):
+    terminal = Terminal(quiet=True)
+    trained(terminal, clock)
+    terminal.note("a warning")
+    assert capsys.readouterr().err == "a warning\n"
+
+
+def test_quick_is_a_recipe_and_goes_with_no_other(tmp_path):
+    done = CliRunner().invoke(train, [str(tmp_path), "--out", str(tmp_path / "run"), "--quick", "--recipe", "reference"])
+    assert done.exit_code == 2
+    assert "--quick is the recipe limiar" in done.stderr
 
 
 def test_what_ignores_ctrl_c_goes_on_ignoring_it(ctrl_c):

@@ -16,7 +16,7 @@ from train.fit import Epoch, State
 from train.run import train
 from train.to_mlflow import DATABASE, MLflow
 from train.to_tensorboard import TensorBoard
-from train.trackers import open_trackers
+from train.trackers import Trackers, open_trackers
 
 HISTORY = tuple(Epoch(number, 0.001, 1 / number, 0.5, 2 / number, 0.6) for number in (1, 2, 3))
 
@@ -140,3 +140,35 @@ def test_a_package_that_is_missing_is_named_with_the_line_that_installs_it(tmp_p
 
 def test_without_being_asked_nothing_is_logged(tmp_path):
     assert open_trackers(tmp_path / "run", None, None) == []
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), TrainError("E-TRAIN-TRACKER", "gone"), RuntimeError("x")]
+)
+def test_a_tracker_that_fails_under_way_is_let_go_with_a_word(error):
+    class Fails:
+        def begin(self, state):
+            pass
+
+        def epoch(self, epoch):
+            raise error
+
+        def end(self, run):
+            raise AssertionError("it was let go")
+
+    class Listens(Fails):
+        def epoch(self, epoch):
+            heard.append(epoch.epoch)
+
+        def end(self, run):
+            heard.append("end")
+
+    heard, notes = [], []
+    trackers = Trackers([Fails(), Listens()], notes.append)
+    trackers.begin(None)
+    for epoch in HISTORY:
+        trackers.epoch(epoch)
+    trackers.end(None)
+    assert heard == [*(epoch.epoch for epoch in HISTORY), "end"]
+    assert len(notes) == 1
+    assert notes[0].startswith("E-TRAIN-TRACKER: Fails gets no more of this run")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import keras
 import msgspec
@@ -28,7 +29,8 @@ from train.calibrate import probabilities
 from train.config import configured
 from train.plots import data_url
 from train.report import COURSE_DIFFERENCES, confusion, harder
-from train.run import partial_folder, positive_of, train
+from train.run import positive_of, summary, train
+from train.unfinished import partial_folder
 
 
 def test_a_run_holds_what_the_contract_names(small_run):
@@ -184,7 +186,7 @@ def test_the_report_says_what_sets_training_figures_apart(changes, said):
 
 def test_ctrl_c_keeps_what_was_trained_and_says_how_to_go_on(tmp_path, phantom_folder):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "train", phantom_folder, "--out", out, "--set", "epochs=500", "--set", "patience=0"]
+    command = [sys.executable, "-m", "train", phantom_folder, "--out", out, "--set", "epochs=500"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     # A shell that starts the tests in the background lets them ignore Ctrl-C, and a child inherits that.
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -199,3 +201,53 @@ def test_ctrl_c_keeps_what_was_trained_and_says_how_to_go_on(tmp_path, phantom_f
     assert "Traceback" not in said
     assert (partial_folder(out) / "state.json").exists()
     assert not out.exists()
+
+
+NASTY = ("z $^$", "_hidden", "$\\frac{", "\\", "a" * 200, "<b>&amp;", "猫")
+
+
+def test_labels_that_are_formulas_or_markup_end_in_a_report(tmp_path, request_for, silent, recwarn):
+    rng = np.random.default_rng(0)
+    for c, label in enumerate(NASTY):
+        place = tmp_path / "images" / label
+        place.mkdir(parents=True)
+        for k in range(8):
+            pixels = np.clip(rng.normal(30 + 30 * c, 20, (12, 12)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(place / f"{k}.png")
+    changes = ("min_per_class=1", "epochs=1", "batch=8", "rate=0.02")
+    train(request_for(tmp_path / "run", *changes, folder=tmp_path / "images"), silent)
+    page = (tmp_path / "run" / run_folder.REPORT).read_text()
+    assert "z $^$" in page
+    assert "<b>&amp;" not in page
+    assert not [one for one in recwarn if "Glyph" in str(one.message)]
+
+
+def test_a_run_is_there_also_where_its_report_cannot_be_drawn(tmp_path, request_for, silent, monkeypatch):
+    def broken(*args):
+        raise RuntimeError("no\nfont at <all>")
+
+    monkeypatch.setattr("train.report.plots.roc", broken)
+    notes = []
+    train(request_for(tmp_path / "run"), replace(silent, note=notes.append))
+    run = run_folder.read_run(tmp_path / "run")
+    assert run_folder.read_predictions(tmp_path / "run", run)
+    said = [note for note in notes if note.startswith("E-TRAIN-REPORT: ")]
+    assert len(said) == 1
+    assert "no font at <all>" in said[0]
+    assert "no font at &lt;all&gt;" in (tmp_path / "run" / run_folder.REPORT).read_text()
+
+
+def test_of_many_images_the_run_says_the_epochs_that_it_had(tmp_path, request_for, silent):
+    request = request_for(tmp_path / "run")
+    request = replace(request, config=msgspec.structs.replace(request.config, epochs=40, patience=1, images=1))
+    run = train(request, silent)
+    assert run.config["epochs"] == 20
+    again = train(replace(request, resume=True), silent)  # done already
+    assert again == run
+
+
+def test_the_summary_says_what_is_referred_and_what_the_test_split_decides(small_run):
+    said = summary(small_run, run_folder.read_run(small_run))
+    assert "below a confidence of 0.95 lie" in said
+    assert "the test split decides" in said
+    assert "--allow-undecided" in said
