@@ -17,6 +17,7 @@ _FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}
 SEQUENTIAL, PROGRESSIVE = frozenset({0xC0, 0xC1}), 0xC2  # Table B.1
 _ARITHMETIC, _LOSSLESS = frozenset({0xC9, 0xCA}), frozenset({0xC3, 0xCB})
 _SEGMENTS = 10_000  # in 64 MB of the longest are a thousand
+_SCANS = 100  # 40 ms each, of 16 megapixels; ten are usual
 _PICTURES = 16  # behind the first: MPO of a burst
 _DECLARED = (  # in an APPn of the first picture: further ones follow
     b"MPF\0",  # CIPA DC-007, 5.1
@@ -90,6 +91,8 @@ def walk(data: bytes, at: int) -> Walked:
         start, at = match.end() - 2, at + length
         if marker == SOS:
             found.scans += 1
+            if found.scans > _SCANS:
+                break
             at = _after_scan(data, at)
         if 0xE0 <= marker <= 0xEF:
             found.further |= _holds(data, start, at, _DECLARED)
@@ -98,7 +101,7 @@ def walk(data: bytes, at: int) -> Walked:
                 found.notes.append((start, at))
         elif marker != _COM:
             found.pieces.append((start, at))
-    raise ImageError("E-IMAGE-BROKEN", f"a JPEG of over {_SEGMENTS} segments: write it again")
+    raise ImageError("E-IMAGE-BROKEN", f"a JPEG of over {_SEGMENTS} segments or {_SCANS} scans: write it again")
 
 
 def _after_scan(data: bytes, at: int) -> int:

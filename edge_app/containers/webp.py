@@ -3,13 +3,18 @@
 from edge_app.containers.container import PIXELS_MP_WEBP, Container, check_end, check_pixels, truncated
 from edge_app.errors import ImageError
 
+_CHUNKS = 1_000  # of a still picture there are seven kinds
+
 
 def inspect(data: bytes) -> Container:
     """WebP (RFC 9649) 2.3: RIFF chunks, each padded to an even length; the header's length counts from byte 8."""
     end = 8 + int.from_bytes(data[4:8], "little")
     behind = check_end(data, end, "WebP")
-    at = 12
+    at, count = 12, 0
     while at < end:
+        count += 1
+        if count > _CHUNKS:
+            raise ImageError("E-IMAGE-BROKEN", f"a WebP of over {_CHUNKS} chunks: write it again")
         if data[at : at + 4] in (b"ANIM", b"ANMF"):
             raise ImageError("E-IMAGE-FRAMES", "an animated WebP: save one frame")
         length = int.from_bytes(data[at + 4 : at + 8], "little")
