@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +146,8 @@ def main() -> None:
         if not (limit := limit_met(error)):
             raise
         click.echo(str(limit), err=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries once more when it ends
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries once more when it ends
         status = EXIT_ERROR
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_app.errors import StoreError, printable
+from edge_app.limits import limit_met
 
 APPLICATION_ID = int.from_bytes(b"limi", "big")  # in the header: file(1) and limiar tell by it whose database this is
 OWN_TABLES = frozenset({"bundles", "results", "camera_results"})  # of a limiar that did not set the application_id yet
@@ -275,6 +276,8 @@ class Database:
         where = printable(str(self.path))
         number = error.errno if isinstance(error, OSError) else None
         met = f"{where}: {error.strerror if isinstance(error, OSError) else error}"
+        if (limit := limit_met(error)) and limit.code == "E-MACHINE-LIMIT" and not isinstance(error, BlockingIOError):
+            return StoreError(limit.code, limit.message)
         if isinstance(error, BlockingIOError):
             return StoreError("E-STORE-BUSY", f"another limiar writes to {where}: wait for it, or use another --db")
         if number in _FULL:

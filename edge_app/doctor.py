@@ -16,7 +16,9 @@ from msgspec import Struct
 
 import edge_app
 from edge_app import APP
+from edge_app.errors import StoreError
 from edge_app.machine import Condition, Machine, condition, machine
+from edge_app.own import python_c
 from edge_app.runtimes import RUNTIMES
 from edge_app.store import default_path
 
@@ -52,7 +54,7 @@ class Package(Struct, frozen=True):
 class State(Struct, frozen=True):
     """Where results are kept."""
 
-    path: str
+    path: str  # empty: this user has no home folder, and LIMIAR_STATE is not set
     writable: bool
     free_mb: int
 
@@ -111,7 +113,9 @@ def find_problems(here: Machine, packages: tuple[Package, ...], runtimes: tuple[
             yield f"{package.name} {package.error}: {package.install}"
     if not any(package.version for package in runtimes):
         yield f"no runtime works: {runtimes[0].install}"
-    if not state.writable:
+    if not state.path:
+        yield "this user has no home folder to keep results in: set LIMIAR_STATE to a folder that can be written"
+    elif not state.writable:
         yield f"{state.path} cannot be written: give it to this user, or set LIMIAR_STATE"
 
 
@@ -143,7 +147,7 @@ def _runtime(name: str) -> Package:
 
 def _package(name: str, module: str, distribution: str, needed: bool, install: str, package: str | None = None) -> Package:
     top = package or module.partition(".")[0]
-    command = [sys.executable, "-P", "-c", _IMPORT, module, top, distribution]
+    command = python_c(_IMPORT, module, top, distribution)
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_IMPORT_S, check=False)
     except subprocess.TimeoutExpired:
@@ -194,8 +198,11 @@ def _cameras() -> Iterator[str]:
 
 
 def _state() -> State:
-    folder = default_path().parent
-    there = next(path for path in (folder, *folder.parents) if path.exists())  # limiar makes what is not there
+    try:
+        folder = default_path().parent
+    except StoreError:
+        return State("", False, 0)
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # limiar makes what is not there
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     return State(str(folder), writable, shutil.disk_usage(there).free >> 20)
 
@@ -203,6 +210,7 @@ def _state() -> State:
 def print_diagnosis(found: Diagnosis) -> None:
     """For a person."""
     here, now = found.machine, found.condition
+    writable = "writable" if found.state.writable else "NOT writable"
     rows = [
         ("limiar", f"{found.app.split()[1]}, {found.path}, {found.installed_mb:.0f} MiB with what it needs"),
         ("Python", f"{here.python}, {found.executable}"),
@@ -214,10 +222,7 @@ def print_diagnosis(found: Diagnosis) -> None:
         *((package.name, _described(package)) for package in (*found.runtimes, *found.packages)),
         ("SQLite", found.sqlite),
         ("cameras", ", ".join(found.cameras) or "no V4L2 camera"),
-        (
-            "state",
-            f"{found.state.path}, {'writable' if found.state.writable else 'NOT writable'}, {found.state.free_mb} MiB free",
-        ),
+        ("state", f"{found.state.path or 'no home folder'}, {writable}, {found.state.free_mb} MiB free"),
     ]
     width = max(len(name) for name, _ in rows)
     for name, text in rows:

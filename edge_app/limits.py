@@ -32,6 +32,8 @@ def limit_met(error: BaseException) -> LimiarError | None:
     if number in _MEMORY:
         met = "there is no memory, or no process, left"
         return LimiarError("E-MACHINE-LIMIT", f"{met}: raise the limit (ulimit -v, ulimit -u), or end other programs")
+    if isinstance(error, FileNotFoundError) and str(error.strerror).startswith("No usable temporary directory"):
+        return LimiarError("E-MACHINE-LIMIT", "no folder takes temporary files: set TMPDIR to one that can be written")
     if isinstance(error, OSError) and error.errno in _OUTPUT:
         where = printable(str(error.filename)) if error.filename else "an output"
         cure = f"{_OUTPUT[error.errno]}, then run the same command"

@@ -13,15 +13,15 @@ from types import ModuleType
 PACKAGES = frozenset({"edge_app", "train", "convert"})
 _FOLDER = str(Path(__file__).parents[1])
 # For a process of its own: `python -m` would look for the package in all of the path.
-_RUN = """
-import runpy, sys
+_FIRST = """
+import sys
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 spec = PathFinder.find_spec("edge_app", [sys.argv.pop(1)])
 sys.modules["edge_app"] = module_from_spec(spec)
 spec.loader.exec_module(sys.modules["edge_app"])
-runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
+_RUN = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 
 
 class _OwnPackages:
@@ -41,6 +41,11 @@ def find_own_packages_first() -> None:
         sys.meta_path.insert(0, _OwnPackages())
 
 
+def python_c(code: str, *words: str) -> list[str]:
+    """The command line that runs Python code in a process of its own, where edge_app is this one."""
+    return [sys.executable, "-P", "-c", _FIRST + code, _FOLDER, *words]
+
+
 def python_m(module: str, *words: str) -> list[str]:
     """The command line that runs a module of edge_app in a process of its own, as `python -m` does."""
-    return [sys.executable, "-P", "-c", _RUN, _FOLDER, module, *words]
+    return python_c(_RUN, module, *words)
