@@ -1,24 +1,18 @@
 """The loop of `limiar camera`: frames -> answers -> store -> lines that may be reported."""
 
-import sys
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
-import click
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from edge_app.answer import Timing
+from edge_app.answer import Answer, Timing
 from edge_app.bundle import REFER, REFUSED
 from edge_app.capture import Capture
 from edge_app.classifier import Classifier
 from edge_app.clock import iso
 from edge_app.errors import ImageError, SourceError
-from edge_app.frame import Frame
-from edge_app.output import JsonFile, JsonStream
+from edge_app.frame import Frame, Pixels
 from edge_app.pipeline import Origin
 from edge_app.store import Store
 
@@ -84,6 +78,7 @@ class Watch(Struct):
     origin: Origin
     now: Callable[[], str]
     stop: Callable[[], bool]  # asked at least every 50 ms
+    annotate: Callable[[Pixels, Answer, FrameLine], None] | None = None  # given each answer with its frame
 
     def __iter__(self) -> Iterator[list[CameraLine]]:
         waiting: list[CameraLine] = []
@@ -120,7 +115,7 @@ class Watch(Struct):
         if frame.place and frame.place.doubtful:
             answer = msgspec.structs.replace(answer, decision=REFER)
         self.store.add_frame(self.source, self.boot_id, sequence, frame.dropped, msgspec.structs.replace(answer, time=taken))
-        return FrameLine(
+        line = FrameLine(
             *place,
             answer.decision,
             answer.label,
@@ -133,76 +128,11 @@ class Watch(Struct):
             outside=UNSET if answer.outside is None else answer.outside,
             **video,
         )
+        if self.annotate:
+            self.annotate(frame.pixels, answer, line)
+        return line
 
 
 def boot_id() -> str:
     """What Linux calls this boot: with it, sequence numbers give the order of frames however the clock jumps."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-class FrameOutput(Protocol):
-    """Takes the lines of a camera as they are committed."""
-
-    def write(self, lines: list[CameraLine]) -> None:
-        """Lines in order."""
-
-    def close(self) -> None:
-        """No more lines: a file appears under its name now."""
-
-
-def line_outputs(jsonl: str | None) -> list[FrameOutput]:
-    """Where the lines go: JSON lines into `jsonl` ("-": stdout) or a pipe, a table on a terminal."""
-    outputs: list[FrameOutput] = []
-    if jsonl == "-" or (jsonl is None and not sys.stdout.isatty()):
-        outputs.append(JsonStream())
-    elif sys.stdout.isatty():
-        outputs.append(FrameTable())
-    if jsonl not in (None, "-"):
-        outputs.append(JsonFile(Path(str(jsonl))))
-    return outputs
-
-
-class FrameTable:
-    """Rows for a person, on a terminal."""
-
-    def __init__(self) -> None:
-        click.echo(f"{'frame':>8}  {'taken (UTC)':<24}  {'decision':<14} {'confidence':>10}")
-
-    def write(self, lines: list[CameraLine]) -> None:
-        for line in lines:
-            start = f"{line.sequence:>8}  {line.taken:<24}  "
-            if isinstance(line, RefusedFrame):
-                click.echo(f"{start}{click.style(line.decision, fg='yellow')}\n    {line.code}: {line.message}")
-            else:
-                decision = click.style(f"{line.decision:<14}", fg="red" if line.decision == REFER else "green")
-                note = f"  ({line.label})" if line.decision == REFER else ""
-                note += "  doubtful" if line.doubtful else ""
-                note += f"  outside: {', '.join(line.outside)}" if line.outside else ""
-                click.echo(f"{start}{decision} {line.confidence:>10.1%}{note}")
-        sys.stdout.flush()
-
-    def close(self) -> None:
-        pass  # a terminal has no end
-
-
-class FrameCount:
-    """Counts frames for the line at the end."""
-
-    def __init__(self) -> None:
-        self.decisions: Counter[str] = Counter()
-        self.dropped = self.doubtful = 0
-        self._started = time.monotonic()
-
-    def write(self, lines: list[CameraLine]) -> None:
-        self.decisions.update(line.decision for line in lines)
-        self.dropped += sum(line.dropped for line in lines)
-        self.doubtful += sum(bool(line.doubtful) for line in lines)
-
-    def close(self) -> None:
-        pass  # what was counted is asked for later
-
-    def text(self) -> str:
-        """One line: how many frames, and what became of them."""
-        total, took_s = self.decisions.total(), time.monotonic() - self._started
-        parts = [f"{total} frames", *(f"{count} {decision}" for decision, count in sorted(self.decisions.items()))]
-        return f"{', '.join(parts)}; {self.dropped} dropped; {took_s:.1f} s, {total / took_s:.1f} a second"

@@ -56,6 +56,8 @@ class View(Struct, frozen=True):
 class Opened(Struct, frozen=True, tag=True):
     """The source is there; frames follow."""
 
+    note: str | None  # what a camera gives other than it was asked for
+
 
 class Taken(Struct, frozen=True, tag=True):
     """A frame; its pixels lie in the shared memory until the next one is asked for."""
@@ -87,8 +89,10 @@ _REPLIES = msgspec.msgpack.Decoder(Opened | Taken | Ended | Failed)
 class Capture:
     """A source in a process of its own. Use as a context manager."""
 
-    def __init__(self, open_source: Callable[[], Source], view: View) -> None:
+    def __init__(self, open_source: Callable[[], Source], view: View, tell: Callable[[str], None] = lambda note: None) -> None:
+        """`tell` is given what a person should know of a camera that is open."""
         self._name = view.name
+        self._tell = tell
         self.loss: str | None = None  # what of a video file could not be read, in words, once its end is reached
         context = multiprocessing.get_context("fork")
         self._connection, child = context.Pipe()
@@ -124,7 +128,9 @@ class Capture:
                 yield None
                 continue
             match self._receive():
-                case Opened():
+                case Opened(note):
+                    if note:
+                        self._tell(note)
                     deadline = time.monotonic() + FRAME_S
                 case Failed(code, message):
                     raise SourceError(code, message)

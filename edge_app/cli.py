@@ -17,12 +17,14 @@ from edge_app.errors import LimiarError, ModelUnfit, OutputClosed, OutputError, 
 from edge_app.limits import limit_met
 from edge_app.own import PACKAGES, find_own_packages_first
 from edge_app.streams import open_streams
+from edge_app.text import without_passwords
 
 if TYPE_CHECKING:
     from edge_app.capture import Roi
     from edge_app.output import Output
     from edge_app.rule import OutsideRule
     from edge_app.signature import Keys
+    from edge_app.sources import Settings
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAILED_CHECK, EXIT_SOME_REFUSED = 1, 2, 3, 4
 EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 130, 141
@@ -129,6 +131,7 @@ def main() -> None:
         status = limiar.main(standalone_mode=False, color=False if plain else None)
         sys.stdout.flush()
     except click.ClickException as error:
+        error.message = without_passwords(error.message)  # type: ignore[misc]  # it quotes what was given
         error.show()
         status = error.exit_code
     except LimiarError as error:
@@ -377,13 +380,27 @@ def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_fil
 @click.option("--roi", metavar="X,Y,W,H", help="Look at this part of each frame, in pixels from the top left corner.")
 @click.option("--seconds", type=Finite(min=0, min_open=True), metavar="S", help="Stop after so long.")
 @click.option("--realtime", is_flag=True, help="Play a video file at its own rate; frames are dropped as a camera's are.")
+@click.option("--size", metavar="WxH", help="Ask the camera for frames of this size.")
+@click.option("--fps", "rate_hz", type=Finite(min=0, min_open=True), metavar="N", help="Ask the camera for so many a second.")
+@click.option(
+    "--format",
+    "pixel_format",
+    type=click.Choice(["MJPG", "YUYV"]),
+    help="Ask a USB camera for this; most give large frames only as MJPG.",
+)
 @click.option("--jsonl", metavar="FILE|-", help="JSON lines into a file, or - for stdout.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="A spreadsheet.")
 @click.option(
     "--db",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Results database; else results.db in limiar's state folder.",
 )
+@click.option("--annotate", type=click.Path(path_type=Path), metavar="DIR", help="Write each frame enlarged, with its answer.")
+@click.option(
+    "--quiet", "-q", is_flag=True, help="No table, progress or summary: only errors, and the lines that are asked for."
+)
+@click.option("--verbose", "-v", is_flag=True, help="Say also what answers.")
 @key_options
 def camera(
     bundle: Path,
@@ -396,12 +413,19 @@ def camera(
     roi: str | None,
     seconds: float | None,
     realtime: bool,
+    size: str | None,
+    rate_hz: float | None,
+    pixel_format: str | None,
     jsonl: str | None,
+    csv_file: Path | None,
     db: Path | None,
+    annotate: Path | None,
+    quiet: bool,
+    verbose: bool,
     key_files: tuple[Path, ...],
     revoked_files: tuple[Path, ...],
 ) -> int:
-    """Answer the frames of a camera or video: video:FILE, v4l2:/dev/video0, rtsp://HOST/PATH or picamera:0.
+    """Answer the frames of a camera or video: video:FILE, v4l2:/dev/video0, rtsp://…, http://… (MJPEG) or picamera:0.
 
     Of a camera the latest frame wins, and those passed over are counted; of a video file every frame is answered. Each answer
     is kept in the database before it is printed. A camera that gives no new frame for 5 seconds is an error. Exit status 4:
@@ -421,31 +445,42 @@ def camera(
     from edge_app.messages import job_of
     from edge_app.pipeline import Origin
     from edge_app.pool import try_model
-    from edge_app.sources import find_source, open_source
+    from edge_app.sources import Settings, find_source, open_source
     from edge_app.store import BundleKey, Store, default_path
     from edge_app.verified import ensure_verified
 
     address = find_source(source)
     database = db or default_path()
-    _distinct({"--db": database, "--jsonl": _file(jsonl)})
+    _distinct({"--db": database, "--jsonl": _file(jsonl), "--csv": csv_file})
+    if csv_file == Path("-"):
+        raise click.UsageError("--csv is written whole, at the end: give a file. For stdout there is --jsonl -.")
+    if quiet and verbose:
+        raise click.UsageError("--quiet or --verbose, not both.")
+    settings = Settings(_size(size) if size else None, rate_hz, pixel_format)
+    _check_settings(settings, address.kind)
     view = View(address.name, realtime, _roi(roi) if roi else None)
     opened = open_bundle(bundle, _keys(key_files, revoked_files))
     manifest = opened.manifest
     file, model = opened.model(name)
     decision = file.decision.referring(refer_below)
     try_model(job_of(manifest, file, model, runtime, threads))
-    opening = functools.partial(open_source, address, realtime)
-    with Interrupt() as interrupt, Capture(opening, view) as capture, Store(database) as store:
+    opening = functools.partial(open_source, address, realtime, settings)
+    tell = functools.partial(click.echo, err=True)
+    with Interrupt() as interrupt, Capture(opening, view, tell) as capture, Store(database) as store:
         # numpy and the runtime, now that the capture process is forked
-        from edge_app.camera import FrameCount, Watch, boot_id, line_outputs
+        from edge_app.camera import Watch, boot_id
         from edge_app.classifier import Classifier
         from edge_app.clock import utc_now
+        from edge_app.frame_output import Annotations, FrameCount, frame_outputs
         from edge_app.runtimes import open_preferred
 
         loaded = open_preferred(file.format, model, runtime, threads)
         on = f"{loaded.name} {loaded.version}"
         verified = ensure_verified(opened, file, loaded.name, loaded.version)
         store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on, manifest.labels), verified)
+        if verbose:
+            met = f"{manifest.name} {manifest.version}, {file.name} on {on}, verified by {verified}"
+            click.echo(f"{met}; refer below {decision.refer_below:g}; {printable(str(database))}", err=True)
         end = time.monotonic() + (seconds or float("inf"))
         watch = Watch(
             capture=capture,
@@ -456,16 +491,18 @@ def camera(
             origin=Origin(opened.sha256, file.name, on, verified, APP),
             now=utc_now,
             stop=lambda: bool(interrupt) or time.monotonic() >= end,
+            annotate=Annotations(annotate) if annotate else None,
         )
-        count = FrameCount()
-        outputs = [*line_outputs(jsonl), count]
+        count = FrameCount(show_progress=not (quiet or sys.stdout.isatty()))
+        outputs = [*frame_outputs(jsonl, csv_file, manifest.labels, quiet), count]
         with ExitStack() as closing:  # also after an error: what was answered is in the files
             for output in outputs:
                 closing.callback(output.close)
             for lines in watch:
                 for output in outputs:
                     output.write(lines)
-    click.echo(count.text(), err=True)
+    if not quiet:
+        click.echo(count.text(), err=True)
     loss = capture.loss or (f"{count.doubtful} frames until now lie beside damage and are referred" if count.doubtful else "")
     if loss:
         cure = "copy the file again, or go back to the recording"
@@ -641,6 +678,22 @@ def _distinct(files: dict[str, Path | None]) -> None:
     for option, path in files.items():
         if path and (other := of.setdefault(os.path.realpath(path), option)) != option:
             raise click.UsageError(f"{other} and {option} are the same file: {printable(str(path))}.")
+
+
+def _check_settings(settings: "Settings", kind: str) -> None:
+    """Raises UsageError for what such a source cannot be asked for."""
+    asked = {"--size": settings.size, "--fps": settings.rate_hz, "--format": settings.pixel_format}
+    possible = {"v4l2": ("--size", "--fps", "--format"), "picamera": ("--size", "--fps")}.get(kind, ())
+    for option, value in asked.items():
+        if value is not None and option not in possible:
+            raise click.UsageError(f"{option} is for cameras that take it: v4l2, and picamera but for --format.")
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text, re.IGNORECASE | re.ASCII)
+    if not found:
+        raise click.BadParameter(f"{text!r} is not WxH in pixels, as 1280x720.", param_hint="--size")
+    return int(found[1]), int(found[2])
 
 
 def _roi(text: str) -> "Roi":

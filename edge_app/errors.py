@@ -5,6 +5,7 @@ a bug and keeps its traceback.
 """
 
 from edge_app.text import for_terminal as printable
+from edge_app.text import without_passwords
 
 __all__ = ["printable"]
 
@@ -13,7 +14,7 @@ class LimiarError(Exception):
     """`code` is stable and for programs; `message` is one line: what was met, where, and what to do."""
 
     def __init__(self, code: str, message: str) -> None:
-        message = printable(message)  # it quotes names and libraries, and goes to a terminal
+        message = printable(without_passwords(message))  # it quotes names and libraries, and goes to a terminal
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message

@@ -29,7 +29,7 @@ def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: Co
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             source = open_source()
-            _send(parent, Opened())
+            _send(parent, Opened(source.note))
             try:
                 _serve(source, view, memory, parent)
             finally:

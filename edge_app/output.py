@@ -99,7 +99,7 @@ def writable(path: Path) -> Iterator[None]:
         raise OutputError("E-OUTPUT-WRITE", f"{met}: give a place that can be written") from None
 
 
-class _WholeFile:
+class OutputFile:
     """A file that appears under its name when it is closed. Raises OutputError where it cannot be written.
 
     What was there stays where a write failed: the disk is full, and half of the lines would pass for all.
@@ -134,7 +134,7 @@ class JsonFile:
     """JSON lines in a file."""
 
     def __init__(self, path: Path) -> None:
-        self._whole = _WholeFile(path)
+        self._whole = OutputFile(path)
 
     def write(self, lines: Sequence[Struct]) -> None:
         self._whole.write(json_lines(lines))
@@ -154,7 +154,7 @@ class CsvFile:
     """A spreadsheet: one row an image, one column for each label's probability."""
 
     def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
-        self._whole = _WholeFile(path)
+        self._whole = OutputFile(path)
         self._labels = labels
         names = [f"probability_{label}" for label in labels]
         self._row(
@@ -186,7 +186,7 @@ class PassedOver:
     def __init__(self, path: Path | None, aloud: bool = False) -> None:
         self._aloud = aloud
         self._tally = Tally()
-        self._whole = _WholeFile(path) if path else None
+        self._whole = OutputFile(path) if path else None
         self._as_csv = path is not None and path.suffix.lower() == ".csv"
         if self._whole and self._as_csv:
             self._whole.write(csv_row(Passed.__struct_fields__).encode())

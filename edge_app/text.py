@@ -11,6 +11,7 @@ from collections.abc import Iterable
 # What acts instead of being seen: controls (C0, DEL, C1), marks and overrides of direction (Unicode UAX #9), line and paragraph
 # separators, lone surrogates, and what XML 1.0 (section 2.2) does not know. Joiners stay: Persian and Hindi need them.
 _ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_USER_INFO = re.compile(r"([a-z][a-z0-9+.-]{1,15}:/{1,3})\S*@", re.IGNORECASE)  # of an address: RFC 3986, section 3.2.1
 # A spreadsheet runs a cell that starts so as a formula (OWASP, CSV injection), in some languages also the wide forms.
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
@@ -19,6 +20,11 @@ def for_terminal(text: bytes | str) -> str:
     """One line for a terminal or log: what does not print, and bytes that are not UTF-8, become \\xNN."""
     text = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
     return text if text.isprintable() else "".join(c if c.isprintable() else _named(c) for c in text)
+
+
+def without_passwords(text: str) -> str:
+    """Each address in it without its user and password."""
+    return _USER_INFO.sub(r"\1", text)
 
 
 def for_csv(cell: object) -> object:

@@ -6,11 +6,13 @@
 import importlib
 import os
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from edge_app.errors import SourceError, printable
+from edge_app.errors import SourceError
+from edge_app.sources.address import Address, find_source
+
+__all__ = ["Address", "Settings", "Source", "find_source", "open_source"]
 
 if TYPE_CHECKING:  # the process that keeps the store finds the source before it loads numpy
     from edge_app.frame import Pixels
@@ -30,6 +32,10 @@ class Source(Protocol):
     def loss(self) -> str | None:
         """What of a video file could not be read, in words, once its end is reached."""
 
+    @property
+    def note(self) -> str | None:
+        """What a camera gives other than it was asked for, in words."""
+
     def read(self) -> "Pixels | None":
         """The next frame, uint8 [H, W, 3], RGB, in an array of its own. May block. Raises whatever the camera stack raises."""
 
@@ -37,18 +43,20 @@ class Source(Protocol):
         """Frees the camera."""
 
 
-class Address(Struct, frozen=True):
-    """Where a source is."""
+class Settings(Struct, frozen=True):
+    """What a camera is asked for. It may give something else, and then says so in its `note`."""
 
-    kind: str  # a key of _MODULES
-    target: str  # a file, a device, a URL or a number
-    name: str  # as results and messages call it: without the password of a URL
+    size: tuple[int, int] | None = None  # width and height, in pixels
+    rate_hz: float | None = None  # frames a second
+    pixel_format: str | None = None  # MJPG or YUYV
 
 
+_NOTHING = Settings()
 _MODULES = {
     "video": "edge_app.sources.video",
     "v4l2": "edge_app.sources.opencv",
     "rtsp": "edge_app.sources.opencv",
+    "http": "edge_app.sources.mjpeg",
     "picamera": "edge_app.sources.picamera",
 }
 _INSTALL = {
@@ -57,37 +65,7 @@ _INSTALL = {
 }
 
 
-def find_source(text: str) -> Address:
-    """`video:FILE`, `v4l2:/dev/video0`, `/dev/video0`, `rtsp://…` or `picamera:0` -> where it is. Raises SourceError."""
-    if text.lower().startswith(("rtsp:", "rtsps:", "http:", "https:")):
-        return _stream(text)
-    if text.startswith("/dev/video"):
-        text = f"v4l2:{text}"
-    kind, _, target = text.partition(":")
-    if kind not in ("video", "v4l2", "picamera") or not target or (kind == "picamera" and not target.isdecimal()):
-        known = "video:FILE, v4l2:/dev/video0, rtsp://… or picamera:0"
-        raise SourceError("E-SOURCE-UNKNOWN", f"{printable(text)} is no source: give {known}")
-    return Address(kind, target, printable(text))
-
-
-def _stream(text: str) -> Address:
-    """A user, a password and a query that may hold a token stay out of database, output and messages. Raises SourceError."""
-    scheme, _, rest = text.partition(":")
-    shown = printable(f"{scheme.lower()}://{rest.rpartition('@')[2].lstrip('/').partition('?')[0]}")
-    if not scheme.lower().startswith("rtsp") or not rest.startswith("//"):
-        raise SourceError("E-SOURCE-UNKNOWN", f"{shown} is no source: of streams give rtsp://… or rtsps://…")
-    try:
-        url = urlsplit(text)
-    except ValueError:
-        url = None
-    # After an unquoted # / or ? in a password, what follows would be taken for the path.
-    if not url or not url.hostname or "@" in url.path + url.query + url.fragment:
-        cure = "write special characters of user and password as %23 for #, %2F for /, %3F for ?, %5B for ["
-        raise SourceError("E-SOURCE-UNKNOWN", f"{shown} is no address: {cure}")
-    return Address("rtsp", text, printable(f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"))
-
-
-def open_source(address: Address, realtime: bool = False) -> Source:
+def open_source(address: Address, realtime: bool = False, settings: Settings = _NOTHING) -> Source:
     """Opens a source; `realtime` lets a video file play at its own rate. Raises SourceError."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read at its import; its warnings come on top of our line and say less
     try:
@@ -95,5 +73,5 @@ def open_source(address: Address, realtime: bool = False) -> Source:
     except ModuleNotFoundError as error:
         cure = _INSTALL.get(str(error.name), f"install {error.name}")
         raise SourceError("E-SOURCE-MISSING", f"{address.name} needs {error.name}: {cure}") from None
-    source: Source = module.open_source(address, realtime)
+    source: Source = module.open_source(address, realtime, settings)
     return source

@@ -1,22 +1,35 @@
-"""V4L2 cameras and streams, through OpenCV. Imported in the capture process alone."""
+"""V4L2 cameras and RTSP streams, through OpenCV. Imported in the capture process alone."""
 
-from collections.abc import Sequence
+import os
 
 import cv2
 
 from edge_app.errors import SourceError
 from edge_app.frame import Pixels
-from edge_app.sources import Address, Source
+from edge_app.sources import Address, Settings, Source
 from edge_app.sources.ffmpeg import check_size, retrieved
+from edge_app.sources.v4l2 import check_camera, why_not
 
 _CONNECT_MS = 10_000  # to reach an RTSP camera; OpenCV's own limit is 30 s
+_RATE_TOLERANCE = 0.02  # 29.97 is 30
 
 
-def open_source(address: Address, _realtime: bool) -> Source:
+def open_source(address: Address, _realtime: bool, settings: Settings) -> Source:
     """Raises SourceError where there is no such camera."""
-    if address.kind == "v4l2":
-        return Camera(_opened(address, cv2.CAP_V4L2))
-    return Camera(_opened(address, cv2.CAP_FFMPEG, (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _CONNECT_MS)))
+    if address.kind == "rtsp":
+        capture = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _CONNECT_MS))
+        if not capture.isOpened():
+            cure = "check address, user and password, and that the camera is on"
+            raise SourceError("E-SOURCE-OPEN", f"{address.name} does not open: {cure}")
+        check_size(capture, address.name)
+        return Camera(capture)
+    check_camera(address.target, address.name)
+    capture = cv2.VideoCapture(os.path.realpath(address.target), cv2.CAP_V4L2)
+    if not capture.isOpened():
+        raise why_not(address.target, address.name)
+    ask(capture, settings)
+    check_size(capture, address.name)
+    return Camera(capture, other(capture, settings, address.name))
 
 
 class Camera:
@@ -26,8 +39,9 @@ class Camera:
     place = None
     loss = None
 
-    def __init__(self, capture: cv2.VideoCapture) -> None:
+    def __init__(self, capture: cv2.VideoCapture, note: str | None = None) -> None:
         self._capture = capture
+        self.note = note
 
     def read(self) -> Pixels | None:
         return retrieved(self._capture) if self._capture.grab() else None
@@ -36,9 +50,27 @@ class Camera:
         self._capture.release()
 
 
-def _opened(address: Address, backend: int, options: Sequence[int] = ()) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(address.target, backend, options)
-    if not capture.isOpened():
-        raise SourceError("E-SOURCE-OPEN", f"{address.name} does not open: check cable, power and address")
-    check_size(capture, address.name)
-    return capture
+def ask(capture: cv2.VideoCapture, settings: Settings) -> None:
+    """Asks a V4L2 camera for what was set: the format first, since most give large frames only as MJPG."""
+    if settings.pixel_format:
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*settings.pixel_format))
+    if settings.size:
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, settings.size[0])
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.size[1])
+    if settings.rate_hz:
+        capture.set(cv2.CAP_PROP_FPS, settings.rate_hz)
+
+
+def other(capture: cv2.VideoCapture, settings: Settings, name: str) -> str | None:
+    """What it gives other than it was asked for, in words: a camera takes what is nearest, and says nothing."""
+    found = []
+    size = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+    if settings.size and size != settings.size:
+        found.append(f"{size[0]}x{size[1]} pixels, not {settings.size[0]}x{settings.size[1]}")
+    rate_hz = capture.get(cv2.CAP_PROP_FPS)
+    if settings.rate_hz and abs(rate_hz - settings.rate_hz) > _RATE_TOLERANCE * settings.rate_hz:
+        found.append(f"{rate_hz:g} frames a second, not {settings.rate_hz:g}")
+    code = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("ascii", "replace")
+    if settings.pixel_format and code != settings.pixel_format:
+        found.append(f"{code}, not {settings.pixel_format}")
+    return f"{name} gives {' and '.join(found)}" if found else None

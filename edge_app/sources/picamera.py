@@ -11,7 +11,7 @@ from picamera2 import Picamera2
 
 from edge_app.errors import SourceError
 from edge_app.frame import Pixels
-from edge_app.sources import Address, Source
+from edge_app.sources import Address, Settings, Source
 
 logging.getLogger("picamera2").setLevel(logging.CRITICAL)  # it writes to stderr what it raises as well
 
@@ -37,10 +37,10 @@ _INTERLEAVED = {  # two bytes a pixel
 }
 
 
-def open_source(address: Address, _realtime: bool) -> Source:
+def open_source(address: Address, _realtime: bool, settings: Settings) -> Source:
     """`picamera:0` -> the camera that libcamera lists first. Raises SourceError."""
     try:
-        return PiCamera(int(address.target))
+        return PiCamera(int(address.target), settings)
     except SourceError:
         raise
     except Exception as error:  # picamera2 raises RuntimeError, IndexError and what libcamera's bindings raise
@@ -58,15 +58,24 @@ class PiCamera:
     live = True
     place = None
     loss = None
+    note: str | None = None
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, settings: Settings) -> None:
         self._camera = Picamera2(number)
-        # No raw stream: it would take memory that nobody reads.
-        self._camera.configure(self._camera.create_video_configuration(main={"format": "BGR888"}, raw=None))
+        main: dict[str, object] = {"format": "BGR888"}
+        wanted: dict[str, object] = {"main": main, "raw": None}  # a raw stream would take memory that nobody reads
+        if settings.size:
+            main["size"] = settings.size
+        if settings.rate_hz:
+            wanted["controls"] = {"FrameRate": settings.rate_hz}
+        self._camera.configure(self._camera.create_video_configuration(**wanted))
         stream = self._camera.camera_configuration()["main"]  # a camera may give another format than it was asked for
         self._format, self._size, self._stride = str(stream["format"]), stream["size"], stream["stride"]
         if self._format not in {*_PACKED, *_HALVED, *_INTERLEAVED}:
             raise SourceError("E-SOURCE-FORMAT", f"picamera:{number} gives {self._format}: use a camera that gives RGB or YUV")
+        if settings.size and tuple(self._size) != settings.size:
+            given, asked = ("{}x{}".format(*size) for size in (self._size, settings.size))
+            self.note = f"picamera:{number} gives {given} pixels, not {asked}"
         self._camera.start()
 
     def read(self) -> Pixels | None:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from edge_app.errors import SourceError
 from edge_app.frame import Pixels
-from edge_app.sources import Address, Source
+from edge_app.sources import Address, Settings, Source
 from edge_app.sources.container import Container
 from edge_app.sources.damage import Account, Place
 from edge_app.sources.ffmpeg import Heard, check_size, retrieved
@@ -24,7 +24,7 @@ _SILENT_FAILURES = 256  # in a row, and FFmpeg has no more: of a frame that it c
 _SKIP_S = 3.0  # to look for the next good frame: less than the parent's patience
 
 
-def open_source(address: Address, realtime: bool) -> Source:
+def open_source(address: Address, realtime: bool, _settings: Settings) -> Source:
     """Raises SourceError where there is no such video."""
     return VideoFile(address, realtime)
 
@@ -40,6 +40,7 @@ class VideoFile:
     """A video, turned upright as its file says; in real time `read` waits until a frame is due."""
 
     live = False
+    note = None
 
     def __init__(self, address: Address, realtime: bool) -> None:
         self._name = address.name

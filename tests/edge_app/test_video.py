@@ -1,5 +1,6 @@
 """Video files: what is damaged is said, what is whole is answered, and what is no video is not played."""
 
+import csv
 import functools
 import json
 import random
@@ -12,6 +13,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_app.capture import Capture, View
 from edge_app.errors import SourceError
@@ -22,6 +24,7 @@ from edge_app.sources.damage import Account
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 COUNT = 60
 SIZE = (96, 64)
+NO_MARKS = str.maketrans("", "", "-:.")  # of a time, in a file's name
 
 # What the encoders in OpenCV's wheels can write, and every container with a length, times or an index of its own among them.
 FORMATS = [
@@ -337,3 +340,58 @@ def test_of_a_whole_video_the_command_says_nothing_more_and_ends_with_0(
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == COUNT
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_spreadsheet_and_pictures_hold_what_the_lines_hold(limiar: Limiar, tiny_path: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "ward.avi", "MJPG", count=5)
+    sheet, pictures = tmp_path / "frames.csv", tmp_path / "pictures"
+    done = limiar("camera", tiny_path, f"video:{path}", "--csv", sheet, "--annotate", pictures)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    with sheet.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for line, row in zip(lines, rows, strict=True):
+        plain = (
+            "source",
+            "sequence",
+            "taken",
+            "decision",
+            "label",
+            "confidence",
+            "file",
+            "runtime",
+            "time",
+            "frame",
+            "video_s",
+        )
+        assert [row[column] for column in plain] == [str(line[column]) for column in plain]
+        assert row["probability_neg"] == str(line["probabilities"]["neg"])
+    names = sorted(file.name for file in pictures.iterdir())
+    assert names == [f"ward.avi-{line['taken'].translate(NO_MARKS)}-{line['sequence']:06}.png" for line in lines]
+    with Image.open(pictures / names[0]) as image:
+        assert image.width == 400
+
+
+def test_a_spreadsheet_on_stdout_and_settings_for_a_video_are_usage_errors(limiar: Limiar, tiny_path: Path) -> None:
+    for options in (["--csv", "-"], ["--size", "640x480"], ["--fps", "15"], ["--format", "MJPG"], ["--size", "12"]):
+        assert limiar("camera", tiny_path, "video:ward.avi", *options).returncode == 2
+
+
+def test_quiet_says_of_a_whole_video_nothing_but_the_lines_and_of_damage_what_is_missing(
+    limiar: Limiar, tiny_path: Path, tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / "video.avi", "MJPG", count=5)
+    done = limiar("camera", tiny_path, f"video:{path}", "--quiet")
+    assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (0, 5, b"")
+    path.write_bytes(path.read_bytes()[:-3000])
+    done = limiar("camera", tiny_path, f"video:{path}", "-q")
+    assert done.returncode == 4
+    assert done.stderr.startswith(b"E-SOURCE-DAMAGED: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_verbose_says_what_answers(limiar: Limiar, tiny_path: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.avi", "MJPG", count=2)
+    done = limiar("camera", tiny_path, f"video:{path}", "-v", "--file", "tflite_fp32")
+    assert done.stderr.startswith(b"tiny 0.1.0, tflite_fp32 on ")
+    assert limiar("camera", tiny_path, f"video:{path}", "-v", "-q").returncode == 2
