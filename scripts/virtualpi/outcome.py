@@ -2,12 +2,15 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterable
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
 from virtualpi import Failed
+
+_STARTED = time.monotonic()
 
 
 class Outcome(Struct, frozen=True):
@@ -39,6 +42,5 @@ def report(outcomes: Iterable[Outcome], as_json: bool = False) -> None:
 
 
 def progress(text: str) -> None:
-    """What is done now, for a person who waits."""
-    if sys.stderr.isatty():
-        print(text, file=sys.stderr)
+    """What is done now, also into a log: a run that is cut for time has said how far it came."""
+    print(f"{time.monotonic() - _STARTED:4.0f} s  {text}", file=sys.stderr, flush=True)
