@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_app import APP, __version__
+from edge_app.clock import take_any_year
 from edge_app.errors import LimiarError, ModelUnfit, OutputClosed, OutputError, SourceError, printable
 from edge_app.limits import limit_met
 from edge_app.own import PACKAGES, find_own_packages_first
@@ -126,6 +127,7 @@ def main() -> None:
     open_streams()
     find_own_packages_first()
     stdout = sys.stdout
+    take_any_year()
     try:
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"  # no-color.org
         status = limiar.main(standalone_mode=False, color=False if plain else None)

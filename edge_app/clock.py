@@ -2,13 +2,34 @@
 
 import time
 
+_NS_LIMIT = (1 << 63) - 1  # what a message between processes holds: the years 1677 to 2262
+
+
+def take_any_year() -> None:
+    """time.time raises OverflowError outside 1677 to 2262, and even `import logging` calls it: then another takes its place."""
+    try:
+        time.time()
+    except OverflowError:
+        time.time = lambda: time.clock_gettime(time.CLOCK_REALTIME)
+
 
 def utc_now() -> str:
     """Now as ISO 8601 in UTC, to the millisecond."""
-    return iso(time.time_ns())
+    return iso(_now_ms() * 1_000_000)
+
+
+def now_ns() -> int:
+    """Now as nanoseconds since 1970; a clock that is centuries wrong stands at the end of what 64 bits hold."""
+    return max(-_NS_LIMIT, min(_now_ms() * 1_000_000, _NS_LIMIT))
+
+
+def _now_ms() -> int:
+    """Unlike time.time_ns, this takes any year."""
+    return int(time.clock_gettime(time.CLOCK_REALTIME) * 1000)
 
 
 def iso(nanoseconds: int) -> str:
     """Nanoseconds since 1970, UTC -> ISO 8601, to the millisecond."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1_000_000:03d}Z"
+    year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{rest // 1_000_000:03d}Z"

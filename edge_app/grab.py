@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from edge_app.capture import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Roi, Taken, View
+from edge_app.clock import now_ns
 from edge_app.errors import LimiarError, SourceError
 from edge_app.frame import Pixels
 from edge_app.sources import Source
@@ -46,7 +47,7 @@ def _serve(source: Source, view: View, memory: mmap, parent: Connection) -> None
     while True:
         if not passing:
             parent.recv_bytes()
-        pixels, taken_ns = _read(source, view.name), time.time_ns()
+        pixels, taken_ns = _read(source, view.name), now_ns()
         if pixels is None and not source.live:
             return _send(parent, Ended(source.loss))
         if pixels is None:

@@ -231,7 +231,7 @@ def on_a_terminal(arguments: list[str], columns: int = 80, **environment: str) -
     return text.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("columns", [80, 50])
+@pytest.mark.parametrize("columns", [80, 60])
 def test_a_table_is_no_wider_than_the_terminal_also_with_wide_names(
     tiny_path: Path, images: Path, tmp_path: Path, columns: int
 ) -> None:
