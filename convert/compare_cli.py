@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_app.errors import ConvertError, printable
+from edge_app.text import counted
 
 if TYPE_CHECKING:
     from convert.compare import Review
@@ -110,7 +111,7 @@ def _print_files(review: "Review") -> None:
         if file.old and file.new and file.old.decision != file.new.decision:
             click.echo(f"  decides by {file.old.decision} -> {file.new.decision}")
         if file.flips is not None:
-            click.echo(f"  {100 * file.flips.value:.1f} % of {file.images} images are decided otherwise")
+            click.echo(f"  {100 * file.flips.value:.1f} % of {counted(file.images, 'image')} decided otherwise")
         for one in file.changes:
             name = printable(metric_title(one.name))
             click.echo(f"  {name:<14} {one.old:.3f} -> {one.new:.3f}  {one.outcome:<14}  {points(one)}")

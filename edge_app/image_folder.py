@@ -29,7 +29,7 @@ from edge_app.preprocess import check_assessable, model_input, tensor_sha256
 from edge_app.run_folder import SPLIT_NAMES, SplitRow
 from edge_app.split_folders import SplitFolders, lone_class_note, split_folders
 from edge_app.splits import Listed, Shares, given_or_drawn
-from edge_app.text import is_plain
+from edge_app.text import counted, is_plain
 
 EXTENSIONS = tuple(sorted(IMAGE_EXTENSIONS))
 SUFFIXES = ("neg", "pos")  # the course's `path[-7:-4]`: a name ends _neg or _pos before its extension
@@ -327,7 +327,7 @@ def _passed_over_splits(images: Sequence[Listed]) -> tuple[str, ...]:
 def _names_note(images: Iterable[Listed]) -> tuple[str, ...]:
     """File names are bytes: those that are not UTF-8 are taken, and reported."""
     odd = [image.file for image in images if not is_utf8(image.file)]
-    return (f"{len(odd)} file names are not UTF-8, for instance {printable(odd[0])}",) if odd else ()
+    return (f"{counted(len(odd), 'file name')} not UTF-8, for instance {printable(odd[0])}",) if odd else ()
 
 
 def is_utf8(name: str) -> bool:
@@ -394,6 +394,6 @@ def _check_counts(rows: Sequence[SplitRow], labels: Sequence[str], minimum: int)
     for part in SPLIT_NAMES:
         for label in labels:
             if counts[part, label] < minimum:
-                met = f"{part} has {counts[part, label]} images of {printable(label)}, at least {minimum} are needed"
+                met = f"{part} has {counted(counts[part, label], 'image')} of {printable(label)}, at least {minimum} are needed"
                 lower = ", or lower it with --set min_per_class=N" if minimum > 1 else ""
                 raise DataError("E-DATA-FEW", f"{met}: add images{lower}")

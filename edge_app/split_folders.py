@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_app.errors import DataError, printable
+from edge_app.text import counted
 
 # What the folders of published data sets are called, without "set", "images", a year and the like (train_set, val2017).
 NAMES = {
@@ -52,7 +53,7 @@ class SplitFolders:
     def note(self, files: Sequence[str], where: str) -> str:
         """For a person."""
         counts = Counter(file.split("/")[self.level] for file in files if self.part(file))
-        told = ", ".join(f"{printable(name)} ({self.parts[name]}, {count} images)" for name, count in counts.items())
+        told = ", ".join(f"{printable(name)} ({self.parts[name]}, {counted(count, 'image')})" for name, count in counts.items())
         return f"{where}: the folders {told} are taken as given splits; give --csv FILE for others"
 
 

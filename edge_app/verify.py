@@ -20,6 +20,7 @@ from edge_app.messages import Failed
 from edge_app.model_check import check_model
 from edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
 from edge_app.signature import Keys
+from edge_app.text import counted
 
 SIGNATURE_NOT_CHECKED = "not checked"
 SIGNATURE_REFUSED = "refused"
@@ -202,7 +203,7 @@ def print_table(found: Verification) -> None:
         click.echo(found.error, err=True)
         return
     click.echo(f"{found.name} {found.version}, manifest sha256 {found.bundle[:12]}")
-    click.echo(f"{found.files} files: size and sha256 as in the manifest; signature: {found.signature}")
+    click.echo(f"{counted(found.files, 'file')}: size and sha256 as in the manifest; signature: {found.signature}")
     click.echo(f"\n{'model file':<17} {'runtime':<22} {'images':>6} {'largest difference':>18}  outcome")
     for check in found.checks:
         if check.passed is None:

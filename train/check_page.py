@@ -2,6 +2,7 @@
 
 from edge_app.errors import ImageError, printable
 from edge_app.splits import Listed
+from edge_app.text import counted
 from edge_app.text import for_html as escape
 from train.check import Case, Finding, Report, Request
 from train.check_scan import read_one
@@ -32,7 +33,7 @@ def _head(report: Report) -> str:
     )
     return (
         f"<header><h1>{outcome} in {escape(report.folder)}</h1>"
-        f"<p>{report.images} images, {report.refused} of them refused; the split is {drawn}.</p>"
+        f"<p>{counted(report.images, 'image')}, {report.refused} of them refused; the split is {drawn}.</p>"
         f'<div class="tiles">{tiles}</div><p class="warning">{NOT_FOR_DIAGNOSIS}</p></header>'
         f'<section><div class="scroll"><table><thead><tr><th>part</th>{top}</tr></thead><tbody>{body}</tbody></table></div>'
         f"{f'<p>{escape(report.evidence.text())}</p>' if report.evidence else ''}</section>"

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from edge_app.errors import TrainError, printable
+from edge_app.text import counted
 
 if TYPE_CHECKING:
     from edge_app.bundle import InputSpec
@@ -302,5 +303,5 @@ def phantoms(out: Path, count: int, seed: int) -> int:
         sync_directory(out.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    click.echo(f"{count} phantoms of seed {seed}: {printable(str(out))}")
+    click.echo(f"{counted(count, 'phantom')} of seed {seed}: {printable(str(out))}")
     return 0

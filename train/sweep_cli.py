@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_app.errors import LimiarError, printable
+from edge_app.text import counted
 from train.cli import model_options, request_of
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def sweep(
         outcome = Outcome(trials=found, best=best, command=command)
         click.echo(msgspec.json.format(msgspec.json.encode(outcome), indent=1))
         return
-    click.echo(f"{len(found)} trials, {sum(one.state == 'pruned' for one in found)} ended early: {printable(str(out))}")
+    tried = counted(len(found), "trial")
+    click.echo(f"{tried}, {sum(one.state == 'pruned' for one in found)} ended early: {printable(str(out))}")
     click.echo(
         f"best: {_line(best)}\n{shlex.join(command)}" if best else "no trial ended with a network: vary less, or other numbers"
     )
