@@ -11,6 +11,7 @@ from convert.noninferiority import PairedLoss, Verdict, overall, worst
 from convert.recipes import Recipe
 from edge_app.bundle import Count, Share, Size, Value
 from edge_app.runtimes import title
+from edge_app.text import counted
 
 _NAMED = 3  # layers in a message
 _SATURATED = 0.05  # share of the test images; a file that follows Keras has none, whatever its type
@@ -162,7 +163,7 @@ def describe(loss: PairedLoss, rule: NonInferiority) -> str:
     margin = f"{100 * rule.margin:g}"
     if loss.proof == "copy":
         return f"{loss.name} lost {points} points of {loss.n} images; a copy, which loses at most {high} (margin {margin})"
-    text = f"{loss.name} lost {points} points of {loss.n} images (bounds {low} and {high}, margin {margin})"
+    text = f"{loss.name} lost {points} points of {counted(loss.n, 'image')} (bounds {low} and {high}, margin {margin})"
     if loss.verdict != "INCONCLUSIVE":
         return text
     if loss.more_images is None:
@@ -185,7 +186,7 @@ def _golden(result: RuntimeResult) -> Finding:
     differing = result.golden_decisions or 0
     message = "every golden image is decided as on the file's own runtime"
     if differing:
-        message = f"{differing} golden images are decided otherwise than on the file's own runtime"
+        message = f"{counted(differing, 'golden image')} decided otherwise than on the file's own runtime"
     return Finding("golden images", result.title, "FAIL" if differing else "PASS", message)
 
 

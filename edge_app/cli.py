@@ -18,7 +18,7 @@ from edge_app.errors import LimiarError, ModelUnfit, OutputClosed, OutputError, 
 from edge_app.limits import limit_met
 from edge_app.own import PACKAGES, find_own_packages_first
 from edge_app.streams import open_streams
-from edge_app.text import without_passwords
+from edge_app.text import counted, without_passwords
 
 if TYPE_CHECKING:
     from edge_app.capture import Roi
@@ -505,7 +505,7 @@ def camera(
                     output.write(lines)
     if not quiet:
         click.echo(count.text(), err=True)
-    loss = capture.loss or (f"{count.doubtful} frames until now lie beside damage and are referred" if count.doubtful else "")
+    loss = capture.loss or (f"{counted(count.doubtful, 'frame')} until now beside damage, referred" if count.doubtful else "")
     if loss:
         cure = "copy the file again, or go back to the recording"
         click.echo(f"E-SOURCE-DAMAGED: {address.name}: {loss}: {cure}", err=True)

@@ -7,6 +7,7 @@ import click
 
 from edge_app.cli import EXIT_FAILED_CHECK
 from edge_app.errors import TrainError, printable
+from edge_app.text import counted
 from train.cli import channels_option, grey_max_option, input_of, size_option
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _write_page(html: Path, request: "Request", report: "Report") -> None:
 def _print(report: "Report") -> None:
     names = [printable(label) for label in report.labels]
     drawn = f"split drawn with seed {report.seed}" if report.drawn else "split as given"
-    click.echo(f"{report.folder}: {report.images} images, {report.refused} refused; {drawn}")
+    click.echo(f"{report.folder}: {counted(report.images, 'image')}, {report.refused} refused; {drawn}")
     for part, counts in report.parts.items():
         click.echo(
             f"  {part:<6} {', '.join(f'{counts[label]} {name}' for label, name in zip(report.labels, names, strict=True))}"

@@ -11,6 +11,7 @@ from edge_app.image_folder import DataSet
 from edge_app.metrics import ECE_BINS, RESAMPLES, class_metrics, confidence_bins, decided_metrics, ece_interval, proportion
 from edge_app.operating_points import Scores, operating_points
 from edge_app.run_folder import SPLIT_NAMES, Run
+from edge_app.text import counted
 from edge_app.text import for_html as escape
 from train import plots
 from train.calibrate import nll, probabilities
@@ -48,7 +49,7 @@ def render(run: Run, data: DataSet, logits: NDArray[np.float32], history: Sequen
         *([_course()] if run.recipe == "course" else []),
         _record(run),
     ]
-    return page(f"limiar: {run.model} on {len(data.rows)} images", sections)
+    return page(f"limiar: {run.model} on {counted(len(data.rows), 'image')}", sections)
 
 
 def _headline(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
@@ -213,7 +214,7 @@ def _course() -> str:
 def _record(run: Run) -> str:
     facts = {
         "recipe": run.recipe,
-        "data": f"{run.data.folder}, {run.data.images} images, splits.csv sha256 {run.data.sha256[:12]}",
+        "data": f"{run.data.folder}, {counted(run.data.images, 'image')}, splits.csv sha256 {run.data.sha256[:12]}",
         "input": run.input.line,
         "epochs": f"{run.epochs} trained, epoch {run.best_epoch} kept",
         "temperature": f"{run.temperature:.4f}, folded into the last layer",
