@@ -37,6 +37,15 @@ def _numbers(context: click.Context, option: click.Parameter, text: str | None) 
     return values
 
 
+def _sides(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """96x128: height, width."""
+    if text is None:
+        return None
+    if not (sides := re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)) or "0" in sides.groups():
+        raise click.BadParameter("give height and width in pixels, such as 96x128")
+    return int(sides[1]), int(sides[2])
+
+
 def _number(text: str) -> float:
     """1/255, 1/127.5, 0.485: exact until the end, so that 1/255 is the float that Python's 1 / 255 is."""
     above, line, below = text.partition("/")
@@ -60,6 +69,7 @@ def _number(text: str) -> float:
 @click.option("--scale", callback=_numbers, help="--model: what pixels were multiplied by before it, such as 1/255.")
 @click.option("--mean", callback=_numbers, help="--model: what was subtracted then; one number, or one for each channel.")
 @click.option("--std", callback=_numbers, help="--model: what was divided by at last, likewise.")
+@click.option("--size", callback=_sides, metavar="HxW", help="--model: height and width, if it takes images of any size.")
 @click.option("--bgr", is_flag=True, help="--model: it takes blue, green, red, as OpenCV reads; --mean and --std then too.")
 @click.option(
     "--labels", type=click.Path(path_type=Path), metavar="FILE", help="--model: a label a line, as its outputs stand."
@@ -105,6 +115,7 @@ def convert(
     scale: tuple[float, ...] | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
+    size: tuple[int, int] | None,
     bgr: bool,
     labels: Path | None,
     allow_chance: bool,
@@ -156,6 +167,7 @@ def convert(
         "--csv": table,
         "--positive": positive,
         "--labels": labels,
+        "--size": size,
         "--grey-max": grey_max,
         "--bgr": bgr or None,
         **scaling,
@@ -183,7 +195,7 @@ def convert(
             from convert.repeatable import Again, check_repeatable
 
         request = Request(
-            origin=_origin(run, model, data, table, positive, grey_max, (scale, mean, std), bgr, labels),
+            origin=_origin(run, model, data, table, positive, grey_max, (scale, mean, std), bgr, labels, size),
             golden=golden,
             gate=gate,
             name=name or _name_from(out),
@@ -229,6 +241,7 @@ def _origin(
     scaling: tuple[tuple[float, ...] | None, ...],
     bgr: bool,
     labels: Path | None,
+    size: tuple[int, int] | None,
 ) -> "RunFolder | KerasFile":
     import msgspec
 
@@ -242,7 +255,7 @@ def _origin(
     given = {name: values for name, values in zip(Scaling().values, scaling, strict=True) if values is not None}
     asked = Scaling(given.get("scale", (1.0,)), given.get("mean", (0.0,)), given.get("std", (1.0,)), bgr)
     declared = msgspec.UNSET if grey_max is None else grey_max
-    return KerasFile(model, data, table, positive, asked if given or bgr else None, labels, declared)
+    return KerasFile(model, data, table, positive, asked if given or bgr else None, size, labels, declared)
 
 
 def _name_from(out: Path) -> str:

@@ -53,18 +53,34 @@ def _number(value: float) -> str:
     return f"1/{1 / value:g}" if 0 < value < 1 and float(Fraction(1) / Fraction(f"{1 / value:g}")) == value else f"{value:g}"
 
 
-def input_spec(model: Any, where: str) -> InputSpec:
-    """What the model takes. Raises ConvertError for what no image becomes by the image rules."""
+def input_spec(model: Any, where: str, size: tuple[int, int] | None = None) -> InputSpec:
+    """What the model takes, whatever its batch. Raises ConvertError for what no image becomes by the image rules.
+
+    size: height and width, of a model that leaves them open. Channels may come first: (3, height, width).
+    """
     inputs = getattr(model, "inputs", None) or []
     if len(inputs) != 1:
         met = f"{where} has {len(inputs)} inputs that are known"
         raise ConvertError("E-CONVERT-INPUTS", f"{met}: give the model one, the image, with a fixed size")
     shape = tuple(inputs[0].shape)
-    batch, *sides = shape
-    fits = batch is None and len(sides) == 3 and all(side is not None and 0 < side <= SIDE_LIMIT for side in sides)
+    sides = shape[1:]
+    if len(sides) == 3 and sides[2] not in (1, 3) and sides[0] in (1, 3):
+        sides = (sides[1], sides[2], sides[0])
+    if len(sides) == 3 and None in sides[:2] and sides[2] in (1, 3):
+        if size is None:
+            met = f"{where} takes {shape}, images of any size"
+            raise ConvertError("E-CONVERT-INPUT", f"{met}: say with --size HEIGHTxWIDTH at which it was trained")
+        sides = (
+            *(wanted if open_side is None else open_side for open_side, wanted in zip(sides, size, strict=False)),
+            sides[2],
+        )
+    fits = len(sides) == 3 and all(side is not None and 0 < side <= SIDE_LIMIT for side in sides)
     if not fits or sides[2] not in (1, 3):
         met = f"{where} takes {shape}, images come as (None, height, width, 1 or 3) with sides up to {SIDE_LIMIT}"
         raise ConvertError("E-CONVERT-INPUT", f"{met}: save the model with such an input")
+    if size is not None and tuple(sides[:2]) != size:
+        met = f"{where} takes {sides[0]}x{sides[1]}, and --size says {size[0]}x{size[1]}"
+        raise ConvertError("E-CONVERT-INPUT", f"{met}: leave --size out")
     return InputSpec(height=sides[0], width=sides[1], channels=sides[2])
 
 
@@ -74,7 +90,9 @@ def logits_model(model: Any, labels: tuple[str, ...], where: str) -> tuple[Any, 
     One unit for two labels, x, is the logit of the second against the first, so [0, x]: softmax makes sigmoid(x) of it.
     """
     if len(model.outputs) != 1:
-        raise ConvertError("E-CONVERT-OUTPUTS", f"{where} has {len(model.outputs)} outputs: give the model one, the logits")
+        met = f"{where} has {len(model.outputs)} outputs ({printable(', '.join(output.name for output in model.outputs[:8]))})"
+        cure = "save the one that gives the labels, as keras.Model(model.inputs, model.outputs[0]).save('one.keras')"
+        raise ConvertError("E-CONVERT-OUTPUTS", f"{met}: {cure}")
     cut, head = _before_head(model.outputs[0])
     changed = f"{head} cut off" if head else None
     if head or not _is_plain(model):

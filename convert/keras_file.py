@@ -131,6 +131,7 @@ def _check_config(text: bytes, where: str) -> None:
     except (ValueError, RecursionError) as error:
         raise _unreadable(where, error, f"its {CONFIG} is no JSON") from None
     for part in _objects(config):
+        _check_float(part, where)
         name, module, registered = part["class_name"], part.get("module"), part.get("registered_name")
         # Keras's own are of a module keras; __keras_tensor__ and the like are of none; functions are of builtins.
         known = module == "builtins" or str(module).partition(".")[0] == "keras" or (module is None and str(name)[:2] == "__")
@@ -141,6 +142,20 @@ def _check_config(text: bytes, where: str) -> None:
             met = f"{where} holds {what}, which is code of its own"
             cure = "limiar runs none from a file: build that part of Keras's own layers and save the model again"
             raise ConvertError("E-CONVERT-MODEL", f"{met}: {cure}")
+
+
+def _check_float(part: dict[str, Any], where: str) -> None:
+    """Refuses a layer of model.quantize(): TFLite cannot hold its arithmetic, and a file made from it may answer otherwise."""
+    inner = part.get("config")
+    policy = inner.get("dtype") if isinstance(inner, dict) else None
+    made = policy.get("config") if isinstance(policy, dict) else None
+    name = made.get("name") if isinstance(made, dict) else policy
+    if isinstance(inner, dict) and isinstance(name, str) and "_from_" in name:
+        layer = printable(f"{inner.get('name')} ({part['class_name']})")[:100]
+        met = f"{where} was quantized: layer {layer} computes in {printable(name)[:40]}"
+        raise ConvertError(
+            "E-CONVERT-QUANTIZED", f"{met}: give the model as it was before model.quantize(), limiar makes int8 itself"
+        )
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:

@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from convert.blame import one_line
 from convert.frameworks import keras
 from edge_app.bundle import InputSpec
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
-from edge_app.stderr import captured_stderr
 
 BATCH = 64  # images that Keras computes at once
 CHUNK = 16 * BATCH  # images that are floats at once: four times their bytes
+REPLACE = "replace that layer by others of Keras's own and save the model again"
 _ONE = 1e-3  # how near to 1 the sums of probabilities are, also those of a model that computes in half precision
 
 
@@ -23,7 +24,7 @@ def keras_logits(model: Any, tensors: Pixels) -> np.ndarray:
     """
     if not len(tensors):
         return np.zeros((0, model.output_shape[-1]), np.float32)
-    with captured_stderr():
+    with one_line("E-CONVERT-KERAS", "Keras does not run the model here, on the CPU", REPLACE, model):
         chunks = (tensors[start : start + CHUNK].astype(np.float32) for start in range(0, len(tensors), CHUNK))
         logits = np.concatenate([model.predict(chunk, batch_size=BATCH, verbose=0) for chunk in chunks])
     if not np.isfinite(logits).all():
@@ -44,7 +45,7 @@ def export_saved_model(model: Any, spec: InputSpec, folder: Path) -> None:
     """
     signature = [keras.InputSpec(shape=(1, spec.height, spec.width, spec.channels), dtype="float32")]
     archive = keras.export.ExportArchive()
-    with captured_stderr():
+    with one_line("E-CONVERT-KERAS", "TensorFlow does not export the model", REPLACE, model):
         archive.track(model)
         # The argument's name ends up in the TFLite files: another one gives other bytes.
         archive.add_endpoint("serve", lambda args_0: model(args_0, training=False), input_signature=signature)

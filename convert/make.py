@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
+from convert.blame import blamed, one_line
 from convert.inventory import Inventory, inventory
-from convert.keras_model import export_saved_model
+from convert.keras_model import REPLACE, export_saved_model
 from convert.layers import LAYER_IMAGES, LayerNoise, layer_noise, too_noisy
 from convert.onnx import convert_onnx, onnx_model
+from convert.portable import exportable
 from convert.recipes import RECIPES
 from convert.retry import choose_float_layers
 from convert.tflite import calibrated, convert_tflite, keep_in_float
@@ -46,10 +48,12 @@ class Ground(msgspec.Struct, frozen=True):
 def make_files(model: Any, spec: InputSpec, ground: Ground, note: Note) -> Files:
     """Recipe name -> its file, in the order of RECIPES. model: of logits alone, or `class_map.mapped`."""
     made: Files = {}
-    graph = functools.cache(lambda: onnx_model(model, spec))  # all ONNX files start from it
+    with one_line("E-CONVERT-KERAS", "Keras cannot rebuild the model for the converters", REPLACE, model):
+        exported = exportable(model)
+    graph = functools.cache(lambda: onnx_model(exported, spec))  # all ONNX files start from it
     with tempfile.TemporaryDirectory(prefix="limiar-") as folder:
         saved_model = Path(folder) / "saved_model"
-        export_saved_model(model, spec, saved_model)
+        export_saved_model(exported, spec, saved_model)
         for recipe in RECIPES:
             note(f"making {recipe.name}")
             try:
@@ -66,7 +70,7 @@ def make_files(model: Any, spec: InputSpec, ground: Ground, note: Note) -> Files
                 else:
                     made[recipe.name] = _with_layers(model, reference.data, data, ground)
             except ConvertError as error:
-                made[recipe.name] = error
+                made[recipe.name] = blamed(model, error)
     return made
 
 
@@ -87,7 +91,8 @@ def _second_try(model: Any, saved_model: Path, reference: bytes, data: bytes, gr
 
 
 def _with_layers(model: Any, reference: bytes, data: bytes, ground: Ground) -> Made:
-    noise = layer_noise(model, reference, data, ground.val[:LAYER_IMAGES])
+    with one_line("E-CONVERT-LAYERS", "the noise of its layers cannot be measured", "use another file", model):
+        noise = layer_noise(model, reference, data, ground.val[:LAYER_IMAGES])
     return msgspec.structs.replace(_described("tflite", data), layers=noise)
 
 

@@ -17,6 +17,7 @@ import tf2onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from convert.blame import reason
 from convert.canonical import INPUT, canonical
 from convert.inventory import check_inventory, inventory
 from edge_app.bundle import InputSpec
@@ -24,6 +25,7 @@ from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
 from edge_app.stderr import captured_stderr
 
+_ONE = "one_of_erfc"
 OPSET = 17  # the first with LayerNormalization; onnxruntime reads it since 1.12
 
 
@@ -36,11 +38,13 @@ def onnx_model(model: Any, spec: InputSpec) -> onnx.ModelProto:
             model(np.zeros(shape, np.float32), training=False)
             function = tf.function(lambda image: model(image, training=False))
             signature = [tf.TensorSpec(shape, tf.float32, name=INPUT)]
-            converted, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+            with _inlined():
+                converted, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+            _without_erfc(converted)
             _keep_constants(converted, function.get_concrete_function(*signature))
             folded = _folded(converted)
     except Exception as error:  # tf2onnx raises ValueError, KeyError, RuntimeError for what it does not know
-        raise _failed("tf2onnx", error) from None
+        raise _failed("tf2onnx", error) from error
     if len(folded.graph.input) != 1:
         names = ", ".join(given.name for given in folded.graph.input[:4])
         raise ConvertError("E-CONVERT-ONNX", f"tf2onnx left {len(folded.graph.input)} inputs ({names}): use a TFLite file")
@@ -57,7 +61,7 @@ def convert_onnx(model: onnx.ModelProto, precision: str, calibration: Pixels) ->
             made = _MAKERS[precision](_copy(model), calibration)
             onnx.checker.check_model(made, full_check=True)
     except Exception as error:  # each tool has errors of its own
-        raise _failed(f"the {precision} conversion", error) from None
+        raise _failed(f"the {precision} conversion", error) from error
     data = bytes(made.SerializeToString(deterministic=True))
     check_inventory(inventory("onnx", data))
     return data
@@ -108,6 +112,35 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime 
         return None if tensor is None else {INPUT: tensor[np.newaxis].astype(np.float32)}
 
 
+@contextmanager
+def _inlined() -> Iterator[None]:
+    """Functions inside the one that is traced become part of it: ONNX knows no call of a function that XLA compiles.
+
+    Keras has a grouped convolution compiled so (Keras 3.15), for it computes on a CPU in no other way.
+    """
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def _without_erfc(model: onnx.ModelProto) -> None:
+    """tf2onnx leaves GELU's Erfc as it is, which ONNX has not: erfc(x) = 1 - erf(x)."""
+    nodes = list(model.graph.node)
+    if not any(node.op_type == "Erfc" for node in nodes):
+        return
+    model.graph.ClearField("node")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((), np.float32), _ONE))
+    for node in nodes:
+        if node.op_type == "Erfc":
+            part = f"{node.output[0]}_erf"
+            model.graph.node.append(onnx.helper.make_node("Erf", node.input, [part]))
+            node = onnx.helper.make_node("Sub", [_ONE, part], node.output)
+        model.graph.node.append(node)
+
+
 def _keep_constants(model: onnx.ModelProto, function: Any) -> None:
     """Constants that a traced function holds, but no variable (a Normalization layer's), tf2onnx makes further inputs."""
     held = function.inputs[1:]  # after the image
@@ -141,8 +174,7 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _failed(what: str, error: Exception) -> ConvertError:
-    reason = " ".join(str(error).split())[:200]
-    return ConvertError("E-CONVERT-ONNX", f"{what} failed ({reason}): use a TFLite file")
+    return ConvertError("E-CONVERT-ONNX", f"{what} failed ({reason(error)}): use a TFLite file")
 
 
 @contextmanager

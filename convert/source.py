@@ -6,9 +6,12 @@ from typing import Any
 
 import msgspec
 
+from convert.blame import one_line
 from convert.class_map import grid, mapped
 from convert.ends import Scaling, input_spec, logits_model, raw_pixels
 from convert.keras_file import load_model, read_model_file, saved_with
+from convert.keras_model import REPLACE
+from convert.portable import runnable
 from edge_app.bundle import REFER, REFUSED, Envelope, InputSpec, MapGrid
 from edge_app.errors import ConvertError, printable
 from edge_app.image_folder import default_positive, load
@@ -39,6 +42,7 @@ class KerasFile(msgspec.Struct, frozen=True):
     table: Path | None = None  # --csv
     positive: str | None = None  # None: as `default_positive` says
     scaling: Scaling | None = None  # None: inside the model
+    size: tuple[int, int] | None = None  # --size: height, width; of a model that leaves them open
     order: Path | None = None  # --labels: of the outputs, a label a line; None: name order
     grey_max: int | msgspec.UnsetType = msgspec.UNSET  # as InputSpec's
 
@@ -75,12 +79,13 @@ def _from_run(origin: RunFolder, cam: bool) -> Source:
     run = read_run(origin.folder)
     where = printable(str(origin.folder / MODEL))
     model = load_model(read_model(origin.folder, run), where)
-    spec = msgspec.structs.replace(input_spec(model, where), grey_max=run.input.grey_max)
+    spec, model = _readied(model, where)
+    spec = msgspec.structs.replace(spec, grey_max=run.input.grey_max)
     if spec != run.input:
         met = f"{where} takes {spec.height}x{spec.width}x{spec.channels}"
         wanted = f"{run.input.height}x{run.input.width}x{run.input.channels}, {run.input.decode}, {run.input.resize}"
         raise ConvertError("E-CONVERT-INPUT", f"{met}, the run's image rules give {wanted}: train it again")
-    model, head = logits_model(model, run.labels, where)
+    model, head = _logits(model, run.labels, where)
     return Source(
         model=model,
         bare=model,
@@ -103,12 +108,13 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
     data = read_model_file(origin.path)
     where = printable(str(origin.path))
     model = load_model(data, where)
-    spec = msgspec.structs.replace(input_spec(model, where), grey_max=origin.grey_max)
+    spec, model = _readied(model, where, origin.size)
+    spec = msgspec.structs.replace(spec, grey_max=origin.grey_max)
     # How few are too few, the gate says: by the smallest margin that the test split can decide.
     images, notes = load(origin.data, origin.table, spec, Shares(seed=seed, minimum=1), lambda done, total: None, RowsAlone)
     labels = in_order(origin.order, images.labels) if origin.order else images.labels
     check_labels(labels)
-    bare, head = logits_model(model, labels, where)
+    bare, head = _logits(model, labels, where)
     model = bare
     both = mapped(model, where) if cam else None
     cells = both and grid(both)  # before the scaling, which is none of its layers, goes round it
@@ -144,6 +150,18 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
         seeds={},
         notes=(*notes, *([DRAWN] if images.drawn else [])),
     )
+
+
+def _readied(model: Any, where: str, size: tuple[int, int] | None = None) -> tuple[InputSpec, Any]:
+    """What it takes, and the model as this machine computes it."""
+    spec = input_spec(model, where, size)
+    with one_line("E-CONVERT-KERAS", f"{where} cannot be rebuilt for one image on a CPU", REPLACE, model):
+        return spec, runnable(model, (spec.height, spec.width, spec.channels))
+
+
+def _logits(model: Any, labels: tuple[str, ...], where: str) -> tuple[Any, str | None]:
+    with one_line("E-CONVERT-KERAS", f"the end of {where} cannot be cut to logits", REPLACE, model):
+        return logits_model(model, labels, where)
 
 
 def check_labels(labels: tuple[str, ...]) -> None:

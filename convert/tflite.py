@@ -9,6 +9,7 @@ import numpy as np
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.lite.python.convert import mlir_quantize
 
+from convert.blame import reason
 from convert.flatbuffer import Graph
 from convert.inventory import check_full_integer, check_inventory, inventory
 from edge_app.errors import ConvertError, RuntimeUnavailable
@@ -101,8 +102,7 @@ def _reasoned(convert: Callable[[], bytes]) -> bytes:
         with captured_stderr():
             return bytes(convert())
     except Exception as error:  # ConverterError, RuntimeError, ValueError, depending on the pass that gave up
-        reason = " ".join(str(error).split())[:200]
-        raise ConvertError("E-CONVERT-TFLITE", f"TensorFlow cannot make it ({reason}): use another file") from None
+        raise ConvertError("E-CONVERT-TFLITE", f"TensorFlow cannot make it ({reason(error)}): use another file") from error
 
 
 def _check_calibrates(saved_model: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -162,7 +163,7 @@ def test_a_file_that_is_not_required_is_left_out_by_name_and_the_options_stand_i
     gate.write_text(GATE.format(required="tflite_fp32", difference=0.01))
     card.write_text("## Data\n\nDrawn by a test, *not* by a scanner.\n")
     words = ["--gate", gate, "--card", card, "--name", "discs", "--version", "2.1.0", "--release-counter", "7"]
-    words += ["--licence", "CC0-1.0", "--intended-use", "Tests alone."]
+    words += ["--licence", "CC0-1.0", "--intended-use", "Tests alone.", "--allow-chance"]  # nobody has trained it
     result = limiar_convert(edited_run(model), "--out", tmp_path / "out", *words)
     assert result.return_value == 0
     line = next(line for line in result.stdout.splitlines() if line.startswith("tflite_int16x8"))
@@ -175,6 +176,7 @@ def test_a_file_that_is_not_required_is_left_out_by_name_and_the_options_stand_i
     text = bundle.read("MODEL_CARD.md").decode()
     assert "Drawn by a test, *not* by a scanner." in text
     assert "Tests alone." in text
+    assert re.search("- chance: .* right label for .*, no better than chance .*allowed by --allow-chance", text)
 
 
 def test_a_bundle_that_is_there_survives_a_refusal_and_goes_with_a_success(converted: Converted, tmp_path: Path) -> None:

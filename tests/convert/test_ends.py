@@ -173,16 +173,27 @@ def test_grey_and_colour_of_any_size_are_taken(shape: tuple[int, int, int]) -> N
 
 
 @pytest.mark.parametrize(
-    "shape", [(None, None, 3), (6, None, 3), (6, 5, 4), (3, 6, 5), (6, 5), (30,), (6, 5, 3, 1), (SIDE_LIMIT + 1, 5, 3)]
+    "shape", [(None, None, 3), (6, None, 3), (6, 5, 4), (4, 6, 5), (6, 5), (30,), (6, 5, 3, 1), (SIDE_LIMIT + 1, 5, 3)]
 )
 def test_what_no_image_becomes_by_the_image_rules_is_refused(shape: tuple[int | None, ...]) -> None:
     with pytest.raises(ConvertError, match=r"E-CONVERT-INPUT: m\.keras takes \(None, "):
         input_spec(keras.Sequential([keras.Input(shape), layers.Activation("relu")]), "m.keras")
 
 
-def test_a_model_of_a_fixed_batch_is_refused() -> None:
-    with pytest.raises(ConvertError, match=r"E-CONVERT-INPUT: m\.keras takes \(8, 6, 5, 3\)"):
-        input_spec(keras.Sequential([keras.Input((6, 5, 3), batch_size=8), layers.Flatten()]), "m.keras")
+def test_a_fixed_batch_and_channels_that_come_first_are_taken() -> None:
+    for shape, batch in (((6, 5, 3), 8), ((3, 6, 5), None), ((3, 6, 5), 2)):
+        model = keras.Sequential([keras.Input(shape, batch_size=batch), layers.Flatten()])
+        assert input_spec(model, "m.keras") == SPEC
+
+
+def test_a_model_of_any_size_takes_the_size_that_is_given_and_another_none() -> None:
+    anything = keras.Sequential([keras.Input((None, None, 3)), layers.Activation("relu")])
+    with pytest.raises(ConvertError, match="say with --size HEIGHTxWIDTH at which it was trained"):
+        input_spec(anything, "m.keras")
+    assert input_spec(anything, "m.keras", (6, 5)) == SPEC
+    assert input_spec(keras.Sequential([keras.Input((6, None, 3)), layers.Activation("relu")]), "m.keras", (6, 5)) == SPEC
+    with pytest.raises(ConvertError, match="takes 6x5, and --size says 7x5: leave --size out"):
+        input_spec(keras.Sequential([keras.Input((6, 5, 3)), layers.Flatten()]), "m.keras", (7, 5))
 
 
 def test_a_model_with_two_inputs_or_none_known_is_refused() -> None:
