@@ -220,7 +220,7 @@ def _segments(tags: dict[int, tuple[int, ...]], width: int, height: int, planes:
 def _check_segments(data: bytes, tiff: Tiff) -> None:
     """Are all strips and tiles as long as their pixels? libtiff leaves rows black for which it has none. Raises ImageError.
 
-    Of LZW, PackBits, LZMA and zstd libtiff says itself when one is short.
+    Of PackBits, LZMA and zstd libtiff says itself when one is short.
     """
     segments = tiff.segments
     for index, offset in enumerate(segments.offsets):
@@ -232,15 +232,15 @@ def _check_segments(data: bytes, tiff: Tiff) -> None:
             continue
         if not segments.counts or not 0 < segments.counts[index] <= len(data) - offset:
             raise truncated(f"strip or tile {index + 1} of the TIFF")
-        if tiff.compression not in (DEFLATE, OLD_DEFLATE, GROUP4):
+        if tiff.compression not in (DEFLATE, OLD_DEFLATE, GROUP4, LZW):
             continue
         packed = memoryview(data)[offset : offset + segments.counts[index]]
         if tiff.reversed_bits:
             packed = memoryview(bytes(packed).translate(_REVERSED))
-        if tiff.compression == GROUP4:
-            _check_fax(packed, index)
-        else:
+        if tiff.compression in (DEFLATE, OLD_DEFLATE):
             _check_deflated(packed, needed, index)
+        elif not _ends_with(packed, *(_FAX_END if tiff.compression == GROUP4 else _LZW_END)):
+            raise truncated(f"strip or tile {index + 1} of the TIFF")
 
 
 def _check_deflated(packed: memoryview, needed: int, index: int) -> None:
@@ -259,11 +259,12 @@ def _check_deflated(packed: memoryview, needed: int, index: int) -> None:
         raise truncated(f"strip or tile {index + 1} of the TIFF")
 
 
-_FAX_END = 0x001001  # ITU-T T.6, 2.4.1.1: two ends of line, 000000000001
+# Codes that end a strip, and how many bits they may have. libtiff leaves rows as they are for which there are no codes.
+_FAX_END = (0x001001, (24,))  # ITU-T T.6, 2.4.1.1: two ends of line, 000000000001
+_LZW_END = (257, (9, 10, 11, 12))  # TIFF 6.0, section 13: EndOfInformation
 
 
-def _check_fax(packed: memoryview, index: int) -> None:
-    """Does it end as T.6 asks? libtiff leaves rows as they are for which it has no codes. Raises ImageError."""
+def _ends_with(packed: memoryview, code: int, widths: tuple[int, ...]) -> bool:
+    """Whether the code stands at the end, with up to 15 bits that fill the last byte and one more."""
     last = int.from_bytes(packed[-5:], "big")
-    if not any(last >> shift & 0xFFFFFF == _FAX_END for shift in range(16)):
-        raise truncated(f"strip or tile {index + 1} of the TIFF, a fax")
+    return any(last >> fill & ((1 << width) - 1) == code for width in widths for fill in range(16))

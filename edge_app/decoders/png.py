@@ -20,8 +20,8 @@ def in_8_bits(image: Image.Image, png: Png, grey_max: int | msgspec.UnsetType) -
     if image.mode == "I;16":
         return _grey(image, png.significant, grey_max)
     if png.bits == 16:
-        bands = image.split()[: 1 if png.colour == _GREY_ALPHA else 3]
-        depth.check_full_levels(np.sum([band.histogram() for band in bands], axis=0))
+        bands = np.reshape(image.histogram(), (-1, 256))[: 1 if png.colour == _GREY_ALPHA else 3]
+        depth.check_full_levels(bands.sum(axis=0))
     return image
 
 

@@ -20,6 +20,7 @@ from edge_app.errors import ImageError
 from edge_app.frame import Pixels
 from edge_app.stderr import without_stderr
 
+_MOST_BYTES = 64_000_000  # decompressed: libtiff holds a strip of that size beside the image, and the file is there twice
 _BAND_BYTES = 4 << 20  # of decompressed rows at a time
 _DIFFERENCES = 2  # Predictor: each sample is stored as its difference to the one on its left
 _ALPHA = 2  # ExtraSamples: alpha that the colours were not multiplied with
@@ -39,6 +40,9 @@ def decode(data: bytes, tiff: Tiff, grey_max: int | msgspec.UnsetType) -> Image.
         raise ImageError("E-IMAGE-COLOUR", f"{met}: save it as grey or RGB")
     if tiff.compression in (JPEG, GROUP4) or tiff.predictor not in (1, _DIFFERENCES if tiff.depth == 16 else 1):
         raise unread_depth(f"a TIFF with {tiff.depth} bits, compression {tiff.compression}, predictor {tiff.predictor}")
+    if (size := sum(map(tiff.bytes, range(len(tiff.segments.offsets))))) > _MOST_BYTES:
+        met = f"{size} bytes of pixels, the limit for a TIFF of more than 8 bits is {_MOST_BYTES}"
+        raise ImageError("E-IMAGE-PIXELS", f"{met}: make it smaller")
     extra = tiff.extra[0] if tiff.extra else _ALPHA  # as Pillow takes it: a fourth sample that nothing explains is alpha
     alpha = tiff.samples > colours and extra == _ALPHA
     planes = [_decompressed(data, tiff, plane) for plane in range(colours + alpha if tiff.planes > 1 else 1)]

@@ -1,0 +1,203 @@
+"""A TIFF whose strips or tiles are cut or overwritten is refused, not filled with black, and nothing is written to stderr."""
+
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, of_depth, tiff
+
+from edge_app.errors import ImageError
+from edge_app.image import decode
+
+COMPRESSIONS = {"raw": RAW, "lzw": LZW, "deflate": DEFLATE, "packbits": PACKBITS}
+
+
+def picture() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(2).integers(0, 256, (53, 45), dtype=np.uint8)
+
+
+def entry(data: bytes, tag: int) -> tuple[int, int]:
+    """Where a tag's values lie (all are LONG), and how many there are."""
+    order = "<" if data.startswith(b"II") else ">"
+    (at,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, at)
+    for place in range(at + 2, at + 2 + 12 * count, 12):
+        found, _, values, offset = struct.unpack_from(f"{order}HHII", data, place)
+        if found == tag:
+            return (place + 8 if values == 1 else offset), values
+    raise KeyError(tag)
+
+
+def numbers(data: bytes, tag: int) -> tuple[int, ...]:
+    at, count = entry(data, tag)
+    return struct.unpack_from(f"{'<' if data.startswith(b'II') else '>'}{count}I", data, at)
+
+
+def with_number(data: bytes, tag: int, index: int, value: int) -> bytes:
+    at, _ = entry(data, tag)
+    changed = bytearray(data)
+    struct.pack_into(f"{'<' if data.startswith(b'II') else '>'}I", changed, at + 4 * index, value)
+    return bytes(changed)
+
+
+def refusal(data: bytes) -> str:
+    try:
+        decode(data)
+    except ImageError as error:
+        return error.code
+    return "answered"
+
+
+DAMAGE = ("E-IMAGE-TRUNCATED", "E-IMAGE-BROKEN")
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("tile", [None, (16, 32)])
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_strip_or_tile_that_is_cut_is_refused_whichever_it_is(
+    bits: int, order: str, tile: tuple[int, int] | None, compression: str
+) -> None:
+    whole = tiff(of_depth(picture(), bits), Layout(bits, order, 1, COMPRESSIONS[compression], tile))
+    assert refusal(whole) == "answered"
+    counts = numbers(whole, 325 if tile else 279)
+    for index, count in enumerate(counts):
+        for kept in (0, 1, count // 3, count // 2, count - 3):
+            assert refusal(with_number(whole, 325 if tile else 279, index, kept)) in DAMAGE, (index, kept)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("tile", [None, (16, 32)])
+@pytest.mark.parametrize("compression", ["lzw", "deflate", "packbits"])
+def test_a_compressed_strip_or_tile_that_is_zeroed_from_anywhere_is_refused(
+    bits: int, tile: tuple[int, int] | None, compression: str
+) -> None:
+    whole = tiff(of_depth(picture(), bits), Layout(bits, "<", 1, COMPRESSIONS[compression], tile))
+    offsets, counts = (numbers(whole, tag) for tag in ((324, 325) if tile else (273, 279)))
+    for offset, count in zip(offsets, counts, strict=True):
+        for kept in (0, 2, count // 3, count // 2, count - (140 if compression == "packbits" else 8)):
+            changed = bytearray(whole)
+            changed[offset + kept : offset + count] = bytes(count - kept)
+            assert refusal(bytes(changed)) in DAMAGE, (offset, kept)
+
+
+def test_a_bit_that_is_wrong_in_a_deflated_strip_is_refused() -> None:
+    whole = tiff(of_depth(picture(), 8), Layout(8, "<", 1, DEFLATE))
+    offset, count = numbers(whole, 273)[1], numbers(whole, 279)[1]
+    for place in range(offset, offset + count, 7):
+        changed = bytearray(whole)
+        changed[place] ^= 4
+        assert refusal(bytes(changed)) in DAMAGE
+
+
+def test_a_fax_that_is_cut_or_zeroed_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(picture()).convert("1").save(tmp_path / "fax.tif", compression="group4")
+    whole = (tmp_path / "fax.tif").read_bytes()
+    with Image.open(tmp_path / "fax.tif") as opened:
+        (offset,), (count,) = opened.tag_v2[273], opened.tag_v2[279]
+    changed = bytearray(whole)
+    changed[offset + count // 2 : offset + count] = bytes(count - count // 2)
+    assert refusal(bytes(changed)) == "E-IMAGE-TRUNCATED"
+
+
+@pytest.mark.parametrize("compression", [2, 3, 6, 50001, 34676, 12345])
+def test_a_compression_that_is_not_read_is_named(compression: int) -> None:
+    with pytest.raises(ImageError, match="a TIFF in ") as refused:
+        decode(with_number(tiff(of_depth(picture(), 8), Layout(8)), 259, 0, compression))
+    assert refused.value.code == "E-IMAGE-FORMAT"
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "codes"),
+    [
+        (322, 46_000, DAMAGE),  # a tile's sides; 46,000 x 64 are not too many yet
+        (323, 46_000, DAMAGE),
+        (322, 2**32 - 1, ("E-IMAGE-PIXELS",)),
+        (322, 0, ("E-IMAGE-BROKEN",)),
+        (323, 0, ("E-IMAGE-BROKEN",)),
+        (256, 2**32 - 1, ("E-IMAGE-PIXELS",)),
+        (257, 2**31, ("E-IMAGE-PIXELS",)),
+        (277, 65_535, ("E-IMAGE-COLOUR",)),
+        (277, 0, ("E-IMAGE-COLOUR",)),
+    ],
+)
+@pytest.mark.parametrize("bits", [8, 12])
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_sizes_that_tags_claim_are_counted_before_anything_is_made(
+    tag: int, value: int, codes: tuple[str, ...], bits: int, compression: str
+) -> None:
+    whole = tiff(of_depth(picture(), bits), Layout(bits, "<", 1, COMPRESSIONS[compression], (64, 48)))
+    assert refusal(with_number(whole, tag, 0, value)) in codes
+
+
+def test_a_tile_of_46000_pixels_a_side_takes_no_memory(tmp_path: Path) -> None:
+    """In a process of its own, which may have 1 GB of addresses: libtiff would ask for 2.1."""
+    made = tiff(of_depth(picture(), 8), Layout(8, "<", 1, LZW, (64, 48)))
+    (tmp_path / "x.tif").write_bytes(with_number(with_number(made, 322, 0, 46_000), 323, 0, 46_000))
+    script = (
+        "import resource, sys; from edge_app.image import decode, read_file; from edge_app.errors import ImageError\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: decode(read_file(sys.argv[1]))\n"
+        "except ImageError as error: print(error.code)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script, tmp_path / "x.tif"], capture_output=True, text=True, timeout=60)
+    code, grown_kb = done.stdout.split()
+    assert code == "E-IMAGE-PIXELS"
+    assert int(grown_kb) < 50_000
+
+
+def test_a_deflated_strip_that_never_ends_is_not_inflated_for_ever() -> None:
+    whole = tiff(of_depth(picture(), 8), Layout(8, "<", 1, DEFLATE, rows=53))
+    bomb = zlib.compress(bytes(200_000_000), 9)
+    (at, _), (count_at, _) = entry(whole, 273), entry(whole, 279)
+    changed = bytearray(whole + bytes(len(whole) % 2) + bomb)
+    struct.pack_into("<I", changed, at, len(whole) + len(whole) % 2)
+    struct.pack_into("<I", changed, count_at, len(bomb))
+    assert refusal(bytes(changed)) in DAMAGE
+
+
+def test_no_command_lets_libtiff_write_to_stderr(tiny_path: Path, tmp_path: Path, limiar: Any) -> None:
+    folder = tmp_path / "images"
+    for number, compression in enumerate((LZW, PACKBITS)):
+        for bits in (8, 12, 16):
+            whole = tiff(of_depth(picture(), bits), Layout(bits, "<", 1, compression))
+            for label, kept in (("neg", 0.3), ("pos", 0.6)):
+                offset, count = numbers(whole, 273)[1], numbers(whole, 279)[1]
+                changed = bytearray(whole)
+                changed[offset + int(kept * count) : offset + count] = bytes(count - int(kept * count))
+                place = folder / label / f"{number}-{bits}.tif"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(changed)
+    done = limiar("scan", tiny_path, folder, "--db", tmp_path / "results.db")
+    assert done.returncode == 4
+    assert len(done.stdout.splitlines()) == 12
+    assert not _of_libtiff(done.stderr), done.stderr
+    script = (
+        "import sys; from pathlib import Path; from edge_app.bundle import InputSpec\n"
+        "from edge_app.image_folder import Shares, load\n"
+        "from edge_app.errors import DataError\n"
+        "try: load(Path(sys.argv[1]), None, InputSpec(40, 40, 3), Shares(seed=0), lambda *_: None)\n"
+        "except DataError as error: print(error.code)\n"
+        "print('still there', file=sys.stderr)\n"
+    )
+    read = subprocess.run([sys.executable, "-P", "-c", script, folder], capture_output=True, timeout=60)
+    assert read.stdout == b"E-DATA-IMAGE\n"
+    assert read.stderr == b"still there\n"
+
+
+def _of_libtiff(stderr: bytes) -> list[bytes]:
+    return [line for line in stderr.splitlines() if any(word in line for word in (b"Decode", b"tempfile.tif", b"TIFF"))]
+
+
+def test_a_tiff_is_decoded_where_stderr_is_closed() -> None:
+    whole = tiff(of_depth(picture(), 16), Layout(16, "<", 1, LZW))
+    script = "import os, sys; os.close(2); from edge_app.image import decode; print(decode(sys.stdin.buffer.read()).shape)"
+    done = subprocess.run([sys.executable, "-P", "-c", script], input=whole, stdout=subprocess.PIPE, timeout=60)
+    assert done.stdout == b"(53, 45)\n"
