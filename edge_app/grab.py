@@ -2,11 +2,13 @@
 
 import contextlib
 import ctypes
+import resource
 import signal
 import time
 from collections.abc import Callable
 from mmap import mmap
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -20,6 +22,7 @@ from edge_app.sources import Source
 _FROZEN_S = FRAME_S - 0.5  # before the parent's patience ends, so that it hears why
 _NOTHING_S = 0.01  # until a camera that had nothing is asked again
 _SAMPLE_ROWS = 32  # every n-th row tells most pairs of frames apart
+MEMORY_BYTES = 2 << 30  # to read with, beyond what is there once it is open: a 50-megapixel H.264 needs 1.7 GB at most
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -30,6 +33,7 @@ def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: Co
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             source = open_source()
+            _limit_memory()
             _send(parent, Opened(source.note))
             try:
                 _serve(source, view, memory, parent)
@@ -37,6 +41,14 @@ def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: Co
                 source.close()
         except LimiarError as error:
             _send(parent, Failed(error.code, error.message))
+
+
+def _limit_memory() -> None:
+    """A later frame may be of any size, whatever the first was: what it would take then is refused, not taken from others."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])  # of data and stack
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = pages * resource.getpagesize() + MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def _serve(source: Source, view: View, memory: mmap, parent: Connection) -> None:

@@ -7,6 +7,7 @@ here as a video is not given to it.
 import os
 import re
 import struct
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -15,6 +16,8 @@ from msgspec import Struct
 from edge_app.errors import SourceError
 
 _HEAD_BYTES = 4096
+_BLOCK_BYTES = 1 << 20
+_READ_S = 2.0  # less than the parent's patience
 _INDEX_LIMIT_BYTES = 64 << 20  # of an MP4's moov; an hour has less than 2 MB
 _TRACKS_BYTES = 1 << 20  # in which a Matroska file names its tracks
 
@@ -72,6 +75,22 @@ class Container:
     def timed(self) -> bool:
         """Has each frame its time in the file? In an AVI they are counted."""
         return self.kind != "AVI"
+
+    @property
+    def measured(self) -> bool:
+        """Does it say how long it is?"""
+        return self.kind in ("MP4", "AVI", "Matroska or WebM")
+
+    def read_error(self) -> str | None:
+        """Where the disk gives the file no further, in words; None where it does as far as one can read in 2 seconds."""
+        at, until_s = 0, time.monotonic() + _READ_S
+        try:
+            with open(self._path, "rb", buffering=0) as file:
+                while time.monotonic() < until_s and (block := file.read(_BLOCK_BYTES)):
+                    at += len(block)
+        except OSError as error:
+            return f"the disk does not give the file from byte {at} on ({error.strerror})"
+        return None
 
     def unreadable(self) -> SourceError:
         """Why FFmpeg does not open it."""

@@ -78,6 +78,11 @@ class Account:
         return ", ".join(filter(None, parts)) or "parts of it are damaged that hold no frame"
 
     @property
+    def short(self) -> bool:
+        """Were fewer frames read than the header announces? That alone is no sign of damage."""
+        return len(self._seen) < self._announced
+
+    @property
     def empty(self) -> bool:
         """Was no frame read?"""
         return not self._seen

@@ -75,6 +75,9 @@ class VideoFile:
         shot = self._ahead
         if shot is None:
             self.loss = self._account.loss(self._container.missing_bytes)
+            # To FFmpeg a disk that fails is the end of a stream, whose length nothing else tells.
+            if self.loss is None and (self._account.short or not self._container.measured):
+                self.loss = self._container.read_error()
             if self._account.empty:
                 raise self._container.without_frames(self.loss)
             return None

@@ -164,6 +164,12 @@ def test_a_frame_that_does_not_fit_is_an_error_and_its_region_of_interest_is_not
     assert found.pixels.shape == (1, 10, 3)
 
 
+def test_a_frame_that_takes_more_memory_than_there_is_for_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge_app.grab, "MEMORY_BYTES", 50_000_000)
+    with pytest.raises(SourceError, match=r"E-SOURCE-READ: fake:0 failed \(Unable to allocate"):
+        watched(Fake(frame(1), lambda: np.ones((10_000, 10_000, 3), np.uint8), live=False))
+
+
 def test_a_source_that_cannot_be_opened_says_so_and_not_that_it_stalled() -> None:
     def opens() -> Fake:
         raise SourceError("E-SOURCE-OPEN", "fake:0 does not open")

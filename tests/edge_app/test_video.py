@@ -19,6 +19,7 @@ from edge_app.capture import Capture, View
 from edge_app.errors import SourceError
 from edge_app.frame import Frame
 from edge_app.sources import find_source, open_source
+from edge_app.sources.container import Container
 from edge_app.sources.damage import Account
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -196,6 +197,13 @@ def test_a_video_of_which_no_frame_is_left_is_an_error_and_not_an_empty_result(t
     path.write_bytes(data)
     with pytest.raises(SourceError, match=r"E-SOURCE-DAMAGED: .*60 of 60 frames could not be read"):
         watched(path)
+
+
+def test_a_disk_that_fails_is_said_where_ffmpeg_takes_it_for_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = Container(str(write_video(tmp_path / "video.ts", "mpg2")), "video:video.ts")
+    assert container.read_error() is None
+    monkeypatch.setattr(container, "_path", "/proc/self/mem")  # which has no byte 0
+    assert container.read_error() == "the disk does not give the file from byte 0 on (Input/output error)"
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
