@@ -214,7 +214,7 @@ class Database:
 
     def _connect(self) -> bool:
         """Opens the file with a journal that its disk can keep; is it a write-ahead log?"""
-        if _file_system(_mount_id(self._descriptor)) not in _SHARES:
+        if self.write_ahead_here():
             try:
                 connection = self._open()
                 (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
@@ -231,9 +231,14 @@ class Database:
         connection.execute("PRAGMA journal_mode=DELETE").fetchone()
         connection.execute("PRAGMA locking_mode=NORMAL")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # of the attempt
         # FULL does not flush the folder after the journal is deleted: after a power cut it could come back and undo the commit.
         connection.execute("PRAGMA synchronous=EXTRA")
         return False
+
+    def write_ahead_here(self) -> bool:
+        """Has the disk of the file one machine that writes to it? Whether it can share memory is seen when it is tried."""
+        return _file_system(_mount_id(self._descriptor)) not in _SHARES
 
     def _open(self) -> sqlite3.Connection:
         if self._connection:
