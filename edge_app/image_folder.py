@@ -4,7 +4,6 @@ Images are read as a device reads them, so that a model is trained, and judged, 
 """
 
 import csv
-import hashlib
 import io
 import os
 import sys
@@ -20,12 +19,13 @@ from numpy.typing import NDArray
 
 from edge_app.bundle import InputSpec
 from edge_app.containers import IMAGE_EXTENSIONS
-from edge_app.errors import DataError, ImageError, printable
+from edge_app.errors import DataError, printable
 from edge_app.files import read_bounded
 from edge_app.folder import Tally, nobodys, walk
-from edge_app.image import decode, read_file
+from edge_app.frame import Pixels
 from edge_app.image_store import ImageStore, InMemory, Keep, Shelf
-from edge_app.preprocess import check_assessable, model_input, tensor_sha256
+from edge_app.preprocess import tensor_sha256
+from edge_app.reading import Decoded, Item, Refused, read_all
 from edge_app.run_folder import SPLIT_NAMES, SplitRow
 from edge_app.split_folders import SplitFolders, lone_class_note, split_folders
 from edge_app.splits import Listed, Shares, given_or_drawn
@@ -339,28 +339,34 @@ def read_images(
     folder: Path, images: Sequence[Listed], spec: InputSpec, shelf: Shelf, tick: Callable[[int, int], None]
 ) -> tuple[list[str], list[str]]:
     """The sha256 of each file and of each model input. Every image is tried before those that failed are named."""
-    files, tensors, refused = [], [], []
-    for k, image in enumerate(images):
-        try:
-            data = read_file(os.fsencode(folder / image.file))
-            digest = hashlib.sha256(data)
-            tensor = shelf.find(k, digest.digest())
-            if tensor is None:
-                picture = decode(data, image.file, spec.grey_max)
-                tensor = model_input(picture, spec)[0]
-                check_assessable(picture, tensor)
-                shelf.put(k, digest.digest(), tensor)
-        except ImageError as error:
-            refused.append(f"{printable(image.file)} ({error})")
-            continue
-        files.append(digest.hexdigest())
-        tensors.append(tensor_sha256(tensor))
-        tick(k + 1, len(images))
+    files, tensors = [""] * len(images), [""] * len(images)
+    faults: dict[int, str] = {}
+    items = [
+        Item(k, os.fsencode(folder / image.file), os.fsencode(image.file), shelf.digest(k)) for k, image in enumerate(images)
+    ]
+    for done, outcome in enumerate(read_all(items, spec), start=1):
+        row = outcome.row
+        if isinstance(outcome, Refused):
+            faults[row] = f"{printable(images[row].file)} ({outcome.error})"
+        else:
+            files[row], tensors[row] = outcome.sha256.hex(), tensor_sha256(_shelved(shelf, outcome, spec))
+        tick(done, len(images))
+    refused = [fault for _, fault in sorted(faults.items())]
     if refused:
         more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
         met = f"{len(refused)} of {len(images)} images cannot be used: {', '.join(refused[:_NAMED])}{more}"
         raise DataError("E-DATA-IMAGE", f"{met}: replace or remove them")
     return files, tensors
+
+
+def _shelved(shelf: Shelf, read: Decoded, spec: InputSpec) -> Pixels:
+    """The image's input [H, W, C], kept."""
+    if read.tensor is None:
+        kept: Pixels = shelf.take(np.array([read.row]))[0]
+        return kept
+    tensor = np.frombuffer(read.tensor, np.uint8).reshape(spec.height, spec.width, spec.channels)
+    shelf.put(read.row, read.sha256, tensor)
+    return tensor
 
 
 def _check_labels(images: Sequence[Listed], tensors: Sequence[str]) -> None:

@@ -11,6 +11,8 @@ from train.plots import data_url
 
 CASES = 60  # of a finding are shown, the others counted: the page stays under some megabytes
 _FILES = 8  # images of a case
+# Their images are not read again: one may be what took too long, or ended the process that decoded it.
+UNREADABLE = ("image-refused", "image-blank")
 
 
 def render(report: Report, request: Request) -> str:
@@ -41,7 +43,8 @@ def _head(report: Report) -> str:
 
 
 def _finding(finding: Finding, request: Request) -> str:
-    shown = "".join(_case(case, request) for case in finding.cases[:CASES])
+    readable = finding.kind not in UNREADABLE
+    shown = "".join(_case(case, request, readable) for case in finding.cases[:CASES])
     more = f"<p>and {len(finding.cases) - CASES} more</p>" if len(finding.cases) > CASES else ""
     state = ' class="warning"' if finding.severity == "fault" else ""
     return (
@@ -50,19 +53,23 @@ def _finding(finding: Finding, request: Request) -> str:
     )
 
 
-def _case(case: Case, request: Request) -> str:
-    images = "".join(_image(file, request) for file in case.files[:_FILES])
+def _case(case: Case, request: Request, readable: bool) -> str:
+    images = "".join(_image(file, request) if readable else _name(file) for file in case.files[:_FILES])
     more = f"<p>and {len(case.files) - _FILES} more images</p>" if len(case.files) > _FILES else ""
     return f'<h3>{escape(case.text)}</h3><div class="grid">{images}</div>{more}'
+
+
+def _name(file: str) -> str:
+    return f"<div><span>{escape(printable(file))}</span></div>"
 
 
 def _image(file: str, request: Request) -> str:
     """The image as the model gets it, or only its name where that cannot be had."""
     name = escape(printable(file))
     try:
-        source = data_url(read_one(request.folder, Listed(file, ""), request.input)[2])
-    except ImageError:
-        return f"<div><span>{name}</span></div>"
+        source = data_url(read_one(request.folder, Listed(file, ""), request.input))
+    except ImageError:  # meanwhile
+        return _name(file)
     return f'<div><img src="{source}" alt="{name}" title="{name}"><span>{name}</span></div>'
 
 

@@ -3,7 +3,6 @@
 Of an image stay two hashes, eight perceptual hashes, a thumbnail of 16x16 and a few numbers: under 1 KB.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app import reading
 from edge_app.bundle import InputSpec
 from edge_app.containers import EXTENSIONS
 from edge_app.errors import ImageError
 from edge_app.frame import Pixels
-from edge_app.image import Picture, decode, read_file
+from edge_app.image import decode, read_file
 from edge_app.preprocess import check_assessable, model_input, tensor_sha256
+from edge_app.reading import Item, read_all
 from edge_app.splits import Listed
 from train import check_features
 
@@ -52,13 +53,14 @@ class Scan:
         return self.traits[:, TRAITS.index(name)]
 
 
-def read_one(folder: Path, image: Listed, spec: InputSpec) -> tuple[bytes, Picture, Pixels]:
-    """The bytes, the picture and the model input uint8 [H, W, C], as training would take them. Raises ImageError."""
+def read_one(folder: Path, image: Listed, spec: InputSpec) -> Pixels:
+    """The model input uint8 [H, W, C] of an image that was read before, as training would take it. Raises ImageError."""
     data = read_file(os.fsencode(folder / image.file))
     picture = decode(data, image.file, spec.grey_max)
     tensor = model_input(picture, spec)
     check_assessable(picture, tensor)
-    return data, picture, tensor[0]
+    image_input: Pixels = tensor[0]
+    return image_input
 
 
 def scan(
@@ -71,24 +73,26 @@ def scan(
     thumbnails = np.zeros((count, check_features.THUMBNAIL, check_features.THUMBNAIL), np.uint8)
     features = np.zeros((len(described), check_features.length(spec)), np.float32)
     place = {int(row): at for at, row in enumerate(described)}
-    taken: list[int] = []
-    refused, files, tensors = [], [], []
-    for k, image in enumerate(images):
-        tick(k + 1, count)
-        try:
-            data, picture, tensor = read_one(folder, image, spec)
-        except ImageError as error:
-            refused.append(Refused(image, error))
+    faults: dict[int, Refused] = {}
+    hexes: dict[int, tuple[str, str]] = {}  # sha256 of file and input
+    items = [Item(k, os.fsencode(folder / image.file), os.fsencode(image.file)) for k, image in enumerate(images)]
+    for done, read in enumerate(read_all(items, spec), start=1):
+        tick(done, count)
+        k = read.row
+        if isinstance(read, reading.Refused):
+            faults[k] = Refused(images[k], read.error)
             continue
+        tensor = np.frombuffer(read.tensor or b"", np.uint8).reshape(spec.height, spec.width, spec.channels)
         grey = check_features.grey(tensor)
-        traits[k] = _traits(image.file, data, picture, grey)
+        traits[k] = _traits(images[k].file, read.size, read.shape, grey)
         hashes[k] = check_features.perceptual_hashes(grey)
         thumbnails[k] = check_features.thumbnail(grey)
         if k in place:
             features[place[k]] = check_features.shape_features(tensor)
-        taken.append(k)
-        files.append(hashlib.sha256(data).hexdigest())
-        tensors.append(tensor_sha256(tensor))
+        hexes[k] = (read.sha256.hex(), tensor_sha256(tensor))
+    taken = sorted(hexes)
+    refused = [faults[k] for k in sorted(faults)]
+    files, tensors = [hexes[k][0] for k in taken], [hexes[k][1] for k in taken]
     kept = np.array(taken, dtype=np.int64)
     row_of = {k: row for row, k in enumerate(taken)}
     usable = [k for k in place if k in row_of]
@@ -105,9 +109,9 @@ def scan(
     )
 
 
-def _traits(file: str, data: bytes, picture: Picture, grey: Pixels) -> list[float]:
+def _traits(file: str, size: int, shape: tuple[int, ...], grey: Pixels) -> list[float]:
     """In the order of TRAITS; the last ones are 1 for the file's own format."""
-    height, width = picture.shape[:2]
+    height, width = shape[:2]
     form = FORMATS.get(PurePosixPath(file).suffix.lower())
     formats = [float(name == form) for name in EXTENSIONS]
-    return [width, height, width / height, len(picture.shape) == 3, len(data), grey.mean(), grey.std(), *formats]
+    return [width, height, width / height, len(shape) == 3, size, grey.mean(), grey.std(), *formats]

@@ -12,7 +12,6 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from edge_app import image_folder
 from edge_app.bundle import InputSpec
 from edge_app.image_folder import load
 from edge_app.image_store import InMemory, OnDisk
@@ -85,7 +84,7 @@ def test_a_run_from_disk_goes_on_without_reading_again_and_gives_the_weights_of_
     with pytest.raises(Stopped):
         train(asked, replace(silent, epoch=stop, note=notes.append))
     assert re.match(r"160 images take 0\.7 MB, over 0\.1 MB: they are read from .*run\.partial", notes[0])
-    monkeypatch.setattr(image_folder, "decode", None)  # whatever would be decoded again fails
+    monkeypatch.setattr(OnDisk, "put", None)  # whatever would be decoded again fails
     train(asked, silent)
     assert (out / "model.keras").read_bytes() == (small_run / "model.keras").read_bytes()
     assert (out / "predictions.csv").read_bytes() == (small_run / "predictions.csv").read_bytes()
