@@ -5,7 +5,6 @@ a RUN's tables) keeps the very characters; `csv_row` writes them so that they co
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
 
 # What acts instead of being seen: controls (C0, DEL, C1), marks and overrides of direction (Unicode UAX #9), line and paragraph
@@ -75,6 +74,8 @@ def width(text: str) -> int:
     """Columns that it takes on a terminal: two for a wide character (Unicode UAX #11), none for a mark on the one before."""
     if text.isascii():
         return len(text)
+    import unicodedata  # 1 MB of tables, for the names that need it
+
     return sum(
         0 if unicodedata.combining(c) or unicodedata.category(c) == "Cf" else 1 + (unicodedata.east_asian_width(c) in "WF")
         for c in text

@@ -21,6 +21,9 @@ from convert.plot import Mark, Panel, draw_panels
 from convert.predictions import predictions_csv, read_predictions_csv
 from convert.report import Report, model_card, report_json, rounded_up
 from edge_app.bundle import open_bundle
+from edge_app.text import visible
+
+ACTS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 class Page(HTMLParser):
@@ -168,6 +171,22 @@ def test_a_file_s_losses_are_those_of_its_worst_runtime(converted: Converted) ->
     assert [loss.name for loss in file_losses(file, converted.report)] == ["sensitivity", "specificity"]
     assert {loss.high for loss in file_losses(file, converted.report)} == {0.3}
     assert deciding(file, converted.report) == "at most 30.0 of 5 points of sensitivity"
+
+
+def test_what_a_report_quotes_acts_nowhere(converted: Converted, nasty: tuple[str, ...]) -> None:
+    findings = tuple(Finding(check=text, runtime="litert", verdict="FAIL", message=text) for text in nasty)
+    file = msgspec.structs.replace(converted.report.files[0], findings=findings)
+    texts = "".join(nasty)
+    report = msgspec.structs.replace(converted.report, files=(file,), licence=texts, intended_use=texts, not_checked=nasty)
+    page = page_of(converted, report)
+    assert "<script" not in page
+    assert "onerror=alert(1)>" not in page
+    assert not re.search(ACTS, page)
+    assert not re.search(ACTS, model_card(report, "").decode())
+    cases = ElementTree.fromstring(junit_xml(report)).iter("testcase")
+    assert [case.attrib["name"].split(" on litert")[0].split("\n")[0] for case in cases] == [
+        visible(text).split("\n")[0] for text in nasty
+    ]
 
 
 def test_a_build_reads_a_failure_only_where_a_required_file_did_not_pass(converted: Converted) -> None:

@@ -15,7 +15,9 @@ from PIL import Image
 from edge_app.bundle import InputSpec
 from edge_app.cli import limiar
 from edge_app.errors import TrainError
+from edge_app.folder import nobodys
 from edge_app.splits import Listed, Shares
+from edge_app.text import is_plain
 from train.check import Request, check
 from train.check_features import perceptual_hashes, turned
 from train.check_near import DISTANCE, near_pairs
@@ -444,3 +446,26 @@ def test_a_class_that_another_splits_folder_lacks_is_a_fault(folder):
     (folder / "test" / "pos").rename(folder / "test" / "positive")
     kinds = found(looked_at(folder))
     assert kinds["split-name"][0] == "fault"
+
+
+def test_nothing_in_a_name_acts_on_table_page_or_json(tmp_path, nasty_names, monkeypatch):
+    data = tmp_path / "data"
+    plain = [name for name in nasty_names if is_plain(os.fsdecode(name)) and not nobodys(os.fsdecode(name), is_folder=True)]
+    rng = np.random.default_rng(0)
+    for name in plain[:3]:
+        os.makedirs(os.path.join(os.fsencode(data), name))
+        for k, file in enumerate(nasty_names):
+            with open(os.path.join(os.fsencode(data), name, b"%d" % k + file + b".png"), "wb") as out:
+                Image.fromarray(rng.integers(0, 256, (24, 24), dtype=np.uint8)).save(out, "PNG")
+            with open(os.path.join(os.fsencode(data), name, b"%d" % k + file + b".jpg"), "wb") as out:
+                out.write(b"no image")
+    done = run(data, "--no-labels", "--html", tmp_path / "check.html")
+    assert done.return_value == 3, done.exception
+    acts = "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    assert not re.search(acts, done.stdout)
+    page = (tmp_path / "check.html").read_text()
+    assert not re.search(acts, page)
+    assert "<script" not in page
+    assert "onerror=alert(1)>" not in page
+    body = json.loads(run(data, "--no-labels", "--json").stdout)
+    assert body["refused"] == 3 * len(nasty_names)
