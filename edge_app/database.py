@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shlex
 import sqlite3
 import stat
 import struct
@@ -141,7 +142,9 @@ class Database:
     def damaged(self, met: str) -> StoreError:
         """Bytes of the file are not what was written."""
         where = printable(str(self.path))
-        cure = f"move it aside and scan again, or save what can be read: sqlite3 {where} .recover | sqlite3 NEW.db"
+        # Not `.recover`: Debian 12's sqlite3 is built without it. A dump of a damaged database ends in ROLLBACK.
+        save = f"sqlite3 {shlex.quote(where)} .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 SAVED.db"
+        cure = f"move it and its -wal aside and scan again, or save what can be read and use that: {save}"
         return StoreError("E-STORE-DAMAGED", f"{where}: {printable(met)}: {cure}")
 
     def _locked(self) -> int:

@@ -85,6 +85,9 @@ MIGRATIONS = (
     """,
 )
 
+# The first column that each migration brought: a database that was saved with `sqlite3 .dump` has lost its user_version.
+_BROUGHT = ("bundles.id", "bundles.verified", "results.outside", "results.crc32")
+
 _SHARES = msgspec.json.Decoder(dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]])
 _OUTSIDE = msgspec.json.Decoder(tuple[str, ...])
 
@@ -222,6 +225,11 @@ class Store:
     def _migrate(self) -> None:
         seen = self._db.execute("PRAGMA user_version")[0][0]
         assert isinstance(seen, int)
+        if seen == 0:
+            tables = ("bundles", "results")
+            has = {f"{table}.{row[1]}" for table in tables for row in self._db.execute(f"PRAGMA table_info({table})")}
+            seen = sum(column in has for column in _BROUGHT)
+            self._db.execute(f"PRAGMA user_version = {seen}")
         if seen > len(MIGRATIONS):
             cure = "use a newer limiar, or another --db"
             raise StoreError(

@@ -147,6 +147,51 @@ def test_a_disk_that_fills_up_ends_the_reports_and_loses_nothing(tmp_path: Path,
     assert int(kept.split()[1]) >= len(reported)
 
 
+# In a mount namespace of its own: a file of the database, or its folder, appears in a second place as in a container.
+MOUNTED = """
+mkdir "$1/b"
+if [ "$2" = folder ]; then mount --bind "$1/a" "$1/b" || exit 99; else
+    touch "$1/b/r.db"
+    mount --bind "$1/a/r.db" "$1/b/r.db" || exit 99
+fi
+place=$1; held=$3; shift 3
+if [ "$held" = held ]; then coproc "$@" "$place/a/r.db" 1 held; read -r line <&"${COPROC[0]}"; fi
+"$@" "$place/b/r.db" 1 7
+"""
+
+
+def in_two_places(tmp_path: Path, what: str, held: str) -> list[str]:
+    need("unshare", root=True)
+    (tmp_path / "a").mkdir()
+    assert written(tmp_path / "a" / "r.db", 1) == ["1", WAL]
+    script = WRITE.replace("sys.argv[4:]", "[] if sys.argv[4] == 'held' else sys.argv[4:]")
+    script = script.replace(
+        "print(*store", "sys.argv[4] == 'held' and (print(flush=True), __import__('time').sleep(30)); print(*store"
+    )
+    words = [sys.executable, "-P", "-c", script, str(Path(__file__).parent)]
+    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "bash", "-c", MOUNTED, "-"]
+    done = subprocess.run([*command, str(tmp_path), what, held, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode != 99, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_database_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path) -> None:
+    (line,) = in_two_places(tmp_path, "file", "free")
+    assert line.startswith("E-STORE-NAMES: ")
+    assert line.endswith("mount the folder that it lies in")
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_database_that_is_mounted_elsewhere_too_has_one_writer(tmp_path: Path, what: str) -> None:
+    (line,) = in_two_places(tmp_path, what, "held")
+    assert line.startswith("E-STORE-BUSY: ")
+
+
+def test_a_folder_that_is_mounted_elsewhere_has_the_same_journal(tmp_path: Path) -> None:
+    assert in_two_places(tmp_path, "folder", "free") == ["7", WAL]
+    assert stored(tmp_path / "a" / "r.db") == 2
+
+
 @pytest.mark.parametrize("error", ["EROFS", "EACCES", "EIO"])
 def test_a_disk_that_refuses_says_with_which_reason(path: Path, error: str) -> None:
     written(path, 1)
