@@ -39,7 +39,7 @@ class FrameLine(Struct, frozen=True):
     outside: tuple[str, ...] | UnsetType = UNSET  # statistics in which it is unlike the training images; unset: no envelope
     frame: int | UnsetType = UNSET  # number in the video file, from 1, with those before it that could not be read
     video_s: float | UnsetType = UNSET  # its time in the video file
-    doubtful: bool | UnsetType = UNSET  # decoded beside damage in the video file: referred, whatever the confidence
+    doubtful: bool | UnsetType = UNSET  # decoded beside damage: referred, whatever the confidence; unset: nobody can tell
 
 
 class RefusedFrame(Struct, frozen=True):
@@ -106,13 +106,15 @@ class Watch(Struct):
         taken = iso(frame.taken_ns)
         place = (self.source, sequence, taken, frame.dropped)
         video = {} if frame.place is None else msgspec.structs.asdict(frame.place)
+        if frame.doubtful is not None:
+            video["doubtful"] = frame.doubtful
         origin = (self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.verified, self.origin.app)
         try:
             answer = self.classifier.answer(frame.pixels)
         except ImageError as error:
             met = (REFUSED, error.code, error.message)
             return RefusedFrame(*place, *met, *origin, self.now(), stored=False, **video)
-        if frame.place and frame.place.doubtful:
+        if frame.doubtful:
             answer = msgspec.structs.replace(answer, decision=REFER)
         self.store.add_frame(self.source, self.boot_id, sequence, frame.dropped, msgspec.structs.replace(answer, time=taken))
         line = FrameLine(

@@ -68,6 +68,7 @@ class Taken(Struct, frozen=True, tag=True):
     height: int
     width: int
     place: Place | None
+    doubtful: bool | None
 
 
 class Ended(Struct, frozen=True, tag=True):
@@ -159,7 +160,7 @@ class Capture:
         from edge_app.frame import Frame
 
         pixels = np.frombuffer(self._memory, np.uint8, taken.height * taken.width * 3).reshape(taken.height, taken.width, 3)
-        return Frame(pixels, taken.sequence, taken.taken_ns, taken.dropped, taken.place)
+        return Frame(pixels, taken.sequence, taken.taken_ns, taken.dropped, taken.place, taken.doubtful)
 
     def _lost(self) -> SourceError:
         self._process.join(_END_S)

@@ -18,4 +18,5 @@ class Frame(msgspec.Struct, frozen=True):
     sequence: int  # counts the frames that the source delivered, from 1
     taken_ns: int  # UTC, nanoseconds since 1970
     dropped: int  # frames that were captured and passed over since the frame before
-    place: Place | None = None  # in its video
+    place: Place | None = None  # in its video file
+    doubtful: bool | None = None  # decoded beside damage, or built on a frame that is missing; None: nobody can tell

@@ -154,6 +154,8 @@ class FrameCount:
         """One line: how many frames, and what became of them."""
         total, took_s = self.decisions.total(), time.monotonic() - self._started
         parts = [counted(total, "frame"), *(f"{count} {decision}" for decision, count in sorted(self.decisions.items()))]
+        if self.doubtful:
+            parts.append(f"{self.doubtful} beside damage")
         if self.outside:
             parts.append(f"{self.outside} unlike the training images")
         return f"{', '.join(parts)}; {self.dropped} dropped; {took_s:.1f} s, {total / took_s:.1f} a second"

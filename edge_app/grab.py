@@ -74,7 +74,7 @@ def _serve(source: Source, view: View, memory: mmap, parent: Connection) -> None
         if passing:
             parent.recv_bytes()
         np.frombuffer(memory, np.uint8, seen.size).reshape(seen.shape)[:] = seen
-        _send(parent, Taken(sequence, taken_ns, dropped, seen.shape[0], seen.shape[1], source.place))
+        _send(parent, Taken(sequence, taken_ns, dropped, seen.shape[0], seen.shape[1], source.place, source.doubtful))
         dropped = 0
 
 

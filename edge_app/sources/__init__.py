@@ -29,6 +29,10 @@ class Source(Protocol):
         """Where in a video file the frame lies that was read last; None for a camera."""
 
     @property
+    def doubtful(self) -> bool | None:
+        """Was the last frame decoded beside damage, or does it build on one that is missing? None where nobody can tell."""
+
+    @property
     def loss(self) -> str | None:
         """What of a video file could not be read, in words, once its end is reached."""
 

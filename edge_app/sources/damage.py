@@ -7,7 +7,7 @@ from msgspec import Struct
 
 _GRID = 0.25  # of the time between two frames: so far from its tick a frame may be, and still be counted by its time
 _SHOWN_RANGES = 6  # of missing frames, in one line
-_STARTS_ANEW = ("I", "?", "\0")  # kinds of frames that build on no other, or may: not every decoder says
+_STARTS_ANEW = ("I", "?")  # kinds of frames that build on no other, or may: not every decoder says
 
 
 class Place(Struct, frozen=True):
@@ -15,7 +15,25 @@ class Place(Struct, frozen=True):
 
     frame: int  # counts from 1, with those that could not be read as far as they are known
     video_s: float  # seconds since the video's start
-    doubtful: bool  # decoded from damaged data, or beside damage, or built on a frame that is missing
+
+
+class Doubt:
+    """From damage until a frame that builds on no other and was decoded after it."""
+
+    def __init__(self) -> None:
+        self.now = False  # is the last frame decoded from damaged data, or built on a frame that is?
+        self._starts_anew = False
+
+    def frame(self, damaged: bool, starts_anew: bool, kind: str) -> None:
+        """A frame of a `kind`, I, P, B or ?. `damaged`: something was met since the frame before.
+
+        `starts_anew`: the last packet that the decoder took does, and is whole; since a decoder may hold frames back, that need
+        not be this frame.
+        """
+        self.now = self.now or damaged
+        self._starts_anew = starts_anew or (self._starts_anew and not damaged)
+        if self._starts_anew and kind in _STARTS_ANEW:
+            self.now = False
 
 
 class Account:
@@ -35,7 +53,7 @@ class Account:
         self._failed = self._failed_loudly = 0  # since then
         self._regular = rate_hz > 0  # so far the nth frame came at the nth tick of the frame rate
         self._first_s = self._last_s = 0.0
-        self._in_doubt = self._starts_anew = False
+        self.doubt = Doubt()
         self.doubtful = 0  # frames
 
     def failed(self, loudly: bool) -> None:
@@ -47,27 +65,23 @@ class Account:
     def placed(self, time_s: float, complained: bool, key: bool, kind: str) -> Place:
         """A frame that was read, by the decoder's clock.
 
-        `complained`: the decoder, since the frame before. `key`: the last packet that it took starts anew; since it may hold
-        frames back, that need not be this frame, whose `kind` is I, P, B or ?.
+        `complained`: the decoder did, since the frame before. `key`: the last packet that it took starts anew. `kind`: of this
+        frame, I, P, B or ?.
         """
         lost, first = self._failed, not self._seen
         self._count += lost + 1
         self._failed = self._failed_loudly = 0
         time_s = self._time(time_s, first)
         leapt = self._met_at_start and not first and self._rate_hz > 0 and (time_s - self._last_s) * self._rate_hz > 1.5
-        if lost or complained or leapt:
-            self._damaged = self._in_doubt = True
-            self._starts_anew = False
+        damaged = complained or leapt or lost > 0
+        self._damaged = self._damaged or damaged
+        self.doubt.frame(damaged, key and not complained, kind)
         if first:
             self._first_s = 0.0 if lost else time_s
-        if key and not complained:
-            self._starts_anew = True
-        if self._starts_anew and kind in _STARTS_ANEW:
-            self._in_doubt = False
         number = self._number(time_s)
         self._seen.add(number)
         self._last_s = max(self._last_s, time_s)
-        return Place(number, round(time_s, 3), self._in_doubt)
+        return Place(number, round(time_s, 3))
 
     def loss(self, missing_bytes: int) -> str | None:
         """What is missing of the video, in words; None where nothing was met. `missing_bytes`: at the end of the file."""

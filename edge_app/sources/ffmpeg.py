@@ -22,7 +22,7 @@ _MESSAGE = re.compile(rb"\[OPENCV:FFMPEG:(\d+)\] (.*)")
 _ERROR = 16  # libavutil/log.h: AV_LOG_ERROR; a warning is 24
 # Errors that whole videos meet: a conversion that is done another way, and a comment of a camera's in its JPEGs.
 _HARMLESS = re.compile(rb"Cannot convert interlaced|APP fields")
-_TELLING = re.compile(rb"corrupt|EOI missing|partial file|prematurely|[Tt]runcat|damaged|mismatch")  # of warnings
+_TELLING = re.compile(rb"corrupt|EOI missing|partial file|prematurely|missed|[Tt]runcat|damaged|mismatch")  # of warnings
 _C = ctypes.CDLL(None)
 
 
@@ -76,3 +76,13 @@ def retrieved(capture: cv2.VideoCapture) -> Pixels | None:
         return None
     pixels: Pixels = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]  # OpenCV's stubs lose the type
     return pixels
+
+
+def starts_anew(capture: cv2.VideoCapture) -> bool:
+    """Does the last packet that the decoder took build on no other?"""
+    return capture.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) > 0
+
+
+def kind(capture: cv2.VideoCapture) -> str:
+    """Of the frame that was grabbed: I, P or B, or ? where the decoder does not say."""
+    return chr(int(capture.get(cv2.CAP_PROP_FRAME_TYPE))) if capture.get(cv2.CAP_PROP_FRAME_TYPE) > 0 else "?"

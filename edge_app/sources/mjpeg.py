@@ -81,6 +81,7 @@ class MjpegStream:
 
     live = True
     place = None
+    doubtful = None
     loss = None
     note = None
 

@@ -7,7 +7,8 @@ import cv2
 from edge_app.errors import SourceError
 from edge_app.frame import Pixels
 from edge_app.sources import Address, Settings, Source
-from edge_app.sources.ffmpeg import check_size, retrieved
+from edge_app.sources.damage import Doubt
+from edge_app.sources.ffmpeg import Heard, check_size, kind, retrieved, starts_anew
 from edge_app.sources.v4l2 import check_camera, why_not
 
 _CONNECT_MS = 10_000  # to reach an RTSP camera; OpenCV's own limit is 30 s
@@ -22,7 +23,7 @@ def open_source(address: Address, _realtime: bool, settings: Settings) -> Source
             cure = "check address, user and password, and that the camera is on"
             raise SourceError("E-SOURCE-OPEN", f"{address.name} does not open: {cure}")
         check_size(capture, address.name)
-        return Camera(capture)
+        return Stream(capture)
     check_camera(address.target, address.name)
     capture = cv2.VideoCapture(os.path.realpath(address.target), cv2.CAP_V4L2)
     if not capture.isOpened():
@@ -33,10 +34,11 @@ def open_source(address: Address, _realtime: bool, settings: Settings) -> Source
 
 
 class Camera:
-    """A V4L2 camera or a stream."""
+    """A V4L2 camera."""
 
     live = True
     place = None
+    doubtful: bool | None = None
     loss = None
 
     def __init__(self, capture: cv2.VideoCapture, note: str | None = None) -> None:
@@ -48,6 +50,29 @@ class Camera:
 
     def close(self) -> None:
         self._capture.release()
+
+
+class Stream(Camera):
+    """An RTSP stream. What is lost on the way shows in what the decoder says, and in the frames until one starts anew."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        super().__init__(capture)
+        self._heard, self._doubt = Heard(), Doubt()
+        self._complained = False  # since the last frame
+
+    def read(self) -> Pixels | None:
+        with self._heard:
+            pixels = super().read()
+        complained = self._heard.damage()
+        self._complained = self._complained or complained
+        if pixels is not None:
+            self._doubt.frame(self._complained, starts_anew(self._capture) and not complained, kind(self._capture))
+            self.doubtful, self._complained = self._doubt.now, False
+        return pixels
+
+    def close(self) -> None:
+        super().close()
+        self._heard.close()
 
 
 def ask(capture: cv2.VideoCapture, settings: Settings) -> None:

@@ -57,6 +57,7 @@ class PiCamera:
 
     live = True
     place = None
+    doubtful = None
     loss = None
     note: str | None = None
 

@@ -17,7 +17,7 @@ from edge_app.frame import Pixels
 from edge_app.sources import Address, Settings, Source
 from edge_app.sources.container import Container
 from edge_app.sources.damage import Account, Place
-from edge_app.sources.ffmpeg import Heard, check_size, retrieved
+from edge_app.sources.ffmpeg import Heard, check_size, kind, retrieved, starts_anew
 
 _RATE_LIMIT_HZ = 1000.0  # a file that claims more, or nothing, does not know its frame rate
 _SILENT_FAILURES = 256  # in a row, and FFmpeg has no more: of a frame that it cannot read it says so
@@ -34,6 +34,7 @@ class _Shot(Struct, frozen=True):
 
     pixels: Pixels
     place: Place
+    doubtful: bool
 
 
 class VideoFile:
@@ -65,6 +66,7 @@ class VideoFile:
         self._ahead: _Shot | None = None
         self._begun = False
         self.place: Place | None = None
+        self.doubtful: bool | None = None
         self.loss: str | None = None
 
     def read(self) -> Pixels | None:
@@ -82,8 +84,8 @@ class VideoFile:
                 raise self._container.without_frames(self.loss)
             return None
         self._ahead, met = self._next()
-        self.place = Place(shot.place.frame, shot.place.video_s, shot.place.doubtful or met)
-        self._account.doubtful += self.place.doubtful
+        self.place, self.doubtful = shot.place, shot.doubtful or met
+        self._account.doubtful += self.doubtful
         if self._interval_s:
             now_s = time.monotonic()
             self._due_s = now_s if math.isnan(self._due_s) else self._due_s + self._interval_s
@@ -103,13 +105,12 @@ class VideoFile:
             complained = self._heard.damage()
             met = met or complained
             if pixels is not None:
-                return _Shot(pixels, self._placed(complained)), met
+                place = self._placed(complained)
+                return _Shot(pixels, place, self._account.doubt.now), met
             silent = 0 if complained else silent + 1
             self._account.failed(loudly=complained)
         return None, met
 
     def _placed(self, complained: bool) -> Place:
         time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        key = self._capture.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) > 0
-        kind = chr(max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_TYPE))))
-        return self._account.placed(time_s, complained, key, kind)
+        return self._account.placed(time_s, complained, starts_anew(self._capture), kind(self._capture))

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -58,6 +58,7 @@ class Fake:
     """A source that gives what a list of functions gives, the last for ever; a file instead ends after it."""
 
     place = None
+    doubtful = None
     loss = None
     note = None
 
@@ -295,43 +296,63 @@ a=rtpmap:96 raw/90000
 a=fmtp:96 sampling=YCbCr-4:2:2; width=64; height=48; depth=8; colorimetry=BT601-5
 a=control:track1
 """
+MPEG4_SDP = """v=0
+o=- 0 0 IN IP4 127.0.0.1
+s=camera
+c=IN IP4 127.0.0.1
+t=0 0
+m=video 0 RTP/AVP 96
+a=rtpmap:96 MP4V-ES/90000
+a=fmtp:96 profile-level-id=1
+a=control:track1
+"""
 ANSWERS = {
     "OPTIONS": "Public: OPTIONS, DESCRIBE, SETUP, PLAY\n",
-    "DESCRIBE": f"Content-Type: application/sdp\nContent-Length: {len(SDP)}\n",
+    "DESCRIBE": "Content-Type: application/sdp\nContent-Length: {length}\n",
     "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\nSession: 1\n",
     "PLAY": "Session: 1\n",
 }
 
 
-def stream(server: socket.socket, frames: int) -> None:
-    """An RTSP camera (RFC 2326) with uncompressed video (RFC 4175), left half red, right half blue; then it falls silent."""
+def uncompressed(frames: int) -> Iterator[list[bytes]]:
+    """Of each frame its RTP packets (RFC 4175): left half red, right half blue."""
+    for number in range(frames):
+        uyvy = np.zeros((48, 64, 2), np.uint8)
+        uyvy[:, :32] = [[90, 81], [240, 81]] * 16  # ITU-R BT.601: U and V by turns, with Y
+        uyvy[:, 32:] = [[240, 41], [110, 41]] * 16
+        uyvy[number % 48, :, 1] += 20
+        yield [
+            struct.pack(">BBHII", 0x80, 96 | (0x80 if row == 47 else 0), number * 48 + row, number * 3000, 1)
+            + struct.pack(">HHHH", 0, 128, row, 0)
+            + uyvy[row].tobytes()
+            for row in range(48)
+        ]
+
+
+def stream(server: socket.socket, sdp: str, frames: Iterable[list[bytes]]) -> None:
+    """An RTSP camera (RFC 2326); then it falls silent."""
     connection, _ = server.accept()
     with connection, connection.makefile("rb") as requests:
         for line in requests:
             method, sequence = line.split()[0].decode(), b""
             while (field := next(requests).strip()) != b"":
                 sequence = field if field.lower().startswith(b"cseq") else sequence
-            reply = f"RTSP/1.0 200 OK\n{sequence.decode()}\n{ANSWERS[method]}\n".replace("\n", "\r\n")
-            connection.sendall(reply.encode() + (SDP.encode() if method == "DESCRIBE" else b""))
+            answer = ANSWERS[method].format(length=len(sdp))
+            reply = f"RTSP/1.0 200 OK\n{sequence.decode()}\n{answer}\n".replace("\n", "\r\n")
+            connection.sendall(reply.encode() + (sdp.encode() if method == "DESCRIBE" else b""))
             if method == "PLAY":
                 break
-        for number in range(frames):
-            uyvy = np.zeros((48, 64, 2), np.uint8)
-            uyvy[:, :32] = [[90, 81], [240, 81]] * 16  # ITU-R BT.601: U and V by turns, with Y
-            uyvy[:, 32:] = [[240, 41], [110, 41]] * 16
-            uyvy[number % 48, :, 1] += 20
-            for row in range(48):
-                marker = 0x80 if row == 47 else 0
-                packet = struct.pack(">BBHII", 0x80, 96 | marker, number * 48 + row, number * 3000, 1)
-                packet += struct.pack(">HHHH", 0, 128, row, 0) + uyvy[row].tobytes()
+        for packets in frames:
+            for packet in packets:
                 connection.sendall(struct.pack(">BBH", 0x24, 0, len(packet)) + packet)
             time.sleep(0.01)
         requests.read()  # until the app hangs up
 
 
-def test_an_rtsp_camera_is_read_until_it_falls_silent(impatient: None) -> None:
+def streamed(sdp: str, frames: Iterable[list[bytes]]) -> tuple[list[Frame], str]:
+    """What the app makes of it, and what it says in the end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=stream, args=(server, 100), daemon=True)
+        thread = threading.Thread(target=stream, args=(server, sdp, frames), daemon=True)
         thread.start()
         address = find_source(f"rtsp://user:secret@127.0.0.1:{server.getsockname()[1]}/front")
         seen: list[Frame] = []
@@ -341,11 +362,61 @@ def test_an_rtsp_camera_is_read_until_it_falls_silent(impatient: None) -> None:
         ):
             seen.extend(kept(capture))
         thread.join(timeout=10)
-    assert "secret" not in str(raised.value)
+    return seen, str(raised.value)
+
+
+def test_an_rtsp_camera_is_read_until_it_falls_silent(impatient: None) -> None:
+    seen, said = streamed(SDP, uncompressed(100))
+    assert "secret" not in said
     assert len(seen) > 20
     for found in seen:
         assert np.abs(found.pixels[:, 10].astype(int) - [255, 0, 0]).max() < 40  # the brighter row moves
         assert np.abs(found.pixels[:, 50].astype(int) - [0, 0, 255]).max() < 40
+
+
+def mpeg4(folder: Path, count: int) -> list[bytes]:
+    """Frames of MPEG-4 Visual, as the encoder in OpenCV writes them: every twelfth builds on no other."""
+    path = folder / "coded.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
+    texture = cv2.GaussianBlur(noise(7), (0, 0), 2)
+    for number in range(count):
+        writer.write(np.roll(texture, number, axis=1))
+    writer.release()
+    data, frames = path.read_bytes(), []
+    at = data.index(b"movi") + 4
+    while data[at : at + 4] == b"00dc":
+        (length,) = struct.unpack_from("<I", data, at + 4)
+        frames.append(data[at + 8 : at + 8 + length])
+        at += 8 + length + length % 2
+    assert len(frames) == count
+    return frames
+
+
+def in_packets(frames: list[bytes]) -> Iterator[list[bytes]]:
+    """RFC 6416: a whole frame fits in a packet, since it goes over TCP."""
+    for number, coded in enumerate(frames):
+        yield [struct.pack(">BBHII", 0x80, 96 | 0x80, number, number * 3600, 1) + coded]
+
+
+def test_of_a_whole_stream_no_frame_is_doubtful(impatient: None, tmp_path: Path) -> None:
+    seen, _ = streamed(MPEG4_SDP, in_packets(mpeg4(tmp_path, 100)))
+    assert len(seen) > 20
+    assert {found.doubtful for found in seen} == {False}
+    assert {found.place for found in seen} == {None}
+
+
+def test_of_a_stream_with_a_loss_the_frames_are_doubtful_until_one_builds_on_no_other(impatient: None, tmp_path: Path) -> None:
+    frames = mpeg4(tmp_path, 100)
+    whole = {found.sequence: found.pixels for found in streamed(MPEG4_SDP, in_packets(frames))[0]}
+    for number in (50, 51, 77):
+        frames[number] = frames[number][:20] + bytes(reversed(frames[number][20:]))
+    seen, _ = streamed(MPEG4_SDP, in_packets(frames))
+    torn = {found.sequence for found in seen if not np.array_equal(found.pixels, whole.get(found.sequence, found.pixels))}
+    doubtful = {found.sequence for found in seen if found.doubtful}
+    assert torn
+    assert torn <= doubtful
+    assert len(doubtful) < 40
+    assert not any(found.doubtful for found in seen[-5:])
 
 
 # The loop and the store

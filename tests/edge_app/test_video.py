@@ -81,7 +81,7 @@ def test_of_a_whole_video_every_frame_comes_with_its_number_and_time_and_nothing
     for number, found in enumerate(frames):
         assert found.place
         assert abs(found.place.video_s - number / 25) < 0.01
-        assert not found.place.doubtful
+        assert not found.doubtful
 
 
 @pytest.mark.parametrize("rate_hz", [1, 7.5, 12.34, 24000 / 1001, 30000 / 1001, 120])
@@ -142,7 +142,7 @@ def test_damage_in_the_middle_is_said_and_no_frame_beside_it_is_taken_for_whole(
     assert len(frames) >= int(COUNT * where) - 12  # what lies before the damage, but for the group of frames that it hits
     for found in frames:
         assert found.place
-        assert found.place.doubtful or found.pixels.tobytes() in whole
+        assert found.doubtful or found.pixels.tobytes() in whole
 
 
 def test_frames_after_a_damaged_one_are_read_and_known_by_their_time(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_frames_after_a_damaged_one_are_read_and_known_by_their_time(tmp_path: P
     assert loss.startswith(f"4 of {COUNT} frames could not be read (21-23, 41)")
     assert numbers(frames) == [number for number in range(1, COUNT + 1) if number not in (21, 22, 23, 41)]
     assert all(found.place and np.array_equal(found.pixels, whole[found.place.frame - 1]) for found in frames)
-    assert [found.place.frame for found in frames if found.place and found.place.doubtful] == [20, 40]  # beside the damage
+    assert [found.place.frame for found in frames if found.place and found.doubtful] == [20, 40]  # beside the damage
 
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
@@ -178,7 +178,7 @@ def test_of_a_copy_that_was_cut_off_the_rest_is_answered_and_the_loss_said(
     assert loss
     assert len(frames) >= int(COUNT * part) // 2  # the first frame of a group is the largest
     assert numbers(frames) == sorted(set(numbers(frames)))
-    certain = [found for found in frames if found.place and not found.place.doubtful]
+    certain = [found for found in frames if not found.doubtful]
     assert len(certain) >= len(frames) - 3
     assert all(found.place and np.array_equal(found.pixels, whole[found.place.frame - 1]) for found in certain)
 
@@ -278,7 +278,7 @@ def place_all(account: Account, events: list[float | str]) -> list[tuple[int, bo
             account.failed(loudly=True)
         else:
             place = account.placed(event, complained=False, key=True, kind="I")
-            found.append((place.frame, place.doubtful))
+            found.append((place.frame, account.doubt.now))
     return found
 
 
@@ -317,7 +317,8 @@ def test_doubt_lasts_until_a_frame_that_builds_on_no_other_and_was_decoded_after
         (True, True, "I", True),
     ]
     for number, (complained, key, kind, doubtful) in enumerate(steps):
-        assert account.placed(number / 10, complained, key, kind).doubtful == doubtful
+        account.placed(number / 10, complained, key, kind)
+        assert account.doubt.now == doubtful
 
 
 # The command
