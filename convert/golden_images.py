@@ -16,6 +16,7 @@ from edge_app.bundle import InputSpec
 from edge_app.containers import IMAGE_EXTENSIONS
 from edge_app.depth import FULL
 from edge_app.errors import ConvertError, ImageError, printable
+from edge_app.folder import nobodys
 from edge_app.frame import Pixels
 from edge_app.golden import Golden, GoldenImage
 from edge_app.image import decode, read_file
@@ -94,7 +95,8 @@ def draw_golden_images(spec: InputSpec, seed: int) -> list[GoldenFile]:
 def take_golden_images(folder: Path, spec: InputSpec) -> list[GoldenFile]:
     """The images of a folder, in name order, under numbers as names. Raises ConvertError: too few, or one is refused."""
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_EXTENSIONS)
+        named = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_EXTENSIONS)
+        paths = sorted(path for path in named if not nobodys(path.name, is_folder=False))
     except OSError as error:
         where = printable(str(folder))
         raise ConvertError("E-CONVERT-GOLDEN", f"{where}: {error.strerror}: give --golden a folder of images") from None

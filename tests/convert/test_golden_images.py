@@ -65,6 +65,7 @@ def write_images(folder: Path, count: int) -> None:
 def test_images_of_a_folder_are_taken_in_name_order_and_lose_their_names(tmp_path: Path) -> None:
     write_images(tmp_path, AT_LEAST)
     (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "._a copy of macOS.png").write_bytes(b"no image")
     taken = take_golden_images(tmp_path, RGB)
     assert [file.path for file in taken] == [f"golden/{index:02}.png" for index in range(AT_LEAST)]
     assert taken[5].data == (tmp_path / "patient 005.PNG").read_bytes()

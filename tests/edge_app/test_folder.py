@@ -250,3 +250,33 @@ def test_a_list_without_separators_is_refused_and_does_not_fill_the_memory(
     done = limiar("scan", tiny_path, option, input=b"x" * 50_000_000)
     assert done.returncode == 1
     assert done.stderr.startswith(b"E-SOURCE-LIST: ")
+
+
+def test_a_share_and_a_stick_with_rubbish_give_two_answers(
+    tiny_path: Path, cases: Path, limiar: Limiar, tmp_path: Path
+) -> None:
+    done = limiar("scan", tiny_path, cases / "folders" / "share")
+    assert done.returncode == 0, done.stderr
+    assert [Path(json.loads(line)["path"]).name for line in done.stdout.splitlines()] == ["p1.png", "p2.png"]
+    assert b"passed over: 3 hidden, 1 system" in done.stderr
+    (tmp_path / "data").mkdir()
+    shutil.copytree(cases / "folders" / "share", tmp_path / "data" / "pos")
+    listing = list_images(made(tmp_path / "data", {"neg/a.png": png()}), None)
+    assert [image.file for image in listing.images] == ["neg/a.png", "pos/p1.png", "pos/p2.png"]
+    assert "passed over: 3 hidden, 1 system" in listing.notes
+
+
+def test_nothing_that_may_be_a_patient_is_left_out_without_a_word(
+    tiny_path: Path, cases: Path, limiar: Limiar, tmp_path: Path
+) -> None:
+    shutil.copytree(cases / "folders" / "left_out", tmp_path / "left_out")
+    data = tmp_path / "left_out" / "data"
+    data.chmod(0o755)
+    (data / "disk").symlink_to("../disk")
+    done = limiar("scan", tiny_path, data)
+    codes = {Path(line["path"]).name: line.get("code") for line in map(json.loads, done.stdout.splitlines())}
+    assert (done.returncode, codes) == (4, {"IMG_0001.HEIC": "E-IMAGE-HEIC", "y.png": None, "z.jfif": None})
+    assert b"1 linked folder not followed" in done.stderr
+    done = limiar("scan", tiny_path, data, "--follow", "--exclude", "*.HEIC")
+    names = [os.path.relpath(json.loads(line)["path"], data) for line in done.stdout.splitlines()]
+    assert (done.returncode, names) == (0, ["disk/nodule.png", "y.png", "z.jfif"])
