@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shlex
 import sqlite3
 import stat
 import struct
@@ -141,6 +140,8 @@ class Database:
 
     def damaged(self, met: str) -> StoreError:
         """Bytes of the file are not what was written."""
+        import shlex  # damage is rare
+
         where = printable(str(self.path))
         # Not `.recover`: Debian 12's sqlite3 is built without it. A dump of a damaged database ends in ROLLBACK.
         save = f"sqlite3 {shlex.quote(where)} .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 SAVED.db"
@@ -317,7 +318,7 @@ class Database:
 
 def _mount_id(descriptor: int) -> int:
     """Of what an open file lies on; -1 where there is no /proc."""
-    with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+    with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="utf-8") as lines:
         for line in lines:
             if line.startswith("mnt_id:"):
                 return int(line.partition(":")[2])

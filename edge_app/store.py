@@ -5,7 +5,6 @@ a result may be reported only after its commit. One process writes: see database
 """
 
 import os
-import pwd
 import time
 import zlib
 from collections.abc import Iterable, Sequence
@@ -223,21 +222,25 @@ class Store:
         return zlib.crc32(msgspec.msgpack.encode((self._key.sha256, self._key.file, self._key.runtime, *of, *kept)))
 
     def _migrate(self) -> None:
-        seen = self._db.execute("PRAGMA user_version")[0][0]
-        assert isinstance(seen, int)
-        if seen == 0:
-            tables = ("bundles", "results")
-            has = {f"{table}.{row[1]}" for table in tables for row in self._db.execute(f"PRAGMA table_info({table})")}
-            seen = sum(column in has for column in _BROUGHT)
-            self._db.execute(f"PRAGMA user_version = {seen}")
-        if seen > len(MIGRATIONS):
+        version = self._db.execute("PRAGMA user_version")[0][0]
+        assert isinstance(version, int)
+        if version > len(MIGRATIONS):
             cure = "use a newer limiar, or another --db"
             raise StoreError(
                 "E-STORE-NEWER",
-                f"{printable(str(self.path))} has schema {seen}, this app knows {len(MIGRATIONS)}: {cure}",
+                f"{printable(str(self.path))} has schema {version}, this app knows {len(MIGRATIONS)}: {cure}",
             )
-        for number, script in enumerate(MIGRATIONS[seen:], seen + 1):
-            self._db.execute_script(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+        if version == len(MIGRATIONS):
+            return
+        seen = version or self._brought()
+        scripts = "".join(MIGRATIONS[seen:])
+        self._db.execute_script(f"BEGIN IMMEDIATE; {scripts} PRAGMA user_version = {len(MIGRATIONS)}; COMMIT;")
+
+    def _brought(self) -> int:
+        """How many migrations the tables have seen."""
+        tables = ("bundles", "results")
+        has = {f"{table}.{row[1]}" for table in tables for row in self._db.execute(f"PRAGMA table_info({table})")}
+        return sum(column in has for column in _BROUGHT)
 
 
 def _values(answer: Answer) -> tuple[object, ...]:
@@ -292,6 +295,8 @@ def state_folder() -> Path:
     for name, below in (("XDG_STATE_HOME", "limiar"), ("HOME", ".local/state/limiar")):
         if (folder := os.environ.get(name, "")).startswith("/"):  # the specification has relative ones ignored
             return Path(folder) / below
+    import pwd  # where nothing of the environment says it
+
     try:
         return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/state/limiar"
     except KeyError:
