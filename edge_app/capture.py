@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from edge_app.errors import SourceError
+from edge_app.fork import end_with_parent
 from edge_app.sources import Source
 from edge_app.sources.damage import Place
 
@@ -98,7 +99,7 @@ class Capture:
         context = multiprocessing.get_context("fork")
         self._connection, child = context.Pipe()
         self._memory = mmap.mmap(-1, FRAME_BYTES)
-        arguments = (open_source, view, self._memory, child, self._connection)
+        arguments = (open_source, view, self._memory, child, self._connection, os.getpid())
         self._process = context.Process(target=_child, args=arguments, daemon=True)
         self._process.start()
         child.close()
@@ -150,7 +151,7 @@ class Capture:
     def _receive(self) -> Opened | Taken | Ended | Failed:
         try:
             reply: Opened | Taken | Ended | Failed = _REPLIES.decode(self._connection.recv_bytes())
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError, msgspec.MsgspecError):  # OSError: in the middle of a message
             raise self._lost() from None
         return reply
 
@@ -169,9 +170,15 @@ class Capture:
 
 
 def _child(
-    open_source: Callable[[], Source], view: View, memory: mmap.mmap, parent: Connection, parents_end: Connection
+    open_source: Callable[[], Source],
+    view: View,
+    memory: mmap.mmap,
+    parent: Connection,
+    parents_end: Connection,
+    parents_id: int,
 ) -> None:
     parents_end.close()  # else it would stay open here, and the parent's end would go unnoticed
+    end_with_parent(parents_id)  # also when a camera's library hangs
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # stdout belongs to the results, and FFmpeg would print a stream's password there.

@@ -209,7 +209,8 @@ def test_a_region_outside_the_frame_is_refused(roi: Roi) -> None:
         watched(Fake(frame(1), live=False), View("fake:0", roi=roi))
 
 
-def test_a_capture_process_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [None, functools.partial(os.close, 0)], ids=["", "stdin closed"])
+def test_a_capture_process_ends_with_the_process_that_started_it(tmp_path: Path, start: Callable[[], None] | None) -> None:
     program = (
         "import os, time; from edge_app.capture import Capture, View\n"
         "class Blocked:\n live = True\n note = None\n"
@@ -219,7 +220,8 @@ def test_a_capture_process_ends_with_the_process_that_started_it(tmp_path: Path)
         " for found in capture.frames():\n"
         "  if os.path.exists(r'%s') and os.path.getsize(r'%s'): os.kill(os.getpid(), 9)\n"
     ) % ((tmp_path / "pid",) * 3)
-    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == -signal.SIGKILL
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False, preexec_fn=start)
+    assert done.returncode == -signal.SIGKILL
     process = Path("/proc") / (tmp_path / "pid").read_text() / "stat"
     for _ in range(100):
         if not process.exists() or process.read_text().rpartition(")")[2].split()[0] == "Z":
