@@ -73,6 +73,7 @@ ENCODINGS = (
     Encoding("tif", "L"),
 )
 _COLOURED = frozenset({"RGB", "RGBA", "P"})
+_DEEP_SPAN = 0.27  # of 16 bits: a device refuses what fills much less, since another depth might be meant
 _UNCOMPRESSED = frozenset({"bmp", "ppm", "pgm", "tif"})
 
 
@@ -164,6 +165,8 @@ def _with_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _encoded(image: np.ndarray, encoding: Encoding, grey_max: int) -> bytes:
     if encoding.mode == "I;16":
+        if np.ptp(image) < _DEEP_SPAN:
+            image = _full_range(image)
         picture = Image.fromarray(np.rint(image * grey_max).astype(np.uint16))
     else:
         picture = Image.fromarray(np.rint(image * 255).astype(np.uint8))
