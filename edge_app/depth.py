@@ -10,6 +10,7 @@ cannot be a full range, unless the bundle says how far its images' values reach 
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -28,7 +29,7 @@ _FINER = 4  # times as many values as levels: an 8-bit picture stored in 16 bits
 Counts = NDArray[np.int64]  # [65536], how often each value is met
 
 
-def count(samples: NDArray[np.uint16]) -> Counts:
+def count(samples: NDArray[np.unsignedinteger[Any]]) -> Counts:
     """How often each value is met, [65536]. One band of an image at a time: numpy widens what it counts to 8 bytes."""
     return np.bincount(samples.ravel(), minlength=FULL + 1)
 
@@ -36,9 +37,11 @@ def count(samples: NDArray[np.uint16]) -> Counts:
 def levels(counts: Counts, declared: int | None, grey_max: int | UnsetType = UNSET, *, white_is_zero: bool = False) -> Pixels:
     """uint8 [65536], the level of each value. declared: the largest value by the file itself; grey_max: by the bundle.
 
+    counts: 0 where the range is that of the bits, and no value can lie beyond it.
+
     Raises ImageError: a value is larger than what was declared, or nothing was and the values cannot be the full range.
     """
-    largest = int(np.flatnonzero(counts)[-1])
+    largest = int(counts.nonzero()[0].max(initial=0))
     most = declared or FULL
     if most == FULL and grey_max is not UNSET:
         most = grey_max

@@ -1,4 +1,6 @@
-"""TIFF of more than 8 bits, grey or RGB -> 8 bits. Pillow takes 12 bits for 16, and does not invert WhiteIsZero of 16 bits.
+"""TIFF of 1 to 16 bits, grey or RGB -> 8 bits.
+
+Pillow takes 12 bits for 16, and does not invert WhiteIsZero of 16 bits, nor of 8 where each sample has a plane of its own.
 
 Pillow and libtiff only decompress here: they are shown the same strips and tiles as an 8-bit grey image of as many bytes a row,
 and what the bytes mean is worked out from the tags (TIFF 6.0, sections 3 to 6, 10, 14 and 18).
@@ -7,6 +9,7 @@ and what the bytes mean is worked out from the tags (TIFF 6.0, sections 3 to 6, 
 import io
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,15 +24,17 @@ from edge_app.frame import Pixels
 from edge_app.stderr import without_stderr
 
 _MOST_BYTES = 64_000_000  # decompressed: libtiff holds a strip of that size beside the image, and the file is there twice
-_BAND_BYTES = 4 << 20  # of decompressed rows at a time
+_BAND = 1 << 20  # samples at a time
 _DIFFERENCES = 2  # Predictor: each sample is stored as its difference to the one on its left
 _ALPHA = 2  # ExtraSamples: alpha that the colours were not multiplied with
+Samples = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def decodes(tiff: Tiff) -> bool:
-    """Whether it is this module's, and not Pillow's."""
-    return tiff.depth not in (1, 2, 4, 8)
+    """Whether it is this module's, and not Pillow's: those are palettes, YCbCr, JPEG and fax."""
+    shallow = tiff.depth in (1, 2, 4, 8)
+    return not shallow or (tiff.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB) and tiff.compression not in (JPEG, GROUP4))
 
 
 def decode(data: bytes, tiff: Tiff, grey_max: int | msgspec.UnsetType) -> Image.Image:
@@ -38,16 +43,16 @@ def decode(data: bytes, tiff: Tiff, grey_max: int | msgspec.UnsetType) -> Image.
     if colours is None or tiff.samples < colours:
         met = f"a TIFF with {tiff.samples} samples of {tiff.depth} bits, photometric interpretation {tiff.photometric}"
         raise ImageError("E-IMAGE-COLOUR", f"{met}: save it as grey or RGB")
-    if tiff.compression in (JPEG, GROUP4) or tiff.predictor not in (1, _DIFFERENCES if tiff.depth == 16 else 1):
+    if tiff.compression in (JPEG, GROUP4) or tiff.predictor not in (1, _DIFFERENCES if tiff.depth in (8, 16) else 1):
         raise unread_depth(f"a TIFF with {tiff.depth} bits, compression {tiff.compression}, predictor {tiff.predictor}")
     if (size := sum(map(tiff.bytes, range(len(tiff.segments.offsets))))) > _MOST_BYTES:
-        met = f"{size} bytes of pixels, the limit for a TIFF of more than 8 bits is {_MOST_BYTES}"
+        met = f"{size} bytes of pixels, the limit for a TIFF is {_MOST_BYTES}"
         raise ImageError("E-IMAGE-PIXELS", f"{met}: make it smaller")
     extra = tiff.extra[0] if tiff.extra else _ALPHA  # as Pillow takes it: a fourth sample that nothing explains is alpha
     alpha = tiff.samples > colours and extra == _ALPHA
     planes = [_decompressed(data, tiff, plane) for plane in range(colours + alpha if tiff.planes > 1 else 1)]
     counts = np.zeros(depth.FULL + 1, np.int64)
-    for _, band in _bands(planes, tiff):
+    for _, band in _bands(planes, tiff) if tiff.depth > 8 else ():
         counts += depth.count(band[:, :, :colours])
     levels = depth.levels(counts, tiff.declared, grey_max, white_is_zero=tiff.photometric == WHITE_IS_ZERO)
     opacity = depth.scale((1 << tiff.depth) - 1)
@@ -95,26 +100,27 @@ def _with_directory(data: bytes, tags: dict[int, tuple[int, ...]], order: str) -
     return b"".join((start, memoryview(data)[8:], bytes(at - len(data)), directory))
 
 
-def _bands(planes: list[Image.Image], tiff: Tiff) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-    """The samples, a band of rows at a time: its first row, and uint16 [rows, W, samples]."""
-    band = max(1, _BAND_BYTES // (planes[0].width * len(planes)))
+def _bands(planes: list[Image.Image], tiff: Tiff) -> Iterator[tuple[int, Samples]]:
+    """The samples, a band of rows at a time: its first row, and [rows, W, samples]."""
+    band = max(1, _BAND // (tiff.segments.across * tiff.segments.width * tiff.samples))
     for top in range(0, tiff.height, band):
         bottom = min(top + band, tiff.height)
         found = [_samples(np.asarray(plane.crop((0, top, plane.width, bottom))), tiff) for plane in planes]
         yield top, found[0] if len(found) == 1 else np.concatenate(found, axis=2)
 
 
-def _samples(rows: Pixels, tiff: Tiff) -> NDArray[np.uint16]:
-    """uint8 [rows, bytes] of one plane -> uint16 [rows, W, samples of that plane]."""
+def _samples(rows: Pixels, tiff: Tiff) -> Samples:
+    """uint8 [rows, bytes] of one plane -> [rows, W, samples of that plane]."""
     segments, samples = tiff.segments, tiff.samples // tiff.planes
     packed = rows.reshape(len(rows), segments.across, -1)
+    values: Samples = packed
     if tiff.stored == 16:
         values = packed.view("<u2" if tiff.order == "little" else ">u2").astype(np.uint16)
-    else:
+    elif tiff.stored != 8:
         values = _unpacked(packed, tiff.stored, segments.width * samples)
     pixels = values.reshape(len(rows), segments.across, segments.width, samples)
     if tiff.predictor == _DIFFERENCES:
-        pixels = pixels.cumsum(axis=2, dtype=np.uint16)
+        pixels = pixels.cumsum(axis=2, dtype=values.dtype)
     return pixels.reshape(len(rows), segments.across * segments.width, samples)[:, : tiff.width]
 
 

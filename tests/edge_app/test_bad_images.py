@@ -220,7 +220,7 @@ def broken_others() -> dict[str, Bad]:
         "tiff-0-wide.tif": tiff({256: 0, 257: 50, 258: 8, 259: 1, 262: 1, 277: 1}, bytes(50)),
         "tiff-of-nonsense-lzw.tif": tiff({256: 50, 257: 50, 258: 8, 259: 5, 262: 1, 277: 1, 278: 50}, b"nonsense" * 40),
     }
-    cut = {"webp-with-a-long-chunk.webp", "tiff-without-a-directory.tif"}
+    cut = {"webp-with-a-long-chunk.webp", "tiff-without-a-directory.tif", "tiff-of-nonsense-lzw.tif"}
     return {name: Bad(data, "E-IMAGE-TRUNCATED" if name in cut else "E-IMAGE-BROKEN", name) for name, data in made.items()}
 
 

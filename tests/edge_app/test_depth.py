@@ -56,6 +56,10 @@ def png16(samples: NDArray[np.uint16], significant: int | None = None, colour: i
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))]
     chunks += [(b"sBIT", bytes([significant]))] if significant else []
     chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return png_of(chunks)
+
+
+def png_of(chunks: list[tuple[bytes, bytes]]) -> bytes:
     made = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(made)
 
@@ -89,6 +93,20 @@ def test_a_tiff_of_8_or_16_bits_is_exactly_its_upper_8(
     stored = ((1 << bits) - 1 - samples) if photometric == 0 else samples
     layout = Layout(bits, order, photometric, COMPRESSIONS[compression], tile)
     assert np.array_equal(shown(tiff(stored, layout)), picture())
+
+
+@pytest.mark.parametrize(("photometric", "samples"), [(0, 1), (1, 1), (1, 2), (2, 3), (2, 4)])
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_8_bits_are_themselves_in_every_layout(photometric: int, samples: int, compression: str) -> None:
+    levels = picture(samples=4)[:, :, :samples] if samples > 1 else picture()[:, :, None]
+    alpha = levels[:, :, -1:].astype(int) if samples in (2, 4) else 255
+    wanted = ((levels[:, :, : 3 if samples > 2 else 1].astype(int) * alpha + 127) // 255).squeeze()
+    stored = (255 - levels if photometric == 0 else levels).astype(np.uint16)
+    more = {338: 2} if samples in (2, 4) else {}
+    predictors = (1, 2) if compression in ("lzw", "deflate") else (1,)
+    for order, tile, planar, fill, predictor in itertools.product("<>", (None, (16, 32)), (1, 2), (1, 2), predictors):
+        layout = Layout(8, order, photometric, COMPRESSIONS[compression], tile, 17, planar, fill, predictor, more=more)
+        assert np.array_equal(shown(tiff(stored, layout)), wanted), layout
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
@@ -327,6 +345,17 @@ def test_a_bitmap_is_refused_by_its_name(kind: int) -> None:
     with pytest.raises(ImageError, match="Netpbm") as refused:
         decode(b"P%d 8 2\n" % kind + b"\x0f\xf0")
     assert refused.value.code == "E-IMAGE-FORMAT"
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_colour_that_a_png_s_palette_lacks_is_refused(bits: int) -> None:
+    have = max(1, (1 << bits) - 1)
+    for used, refused in ((have - 1, False), (have, True)):
+        row = bytes([0, *[0] * 8]) if bits < 8 else bytes([0, *[0] * 64])
+        last = bytes([0, used << (8 - bits), *row[2:]])
+        chunks = [(b"IHDR", struct.pack(">IIBBBBB", 64 // bits if bits < 8 else 64, 64, bits, 3, 0, 0, 0))]
+        chunks += [(b"PLTE", bytes(range(3)) * have), (b"IDAT", zlib.compress(row * 63 + last)), (b"IEND", b"")]
+        assert _passes(png_of(chunks)) != refused
 
 
 # What a bundle declares
