@@ -17,11 +17,13 @@ from msgspec import Struct
 
 from edge_app.bundle import InputSpec
 from edge_app.errors import DataError, ImageError
+from edge_app.own import python_c
 
 CPU_S = 10.0  # of computing, for one image: the largest that the rules take needs two
 WALL_S = 60.0  # for one image, also where the disk or the machine is busy with other things
 MEMORY_BYTES = 1 << 30  # for one image; scripts/decode_memory has the most that one took
 _START_S = 120.0  # imports, on a busy machine
+_STARTS = 3  # that may end while they import
 _TASK_ITEMS = 32  # enough that the pipe costs little
 _READERS = 4  # at most: a disk feeds no more
 _TICK_S = 0.25  # how often the time is looked at
@@ -85,6 +87,7 @@ def read_all(items: Sequence[Item], spec: InputSpec, limits: Limits = USUAL) -> 
     """The outcome of each item, in the order in which they come. Raises DataError where no process can be started."""
     tasks = deque(list(items[at : at + _TASK_ITEMS]) for at in range(0, len(items), _TASK_ITEMS))
     readers = [_Reader(spec, limits) for _ in range(min(_READERS, len(os.sched_getaffinity(0)), len(tasks)))]
+    starts = _STARTS
     try:
         while tasks or any(reader.left for reader in readers):
             for reader in readers:
@@ -94,7 +97,10 @@ def read_all(items: Sequence[Item], spec: InputSpec, limits: Limits = USUAL) -> 
             for connection in wait(list(answering), _TICK_S):
                 yield from answering[connection].received()  # type: ignore[index]  # wait() gives back what it was given
             for k, reader in enumerate(readers):
-                if fault := reader.fault():
+                if reader.lost_at_start and (starts := starts - 1):
+                    reader.end()
+                    readers[k] = _Reader(spec, limits)
+                elif fault := reader.fault():
                     yield fault
                     if reader.left:
                         tasks.appendleft(list(reader.left))
@@ -118,7 +124,7 @@ class _Reader:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", code],
+                python_c(code),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # libtiff writes there what it thinks of an image
@@ -152,6 +158,11 @@ class _Reader:
             return
         self.left.popleft()
         yield _OUTCOMES.decode(message)
+
+    @property
+    def lost_at_start(self) -> bool:
+        """It ended before it could be given anything."""
+        return self._lost and not self.ready
 
     def fault(self) -> Refused | None:
         """The image that it was lost over, which is left no more. Raises DataError where it has not even started."""

@@ -136,6 +136,43 @@ def test_a_process_that_dies_or_hangs_costs_one_image(tmp_path, large, number, c
     assert children() == []
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_process_that_is_killed_while_it_starts_is_replaced_twice(tmp_path, times):
+    write(tmp_path / "a.png")
+    killed = set()
+    ended = threading.Event()
+
+    def kill():
+        while len(killed) < times and not ended.is_set():
+            for child in set(children()) - killed:
+                os.kill(child, signal.SIGKILL)
+                killed.add(child)
+            time.sleep(0.002)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        if times == 3:
+            with pytest.raises(DataError, match="E-DATA-READER"):
+                list(read_all(items(tmp_path / "a.png"), SPEC))
+        else:
+            (found,) = read_all(items(tmp_path / "a.png"), SPEC)
+            assert isinstance(found, Decoded)
+    finally:
+        ended.set()
+        killer.join()
+    assert len(killed) == times
+
+
+def test_a_stranger_s_module_of_our_name_does_not_run(tmp_path, monkeypatch):
+    write(tmp_path / "a.png")
+    (tmp_path / "edge_app.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (found,) = read_all(items(tmp_path / "a.png"), SPEC)
+    assert isinstance(found, Decoded)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_readers_end_with_who_asks_no_more(tmp_path):
     for k in range(40):
         write(tmp_path / f"{k}.png", k)
