@@ -76,6 +76,7 @@ class Ended(Struct, frozen=True, tag=True):
     """The video file has no more frames."""
 
     loss: str | None  # what of it could not be read
+    note: str | None  # what is odd about it
 
 
 class Failed(Struct, frozen=True, tag=True):
@@ -92,7 +93,7 @@ class Capture:
     """A source in a process of its own. Use as a context manager."""
 
     def __init__(self, open_source: Callable[[], Source], view: View, tell: Callable[[str], None] = lambda note: None) -> None:
-        """`tell` is given what a person should know of a camera that is open."""
+        """`tell` is given what a person should know: of a camera once it is open, of a video at its end."""
         self._name = view.name
         self._tell = tell
         self.loss: str | None = None  # what of a video file could not be read, in words, once its end is reached
@@ -136,8 +137,10 @@ class Capture:
                     deadline = time.monotonic() + FRAME_S
                 case Failed(code, message):
                     raise SourceError(code, message)
-                case Ended(loss):
+                case Ended(loss, note):
                     self.loss = loss
+                    if note:
+                        self._tell(note)
                     return
                 case Taken() as taken:
                     yield self._frame(taken)

@@ -467,7 +467,7 @@ def camera(
     decision = file.decision.referring(refer_below)
     try_model(job_of(manifest, file, model, runtime, threads))
     opening = functools.partial(open_source, address, realtime, settings)
-    tell = functools.partial(click.echo, err=True)
+    tell = functools.partial(click.echo, err=True) if not quiet else lambda note: None
     with Interrupt() as interrupt, Capture(opening, view, tell) as capture, Store(database) as store:
         # numpy and the runtime, now that the capture process is forked
         from edge_app.camera import Watch, boot_id

@@ -61,7 +61,7 @@ def _serve(source: Source, view: View, memory: mmap, parent: Connection) -> None
             parent.recv_bytes()
         pixels, taken_ns = _read(source, view.name), now_ns()
         if pixels is None and not source.live:
-            return _send(parent, Ended(source.loss))
+            return _send(parent, Ended(source.loss, source.note))
         if pixels is None:
             time.sleep(_NOTHING_S)
             continue

@@ -38,7 +38,7 @@ class Source(Protocol):
 
     @property
     def note(self) -> str | None:
-        """What a camera gives other than it was asked for, in words."""
+        """What a person should know: what a camera gives other than it was asked for; at its end, what is odd about a video."""
 
     def read(self) -> "Pixels | None":
         """The next frame, uint8 [H, W, 3], RGB, in an array of its own. May block. Raises whatever the camera stack raises."""

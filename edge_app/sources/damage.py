@@ -6,6 +6,7 @@ import math
 from msgspec import Struct
 
 _GRID = 0.25  # of the time between two frames: so far from its tick a frame may be, and still be counted by its time
+_FEWER = 0.05  # of the frames: so far the durations of whole files are off without a reason
 _SHOWN_RANGES = 6  # of missing frames, in one line
 _STARTS_ANEW = ("I", "?")  # kinds of frames that build on no other, or may: not every decoder says
 
@@ -90,6 +91,12 @@ class Account:
         parts = [self._missing(), f"{self.doubtful} beside damage are referred" if self.doubtful else ""]
         parts.append(f"the file is {missing_bytes} bytes short" if missing_bytes else "")
         return ", ".join(filter(None, parts)) or "parts of it are damaged that hold no frame"
+
+    def remark(self) -> str | None:
+        """Of a video in which no damage was met, that it holds far fewer frames than its header says."""
+        if len(self._seen) >= self._announced * (1 - _FEWER) - 2:
+            return None
+        return f"{len(self._seen)} frames, though its header announces {self._announced}; no damage was met"
 
     @property
     def short(self) -> bool:

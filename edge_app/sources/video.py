@@ -41,7 +41,6 @@ class VideoFile:
     """A video, turned upright as its file says; in real time `read` waits until a frame is due."""
 
     live = False
-    note = None
 
     def __init__(self, address: Address, realtime: bool) -> None:
         self._name = address.name
@@ -68,6 +67,7 @@ class VideoFile:
         self.place: Place | None = None
         self.doubtful: bool | None = None
         self.loss: str | None = None
+        self.note: str | None = None
 
     def read(self) -> Pixels | None:
         """The next frame. It is held back until the one after it is read: damage often shows in what follows."""
@@ -80,11 +80,14 @@ class VideoFile:
             # To FFmpeg a disk that fails is the end of a stream, whose length nothing else tells.
             if self.loss is None and (self._account.short or not self._container.measured):
                 self.loss = self._container.read_error()
+            if self.loss is None and (remark := self._account.remark()):
+                self.note = f"{self._name}: {remark}"
             if self._account.empty:
                 raise self._container.without_frames(self.loss)
             return None
         self._ahead, met = self._next()
-        self.place, self.doubtful = shot.place, shot.doubtful or met
+        self.place = shot.place
+        self.doubtful = shot.doubtful or met or (self._ahead is not None and self._ahead.doubtful)
         self._account.doubtful += self.doubtful
         if self._interval_s:
             now_s = time.monotonic()

@@ -94,6 +94,16 @@ def test_no_frame_rate_makes_a_whole_video_look_damaged(extension: str, rate_hz:
     assert abs(frames[-1].place.video_s - 19 / rate_hz) < 0.02
 
 
+def test_a_video_is_turned_upright_as_its_file_says(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", "MJPG", count=2)
+    stored = watched(path)[0][0].pixels
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44  # ISO/IEC 14496-12, section 8.3.2: a quarter turn clockwise
+    struct.pack_into(">9i", data, matrix, 0, 1 << 16, 0, -1 << 16, 0, 0, SIZE[1] << 16, 0, 1 << 30)
+    path.write_bytes(data)
+    assert np.array_equal(watched(path)[0][0].pixels, np.rot90(stored, -1))
+
+
 @pytest.mark.parametrize("announced", [7, 9 * COUNT])
 def test_a_header_that_counts_wrong_makes_no_whole_video_look_damaged(announced: int, tmp_path: Path) -> None:
     avi = write_video(tmp_path / "whole.avi", "MJPG")
@@ -384,6 +394,20 @@ def test_a_spreadsheet_and_pictures_hold_what_the_lines_hold(limiar: Limiar, tin
 def test_a_spreadsheet_on_stdout_and_settings_for_a_video_are_usage_errors(limiar: Limiar, tiny_path: Path) -> None:
     for options in (["--csv", "-"], ["--size", "640x480"], ["--fps", "15"], ["--format", "MJPG"], ["--size", "12"]):
         assert limiar("camera", tiny_path, "video:ward.avi", *options).returncode == 2
+
+
+def test_a_video_with_far_fewer_frames_than_its_header_announces_ends_with_0_and_a_remark(
+    limiar: Limiar, tiny_path: Path, tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / "video.mkv", "mp4v")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x44\x89\x88") + 3
+    struct.pack_into(">d", data, at, 2 * struct.unpack_from(">d", data, at)[0])
+    path.write_bytes(data)
+    done = limiar("camera", tiny_path, f"video:{path}")
+    assert done.returncode == 0
+    assert f"{COUNT} frames, though its header announces {2 * COUNT}; no damage was met" in done.stderr.decode()
+    assert limiar("camera", tiny_path, f"video:{path}", "--quiet").stderr == b""
 
 
 def test_quiet_says_of_a_whole_video_nothing_but_the_lines_and_of_damage_what_is_missing(
