@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from edge_app.bundle import Decision, Share, Threshold, Value
 from edge_app.errors import ConvertError
-from edge_app.operating_points import Scores, expit, logit, next_lower, sensitive_score
+from edge_app.operating_points import Scores, error_cut, expit, labels_of, logit, next_lower, sensitive_score
 
+FALLBACK = Decision().refer_below  # where a target error cannot be reached
 NEAR = 0.05  # of a threshold: what counts as near it, in probability
 AT_LEAST = 8  # scores that the file can give near its threshold
 _OUTPUT_STEPS = 255  # two int8 logits lie at most so many steps apart; of int16 ones this is only a floor
@@ -23,22 +24,40 @@ _OUTPUT_STEPS = 255  # two int8 logits lie at most so many steps apart; of int16
 class Rule(Value, frozen=True, forbid_unknown_fields=True):
     """[decision] of gate.toml: exactly one of these."""
 
+    error_decided: Share | None = None  # at most so many of the decided images are wrong, the least confident are referred
     confidence: Share | None = None  # refer below it; the course's "over 95 % or not detected"
     sensitivity: Share | None = None  # at least so many of the positive images are called positive, and none is referred
     refer_rate: Share | None = None  # at most so many images are referred, the least confident ones
 
     def __post_init__(self) -> None:
         if sum(value is not None for value in msgspec.structs.astuple(self)) != 1:
-            raise ValueError("[decision] takes one of confidence, sensitivity, refer_rate")
+            raise ValueError("[decision] takes one of error_decided, confidence, sensitivity, refer_rate")
 
 
 def fit(rule: Rule, scores: Scores, labels: tuple[str, ...]) -> Decision:
     """The file's decision. Raises ConvertError: the target cannot be reached, or too few scores lie near the threshold."""
     if rule.sensitivity is not None:
         return Decision(refer_below=0.0, threshold=_sensitivity(rule.sensitivity, scores, labels))
-    cut = _refer_rate(rule.refer_rate, scores) if rule.refer_rate is not None else _confidence(rule.confidence or 0.0, scores)
+    if rule.error_decided is not None:
+        found = error_cut(scores, rule.error_decided)
+        cut = found.refer_below if found else _confidence(FALLBACK, scores)
+    elif rule.refer_rate is not None:
+        cut = _refer_rate(rule.refer_rate, scores)
+    else:
+        cut = _confidence(rule.confidence or 0.0, scores)
     _check_fine(cut, scores.step)
     return Decision(refer_below=cut)
+
+
+def fitted(rule: Rule, decision: Decision, scores: Scores, labels: tuple[str, ...]) -> str:
+    """What a decision does on the images that it was fitted on, one line."""
+    answers = labels_of(decision, scores.probabilities, labels)
+    decided = ~referred(decision, scores.probabilities, answers)
+    wrong, count, n = int((answers != scores.truth)[decided].sum()), int(decided.sum()), len(decided)
+    said = f"fitted on validation: {n - count} of {n} images are referred, {wrong} of the {count} others are wrong"
+    if rule.error_decided is not None and error_cut(scores, rule.error_decided) is None:
+        return f"{said}; nowhere are only {100 * rule.error_decided:g} % of them wrong, so it is the usual {FALLBACK:g}"
+    return said
 
 
 def referred(decision: Decision, probabilities: NDArray[np.float64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:

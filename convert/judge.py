@@ -9,7 +9,7 @@ import numpy as np
 
 from convert.comparison import Answered, Comparison, Terms, answered, compare, not_finite, significant
 from convert.dataset import Split
-from convert.decision_rule import fit
+from convert.decision_rule import fit, fitted
 from convert.evaluate import Answers, Key, RuntimeFailure
 from convert.gate import Finding, Gate, RuntimeResult, findings, noise_findings, saturation_finding, verdict
 from convert.golden_images import GoldenFile
@@ -168,7 +168,9 @@ class Judge:
             decision = self._fit(self._images.parts(own.logits)["val"], step)
         except ConvertError as error:
             return None, [Finding("decision", "", "FAIL", str(error))]
-        return decision, [Finding("decision", "", "PASS", "fitted on validation")]
+        val = self._scores(self._images.parts(own.logits)["val"], self._images.val, step)
+        said = fitted(self._gate.decision, decision, val, self._terms.names)
+        return decision, [Finding("decision", "", "PASS", said)]
 
     def _fit(self, logits: np.ndarray, step: float | None) -> Decision:
         return fit(self._gate.decision, self._scores(logits, self._images.val, step), self._terms.names)

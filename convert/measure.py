@@ -19,6 +19,7 @@ from edge_app.clock import utc_now
 from edge_app.machine import Condition, Machine, condition, machine
 from edge_app.timing import Latency
 
+DWARFS = 8  # times the quickest file's latency: on a linear axis from 0 the quick ones lie on each other
 CALLS = 300  # of each file: enough for p90; `limiar bench` takes its time
 
 
@@ -62,11 +63,18 @@ def publish_measured(out: Path, converted: Converted) -> Path:
         files={name: FileLatency(runtimes[name], found) for name, found in latencies.items()},
     )
     report = converted.report
-    plot = draw_panels(rows_by_size(report), [size_panel(report), _latency_panel(latencies), accuracy_panel(report)])
+    latency = _latency_panel(latencies)
+    plots = [draw_panels(rows_by_size(report), [panel]) for panel in (size_panel(report), latency, accuracy_panel(report))]
     contents = {
         "latency.json": msgspec.json.format(msgspec.json.encode(measured), indent=1) + b"\n",
         "latency.html": render(
-            "latency.html.j2", report=report, machine=measured.machine, time=measured.time, calls=CALLS, plot=plot
+            "latency.html.j2",
+            report=report,
+            machine=measured.machine,
+            time=measured.time,
+            calls=CALLS,
+            plots=plots,
+            logarithmic=latency.log,
         ),
     }
     folder = measured_folder(out)
@@ -80,4 +88,6 @@ def _latency_panel(latencies: Mapping[str, Latency]) -> Panel:
         for name, found in latencies.items()
         if found.p50_us is not None
     }
-    return Panel("latency, µs", marks, from_zero=True)
+    values = [mark.value for mark in marks.values()]
+    log = bool(values) and max(values) > DWARFS * min(values)
+    return Panel("latency, µs", marks, from_zero=not log, log=log)

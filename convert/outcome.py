@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from convert.decision_rule import in_words
 from convert.report import FileReport, Report, alike, kilobytes
 from edge_app.errors import printable
 
@@ -14,6 +15,7 @@ def outcome(report: Report, written: Path) -> Iterator[str]:
     for group, faults in alike(file for file in report.files if not file.proven):
         yield f"{', '.join(file.name for file in group)}:"
         yield from (f"  {fault}" for fault in faults)
+    yield from _decides(report)
     margin = report.gate.noninferiority.margin
     smallest = ", ".join(f"{name} {100 * share:.1f}" for name, share in report.smallest_margin.items())
     yield f"highest loss: the upper bound against Keras, on {report.images['test']} test images; it must be below {margin:g}."
@@ -24,6 +26,20 @@ def outcome(report: Report, written: Path) -> Iterator[str]:
     yield from report.not_checked
     yield from (f"A way out: {way}" for way in report.ways_out)
     yield f"{report.verdict}: {printable(str(written))}{_default(report)}"
+
+
+def _decides(report: Report) -> Iterator[str]:
+    """How the default file decides, and what comes of it on the test split."""
+    file = report.default
+    if file is None or file.decision is None or file.test is None:
+        return
+    referred, right = (file.test.metrics.get(name) for name in ("refer_rate", "accuracy_decided"))
+    line = f"{file.name} decides by {in_words(file.decision)}"
+    if referred and right:
+        low, value, high = (f"{100 * (1 - share) + 0.0:.1f}" for share in (right.high, right.value, right.low))
+        wrong = f"{value} % ({low} to {high}) of the others are wrong"
+        line += f": of the test images {100 * referred.value:.0f} % are referred, {wrong}"
+    yield line
 
 
 def _row(file: FileReport) -> str:

@@ -29,6 +29,7 @@ class Panel(msgspec.Struct, frozen=True):
     marks: dict[str, Mark]
     bars: bool = False  # else points with whiskers
     from_zero: bool = False  # bars always are
+    log: bool = False  # a logarithmic axis, for points above 0
     line: float | None = None  # a value to compare with
     line_text: str = ""
 
@@ -53,13 +54,14 @@ def _draw_panel(panel: Panel, rows: list[str], left: int, height: int) -> list[s
         return []
     low, high = _range(panel)
     span = _PANEL_PX - _VALUE_PX
+    scale: Callable[[float], float] = math.log10 if panel.log else float
 
     def x(value: float) -> str:
-        return f"{left + (value - low) / (high - low) * span:.1f}"
+        return f"{left + (scale(value) - scale(low)) / (scale(high) - scale(low)) * span:.1f}"
 
     bottom = height - _FOOT_PX
     parts = [f'<text class="head" x="{left}" y="14">{escape(panel.title)}</text>']
-    for tick in _ticks(low, high):
+    for tick in _log_ticks(low, high) if panel.log else _ticks(low, high):
         parts.append(f'<line class="grid" x1="{x(tick)}" x2="{x(tick)}" y1="{_HEAD_PX - 6}" y2="{bottom}"/>')
         parts.append(f'<text class="tick" x="{x(tick)}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>')
     if panel.line is not None:
@@ -90,6 +92,8 @@ def _range(panel: Panel) -> tuple[float, float]:
     values = [v for mark in panel.marks.values() for v in (mark.value, mark.low, mark.high) if v is not None]
     if panel.line is not None:
         values.append(panel.line)
+    if panel.log:
+        return min(values) / 1.3, max(values) * 1.3
     from_zero = panel.bars or panel.from_zero
     low, high = (0.0 if from_zero else min(values)), max(values)
     if high - low < 1e-9:
@@ -104,3 +108,10 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(unit * size for size in (0.5, 1, 2, 5) if (high - low) / (unit * size) <= 4)
     first = math.ceil(low / step)
     return [round(number * step, 10) for number in range(first, math.floor(high / step) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """The powers of ten inside the axis; the shorter it is, the more of what lies between them."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    sizes = (1,) if high / low > 3000 else (1, 3) if high / low > 30 else (1, 2, 5)
+    return [tick for power in powers for size in sizes if low <= (tick := size * 10.0**power) <= high]

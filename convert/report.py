@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from convert.comparison import Comparison
+from convert.decision_rule import in_words
 from convert.gate import Finding, Gate, RuntimeResult
 from convert.inventory import Inventory
 from convert.layers import LayerNoise
@@ -243,6 +244,7 @@ def model_card(report: Report, text: str) -> bytes:
         report=report,
         text=text.strip(),
         interval=interval,
+        in_words=in_words,
         kilobytes=kilobytes,
         title=metric_title,
         metrics=metric_names(report.keras["test"].metrics),

@@ -16,6 +16,7 @@ from edge_app.metrics import class_metrics, decided_metrics, rounded
 SENSITIVITIES = (0.95, 0.99)  # of the positive images, at least so many are found
 SPECIFICITIES = (0.95,)  # of the others, at least so many are called so
 REFER_BELOW = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)  # of more than two labels
+ERROR_DECIDED = 0.02  # of the decided validation images that are wrong: convert's default rule. docs/gate.md, "The decision"
 _DIGITS = range(3, 16)  # of a threshold: the fewest that stay clear of the scores on either side
 _LEAST, _MOST = 1e-300, 1 - 2**-53  # a probability: two logits 37 apart give 1 in float64, which has no logit of its own
 
@@ -56,6 +57,36 @@ def sensitive_score(scores: Scores, target: float) -> float | None:
     cuts = _Cuts(scores)
     place = int(np.argmax(cuts.found >= _count(target, cuts.positives)))
     return None if place == len(cuts.score) - 1 else float(cuts.score[place])
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """A confidence below which images are referred, and what became of the others."""
+
+    refer_below: float  # 0..1; 0: none is referred
+    decided: int
+    wrong: int  # of these
+
+
+def error_cut(scores: Scores, target: float) -> Cut | None:
+    """The lowest confidence from which on at most the share `target` (0..1) of the decided images is wrong.
+
+    None where there is none: the most confident answers are wrong. It is the share that was found, not a bound of it: among
+    other images it comes out a little higher (docs/gate.md has figures). In the terms of R. El-Yaniv and Y. Wiener, Journal of
+    Machine Learning Research 11 (2010) 1605-1641: the largest coverage whose selective risk here is at most `target`.
+    """
+    confidence, wrong = scores.probabilities.max(axis=1), scores.probabilities.argmax(axis=1) != scores.truth
+    order = np.argsort(-confidence, kind="stable")
+    ordered, errors = confidence[order], np.cumsum(wrong[order])
+    last_of_equals = np.append(np.diff(ordered) != 0, True)
+    fits = np.flatnonzero(last_of_equals & (errors <= target * np.arange(1, len(ordered) + 1) + 1e-9))
+    if not len(fits):
+        return None
+    last = int(fits[-1])
+    if last == len(ordered) - 1:
+        return Cut(0.0, len(ordered), int(errors[-1]))
+    step = None if scores.positive is None else scores.step  # of many labels' scores nearly every value can be had
+    score = float(ordered[last])
+    return Cut(_between(next_lower(score, confidence, step), score), last + 1, int(errors[last]))
 
 
 def next_lower(score: float, given: NDArray[np.float64], step: float | None) -> float:

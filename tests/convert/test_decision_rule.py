@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from convert.decision_rule import AT_LEAST, NEAR, Rule, fit, referred
+from convert.decision_rule import AT_LEAST, NEAR, Rule, fit, fitted, referred
+from convert.gate_file import read_gate
 from edge_app.bundle import Decision, Threshold
 from edge_app.errors import ConvertError
-from edge_app.operating_points import Scores, labels_of
+from edge_app.operating_points import ERROR_DECIDED, Scores, labels_of
 
 NAMES = ("neg", "pos")
 
@@ -97,9 +98,55 @@ def test_a_target_sensitivity_needs_two_labels() -> None:
         fit(Rule(sensitivity=0.9), three, ("a", "b", "c"))
 
 
+def test_a_target_error_refers_as_few_images_as_leave_it() -> None:
+    given = scores([0.99, 0.9, 0.8, 0.55], [0.02, 0.3, 0.7, 0.6])  # 0.7 and 0.6 are wrong
+    decision = fit(Rule(error_decided=0.2), given, NAMES)
+    answers = labels_of(decision, given.probabilities, NAMES)
+    kept = ~referred(decision, given.probabilities, answers)
+    assert kept.tolist() == [True, True, True, False, True, True, True, False]  # one of six is wrong, a seventh would be two
+    assert fitted(Rule(error_decided=0.2), decision, given, NAMES) == (
+        "fitted on validation: 2 of 8 images are referred, 1 of the 6 others are wrong"
+    )
+
+
+def test_a_target_error_that_is_met_refers_nobody() -> None:
+    assert fit(Rule(error_decided=0.25), scores([0.9, 0.8, 0.6], [0.55]), NAMES) == Decision(0.0)
+
+
+def test_a_target_error_counts_equal_confidences_together() -> None:
+    given = scores([0.9, 0.9, 0.8], [0.8])
+    assert fit(Rule(error_decided=0.1), given, NAMES).refer_below == pytest.approx(0.85)
+
+
+def test_a_target_error_of_a_quantized_file_lies_half_way_between_two_scores_that_it_can_give() -> None:
+    step = 0.05
+    given = scores([expit(step * k) for k in range(40, 60, 2)], [expit(step * 10)], step)
+    cut = fit(Rule(error_decided=0.0), given, NAMES).refer_below
+    assert expit(step * 39) < cut < expit(step * 40)
+
+
+def test_a_target_error_that_cannot_be_reached_falls_back_to_the_usual_confidence_and_says_so() -> None:
+    given = scores([0.7], [0.99])
+    decision = fit(Rule(error_decided=0.02), given, NAMES)
+    assert decision == Decision()
+    assert "nowhere are only 2 % of them wrong, so it is the usual 0.95" in fitted(
+        Rule(error_decided=0.02), decision, given, NAMES
+    )
+
+
+def test_a_target_error_of_many_labels_is_that_of_the_largest_probability() -> None:
+    probabilities = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.5, 0.3, 0.2]])
+    given = Scores(probabilities, np.array([0, 1, 2, 1]), None, None)
+    assert fit(Rule(error_decided=0.0), given, ("a", "b", "c")).refer_below == pytest.approx(0.55)
+
+
+def test_the_default_target_is_the_one_that_training_foretells() -> None:
+    assert read_gate().decision == Rule(error_decided=ERROR_DECIDED)
+
+
 @pytest.mark.parametrize("rules", [{}, {"confidence": 0.9, "refer_rate": 0.1}])
-def test_a_rule_is_one_of_three(rules: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="one of confidence"):
+def test_a_rule_is_one_of_four(rules: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="one of error_decided, confidence"):
         Rule(**rules)
 
 

@@ -161,7 +161,7 @@ def test_the_default_gate_requires_one_copy_of_full_precision() -> None:
         ("margin = 0.05", "margin = 0"),
         ("alpha = 0.05", "alpha = nan"),
         ("alpha = 0.05", "alpha = "),
-        ("confidence = 0.95", "confidence = 0.95\nsensitivity = 0.9"),
+        ("error_decided = 0.02", "error_decided = 0.02\nsensitivity = 0.9"),
         ('"onnx_fp32"', '"onnx_fp64"'),
         ("required = []", 'required = ["onnx_fp64"]'),
         ("inconclusive_passes = false", "noninferiority = false"),

@@ -14,7 +14,7 @@ from PIL import Image
 
 from convert.gate import Finding
 from convert.junit import junit_xml
-from convert.measure import CALLS, Measured, publish_measured
+from convert.measure import CALLS, Measured, _latency_panel, publish_measured
 from convert.page import deciding, file_losses, reason, report_html
 from convert.pipeline import Converted
 from convert.plot import Mark, Panel, draw_panels
@@ -22,6 +22,7 @@ from convert.predictions import predictions_csv, read_predictions_csv
 from convert.report import Report, model_card, report_json, rounded_up
 from edge_app.bundle import open_bundle
 from edge_app.text import visible
+from edge_app.timing import Latency
 
 ACTS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
@@ -250,6 +251,21 @@ def test_every_mark_is_drawn_inside_the_plot(values: list[float], bars: bool) ->
     assert len(centres) >= len(values)
     assert all(0 <= x <= width for x in centres)
     assert "file &lt;0&gt;" in svg
+
+
+def test_a_latency_that_dwarfs_the_others_is_drawn_on_a_logarithmic_axis() -> None:
+    def panel(*latencies_us: float) -> Panel:
+        spread = (Latency(300, us, None, None, 5, 0.9 * us, 1.1 * us) for us in latencies_us)
+        return _latency_panel({f"file {index}": latency for index, latency in enumerate(spread)})
+
+    assert not panel(15, 37, 44).log
+    slow = panel(15, 17, 37, 1247)
+    assert slow.log
+    svg = draw_panels(list(slow.marks), [slow])
+    quickest, next_one, *_, slowest = (float(x) for x in re.findall(r'cx="([\d.]+)"', svg))
+    assert next_one - quickest > 2  # px; on a linear axis from 0 they would lie on each other
+    assert slowest - quickest < 260
+    assert re.findall(r'text-anchor="middle">([^<]+)<', svg) == ["30", "100", "300", "1000"]
 
 
 def test_what_is_measured_in_time_lies_beside_the_bundle(bundle: Path, converted: Converted) -> None:
