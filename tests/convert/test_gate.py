@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
+from click.testing import CliRunner, Result
 
 from convert.comparison import Comparison, GroupLoss
 from convert.decision_rule import Rule
@@ -12,7 +14,8 @@ from convert.gate_file import DEFAULT, differences, gate_toml, read_gate, with_o
 from convert.noninferiority import PairedLoss, paired_loss
 from convert.recipes import recipe
 from edge_app.bundle import Metric
-from edge_app.errors import ConvertError
+from edge_app.cli import limiar as limiar_group
+from edge_app.errors import BundleError, ConvertError
 
 KERAS = {"accuracy": 0.90, "auc": 0.95, "agreement": 1.0, "refer_rate": 0.2}
 CALIBRATION = {"nll": 0.3, "brier": 0.1, "ece": 0.02}
@@ -225,6 +228,41 @@ def test_options_stand_beside_a_gate_file_and_need_none(tmp_path: Path) -> None:
     assert with_options(read_gate(), [], None, None, False) == read_gate()
     with pytest.raises(ConvertError, match=r"E-CONVERT-GATE: --require: required has int8, which is none of .*tflite_int8"):
         with_options(read_gate(), ["int8"], None, None, False)
+
+
+def convert_command(*words: str | Path) -> Result:
+    return CliRunner().invoke(limiar_group, ["convert", *map(str, words)], standalone_mode=False)
+
+
+def test_print_gate_needs_neither_a_run_nor_an_out_and_prints_what_then_holds(tmp_path: Path) -> None:
+    assert convert_command("--print-gate").stdout == DEFAULT.read_text()
+    own = tmp_path / "own.toml"
+    own.write_text("[limits]\nflips = 0.1\n")
+    printed = convert_command("--gate", own, "--require", "tflite_int8", "--margin", 0.1, "--refer-below", 0.95, "--print-gate")
+    assert printed.return_value == 0
+    gate = own_gate(tmp_path, printed.stdout)
+    assert gate == with_options(read_gate(own), ["tflite_int8"], 0.1, 0.95, False)
+
+
+@pytest.mark.parametrize("words", [("--margin", "10"), ("--margin", "0"), ("--refer-below", "95"), ()])
+def test_what_cannot_be_is_a_usage_error_before_anything_is_read(words: tuple[str, ...]) -> None:
+    assert isinstance(convert_command("no-run", *words).exception, click.UsageError)
+
+
+@pytest.mark.parametrize(("there", "said"), [("manifest.sig", "a signed bundle"), ("other", "a bundle")])
+def test_a_bundle_that_is_there_is_seen_before_the_work(tmp_path: Path, there: str, said: str) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / there).write_text("")
+    error = convert_command("no-run", "--out", tmp_path).exception
+    assert isinstance(error, BundleError)
+    assert str(error).startswith(f"E-BUNDLE-OUT: {tmp_path} holds {said} already: give --replace")
+    assert getattr(convert_command("no-run", "--out", tmp_path, "--replace").exception, "code", "") == "E-RUN-MISSING"
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("")
+    error = convert_command("no-run", "--out", tmp_path, "--replace").exception
+    assert getattr(error, "code", "") == "E-BUNDLE-OUT"
 
 
 def test_a_gate_that_is_not_there_is_refused(tmp_path: Path) -> None:
