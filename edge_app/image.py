@@ -168,6 +168,8 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
             return Picture(decoders.pnm.decode(data, container, grey_max), 1, container.trailing)
         case Bmp() if decoders.bmp.decodes(container):
             return Picture(decoders.bmp.decode(data, container), 1, container.trailing)
+        case Bmp() if masks := decoders.bmp_masks.masks(data, container):
+            return Picture(_seen(decoders.bmp_masks.decode(data, container, masks)), 1, container.trailing)
         case Tiff() if decoders.tiff.decodes(container):
             return Picture(decoders.tiff.decode(data, container, grey_max), container.orientation, container.trailing)
     image = _open(data, container)
@@ -191,11 +193,16 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
             _check_colour_map(image)
         case Bmp():
             image.load()
-            if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
-                image = image.convert("RGB")  # nobody saves a picture that cannot be seen
+            image = _seen(image)
         case _:
             image.load()
     return Picture(image, orientation, container.trailing)
+
+
+def _seen(image: Image.Image) -> Image.Image:
+    """A BMP by its colours where its alpha is 0 throughout: nobody saves a picture that cannot be seen."""
+    hidden = image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
+    return image.convert("RGB") if hidden else image
 
 
 def _jpeg() -> ModuleType:

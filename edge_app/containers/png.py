@@ -14,12 +14,14 @@ class Png(Container, frozen=True, kw_only=True):
 
     colour: int  # colour type
     colours: int  # in its palette
+    transparent: int | None  # the grey sample that is, of 1, 2 or 4 bits
     significant: int | None  # bits of a grey sample that the original had, where sBIT says so
 
 
 def inspect(data: bytes) -> Png:
     """PNG (ISO/IEC 15948) 5.3: length, type, data, CRC-32 of type and data."""
-    at, count, kinds, bits, colour, colours, significant = 8, 0, set[bytes](), 0, 0, 0, None
+    at, count, kinds, bits, colour, colours = 8, 0, set[bytes](), 0, 0, 0
+    significant = transparent = None
     view = memoryview(data)  # a chunk may be the whole file: no copy
     while b"IEND" not in kinds:
         length = int.from_bytes(data[at : at + 4], "big")
@@ -35,6 +37,8 @@ def inspect(data: bytes) -> Png:
             colours = length // 3
         elif kind == b"sBIT" and length and colour == 0:
             significant = data[at + 8]
+        elif kind == b"tRNS" and length >= 2 and colour == 0 and bits < 8:
+            transparent = data[at + 9] & ((1 << bits) - 1)  # 11.3.1.1: the lowest bits of 16
         kinds.add(kind)
         at, count = end, count + 1
         if count > _CHUNKS:
@@ -44,7 +48,16 @@ def inspect(data: bytes) -> Png:
         raise ImageError("E-IMAGE-FRAMES", "an animated PNG: save one frame")
     if bits == 16 and b"tRNS" in kinds:
         raise unread_depth("16-bit colour with one that is transparent")
-    return Png("PNG", bits, PIXELS_MP, colour=colour, colours=colours, significant=significant, trailing=behind)
+    return Png(
+        "PNG",
+        bits,
+        PIXELS_MP,
+        colour=colour,
+        colours=colours,
+        transparent=transparent,
+        significant=significant,
+        trailing=behind,
+    )
 
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type

@@ -76,6 +76,8 @@ def _run_lengths(data: bytes, bmp: Bmp) -> Pixels:
         else:
             met = f"the BMP's run lengths leave pixels out in row {row + 1}"
             raise ImageError("E-IMAGE-BROKEN", f"{met}: copy it again, or save it without compression")
+        if nibbles and column + count == bmp.width + 1 and bmp.width % 2:
+            count -= 1  # of the two in its last byte
         if row >= bmp.height or column + count > bmp.width:
             met = f"the BMP's run lengths lead out of row {row + 1}"
             raise ImageError("E-IMAGE-BROKEN", f"{met}: copy it again, or save it without compression")

@@ -1,4 +1,7 @@
-"""PNG of 16 bits -> 8 bits, once Pillow has loaded it. Pillow keeps grey as it is, and the upper 8 bits of colour."""
+"""PNG of fewer or more bits -> 8, once Pillow has loaded it. Pillow keeps 16-bit grey as it is, and the upper 8 bits of colour.
+
+It also spreads grey of 1, 2 or 4 bits over 0..255, and looks for the transparent one where it was before.
+"""
 
 import msgspec
 import numpy as np
@@ -17,6 +20,8 @@ def in_8_bits(image: Image.Image, png: Png, grey_max: int | msgspec.UnsetType) -
     if image.mode == "P" and any(image.histogram()[png.colours :]):
         met = f"a colour that its palette of {png.colours} does not have"
         raise ImageError("E-IMAGE-BROKEN", f"the PNG uses {met}: copy or record it again")
+    if png.transparent is not None and png.bits:
+        image.info["transparency"] = png.transparent * 255 // ((1 << png.bits) - 1)
     if image.mode == "I;16":
         return _grey(image, png.significant, grey_max)
     if png.bits == 16:
