@@ -1,7 +1,6 @@
 """Writes what convert made: BUNDLE, or BUNDLE.refused; each appears whole or not at all."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -29,7 +28,7 @@ from edge_app.bundle import (
     manifest_json,
     write_bundle,
 )
-from edge_app.files import replace_folder, write_whole
+from edge_app.files import partial_folder, replace_folder, write_whole
 from edge_app.golden import GOLDEN
 
 if TYPE_CHECKING:
@@ -72,16 +71,10 @@ def refused_folder(out: Path) -> Path:
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """A folder of files that appears whole; one that is there already is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
+    with partial_folder(folder) as partial:
         for name, data in contents.items():
             write_whole(partial / name, data)
         replace_folder(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def bundle_files(converted: Converted, release_counter: int, seed: int, card: str) -> dict[str, bytes]:

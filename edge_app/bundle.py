@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import shutil
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edge_app.errors import BundleError, printable
-from edge_app.files import replace_folder, sync_directory
+from edge_app.files import partial_folder, replace_folder, sync_directory
 from edge_app.runtimes import title
 from edge_app.signature import SIGNATURE_BYTES, Keys, PublicKey, public_half, sign, signer
 from edge_app.text import is_plain, visible
@@ -344,11 +343,7 @@ def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes], key
         )
     raw = manifest_json(manifest)
     parse_manifest(raw, where=printable(str(path)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
+    with partial_folder(path) as partial:
         for name, data in contents.items():
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -361,8 +356,6 @@ def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes], key
             sync_directory(folder)
         open_bundle(partial, Keys((public_half(key),)) if key is not None else None)
         replace_folder(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_flushed(path: Path, data: bytes) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge_app.errors import printable
@@ -157,9 +158,32 @@ def remove_left_partials(path: Path) -> None:
             descriptor = os.open(path.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.with_name(name).unlink()
+                if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                    shutil.rmtree(path.with_name(name), ignore_errors=True)
+                else:
+                    path.with_name(name).unlink()
             finally:
                 os.close(descriptor)
+
+
+@contextlib.contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, to be filled and renamed; what is not renamed goes when it is left. Raises OSError.
+
+    What killed processes have left there is removed first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left_partials(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.mkdir()
+    descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # not every file system has locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield partial
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:

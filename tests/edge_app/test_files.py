@@ -1,5 +1,6 @@
 """Files and folders that are replaced while somebody reads them."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_app import files
-from edge_app.files import WholeFile, read_bounded, replace_folder, write_new, write_whole
+from edge_app.files import WholeFile, partial_folder, read_bounded, replace_folder, write_new, write_whole
 
 
 def folder(path: Path, content: str) -> Path:
@@ -162,3 +163,20 @@ def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path)
     done = subprocess.run([sys.executable, "-P", "-c", script, tmp_path / "out.csv"], timeout=60)
     assert done.returncode == -9
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_not_finished_is_gone_and_so_is_what_the_dead_have_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bundle"
+    folder(tmp_path / ".bundle.4000000.partial", "half")
+    with partial_folder(path) as living:
+        monkeypatch.setattr(os, "getpid", lambda: 4000001)
+        with contextlib.suppress(ZeroDivisionError), partial_folder(path) as failing:
+            (failing / "content").write_text("half")
+            raise ZeroDivisionError
+        assert list(tmp_path.iterdir()) == [living]
+        (living / "content").write_text("whole")
+        replace_folder(living, path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert (path / "content").read_text() == "whole"

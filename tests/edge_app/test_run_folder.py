@@ -13,7 +13,7 @@ from edge_app.run_folder import PredictionRow, Run, RunError, SplitRow, Training
 
 ROWS = (
     SplitRow("a_pos.png", "a" * 64, "pos", "train_more", ""),
-    SplitRow('odd "name",\n\udcff.png', "b" * 64, "neg", "test", "scan 1"),
+    SplitRow('odd "name",\n\r=1\r\n\udcff.png', "b" * 64, "neg", "test", "scan 1"),
 )
 ANSWERS = (PredictionRow("a" * 64, "train_more", "pos", (-1.25, 0.1)), PredictionRow("b" * 64, "test", "neg", (3.0, -2.0)))
 LABELS = ("neg", "pos")
