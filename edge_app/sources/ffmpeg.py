@@ -43,14 +43,16 @@ class Heard:
         os.close(self._stdout)
 
     def damage(self) -> bool:
-        """Was any of it, since this was asked last, about data that are damaged or missing?"""
+        """Was any of it, since it was taken last, about data that are damaged or missing?"""
+        return any(_tells(int(level), text) for level, text in _MESSAGE.findall(self.taken()))
+
+    def taken(self) -> bytes:
+        """What was said since. It may hold passwords: never to be shown."""
         size = os.lseek(self._file, 0, os.SEEK_CUR)
-        if not size:
-            return False
         said = os.pread(self._file, size, 0)
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
-        return any(_tells(int(level), text) for level, text in _MESSAGE.findall(said))
+        return said
 
     def close(self) -> None:
         """Forgets it all."""

@@ -1,6 +1,7 @@
 """V4L2 cameras and RTSP streams, through OpenCV. Imported in the capture process alone."""
 
 import os
+import re
 
 import cv2
 
@@ -18,12 +19,14 @@ _RATE_TOLERANCE = 0.02  # 29.97 is 30
 def open_source(address: Address, _realtime: bool, settings: Settings) -> Source:
     """Raises SourceError where there is no such camera."""
     if address.kind == "rtsp":
-        capture = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _CONNECT_MS))
+        heard = Heard()
+        with heard:
+            capture = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _CONNECT_MS))
+        said = heard.taken()  # of damage: before there is a frame, it says nothing
         if not capture.isOpened():
-            cure = "check address, user and password, and that the camera is on"
-            raise SourceError("E-SOURCE-OPEN", f"{address.name} does not open: {cure}")
+            raise _unopened(said, address.name)
         check_size(capture, address.name)
-        return Stream(capture)
+        return Stream(capture, heard)
     check_camera(address.target, address.name)
     capture = cv2.VideoCapture(os.path.realpath(address.target), cv2.CAP_V4L2)
     if not capture.isOpened():
@@ -55,9 +58,9 @@ class Camera:
 class Stream(Camera):
     """An RTSP stream. What is lost on the way shows in what the decoder says, and in the frames until one starts anew."""
 
-    def __init__(self, capture: cv2.VideoCapture) -> None:
+    def __init__(self, capture: cv2.VideoCapture, heard: Heard) -> None:
         super().__init__(capture)
-        self._heard, self._doubt = Heard(), Doubt()
+        self._heard, self._doubt = heard, Doubt()
         self._complained = False  # since the last frame
 
     def read(self) -> Pixels | None:
@@ -73,6 +76,17 @@ class Stream(Camera):
     def close(self) -> None:
         super().close()
         self._heard.close()
+
+
+def _unopened(said: bytes, name: str) -> SourceError:
+    """By RTSP's status (RFC 2326, section 7.1.1), or what the network says; FFmpeg's words hold the password."""
+    if re.search(rb"\b40[13] ", said):
+        return SourceError("E-SOURCE-DENIED", f"{name} wants another user or password: rtsp://user:password@…")
+    if re.search(rb"\b404 ", said):
+        return SourceError("E-SOURCE-OPEN", f"{name} has nothing at this path: look for its RTSP address in its manual")
+    if re.search(rb"\b453 |\b503 ", said):
+        return SourceError("E-SOURCE-BUSY", f"{name} has no room for another viewer: end one, then start again")
+    return SourceError("E-SOURCE-OPEN", f"{name} does not open: check address and network, and that the camera is on")
 
 
 def ask(capture: cv2.VideoCapture, settings: Settings) -> None:

@@ -5,6 +5,7 @@ methods that are used (picamera2.py, request.py: `capture_buffer` is the plain 1
 `camera_configuration` describes); the conversion of formats runs on arrays. tests/virtual_pi has the real picamera2.
 """
 
+import contextlib
 import functools
 import importlib.util
 import itertools
@@ -374,6 +375,34 @@ def test_an_rtsp_camera_is_read_until_it_falls_silent(impatient: None) -> None:
     for found in seen:
         assert np.abs(found.pixels[:, 10].astype(int) - [255, 0, 0]).max() < 40  # the brighter row moves
         assert np.abs(found.pixels[:, 50].astype(int) - [0, 0, 255]).max() < 40
+
+
+def refuse(server: socket.socket, status: str) -> None:
+    """An RTSP camera that does not give its stream, however often it is asked."""
+    login = 'WWW-Authenticate: Basic realm="camera"\r\n' if status.startswith("401") else ""
+    with contextlib.suppress(OSError):  # until it is closed
+        while True:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                while request := connection.recv(4096):
+                    (sequence,) = (line for line in request.decode().splitlines() if line.lower().startswith("cseq"))
+                    connection.sendall(f"RTSP/1.0 {status}\r\n{sequence}\r\n{login}\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ("401 Unauthorized", "E-SOURCE-DENIED"),
+        ("404 Not Found", "E-SOURCE-OPEN"),
+        ("453 Not Enough Bandwidth", "E-SOURCE-BUSY"),
+    ],
+)
+def test_an_rtsp_camera_that_refuses_has_its_own_answer_without_the_password(status: str, code: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=refuse, args=(server, status), daemon=True).start()
+        with pytest.raises(SourceError, match=code) as raised:
+            open_source(find_source(f"rtsp://user:secret@127.0.0.1:{server.getsockname()[1]}/front"))
+    assert "secret" not in str(raised.value)
 
 
 def mpeg4(folder: Path, count: int) -> list[bytes]:

@@ -193,6 +193,20 @@ def test_of_a_copy_that_was_cut_off_the_rest_is_answered_and_the_loss_said(
     assert all(found.place and np.array_equal(found.pixels, whole[found.place.frame - 1]) for found in certain)
 
 
+def test_the_videos_that_went_wrong_are_answered_as_far_as_they_are_whole(cases: Path) -> None:
+    """H.264, which the encoders in OpenCV's wheels do not write."""
+    whole, loss = watched(cases / "video/k6_whole.mp4")
+    assert (len(whole), loss) == (100, None)
+    for name, least in (("k6_bad_sectors.mp4", 93), ("k6_copy_cut_off.mp4", 52)):
+        frames, loss = watched(cases / "video" / name)
+        assert len(frames) >= least
+        assert loss
+        assert f"{100 - len(frames)} of 100 frames could not be read" in loss
+        for found in frames:
+            assert found.place
+            assert found.doubtful or np.array_equal(found.pixels, whole[found.place.frame - 1].pixels)
+
+
 def test_an_mp4_without_its_index_is_one_line_that_says_what_is_missing(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mp4", "mp4v")
     path.write_bytes(path.read_bytes()[:-200])
