@@ -5,6 +5,7 @@ Each loss has its control: the same without the protection loses answers, so tha
 
 import contextlib
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -234,6 +235,51 @@ def test_without_the_look_at_the_name_those_answers_are_lost(
             found = stored(copy)
     assert image(1) not in found
     store._db.close()
+
+
+UNWATCHED = "from edge_app.database import Database; Database.check_place = lambda self: None\n"
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["", "control"])
+def test_a_scan_reports_nothing_more_once_its_database_is_renamed(
+    tiny_path: Path, many_images: Path, tmp_path: Path, watched: bool
+) -> None:
+    db, moved = tmp_path / "r.db", tmp_path / "moved.db"
+    script = ("" if watched else UNWATCHED) + "from edge_app.cli import main; main()"
+    command = [sys.executable, "-P", "-c", script, "scan", str(tiny_path), str(many_images), "--db", str(db)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as scan:
+        assert scan.stdout
+        assert scan.stderr
+        lines = [scan.stdout.readline()]
+        db.rename(moved)
+        lines += scan.stdout.readlines()
+        said = scan.stderr.read()
+    reported = {bytes.fromhex(json.loads(line)["sha256"]) for line in lines}
+    if watched:
+        assert (scan.returncode, said.count(b"\n")) == (1, 1)
+        assert said.startswith(b"E-STORE-MOVED: ")
+        assert len(reported) < 10_000
+        (tmp_path / "r.db-wal").rename(tmp_path / "moved.db-wal")
+        assert reported <= stored(moved)
+    else:
+        assert (scan.returncode, len(reported), db.exists()) == (0, 10_000, False)
+
+
+@pytest.mark.parametrize("at", ["a label", "a page", "the schema", "the version"])
+def test_a_scan_over_a_damaged_database_is_one_line(
+    tiny_path: Path, images: Path, tmp_path: Path, limiar: Callable[..., "subprocess.CompletedProcess[bytes]"], at: str
+) -> None:
+    db = tmp_path / "r.db"
+    first = limiar("scan", tiny_path, images, "--db", db)
+    assert first.returncode == 0
+    data = bytearray(db.read_bytes())
+    place = {"a label": data.rfind(b'"neg"') + 1, "a page": 5 * 4096, "the schema": data.find(b"CREATE TABLE results") + 3}
+    data[place.get(at, 63)] ^= 0x10
+    db.write_bytes(data)
+    done = limiar("scan", tiny_path, images, "--db", db)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1), done
+    assert done.stderr.startswith((b"E-STORE-DAMAGED: ", b"E-STORE-NEWER: "))
+    assert set(done.stdout.splitlines()) <= set(first.stdout.replace(b'"stored":false', b'"stored":true').splitlines())
 
 
 def test_an_end_after_the_database_was_replaced_leaves_the_new_one_alone(path: Path) -> None:
