@@ -471,3 +471,21 @@ def test_the_pictures_that_went_wrong_are_their_references_or_refused_by_their_d
             assert largest_difference(shown(data, grey_max=4095), reference) <= 1
         else:
             assert largest_difference(shown(data), reference) <= ("k1" in path.name), path
+
+
+def test_the_shipped_bundle_decides_them_as_their_references(cases: Path, project: Path, tmp_path: Path, limiar: Any) -> None:
+    folder = cases / "images"
+    paths = sorted([*folder.glob("k[12]_*"), *folder.glob("k4_*")])
+    done = limiar("scan", project / "models" / "lung-nodule", *paths, "--outside", "ignore", "--db", tmp_path / "results.db")
+    answers = {Path(line["path"]).name: line for line in map(json.loads, done.stdout.splitlines())}
+    assert len(answers) == len(paths) == 28
+    for name, line in answers.items():
+        if "12in16" in name:
+            assert line["code"] == "E-IMAGE-DEPTH"
+        elif name.startswith("k1"):
+            assert (line["decision"], line["label"]) == ("pos", "pos"), name
+        elif name.startswith("k2"):
+            reference = answers[f"{'_'.join(name.split('_')[:2])}_8bit_reference.png"]
+            assert line["probabilities"] == reference["probabilities"], name
+        else:
+            assert line["probabilities"] == answers["k4_size0.bmp"]["probabilities"], name
