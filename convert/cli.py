@@ -54,7 +54,9 @@ def _number(text: str) -> float:
 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path), metavar="M.keras", help="Any Keras classifier, in place of a RUN.")
+@click.option(
+    "--model", type=click.Path(path_type=Path), metavar="M.keras", help="Any Keras classifier, in place of a RUN; also .h5."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The BUNDLE folder to make.")
 @click.option("--replace", is_flag=True, help="Replace a bundle that is at --out already.")
 @click.option("--data", type=click.Path(path_type=Path), help="The images; for a RUN else the folder that train.json names.")

@@ -1,16 +1,20 @@
-"""A .keras file, looked through before Keras sees it, so that none of it runs, reaches outside or fills the memory.
+"""A .keras or .h5 file, looked through before Keras sees it, so that none of it runs, reaches outside or fills the memory.
 
 What is looked through, hashed and loaded are the same bytes, read once.
 """
 
+import copy
 import io
 import json
 import lzma
+import math
+import resource
 import tempfile
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +22,21 @@ import h5py
 import numpy as np
 
 from convert.frameworks import keras
+from convert.keras2 import in_keras_3, read_h5_config, with_h5_config
 from edge_app.errors import ConvertError, printable
 from edge_app.stderr import captured_stderr
 
 CONFIG, METADATA, WEIGHTS = MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 BYTES_LIMIT = 1 << 30  # of the file, of what it unpacks to, of the weights in memory: more than any model for a device
+CONFIG_LIMIT = 1 << 25  # of config.json: a hundred times a large network's
+LOADING_LIMIT = 4 * BYTES_LIMIT  # of address space while Keras loads: weights, their file, and as much again
+VALUE_LIMIT = 1 << 28  # of what a layer gives for one image: more than 4096x4096 pixels of 3 channels
+H5 = b"\x89HDF\r\n\x1a\n"
 SAVE = "save the model with model.save('NAME.keras') and give that file"
 _RUNS_CODE = ("Lambda", "TFSMLayer", "__lambda__")
+_KERAS_2 = ("TFOpLambda", "SlicingOpLambda")
 _SIXTEEN_BITS = {"float16", "bfloat16"}  # float16, mixed_float16, …: Keras's dtype policies
+_FLOAT_BYTES = 4
 _NAMED = 3  # members in a message
 
 
@@ -48,18 +59,109 @@ def read_model_file(path: Path) -> bytes:
 
 
 def load_model(data: bytes, where: str) -> Any:
-    """The Keras model in the bytes of a .keras file. where: of the file, printable, for messages. Raises ConvertError."""
-    members = _members(data, where)
-    _check_config(members[CONFIG], where)
-    _check_weights(members[WEIGHTS], where)
+    """The Keras model in the bytes of a .keras or .h5 file of Keras 2 or 3. where: of the file, printable, for messages.
+
+    Raises ConvertError.
+    """
+    if data.startswith(H5):
+        suffix, config, data = _looked_through_h5(data, where)
+    else:
+        suffix, config, data = _looked_through(data, where)
     with tempfile.TemporaryDirectory(prefix="limiar-") as folder:  # Keras loads by path alone; the folder is ours alone
-        path = Path(folder) / "model.keras"
+        path = Path(folder) / f"model{suffix}"
         path.write_bytes(data)
         try:
             with captured_stderr():
+                _check_counted(config, where)
+            with captured_stderr(), _bounded_memory():
                 return _in_float32(keras.saving.load_model(path, safe_mode=True, compile=False))
+        except ConvertError:
+            raise
         except Exception as error:  # Keras raises whatever the content provokes: ValueError, TypeError, KeyError, OSError
             raise _unreadable(where, error, "Keras does not load it") from None
+
+
+def _looked_through(data: bytes, where: str) -> tuple[str, Any, bytes]:
+    """Suffix, configuration and bytes of a .keras file, the last two in Keras 3's words."""
+    members = _members(data, where)
+    if len(members[CONFIG]) > CONFIG_LIMIT:
+        raise ConvertError("E-CONVERT-SIZE", f"{CONFIG} of {where} is over {CONFIG_LIMIT >> 20} MiB: {SAVE}")
+    try:
+        config = json.loads(members[CONFIG])
+        if (saved_with(data) or "").startswith("2."):
+            config = in_keras_3(config)
+            members[CONFIG] = json.dumps(config).encode()
+            data = _packed(members)
+    except (ValueError, RecursionError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise _unreadable(where, error, f"its {CONFIG} is no JSON") from None
+    _check_config(config, where)
+    _check_weights(members[WEIGHTS], where)
+    return ".keras", config, data
+
+
+def _looked_through_h5(data: bytes, where: str) -> tuple[str, Any, bytes]:
+    """Of an .h5 file: checked like the weights of a .keras file, before its configuration is read."""
+    _check_weights(data, where)
+    try:
+        config = read_h5_config(data)
+        changed = data if config is None else with_h5_config(data, config)
+    except Exception as error:  # h5py raises OSError, RuntimeError, KeyError, ValueError for damaged files
+        raise _unreadable(where, error, "it is a damaged HDF5 file") from None
+    if config is None:
+        met = f"{where} is an HDF5 file (.h5) of weights alone, without the model"
+        raise ConvertError("E-CONVERT-FORMAT", f"{met}: build the model, model.load_weights(…), then {SAVE}")
+    _check_config(config, where)
+    return ".h5", config, changed
+
+
+def _packed(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _check_counted(config: Any, where: str) -> None:
+    """Counts the weights that a configuration asks for, and the largest value of a layer, before any is made.
+
+    In a stateless scope Keras knows the shapes of its variables and makes none.
+    """
+    asked = copy.deepcopy({key: value for key, value in config.items() if key != "compile_config"})  # Keras empties it
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            model = keras.saving.deserialize_keras_object(asked, safe_mode=True)
+            size = sum(math.prod(variable.shape) * _FLOAT_BYTES for variable in model.variables)
+            values = [math.prod(side or 1 for side in made.shape) * _FLOAT_BYTES for made in _made(model)]
+    except ValueError:  # of a variable with a value of its own, which such a scope refuses: _bounded_memory remains
+        return
+    if size > BYTES_LIMIT:
+        raise _too_large(f"the weights that {where} asks for take")
+    if max(values, default=0) > VALUE_LIMIT:
+        raise _too_large(f"a layer of {where} gives for one image", VALUE_LIMIT)
+
+
+@contextmanager
+def _bounded_memory() -> Iterator[None]:
+    """What cannot be counted cannot take the machine's memory either: more than LOADING_LIMIT is refused by the system."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = pages * resource.getpagesize() + LOADING_LIMIT
+    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _made(model: Any) -> Iterator[Any]:
+    """What the operations of a model give, as far as it is known before it is called."""
+    graph = getattr(model, "_functional", None) or model
+    for operation in getattr(graph, "operations", ()):
+        for node in operation._inbound_nodes:
+            yield from node.outputs
+        if isinstance(operation, keras.Model):
+            yield from _made(operation)
 
 
 def _in_float32(model: Any) -> Any:
@@ -83,7 +185,7 @@ def saved_with(data: bytes) -> str | None:
     """The version of Keras that wrote the file, as far as its metadata says one."""
     try:
         version = json.loads(zipfile.ZipFile(io.BytesIO(data)).read(METADATA))["keras_version"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):  # an .h5 file among them
         return None
     return printable(version)[:32] if isinstance(version, str) and version else None
 
@@ -105,8 +207,6 @@ def _members(data: bytes, where: str) -> dict[str, bytes]:
 
 
 def _kind(data: bytes) -> str:
-    if data.startswith(b"\x89HDF\r\n\x1a\n"):
-        return "an HDF5 file (.h5)"
     if data.startswith(b"\x80"):
         return "a pickle"
     return "something else" if data else "empty"
@@ -124,15 +224,17 @@ def _check_names(names: list[str], where: str) -> None:
             raise ConvertError("E-CONVERT-MEMBERS", f"{where} holds {named} {word}: {SAVE}")
 
 
-def _check_config(text: bytes, where: str) -> None:
+def _check_config(config: Any, where: str) -> None:
     """Refuses what would run code: Keras's safe mode does too, but not by name and not in every version."""
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(where, error, f"its {CONFIG} is no JSON") from None
     for part in _objects(config):
         _check_float(part, where)
         name, module, registered = part["class_name"], part.get("module"), part.get("registered_name")
+        if name in _KERAS_2:
+            inner = part.get("config")
+            what = printable(f"{name} {inner.get('name') if isinstance(inner, dict) else ''}".strip())[:100]
+            met = f"{where} holds {what}, an operation of Keras 2 that Keras 3 has no layer for"
+            cure = "save the part behind it as a model of its own; what it does to pixels say --scale, --mean, --std and --bgr"
+            raise ConvertError("E-CONVERT-MODEL", f"{met}: {cure}")
         # Keras's own are of a module keras; __keras_tensor__ and the like are of none; functions are of builtins.
         known = module == "builtins" or str(module).partition(".")[0] == "keras" or (module is None and str(name)[:2] == "__")
         if name in _RUNS_CODE or not known or ">" in str(registered):
@@ -148,11 +250,10 @@ def _check_float(part: dict[str, Any], where: str) -> None:
     """Refuses a layer of model.quantize(): TFLite cannot hold its arithmetic, and a file made from it may answer otherwise."""
     inner = part.get("config")
     policy = inner.get("dtype") if isinstance(inner, dict) else None
-    made = policy.get("config") if isinstance(policy, dict) else None
-    name = made.get("name") if isinstance(made, dict) else policy
-    if isinstance(inner, dict) and isinstance(name, str) and "_from_" in name:
+    kind = str(policy.get("class_name")) if isinstance(policy, dict) else str(policy)
+    if isinstance(inner, dict) and ("Quantized" in kind or "GPTQ" in kind or "AWQ" in kind or "_from_" in kind):
         layer = printable(f"{inner.get('name')} ({part['class_name']})")[:100]
-        met = f"{where} was quantized: layer {layer} computes in {printable(name)[:40]}"
+        met = f"{where} was quantized: layer {layer} computes by {printable(kind)[:40]}"
         raise ConvertError(
             "E-CONVERT-QUANTIZED", f"{met}: give the model as it was before model.quantize(), limiar makes int8 itself"
         )
@@ -205,8 +306,9 @@ def _reaches_out(where: str, what: str) -> ConvertError:
     return ConvertError("E-CONVERT-LINK", f"{met}: {SAVE}")
 
 
-def _too_large(what: str) -> ConvertError:
-    return ConvertError("E-CONVERT-SIZE", f"{what} more than {BYTES_LIMIT >> 20} MiB: give a model that a device can hold")
+def _too_large(what: str, limit: int | None = None) -> ConvertError:
+    over = (BYTES_LIMIT if limit is None else limit) >> 20
+    return ConvertError("E-CONVERT-SIZE", f"{what} more than {over} MiB: give a model that a device can hold")
 
 
 def _unreadable(where: str, error: Exception, what: str) -> ConvertError:

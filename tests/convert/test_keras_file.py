@@ -88,7 +88,6 @@ def test_the_version_that_saved_it_is_known_or_else_left_out(good: bytes) -> Non
     ("data", "kind"),
     [
         (b"", "empty"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(100), r"an HDF5 file \(.h5\)"),
         (pickle.dumps({"weights": [1.0]}), "a pickle"),
         (b"#!/usr/bin/python3\n", "something else"),
     ],
@@ -96,13 +95,6 @@ def test_the_version_that_saved_it_is_known_or_else_left_out(good: bytes) -> Non
 def test_another_format_is_refused_by_its_name(data: bytes, kind: str) -> None:
     with pytest.raises(ConvertError, match=f"E-CONVERT-FORMAT: m.keras is {kind}, not a .keras file"):
         load_model(data, "m.keras")
-
-
-def test_an_h5_model_is_refused_whatever_it_is_called(tmp_path: Path) -> None:
-    path = tmp_path / "m.keras"
-    with h5py.File(path, "w") as file:
-        file["weights"] = np.zeros(3)
-    assert code(read_model_file(path)) == "E-CONVERT-FORMAT"
 
 
 def test_an_npz_file_is_refused(tmp_path: Path) -> None:
@@ -321,3 +313,55 @@ def test_a_model_of_half_precision_computes_in_float32(tmp_path: Path, policy: s
     images = np.random.default_rng(1).uniform(0, 255, (4, 8, 8, 3)).astype(np.float32)
     saved = keras.saving.load_model(tmp_path / "half.keras").predict(images, verbose=0)
     np.testing.assert_allclose(model.predict(images, verbose=0), saved, atol=0.02)
+
+
+# What is asked for beyond what is there: counted from the configuration, before anything is made.
+
+
+def asks_for(data: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
+    def walk(part: Any) -> None:
+        if isinstance(part, dict):
+            part.pop("build_config", None)
+            if isinstance(part.get("config"), dict):
+                change(part)
+        for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            walk(value)
+
+    config = json.loads(members(data)[CONFIG])
+    walk(config)
+    return with_member(data, config=json.dumps(config).encode())
+
+
+def test_weights_that_only_the_configuration_asks_for_are_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.RandomFlip(), layers.Flatten(), layers.Dense(16), layers.Dense(3)])
+    data = saved(model, tmp_path)
+    assert load_model(asks_for(data, lambda part: None), "m.keras").output_shape == (None, 3)
+
+    def huge(part: dict[str, Any]) -> None:
+        if part["class_name"] == "Dense" and part["config"]["units"] == 16:
+            part["config"]["units"] = 20_000_000
+
+    monkeypatch.setattr(keras.saving, "load_model", lambda *_, **__: pytest.fail("loaded"))
+    assert code(asks_for(data, huge)) == "E-CONVERT-SIZE"
+
+
+def test_a_layer_that_gives_too_much_for_one_image_is_refused(tmp_path: Path) -> None:
+    layers = keras.layers
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.UpSampling2D(2)(image))))
+
+    def huge(part: dict[str, Any]) -> None:
+        if part["class_name"] == "UpSampling2D":
+            part["config"]["size"] = [2000, 2000]
+
+    assert code(asks_for(saved(model, tmp_path), huge)) == "E-CONVERT-SIZE"
+
+
+def test_a_model_that_was_quantized_names_the_layer_and_the_way_out(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3, name="last")])
+    model.quantize("int8")
+    refused = refusal(load_model, saved(model, tmp_path), "m.keras")
+    assert refused.code == "E-CONVERT-QUANTIZED"
+    assert "layer last (Dense)" in refused.message
+    assert "as it was before model.quantize()" in refused.message
