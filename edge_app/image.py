@@ -148,8 +148,7 @@ def decode(data: bytes, name: str = "", grey_max: int | UnsetType = UNSET) -> Pi
     """
     if len(data) > BYTES_LIMIT:
         raise ImageError("E-IMAGE-BYTES", f"{len(data)} bytes, the limit is {BYTES_LIMIT}: make it smaller")
-    container = containers.inspect(data)
-    containers.check_name(name, container)
+    container = containers.inspect_named(data, name)
     try:
         return _decoded(data, container, grey_max)
     except ImageError:

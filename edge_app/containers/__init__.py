@@ -11,7 +11,7 @@ from edge_app.containers.container import Container
 from edge_app.containers.foreign import FOREIGN_EXTENSIONS, RAW, recognise, refusal
 from edge_app.errors import ImageError
 
-__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "check_name", "inspect"]
+__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "inspect", "inspect_named"]
 
 EXTENSIONS = {
     "PNG": (".png",),
@@ -21,16 +21,19 @@ EXTENSIONS = {
     "TIFF": (".tif", ".tiff"),
     "PPM": (".pgm", ".ppm", ".pnm"),
 }
+_TIFF = (b"II*\0", b"MM\0*")
 IMAGE_EXTENSIONS = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)  # lower case
 
 
-def check_name(name: str, container: Container) -> None:
-    """A name with an extension of pictures must say what the file holds. Raises ImageError."""
+def inspect_named(data: bytes, name: str) -> Container:
+    """The same where the file has a name: an extension of pictures must say what it holds. Raises ImageError."""
     extension = PurePosixPath(name).suffix.lower()
-    if extension in RAW.extensions and container.format == "TIFF":  # what Pillow would show is a thumbnail
+    if extension in RAW.extensions and data.startswith(_TIFF):  # what Pillow would show is a thumbnail
         raise refusal(RAW)
+    container = inspect(data)
     if extension in IMAGE_EXTENSIONS | FOREIGN_EXTENSIONS and extension not in EXTENSIONS[container.format]:
         raise ImageError("E-IMAGE-EXTENSION", f"named {extension} and holds {container.format}: name it for what it is")
+    return container
 
 
 def inspect(data: bytes) -> Container:
@@ -43,7 +46,7 @@ def inspect(data: bytes) -> Container:
         return jpeg.inspect(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return webp.inspect(data)
-    if data.startswith((b"II*\0", b"MM\0*")):
+    if data.startswith(_TIFF):
         if recognise(data) is RAW:
             raise refusal(RAW)
         return tiff.inspect(data)
