@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bundle import InputSpec
+from edge_app.bundle import REFER, REFUSED, InputSpec
 from edge_app.containers import IMAGE_EXTENSIONS
 from edge_app.errors import DataError, printable
 from edge_app.files import read_bounded
@@ -139,10 +139,17 @@ def list_images(folder: Path, table: Path | None, met: Met = _refuse) -> Listing
 
 def _plainly_labelled(images: tuple[Listed, ...], met: Met) -> tuple[Listed, ...]:
     """A label goes into pages, tables and onto terminals, and into JSON."""
-    odd = {image.label for image in images if not is_plain(image.label)}
-    for label in sorted(odd):
-        met(DataError("E-DATA-LABEL", f"{printable(label)!r} {_UNPLAIN}"), label)
+    odd = {label: fault for label in {image.label for image in images} if (fault := label_fault(label))}
+    for label, fault in sorted(odd.items()):
+        met(DataError("E-DATA-LABEL", f"{printable(label)!r} {fault}"), label)
     return tuple(image for image in images if image.label not in odd)
+
+
+def label_fault(label: str) -> str | None:
+    """Why no bundle could hold the label, and what to do: said before the training, not after it. None where one can."""
+    if label in (REFER, REFUSED):
+        return "is the name of a decision: give the class another name"
+    return None if is_plain(label) else _UNPLAIN
 
 
 def list_table(folder: Path, table: Path, met: Met = _refuse) -> tuple[Listed, ...]:
@@ -210,8 +217,8 @@ def _line_fault(where: str, folder: Path, image: Listed) -> DataError | None:
     path = PurePosixPath(image.file)
     if not image.file or not image.label:
         return DataError("E-DATA-CSV", f"{where} has an empty file or label: fill it in")
-    if not is_plain(image.label):
-        return DataError("E-DATA-LABEL", f"{where}: label {printable(image.label)!r} {_UNPLAIN}")
+    if fault := label_fault(image.label):
+        return DataError("E-DATA-LABEL", f"{where}: label {printable(image.label)!r} {fault}")
     if path.is_absolute() or ".." in path.parts or "\0" in image.file or _leaves(folder, image.file):
         met = f"{where}: {printable(image.file)} leads out of {printable(str(folder))}"
         return DataError("E-DATA-OUTSIDE", f"{met}: give paths below the data folder, and files, not links")

@@ -29,13 +29,15 @@ class Evidence(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """One line: what was found, and what to do."""
-        asked = f"{100 * self.margin:g}"
+        asked = f"{100 * self.margin:g} points"
         if self.enough:
-            return f"the test split has {self.images} images or more of each class: convert's gate ({asked} points) can decide"
+            return f"the test split has {self.images} images or more of each class: convert's gate ({asked}) can decide"
         found = f"the test split decides {100 * self.smallest_margin:.1f} points ({self.images} images of {self.label})"
+        gate = f"convert asks for {asked}, {self.needed} of each class, of all files but copies of full precision"
         lax = f"--margin {_rounded_up(self.smallest_margin):g}"
-        cure = f"add test images, or convert with {lax}, or with --allow-undecided, which says that it was not proven"
-        return f"{found}, convert's gate asks for {asked}, which takes {self.needed} of each class: {cure}"
+        return (
+            f"{found}; {gate}: add test images, or convert with {lax}, or with --allow-undecided, which says what is not proven"
+        )
 
 
 def evidence(counts: Mapping[str, int]) -> Evidence | None:

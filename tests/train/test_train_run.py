@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from PIL import Image
 
 from edge_app import run_folder
 from edge_app.envelope import measure, outside
-from edge_app.errors import TrainError
+from edge_app.errors import DataError, TrainError
 from edge_app.image import decode, read_file
 from edge_app.metrics import class_metrics
 from edge_app.preprocess import model_input
@@ -251,3 +252,28 @@ def test_the_summary_says_what_is_referred_and_what_the_test_split_decides(small
     assert "below a confidence of 0.95 lie" in said
     assert "the test split decides" in said
     assert "--allow-undecided" in said
+
+
+@pytest.mark.parametrize("label", ["a\rb", "refer", "refused", "\x1b[31m", "gr\udcf6n", "\u202eabc"])
+def test_a_label_that_no_bundle_can_hold_is_refused_before_the_training(tmp_path, request_for, silent, phantom_folder, label):
+    for path in phantom_folder.iterdir():
+        place = tmp_path / "images" / ("other" if path.stem.endswith("neg") else label)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{path.stem[:-4]}.png").write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match=r"rename it|another name") as refused:
+        train(request_for(tmp_path / "run", folder=tmp_path / "images"), silent)
+    assert refused.value.code == "E-DATA-LABEL"
+    assert refused.value.message.isprintable()
+    assert not partial_folder(tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\nb", "=1+1", "\udcff", "$^$", "a,b", "\u202e", '"'])
+def test_any_file_name_goes_from_images_to_a_run_and_back(tmp_path, request_for, silent, phantom_folder, name):
+    folder = tmp_path / "images"
+    shutil.copytree(phantom_folder, folder)
+    first = next(path for path in sorted(folder.iterdir()) if path.stem.endswith("pos"))
+    first.rename(folder / f"{name}_pos.png")
+    train(request_for(tmp_path / "run", "epochs=1", folder=folder), silent)
+    run = run_folder.read_run(tmp_path / "run")
+    assert f"{name}_pos.png" in {row.file for row in run_folder.read_splits(tmp_path / "run", run)}
+    (tmp_path / "run" / run_folder.REPORT).read_text()
