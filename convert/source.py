@@ -12,9 +12,9 @@ from convert.ends import Scaling, input_spec, logits_model, raw_pixels
 from convert.keras_file import load_model, read_model_file, saved_with
 from convert.keras_model import REPLACE
 from convert.portable import runnable
-from edge_app.bundle import REFER, REFUSED, Envelope, InputSpec, MapGrid
+from edge_app.bundle import Envelope, InputSpec, MapGrid
 from edge_app.errors import ConvertError, printable
-from edge_app.image_folder import default_positive, load
+from edge_app.image_folder import default_positive, label_fault, load
 from edge_app.image_store import RowsAlone
 from edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read_splits, splits_csv
 from edge_app.splits import Shares
@@ -169,9 +169,8 @@ def check_labels(labels: tuple[str, ...]) -> None:
     if len(labels) > LABELS_LIMIT:
         raise ConvertError("E-CONVERT-LABEL", f"there are {len(labels)} labels, a bundle holds {LABELS_LIMIT}: join some")
     for label in labels:
-        if label in (REFER, REFUSED) or label != printable(label):
-            met = f"a label is called {printable(label)}, which is a decision's name or cannot be printed"
-            raise ConvertError("E-CONVERT-LABEL", f"{met}: give it another name")
+        if fault := label_fault(label):  # as for training: a RUN's labels are fit
+            raise ConvertError("E-CONVERT-LABEL", f"the label {printable(label)!r} {fault}")
 
 
 def in_order(file: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
