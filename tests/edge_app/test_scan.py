@@ -371,12 +371,12 @@ import os, sys, time
 import edge_app.pool, edge_app.worker
 edge_app.pool._IMAGE_S = 0.5
 decode = edge_app.worker.decode
-def faulty(data, name):
+def faulty(data, name, grey_max):
     if name.endswith("00007.png"):
         os._exit(9)
     if name.endswith("00033.png"):
         time.sleep(60)
-    return decode(data, name)
+    return decode(data, name, grey_max)
 edge_app.worker.decode = faulty
 from edge_app.cli import main
 main()
