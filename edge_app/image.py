@@ -180,8 +180,11 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
                 png.check_rows(data)
             image = decoders.png.in_8_bits(image, container, grey_max)
         case Jpeg():
-            _jpeg().check_pixels(data)
-            image.load()
+            scans = _jpeg().decode_scans(data)
+            if scans is None:
+                _jpeg().check_pixels(data)
+                image.load()
+            image = scans or image
         case Tiff():
             if container.compression == tiff.JPEG:
                 tables = getattr(image, "tag_v2", {}).get(_JPEG_TABLES, b"")

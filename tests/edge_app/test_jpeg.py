@@ -47,6 +47,9 @@ WHOLE = {
     "restarts by row": saved(texture(), restart_marker_rows=1),
     "progressive with restarts": saved(texture(), progressive=True, restart_marker_blocks=3),
     "kept as RGB": saved(texture(), keep_rgb=True),
+    "progressive, kept as RGB": saved(texture(), keep_rgb=True, progressive=True),
+    "progressive 4:4:4": saved(texture(), subsampling=0, progressive=True),
+    "progressive 4:2:2": saved(texture(), subsampling=1, progressive=True),
     **{path.stem: path.read_bytes() for path in sorted((DATA / "jpeg").iterdir()) if path.stem != "arithmetic"},
 }
 SEVERAL = [what for what, data in WHOLE.items() if data.count(b"\xff\xda") > 1]
@@ -252,6 +255,18 @@ def test_damaged_exif_refuses_no_picture() -> None:
     damaged += [b"Exif\0\0II*\0" + struct.pack("<IH", 8, 65_535) + b"\xff" * 60, b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\0\0"]
     for content in damaged:
         assert decode(with_exif(content)).pixels().tobytes() in ways
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_progressive_jpeg_is_turned_like_any_other(turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    picture, expected = Image.fromarray(texture()), np.asarray(Image.open(io.BytesIO(saved(texture(), progressive=True))))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=80, progressive=True, exif=exif)
+    steps = {1: (0, 1), 2: (0, -1), 3: (2, 1), 4: (2, -1), 5: (1, -1), 6: (-1, 1), 7: (-1, -1), 8: (1, 1)}[turn]
+    turned = np.rot90(expected[:, :: steps[1]], steps[0])
+    assert np.array_equal(decode(file.getvalue()).pixels(), turned)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])
