@@ -40,7 +40,7 @@ from edge_app.errors import SourceError
 from edge_app.frame import Frame, Pixels
 from edge_app.pipeline import Origin
 from edge_app.runtimes import open_preferred
-from edge_app.sources import find_source, open_source
+from edge_app.sources import Settings, find_source, open_source
 from edge_app.store import BundleKey, Store
 
 PATIENCE_S = 0.6  # instead of 5 s: what is tested is that patience ends, not how long it is
@@ -697,6 +697,17 @@ def test_a_format_that_is_not_known_is_refused(picamera: type[StubCamera], monke
     monkeypatch.setattr(picamera, "given", "SRGGB10")
     with pytest.raises(SourceError, match=r"E-SOURCE-FORMAT.*SRGGB10"):
         open_source(find_source("picamera:0"))
+
+
+@pytest.mark.parametrize(("size", "note"), [((16, 8), None), ((640, 480), "picamera:0 gives 16x8 pixels, not 640x480")])
+def test_a_pi_camera_is_asked_for_size_and_rate_and_says_what_it_gives_instead(
+    size: tuple[int, int], note: str | None, picamera: type[StubCamera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(picamera, "create_video_configuration", lambda _, **wanted: asked.update(wanted) or wanted)
+    source = open_source(find_source("picamera:0"), settings=Settings(size, 15.0))
+    assert asked == {"main": {"format": "BGR888", "size": size}, "raw": None, "controls": {"FrameRate": 15.0}}
+    assert source.note == note
 
 
 def test_a_pi_camera_that_is_not_there_does_not_open(picamera: type[StubCamera]) -> None:
