@@ -282,3 +282,18 @@ def test_a_picture_is_still_turned_if_another_of_its_notes_is_damaged() -> None:
     data = with_exif(turned())
     changed = data[:2] + photoshop + data[2:]
     assert np.array_equal(decode(changed).pixels(), decode(data).pixels())
+
+
+ENDLESS = {
+    "fill bytes": lambda data: data[:-2] + b"\xff" * 3_000_000 + EOI,
+    "fill bytes, stuffed in between": lambda data: data[:-2] + (b"\xff" * 300 + b"\0") * 10_000 + EOI,
+    "notes": lambda data: data[:2] + b"\xff\xfe\0\x02" * 1_000_000 + data[2:],
+    "scans": lambda data: data[:-2] + data[data.index(b"\xff\xda") : -2] * 200 + EOI,
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_a_jpeg_of_endless_parts_is_refused_before_it_is_decoded(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ENDLESS[what](WHOLE["progressive"])
+    monkeypatch.setattr("edge_app.image._decoded", lambda *_: pytest.fail("it came as far as the decoder"))
+    assert refusal(data) == "E-IMAGE-BROKEN"

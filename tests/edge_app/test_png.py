@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
+from edge_app.errors import ImageError
 from edge_app.image import decode
 
 
@@ -35,3 +36,12 @@ def test_the_grey_that_is_transparent_becomes_black_and_no_other(bits: int) -> N
 def test_of_a_transparent_sample_that_is_too_large_the_lowest_bits_count() -> None:
     samples = np.tile(np.arange(4, dtype=np.uint8), (8, 4))
     assert np.array_equal(decode(grey_png(samples, 2, 0xFFFE))[:], np.where(samples == 2, 0, samples * 85))
+
+
+def test_a_png_of_endless_chunks_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = grey_png(np.zeros((8, 8), np.uint8), 8, 1)
+    endless = data[:33] + chunk(b"tEXt", b"") * 60_000 + data[33:]
+    monkeypatch.setattr("edge_app.image._decoded", lambda *_: pytest.fail("it came as far as the decoder"))
+    with pytest.raises(ImageError) as refused:
+        decode(endless)
+    assert refused.value.code == "E-IMAGE-BROKEN"
