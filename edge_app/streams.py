@@ -20,7 +20,10 @@ class _Messages(io.FileIO):
 
 
 def open_streams() -> None:
-    """/dev/null takes the place of what is closed: else the next file that is opened would be stdin or stdout."""
+    """/dev/null takes the place of what is closed: else the next file that is opened would be stdin or stdout.
+
+    What a terminal of another encoding cannot show becomes \\xNN or \\uNNNN.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -28,6 +31,8 @@ def open_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # open() takes the lowest number that is free
     if sys.stdout is None:
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8")
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another encoding than a name's
     if sys.stderr is sys.__stderr__:  # nobody has taken its place
         encoding = sys.stderr.encoding if sys.stderr else "utf-8"
         sys.stderr = io.TextIOWrapper(

@@ -257,6 +257,12 @@ def test_colours_are_left_out_where_they_are_not_wanted(
     assert ("\x1b" in on_a_terminal(["verify", str(tiny_path)], **environment)) == coloured
 
 
+def test_a_terminal_that_lacks_a_name_s_letters_gets_their_numbers(tiny_path: Path, images: Path, tmp_path: Path) -> None:
+    (images / "00000.png").rename(images / "日本.png")
+    command = ["scan", str(tiny_path), str(images / "日本.png"), "--db", str(tmp_path / "r.db")]
+    assert r"\u65e5\u672c.png" in on_a_terminal(command, 200, PYTHONIOENCODING="latin-1")
+
+
 def test_quiet_says_nothing_of_what_went_well_and_verbose_more(
     tiny_path: Path, images: Path, limiar: Limiar, tmp_path: Path
 ) -> None:
