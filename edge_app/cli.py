@@ -130,7 +130,7 @@ def main() -> None:
     take_any_year()
     try:
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"  # no-color.org
-        status = limiar.main(standalone_mode=False, color=False if plain else None)
+        status = limiar.main(prog_name="limiar", standalone_mode=False, color=False if plain else None)
         sys.stdout.flush()
     except click.ClickException as error:
         error.message = without_passwords(error.message)  # type: ignore[misc]  # it quotes what was given

@@ -36,6 +36,14 @@ def test_the_version_and_the_help_are_there_on_any_machine(limiar: Limiar) -> No
     assert b"scan" in limiar("--help").stdout
 
 
+@pytest.mark.parametrize(
+    "way", [["-m", "limiar"], ["-m", "edge_app"], ["-c", "from edge_app.cli import main; main()"]], ids=str
+)
+def test_usage_calls_the_command_by_its_name_however_it_was_started(way: list[str]) -> None:
+    done = subprocess.run([sys.executable, *way, "bench", "--help"], capture_output=True, timeout=60)
+    assert done.stdout.startswith(b"Usage: limiar bench ")
+
+
 def test_an_unknown_command_is_a_usage_error(limiar: Limiar) -> None:
     done = limiar("diagnose")
     assert done.returncode == 2
