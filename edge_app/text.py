@@ -11,8 +11,9 @@ from collections.abc import Iterable
 # separators, lone surrogates, and what XML 1.0 (section 2.2) does not know. Joiners stay: Persian and Hindi need them.
 _ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _USER_INFO = re.compile(r"([a-z][a-z0-9+.-]{1,15}:/{1,3})\S*@", re.IGNORECASE)  # of an address: RFC 3986, section 3.2.1
-# A spreadsheet runs a cell that starts so as a formula (OWASP, CSV injection), in some languages also the wide forms.
-_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+# A spreadsheet runs a cell that starts so as a formula (OWASP, CSV injection), in some languages also the wide forms; where the
+# comma is the decimal sign, a semicolon starts a cell.
+_STARTS_FORMULA = re.compile(r"(^|;)(\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def for_terminal(text: bytes | str) -> str:
@@ -31,7 +32,7 @@ def for_csv(cell: object) -> object:
     if not isinstance(cell, str):
         return cell
     cell = _ACTS.sub(lambda found: _named(found[0]), cell)
-    return f"'{cell}" if cell.lstrip().startswith(_FORMULA) else cell
+    return _STARTS_FORMULA.sub(r"\1'\2", cell)
 
 
 def for_html(text: str) -> str:

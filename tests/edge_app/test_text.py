@@ -49,7 +49,7 @@ def test_no_cell_is_a_formula_or_more_than_a_line_and_numbers_stay_numbers(nasty
     for text in nasty:
         cell = str(for_csv(text))
         assert not acting(cell), text
-        assert not cell.lstrip().startswith(FORMULA), text
+        assert not [part for part in cell.split(";") if part.lstrip().startswith(FORMULA)], text
         (row,) = csv.reader(io.StringIO(csv_row([cell, "next"]), newline=""))
         assert row == [cell, "next"]
     assert [for_csv(value) for value in (-1.5, 3, True, None, "plain")] == [-1.5, 3, True, None, "plain"]
