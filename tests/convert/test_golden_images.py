@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -80,3 +81,12 @@ def test_too_few_broken_or_no_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "zz.png").write_bytes(b"GIF89a")
     with pytest.raises(ConvertError, match=r"E-CONVERT-GOLDEN: .*zz\.png: .*E-IMAGE-FORMAT"):
         take_golden_images(tmp_path, RGB)
+
+
+def test_drawn_images_of_16_bits_reach_as_far_as_the_model_s_do() -> None:
+    full = draw_golden_images(RGB, seed=0)
+    twelve = draw_golden_images(msgspec.structs.replace(RGB, grey_max=4095), seed=0)
+    assert [file.path for file in twelve] == [file.path for file in full]
+    changed = [k for k in range(len(full)) if twelve[k].data != full[k].data]
+    assert len(changed) == 12  # of three encodings
+    assert max(int(np.abs(twelve[k].tensor.astype(int) - full[k].tensor).max()) for k in changed) <= 1

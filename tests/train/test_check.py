@@ -469,3 +469,17 @@ def test_nothing_in_a_name_acts_on_table_page_or_json(tmp_path, nasty_names, mon
     assert "onerror=alert(1)>" not in page
     body = json.loads(run(data, "--no-labels", "--json").stdout)
     assert body["refused"] == 3 * len(nasty_names)
+
+
+def test_16_bit_images_of_a_range_that_is_given_are_as_their_8_bits_and_refused_without(folder, tmp_path):
+    deep = tmp_path / "deep"
+    for path in sorted(folder.rglob("*.png")):
+        levels = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        (deep / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(levels << 4 | levels >> 4).save(deep / path.relative_to(folder))
+    for listed in folder.glob("*.csv"):
+        (deep / listed.name).write_bytes(listed.read_bytes())
+    refused = run(deep, "--no-labels", "--json")
+    assert refused.return_value == 3
+    assert "E-IMAGE-DEPTH" in refused.output
+    assert run(deep, "--no-labels", "--grey-max", 4095).return_value == 0
