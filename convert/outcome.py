@@ -49,7 +49,8 @@ def _row(file: FileReport) -> str:
         f"{test.metrics[name].value:.3f}" if test and test.finite else "" for name in ("accuracy", "refer_rate")
     )
     bound = f"{max(loss.high for loss in test.losses):.3f}" if test and test.losses else ""
-    verdict = file.verdict + ("" if file.verdict != "INCONCLUSIVE" or file.allowed else ", LEFT OUT")
+    undecided = "undecided, allowed" if file.allowed else "undecided, left out"
+    verdict = undecided if file.verdict == "INCONCLUSIVE" else file.verdict
     return f"{file.name:<16}{size:>9}  {accuracy:>8}  {refer_rate:>8}  {bound:>12}  {verdict}"
 
 

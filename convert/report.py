@@ -206,7 +206,7 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
         first = self.better[0]
         where = "is undecided" if first.allowed else "is left out"
         why = first.would_decide or (first.faults[0] if first.faults else "it could not be made")
-        return f"{first.name} is smaller and {where}: {why}"
+        return f"{first.name} would be better and {where}: {why}"
 
     @property
     def refused_for(self) -> list[FileReport]:

@@ -78,9 +78,12 @@ def test_defaults_release_the_copies_and_leave_out_by_name_what_is_undecided(
         assert (file["verdict"] == "PASS") == in_bundle
         for runtime in file["runtimes"] if in_bundle else ():
             assert {loss["proof"] for loss in runtime["test"]["losses"]} == {"copy"}
+    rows = [line for line in result.stdout.splitlines() if line.endswith("undecided, left out")]
+    assert [row.split()[0] for row in rows] == [one["name"] for one in report["files"] if one["verdict"] == "INCONCLUSIVE"]
+    assert max(map(len, rows)) <= 80
     last = result.stdout.splitlines()[-1]
     assert last.startswith(
-        f"PASS: {tmp_path / 'out'} (a device takes {manifest.default_file}; tflite_int8 is smaller and is left"
+        f"PASS: {tmp_path / 'out'} (a device takes {manifest.default_file}; tflite_int8 would be better and is left"
     )
     assert "would decide" in last
     assert b"not_proven" not in (tmp_path / "out" / "manifest.json").read_bytes()
