@@ -70,7 +70,7 @@ def _number(text: str) -> float:
 @click.option("--positive", metavar="LABEL", help="--model: of two labels, the one that sensitivity counts. Default: pos.")
 @click.option("--scale", callback=_numbers, help="--model: what pixels were multiplied by before it, such as 1/255.")
 @click.option("--mean", callback=_numbers, help="--model: what was subtracted then; one number, or one for each channel.")
-@click.option("--std", callback=_numbers, help="--model: what was divided by at last, likewise.")
+@click.option("--std", callback=_numbers, help="--model: standard deviation, divided by last.")
 @click.option("--size", callback=_sides, metavar="HxW", help="--model: height and width, if it takes images of any size.")
 @click.option("--bgr", is_flag=True, help="--model: it takes blue, green, red, as OpenCV reads; --mean and --std then too.")
 @click.option(

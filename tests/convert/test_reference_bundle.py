@@ -30,7 +30,7 @@ def test_the_committed_run_gives_the_committed_bundle(
     manifest, out = reference.manifest, tmp_path / "lung-nodule"
     words = ["--version", manifest.version, "--release-counter", str(manifest.release_counter), "--licence", manifest.licence]
     words += ["--intended-use", manifest.intended_use, "--card", project / "models" / "lung-nodule.card.md", "--no-thumbnails"]
-    words += ["--refer-below", "0.95"]
+    words += ["--refer-below", "0.95", "--cam"]
     verified = sorted((project / "models" / "lung-nodule.verified").glob("*.json"))
     words += [word for path in verified for word in ("--verified", path)]
     result = limiar_convert(project / "models" / "lung-nodule.run", "--data", lung, "--out", out, *words)
