@@ -94,7 +94,7 @@ def read_all(items: Sequence[Item], spec: InputSpec, limits: Limits = USUAL) -> 
                 if reader.ready and not reader.left and tasks:
                     reader.give(tasks.popleft())
             answering = {reader.connection: reader for reader in readers}
-            for connection in wait(list(answering), _TICK_S):
+            for connection in wait(list(answering), min(_TICK_S, limits.cpu_s, limits.wall_s)):
                 yield from answering[connection].received()  # type: ignore[index]  # wait() gives back what it was given
             for k, reader in enumerate(readers):
                 if reader.lost_at_start and (starts := starts - 1):

@@ -16,6 +16,7 @@ from edge_app.bundle import InputSpec
 from edge_app.cli import limiar
 from edge_app.errors import TrainError
 from edge_app.folder import nobodys
+from edge_app.reading import Limits, read_all
 from edge_app.splits import Listed, Shares
 from edge_app.text import is_plain
 from train.check import Request, check
@@ -483,3 +484,15 @@ def test_16_bit_images_of_a_range_that_is_given_are_as_their_8_bits_and_refused_
     assert refused.return_value == 3
     assert "E-IMAGE-DEPTH" in refused.output
     assert run(deep, "--no-labels", "--grey-max", 4095).return_value == 0
+
+
+def test_an_image_that_takes_too_long_is_named_and_the_check_ends_with_its_page(folder, tmp_path, monkeypatch):
+    pixels = np.tile((np.arange(6000) * 255 // 6000).astype(np.uint8), (5000, 1))
+    add(folder, "huge_neg.png", png(np.repeat(pixels[..., None], 3, axis=2)), "neg", "train")
+    monkeypatch.setattr(read_all, "__defaults__", (Limits(cpu_s=0.02),))
+    done = run(folder, "--no-labels", "--json", "--html", tmp_path / "check.html")
+    assert done.return_value == 3
+    refused = next(one for one in json.loads(done.stdout)["findings"] if one["kind"] == "image-refused")
+    assert ["huge_neg.png"] in [case["files"] for case in refused["cases"]]
+    assert any("E-IMAGE-TIMEOUT" in case["text"] for case in refused["cases"])
+    assert "huge_neg.png" in (tmp_path / "check.html").read_text()
