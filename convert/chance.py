@@ -53,17 +53,20 @@ class Form(msgspec.Struct, frozen=True):
         return float(self.right.mean())
 
     def line(self, a_run: bool) -> str:
-        """What it is, how often it is right and which options give it (a RUN takes none)."""
-        parts, options = [], []
+        """How often the model is right with it, and by which options it is had; a RUN takes none, so what it is."""
+        parts = []
         if self.scaling is not None:
-            parts.append(f"pixels as {self.scaling}")
-            options.append(self.scaling.options or "no --scale, --mean, --std and --bgr")
+            options = self.scaling.options or "no --scale, --mean, --std and --bgr"
+            parts.append(f"pixels as {self.scaling}" if a_run else options)
         if self.order is not None:
             named = ", ".join(map(printable, self.order[:LABELS_NAMED])) + (", …" if len(self.order) > LABELS_NAMED else "")
-            parts.append(f"labels in the order {named}")
-            options.append("--labels FILE with these names, one a line")
-        given = "" if a_run else f" ({'; '.join(options)})"
-        return f"{self.accuracy:.3f} with {' and '.join(parts)}{given}"
+            parts.append(f"labels in the order {named}" if a_run else f"--labels FILE that lists {named}, one a line")
+        return f"{self.accuracy:.3f} with {' and '.join(parts)}"
+
+    @property
+    def rank(self) -> tuple[float, bool, int]:
+        """The best first; of equally good ones the one that changes least."""
+        return -self.accuracy, self.order is not None, len(self.scaling.options) if self.scaling else 0
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -92,7 +95,7 @@ def check_chance(
     right = logits.argmax(axis=1) == truth
     lucky = chance(logits.argmax(axis=1), truth, len(labels))
     better = better_than_chance(logits, truth)
-    forms = sorted(_forms(bare, given, logits, tensors, truth, labels, every=not better), key=lambda form: -form.accuracy)
+    forms = sorted(_forms(bare, given, logits, tensors, truth, labels, every=not better), key=lambda form: form.rank)
     told = "; ".join(form.line(a_run) for form in forms[:NAMED])
     met = f"{where} gives the right label for {int(right.sum())} of {len(right)} validation images ({right.mean():.3f})"
     if better:

@@ -244,7 +244,7 @@ def test_labels_in_another_order_are_refused_and_the_order_that_is_named_makes_t
     words = ["--model", tmp_path / "m.keras", "--data", folders, "--scale", "1/255", "--gate", gate, "--out", tmp_path / "out"]
     refused = limiar_convert(*words)
     assert code(refused) == "E-CONVERT-CHANCE"
-    named = str(refused.exception).partition("in the order ")[2].partition(" (--labels FILE")[0]
+    named = str(refused.exception).partition("--labels FILE that lists ")[2].partition(", one a line")[0]
     assert named == "standing, flat, lying"
     assert not (tmp_path / "out").exists()
     (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbf" + named.replace(", ", "\r\n").encode() + b"\r\n\r\n")
