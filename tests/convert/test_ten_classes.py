@@ -51,7 +51,7 @@ def test_ten_unbalanced_classes_train_pass_the_gate_and_scan(shapes, tmp_path, l
     assert "ROC on test, of the 6 classes found least" in page
 
     (tmp_path / "gate.toml").write_text(GATE)
-    assert limiar_convert(run_path, "--gate", tmp_path / "gate.toml", "--out", bundle).exit_code == 0
+    assert limiar_convert(run_path, "--gate", tmp_path / "gate.toml", "--allow-chance", "--out", bundle).exit_code == 0
 
     limiar("scan", bundle, shapes, "--db", tmp_path / "results.db", "--jsonl", answers)
     lines = [json.loads(line) for line in answers.read_text().splitlines()]
