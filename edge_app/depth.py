@@ -64,11 +64,13 @@ def scale(most: int) -> Pixels:
     return (values * np.uint32(FULL) // np.uint32(most) >> 8).astype(np.uint8)
 
 
-def check_full_levels(histogram: Counts) -> None:
-    """The same check for 16-bit colour whose upper 8 bits are at hand, by how often each of 256 is met. Raises ImageError."""
-    counts = np.zeros(FULL + 1, np.int64)
-    counts[::256] = histogram
-    _check_full(counts, int(np.flatnonzero(counts)[-1]))
+def opacity(largest: int, declared: int | None, grey_max: int | UnsetType = UNSET) -> Pixels:
+    """uint8 [65536], the level of each alpha value. largest: of those that are met.
+
+    Alpha has the colours' range, unless a value lies beyond it: then it is the full one.
+    """
+    most = declared or (FULL if grey_max is UNSET else grey_max)
+    return scale(most if largest <= most else FULL)
 
 
 def _check_full(counts: Counts, largest: int) -> None:

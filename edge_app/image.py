@@ -178,7 +178,7 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
             image.load()
             if _may_lack_rows(image):
                 png.check_rows(data)
-            image = decoders.png.in_8_bits(image, container, grey_max)
+            image = decoders.png.in_8_bits(data, image, container, grey_max)
         case Jpeg():
             scans = _jpeg().decode_scans(data)
             if scans is None:

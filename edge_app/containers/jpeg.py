@@ -55,8 +55,6 @@ def inspect(data: bytes) -> Jpeg:
         raise ImageError("E-IMAGE-BROKEN", f"{met}: copy or record it again")
     if first.components == 4:
         raise ImageError("E-IMAGE-COLOUR", "a CMYK JPEG: save it as RGB or grey")
-    if first.kind == _JPEG_LS:
-        raise refusal(JPEG_LS)
     if first.bits != 8:
         raise unread_depth(f"{first.bits}-bit JPEG")
     if first.kind not in SEQUENTIAL | {PROGRESSIVE}:
@@ -88,6 +86,8 @@ def walk(data: bytes, at: int) -> Walked:
         if marker in _FRAME and length >= 8:
             found.frames += 1
             found.bits, found.components, found.kind = data[at + 2], data[at + 7], marker
+            if marker == _JPEG_LS:  # its data have another stuffing (ISO/IEC 14495-1, A.1): no further segment is found
+                raise refusal(JPEG_LS)
         start, at = match.end() - 2, at + length
         if marker == SOS:
             found.scans += 1

@@ -3,10 +3,13 @@
 import struct
 import zlib
 
-from edge_app.containers.container import PIXELS_MP, Container, check_end, truncated, unread_depth
+from edge_app.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, check_end, truncated, unread_depth
 from edge_app.errors import ImageError
 
 _CHUNKS = 50_000  # Pillow takes 15 us for each; 64 MB in those of libpng, of 8 KB, are 8,000
+
+
+GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types
 
 
 class Png(Container, frozen=True, kw_only=True):
@@ -15,7 +18,7 @@ class Png(Container, frozen=True, kw_only=True):
     colour: int  # colour type
     colours: int  # in its palette
     transparent: int | None  # the grey sample that is, of 1, 2 or 4 bits
-    significant: int | None  # bits of a grey sample that the original had, where sBIT says so
+    significant: int | None  # bits of a sample that the original had, where sBIT says so
 
 
 def inspect(data: bytes) -> Png:
@@ -35,8 +38,8 @@ def inspect(data: bytes) -> Png:
             bits, colour = data[at + 16], data[at + 17]
         elif kind == b"PLTE":
             colours = length // 3
-        elif kind == b"sBIT" and length and colour == 0:
-            significant = data[at + 8]
+        elif kind == b"sBIT" and length and colour != PALETTE:
+            significant = max(data[at + 8 : at + 8 + min(length, 3 if colour in (RGB, RGBA) else 1)])
         elif kind == b"tRNS" and length >= 2 and colour == 0 and bits < 8:
             transparent = data[at + 9] & ((1 << bits) - 1)  # 11.3.1.1: the lowest bits of 16
         kinds.add(kind)
@@ -51,7 +54,7 @@ def inspect(data: bytes) -> Png:
     return Png(
         "PNG",
         bits,
-        PIXELS_MP,
+        PIXELS_MP_TWICE if bits == 16 and colour != GREY else PIXELS_MP,
         colour=colour,
         colours=colours,
         transparent=transparent,
@@ -60,7 +63,7 @@ def inspect(data: bytes) -> Png:
     )
 
 
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # 8.2
 
 

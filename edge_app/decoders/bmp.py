@@ -12,7 +12,8 @@ from edge_app.containers.container import truncated
 from edge_app.errors import ImageError
 from edge_app.frame import Pixels
 
-_RLE4 = 2
+_RLE8, _RLE4 = 1, 2
+_PADDED = {_RLE8: 4, _RLE4: 8}  # pixels: ImageMagick codes a row with what fills it up to 4 bytes where nothing is packed
 _END_OF_LINE, _END, _DELTA = 0, 1, 2  # after a 0
 
 
@@ -52,7 +53,8 @@ def _plain(data: bytes, bmp: Bmp) -> Pixels:
 
 def _run_lengths(data: bytes, bmp: Bmp) -> Pixels:
     """uint8 [H, W], in the order of the file. Each row must be filled: pixels that are left out have no colour."""
-    pixels = bytearray(bmp.width * bmp.height)
+    wide = -(-bmp.width // _PADDED[bmp.compression]) * _PADDED[bmp.compression]
+    pixels = bytearray(wide * bmp.height)
     at, end, nibbles = bmp.offset, bmp.end, bmp.compression == _RLE4
     column = row = 0
     while True:
@@ -68,19 +70,17 @@ def _run_lengths(data: bytes, bmp: Bmp) -> Pixels:
             at += length + length % 2
             if nibbles:
                 run = bytes(nibble for byte in run for nibble in (byte >> 4, byte & 15))
-        elif value == _END_OF_LINE and column == bmp.width:
+        elif value == _END_OF_LINE and column >= bmp.width:
             column, row = 0, row + 1
             continue
-        elif value == _END and (row, column) in ((bmp.height, 0), (bmp.height - 1, bmp.width)):
-            return np.frombuffer(pixels, np.uint8).reshape(bmp.height, bmp.width)
+        elif value == _END and ((row, column) == (bmp.height, 0) or (row == bmp.height - 1 and column >= bmp.width)):
+            return np.frombuffer(pixels, np.uint8).reshape(bmp.height, wide)[:, : bmp.width]
         else:
             met = f"the BMP's run lengths leave pixels out in row {row + 1}"
             raise ImageError("E-IMAGE-BROKEN", f"{met}: copy it again, or save it without compression")
-        if nibbles and column + count == bmp.width + 1 and bmp.width % 2:
-            count -= 1  # of the two in its last byte
-        if row >= bmp.height or column + count > bmp.width:
+        if row >= bmp.height or column + count > wide:
             met = f"the BMP's run lengths lead out of row {row + 1}"
             raise ImageError("E-IMAGE-BROKEN", f"{met}: copy it again, or save it without compression")
-        start = row * bmp.width + column
+        start = row * wide + column
         pixels[start : start + count] = run[:count]
         column += count

@@ -52,10 +52,12 @@ def decode(data: bytes, tiff: Tiff, grey_max: int | msgspec.UnsetType) -> Image.
     alpha = tiff.samples > colours and extra == _ALPHA
     planes = [_decompressed(data, tiff, plane) for plane in range(colours + alpha if tiff.planes > 1 else 1)]
     counts = np.zeros(depth.FULL + 1, np.int64)
+    most_alpha = 0
     for _, band in _bands(planes, tiff) if tiff.depth > 8 else ():
         counts += depth.count(band[:, :, :colours])
+        most_alpha = max(most_alpha, int(band[:, :, colours : colours + alpha].max(initial=0)))
     levels = depth.levels(counts, tiff.declared, grey_max, white_is_zero=tiff.photometric == WHITE_IS_ZERO)
-    opacity = depth.scale((1 << tiff.depth) - 1)
+    opacity = depth.opacity(most_alpha, tiff.declared, grey_max)
     pixels = np.empty((tiff.height, tiff.width, colours + alpha), np.uint8)
     for top, band in _bands(planes, tiff):
         rows = pixels[top : top + len(band)]

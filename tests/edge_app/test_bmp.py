@@ -217,6 +217,12 @@ def test_run_lengths_are_read_with_or_without_a_last_line_end(bits: int) -> None
     assert np.array_equal(shown(coded(LINE.join(run_lengths(bits)) + END, bits, top_down=True)), wanted[::-1])
 
 
+def test_run_lengths_that_go_on_to_the_end_of_4_bytes_are_read_as_imagemagick_writes_them() -> None:
+    padded = np.pad(INDICES[::-1], ((0, 0), (0, 3)))
+    body = b"".join(b"".join(bytes((1, value)) for value in row) + LINE for row in padded) + END
+    assert np.array_equal(shown(coded(body, 8)), np.array(COLOURS, np.uint8)[INDICES])
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 def test_run_lengths_that_leave_a_pixel_without_a_colour_are_refused(bits: int) -> None:
     pieces = run_lengths(bits)

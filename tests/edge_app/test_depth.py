@@ -54,7 +54,7 @@ def png16(samples: NDArray[np.uint16], significant: int | None = None, colour: i
     height, width = samples.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))]
-    chunks += [(b"sBIT", bytes([significant]))] if significant else []
+    chunks += [(b"sBIT", bytes([significant] * samples.shape[2]))] if significant else []
     chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return png_of(chunks)
 
@@ -245,6 +245,31 @@ def test_12_bits_with_white_text_burnt_in_are_refused() -> None:
     samples = of_depth(picture(), 12)
     samples[48:50, 2:12] = 65_535  # one pixel in 120
     assert code(png16(samples)) == "E-IMAGE-DEPTH"
+
+
+@pytest.mark.parametrize(("colour", "samples"), [(2, 3), (4, 2), (6, 4)])
+def test_12_bits_of_colour_or_with_alpha_are_refused_beside_burnt_in_text_and_scaled_by_the_bundle_s_range(
+    colour: int, samples: int
+) -> None:
+    colours = samples - (colour != 2)
+    deep = of_depth(picture(samples=colours), 12)
+    for opaque in (4095, 65_535):
+        alpha = np.full((53, 45, samples - colours), opaque, np.uint16)
+        data = png16(np.concatenate([deep, alpha], axis=2), colour=colour)
+        wanted = np.squeeze(picture(samples=colours))
+        assert largest_difference(shown(data, grey_max=4095), wanted) <= 1
+        declared = png16(np.concatenate([deep, alpha], axis=2), 12, colour)
+        assert largest_difference(shown(declared), wanted) <= 1
+    with_text = deep.copy()
+    with_text[48:50, 2:12] = 65_535
+    assert code(png16(np.concatenate([with_text, alpha], axis=2), colour=colour)) == "E-IMAGE-DEPTH"
+
+
+@pytest.mark.parametrize("photometric", [1, 2])
+def test_alpha_that_ends_where_the_bundle_s_range_does_is_opaque(photometric: int) -> None:
+    deep = of_depth(picture(samples=1 if photometric == 1 else 3), 12)
+    data = tiff(np.concatenate([deep, np.full((53, 45, 1), 4095, np.uint16)], axis=2), Layout(16, photometric=photometric))
+    assert largest_difference(shown(data, grey_max=4095), np.squeeze(picture(samples=deep.shape[2]))) <= 1
 
 
 def test_negative_values_that_wrapped_round_are_refused() -> None:
