@@ -143,7 +143,7 @@ def noise_findings(gate: Gate, layers: tuple[LayerNoise, ...]) -> list[Finding]:
     if not noisy:
         return [Finding("layer noise", "", "PASS", f"every layer is above {floor:g} dB")]
     named = ", ".join(f"{layer.layer} ({layer.snr_db:g} dB)" for layer in noisy[:_NAMED])
-    return [Finding("layer noise", "", "FAIL", f"{len(noisy)} layers are below {floor:g} dB: {named}")]
+    return [Finding("layer noise", "", "FAIL", f"{counted(len(noisy), 'layer is', 'layers are')} below {floor:g} dB: {named}")]
 
 
 def saturation_finding(share: float) -> Finding:

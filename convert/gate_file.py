@@ -12,8 +12,10 @@ from convert.decision_rule import Rule
 from convert.gate import Gate
 from convert.recipes import RECIPES
 from edge_app.errors import ConvertError, printable
+from edge_app.files import read_bounded
 
 DEFAULT = Path(__file__).with_name("gate.toml")
+_LIMIT = 64 << 10  # bytes; the default with its comments has under 4 KiB
 _WHOLE = ("decision",)  # sections that a file replaces whole: one rule, not one beside the other
 _CAN_BE_OFF = ("retry", "limits")  # sections in which, or in place of which, `false` takes a default away
 
@@ -25,7 +27,7 @@ def read_gate(path: Path | None = None) -> Gate:
         return _checked(msgspec.convert(default, Gate), str(DEFAULT))
     where = printable(str(path))
     try:
-        own = tomllib.loads(path.read_bytes().decode("utf-8"))
+        own = tomllib.loads(read_bounded(path, _LIMIT, follow=True).decode("utf-8"))
         gate = msgspec.convert(_merged(default, own), Gate)
     except OSError as error:
         cure = "give --gate a file with what is to be otherwise, as docs/gate.md shows"

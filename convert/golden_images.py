@@ -21,6 +21,7 @@ from edge_app.frame import Pixels
 from edge_app.golden import Golden, GoldenImage
 from edge_app.image import decode, read_file
 from edge_app.preprocess import model_input, tensor_sha256
+from edge_app.text import counted
 
 AT_LEAST = 64
 DRAWN = 72  # 4 patterns x 18 encodings
@@ -102,7 +103,7 @@ def take_golden_images(folder: Path, spec: InputSpec) -> list[GoldenFile]:
         where = printable(str(folder))
         raise ConvertError("E-CONVERT-GOLDEN", f"{where}: {error.strerror}: give --golden a folder of images") from None
     if len(paths) < AT_LEAST:
-        met = f"{printable(str(folder))} holds {len(paths)} images, golden images are at least {AT_LEAST}"
+        met = f"{printable(str(folder))} holds {counted(len(paths), 'image')}, golden images are at least {AT_LEAST}"
         raise ConvertError("E-CONVERT-GOLDEN", f"{met}: add some, or leave --golden out")
     files = []
     for index, source in enumerate(paths):

@@ -10,6 +10,7 @@ from convert.frameworks import keras
 from edge_app.bundle import InputSpec
 from edge_app.errors import ConvertError
 from edge_app.frame import Pixels
+from edge_app.text import counted
 
 BATCH = 64  # images that Keras computes at once
 CHUNK = 16 * BATCH  # images that are floats at once: four times their bytes
@@ -29,7 +30,7 @@ def keras_logits(model: Any, tensors: Pixels) -> np.ndarray:
         logits = np.concatenate([model.predict(chunk, batch_size=BATCH, verbose=0) for chunk in chunks])
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits).all(axis=1)).sum())
-        met = f"the Keras model gives NaN or infinity for {bad} of {len(logits)} images"
+        met = f"the Keras model gives NaN or infinity for {bad} of {counted(len(logits), 'image')}"
         raise ConvertError("E-CONVERT-FINITE", f"{met}: train it again, with a lower learning rate")
     if (logits >= 0).all() and np.abs(logits.sum(axis=1) - 1).max() < _ONE:
         met = "the Keras model gives probabilities where logits must be, also after a softmax at its end was cut off"

@@ -6,6 +6,7 @@ from pathlib import Path
 from convert.decision_rule import in_words
 from convert.report import FileReport, Report, alike, kilobytes
 from edge_app.errors import printable
+from edge_app.text import counted
 
 
 def outcome(report: Report, written: Path) -> Iterator[str]:
@@ -22,7 +23,7 @@ def outcome(report: Report, written: Path) -> Iterator[str]:
     yield f"The smallest margin that they can decide by pairs, in points: {smallest}"
     elsewhere = [seen for file in report.files for seen in file.elsewhere]
     for seen in dict.fromkeys(elsewhere):
-        yield f"verified on {seen.line}: {elsewhere.count(seen)} model files"
+        yield f"verified on {seen.line}: {counted(elsewhere.count(seen), 'model file')}"
     yield from report.not_checked
     yield from (f"A way out: {way}" for way in report.ways_out)
     yield f"{report.verdict}: {printable(str(written))}{_default(report)}"

@@ -14,6 +14,7 @@ from convert.keras_model import REPLACE
 from convert.portable import runnable
 from edge_app.bundle import Envelope, InputSpec, MapGrid
 from edge_app.errors import ConvertError, printable
+from edge_app.files import read_bounded
 from edge_app.image_folder import default_positive, label_fault, load
 from edge_app.image_store import RowsAlone
 from edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read_splits, splits_csv
@@ -181,14 +182,11 @@ def in_order(file: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
     where = f"--labels {printable(str(file))}"
     cure = "give a text file in UTF-8 with the images' labels, one a line, in the order of the model's outputs"
     try:
-        with file.open("rb") as opened:
-            text = opened.read(_LABELS_BYTES + 1)
-        lines = text.decode("utf-8-sig").splitlines()
+        lines = read_bounded(file, _LABELS_BYTES, follow=True).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConvertError("E-CONVERT-LABEL", f"{where}: {printable(str(error))[:200]}: {cure}") from None
     listed = tuple(line.strip() for line in lines if line.strip())
     wrong = {
-        "is longer than any such list": len(text) > _LABELS_BYTES,
         "lists a label twice": len(set(listed)) < len(listed),
         f"lacks {_some(set(labels) - set(listed))}": set(labels) - set(listed),
         f"lists {_some(set(listed) - set(labels))}, which no image has": set(listed) - set(labels),

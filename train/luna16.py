@@ -19,6 +19,7 @@ from PIL import Image
 from edge_app.errors import DataError, printable
 from edge_app.files import sync_directory
 from edge_app.run_folder import table_csv
+from edge_app.text import counted
 from train.progress import Terminal
 
 SIDE = 50  # pixels
@@ -56,7 +57,7 @@ def read_candidates(table: Path, scans: set[str]) -> list[Candidate]:
     if not any(candidate.is_nodule for candidate in found):
         raise DataError(
             "E-LUNA16-NONE",
-            f"{printable(str(table))} has no nodule in the {len(scans)} scans found: give the folder of the .mhd files",
+            f"{printable(str(table))} has no nodule in {counted(len(scans), 'scan')}: give the folder of the .mhd files",
         )
     return found
 

@@ -115,6 +115,8 @@ def open_runtime(name: str, model: bytes, threads: int = 1, optimised: bool = Tr
     try:
         adapter = importlib.import_module(RUNTIMES[name].module)
     except ModuleNotFoundError as error:
-        raise RuntimeUnavailable("E-RUNTIME-MISSING", f"{name} needs {error.name}: {RUNTIMES[name].install}") from None
+        own = error.name == RUNTIMES[name].package.replace("-", "_")
+        met = f"{name} is not installed" if own else f"{name} needs {error.name}, which is not installed"
+        raise RuntimeUnavailable("E-RUNTIME-MISSING", f"{met}: {RUNTIMES[name].install}") from None
     runtime: Runtime = adapter.load(model, threads, optimised)
     return runtime

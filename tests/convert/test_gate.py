@@ -1,5 +1,7 @@
 """gate.toml, and what does not pass it."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -265,7 +267,9 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     assert getattr(error, "code", "") == "E-BUNDLE-OUT"
 
 
-def test_a_gate_that_is_not_there_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [lambda path: None, os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_gate_that_is_not_a_plain_file_is_refused_and_not_waited_for(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "gate.toml")
     with pytest.raises(ConvertError, match="E-CONVERT-GATE-FILE"):
         read_gate(tmp_path / "gate.toml")
 
