@@ -333,7 +333,8 @@ def scan(
     if interrupt:
         return interrupt.status
     if not summary.decisions:
-        raise SourceError("E-SOURCE-EMPTY", "no image was found in what was given: check the paths and their extensions")
+        globs = ", and what --include and --exclude name" if include or exclude else ""
+        raise SourceError("E-SOURCE-EMPTY", f"no image was found in what was given: check the paths and their extensions{globs}")
     return EXIT_SOME_REFUSED if summary.decisions[REFUSED] or passed.links else 0
 
 

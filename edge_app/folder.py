@@ -143,7 +143,7 @@ class Tally:
         if found.kind:
             self.kinds[found.kind] += 1
         if found.kind == "other":
-            self._extensions[_extension(os.fsdecode(found.path)) or "no extension"] += 1
+            self._extensions[_extension(os.fsdecode(found.path)) or "without an extension"] += 1
 
     def text(self) -> str:
         """For a person: "3 other files (2 .txt, 1 .zip), 1 hidden"; empty where there is nothing."""
@@ -214,7 +214,7 @@ def _named(globs: Sequence[str], below: bytes, is_folder: bool) -> bool:
     for glob in globs:
         if glob.endswith("/") and not is_folder:
             continue
-        wanted = glob.strip("/").split("/")
+        wanted = glob.removeprefix("./").strip("/").split("/")
         if _fits(parts, wanted) if "/" in glob.rstrip("/") else fnmatchcase(parts[-1], wanted[0]):
             return True
     return False

@@ -16,6 +16,7 @@ from msgspec import Struct
 from edge_app.answer import Answer
 from edge_app.channel import WorkerEnd
 from edge_app.classifier import Classifier
+from edge_app.containers import check_name
 from edge_app.errors import ImageError, LimiarError, ModelUnfit
 from edge_app.image import decode, read_file
 from edge_app.messages import Answered, Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
@@ -90,6 +91,7 @@ def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: J
         if isinstance(image.content, ImageError):
             raise image.content
         if known is not None and job.annotate is None:
+            check_name(image.content, os.fsdecode(image.path))
             return Answered(image.sha256, known, stored=True)
         started = time.perf_counter()
         picture = decode(image.content, os.fsdecode(image.path), job.input.grey_max)

@@ -11,49 +11,70 @@ from edge_app.containers.container import Container
 from edge_app.containers.foreign import FOREIGN_EXTENSIONS, RAW, recognise, refusal
 from edge_app.errors import ImageError
 
-__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "inspect", "inspect_named"]
+__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "check_name", "inspect", "inspect_named"]
 
 EXTENSIONS = {
     "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo"),
     "BMP": (".bmp", ".dib"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "PPM": (".pgm", ".ppm", ".pnm"),
 }
 _TIFF = (b"II*\0", b"MM\0*")
+_STARTS = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "WEBP": (b"RIFF",),
+    "TIFF": _TIFF,
+    "PPM": (b"P2", b"P3", b"P5", b"P6"),
+    "BMP": (b"BM",),
+}
+_INSPECT = {
+    "PNG": png.inspect,
+    "JPEG": jpeg.inspect,
+    "WEBP": webp.inspect,
+    "TIFF": tiff.inspect,
+    "PPM": pnm.inspect,
+    "BMP": bmp.inspect,
+}
 IMAGE_EXTENSIONS = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)  # lower case
 
 
 def inspect_named(data: bytes, name: str) -> Container:
     """The same where the file has a name: an extension of pictures must say what it holds. Raises ImageError."""
-    extension = PurePosixPath(name).suffix.lower()
-    if extension in RAW.extensions and data.startswith(_TIFF):  # what Pillow would show is a thumbnail
-        raise refusal(RAW)
+    _check_raw(data, name)
     container = inspect(data)
-    if extension in IMAGE_EXTENSIONS | FOREIGN_EXTENSIONS and extension not in EXTENSIONS[container.format]:
-        raise ImageError("E-IMAGE-EXTENSION", f"named {extension} and holds {container.format}: name it for what it is")
+    check_name(data, name)
     return container
+
+
+def check_name(data: bytes, name: str) -> None:
+    """Does the name say what an image holds that was read before, maybe under another one? Raises ImageError."""
+    _check_raw(data, name)
+    extension, held = PurePosixPath(name).suffix.lower(), _format(data)
+    if held and extension in IMAGE_EXTENSIONS | FOREIGN_EXTENSIONS and extension not in EXTENSIONS[held]:
+        raise ImageError("E-IMAGE-EXTENSION", f"named {extension} and holds {held}: name it for what it is")
+
+
+def _check_raw(data: bytes, name: str) -> None:
+    if PurePosixPath(name).suffix.lower() in RAW.extensions and data.startswith(_TIFF):  # what Pillow would show is a thumbnail
+        raise refusal(RAW)
+
+
+def _format(data: bytes) -> str | None:
+    held = next((name for name, starts in _STARTS.items() if data.startswith(starts)), None)
+    return None if held == "WEBP" and data[8:12] != b"WEBP" else held
 
 
 def inspect(data: bytes) -> Container:
     """Walks the container of an image file. Raises ImageError: off the list, truncated, broken, more than one image."""
     if not data:
         raise ImageError("E-IMAGE-EMPTY", "the file has 0 bytes: write it again")
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return png.inspect(data)
-    if data.startswith(b"\xff\xd8\xff"):
-        return jpeg.inspect(data)
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return webp.inspect(data)
-    if data.startswith(_TIFF):
-        if recognise(data) is RAW:
+    if held := _format(data):
+        if held == "TIFF" and recognise(data) is RAW:
             raise refusal(RAW)
-        return tiff.inspect(data)
-    if data.startswith((b"P2", b"P3", b"P5", b"P6")):
-        return pnm.inspect(data)
-    if data.startswith(b"BM"):
-        return bmp.inspect(data)
+        return _INSPECT[held](data)
     foreign = recognise(data)
     if foreign:
         raise refusal(foreign)

@@ -151,6 +151,7 @@ def taken(folder: Path, **choice: Any) -> list[str]:
         ({"exclude": ("**/a.png",)}, ["b/c/x.png", "b/e.jpg", "d.jpg"]),
         ({"exclude": ("/a.png",)}, ["b/a.png", "b/c/a.png", "b/c/x.png", "b/e.jpg", "d.jpg"]),
         ({"exclude": ("b/**",)}, ["a.png", "d.jpg"]),
+        ({"exclude": ("./b",)}, ["a.png", "d.jpg"]),
         ({"exclude": ("a.png/",)}, ["a.png", "b/a.png", "b/c/a.png", "b/c/x.png", "b/e.jpg", "d.jpg"]),
         ({"include": ("*.jpg",)}, ["b/e.jpg", "d.jpg"]),
         ({"include": ("*.dat",)}, ["b/scan.dat"]),
@@ -198,7 +199,7 @@ def test_a_picture_that_is_unread_is_named_by_the_folder_s_line_too(tmp_path: Pa
     for name in ("a.txt", "b.txt", "c.zip", "d"):
         tally.add(Found(name.encode(), "other", "…"))
     tally.add(Found(b".a", "hidden", "…"))
-    assert tally.text() == "4 other files (2 .txt, 1 .zip, 1 no extension), 1 hidden"
+    assert tally.text() == "4 other files (2 .txt, 1 .zip, 1 without an extension), 1 hidden"
 
 
 def test_a_walk_that_finds_nothing_gives_its_caller_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,16 @@ def test_a_file_named_on_the_command_line_is_tried_whatever_its_name(tiny_path: 
     assert line["decision"] != "refused"
 
 
+@pytest.mark.parametrize("name", ["same.jpg", "same.dcm"])
+def test_a_name_that_contradicts_its_content_is_refused_also_when_the_store_has_the_answer(
+    tiny_path: Path, images: Path, limiar: Limiar, name: str
+) -> None:
+    shutil.copy(images / "00000.png", images / name)
+    assert limiar("scan", tiny_path, images / "00000.png").returncode == 0
+    (line,) = lines_of(limiar("scan", tiny_path, images / name))
+    assert line["code"] == "E-IMAGE-EXTENSION"
+
+
 @pytest.mark.parametrize(("option", "separator"), [("-", b"\n"), ("-0", b"\0")], ids=["lines", "NUL"])
 def test_paths_come_from_stdin(tiny_path: Path, images: Path, limiar: Limiar, option: str, separator: bytes) -> None:
     paths = [os.fsencode(path) for path in sorted(images.iterdir())][:3]
