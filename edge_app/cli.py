@@ -334,7 +334,9 @@ def scan(
         return interrupt.status
     if not summary.decisions:
         globs = ", and what --include and --exclude name" if include or exclude else ""
-        raise SourceError("E-SOURCE-EMPTY", f"no image was found in what was given: check the paths and their extensions{globs}")
+        raise SourceError(
+            "E-SOURCE-EMPTY", f"no image was found in what was given: check the paths and their extensions{globs}"
+        )
     return EXIT_SOME_REFUSED if summary.decisions[REFUSED] or passed.links else 0
 
 
