@@ -103,7 +103,8 @@ class Container:
         """No frame of it could be read."""
         if loss is None:
             return SourceError("E-SOURCE-OPEN", f"{self._name} holds no frame: record it again")
-        return SourceError("E-SOURCE-DAMAGED", f"{self._name}: {loss}, and none could: copy the file again")
+        cure = "copy the file again; if another player shows it, convert it with ffmpeg -i FILE -c:v libx264 video.mkv"
+        return SourceError("E-SOURCE-DAMAGED", f"{self._name}: {loss}: {cure}")
 
     def _kind(self, head: bytes) -> str:
         if not head:

@@ -5,6 +5,8 @@ import math
 
 from msgspec import Struct
 
+from edge_app.text import counted
+
 _GRID = 0.25  # of the time between two frames: so far from its tick a frame may be, and still be counted by its time
 _FEWER = 0.05  # of the frames: so far the durations of whole files are off without a reason
 _SHOWN_RANGES = 6  # of missing frames, in one line
@@ -88,7 +90,8 @@ class Account:
         """What is missing of the video, in words; None where nothing was met. `missing_bytes`: at the end of the file."""
         if not (self._damaged or missing_bytes):
             return None
-        parts = [self._missing(), f"{self.doubtful} beside damage are referred" if self.doubtful else ""]
+        referred = f"{counted(self.doubtful, 'frame')} beside damage {'is' if self.doubtful == 1 else 'are'} referred"
+        parts = [self._missing(), referred if self.doubtful else ""]
         parts.append(f"the file is {missing_bytes} bytes short" if missing_bytes else "")
         return ", ".join(filter(None, parts)) or "parts of it are damaged that hold no frame"
 
