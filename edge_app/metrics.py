@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_app.bundle import Metric
+from edge_app.bundle import REFER, Metric
 
 Z95 = NormalDist().inv_cdf(0.975)  # two-sided 95 %
 ECE_BINS = 15  # Guo et al. 2017
@@ -262,6 +262,15 @@ def decided_metrics(
     metrics = {"refer_rate": proportion(int((~decided).sum()), len(decided))}
     if decided.any():
         metrics["accuracy_decided"] = proportion(int(right[decided].sum()), int(decided.sum()))
+    return metrics
+
+
+def decision_metrics(labels: Sequence[str], decisions: Sequence[str]) -> dict[str, Metric]:
+    """The same of what a device decided, REFER or a label, for whatever reason it referred; what it refused counts as wrong."""
+    decided = [(label, decision) for label, decision in zip(labels, decisions, strict=True) if decision != REFER]
+    metrics = {"refer_rate": proportion(len(decisions) - len(decided), len(decisions))}
+    if decided:
+        metrics["accuracy_decided"] = proportion(sum(label == decision for label, decision in decided), len(decided))
     return metrics
 
 

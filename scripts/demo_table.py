@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from edge_app.bundle import Bundle, open_bundle
-from edge_app.metrics import class_metrics, decided_metrics
+from edge_app.metrics import class_metrics, decision_metrics
 from edge_app.run_folder import read_run, read_splits
 
 
@@ -14,6 +14,7 @@ class Answer(msgspec.Struct, frozen=True):
     """What is needed of a line of `limiar scan --jsonl`; a refused image has no probabilities."""
 
     path: str
+    decision: str
     sha256: str = ""
     probabilities: dict[str, float] = {}
 
@@ -36,9 +37,8 @@ def answers_table(bundle: Bundle, answers: list[Answer], truth: dict[str, str]) 
     seen = [answer for answer in answers if answer.probabilities and answer.sha256 in truth]
     labels = [manifest.labels.index(truth[answer.sha256]) for answer in seen]
     probabilities = [[answer.probabilities[label] for label in manifest.labels] for answer in seen]
-    refer_below = bundle.model()[0].decision.refer_below
     metrics = class_metrics(labels, probabilities, manifest.labels, manifest.positive)
-    metrics |= decided_metrics(labels, probabilities, refer_below)
+    metrics |= decision_metrics([truth[answer.sha256] for answer in seen], [answer.decision for answer in seen])
     return [f"{manifest.default_file} on {len(seen)} images that training never saw"] + [
         f"  {name.replace('_', ' '):18}{metric.value:6.3f}   {metric.low:.3f} .. {metric.high:.3f}"
         for name, metric in metrics.items()

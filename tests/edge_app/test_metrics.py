@@ -16,6 +16,7 @@ from edge_app.metrics import (
     brier,
     class_metrics,
     decided_metrics,
+    decision_metrics,
     ece,
     ece_interval,
     images_for_margin,
@@ -226,3 +227,10 @@ def test_images_for_margin_are_the_first_that_are_enough(margin, alpha):
 def test_a_margin_of_no_images_is_refused(n, alpha):
     with pytest.raises(ValueError, match="no margin"):
         smallest_margin(n, alpha)
+
+
+def test_what_a_device_decided_counts_whatever_it_referred_for_and_a_refusal_is_wrong() -> None:
+    found = decision_metrics(["pos", "pos", "neg", "neg", "neg"], ["pos", "refer", "pos", "neg", "refused"])
+    assert (found["refer_rate"].value, found["refer_rate"].n) == (0.2, 5)
+    assert (found["accuracy_decided"].value, found["accuracy_decided"].n) == (0.5, 4)
+    assert set(decision_metrics(["pos"], ["refer"])) == {"refer_rate"}
