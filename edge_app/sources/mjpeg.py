@@ -21,6 +21,7 @@ from edge_app.sources import Address, Settings, Source
 _ANSWER_S = 10.0  # to connect, and for each read; the parent's patience with a stream that falls silent ends sooner
 _LINE_BYTES = 65536  # at most of a line in a header
 _HEADER_LINES = 100
+_LINE_END = b"\r\n"  # no JPEG ends with these
 _DAMAGED_S = FRAME_S - 0.5  # of nothing but damaged pictures, and that is the reason to give
 
 
@@ -94,7 +95,7 @@ class MjpegStream:
         self._boundary = str(response.headers.get_param("boundary", "")).strip("-").encode("latin-1", "replace")
         if not kind.startswith("multipart/") or not self._boundary:
             response.close()
-            met = f"{name} gives {kind}, not a stream of JPEGs (multipart/x-mixed-replace)"
+            met = f"{name} gives {kind}, not a stream of JPEGs (multipart/x-mixed-replace with a boundary)"
             raise SourceError("E-SOURCE-FORMAT", f"{met}: look for the camera's MJPEG address in its manual")
 
     def read(self) -> Pixels | None:
@@ -123,12 +124,12 @@ class MjpegStream:
             self._divided = self._divides(self._line())
         self._divided = False
         length = self._header().get("content-length", "")
-        if length.isdecimal():
+        if length.isdecimal() and int(length):  # some cameras write 0 where they do not know it
             self._check(int(length))
             body = self._response.read(int(length))
             if len(body) < int(length):
                 raise ConnectionError("the connection was closed within a picture")
-            return body
+            return body.rstrip(_LINE_END)  # which some cameras count as well
         lines: list[bytes] = []
         size = 0
         while not self._divides(line := self._line()):
@@ -136,7 +137,7 @@ class MjpegStream:
             size += len(line)
             self._check(size)
         self._divided = True
-        return b"".join(lines).removesuffix(b"\n").removesuffix(b"\r")
+        return b"".join(lines).rstrip(_LINE_END)
 
     def _check(self, size: int) -> None:
         if size > BYTES_LIMIT:

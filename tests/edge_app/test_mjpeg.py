@@ -140,6 +140,22 @@ def test_a_stream_that_falls_silent_is_stalled(impatient: None) -> None:
     assert error.code == "E-SOURCE-STALLED"
 
 
+@pytest.mark.parametrize("counted", [0, 2], ids=["no length", "the line end counted"])
+def test_a_length_that_is_0_or_counts_the_line_end_is_understood(counted: int) -> None:
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        begin(to)
+        for number in range(5):
+            body = picture(number)
+            length = len(body) + counted if counted else 0
+            to.wfile.write(f"--frame\r\nContent-Length: {length}\r\n\r\n".encode() + body + b"\r\n")
+            time.sleep(0.01)
+
+    with camera(answer) as host:
+        frames, error = watched(f"http://{host}/")
+    assert frames
+    assert "the connection was closed" in error.message
+
+
 @pytest.mark.parametrize("with_length", [True, False])
 def test_a_picture_that_is_cut_off_is_no_frame(with_length: bool) -> None:
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
