@@ -145,6 +145,8 @@ def test_a_model_that_ends_its_process_fails_verify_and_the_next_file_passes(
 
 def test_bench_runs_no_other_bundle_than_the_one_that_was_checked(tiny_path: Path, tmp_path: Path) -> None:
     """Between the check and the start of a process somebody may put another bundle there."""
-    command = ["edge_app.probe", tiny_path, "0" * 64, "tflite_int8", installed_runtimes("tflite")[0].name, "1", "x.png", "0"]
-    done = subprocess.run([sys.executable, "-P", "-m", *map(str, command)], capture_output=True, cwd=tmp_path, check=False)
+    command = ["edge_app.probe", tiny_path, "0" * 64, "tflite_int8", installed_runtimes("tflite")[0].name, "1", "0"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", *map(str, command)], input=b"", capture_output=True, cwd=tmp_path, check=False
+    )
     assert (done.returncode, done.stderr) == (1, b"another bundle lies there now\n")
