@@ -64,9 +64,10 @@ class Form(msgspec.Struct, frozen=True):
         return f"{self.accuracy:.3f} with {' and '.join(parts)}"
 
     @property
-    def rank(self) -> tuple[float, bool, int]:
-        """The best first; of equally good ones the one that changes least."""
-        return -self.accuracy, self.order is not None, len(self.scaling.options) if self.scaling else 0
+    def rank(self) -> tuple[float, bool, bool, int]:
+        """The best first; of equally good ones the one that people use, and of these the one that changes least."""
+        used = self.scaling is None or self.scaling in FAMILIES
+        return -self.accuracy, self.order is not None, not used, len(self.scaling.options) if self.scaling else 0
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -3,18 +3,14 @@
 What is looked through, hashed and loaded are the same bytes, read once.
 """
 
-import copy
 import io
 import json
 import lzma
-import math
-import resource
 import tempfile
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +20,15 @@ import numpy as np
 from convert.frameworks import keras
 from convert.keras2 import in_keras_3, read_h5_config, with_h5_config
 from edge_app.errors import ConvertError, printable
+from edge_app.network_size import BYTES_LIMIT, CONFIG_LIMIT, VALUE_LIMIT, asked, bounded_memory
 from edge_app.stderr import captured_stderr
 
 CONFIG, METADATA, WEIGHTS = MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
-BYTES_LIMIT = 1 << 30  # of the file, of what it unpacks to, of the weights in memory: more than any model for a device
-CONFIG_LIMIT = 1 << 25  # of config.json: a hundred times a large network's
-LOADING_LIMIT = 4 * BYTES_LIMIT  # of address space while Keras loads: weights, their file, and as much again
-VALUE_LIMIT = 1 << 28  # of what a layer gives for one image: more than 4096x4096 pixels of 3 channels
 H5 = b"\x89HDF\r\n\x1a\n"
 SAVE = "save the model with model.save('NAME.keras') and give that file"
 _RUNS_CODE = ("Lambda", "TFSMLayer", "__lambda__")
 _KERAS_2 = ("TFOpLambda", "SlicingOpLambda")
 _SIXTEEN_BITS = {"float16", "bfloat16"}  # float16, mixed_float16, …: Keras's dtype policies
-_FLOAT_BYTES = 4
 _NAMED = 3  # members in a message
 
 
@@ -73,7 +65,7 @@ def load_model(data: bytes, where: str) -> Any:
         try:
             with captured_stderr():
                 _check_counted(config, where)
-            with captured_stderr(), _bounded_memory():
+            with captured_stderr(), bounded_memory():
                 return _in_float32(keras.saving.load_model(path, safe_mode=True, compile=False))
         except ConvertError:
             raise
@@ -123,45 +115,12 @@ def _packed(members: dict[str, bytes]) -> bytes:
 
 
 def _check_counted(config: Any, where: str) -> None:
-    """Counts the weights that a configuration asks for, and the largest value of a layer, before any is made.
-
-    In a stateless scope Keras knows the shapes of its variables and makes none.
-    """
-    asked = copy.deepcopy({key: value for key, value in config.items() if key != "compile_config"})  # Keras empties it
-    try:
-        with keras.StatelessScope(initialize_variables=False):
-            model = keras.saving.deserialize_keras_object(asked, safe_mode=True)
-            size = sum(math.prod(variable.shape) * _FLOAT_BYTES for variable in model.variables)
-            values = [math.prod(side or 1 for side in made.shape) * _FLOAT_BYTES for made in _made(model)]
-    except ValueError:  # of a variable with a value of its own, which such a scope refuses: _bounded_memory remains
-        return
-    if size > BYTES_LIMIT:
+    """Counts the weights that a configuration asks for, and the largest value of a layer, before any is made."""
+    counted = asked(keras, config)
+    if counted and counted.weights > BYTES_LIMIT:
         raise _too_large(f"the weights that {where} asks for take")
-    if max(values, default=0) > VALUE_LIMIT:
+    if counted and counted.value > VALUE_LIMIT:
         raise _too_large(f"a layer of {where} gives for one image", VALUE_LIMIT)
-
-
-@contextmanager
-def _bounded_memory() -> Iterator[None]:
-    """What cannot be counted cannot take the machine's memory either: more than LOADING_LIMIT is refused by the system."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    limit = pages * resource.getpagesize() + LOADING_LIMIT
-    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def _made(model: Any) -> Iterator[Any]:
-    """What the operations of a model give, as far as it is known before it is called."""
-    graph = getattr(model, "_functional", None) or model
-    for operation in getattr(graph, "operations", ()):
-        for node in operation._inbound_nodes:
-            yield from node.outputs
-        if isinstance(operation, keras.Model):
-            yield from _made(operation)
 
 
 def _in_float32(model: Any) -> Any:

@@ -20,6 +20,7 @@ from edge_app.image_store import ImageStore
 from train.calibrate import nll
 from train.config import Config
 from train.feed import Examples, batches
+from train.network import CHECKPOINT_LIMIT, load_network
 from train.progress import quiet
 from train.unfinished import STATE
 
@@ -281,7 +282,13 @@ def _checkpoint(folder: Path, epoch: int) -> Path:
 
 
 def _load(folder: Path, epoch: int) -> keras.Model:
-    return keras.saving.load_model(_checkpoint(folder, epoch), safe_mode=True)
+    path = _checkpoint(folder, epoch)
+    where = printable(str(path))
+    try:
+        data = read_bounded(path, CHECKPOINT_LIMIT)
+    except OSError as error:
+        raise TrainError("E-TRAIN-RESUME", f"{where}: {error.strerror}: {CURE}") from None
+    return load_network(data, where, "E-TRAIN-RESUME", CURE, compiled=True)
 
 
 def _has_accelerator() -> bool:

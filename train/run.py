@@ -7,7 +7,6 @@ import platform
 import re
 import shutil
 import subprocess
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -38,6 +37,7 @@ from train.config import Config, Hosts, check_input, within
 from train.evidence import evidence
 from train.feed import labelled
 from train.fit import Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, share_checkpoint, unfinished
+from train.network import load_network
 from train.page import page
 from train.report import REFER_BELOW, render
 from train.reviewed import Parent, load_reviewed
@@ -357,13 +357,10 @@ def trained(
 def _network(parent: Parent) -> keras.Model:
     """model.keras of the RUN that is continued. Raises RunError, and TrainError where it is no chain of layers."""
     data = run_folder.read_model(parent.folder, parent.run)
-    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
-        file.write(data)
-        file.flush()
-        model = keras.saving.load_model(file.name, compile=False, safe_mode=True)
+    where = printable(str(parent.folder / run_folder.MODEL))
+    model = load_network(data, where, "E-TRAIN-FROM", "train anew")
     if not isinstance(model, keras.Sequential):
-        where = printable(str(parent.folder))
-        raise TrainError("E-TRAIN-FROM", f"{where} holds a network that limiar did not make: train anew")
+        raise TrainError("E-TRAIN-FROM", f"{where} is a network that limiar did not make: train anew")
     return model
 
 
