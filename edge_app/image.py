@@ -175,7 +175,13 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
     orientation = _orientation(image, container.format)
     match container:
         case Png():
-            image.load()
+            try:
+                image.load()
+            except OSError:  # of the pixels
+                raise
+            except Exception:  # of a note behind them, which may be anything
+                image = _opened(png.without_notes(data), "PNG")
+                image.load()
             if _may_lack_rows(image):
                 png.check_rows(data)
             image = decoders.png.in_8_bits(data, image, container, grey_max)
@@ -237,10 +243,13 @@ def _opened(data: bytes, container_format: str) -> Image.Image:
     plugin: Callable[[io.BytesIO], Image.Image] = getattr(importlib.import_module(module), name)
     try:
         return plugin(io.BytesIO(data))
-    except Exception:
-        if container_format != "JPEG":
-            raise
-        return plugin(io.BytesIO(_jpeg().without_notes(data)))  # good pixels, damaged notes
+    except Exception:  # good pixels, and notes that are damaged, or larger than Pillow takes
+        match container_format:
+            case "JPEG":
+                return plugin(io.BytesIO(_jpeg().without_notes(data)))
+            case "PNG":
+                return plugin(io.BytesIO(png.without_notes(data)))
+        raise
 
 
 def _check_colour_map(image: Image.Image) -> None:

@@ -102,7 +102,7 @@ def _print(report: "Report") -> None:
         _print_finding(finding)
     faults, warnings, notes = (sum(one.severity == severity for one in report.findings) for severity in _COLOURS)
     outcome = click.style("PASS", fg="green") if report.passed else click.style("FAIL", fg="red")
-    click.echo(f"\n{outcome}: {faults} kinds of fault, {warnings} of warning, {notes} of note")
+    click.echo(f"\n{outcome}: {counted(faults, 'kind')} of fault, {warnings} of warning, {notes} of note")
 
 
 def _print_finding(finding: "Finding") -> None:

@@ -63,6 +63,22 @@ def inspect(data: bytes) -> Png:
     )
 
 
+def without_notes(data: bytes) -> bytes:
+    """The same PNG, one that inspect has found whole, without what it can be shown without (5.4: a capital is critical).
+
+    Pillow fails on texts and profiles of over 1 MB, and on some that are damaged.
+    """
+    pieces, at = [data[:8]], 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        kind = data[at + 4 : at + 8]
+        if kind[:1].isupper() or kind in _SHOWN:
+            pieces.append(data[at:end])
+        at = end
+    return b"".join(pieces)
+
+
+_SHOWN = (b"tRNS", b"eXIf")
 _SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # 8.2
 

@@ -25,6 +25,7 @@ _WHOLE = (1, 3, 4, 13)  # of those the types of numbers that are whole and not n
 _PIXELS = {273: 279, 324: 325}  # offsets of strips or tiles -> their byte counts
 _IMAGES = 330  # directories of further images
 _DIRECTORIES = (34665, 34853, 40965)  # of EXIF, GPS, interoperability
+_HEADER_BYTES = 8
 _VALUES = 4 * SIDE_PX  # of one tag: a strip for every row of every channel
 _ONE = {"width": 256, "height": 257, "compression": 259, "photometric": 262, "fill": 266, "samples": 277, "planar": 284}
 _LAYOUT = (258, 274, 278, 281, 317, 322, 323, 338, 339, 341, 530, *_ONE.values())
@@ -225,6 +226,9 @@ def _check_segments(data: bytes, tiff: Tiff) -> None:
     segments = tiff.segments
     for index, offset in enumerate(segments.offsets):
         needed = tiff.bytes(index)
+        if offset < _HEADER_BYTES:  # as a sparse file has it; what stands there are no pixels
+            met = f"strip or tile {index + 1} of the TIFF has no place in the file"
+            raise ImageError("E-IMAGE-TRUNCATED", f"{met}: copy or record it again")
         if tiff.compression == RAW:
             count = segments.counts[index] if segments.counts else needed
             if count < needed or offset + needed > len(data):

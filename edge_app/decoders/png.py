@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_app import depth
-from edge_app.containers.png import GREY, GREY_ALPHA, RGB, RGBA, Png
+from edge_app.containers.png import GREY, GREY_ALPHA, RGB, RGBA, Png, without_notes
 from edge_app.errors import ImageError
 
 _BAND_PX = 1 << 20  # of an image at a time
@@ -36,7 +36,7 @@ def in_8_bits(data: bytes, image: Image.Image, png: Png, grey_max: int | msgspec
 
 def _lower(data: bytes, png: Png) -> Image.Image:
     module: Any = importlib.import_module("PIL.PngImagePlugin")
-    image: Image.Image = module.PngImageFile(io.BytesIO(data))
+    image: Image.Image = module.PngImageFile(io.BytesIO(without_notes(data)))
     image.tile = [tile._replace(args=_LOWER[png.colour]) for tile in image.tile]  # type: ignore[attr-defined]
     image.load()
     return image

@@ -88,6 +88,13 @@ def test_a_compressed_strip_or_tile_that_is_zeroed_from_anywhere_is_refused(
             assert refusal(bytes(changed)) in DAMAGE, (offset, kept)
 
 
+@pytest.mark.parametrize("tile", [None, (32, 16)])
+def test_a_strip_or_tile_that_a_sparse_file_leaves_out_is_refused(tile: tuple[int, int] | None) -> None:
+    data = with_number(tiff(picture()[:, :, None], Layout(8, tile=tile)), 324 if tile else 273, 1, 0)
+    with pytest.raises(ImageError, match="strip or tile 2 of the TIFF has no place"):
+        decode(data)
+
+
 def test_a_bit_that_is_wrong_in_a_deflated_strip_is_refused() -> None:
     whole = tiff(of_depth(picture(), 8), Layout(8, "<", 1, DEFLATE))
     offset, count = numbers(whole, 273)[1], numbers(whole, 279)[1]

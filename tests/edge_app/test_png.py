@@ -38,6 +38,19 @@ def test_of_a_transparent_sample_that_is_too_large_the_lowest_bits_count() -> No
     assert np.array_equal(decode(grey_png(samples, 2, 0xFFFE))[:], np.where(samples == 2, 0, samples * 85))
 
 
+LONG_TEXT = b"k\0\0" + zlib.compress(bytes(1_500_000))
+NOTES = [(b"zTXt", LONG_TEXT), (b"iCCP", LONG_TEXT), (b"tEXt", b"k\0" + bytes(1_500_000)), (b"pHYs", b"\0"), (b"iCCP", b"")]
+
+
+@pytest.mark.parametrize(("kind", "content"), NOTES)
+@pytest.mark.parametrize("before", [b"tRNS", b"IDAT", b"IEND"])
+def test_good_pixels_are_shown_whatever_a_note_beside_them_holds(kind: bytes, content: bytes, before: bytes) -> None:
+    samples = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    data = grey_png(samples, 8, 9)
+    at = data.index(before) - 4
+    assert np.array_equal(decode(data[:at] + chunk(kind, content) + data[at:])[:], np.where(samples == 9, 0, samples))
+
+
 def test_a_png_of_endless_chunks_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     data = grey_png(np.zeros((8, 8), np.uint8), 8, 1)
     endless = data[:33] + chunk(b"tEXt", b"") * 60_000 + data[33:]
