@@ -22,6 +22,7 @@ EXTENSIONS = {
     "PPM": (".pgm", ".ppm", ".pnm"),
 }
 _TIFF = (b"II*\0", b"MM\0*")
+_HEAD_BYTES = 512  # a sector
 _STARTS = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "JPEG": (b"\xff\xd8\xff",),
@@ -78,5 +79,9 @@ def inspect(data: bytes) -> Container:
     foreign = recognise(data)
     if foreign:
         raise refusal(foreign)
+    if not data[:_HEAD_BYTES].strip(b"\0"):  # what a card gives where it has lost a file
+        raise ImageError("E-IMAGE-FORMAT", "starts with nothing but NUL: copy or record it again")
+    if data.startswith(b"\x89PNG"):  # 5.2: that is what its signature is made for
+        raise ImageError("E-IMAGE-FORMAT", "a PNG whose first bytes were changed, as by a transfer as text: copy it again")
     met = f"starts with {data[:8]!r}: not PNG, JPEG, BMP, WebP, TIFF, PGM or PPM"
     raise ImageError("E-IMAGE-FORMAT", f"{met}: save it as one of these")

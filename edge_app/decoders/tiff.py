@@ -22,6 +22,7 @@ from edge_app.containers.tiff import BLACK_IS_ZERO, GROUP4, JPEG, RGB, WHITE_IS_
 from edge_app.errors import ImageError
 from edge_app.frame import Pixels
 from edge_app.stderr import without_stderr
+from edge_app.text import counted
 
 _MOST_BYTES = 64_000_000  # decompressed: libtiff holds a strip of that size beside the image, and the file is there twice
 _BAND = 1 << 20  # samples at a time
@@ -41,7 +42,7 @@ def decode(data: bytes, tiff: Tiff, grey_max: int | msgspec.UnsetType) -> Image.
     """Mode L, LA, RGB or RGBA, as stored: not turned. Raises ImageError, and what Pillow raises for what is broken."""
     colours = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3}.get(tiff.photometric)
     if colours is None or tiff.samples < colours:
-        met = f"a TIFF with {tiff.samples} samples of {tiff.depth} bits, photometric interpretation {tiff.photometric}"
+        met = f"a TIFF with {counted(tiff.samples, 'sample')} of {tiff.depth} bits, photometric {tiff.photometric}"
         raise ImageError("E-IMAGE-COLOUR", f"{met}: save it as grey or RGB")
     if tiff.compression in (JPEG, GROUP4) or tiff.predictor not in (1, _DIFFERENCES if tiff.depth in (8, 16) else 1):
         raise unread_depth(f"a TIFF with {tiff.depth} bits, compression {tiff.compression}, predictor {tiff.predictor}")

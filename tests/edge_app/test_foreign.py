@@ -94,3 +94,13 @@ def test_the_heic_of_the_cases_names_its_converter(cases: Path) -> None:
     with pytest.raises(ImageError, match="heif-convert") as refused:
         decode(heic.read_bytes(), heic.name)
     assert refused.value.code == "E-IMAGE-HEIC"
+
+
+@pytest.mark.parametrize(
+    ("data", "met"),
+    [(bytes(5000), "nothing but NUL: copy or record"), (b"\x89PNG\n\x1a\n\0\0", "as text: copy it again")],
+)
+def test_what_a_copy_has_spoilt_is_to_be_copied_again(data: bytes, met: str) -> None:
+    with pytest.raises(ImageError, match=met) as refused:
+        decode(data)
+    assert refused.value.code == "E-IMAGE-FORMAT"
