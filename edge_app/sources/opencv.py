@@ -20,8 +20,9 @@ def open_source(address: Address, _realtime: bool, settings: Settings) -> Source
     """Raises SourceError where there is no such camera."""
     if address.kind == "rtsp":
         heard = Heard()
+        options = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _CONNECT_MS, cv2.CAP_PROP_N_THREADS, 1)  # see VideoFile: one thread
         with heard:
-            capture = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _CONNECT_MS))
+            capture = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, options)
         said = heard.taken()  # of damage: before there is a frame, it says nothing
         if not capture.isOpened():
             raise _unopened(said, address.name)

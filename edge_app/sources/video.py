@@ -51,6 +51,7 @@ class VideoFile:
             self._capture = cv2.VideoCapture(os.path.abspath(address.target), cv2.CAP_FFMPEG, (cv2.CAP_PROP_N_THREADS, 1))
         if not self._capture.isOpened():
             raise self._container.unreadable()
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # OpenCV 5 turns frames by itself, 4.11 if it is asked
         check_size(self._capture, self._name)
         rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
         rate_hz = rate_hz if 0 < rate_hz <= _RATE_LIMIT_HZ else 0.0
