@@ -26,7 +26,8 @@ def limit_met(error: BaseException) -> LimiarError | None:
     """The limit behind an error, and how to raise it; None where it is something else."""
     number = error.errno if isinstance(error, OSError) else errno.ENOMEM if isinstance(error, MemoryError) else None
     if isinstance(error, ImportError | RuntimeError):
-        number = next((number for words, number in _WORDS if words in str(error).lower()), None)
+        said = _said(error)
+        number = next((number for words, number in _WORDS if words in said), None)
     if number in _FILES:
         return LimiarError("E-MACHINE-LIMIT", "too many files are open: raise the limit (ulimit -n 256), or end other programs")
     if number in _MEMORY:
@@ -39,3 +40,9 @@ def limit_met(error: BaseException) -> LimiarError | None:
         cure = f"{_OUTPUT[error.errno]}, then run the same command"
         return OutputError("E-OUTPUT-WRITE", f"{where}: {error.strerror}: {cure}")
     return None
+
+
+def _said(error: BaseException) -> str:
+    """Its words and those of what it came from, in lower case: numpy 1 tells a person to leave its source folder."""
+    before = error.__cause__ or error.__context__
+    return f"{error} {_said(before) if before else ''}".lower()
