@@ -52,49 +52,102 @@ def _number(text: str) -> float:
     return float(Fraction(above) / Fraction(below)) if line else float(Fraction(above))
 
 
-@click.command()
+# As --help lists the options; --help itself comes last.
+GROUPS = {
+    "In and out": ("out", "replace", "data", "name", "version", "release_counter", "licence", "intended_use", "card"),
+    "A classifier in place of a RUN": (
+        *("model", "table", "labels", "positive", "size", "scale", "mean", "std", "bgr", "grey_max"),
+    ),
+    "What a model file must pass": (
+        *("require", "margin", "refer_below", "allow_undecided", "allow_chance", "gate_file", "print_gate"),
+    ),
+    "How it is made, signed and shown": (
+        *("golden", "seed", "cam", "verify_repeatable", "verified", "sign", "no_thumbnails", "as_json"),
+    ),
+}
+
+
+class Grouped(click.Command):
+    """Its options in groups, for they are many."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        options = (param for param in self.get_params(ctx) if isinstance(param, click.Option))
+        records = {option.name: option.get_help_record(ctx) for option in options}
+        listed = {name for names in GROUPS.values() for name in names}
+        others = tuple(name for name in records if name not in listed)
+        for title, names in (*GROUPS.items(), ("Others", others)):
+            if rows := [record for name in names if (record := records.get(name))]:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+@click.command(cls=Grouped)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--model", type=click.Path(path_type=Path), metavar="M.keras", help="Any Keras classifier, in place of a RUN; also .h5."
+    "--model", type=click.Path(path_type=Path), metavar="M.keras", help="Any Keras classifier: a .keras file, or .h5."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The BUNDLE folder to make.")
 @click.option("--replace", is_flag=True, help="Replace a bundle that is at --out already.")
-@click.option("--data", type=click.Path(path_type=Path), help="The images; for a RUN else the folder that train.json names.")
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="--model: file, label; where given split, group.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the images. A RUN names its own; --model needs it.")
+@click.option(
+    "--csv",
+    "table",
+    type=click.Path(path_type=Path),
+    help="Table with the columns file and label, and if you like split and group.",
+)
 @click.option(
     "--grey-max",
     type=click.IntRange(256, 65_535),
     metavar="N",
-    help="--model: largest value of 16-bit images that do not declare their range, such as 4095 of 12 bits.",
+    help="Largest value of 16-bit images that do not declare their range, such as 4095 for 12 bits.",
 )
-@click.option("--positive", metavar="LABEL", help="--model: of two labels, the one that sensitivity counts. Default: pos.")
-@click.option("--scale", callback=_numbers, help="--model: what pixels were multiplied by before it, such as 1/255.")
-@click.option("--mean", callback=_numbers, help="--model: what was subtracted then; one number, or one for each channel.")
-@click.option("--std", callback=_numbers, help="--model: standard deviation, divided by last.")
-@click.option("--size", callback=_sides, metavar="HxW", help="--model: height and width, if it takes images of any size.")
-@click.option("--bgr", is_flag=True, help="--model: it takes blue, green, red, as OpenCV reads; --mean and --std then too.")
+@click.option("--positive", metavar="LABEL", help="Of two labels, the one that sensitivity counts. Default: pos.")
+@click.option("--scale", callback=_numbers, help="What pixels were multiplied by before the model saw them, such as 1/255.")
+@click.option("--mean", callback=_numbers, help="What was subtracted next: one number, or one for each channel.")
+@click.option("--std", callback=_numbers, help="What was divided by last, likewise.")
 @click.option(
-    "--labels", type=click.Path(path_type=Path), metavar="FILE", help="--model: a label a line, as its outputs stand."
+    "--size", callback=_sides, metavar="HxW", help="Height and width in pixels, if the model takes images of any size."
 )
-@click.option("--allow-chance", is_flag=True, help="Convert also a model that is no better than chance on validation.")
-@click.option("--golden", type=click.Path(path_type=Path), help="A folder of golden images; else they are drawn.")
-@click.option("--gate", "gate_file", type=click.Path(path_type=Path), help="A gate.toml with what is to be otherwise.")
-@click.option("--require", multiple=True, metavar="FILE", help="No bundle unless this model file passes, as `tflite_int8`.")
-@click.option("--margin", type=click.FloatRange(0, 0.5, True, True), help="Loss that is too much; 0.1 is 10 points.")
-@click.option("--refer-below", type=click.FloatRange(0, 1), help="Refer an answer of less confidence, as 0.95.")
-@click.option("--allow-undecided", is_flag=True, help="Model files that too few test images cannot decide about are in too.")
+@click.option(
+    "--bgr", is_flag=True, help="The model takes blue, green, red, as OpenCV reads; --mean and --std are in that order too."
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The labels in the order of the outputs, one a line. Default: in name order.",
+)
+@click.option("--allow-chance", is_flag=True, help="Convert the model even if it is no better than chance on validation.")
+@click.option("--golden", type=click.Path(path_type=Path), help="Folder of golden images. Default: they are drawn.")
+@click.option("--gate", "gate_file", type=click.Path(path_type=Path), help="Gate file (TOML) with the values that you change.")
+@click.option(
+    "--require", multiple=True, metavar="FILE", help="Write no bundle unless this model file passes, such as `tflite_int8`."
+)
+@click.option("--margin", type=click.FloatRange(0, 0.5, True, True), help="The loss that is too much; 0.1 is 10 points.")
+@click.option(
+    "--refer-below",
+    type=click.FloatRange(0, 1),
+    help="Refer answers of less confidence, such as 0.95. Default: fitted on validation.",
+)
+@click.option("--allow-undecided", is_flag=True, help="Take in model files that the test images are too few to decide about.")
 @click.option("--print-gate", is_flag=True, help="Print the gate that these options give, as TOML, and exit.")
 @click.option("--card", type=click.Path(path_type=Path), help="Markdown for the model card: data, licence, flaws.")
-@click.option("--name", help="Of the bundle; else the name of --out.")
-@click.option("--version", default="1.0.0", show_default=True, help="Of the bundle.")
-@click.option("--release-counter", type=click.IntRange(0), default=1, show_default=True, help="Devices refuse a lower one.")
-@click.option("--licence", default="not stated", show_default=True, help="Of the model files.")
-@click.option("--intended-use", default=INTENDED_USE, show_default=True)
+@click.option("--name", help="Name of the bundle. Default: that of --out.")
+@click.option("--version", default="1.0.0", show_default=True, help="Version of the bundle.")
 @click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of calibration, golden images, splits."
+    "--release-counter", type=click.IntRange(0), default=1, show_default=True, help="Devices refuse a bundle with a lower one."
 )
-@click.option("--no-thumbnails", is_flag=True, help="No image of the test split in the report, for private data.")
-@click.option("--cam", is_flag=True, help="Model files also give a class activation map, for `limiar explain`.")
+@click.option("--licence", default="not stated", show_default=True, help="Licence of the model files.")
+@click.option("--intended-use", default=INTENDED_USE, show_default=True, help="What the model is for.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the calibration sample, the golden images, and the splits if they are drawn.",
+)
+@click.option("--no-thumbnails", is_flag=True, help="Show no test image in the report, if the data are private.")
+@click.option("--cam", is_flag=True, help="Have model files give a class activation map too, for `limiar explain`.")
 @click.option("--verify-repeatable", is_flag=True, help="Convert twice, in two processes; publish what is equal byte for byte.")
 @click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign with this private key of `limiar keygen`.")
 @click.option(

@@ -10,13 +10,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import msgspec
 import numpy as np
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 from PIL import Image
 
-from convert import source
+from convert import cli, source
 from convert.cli import CARD
 from convert.dataset import training_envelope
 from convert.frameworks import keras
@@ -298,3 +299,13 @@ def test_help_loads_no_tensorflow() -> None:
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "click" in loaded
     assert not {"tensorflow", "keras", "numpy", "onnx", "onnxruntime"} & loaded
+
+
+def test_help_lists_every_option_once_in_groups() -> None:
+    listed = [name for names in cli.GROUPS.values() for name in names]
+    options = [param.name for param in cli.convert.params if isinstance(param, click.Option)]
+    assert sorted(listed) == sorted(options)
+    text = CliRunner().invoke(cli.convert, ["--help"]).stdout
+    assert all(f"\n{title}:\n" in text for title in cli.GROUPS)
+    places = [text.index(f"\n  {name} ") for name in ("--replace", "--bgr", "--require", "--json")]
+    assert places == sorted(places)
