@@ -39,7 +39,7 @@ def repository(project: Path, tmp_path: Path) -> Path:
     path = tmp_path / "repository"
     (path / "scripts").mkdir(parents=True)
     shutil.copy(project / ".gitignore", path)  # what Python compiles is no change
-    for name in ("release", "wheelhouse.py", "environment.py"):
+    for name in ("release", "_desktop.py", "wheelhouse.py", "environment.py"):
         shutil.copy(project / "scripts" / name, path / "scripts")
     git(path, "init")
     publish(path, project)

@@ -273,7 +273,7 @@ def test_any_file_name_goes_from_images_to_a_run_and_back(tmp_path, request_for,
     shutil.copytree(phantom_folder, folder)
     first = next(path for path in sorted(folder.iterdir()) if path.stem.endswith("pos"))
     first.rename(folder / f"{name}_pos.png")
-    train(request_for(tmp_path / "run", "epochs=1", folder=folder), silent)
+    train(request_for(tmp_path / "run", "epochs=4", folder=folder), silent)
     run = run_folder.read_run(tmp_path / "run")
     assert f"{name}_pos.png" in {row.file for row in run_folder.read_splits(tmp_path / "run", run)}
     (tmp_path / "run" / run_folder.REPORT).read_text()
