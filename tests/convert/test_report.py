@@ -178,7 +178,9 @@ def test_what_a_report_quotes_acts_nowhere(converted: Converted, nasty: tuple[st
     findings = tuple(Finding(check=text, runtime="litert", verdict="FAIL", message=text) for text in nasty)
     file = msgspec.structs.replace(converted.report.files[0], findings=findings)
     texts = "".join(nasty)
-    report = msgspec.structs.replace(converted.report, files=(file,), licence=texts, intended_use=texts, not_checked=nasty)
+    report = msgspec.structs.replace(
+        converted.report, files=(file,), default_file=file.name, licence=texts, intended_use=texts, not_checked=nasty
+    )
     page = page_of(converted, report)
     assert "<script" not in page
     assert "onerror=alert(1)>" not in page
