@@ -107,26 +107,35 @@ class Picture:
     beside it.
     """
 
-    def __init__(self, image: Image.Image, orientation: int, trailing: str = "") -> None:
-        self._image = image
+    def __init__(self, stored: Image.Image | Pixels, orientation: int, trailing: str = "") -> None:
+        self._stored = stored
         self._orientation = orientation
         self.trailing = (
             trailing  # what follows the picture in its file and is understood: "", "padding", "a video (motion photo)"
         )
-        width, height = image.size if orientation < 5 else image.size[::-1]
-        grey = image.mode in ("1", "L", "LA")
+        if isinstance(stored, Image.Image):
+            self._size, grey = stored.size, stored.mode in ("1", "L", "LA")
+        else:
+            self._size, grey = (stored.shape[1], stored.shape[0]), stored.ndim == 2
+        width, height = self._size if orientation < 5 else self._size[::-1]
         self.shape: tuple[int, ...] = (height, width) if grey else (height, width, 3)
 
     def __getitem__(self, rows: slice) -> Pixels:
         top, bottom, _ = rows.indices(self.shape[0])
         if self._orientation == 1:
-            whole = (top, bottom) == (0, self.shape[0])
-            return _pixels(self._image if whole else self._image.crop((0, top, self.shape[1], bottom)))
-        return _oriented(_pixels(self._image.crop(self._stored_box(top, bottom))), self._orientation)
+            return self._cut(0, top, self.shape[1], bottom)
+        return _oriented(self._cut(*self._stored_box(top, bottom)), self._orientation)
+
+    def _cut(self, left: int, top: int, right: int, bottom: int) -> Pixels:
+        """A part of the stored image."""
+        if not isinstance(self._stored, Image.Image):
+            return self._stored[top:bottom, left:right]
+        whole = (left, top, right, bottom) == (0, 0, *self._size)
+        return _pixels(self._stored if whole else self._stored.crop((left, top, right, bottom)))
 
     def _stored_box(self, top: int, bottom: int) -> tuple[int, int, int, int]:
         """Where the rows top..bottom of the upright image lie in the stored one, as left, top, right, bottom."""
-        width, height = self._image.size
+        width, height = self._size
         if self._orientation in (1, 2):
             return 0, top, width, bottom
         if self._orientation in (3, 4):
@@ -186,11 +195,10 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
                 png.check_rows(data)
             image = decoders.png.in_8_bits(data, image, container, grey_max)
         case Jpeg():
-            scans = _jpeg().decode_scans(data)
-            if scans is None:
-                _jpeg().check_pixels(data)
-                image.load()
-            image = scans or image
+            pixels = _jpeg().decode(data)
+            if pixels is not None:
+                return Picture(pixels, orientation, container.trailing)
+            image.load()
         case Tiff():
             if container.compression == tiff.JPEG:
                 tables = getattr(image, "tag_v2", {}).get(_JPEG_TABLES, b"")

@@ -1,6 +1,7 @@
 """A JPEG whose pixels are cut, damaged or partly lost is refused, though its end is there; every whole one is answered."""
 
 import io
+import itertools
 import random
 import struct
 import subprocess
@@ -75,6 +76,15 @@ def scan_start(data: bytes, number: int = 0) -> int:
 def test_a_whole_jpeg_is_answered_with_pillows_pixels(what: str) -> None:
     expected = np.asarray(Image.open(io.BytesIO(WHOLE[what])).convert("RGB"))
     assert np.array_equal(decode(WHOLE[what]).pixels(), expected)
+
+
+@pytest.mark.parametrize("sampling", ["411", "420", "422", "440", "444"])
+def test_pixels_are_pillows_at_every_edge_of_a_block(sampling: str) -> None:
+    options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")]
+    for height, width in itertools.product((1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 34), repeat=2):
+        data = cv2.imencode(".jpg", texture(40, 40)[:height, :width], options)[1].tobytes()
+        expected = np.asarray(Image.open(io.BytesIO(data)))
+        assert np.array_equal(decode(data).pixels(), expected), (height, width)
 
 
 @pytest.mark.parametrize("what", WHOLE)
