@@ -63,7 +63,8 @@ class Classifier:
         started = time.perf_counter()
         tensor = model_input(picture, self._input)
         check_assessable(picture, tensor)
-        unlike = outside(self._envelope, tensor) if self._envelope else None
+        grey = len(picture.shape) == 2  # then all channels are equal, and one of them says it all
+        unlike = outside(self._envelope, tensor[..., :1] if grey else tensor) if self._envelope else None
         self._rule.check(unlike)  # before inference, which it saves
         resized = time.perf_counter()
         logits = self.runtime.logits(tensor)
