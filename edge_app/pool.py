@@ -19,7 +19,9 @@ from edge_app.errors import ModelUnfit, RuntimeUnavailable
 from edge_app.fork import fork_worker
 from edge_app.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
 
-_TASK_FILES = 32  # enough that the pipe costs little, few enough that the first answers come at once
+_TASK_FILES = 16  # the first ones: few, so that answers come at once;
+_TASK_FILES_MOST = 256  # later as many as take a worker about
+_TASK_S = 0.04  # of work, beside which what it waits for its parent counts little
 _START_S = 60.0  # imports and model on a slow SD card
 _STARTS = 3  # in a row that end while loading, and the model is at fault;
 _STARTS_LATER = 20  # once it was loaded, something outside is: short of memory, the kernel kills what is largest
@@ -49,6 +51,7 @@ class _Worker:
         self.process = process
         self.connection = connection
         self.task: _Task | None = None
+        self.given_at = 0.0  # when it got its task
         self.awaited = 0  # outcomes of what was sent
         self.asks = False  # it has a task, and has not yet said what it read for it
         self.ready = False
@@ -56,6 +59,7 @@ class _Worker:
 
     def give(self, task: _Task) -> None:
         self.task = task
+        self.given_at = time.monotonic()
         paths = task.left()[:1] if task.alone else task.left()
         self.awaited = len(paths)
         self.asks = True
@@ -83,6 +87,7 @@ class Workers:
         self._again: list[_Task] = []  # of workers that were lost
         self._loaded: Ready | None = None  # by the first worker
         self._failed_starts = 0  # since a worker was ready
+        self._task_files = _TASK_FILES  # of the next task
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +117,7 @@ class Workers:
         A path that is None says that none is there yet. `known` gives the answer that an image's sha256 has already, or None.
         Raises RuntimeUnavailable.
         """
-        tasks = _tasks(paths)
+        tasks = self._tasks(paths)
         finished: dict[int, _Task] = {}
         following = 0  # the number of the task whose outcomes are due next
         more = True
@@ -178,9 +183,29 @@ class Workers:
                 if worker.awaited == 0:
                     task, worker.task, worker.deadline = worker.task, None, float("inf")
                     if not task.left():
+                        self._fit_tasks(len(task.paths), time.monotonic() - worker.given_at)
                         return [task]
                     worker.give(task)
         return []
+
+    def _fit_tasks(self, files: int, seconds: float) -> None:
+        """A worker had a task of so many files for so long: the next ones are to take it about _TASK_S."""
+        fitting = int(files * _TASK_S / max(seconds, 1e-6))
+        self._task_files = max(1, min(fitting, 2 * self._task_files, _TASK_FILES_MOST))
+
+    def _tasks(self, paths: Iterable[bytes | None]) -> Iterator[_Task]:
+        """Numbered tasks; one without paths where none is there yet."""
+        number = 0
+        chunk: list[bytes] = []
+        for path in paths:
+            if path is not None:
+                chunk.append(path)
+            if path is None or len(chunk) >= self._task_files:
+                yield _Task(number, chunk)
+                number += bool(chunk)
+                chunk = []
+        if chunk:
+            yield _Task(number, chunk)
 
     def _replace_lost(self) -> list[_Task]:
         """Ends workers that died or are over their time; the tasks that are finished by it. Raises RuntimeUnavailable."""
@@ -212,21 +237,6 @@ def try_model(job: Job) -> Ready:
     """Loads a model file and invokes it once in a process of its own, before this one does. Raises as Workers.start does."""
     with Workers([fork_worker()]) as workers:
         return workers.start(job)
-
-
-def _tasks(paths: Iterable[bytes | None]) -> Iterator[_Task]:
-    """Numbered tasks; one without paths where none is there yet."""
-    number = 0
-    chunk: list[bytes] = []
-    for path in paths:
-        if path is not None:
-            chunk.append(path)
-        if path is None or len(chunk) == _TASK_FILES:
-            yield _Task(number, chunk)
-            number += bool(chunk)
-            chunk = []
-    if chunk:
-        yield _Task(number, chunk)
 
 
 def _lost(hung: bool) -> Refused:
