@@ -1,9 +1,13 @@
-"""Fixtures for every test. Needs nothing but pytest: tests/edge_app also runs where only a device's packages are."""
+"""Fixtures for every test. Needs nothing but pytest and hypothesis: tests/edge_app also runs where only a device's packages are."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
+settings.load_profile("busy")
 
 PROJECT = Path(__file__).resolve().parents[1]
 
