@@ -6,6 +6,7 @@ scripts/envelope measures what that costs, and what it catches.
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -70,8 +71,8 @@ def _moments(n: int, total: int, squares: int) -> tuple[float, float]:
     return total / n, math.sqrt(n * squares - total * total) / n
 
 
-def _moments_of(values: NDArray[np.int16]) -> tuple[float, float]:
-    # OpenCV adds in float64, in which whole sums are exact; with IPP it squares the root of that one, which is off by far less than 1.
+def _moments_of(values: NDArray[Any]) -> tuple[float, float]:
+    # OpenCV adds in float64, where whole sums are exact. With IPP it squares the root of one, which is off by far less than 1.
     return _moments(values.size, int(cv2.sumElems(values)[0]), round(cv2.norm(values, cv2.NORM_L2SQR)))
 
 

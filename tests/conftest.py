@@ -1,4 +1,4 @@
-"""Fixtures for every test. Needs nothing but pytest and hypothesis: tests/edge_app also runs where only a device's packages are."""
+"""Fixtures for every test. Needs pytest and hypothesis alone: tests/edge_app also runs where only a device's packages are."""
 
 import os
 from pathlib import Path

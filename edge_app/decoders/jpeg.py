@@ -1,9 +1,9 @@
 """JPEG -> pixels, once its entropy-coded data are known to be whole: libjpeg paints grey what is missing, and only warns of it.
 
-Pillow keeps those warnings to itself and OpenCV prints them on stderr, which a process shares with all of its threads. simplejpeg
-raises them. It is libjpeg-turbo too and gives the pixels that Pillow gives, to the bit, in less time and without a second copy;
-Pillow decodes the few kinds that it does not know. In a TIFF, which is Pillow's to decode, each strip is decoded once more for
-what libjpeg says of it, in eighths and in grey.
+Pillow keeps those warnings to itself and OpenCV prints them on stderr, which a process shares with all of its threads.
+simplejpeg raises them. It is libjpeg-turbo too and gives the pixels that Pillow gives, to the bit, in less time and without a
+second copy; Pillow decodes the few kinds that it does not know. In a TIFF, which is Pillow's to decode, each strip is decoded
+once more for what libjpeg says of it, in eighths and in grey.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import io
 import random
 
 import simplejpeg
-from PIL import Image, JpegImagePlugin
+from PIL import JpegImagePlugin
 
 from edge_app.containers import jpeg
 from edge_app.containers.container import truncated
@@ -62,7 +62,9 @@ def decode(data: bytes) -> Pixels | None:
     if walked.kind in jpeg.SEQUENTIAL:
         _check_zeros(data, walked)
     try:
-        pixels = simplejpeg.decode_jpeg(_shown(data, walked), _COLOURS[walked.components], fastdct=False, fastupsample=False)
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            _shown(data, walked), _COLOURS[walked.components], fastdct=False, fastupsample=False
+        )
     except ValueError:
         check_pixels(data)  # which says why
         return None
