@@ -57,6 +57,8 @@ def _forked(target: Callable[[_End], None], end: _End, parents_end: ParentEnd | 
 def _child(target: Callable[[_End], None], end: _End, parents_end: ParentEnd | Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # numpy would start a thread for every other core, which spins where the parent works: 30 ms of a start on two cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Nothing else of the parent's stays open here: its end would keep this process alive after it, and the store's lock would
     # keep the next scan out.
     parents_end.close()
