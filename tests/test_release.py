@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,47 @@ def test_two_builds_of_a_commit_give_the_same_bytes_and_one_of_another_time_does
         assert {name.partition("/")[0] for name in files.namelist()} >= {"edge_app", "train", "convert"}
     later = release["build"](tmp_path / "later", "HEAD", "1700000060") / wheel.name
     assert later.read_bytes() != wheel.read_bytes()  # the control
+
+
+def test_with_the_repository_s_address_the_package_s_page_links_there(
+    release: dict[str, Any], project: Path, tmp_path: Path
+) -> None:
+    if not (project / ".git").exists():
+        pytest.skip("needs a git checkout")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    built = release["build"](tmp_path, commit, "1700000000", "https://example.org/one/limiar")
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        metadata = next(files.read(name).decode() for name in files.namelist() if name.endswith("METADATA"))
+    assert "Project-URL: Repository, https://example.org/one/limiar\n" in metadata
+    assert (
+        f"![Generated CT-like patches, answered: green when decided, red when referred to a person](https://example.org/one/limiar/raw/{commit}/docs/scan.png)"
+        in metadata
+    )
+    assert f"https://example.org/one/limiar/blob/{commit}/docs/errors.md" in metadata
+    targets = re.findall(r"\]\(([^)\s]+)\)", metadata)
+    assert len(targets) > 20
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    # And so does one that somebody builds of the sdist.
+    with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
+        sdist.extractall(tmp_path / "sdist", filter="data")
+    (source,) = (tmp_path / "sdist").iterdir()
+    command = [sys.executable, "-P", "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / "again")]
+    subprocess.run(command, cwd=source, check=True, capture_output=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"})
+    assert (tmp_path / "again" / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "url", ["example.org/limiar", "http://example.org/limiar", 'https://example.org/"x', "https://example.org"]
+)
+def test_an_address_that_is_none_is_wrong_usage(repository: Path, url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, repository / "scripts" / "release", "out", "--url", url], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "--url" in done.stderr
 
 
 def test_the_list_of_what_a_device_gets_has_what_cyclonedx_asks_for(
