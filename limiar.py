@@ -1,6 +1,11 @@
 """The `limiar` command, also `python -m limiar`: the packages beside this file, whatever else on the path has their names."""
 
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks in the current folder first: a numpy.py or random.py that lies there is not for us to run.
+    sys.path.remove(sys.path[0])
+
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path

@@ -29,6 +29,7 @@ from edge_app.frame import Pixels
 from edge_app.golden import GOLDEN, golden_tensors
 from edge_app.image import decode
 from edge_app.machine import Condition, Machine, condition, machine
+from edge_app.model_check import run_model
 from edge_app.own import python_m
 from edge_app.preprocess import model_input
 from edge_app.probe import Start
@@ -235,10 +236,10 @@ def _median(starts: Sequence[Start]) -> Start:
 
 
 def _inputs(bundle: Bundle, png: bytes) -> list[Pixels]:
-    """Model inputs: the bundle's golden images where it has some, else the sample."""
-    if any(file.path == GOLDEN for file in bundle.manifest.files):
-        return [tensor for tensor in golden_tensors(bundle).tensors if tensor is not None]
-    return [model_input(decode(png), bundle.manifest.input)]
+    """Model inputs: the bundle's golden images where it has some that can be read, else the sample."""
+    golden = any(file.path == GOLDEN for file in bundle.manifest.files)
+    tensors = [tensor for tensor in golden_tensors(bundle).tensors if tensor is not None] if golden else []
+    return tensors or [model_input(decode(png), bundle.manifest.input)]
 
 
 def _timed(
@@ -266,7 +267,7 @@ def _timed(
 
 def _invoke(runtime: Runtime, tensors: Sequence[Pixels]) -> Callable[[], object]:
     following = itertools.cycle(tensors).__next__
-    return lambda: runtime.logits(following())
+    return lambda: run_model(runtime, following())
 
 
 def _whole(classifier: Classifier, png: bytes) -> Callable[[], object]:

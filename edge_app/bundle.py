@@ -47,6 +47,7 @@ Side = Annotated[int, Meta(ge=1, le=4096)]  # px
 GreyMax = Annotated[int, Meta(ge=256, le=65_535)]
 Count = Annotated[int, Meta(ge=0)]
 Size = Annotated[float, Meta(ge=0.0)]
+Step = Annotated[float, Meta(gt=0.0)]
 
 
 class Value(Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,7 +148,7 @@ class MapGrid(Value, frozen=True, forbid_unknown_fields=True):
     height: Side
     width: Side
     first: tuple[float, float]  # y, x of the middle of the first cell's field of view; 0 is the middle of the first pixel
-    step: tuple[float, float]  # y, x
+    step: tuple[Step, Step]  # y, x
 
 
 class ModelFile(Value, frozen=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from edge_app.clock import utc_now
 from edge_app.envelope import outside
 from edge_app.errors import RuntimeUnavailable
 from edge_app.frame import Logits
+from edge_app.model_check import run_model
 from edge_app.preprocess import Rows, check_assessable, model_input
 from edge_app.rule import OutsideRule, Rule
 from edge_app.runtimes import Runtime
@@ -67,7 +68,7 @@ class Classifier:
         unlike = outside(self._envelope, tensor[..., :1] if grey else tensor) if self._envelope else None
         self._rule.check(unlike)  # before inference, which it saves
         resized = time.perf_counter()
-        logits = self.runtime.logits(tensor)
+        logits = run_model(self.runtime, tensor)
         inferred = time.perf_counter()
         prediction = decide(logits, self._labels, self._rule.decision)
         ms = [round(seconds * 1000, 3) for seconds in (decode_s, resized - started, inferred - resized)]

@@ -149,7 +149,10 @@ def _package(name: str, module: str, distribution: str, needed: bool, install: s
     top = package or module.partition(".")[0]
     command = python_c(_IMPORT, module, top, distribution)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_IMPORT_S, check=False)
+        environment = os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever a terminal has here
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=_IMPORT_S, env=environment, check=False
+        )
     except subprocess.TimeoutExpired:
         return Package(name, None, None, f"took over {_IMPORT_S:.0f} s to import", needed, install)
     if done.returncode == 0:

@@ -8,9 +8,10 @@ import numpy as np
 
 from edge_app.bundle import InputSpec
 from edge_app.errors import ModelUnfit, printable
-from edge_app.frame import Pixels
+from edge_app.frame import Logits, Pixels
 from edge_app.messages import Job
 from edge_app.runtimes import Runtime, open_preferred
+from edge_app.text import counted
 
 
 def open_checked(job: Job) -> Runtime:
@@ -25,15 +26,28 @@ def open_checked(job: Job) -> Runtime:
 
 def check_model(runtime: Runtime, labels: int, spec: InputSpec) -> None:
     """Raises ModelUnfit: the loaded model file fails, or does not give a finite number for each label."""
-    try:
-        logits = np.asarray(runtime.logits(_ramp(spec)))
-    except Exception as error:  # a runtime that is fed with a foreign model raises anything
-        reason = printable(" ".join(str(error).split()))[:160] or type(error).__name__
-        raise _unfit(f"does not take {spec.height}x{spec.width}x{spec.channels} pixels ({reason})") from None
+    logits = np.asarray(_run(runtime, _ramp(spec), f"does not take {spec.height}x{spec.width}x{spec.channels} pixels"))
+    if logits.ndim != 1:
+        raise _unfit(f"gives an array of {'x'.join(map(str, logits.shape))} in place of a number for each label")
     if logits.shape != (labels,):
-        raise _unfit(f"gives {logits.size} numbers for {labels} labels")
+        raise _unfit(f"gives {counted(logits.size, 'number')} for {labels} labels")
     if not np.isfinite(logits).all():
         raise _unfit("gives NaN or infinity")
+
+
+def run_model(runtime: Runtime, image: Pixels) -> Logits:
+    """Runtime.logits of an image. Raises ModelUnfit where it fails, though the model took the one that it was tried with."""
+    return _run(runtime, image, "took one image and fails over another")
+
+
+def _run(runtime: Runtime, image: Pixels, met: str) -> Logits:
+    try:
+        return runtime.logits(image)
+    except MemoryError:  # not the model's fault
+        raise
+    except Exception as error:  # a runtime that is fed with a foreign model raises anything
+        reason = printable(" ".join(str(error).split()))[:160] or type(error).__name__
+        raise _unfit(f"{met} ({reason})") from None
 
 
 def _unfit(met: str) -> ModelUnfit:

@@ -3,14 +3,18 @@
 import contextlib
 import importlib
 import importlib.util
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import msgspec
 
-from edge_app.errors import RuntimeUnavailable
+from edge_app.errors import ModelUnfit, RuntimeUnavailable
+from edge_app.text import counted
 
 if TYPE_CHECKING:  # `limiar --help` and the process that keeps the store load no numpy
     from edge_app.frame import ClassMap, Logits, Pixels
+
+_Input = TypeVar("_Input")  # as a runtime describes it
 
 
 class Runtime(Protocol):
@@ -120,3 +124,11 @@ def open_runtime(name: str, model: bytes, threads: int = 1, optimised: bool = Tr
         raise RuntimeUnavailable("E-RUNTIME-MISSING", f"{met}: {RUNTIMES[name].install}") from None
     runtime: Runtime = adapter.load(model, threads, optimised)
     return runtime
+
+
+def one_image(inputs: Sequence[_Input]) -> _Input:
+    """The only input of a model. Raises ModelUnfit where it has none, or several."""
+    if len(inputs) != 1:
+        met = f"the model takes {counted(len(inputs), 'input')}, not one image"
+        raise ModelUnfit("E-RUNTIME-INPUT", f"{met}: convert it with limiar")
+    return inputs[0]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge_app.errors import ModelUnfit
 from edge_app.frame import ClassMap, Logits, Pixels
+from edge_app.runtimes import one_image
 from edge_app.stderr import captured_stderr
 
 # The delegate's greeting says that the quick kernels are used; said at every start it is noise.
@@ -39,11 +40,10 @@ class InterpreterRuntime:
             for line in written:
                 if not _GREETING.match(line):
                     os.write(2, line)
-        given, *more = self._interpreter.get_input_details()
-        if more:
-            met = f"the model takes {1 + len(more)} inputs, not one image"
-            raise ModelUnfit("E-RUNTIME-INPUT", f"{met}: convert it with limiar")
+        given = one_image(self._interpreter.get_input_details())
         self._outputs = self._interpreter.get_output_details()
+        if not self._outputs:
+            raise ModelUnfit("E-RUNTIME-MODEL", "the model gives nothing: convert it again, or choose another --file")
         # By their shapes, not their order: logits are [1, K], the map [1, h, w, K].
         self._logits = next((output for output in self._outputs if len(output["shape"]) == 2), self._outputs[0])
         self._map = next((output for output in self._outputs if len(output["shape"]) == 4), None)

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from edge_app.errors import ModelUnfit
 from edge_app.frame import ClassMap, Logits, Pixels
+from edge_app.runtimes import one_image
+
+_NOWHERE = "/dev/null/none"  # a folder that can never be there
 
 
 class OnnxRuntime:
@@ -24,6 +27,9 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
+        # Weights may lie in files that the model names, and of a model that comes as bytes they are looked for in the current
+        # folder: what is not in the bundle must not change its answers.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
         if not optimised:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -33,10 +39,7 @@ class OnnxRuntime:
             raise ModelUnfit(
                 "E-RUNTIME-LOAD", f"onnxruntime {self.version} refuses the model ({reason}): choose another --file"
             ) from None
-        given, *more = self._session.get_inputs()
-        if more:
-            met = f"the model takes {1 + len(more)} inputs, not one image"
-            raise ModelUnfit("E-RUNTIME-INPUT", f"{met}: convert it with limiar")
+        given = one_image(self._session.get_inputs())
         self._input = given.name
         self._raw = given.type == "tensor(uint8)"
         # By their shapes, not their order: logits are [1, K], the map [1, h, w, K].

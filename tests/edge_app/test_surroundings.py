@@ -221,6 +221,42 @@ def test_a_stranger_s_modules_never_run(words: Words, strangers: Path, tmp_path:
     assert done.returncode == (1 if name == "camera" else 0), done.stderr
 
 
+@pytest.mark.parametrize("command", ["--help", "scan", "verify", "doctor"])
+def test_what_lies_in_the_current_folder_is_not_python_s_library_to_us(words: Words, tmp_path: Path, command: str) -> None:
+    """`python -m` puts the current folder before Python's own; names that it needs itself before it runs us are left out."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    names = (
+        "pathlib",
+        "numpy",
+        "json",
+        "click",
+        "msgspec",
+        "sqlite3",
+        "PIL",
+        "cv2",
+        "random",
+        "queue",
+        "inspect",
+        "secrets",
+        "csv",
+    )
+    for name in names:
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')\n")
+    environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state"), "PYTHONPATH": str(PROJECT)}
+    given = words(command) if command in COMMANDS else [command]
+    done = run([sys.executable, "-m", "limiar", *given], env=environment, cwd=folder)
+    assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp037", "ascii:strict"])
+def test_doctor_understands_its_own_processes_whatever_a_terminal_has(limiar: Limiar, tmp_path: Path, encoding: str) -> None:
+    environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state"), "PYTHONIOENCODING": encoding}
+    done = limiar("doctor", env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("command", ["train", "convert", "check", "compare", "keygen", "inspect", "phantoms"])
 def test_a_stranger_s_modules_do_not_run_for_a_desktop_command(strangers: Path, tmp_path: Path, command: str) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{strangers}:{PROJECT}"}

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import msgspec
+import numpy as np
 import pytest
 
 from edge_app import pool, verify
 from edge_app.bundle import Bundle, open_bundle, write_bundle
 from edge_app.errors import ModelUnfit
+from edge_app.golden import GOLDEN
 from edge_app.messages import job_of
 from edge_app.runtimes import installed_runtimes
 
@@ -26,9 +29,14 @@ MET = {
     "two_inputs": b"takes 2 inputs, not one image",
     "text_input": b"does not take 40x40x3 pixels",
     "not_a_number": b"gives NaN or infinity",
+    "no_input": b"takes 0 inputs, not one image",
+    "no_output": b"gives nothing",
+    "grid_output": b"gives an array of 1x2 in place of a number for each label",
+    "weights_elsewhere": b"E-RUNTIME-LOAD",  # looked for in no folder
     "garbage": b"",  # LiteRT and ONNX Runtime refuse it; tflite-runtime may end its process over it
 }
-PLACES = {"tflite": ("tflite_fp32", "three_outputs", "other_size", "two_inputs", "garbage"), "onnx": ("onnx_fp32", *MET)}
+TFLITE = ("three_outputs", "other_size", "two_inputs", "no_input", "no_output", "garbage")
+PLACES = {"tflite": ("tflite_fp32", *TFLITE), "onnx": ("onnx_fp32", *(what for what in MET if what != "no_output"))}
 CASES = [(kind, file, what) for kind, (file, *whats) in PLACES.items() for what in whats]
 
 
@@ -103,6 +111,54 @@ def test_bench_leaves_it_out_with_the_reason(tmp_path: Path, tiny_bundle: Bundle
     (left_out,) = json.loads(done.stdout)["skipped"]
     assert left_out["file"] == "tflite_fp32"
     assert MET["three_outputs"].decode() in left_out["message"]
+
+
+def test_weights_of_a_model_come_from_the_bundle_alone(
+    tmp_path: Path, tiny_bundle: Bundle, images: Path, limiar: Limiar
+) -> None:
+    needs("onnx")
+    bundle = with_model(tmp_path / "bundle", tiny_bundle, "onnx_fp32", wrong("onnx", "weights_elsewhere"))
+    for place in (tmp_path, bundle.parent):
+        (place / "weights.bin").write_bytes(bytes(24))
+    done = limiar("scan", bundle, images, "--file", "onnx_fp32", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert done.stderr.startswith(b"E-RUNTIME-LOAD: onnx_fp32: ")
+
+
+@pytest.mark.parametrize("command", ["scan", "verify", "bench", "camera"])
+def test_a_model_that_fails_over_a_later_image_is_named_and_no_image_is_blamed(
+    tmp_path: Path, tiny_bundle: Bundle, images: Path, limiar: Limiar, command: str
+) -> None:
+    needs("onnx")
+    bundle = with_model(tmp_path / "bundle", tiny_bundle, "onnx_fp32", wrong("onnx", "one_image_alone"))
+    video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 64))
+    video.write(np.random.default_rng(0).integers(100, 256, (64, 64, 3), dtype=np.uint8))
+    video.release()
+    words = {
+        "scan": (images, "--file", "onnx_fp32"),
+        "verify": (),
+        "bench": ("--file", "onnx_fp32", "--count", "20"),
+        "camera": (f"video:{tmp_path / 'v.avi'}", "--file", "onnx_fp32"),
+    }
+    done = limiar(command, bundle, *words[command])
+    assert b"Traceback" not in done.stderr
+    assert b"took one image and fails over another" in done.stdout + done.stderr
+    assert done.returncode == (1 if command == "bench" else 3), done.stderr
+
+
+def test_bench_measures_with_its_own_picture_where_no_golden_image_can_be_read(
+    tmp_path: Path, tiny_bundle: Bundle, limiar: Limiar
+) -> None:
+    contents = {file.path: tiny_bundle.read(file.path) for file in tiny_bundle.manifest.files}
+    contents = {path: b"none" if path.startswith("golden/") and path != GOLDEN else data for path, data in contents.items()}
+    files = tuple(
+        msgspec.structs.replace(one, bytes=len(contents[one.path]), sha256=hashlib.sha256(contents[one.path]).hexdigest())
+        for one in tiny_bundle.manifest.files
+    )
+    write_bundle(tmp_path / "bundle", msgspec.structs.replace(tiny_bundle.manifest, files=files), contents)
+    done = limiar("bench", tmp_path / "bundle", "--file", "tflite_int8", "--count", "20", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["inputs"] == 1
 
 
 def test_a_model_that_never_ends_is_given_up_by_scan(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
