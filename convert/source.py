@@ -15,8 +15,9 @@ from convert.portable import runnable
 from edge_app.bundle import Envelope, InputSpec, MapGrid
 from edge_app.errors import ConvertError, printable
 from edge_app.files import read_bounded
-from edge_app.image_folder import default_positive, label_fault, load
+from edge_app.image_folder import default_positive, load
 from edge_app.image_store import RowsAlone
+from edge_app.labels import label_fault, looks
 from edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read_splits, splits_csv
 from edge_app.splits import Shares
 
@@ -185,7 +186,8 @@ def in_order(file: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
         lines = read_bounded(file, _LABELS_BYTES, follow=True).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConvertError("E-CONVERT-LABEL", f"{where}: {printable(str(error))[:200]}: {cure}") from None
-    listed = tuple(line.strip() for line in lines if line.strip())
+    own = {looks(label): label for label in labels}  # an editor's é need not be the folder's
+    listed = tuple(own.get(looks(line), line.strip()) for line in lines if line.strip())
     wrong = {
         "lists a label twice": len(set(listed)) < len(listed),
         f"lacks {_some(set(labels) - set(listed))}": set(labels) - set(listed),

@@ -17,25 +17,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bundle import REFER, REFUSED, InputSpec
+from edge_app.bundle import InputSpec
 from edge_app.containers import IMAGE_EXTENSIONS
 from edge_app.errors import DataError, printable
 from edge_app.files import read_bounded
 from edge_app.folder import Tally, nobodys, walk
 from edge_app.frame import Pixels
 from edge_app.image_store import ImageStore, InMemory, Keep, Shelf
+from edge_app.labels import classes_inside, label_fault, one_class, told_apart
 from edge_app.preprocess import tensor_sha256
 from edge_app.reading import Decoded, Item, Refused, read_all
 from edge_app.run_folder import SPLIT_NAMES, SplitRow
 from edge_app.split_folders import SplitFolders, lone_class_note, split_folders
 from edge_app.splits import Listed, Shares, given_or_drawn
-from edge_app.text import counted, is_plain
+from edge_app.text import counted
 
 EXTENSIONS = tuple(sorted(IMAGE_EXTENSIONS))
 SUFFIXES = ("neg", "pos")  # the course's `path[-7:-4]`: a name ends _neg or _pos before its extension
 MANIFEST = "manifest.csv"
 TABLE_LIMIT = 256 << 20  # bytes: two million images
-_UNPLAIN = "holds a character that cannot be seen, or a name that is not UTF-8: rename it"
 _NAMED = 5  # so many bad images are named in a message, the others counted
 
 
@@ -85,8 +85,8 @@ def load(
     listing = list_images(folder, table)
     labels = tuple(sorted({image.label for image in listing.images}))
     if len(labels) < 2:
-        found = f"all {len(listing.images)} images have the label {printable(labels[0])}"
-        raise DataError("E-DATA-ONE-CLASS", f"{printable(str(folder))}: {found}: add images of another class")
+        found = one_class(folder, [image.file for image in listing.images], labels[0])
+        raise DataError("E-DATA-ONE-CLASS", f"{printable(str(folder))}: {found}")
     with keep(len(listing.images), spec) as store:
         files, tensors = read_images(folder, listing.images, spec, store, tick)
     _check_labels(listing.images, tensors)
@@ -118,7 +118,7 @@ def list_images(folder: Path, table: Path | None, met: Met = _refuse) -> Listing
         raise DataError("E-DATA-MISSING", f"{printable(str(folder))} is not a folder: give the folder that holds the images")
     if table is not None:
         images = list_table(folder, table, met)
-        return Listing(images, (*_passed_over_splits(images), *_names_note(())))
+        return Listing(images, (*_passed_over_splits(images), *told_apart((image.label for image in images), met)))
     own = folder / MANIFEST
     if own.is_symlink():
         link = f"{printable(str(own))} is a link and may lead out of the data folder"
@@ -126,7 +126,7 @@ def list_images(folder: Path, table: Path | None, met: Met = _refuse) -> Listing
     if os.path.lexists(own) and not own.is_dir() and {"file", "label", "split"} <= set(_columns(own)):
         note = f"labels and splits come from {printable(str(own))}; give --csv FILE for others"
         images = list_table(folder, own, met)
-        return Listing(images, (note, *_names_note(images)))
+        return Listing(images, (note, *told_apart((image.label for image in images), met), *_names_note(images)))
     files, passed = _walk(folder, met)
     if not files:
         raise DataError(
@@ -143,13 +143,6 @@ def _plainly_labelled(images: tuple[Listed, ...], met: Met) -> tuple[Listed, ...
     for label, fault in sorted(odd.items()):
         met(DataError("E-DATA-LABEL", f"{printable(label)!r} {fault}"), label)
     return tuple(image for image in images if image.label not in odd)
-
-
-def label_fault(label: str) -> str | None:
-    """Why no bundle could hold the label, and what to do: said before the training, not after it. None where one can."""
-    if label in (REFER, REFUSED):
-        return "is the name of a decision: give the class another name"
-    return None if is_plain(label) else _UNPLAIN
 
 
 def list_table(folder: Path, table: Path, met: Met = _refuse) -> tuple[Listed, ...]:
@@ -260,8 +253,12 @@ def _placed(folder: Path, files: Sequence[str], met: Met) -> tuple[tuple[Listed,
         met(error, where)
         given = None
     if given is None:
-        return _labelled(folder, files, met), lone_class_note(files)
+        images = _labelled(folder, files, met)
+        told = told_apart((image.label for image in images), met)
+        return images, (*lone_class_note(files), *told, *classes_inside(((image.label, image.file) for image in images), met))
     images = _labelled(folder, files, met, given)
+    told = told_apart((image.label for image in images), met)
+    told += classes_inside(((image.label, given.rest(image.file)) for image in images), met)
     held: dict[str, set[str]] = defaultdict(set)
     for image in images:
         held[given.parts[image.file.split("/")[given.level]]].add(image.label)
@@ -271,7 +268,7 @@ def _placed(folder: Path, files: Sequence[str], met: Met) -> tuple[tuple[Listed,
             named = f"{printable(lacking[0])}" + (f" and {len(lacking) - 1} more" if len(lacking) > 1 else "")
             fault = f"{where}: the split folders hold different classes: {part} lacks {named}"
             met(DataError("E-DATA-SPLIT", f"{fault}: name the class folders alike in each split, or give --csv"), part)
-    return images, (given.note(files, where),)
+    return images, (given.note(files, where), *told)
 
 
 def _labelled(folder: Path, files: Sequence[str], met: Met, given: SplitFolders | None = None) -> tuple[Listed, ...]:
@@ -295,6 +292,9 @@ def _labelled(folder: Path, files: Sequence[str], met: Met, given: SplitFolders 
             why = "not all names end so" if has else f"ends in neither {ends} (suffix {printable(suffix)[:20]!r})"
             cure = "rename it, move it into a folder named as its class, or give --csv"
             met(DataError("E-DATA-LABEL", f"{printable(file)} lies in no class folder, and {why}: {cure}"), file)
+        if by_name and has and (above := set(rest.split("/")[:-1]) & set(SUFFIXES) - {suffix}):
+            fault = f"{printable(file)} is named _{suffix} and lies in a folder {above.pop()}"
+            met(DataError("E-DATA-LABEL", f"{fault}: rename or move it, or give --csv"), file)
     if not by_name:
         _check_filled(folder, files, met, given)
     return tuple(images)

@@ -4,8 +4,9 @@ Taken for classes they would give a model that tells training images from test i
 """
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edge_app.errors import DataError, printable
@@ -26,8 +27,19 @@ NAMES = {
     "eval": "test",
     "evaluation": "test",
     "holdout": "test",
+    "treino": "train",
+    "treinamento": "train",
+    "validacao": "val",
+    "teste": "test",
+    "entrenamiento": "train",
+    "validacion": "val",
+    "prueba": "test",
+    "entrainement": "train",
+    "apprentissage": "train",
 }
 _TAIL = re.compile(r"(set|split|data|images|imgs|[0-9]{1,4})$")
+_PLAIN = ("set", "split", "data", "dataset", "images", "image", "imgs", "img")  # words that no class is told from another by
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _ALIKE = 2  # folders that two others both hold: hardly two classes, then
 _CURE = "move what is no split elsewhere, or give --csv with the columns file, label and split"
 
@@ -39,6 +51,7 @@ class SplitFolders:
     level: int  # of the split's folder; 0 is the first
     parts: dict[str, str]  # its name -> train, val or test
     classes_above: bool = False  # CLASS/train/… instead of train/CLASS/…
+    doubled: frozenset[str] = frozenset()  # splits with one more folder round the classes: train/images/CLASS
 
     def part(self, file: str) -> str:
         """Of an image, relative to the data folder; "" where it lies in no split's folder."""
@@ -48,7 +61,8 @@ class SplitFolders:
     def rest(self, file: str) -> str:
         """The path without the split's folder: what the label is read from."""
         words = file.split("/")
-        return "/".join([*(words[: self.level] if self.classes_above else ()), *words[self.level + 1 :]])
+        inside = self.level + 1 + (words[self.level] in self.doubled)
+        return "/".join([*(words[: self.level] if self.classes_above else ()), *words[inside:]])
 
     def note(self, files: Sequence[str], where: str) -> str:
         """For a person."""
@@ -59,10 +73,25 @@ class SplitFolders:
 
 def part_of(name: str) -> str | None:
     """train, val or test, where a folder is named as one; in any case, with any sign between words."""
-    word = re.sub(r"[^a-z0-9]", "", name.casefold())
+    word = re.sub(r"[^a-z0-9]", "", _bare(name).casefold())
+    word = re.sub(r"^[0-9]+(?=[a-z])", "", word)  # 01_train
     while word not in NAMES and (shorter := _TAIL.sub("", word)) != word:
         word = shorter
     return NAMES.get(word)
+
+
+def _named_after(name: str) -> tuple[str, str] | None:
+    """train, val or test, and of what, where one word of several says it: seg_train is ("train", "seg")."""
+    words = [word.casefold() for word in _WORDS.findall(_bare(name)) if not word.isdigit()]
+    parts = [word for word in words if word in NAMES]
+    if len(parts) != 1:
+        return None
+    return NAMES[parts[0]], " ".join(word for word in words if word not in (*parts, *_PLAIN))
+
+
+def _bare(name: str) -> str:
+    """Without accents: validação."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", name) if not unicodedata.combining(sign))
 
 
 def split_folders(files: Sequence[str], where: str) -> SplitFolders | None:
@@ -73,7 +102,7 @@ def split_folders(files: Sequence[str], where: str) -> SplitFolders | None:
     paths = [file.split("/") for file in files]
     level = _common(paths)
     if parts := _parts(paths, level, where):
-        return SplitFolders(level, parts)
+        return SplitFolders(level, parts, doubled=_doubled(paths, level))
     if parts := _parts(paths, level + 1, where):
         return SplitFolders(level + 1, parts, classes_above=True)
     return None
@@ -100,7 +129,7 @@ def _parts(paths: Sequence[list[str]], level: int, where: str) -> dict[str, str]
     for path in paths:
         if len(path) > level + 1:
             held[path[level]].update(path[level + 1 : -1][:1])
-    parts = {name: part for name in sorted(held) if (part := part_of(name))}
+    parts = {name: part for name in sorted(held) if (part := part_of(name))} or _alike_but_for_the_split(held, where)
     others = sorted(held.keys() - parts.keys())
     if not parts:
         return None
@@ -113,6 +142,31 @@ def _parts(paths: Sequence[list[str]], level: int, where: str) -> dict[str, str]
         met = f"{where}: the folders {_names(parts)} are named as splits, and none is for training"
         raise DataError("E-DATA-SPLIT", f"{met}: name that one train, or give the folder that holds the class folders")
     return parts
+
+
+def _alike_but_for_the_split(names: Iterable[str], where: str) -> dict[str, str]:
+    """seg_train and seg_test; a test tube beside a bullet train are two classes."""
+    found = {name: after for name in sorted(names) if (after := _named_after(name))}
+    of = defaultdict(set)
+    for part, what in found.values():
+        of[what].add(part)
+    if not any("train" in parts and len(parts) > 1 for parts in of.values()):
+        return {}
+    if len(of) > 1:
+        met = f"{where}: the folders {_names(list(found))} are named as splits of several things ({_names(sorted(of))})"
+        raise DataError("E-DATA-SPLIT", f"{met}: put a folder for each class into one for each split, or give --csv")
+    return {name: part for name, (part, _) in found.items()}
+
+
+def _doubled(paths: Sequence[list[str]], level: int) -> frozenset[str]:
+    """The splits whose images lie in one more folder that is called as the split or says nothing."""
+    inside: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        if len(path) > level + 1:
+            inside[path[level]].add(path[level + 1] if len(path) > level + 3 else "")
+    return frozenset(
+        name for name, held in inside.items() if len(held) == 1 and (held == {name} or held.pop().casefold() in _PLAIN)
+    )
 
 
 def _names(names: Sequence[str] | dict[str, str]) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_app.bundle import InputSpec
 from edge_app.errors import DataError, printable
 from edge_app.image_folder import is_utf8, list_images
+from edge_app.labels import one_class
 from edge_app.run_folder import SPLIT_NAMES, SplitRow
 from edge_app.splits import Listed, Shares, given_or_drawn, joined, units
 from train import check_labels
@@ -143,7 +144,7 @@ def check(request: Request, tick: Callable[[str, int, int], None]) -> Report:
         *_same(rows, seen.tensors),
         *_near(rows, seen.tensors, near),
         *_groups(rows),
-        *_classes(rows, labels, request.shares.minimum),
+        *_classes(request.folder, rows, labels, request.shares.minimum),
         *_shapes(seen, request.input.channels),
     ]
     judged = None
@@ -296,12 +297,11 @@ def _groups(rows: Sequence[SplitRow]) -> list[Finding]:
     return [Finding("group-leak", "fault", "groups in two parts: keep a group in one", tuple(cases))] if cases else []
 
 
-def _classes(rows: Sequence[SplitRow], labels: Sequence[str], minimum: int) -> list[Finding]:
+def _classes(folder: Path, rows: Sequence[SplitRow], labels: Sequence[str], minimum: int) -> list[Finding]:
     if not labels:
         return []
     if len(labels) < 2:
-        text = f"all images have the label {printable(labels[0])}: add images of another class"
-        return [Finding("one-class", "fault", text)]
+        return [Finding("one-class", "fault", one_class(folder, [row.file for row in rows], labels[0]))]
     counts = Counter((row.part, row.label) for row in rows)
     absent: list[Case] = []
     few: list[Case] = []

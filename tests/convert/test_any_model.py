@@ -16,7 +16,7 @@ from PIL import Image
 
 from convert.frameworks import keras
 from convert.recipes import RECIPES
-from convert.source import check_labels
+from convert.source import check_labels, in_order
 from edge_app.bundle import open_bundle
 from edge_app.cli import limiar as limiar_group
 from edge_app.errors import ConvertError, LimiarError
@@ -379,6 +379,11 @@ def test_labels_that_no_bundle_can_hold_are_refused(labels: tuple[str, ...]) -> 
     check_labels(("neg", "größer", *map(str, range(998))))
     with pytest.raises(ConvertError, match="E-CONVERT-LABEL"):
         check_labels(labels)
+
+
+def test_a_label_is_known_also_where_its_accent_is_written_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("th\u00e9\ncaf\u00e9\n", encoding="utf-8")
+    assert in_order(tmp_path / "labels.txt", ("cafe\u0301", "th\u00e9")) == ("th\u00e9", "cafe\u0301")
 
 
 def test_the_help_shows_both_ways() -> None:

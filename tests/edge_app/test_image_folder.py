@@ -189,6 +189,15 @@ def test_one_class_is_refused(tmp_path, png, loaded):
     assert code_of(loaded, tmp_path) == "E-DATA-ONE-CLASS"
 
 
+@pytest.mark.parametrize("above", ["images", "archive__data"])
+def test_a_folder_that_holds_the_class_folders_is_named_as_the_one_to_give(tmp_path, png, loaded, above):
+    write(tmp_path, **{f"{above}__{name}__{k}": png(10 * c + k) for c, name in enumerate(("cat", "dog")) for k in range(6)})
+    with pytest.raises(DataError, match=r"E-DATA-ONE-CLASS: .*if the folders in it are the classes") as refused:
+        loaded(tmp_path)
+    inside = refused.value.message.partition("give ")[2].partition(" if the folders")[0]
+    assert loaded(type(tmp_path)(inside))[0].labels == ("cat", "dog")
+
+
 def test_one_image_under_both_labels_is_refused(folder, png, loaded):
     write(folder, zz_neg=png(1))
     assert code_of(loaded, folder) == "E-DATA-BOTH-LABELS"

@@ -56,6 +56,12 @@ def layout(train, val, test, count=3):
         ("train2017", "val2017", "test-2017"),
         ("train_images", "validation-images", "test images"),
         ("training", "validation", "evaluation"),  # a data set of food has these
+        ("seg_train", "seg_val", "seg_test"),
+        ("asl_alphabet_train", "asl_alphabet_valid", "asl_alphabet_test"),
+        ("01_train", "02_val", "03_test"),
+        ("imagesTrain", "imagesVal", "imagesTest"),
+        ("treino", "validação", "teste"),
+        ("entrenamiento", "validación", "prueba"),
     ],
 )
 def test_folders_named_as_splits_are_the_given_splits(made, train, val, test):
@@ -89,6 +95,19 @@ def test_splits_of_images_that_are_labelled_by_suffix(tmp_path):
     data, _ = loaded(tmp_path)
     assert data.labels == ("neg", "pos")
     assert {row.file.split("/")[0]: row.split for row in data.rows} == {"train": "train", "valid": "val", "test": "test"}
+
+
+@pytest.mark.parametrize("between", [("train", "val", "test"), ("images", "images", "images"), ("data", "images", "test")])
+def test_a_folder_between_split_and_classes_that_says_nothing_is_passed_over(made, between):
+    parts = ("train", "val", "test")
+    folder = made(**{f"{part}/{one}/{name}": 2 for part, one in zip(parts, between, strict=True) for name in ("cat", "dog")})
+    data, _ = loaded(folder)
+    assert data.labels == ("cat", "dog")
+    assert all(row.split == row.file.split("/")[0] for row in data.rows)
+
+
+def test_a_test_tube_beside_a_bullet_train_is_a_class(made):
+    assert loaded(made(**{"test tube": 8, "bullet train": 8}))[0].labels == ("bullet train", "test tube")
 
 
 def test_folders_inside_a_class_folder_are_no_classes(made):
@@ -126,6 +145,8 @@ def test_a_training_folder_alone_lends_both_other_parts(made):
         ({"train/cat": 2, "train/dog": 2, "test/cat": 2, "test/hound": 2}, "different classes"),
         ({"train/cat": 2, "train/dog": 2, "val/cat": 2, "test/cat": 2, "test/dog": 2}, "val lacks dog"),
         ({"test/cat": 2, "test/dog": 2, "val/cat": 2, "val/dog": 2}, "none is for training"),
+        ({"seg_train/cat": 2, "seg_train/dog": 2, "seg_test/cat": 2, "seg_test/dog": 2, "seg_pred": 2}, "seg_pred beside them"),
+        ({"trainA": 2, "trainB": 2, "testA": 2, "testB": 2}, r"several things \(a, b\)"),
         ({"cat/train": 2, "cat/test": 2, "dog/train": 2, "dog/test": 2, "dog/raw": 2}, "raw beside them not"),
     ],
 )
