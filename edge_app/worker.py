@@ -23,7 +23,7 @@ from edge_app.messages import Answered, Batch, Failed, Job, Known, Outcome, Outc
 from edge_app.model_check import open_checked
 
 _BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own
-_QUIET_S = 0.1  # of work between two messages at most, plus one image: the parent sees that the work goes on
+_QUIET_S = 0.1  # of reading or work between two messages at most, plus one image: the parent sees that the work goes on
 
 
 class _Image(Struct, frozen=True):
@@ -66,13 +66,13 @@ def _serve(parent: WorkerEnd) -> None:
 
 def _batches(paths: list[bytes], follow: bool) -> Iterator[list[_Image]]:
     batch: list[_Image] = []
-    size = 0
+    size, started = 0, time.monotonic()
     for path in paths:
         image = _read(path, follow)
         length = 0 if isinstance(image.content, ImageError) else len(image.content)
-        if batch and size + length > _BATCH_BYTES:
+        if batch and (size + length > _BATCH_BYTES or time.monotonic() - started > _QUIET_S):
             yield batch
-            batch, size = [], 0
+            batch, size, started = [], 0, time.monotonic()
         batch.append(image)
         size += length
     yield batch

@@ -147,6 +147,31 @@ def test_a_model_that_ends_every_worker_that_loads_it_is_one_line(tiny_path: Pat
     assert len(list((tmp_path / "marks").iterdir())) == 3
 
 
+# A disk from which a task's files take longer than an image may.
+SLOW_DISK = """
+import time
+import edge_app.pool, edge_app.worker
+edge_app.pool._IMAGE_S = 2.0
+real = edge_app.worker._read
+def slow(path, follow):
+    time.sleep(0.15)
+    return real(path, follow)
+edge_app.worker._read = slow
+fork = edge_app.pool.fork_worker
+def again():
+    print("a worker was replaced", flush=True)
+    return fork()
+edge_app.pool.fork_worker = again
+from edge_app.cli import main
+main()
+"""
+
+
+def test_a_slow_disk_costs_no_worker(tiny_path: Path, images: Path, tmp_path: Path) -> None:
+    with scanning(SLOW_DISK, tiny_path, images, "--db", tmp_path / "r.db") as scan:
+        assert ended(scan, images) == []
+
+
 CLOSED = [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
 
 
