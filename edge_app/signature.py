@@ -4,9 +4,11 @@ The manifest lists every file with its sha256, so that one signature speaks for 
 `openssl pkey` reads them: PKCS #8 for the private one, SubjectPublicKeyInfo for the public one.
 """
 
+import codecs
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 CONTEXT = b"limiar-bundle-v1\0"  # a signature made for anything else is none for a bundle
 SIGNATURE_BYTES = 64
 _KEY_FILE_LIMIT = 16 << 10  # bytes; an Ed25519 key has 120, the largest RSA key that is told apart by type 13,000
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----.*?-----END \1-----", re.DOTALL)
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # The y coordinates of the points whose order divides 8, those beyond the field's prime too, without the sign of x. For such a
 # "key" anybody can make signatures that OpenSSL accepts (Chalkias et al., Taming the many EdDSAs, 2020, table 1).
@@ -38,6 +41,10 @@ _SMALL_ORDER = frozenset(
         "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     )
 )
+
+
+_P = 2**255 - 19  # of the field that the curve's coordinates are in: RFC 8032, section 5.1
+_D = -121665 * pow(121666, -1, _P) % _P
 
 
 class PublicKey(Struct, frozen=True):
@@ -125,7 +132,19 @@ def read_public_key(path: Path) -> PublicKey:
     raw = key.public_bytes_raw()
     if raw[:-1] + bytes([raw[-1] & 0x7F]) in _SMALL_ORDER:
         _refuse("E-KEY-WEAK", path, "is a point of small order: anybody can sign for it", "make a key with `limiar keygen`")
+    if not _is_point(raw):
+        _refuse("E-KEY-FORMAT", path, "is damaged: its key is no point of the curve", "copy it again")
     return PublicKey(raw)
+
+
+def _is_point(raw: bytes) -> bool:
+    """Whether a key can be somebody's: RFC 8032, section 5.1.3. The library looks when a signature is checked.
+
+    By then a damaged key in --revoked has let pass what it is there to refuse.
+    """
+    y = int.from_bytes(raw, "little") & (1 << 255) - 1
+    x_squared = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
+    return y < _P and pow(x_squared, (_P - 1) // 2, _P) == 1
 
 
 def _read(path: Path) -> tuple[bytes, int]:
@@ -150,6 +169,9 @@ def _read(path: Path) -> tuple[bytes, int]:
         _refuse_format(path)
     if (blocks := pem.count(b"-----BEGIN")) > 1:  # the libraries read the first and pass over the rest without a word
         _refuse("E-KEY-FORMAT", path, f"holds {blocks} PEM blocks", "give each key a file, and an option, of its own")
+    beside, found = _BLOCK.subn(b"", pem.removeprefix(codecs.BOM_UTF8))
+    if found and beside.strip():  # a second key whose frame is damaged, or that is in another form
+        _refuse("E-KEY-FORMAT", path, "holds something else beside its key", "leave only the PEM block in it, a key a file")
     return pem, mode
 
 

@@ -241,6 +241,19 @@ NEITHER: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: file_of(path, b"hunter2\n"), "E-KEY-FORMAT"),
     "other bytes": (lambda path: file_of(path, bytes(range(256))), "E-KEY-FORMAT"),
     "a certificate": (lambda path: file_of(path, CERTIFICATE), "E-KEY-FORMAT"),
+    "a second key in a damaged frame": (
+        lambda path: file_of(path, public_pem(KEY) + public_pem(OTHER).replace(b"-----B", b"---- B")),
+        "E-KEY-FORMAT",
+    ),
+    "a second key in other letters": (lambda path: file_of(path, public_pem(KEY) + public_pem(OTHER).lower()), "E-KEY-FORMAT"),
+    "a second key without a frame": (
+        lambda path: file_of(path, public_pem(KEY) + OTHER.public_key().public_bytes_raw()),
+        "E-KEY-FORMAT",
+    ),
+    "a second key before it, as ssh has it": (
+        lambda path: file_of(path, OTHER.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + public_pem(KEY)),
+        "E-KEY-FORMAT",
+    ),
     "a huge file": (lambda path: (file_of(path, private_pem(KEY)), os.truncate(path, 1 << 40)), "E-KEY-FORMAT"),
 }
 PRIVATE = NEITHER | {
@@ -309,6 +322,26 @@ SMALL_ORDER = [bytes.fromhex(y[:-2]) + bytes([int(y[-2:], 16) | sign]) for y in 
 def test_a_key_that_anybody_can_sign_for_is_refused(tmp_path: Path, raw: bytes) -> None:
     pem = Ed25519PublicKey.from_public_bytes(raw).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     assert key_code(read_public_key, file_of(tmp_path / "weak.pub", pem)) == "E-KEY-WEAK"
+
+
+@pytest.mark.parametrize("y", [2, *(2**255 - 19 + y for y in range(2, 19))], ids=hex)
+def test_a_key_that_can_be_nobody_s_is_refused(tmp_path: Path, y: int) -> None:
+    """Not on the curve, or a point under a second name, so that another fingerprint is shown for the same key."""
+    for sign_bit in (0, 1 << 255):
+        raw = (y | sign_bit).to_bytes(32, "little")
+        pem = Ed25519PublicKey.from_public_bytes(raw).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        assert key_code(read_public_key, file_of(tmp_path / f"{sign_bit}.pub", pem)) == "E-KEY-FORMAT"
+
+
+def test_a_real_key_is_a_point(tmp_path: Path) -> None:
+    for number in range(50):
+        key = Ed25519PrivateKey.from_private_bytes(bytes([number] * 32))
+        assert read_public_key(file_of(tmp_path / f"{number}.pub", public_pem(key))) == public_half(key)
+
+
+def test_a_key_from_an_editor_that_writes_a_mark_and_other_line_ends_is_read(tmp_path: Path) -> None:
+    pem = b"\xef\xbb\xbf" + public_pem(KEY).replace(b"\n", b"\r\n") + b"\r\n \t\r\n"
+    assert read_public_key(file_of(tmp_path / "release.pub", pem)) == TRUSTED
 
 
 def test_a_forged_signature_is_one_to_the_library_for_such_a_key() -> None:
