@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import msgspec
 import numpy as np
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -52,6 +52,7 @@ class Explanation(msgspec.Struct, frozen=True):
     class_map: list[list[float]]  # [h][w]: its mean is the label's logit
     peak: tuple[int, int]  # x, y in pixels of the image: the middle of the map's largest cell
     outside: tuple[str, ...] | None  # statistics in which it is unlike the training images; None: the bundle has no envelope
+    trailing: str | UnsetType  # what follows the picture in its file, if anything does
 
 
 def explain(
@@ -104,6 +105,7 @@ def explain(
         class_map=own.tolist(),
         peak=_peak(own, model.class_map, manifest.input, picture.shape),
         outside=answer.outside,
+        trailing=answer.trailing or UNSET,
     )
 
 
@@ -177,4 +179,6 @@ def describe(found: Explanation, out: Path) -> str:
     ]
     if found.outside:
         lines.append(f"unlike the training images: {', '.join(found.outside)}")
+    if found.trailing:
+        lines.append(f"the picture in the file is followed by {found.trailing}")
     return "\n".join(lines)

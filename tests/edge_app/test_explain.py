@@ -111,6 +111,22 @@ def test_a_person_gets_two_lines_and_referring_follows_the_option(
         assert second.startswith("strongest evidence for pos at x=72, y=24 (map of 5x5): ")
 
 
+def test_what_follows_the_picture_in_its_file_is_said_as_scan_says_it(
+    mapped_path: Path, spotted: Path, limiar: Limiar, tmp_path: Path
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    with Image.open(spotted) as image:
+        image.save(photo, quality=95)
+    plain = limiar("explain", mapped_path, photo, "--out", tmp_path / "why.png", "--json")
+    assert "trailing" not in json.loads(plain.stdout)
+    photo.write_bytes(photo.read_bytes() + bytes(160))
+    scanned = json.loads(limiar("scan", mapped_path, photo, "--jsonl", "-").stdout)
+    found = json.loads(limiar("explain", mapped_path, photo, "--out", tmp_path / "why.png", "--json").stdout)
+    assert found["trailing"] == scanned["trailing"] == "padding"
+    told = limiar("explain", mapped_path, photo, "--out", tmp_path / "why.png").stdout.decode().splitlines()
+    assert told[-1] == "the picture in the file is followed by padding"
+
+
 def test_a_bundle_without_a_map_is_refused_with_what_to_do(
     tiny_path: Path, spotted: Path, limiar: Limiar, tmp_path: Path
 ) -> None:
