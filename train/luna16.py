@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import math
 import os
 import shutil
 from collections import defaultdict
@@ -17,12 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_app.errors import DataError, printable
-from edge_app.files import sync_directory
+from edge_app.files import read_bounded, sync_directory
 from edge_app.run_folder import table_csv
 from edge_app.text import counted
 from train.progress import Terminal
 
 SIDE = 50  # pixels
+TABLE_LIMIT = 256 << 20  # bytes: candidates_V2.csv, the larger of LUNA16's two, has 755,000 lines of about 90
 WINDOW_HU = (-1000.0, 400.0)
 COLUMNS = ("file", "label", "split", "group", "luna16_candidate_row", "sha256")
 
@@ -42,24 +44,33 @@ class Candidate:
 def read_candidates(table: Path, scans: set[str]) -> list[Candidate]:
     """The candidates of the scans that are there. Raises DataError."""
     try:
-        with table.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = io.TextIOWrapper(io.BytesIO(read_bounded(table, TABLE_LIMIT, follow=True)), "utf-8-sig", newline="")
+        rows = enumerate(csv.DictReader(text))
         found = [
-            Candidate(
-                k, row["seriesuid"], (float(row["coordX"]), float(row["coordY"]), float(row["coordZ"])), row["class"] == "1"
-            )
-            for k, row in enumerate(rows)
-            if row["seriesuid"] in scans
+            Candidate(k, row["seriesuid"], _point(row), row["class"] == "1") for k, row in rows if row["seriesuid"] in scans
         ]
+    except OSError as error:
+        raise _not_candidates(table, str(error.strerror)) from None
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        cure = "give LUNA16's candidates.csv (seriesuid, coordX, coordY, coordZ, class)"
-        raise DataError("E-LUNA16-TABLE", f"{printable(str(table))}: {type(error).__name__} {error}: {cure}") from None
+        raise _not_candidates(table, f"{type(error).__name__} {error}") from None
     if not any(candidate.is_nodule for candidate in found):
         raise DataError(
             "E-LUNA16-NONE",
             f"{printable(str(table))} has no nodule in {counted(len(scans), 'scan')}: give the folder of the .mhd files",
         )
     return found
+
+
+def _point(row: dict[str, str]) -> tuple[float, float, float]:
+    x, y, z = (float(row[f"coord{axis}"]) for axis in "XYZ")
+    if not all(map(math.isfinite, (x, y, z))):
+        raise ValueError(f"{x}, {y}, {z} is not a point")
+    return x, y, z
+
+
+def _not_candidates(table: Path, met: str) -> DataError:
+    cure = "give LUNA16's candidates.csv (seriesuid, coordX, coordY, coordZ, class)"
+    return DataError("E-LUNA16-TABLE", f"{printable(str(table))}: {met}: {cure}")
 
 
 def choose(candidates: Sequence[Candidate], negatives: float, seed: int) -> list[Candidate]:

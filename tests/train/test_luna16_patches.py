@@ -1,14 +1,18 @@
 """scripts/luna16_patches on a small scan that the test writes."""
 
 import csv
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 SimpleITK = pytest.importorskip("SimpleITK", reason="scripts/luna16_patches needs it: pip install 'limiar[luna16]'")
+from train.luna16 import TABLE_LIMIT  # noqa: E402  # needs SimpleITK
+
 SPACING, ORIGIN = (0.7, 0.7, 2.5), (-120.0, -90.0, -300.0)  # mm
 
 
@@ -72,6 +76,8 @@ def test_the_manifest_makes_the_scan_the_group(project, scan):
     ("line", "code"),
     [
         (["1.2.3", "here", 0, 0, 1], "E-LUNA16-TABLE"),
+        (["1.2.3", "nan", 0, 0, 1], "E-LUNA16-TABLE"),
+        (["1.2.3", 0, "-inf", 0, 1], "E-LUNA16-TABLE"),
         (["x" * 200_000, 0, 0, 0, 1], "E-LUNA16-TABLE"),
         (["9.9.9", 0, 0, 0, 1], "E-LUNA16-NONE"),
         (["1.2.3", *point(50, 40, 30), 1], "E-LUNA16-SCAN"),
@@ -82,6 +88,24 @@ def test_what_cannot_be_is_refused_and_nothing_is_left(project, scan, line, code
     assert done.returncode == 1
     assert done.stderr.startswith(code)
     assert sorted(path.name for path in scan.iterdir()) == ["candidates.csv", "subset0"]
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "fifo", "device", "endless"])
+def test_a_table_that_is_no_plain_file_of_a_sensible_size_is_refused(project, scan, kind):
+    table = scan / "candidates.csv"
+    if kind == "folder":
+        table.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(table)
+    elif kind == "device":
+        table = Path("/dev/zero")
+    elif kind == "endless":
+        with table.open("wb") as file:
+            file.truncate(TABLE_LIMIT + 1)  # takes no space
+    done = run(project, scan, table, scan / "out")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("E-LUNA16-TABLE")
+    assert not (scan / "out").exists()
 
 
 def test_a_truncated_scan_is_refused(project, scan):
