@@ -4,6 +4,7 @@ What `limiar scan` does for answers, for `limiar check` and `limiar train`: no i
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -88,6 +89,7 @@ def read_all(items: Sequence[Item], spec: InputSpec, limits: Limits = USUAL) -> 
     tasks = deque(list(items[at : at + _TASK_ITEMS]) for at in range(0, len(items), _TASK_ITEMS))
     readers = [_Reader(spec, limits) for _ in range(min(_READERS, len(os.sched_getaffinity(0)), len(tasks)))]
     starts = _STARTS
+    again: set[int] = set()  # rows that a process was killed over once
     try:
         while tasks or any(reader.left for reader in readers):
             for reader in readers:
@@ -98,6 +100,11 @@ def read_all(items: Sequence[Item], spec: InputSpec, limits: Limits = USUAL) -> 
                 yield from answering[connection].received()  # type: ignore[index]  # wait() gives back what it was given
             for k, reader in enumerate(readers):
                 if reader.lost_at_start and (starts := starts - 1):
+                    reader.end()
+                    readers[k] = _Reader(spec, limits)
+                elif reader.left and reader.killed and (row := reader.left[0].row) not in again:
+                    again.add(row)
+                    tasks.appendleft(list(reader.left))
                     reader.end()
                     readers[k] = _Reader(spec, limits)
                 elif fault := reader.fault():
@@ -163,6 +170,14 @@ class _Reader:
     def lost_at_start(self) -> bool:
         """It ended before it could be given anything."""
         return self._lost and not self.ready
+
+    @property
+    def killed(self) -> bool:
+        """It ended by SIGKILL: by the kernel, for want of memory of the machine, which mostly is not the image's fault."""
+        try:
+            return self._lost and self._process.wait(_TICK_S) == -signal.SIGKILL
+        except subprocess.TimeoutExpired:
+            return False
 
     def fault(self) -> Refused | None:
         """The image that it was lost over, which is left no more. Raises DataError where it has not even started."""
