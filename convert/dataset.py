@@ -1,8 +1,7 @@
 """The images of a model as its inputs, each proven to be the one that was listed: in a RUN, the one that training saw."""
 
-import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,10 +9,9 @@ import numpy as np
 
 from edge_app.bundle import Envelope, InputSpec
 from edge_app.envelope import measure
-from edge_app.errors import ConvertError, ImageError, printable
+from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
-from edge_app.image import decode, read_file
-from edge_app.preprocess import model_input
+from edge_app.reading import Item, Refused, read_all
 from edge_app.run_folder import SplitRow
 
 CALIBRATION_IMAGES = 300  # of the train split; TensorFlow's guide asks for 100-500
@@ -46,28 +44,32 @@ def read_split(folder: Path, rows: Sequence[SplitRow], part: str, labels: tuple[
 
 def read_tensors(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Pixels:
     """uint8 [N, H, W, C], decoded and resized by edge_app. Raises ConvertError: an image is missing, or is not the run's."""
-    return np.concatenate([_read_tensor(folder, row, spec) for row in rows])
+    tensors = np.empty((len(rows), spec.height, spec.width, spec.channels), np.uint8)
+    for index, tensor in _read(folder, rows, spec):
+        tensors[index] = tensor
+    return tensors
 
 
 def training_envelope(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Envelope:
-    """Of the train split's images, read one by one. Raises ConvertError as `read_tensors`; ValueError where there is none."""
-    return measure(_read_tensor(folder, row, spec) for row in rows if row.part == "train")
+    """Of the train split's images, none kept. Raises ConvertError as `read_tensors`; ValueError where there is none."""
+    training = [row for row in rows if row.part == "train"]
+    return measure(tensor[np.newaxis] for _, tensor in _read(folder, training, spec))
 
 
-def _read_tensor(folder: Path, row: SplitRow, spec: InputSpec) -> Pixels:
-    path = os.fsencode(folder / row.file)
-    try:
-        data = read_file(path)
-        found = hashlib.sha256(data).hexdigest()
-        if found != row.sha256:
-            met = f"{printable(path)} has sha256 {found[:12]}, splits.csv says {row.sha256[:12]}"
+def _read(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Iterator[tuple[int, Pixels]]:
+    """Each row's number with its uint8 [H, W, C], as they come: in processes that an image may hang or end."""
+    items = [Item(k, os.fsencode(folder / row.file), os.fsencode(row.file)) for k, row in enumerate(rows)]
+    for outcome in read_all(items, spec):
+        row, where = rows[outcome.row], printable(items[outcome.row].path)
+        if isinstance(outcome, Refused):
+            met = f"{where}: {outcome.message} ({outcome.code})"
+            cure = "convert needs the images of the run: give their folder with --data"
+            raise ConvertError("E-CONVERT-DATA", f"{met}; {cure}")
+        if (found := outcome.sha256.hex()) != row.sha256:
+            met = f"{where} has sha256 {found[:12]}, splits.csv says {row.sha256[:12]}"
             raise ConvertError("E-CONVERT-DATA-HASH", f"{met}: give the images of the run with --data, or train again")
-        return model_input(decode(data, row.file, spec.grey_max), spec)
-    except ImageError as error:
-        met = f"{printable(path)}: {error.message} ({error.code})"
-        raise ConvertError(
-            "E-CONVERT-DATA", f"{met}; convert needs the images of the run: give their folder with --data"
-        ) from None
+        assert outcome.tensor is not None  # nothing is known before
+        yield outcome.row, np.frombuffer(outcome.tensor, np.uint8).reshape(spec.height, spec.width, spec.channels)
 
 
 def calibration_rows(rows: Sequence[SplitRow], seed: int) -> list[SplitRow]:

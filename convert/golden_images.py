@@ -4,7 +4,9 @@ Drawn from a seed, never the user's images unless asked for. Many sizes, depths 
 are proven with the model; coloured ones, because swapped channels show in nothing else.
 """
 
+import hashlib
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from edge_app.frame import Pixels
 from edge_app.golden import Golden, GoldenImage
 from edge_app.image import decode, read_file
 from edge_app.preprocess import model_input, tensor_sha256
+from edge_app.reading import Item, Refused, read_all
 from edge_app.text import counted
 
 AT_LEAST = 64
@@ -105,16 +108,23 @@ def take_golden_images(folder: Path, spec: InputSpec) -> list[GoldenFile]:
     if len(paths) < AT_LEAST:
         met = f"{printable(str(folder))} holds {counted(len(paths), 'image')}, golden images are at least {AT_LEAST}"
         raise ConvertError("E-CONVERT-GOLDEN", f"{met}: add some, or leave --golden out")
-    files = []
-    for index, source in enumerate(paths):
-        path = f"golden/{index:02}{source.suffix.lower()}"
+    files: dict[int, GoldenFile] = {}
+    for outcome in read_all([Item(k, os.fsencode(path), os.fsencode(path.name)) for k, path in enumerate(paths)], spec):
+        source = paths[outcome.row]
         try:
+            if isinstance(outcome, Refused):
+                raise outcome.error
             data = read_file(str(source))
-            files.append(GoldenFile(path, data, model_input(decode(data, source.name, spec.grey_max), spec)))
         except ImageError as error:
             met = f"{printable(str(source))}: {error.message} ({error.code})"
             raise ConvertError("E-CONVERT-GOLDEN", f"{met}; every golden image must be readable") from None
-    return files
+        if hashlib.sha256(data).digest() != outcome.sha256:
+            met = f"{printable(str(source))} changed while it was read"
+            raise ConvertError("E-CONVERT-GOLDEN", f"{met}: convert again when nobody writes there")
+        assert outcome.tensor is not None  # nothing is known before
+        tensor = np.frombuffer(outcome.tensor, np.uint8).reshape(1, spec.height, spec.width, spec.channels)
+        files[outcome.row] = GoldenFile(f"golden/{outcome.row:02}{source.suffix.lower()}", data, tensor)
+    return [files[k] for k in range(len(paths))]
 
 
 # A pattern is float [H, W], 0..1, by (rng, height, width).

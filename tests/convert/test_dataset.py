@@ -1,13 +1,16 @@
 """Which images convert takes from a RUN."""
 
+import hashlib
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
-from convert.dataset import CALIBRATION_AT_LEAST, CALIBRATION_IMAGES, calibration_rows, full_range, read_split
+from convert.dataset import CALIBRATION_AT_LEAST, CALIBRATION_IMAGES, calibration_rows, full_range, read_split, read_tensors
 from edge_app.errors import ConvertError
+from edge_app.reading import Limits, read_all
 from edge_app.run_folder import Run, SplitRow, read_run
 
 
@@ -83,3 +86,22 @@ def test_a_label_that_the_run_does_not_have_is_refused(record: Run, images: tupl
     foreign = (*images[1], msgspec.structs.replace(images[1][-1], label="other"))
     with pytest.raises(ConvertError, match="E-CONVERT-LABEL: the test split has the label other"):
         read_split(images[0], foreign, "test", record.labels, record.input)
+
+
+def test_an_image_that_takes_too_much_memory_is_named_and_ends_nothing(
+    record: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.tile((np.arange(8000) * 255 // 8000).astype(np.uint8), (5000, 1))
+    Image.fromarray(pixels).convert("RGB").save(tmp_path / "large.png")  # takes 120 MB
+    row = SplitRow("large.png", hashlib.sha256((tmp_path / "large.png").read_bytes()).hexdigest(), "neg", "val", "")
+    monkeypatch.setattr(read_all, "__defaults__", (Limits(memory_bytes=60 << 20),))
+    with pytest.raises(ConvertError, match=r"E-CONVERT-DATA: .*large\.png: .*memory.*\(E-IMAGE-MEMORY\)"):
+        read_tensors(tmp_path, [row], record.input)
+
+
+def test_images_come_in_the_order_of_their_rows(record: Run, images: tuple[Path, tuple[SplitRow, ...]]) -> None:
+    folder, rows = images
+    chosen = [*rows[:70], *rows[300:370]][::-1]  # more than one reader is given at once
+    tensors = read_tensors(folder, chosen, record.input)
+    for row, tensor in zip(chosen, tensors, strict=True):
+        assert np.array_equal(tensor, np.asarray(Image.open(folder / row.file)))  # of the model's own size
