@@ -30,14 +30,15 @@ def _head(report: Report) -> str:
     )
     top = "".join(f"<th>{escape(printable(label))}</th>" for label in report.labels)
     body = "".join(
-        f"<tr><td>{part}</td>{''.join(f'<td>{counts[label]}</td>' for label in report.labels)}</tr>"
+        f'<tr><th scope="row">{part}</th>{"".join(f"<td>{counts[label]}</td>" for label in report.labels)}</tr>'
         for part, counts in report.parts.items()
     )
     return (
         f"<header><h1>{outcome} in {escape(report.folder)}</h1>"
         f"<p>{counted(report.images, 'image')}, {report.refused} of them refused; the split is {drawn}.</p>"
         f'<div class="tiles">{tiles}</div><p class="warning">{NOT_FOR_DIAGNOSIS}</p></header>'
-        f'<section><div class="scroll"><table><thead><tr><th>part</th>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<section><div class="scroll" tabindex="0"><table><thead><tr><th>part</th>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
         f"{f'<p>{escape(report.evidence.text())}</p>' if report.evidence else ''}</section>"
     )
 
