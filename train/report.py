@@ -17,8 +17,8 @@ from train import plots
 from train.calibrate import nll, probabilities
 from train.fit import Epoch
 from train.page import NOT_FOR_DIAGNOSIS, page
+from train.referral import COURSE, referrals
 
-REFER_BELOW = 0.95  # the course's rule; the bundle keeps its own
 GRID = 18  # images of each row of the grid
 COURSE_DIFFERENCES = (
     "The last layer has one output per class. The course's text gives it one per training image, a slip.",
@@ -71,20 +71,21 @@ def _metrics(run: Run, data: DataSet, logits: NDArray[np.float32], answers: NDAr
     for part in reversed(SPLIT_NAMES):  # test first: that is what a reader came for
         rows = data.part(part)
         truth, own = data.truth[rows], answers[rows]
-        measured = class_metrics(truth, own, run.labels, run.positive) | decided_metrics(truth, own, REFER_BELOW)
+        measured = class_metrics(truth, own, run.labels, run.positive) | decided_metrics(truth, own, COURSE)
         measured["ece"] = ece_interval(truth, own)
         for name, m in measured.items():
             lines.append((part, name, f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}", m.n))
         lines.append((part, "nll", f"{nll(logits[rows], truth):.4f}", "", len(rows)))
     note = (
         "Intervals are two-sided 95 %: Wilson's score interval (1927) for shares, DeLong's variance (1988) on the logit scale "
-        f"for the AUC. A confidence below {REFER_BELOW} is referred; accuracy_decided counts the others alone, every other "
-        "row all images. nll is the mean negative log likelihood in nats; ece the mean gap of confidence and accuracy over "
-        f"{ECE_BINS} bins, which chance alone makes larger than it is, so that its interval, a basic bootstrap of {RESAMPLES} "
-        "draws, lies below it for the most part. Training images are measured without augmentation."
+        f"for the AUC. By the course's rule a confidence below {COURSE} is referred: refer_rate; accuracy_decided counts the "
+        "others alone, every other row all images. nll is the mean negative log likelihood in nats; ece the mean gap of "
+        f"confidence and accuracy over {ECE_BINS} bins, which chance alone makes larger than it is, so that its interval, a "
+        f"basic bootstrap of {RESAMPLES} draws, lies below it for the most part. Training images are measured unaugmented."
     )
     table = _table(("split", "figure", "value", "95 % interval", "n"), lines)
-    return f"<section><h2>Measured</h2>{table}<p>{note}</p></section>"
+    rules = "".join(f"<li>{escape(line)}</li>" for line in referrals(*_scores(run, data, answers)))
+    return f"<section><h2>Measured</h2><ul>{rules}</ul>{table}<p>{note}</p></section>"
 
 
 def _classes(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
@@ -113,8 +114,7 @@ def _classes(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
 
 
 def _points(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
-    positive = run.labels.index(run.positive) if run.positive else None
-    val, test = (Scores(answers[rows], data.truth[rows], positive) for rows in (data.part("val"), data.part("test")))
+    val, test = _scores(run, data, answers)
     points = operating_points(val, test, run.labels)
     figures = list(points[0].val)  # the most probable label: every image is answered, so that no figure is missing
     lines = []
@@ -123,9 +123,17 @@ def _points(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
         measured = [split.get(name) for split in (point.val, point.test) for name in figures]
         lines.append((point.aim, cut, *(f"{m.value:.3f} ({m.low:.3f} to {m.high:.3f})" if m else "" for m in measured)))
     head = (f"{name}, {split}" for split in ("validation", "test") for name in figures)
-    table = _table(("aim", f"{printable(run.positive)} from" if run.positive else "", *head), lines)
+    columns = ("aim", f"{printable(run.positive)} from" if run.positive else "", *head)
+    table = _table(columns, lines, "points")
     note = "Chosen on validation, then measured on test. A bundle has its own for each model file."
     return f"<section><h2>Operating points</h2>{table}<p>{note}</p></section>"
+
+
+def _scores(run: Run, data: DataSet, answers: NDArray[np.float64]) -> tuple[Scores, Scores]:
+    """Of val and test."""
+    positive = run.labels.index(run.positive) if run.positive else None
+    val, test = (Scores(answers[rows], data.truth[rows], positive) for rows in (data.part("val"), data.part("test")))
+    return val, test
 
 
 def confusion(truth: NDArray[np.int64], answered: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -225,11 +233,19 @@ def _record(run: Run) -> str:
         "config": ", ".join(f"{key} {value}" for key, value in run.config.items()),
         "versions": ", ".join(f"{tool} {number}" for tool, number in run.versions.items()),
     }
-    return f"<section><h2>The run</h2>{_table(('', ''), facts.items())}</section>"
+    return f"<section><h2>The run</h2>{_table((), facts.items(), 'facts')}</section>"
 
 
-def _table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """An HTML table; every cell is escaped."""
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+def _table(head: Sequence[str], rows: Iterable[Iterable[object]], kind: str = "") -> str:
+    """An HTML table whose first column names the rows; every cell is escaped. One that is too wide scrolls, by keys too."""
+    top = f"<thead><tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr></thead>" if head else ""
+    body = "".join(_row(row, head if kind == "points" else ()) for row in rows)
+    return f'<div class="scroll" tabindex="0"><table class="{kind}">{top}<tbody>{body}</tbody></table></div>'
+
+
+def _row(row: Iterable[object], heads: Sequence[str]) -> str:
+    """heads: what a phone, on which the row is a block, shows before each cell but the first; none: nothing."""
+    first, *others = (escape(str(cell)) for cell in row)
+    told = [f' data-head="{escape(name)}"' for name in heads[1:]] or [""] * len(others)
+    cells = "".join(f"<td{own}>{cell}</td>" for own, cell in zip(told, others, strict=True))
+    return f'<tr><th scope="row">{first}</th>{cells}</tr>'

@@ -27,7 +27,8 @@ from edge_app.files import sync_directory, write_whole
 from edge_app.image_folder import DataSet, default_positive, load
 from edge_app.image_store import InMemory, Keep, OnDisk, RowsAlone, Shelf
 from edge_app.machine import available_mb
-from edge_app.metrics import class_metrics, decided_metrics
+from edge_app.metrics import class_metrics
+from edge_app.operating_points import Scores
 from edge_app.run_folder import Lineage, PredictionRow, Run, TrainingData
 from edge_app.splits import Shares
 from edge_app.text import for_html, for_terminal
@@ -39,7 +40,8 @@ from train.feed import labelled
 from train.fit import Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, share_checkpoint, unfinished
 from train.network import load_network
 from train.page import page
-from train.report import REFER_BELOW, render
+from train.referral import referrals
+from train.report import render
 from train.reviewed import Parent, load_reviewed
 from train.unfinished import STATE, partial_folder
 
@@ -457,23 +459,20 @@ def saved_model(model: keras.Model, folder: Path) -> bytes:
 def summary(out: Path, run: Run) -> str:
     """A short table of the published run, for the terminal."""
     rows = run_folder.read_predictions(out, run)
-    lines = []
+    lines, splits = [], []
     for part in ("val", "test"):
         chosen = [row for row in rows if row.split == part]
-        truth = [run.labels.index(row.label) for row in chosen]
+        truth = np.array([run.labels.index(row.label) for row in chosen], np.int64)
         answers = probabilities(np.array([row.logits for row in chosen]))
+        splits.append(Scores(answers, truth, run.labels.index(run.positive) if run.positive else None))
         measured = class_metrics(truth, answers, run.labels, run.positive)
         if len(measured) > FIGURES:
             least = min((name for name in measured if name != "accuracy"), key=lambda name: measured[name].value)
             measured = {"accuracy": measured["accuracy"], f"least {least}": measured[least]}
         figures = "  ".join(f"{printable(name)} {m.value:.3f} ({m.low:.3f}-{m.high:.3f})" for name, m in measured.items())
         lines.append(f"{part:<5} n={len(chosen):<5} {figures}")
-    # Of the last part, test.
-    decided = decided_metrics(truth, answers, REFER_BELOW)
-    referred = f"below a confidence of {REFER_BELOW:g} lie {100 * decided['refer_rate'].value:.0f} % of them"
-    if right := decided.get("accuracy_decided"):
-        referred += f", of the others {right.value:.3f} are right ({right.low:.3f}-{right.high:.3f})"
-    lines.append(f"{referred}; limiar convert fits each file's own rule on val")
+    val, test = splits
+    lines += referrals(val, test)
     if found := evidence(Counter(row.label for row in rows if row.split == "test")):
         lines.append(found.text())
     return "\n".join(lines)

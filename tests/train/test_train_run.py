@@ -20,15 +20,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from convert.decision_rule import fit
+from convert.gate_file import read_gate
 from edge_app import run_folder
 from edge_app.envelope import measure, outside
 from edge_app.errors import DataError, TrainError
 from edge_app.image import decode, read_file
 from edge_app.metrics import class_metrics
+from edge_app.operating_points import Scores
 from edge_app.preprocess import model_input
 from train.calibrate import probabilities
 from train.config import configured
 from train.plots import data_url
+from train.referral import referrals
 from train.report import COURSE_DIFFERENCES, confusion, harder
 from train.run import positive_of, summary, train
 from train.unfinished import partial_folder
@@ -249,9 +253,27 @@ def test_of_many_images_the_run_says_the_epochs_that_it_had(tmp_path, request_fo
 
 def test_the_summary_says_what_is_referred_and_what_the_test_split_decides(small_run):
     said = summary(small_run, run_folder.read_run(small_run))
-    assert "below a confidence of 0.95 lie" in said
+    assert "the course's rule (refer below 0.95) refers " in said
+    assert "limiar convert's default rule (" in said
     assert "the test split decides" in said
     assert "--allow-undecided" in said
+
+
+def test_the_rule_that_the_summary_and_the_page_call_convert_s_is_the_one_that_convert_fits(small_run):
+    run = run_folder.read_run(small_run)
+    rows = [row for row in run_folder.read_predictions(small_run, run) if row.split == "val"]
+    truth = np.array([run.labels.index(row.label) for row in rows])
+    scores = Scores(probabilities(np.array([row.logits for row in rows])), truth, run.labels.index(run.positive))
+    decision = fit(read_gate().decision, scores, run.labels)
+    assert f": refer below {decision.refer_below:.3g}) refers " in summary(small_run, run)
+    assert f": refer below {decision.refer_below:.3g}) refers " in (small_run / run_folder.REPORT).read_text()
+
+
+def test_where_no_confidence_reaches_the_aim_the_summary_says_that_convert_keeps_the_usual_cut():
+    wrong = Scores(np.tile([0.1, 0.9], (20, 1)), np.zeros(20, np.int64), 1)
+    own, course = referrals(wrong, wrong)
+    assert "is not reached, so the usual cut: refer below 0.95) refers 100 % of the test images" in own
+    assert course == "the course's rule (refer below 0.95) refers 100 % of the test images"
 
 
 @pytest.mark.parametrize("label", ["a\rb", "refer", "refused", "\x1b[31m", "gr\udcf6n", "\u202eabc"])
