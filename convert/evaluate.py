@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -90,6 +91,8 @@ def _check_environment(python: str) -> None:
         reason = (done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     except OSError as error:
         reason = str(error.strerror)
+    except subprocess.TimeoutExpired:
+        reason = f"no answer after {_LIMIT_S:.0f} s"
     else:
         if done.returncode == 0:
             return
@@ -141,16 +144,24 @@ class Bench:
         file.write_bytes(model)
         words = [environment.runtime, environment.options, str(file), "tensors.npy", str(out), *wanted]
         command = [environment.python, "-m", "edge_app.parity", *words]
-        try:
-            done = subprocess.run(command, cwd=self._root, capture_output=True, timeout=_LIMIT_S, env=_environ())
-        except subprocess.TimeoutExpired:
-            raise RuntimeFailure(f"no answer after {_LIMIT_S:.0f} s") from None
+        done = self._ended(command)
+        if done.returncode == -signal.SIGKILL:  # by the kernel, for want of memory: that is not the file's fault
+            done = self._ended(command)
+        if done.returncode == -signal.SIGKILL:
+            raise RuntimeFailure("was killed twice, most often for want of memory: end other programs, then convert again")
         if done.returncode < 0:
             raise RuntimeFailure(f"crashed with signal {-done.returncode}")
         if done.returncode:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise RuntimeFailure(printable(lines[-1])[:300] if lines else f"exit status {done.returncode}")
         return msgspec.json.decode(done.stdout, type=Seen)
+
+    def _ended(self, command: list[str]) -> "subprocess.CompletedProcess[bytes]":
+        try:
+            return subprocess.run(command, cwd=self._root, capture_output=True, timeout=_LIMIT_S, env=_environ())
+        except subprocess.TimeoutExpired:
+            busy = f"the machine's load was {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
+            raise RuntimeFailure(f"no answer after {_LIMIT_S:.0f} s ({busy}): end other programs, then convert again") from None
 
 
 def _environ() -> dict[str, str]:

@@ -99,12 +99,23 @@ def test_an_environment_that_is_named_and_broken_is_an_error(python: str, monkey
         find_environments()
 
 
+def test_a_named_python_that_never_answers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
+    monkeypatch.setenv(TFLITE_PYTHON, str(python))
+    monkeypatch.setattr("convert.evaluate._LIMIT_S", 0.5)
+    with pytest.raises(ConvertError, match=r"E-CONVERT-RUNTIME: .*no answer after"):
+        find_environments()
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
         ("kill -SEGV $$", "crashed with signal 11"),
         ("echo 'E-RUNTIME-LOAD: op version 12' >&2; exit 1", "E-RUNTIME-LOAD: op version 12"),
         ("exit 5", "exit status 5"),
+        ("kill -KILL $$", "was killed twice, most often for want of memory: end other programs, then convert again"),
     ],
 )
 def test_a_file_that_a_runtime_refuses_or_crashes_on_fails_with_its_reason(tmp_path: Path, script: str, reason: str) -> None:
@@ -114,3 +125,12 @@ def test_a_file_that_a_runtime_refuses_or_crashes_on_fails_with_its_reason(tmp_p
     with Bench(np.zeros((1, 24, 24, 3), np.uint8)) as bench, pytest.raises(RuntimeFailure) as failure:
         bench.answers(Environment("tflite-runtime", str(python)), "tflite_int8", b"")
     assert str(failure.value) == reason
+
+
+def test_a_process_that_the_machine_killed_is_started_again(tmp_path: Path) -> None:
+    python, tried = tmp_path / "python", tmp_path / "tried"
+    python.write_text(f"#!/bin/sh\nif [ -e {tried} ]; then echo second >&2; exit 1; fi\ntouch {tried}\nkill -KILL $$\n")
+    python.chmod(0o755)
+    with Bench(np.zeros((1, 24, 24, 3), np.uint8)) as bench, pytest.raises(RuntimeFailure) as failure:
+        bench.answers(Environment("tflite-runtime", str(python)), "tflite_int8", b"")
+    assert str(failure.value) == "second"
