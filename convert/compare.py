@@ -97,8 +97,8 @@ def compare(old: Path, new: Path) -> Review:
         met = f"{printable(str(old))} is a {before.kind[:-1]}, {printable(str(new))} a {after.kind[:-1]}"
         raise ConvertError("E-COMPARE-KIND", f"{met}: give two of a kind")
     if set(before.labels) != set(after.labels) or before.positive != after.positive:
-        met = f"labels {_labels(before)} and {_labels(after)}"
-        raise ConvertError("E-COMPARE-LABELS", f"{met} have nothing to be compared by: give two models of the same labels")
+        met = f"the labels are {_labels(before)} in one and {_labels(after)} in the other"
+        raise ConvertError("E-COMPARE-LABELS", f"{met}: give two models of the same labels")
     common = _common(before, after)
     names = dict.fromkeys([after.default_file, *after.files, *before.files])
     files = tuple(_review(name, before, after, common) for name in names)
@@ -142,11 +142,11 @@ def _common(old: Subject, new: Subject) -> Common:
     counts = f"{sizes[0]} and {sizes[1]}"
     if not kept:
         return Common(
-            (f"No image is in both test splits, which have {counts}: convert both with the same test images.",),
+            (f"No image is in both test splits ({counts} images): convert both with the same test images.",),
             first="not comparable, measured on different test images: ",
             comparable=False,
         )
-    notes = [f"Image by image: {len(kept)} images are in both test splits, which have {counts}."]
+    notes = [f"Image by image: {len(kept)} images are in both test splits, which have {counts} images."]
     if len(kept) < len(shared):
         notes.append(f"{len(shared) - len(kept)} images have another true label in the new one and were left out.")
     return Common(

@@ -19,20 +19,20 @@ EXIT_NOT_BETTER = 3
 @click.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The whole comparison as JSON on stdout.")
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also as a page, for a reviewer.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page too, for a reviewer.")
 @click.option(
     "--fail-on",
     type=click.Choice(["undecided", "worse", "not-comparable"]),
-    help="Exit status 3 where the outcome is this or graver; else it is 0.",
+    help="Exit with status 3 if the outcome is this or graver.",
 )
 def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str | None) -> int:
-    """Is NEW better than OLD? Two bundles, two RUNs, or two results of `limiar bench --json`.
+    """Say whether NEW is better than OLD: two bundles, two RUNs, or two results of `limiar bench --json`.
 
     The first line says better, worse, same (no image is answered otherwise) or undecided for each class, with 95 % intervals.
-    Bundles are compared image by image where predictions.csv lies in BUNDLE.measured beside both, on the images that are in
-    both test splits; else by their figures alone. What was measured on different images is not comparable, which comes first
-    and is graver than worse.
+    If predictions.csv is in BUNDLE.measured beside both bundles, they are compared image by image, on the images that are in
+    both test splits; otherwise only their figures are compared. Figures of different images are not comparable: that is said
+    first, and --fail-on takes it for graver than worse.
 
     \b
     Example:

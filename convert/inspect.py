@@ -16,13 +16,13 @@ _COLUMNS = 80
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--file", "name", metavar="NAME", help="One model file, as `tflite_int8`; else all.")
-@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON array.")
+@click.option("--file", "name", metavar="NAME", help="One model file, such as `tflite_int8`. Default: all.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON array.")
 def inspect(bundle: Path, name: str | None, as_json: bool) -> int:
     """Show what a bundle's model files are made of.
 
-    Of each file its operators, float tensors, input and output; of each layer what it makes, its weights, how they are
-    quantized, and the noise that the bundle's report has for it.
+    For each file: its operators, float tensors, input and output. For each layer: its output, its weights, how they are
+    quantized, and its noise as the bundle's report has it.
 
     \b
     Example:
