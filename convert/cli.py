@@ -13,6 +13,7 @@ from edge_app.errors import BundleError, ConvertError, printable
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from convert.gate import Gate
     from convert.report import Report
     from convert.source import KerasFile, RunFolder
 
@@ -87,13 +88,13 @@ class Grouped(click.Command):
     "--model", type=click.Path(path_type=Path), metavar="M.keras", help="Any Keras classifier: a .keras file, or .h5."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The BUNDLE folder to make.")
-@click.option("--replace", is_flag=True, help="Replace a bundle that is at --out already.")
+@click.option("--replace", is_flag=True, help="Replace the bundle that is already at --out.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the images. A RUN names its own; --model needs it.")
 @click.option(
     "--csv",
     "table",
     type=click.Path(path_type=Path),
-    help="Table with the columns file and label, and if you like split and group.",
+    help="Table with the columns file and label, and optionally split and group.",
 )
 @click.option(
     "--grey-max",
@@ -101,41 +102,56 @@ class Grouped(click.Command):
     metavar="N",
     help="Largest value of 16-bit images that do not declare their range, such as 4095 for 12 bits.",
 )
-@click.option("--positive", metavar="LABEL", help="Of two labels, the one that sensitivity counts. Default: pos.")
-@click.option("--scale", callback=_numbers, help="What pixels were multiplied by before the model saw them, such as 1/255.")
-@click.option("--mean", callback=_numbers, help="What was subtracted next: one number, or one for each channel.")
-@click.option("--std", callback=_numbers, help="What was divided by last, likewise.")
+@click.option("--positive", metavar="LABEL", help="Which of two labels is positive. Default: pos, else the second by name.")
+@click.option("--scale", callback=_numbers, help="What pixels are multiplied by before the model sees them, such as 1/255.")
+@click.option("--mean", callback=_numbers, help="What is subtracted next: one number, or one for each channel.")
+@click.option("--std", callback=_numbers, help="What they are divided by last: one number, or one for each channel.")
 @click.option(
     "--size", callback=_sides, metavar="HxW", help="Height and width in pixels, if the model takes images of any size."
 )
 @click.option(
-    "--bgr", is_flag=True, help="The model takes blue, green, red, as OpenCV reads; --mean and --std are in that order too."
+    "--bgr", is_flag=True, help="The model takes blue, green, red, as OpenCV reads; give --mean and --std in that order too."
 )
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The labels in the order of the outputs, one a line. Default: in name order.",
+    help="Text file with the labels in the order of the outputs, one a line. Default: name order.",
 )
 @click.option("--allow-chance", is_flag=True, help="Convert the model even if it is no better than chance on validation.")
-@click.option("--golden", type=click.Path(path_type=Path), help="Folder of golden images. Default: they are drawn.")
-@click.option("--gate", "gate_file", type=click.Path(path_type=Path), help="Gate file (TOML) with the values that you change.")
+@click.option("--golden", type=click.Path(path_type=Path), help="Folder of golden images. Default: limiar draws them.")
 @click.option(
-    "--require", multiple=True, metavar="FILE", help="Write no bundle unless this model file passes, such as `tflite_int8`."
+    "--gate",
+    "gate_file",
+    type=click.Path(path_type=Path),
+    help="TOML file with those values of the gate that you want to change.",
 )
-@click.option("--margin", type=click.FloatRange(0, 0.5, True, True), help="The loss that is too much; 0.1 is 10 points.")
+@click.option(
+    "--require", multiple=True, metavar="FILE", help="Write no bundle unless this model file, such as `tflite_int8`, passes."
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, 0.5, True, True),
+    help="Smallest loss that is too much; 0.1 is 10 points. Default: the gate's, 0.05.",
+)
 @click.option(
     "--refer-below",
     type=click.FloatRange(0, 1),
-    help="Refer answers of less confidence, such as 0.95. Default: fitted on validation.",
+    help="Refer answers whose confidence is below this, such as 0.95. Default: fitted on validation.",
 )
-@click.option("--allow-undecided", is_flag=True, help="Take in model files that the test images are too few to decide about.")
-@click.option("--print-gate", is_flag=True, help="Print the gate that these options give, as TOML, and exit.")
-@click.option("--card", type=click.Path(path_type=Path), help="Markdown for the model card: data, licence, flaws.")
+@click.option(
+    "--allow-undecided", is_flag=True, help="Keep model files that the test images are too few to judge; the verdict says so."
+)
+@click.option("--print-gate", is_flag=True, help="Print the resulting gate as TOML, and exit.")
+@click.option("--card", type=click.Path(path_type=Path), help="Markdown file for the model card: data, licence, flaws.")
 @click.option("--name", help="Name of the bundle. Default: that of --out.")
 @click.option("--version", default="1.0.0", show_default=True, help="Version of the bundle.")
 @click.option(
-    "--release-counter", type=click.IntRange(0), default=1, show_default=True, help="Devices refuse a bundle with a lower one."
+    "--release-counter",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Number of the release: devices refuse a bundle with a lower one.",
 )
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the model files.")
 @click.option("--intended-use", default=INTENDED_USE, show_default=True, help="What the model is for.")
@@ -146,18 +162,22 @@ class Grouped(click.Command):
     show_default=True,
     help="Seed of the calibration sample, the golden images, and the splits if they are drawn.",
 )
-@click.option("--no-thumbnails", is_flag=True, help="Show no test image in the report, if the data are private.")
-@click.option("--cam", is_flag=True, help="Have model files give a class activation map too, for `limiar explain`.")
-@click.option("--verify-repeatable", is_flag=True, help="Convert twice, in two processes; publish what is equal byte for byte.")
+@click.option("--no-thumbnails", is_flag=True, help="Show no test images in the report: for private data.")
+@click.option("--cam", is_flag=True, help="Make model files that give a class activation map too, for `limiar explain`.")
+@click.option(
+    "--verify-repeatable",
+    is_flag=True,
+    help="Convert twice, in two processes; write the bundle only if both are equal byte for byte.",
+)
 @click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign with this private key of `limiar keygen`.")
 @click.option(
     "--verified",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE.json",
-    help="What `limiar verify BUNDLE --json` printed on another machine, for the manifest.",
+    help="Record what `limiar verify BUNDLE --json` printed on another machine.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The whole report as JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 def convert(
     run: Path | None,
     model: Path | None,
@@ -197,13 +217,13 @@ def convert(
 ) -> int:
     """Convert a RUN of `limiar train`, or any Keras classifier, into a bundle that devices run.
 
-    A classifier comes as a .keras file with softmax or logits at its end; its labels are the images' in name order, found as
-    `limiar train` finds them, or else as --labels lists them. It takes pixels x of 0..255, or else, as --scale, --mean and
-    --std say, x * scale, then (x - mean) / std.
+    A classifier is a .keras or .h5 file that ends in softmax or logits. Its labels are those of the images in name order,
+    found as `limiar train` finds them, unless --labels lists them in another order. It takes pixels from 0 to 255. If it was
+    trained on scaled pixels, say how with --scale, --mean and --std: x * scale, then (x - mean) / std.
 
-    Makes TFLite and ONNX files, runs each on every runtime that is installed, and compares them with Keras. A file that lost
-    too much, or of which too few test images can tell, is left out. If no copy of full precision passes, or not every file
-    that you --require, no bundle is written, a report lies in BUNDLE.refused, and the exit status is 3.
+    Makes TFLite and ONNX files, runs each on every runtime that is installed, and compares it with Keras. A file that loses
+    too much is left out, and so is one that the test images are too few to judge. If no file of full precision passes, or if
+    one that you --require does not, no bundle is written: the report is in BUNDLE.refused and the exit status is 3.
 
     \b
     Example:
@@ -211,11 +231,16 @@ def convert(
       limiar convert runs/first --out bundles/first --replace --sign release.key --verified pi4.json --verified pi5.json
       limiar convert --model m.keras --data images/ --csv labels.csv --scale 1/255 --out bundles/mine
     """
-    from convert.gate_file import gate_toml, read_gate, with_options
 
-    gate = with_options(read_gate(gate_file), require, margin, refer_below, allow_undecided)
+    def gate() -> "Gate":
+        from convert.gate_file import read_gate, with_options
+
+        return with_options(read_gate(gate_file), require, margin, refer_below, allow_undecided)
+
     if print_gate:
-        click.echo(gate_toml(gate), nl=False)
+        from convert.gate_file import gate_toml
+
+        click.echo(gate_toml(gate()), nl=False)
         return 0
     scaling = {"--scale": scale, "--mean": mean, "--std": std}
     given: dict[str, object] = {
@@ -235,55 +260,62 @@ def convert(
         raise click.UsageError("--model needs --data, the folder of its images.")
     if run and (foreign := [name for name, value in given.items() if value is not None]):
         raise click.UsageError(f"{foreign[0]} goes with --model: a RUN has its own.")
-    from convert.progress import Progress
-    from convert.verified import read_verified
+    from convert.child import Child, in_child
 
-    key = _read_key(sign)  # first: nobody wants to hear of a wrong key after two minutes
-    _check_out(out, replace)
-    card_text = _read_card(card)
-    elsewhere = tuple(map(read_verified, verified))
-    with Progress() as progress:
-        with progress.loading("TensorFlow"):
-            from convert.measure import publish_measured
-            from convert.pipeline import Request, convert_run
-            from convert.publish import bundle_files, publish_bundle, publish_refusal
-            from convert.repeatable import Again, check_repeatable
+    def work(child: Child) -> int:
+        from convert.progress import Progress
+        from convert.verified import read_verified
 
-        request = Request(
-            origin=_origin(run, model, data, table, positive, grey_max, (scale, mean, std), bgr, labels, size),
-            golden=golden,
-            gate=gate,
-            name=name or _name_from(out),
-            version=version,
-            licence=licence,
-            intended_use=intended_use,
-            seed=seed,
-            thumbnails=not no_thumbnails,
-            verified=elsewhere,
-            cam=cam,
-            allow_chance=allow_chance,
-            allowed_by="--allow-undecided" if allow_undecided else "gate.toml",
-        )
-        converted = convert_run(request, progress.note)
-        report, written = converted.report, out
-        for line in converted.source.notes:
-            progress.tell(line)
-        if report.published and verify_repeatable:
-            progress.note("converting again in another process")
-            check_repeatable(
-                Again(request, release_counter, card_text), bundle_files(converted, release_counter, seed, card_text)
+        asked = gate()
+        key = _read_key(sign)  # first: nobody wants to hear of a wrong key after two minutes
+        _check_out(out, replace)
+        card_text = _read_card(card)
+        elsewhere = tuple(map(read_verified, verified))
+        with Progress(child.at) as progress:
+            with progress.loading("TensorFlow"):
+                from convert.measure import publish_measured
+                from convert.pipeline import Request, convert_run
+                from convert.publish import bundle_files, publish_bundle, publish_refusal
+                from convert.repeatable import Again, check_repeatable
+
+            request = Request(
+                origin=_origin(run, model, data, table, positive, grey_max, (scale, mean, std), bgr, labels, size),
+                golden=golden,
+                gate=asked,
+                name=name or _name_from(out),
+                version=version,
+                licence=licence,
+                intended_use=intended_use,
+                seed=seed,
+                thumbnails=not no_thumbnails,
+                verified=elsewhere,
+                cam=cam,
+                ended=child.ended,
+                allow_chance=allow_chance,
+                allowed_by="--allow-undecided" if allow_undecided else "gate.toml",
             )
-        if report.published:
-            _check_out(out, replace)  # minutes have passed
-            with progress.writing():
-                publish_bundle(out, converted, release_counter, seed, card_text, key)
-            progress.note("measuring latency")
-            publish_measured(out, converted)
-        else:
-            with progress.writing():
-                written = publish_refusal(out, converted)
-    _print(report, written, as_json)
-    return 0 if report.published else EXIT_REFUSED
+            converted = convert_run(request, progress.note)
+            report, written = converted.report, out
+            for line in converted.source.notes:
+                progress.tell(line)
+            if report.published and verify_repeatable:
+                progress.note("converting again in another process")
+                check_repeatable(
+                    Again(request, release_counter, card_text), bundle_files(converted, release_counter, seed, card_text)
+                )
+            if report.published:
+                _check_out(out, replace)  # minutes have passed
+                with progress.writing():
+                    publish_bundle(out, converted, release_counter, seed, card_text, key)
+                progress.note("measuring latency")
+                publish_measured(out, converted)
+            else:
+                with progress.writing():
+                    written = publish_refusal(out, converted)
+        _print(report, written, as_json)
+        return 0 if report.published else EXIT_REFUSED
+
+    return in_child(work)
 
 
 def _origin(

@@ -2,9 +2,9 @@
 
 import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -23,8 +23,14 @@ from edge_app.frame import Pixels
 
 REFERENCE, INTEGER = "tflite_fp32", "tflite_int8"
 
-Note = Callable[[str], None]
 Files = dict[str, "Made | ConvertError"]
+
+
+class Note(Protocol):
+    """Is told what is done next."""
+
+    def __call__(self, text: str, *files: str) -> None:
+        """text: for a person; files: that are left out if the step ends the process."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -43,29 +49,41 @@ class Ground(msgspec.Struct, frozen=True):
     val: Pixels  # uint8 [M, H, W, C]
     floor_db: float  # of a layer's own noise; minus infinity: none
     loses: Callable[[bytes], bool]  # an integer file -> whether it lost too much of the validation split
+    ended: Mapping[str, str] = {}  # file -> how its making has ended the process: it is left out
 
 
 def make_files(model: Any, spec: InputSpec, ground: Ground, note: Note) -> Files:
     """Recipe name -> its file, in the order of RECIPES. model: of logits alone, or `class_map.mapped`."""
     made: Files = {}
+    note("exporting the model")
     with one_line("E-CONVERT-KERAS", "Keras cannot rebuild the model for the converters", REPLACE, model):
         exported = exportable(model)
-    graph = functools.cache(lambda: onnx_model(exported, spec))  # all ONNX files start from it
+
+    @functools.cache
+    def graph() -> Any:  # all ONNX files start from it
+        note("making the ONNX graph", *(recipe.name for recipe in RECIPES if recipe.format == "onnx"))
+        return onnx_model(exported, spec)
+
     with tempfile.TemporaryDirectory(prefix="limiar-") as folder:
         saved_model = Path(folder) / "saved_model"
         export_saved_model(exported, spec, saved_model)
         for recipe in RECIPES:
-            note(f"making {recipe.name}")
+            if how := ground.ended.get(recipe.name):
+                met = f"a library ended the process that made it ({how})"
+                made[recipe.name] = blamed(model, ConvertError("E-CONVERT-CRASH", f"{met}: use another file"))
+                continue
             try:
-                if recipe.format == "onnx":
-                    made[recipe.name] = _described("onnx", convert_onnx(graph(), recipe.precision, ground.calibration))
+                start = graph() if recipe.format == "onnx" else None
+                note(f"making {recipe.name}", recipe.name)
+                if start is not None:
+                    made[recipe.name] = _described("onnx", convert_onnx(start, recipe.precision, ground.calibration))
                     continue
                 data = convert_tflite(saved_model, recipe.precision, ground.calibration)
                 reference = made.get(REFERENCE)
                 if recipe.name == REFERENCE or not isinstance(reference, Made):
                     made[recipe.name] = _described("tflite", data)
                 elif recipe.name == INTEGER:
-                    note(f"looking at the layers of {recipe.name}")
+                    note(f"looking at the layers of {recipe.name}", recipe.name)
                     made[recipe.name] = _second_try(model, saved_model, reference.data, data, ground)
                 else:
                     made[recipe.name] = _with_layers(model, reference.data, data, ground)

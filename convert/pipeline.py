@@ -56,6 +56,7 @@ class Request(msgspec.Struct, frozen=True):
     verified: tuple[Elsewhere, ...] = ()  # what other machines found
     allowed_by: str = "gate.toml"  # who lets undecided files in, where somebody does
     cam: bool = False  # a class activation map as second output
+    ended: dict[str, str] = {}  # model file -> how its making has ended the process: it is left out
     allow_chance: bool = False  # also a model that is no better than chance on validation
 
 
@@ -82,7 +83,7 @@ def convert_run(request: Request, note: Note) -> Converted:
     keras = keras_logits(source.model, images.tensors)
     source = _better_than_chance(request, source, images, keras)
     judge = Judge(images, keras, source.labels, source.positive, request.gate)
-    ground = _ground(judge, images, calibration, request.gate, environments)
+    ground = _ground(judge, images, calibration, request, environments)
     made = make_files(source.mapped or source.model, source.input, ground, note)
     outcomes = _run_files(images.tensors, made, environments, note)
     if source.mapped:
@@ -137,12 +138,12 @@ def _better_than_chance(request: Request, source: Source, images: Images, keras:
     return msgspec.structs.replace(source, facts=source.facts | found.facts, notes=(*source.notes, *found.notes))
 
 
-def _ground(judge: Judge, images: Images, calibration: Pixels, gate: Gate, environments: list[Environment]) -> Ground:
+def _ground(judge: Judge, images: Images, calibration: Pixels, request: Request, environments: list[Environment]) -> Ground:
     """What files are made with. A second try of the integer file is judged on validation, on the runtime of its figures."""
     environment = next(found for found in environments if found.key == recipe(INTEGER).key)
-    retry, floor = gate.retry, gate.limits.layer_snr_db
+    retry, floor = request.gate.retry, request.gate.limits.layer_snr_db
     if retry is None:
-        return Ground(calibration, images.val.tensors, -math.inf, lambda data: False)
+        return Ground(calibration, images.val.tensors, -math.inf, lambda data: False, request.ended)
 
     def loses(data: bytes) -> bool:
         with Bench(images.val.tensors) as bench:
@@ -152,7 +153,7 @@ def _ground(judge: Judge, images: Images, calibration: Pixels, gate: Gate, envir
                 return True
         return judge.loses_on_validation(answers.logits, inventory("tflite", data).outputs[0].scale, retry.loss)
 
-    return Ground(calibration, images.val.tensors, -math.inf if floor is None else floor, loses)
+    return Ground(calibration, images.val.tensors, -math.inf if floor is None else floor, loses, request.ended)
 
 
 def _run_files(

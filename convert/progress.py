@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
@@ -16,7 +16,9 @@ class Progress:
     lost so, and the conversion went on), so every note asks again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at: Callable[..., None] = lambda text, *files: None) -> None:
+        """at: is told too what is done next, as Child.at."""
+        self._at = at
         self._shows = sys.stderr.isatty()
         self._met: int | None = None
         self._loads = self._waits = False
@@ -35,9 +37,10 @@ class Progress:
         self._show("")
         print(text, file=sys.stderr)
 
-    def note(self, text: str) -> None:
-        """What is done next. Raises KeyboardInterrupt, or SystemExit with 143, where it is to stop."""
+    def note(self, text: str, *files: str) -> None:
+        """What is done next; files: that it makes. Raises KeyboardInterrupt, or SystemExit with 143, where it is to stop."""
         self._stop()
+        self._at(text, *files)
         self._show(text)
 
     @contextmanager

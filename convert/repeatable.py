@@ -51,7 +51,7 @@ def convert_again(job: str, out: str) -> None:
     """The second process: a pickled Again -> a bundle."""
     again = pickle.loads(Path(job).read_bytes())  # noqa: S301  # the first process has just written it
     assert isinstance(again, Again)
-    converted = convert_run(again.request, note=lambda text: None)
+    converted = convert_run(again.request, note=lambda text, *files: None)
     if not converted.report.published:
         sys.exit("its gate did not pass")
     publish_bundle(Path(out), converted, again.release_counter, again.request.seed, again.card)

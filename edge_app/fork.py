@@ -37,11 +37,11 @@ def fork_child(target: Callable[[Connection], None]) -> tuple[ForkProcess, Conne
     return _forked(target, child, connection), connection
 
 
-def end_with_parent(parent: int) -> None:
-    """The kernel kills this process when its parent `parent` ends, whatever is still open between them."""
+def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """The kernel sends this process a signal when its parent `parent` ends, whatever is still open between them."""
     import ctypes  # numpy imports it too
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:  # it has ended already
         os._exit(1)
 

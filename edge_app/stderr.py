@@ -5,6 +5,11 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+KEPT = "stderr-"  # how the files begin
+kept_in: Path | None = None  # a folder: what is written while a library ends the process is there for whoever started it
 
 
 @contextlib.contextmanager
@@ -13,7 +18,7 @@ def captured_stderr() -> Iterator[list[bytes]]:
     lines: list[bytes] = []
     sys.stderr.flush()
     saved = os.dup(2)
-    with open(os.memfd_create("stderr"), "w+b") as file:  # a device may have no folder for temporary files
+    with _file() as file:
         os.dup2(file.fileno(), 2)
         try:
             yield lines
@@ -23,6 +28,14 @@ def captured_stderr() -> Iterator[list[bytes]]:
             os.close(saved)
             file.seek(0)
             lines.extend(file.readlines())
+
+
+def _file() -> IO[bytes]:
+    if kept_in is None:
+        return open(os.memfd_create("stderr"), "w+b")  # a device may have no folder for temporary files
+    import tempfile  # on the desktop alone
+
+    return tempfile.NamedTemporaryFile("w+b", prefix=KEPT, dir=kept_in)
 
 
 _SILENCE = threading.Lock()  # two threads that put back what they found would leave each other's /dev/null there

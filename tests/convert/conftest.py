@@ -172,7 +172,7 @@ def converted(run: Path, project: Path) -> Converted:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)  # where .venv-tflite is
-        return convert_run(request, note=lambda text: None)
+        return convert_run(request, note=lambda text, *files: None)
 
 
 @pytest.fixture(scope="session")
