@@ -184,15 +184,8 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
     orientation = _orientation(image, container.format)
     match container:
         case Png():
-            try:
-                image.load()
-            except OSError:  # of the pixels
-                raise
-            except Exception:  # of a note behind them, which may be anything
-                image = _opened(png.without_notes(data), "PNG")
-                image.load()
-            if _may_lack_rows(image):
-                png.check_rows(data)
+            image = decoders.png.load(data, image)
+            orientation = _orientation(image, "PNG")  # its note may stand behind the pixels
             image = decoders.png.in_8_bits(data, image, container, grey_max)
         case Jpeg():
             pixels = _jpeg().decode(data)
@@ -204,6 +197,8 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
                 tables = getattr(image, "tag_v2", {}).get(_JPEG_TABLES, b"")
                 for start, count in zip(container.segments.offsets, container.segments.counts, strict=True):
                     _jpeg().check_strip(tables, data[start : start + count])
+            elif container.photometric == tiff.YCBCR:
+                decoders.tiff.check_ycbcr(data, container)
             with without_stderr():
                 image.load()
             _check_colour_map(image)
@@ -211,6 +206,8 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
             image.load()
             image = _seen(image)
         case _:
+            if container.format == "WEBP":
+                importlib.import_module("edge_app.decoders.webp").check_pixels(data)
             image.load()
     return Picture(image, orientation, container.trailing)
 
@@ -265,17 +262,6 @@ def _check_colour_map(image: Image.Image) -> None:
     tags = getattr(image, "tag_v2", {})
     if image.mode == "P" and (colours := tags.get(_COLOR_MAP)) and max(colours) < 256:
         image.putpalette(bytes(colours), "RGB;L")
-
-
-def _may_lack_rows(image: Image.Image) -> bool:
-    """Pillow fills from the top: a last row with anything but zeros in it proves the rest. Interlaced is another order."""
-    if image.info.get("interlace"):
-        return True
-    right, bottom = image.width - 1, image.height - 1
-    corner = image.getpixel((right, bottom))
-    if any(corner) if isinstance(corner, tuple) else corner:  # mostly, and five times as quick
-        return False
-    return not image.crop((0, bottom, right + 1, bottom + 1)).tobytes().strip(b"\0")
 
 
 def _orientation(image: Image.Image, container_format: str) -> int:

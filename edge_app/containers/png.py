@@ -1,7 +1,7 @@
 """PNG (ISO/IEC 15948): chunks with a CRC, and as many pixels as the header says."""
 
-import struct
 import zlib
+from collections.abc import Iterator
 
 from edge_app.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, check_end, truncated, unread_depth
 from edge_app.errors import ImageError
@@ -63,6 +63,19 @@ def inspect(data: bytes) -> Png:
     )
 
 
+def pixels(data: bytes) -> Iterator[tuple[int, int]]:
+    """From and to which byte the deflated pixels stand, in pieces: chunks IDAT follow each other (5.6)."""
+    at, met = 8, False
+    while at < len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if data.startswith(b"IDAT", at + 4):
+            yield at + 8, end
+            met = True
+        elif met:
+            return
+        at = end + 4
+
+
 def without_notes(data: bytes) -> bytes:
     """The same PNG, one that inspect has found whole, without what it can be shown without (5.4: a capital is critical).
 
@@ -79,26 +92,3 @@ def without_notes(data: bytes) -> bytes:
 
 
 _SHOWN = (b"tRNS", b"eXIf")
-_SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
-_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # 8.2
-
-
-def check_rows(data: bytes) -> None:
-    """Inflates a whole PNG: Pillow leaves rows black for which it has no pixels, without a word. Raises ImageError."""
-    width, height, bits, colour, interlaced = struct.unpack(">IIBBxxB", data[16:29])
-    wanted = 0
-    for top, left, down, right in _ADAM7 if interlaced else ((0, 0, 1, 1),):
-        rows, columns = -((top - height) // down), -((left - width) // right)
-        wanted += rows * (1 + (columns * bits * _SAMPLES[colour] + 7) // 8) if rows > 0 and columns > 0 else 0
-    inflate = zlib.decompressobj()
-    at, found, view = 8, 0, memoryview(data)
-    while at < len(data) and data[at + 4 : at + 8] != b"IEND":
-        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        for piece in range(at + 8, end if data[at + 4 : at + 8] == b"IDAT" else 0, 1 << 16):
-            rest: memoryview | bytes = view[piece : min(piece + (1 << 16), end)]
-            while rest and found < wanted:
-                found += len(inflate.decompress(rest, 1 << 20))
-                rest = inflate.unconsumed_tail
-        at = end + 4
-    if found < wanted:
-        raise truncated("the PNG's pixels")

@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -33,7 +34,7 @@ _LAYOUT = (258, 274, 278, 281, 317, 322, 323, 338, 339, 341, 530, *_ONE.values()
 RAW, GROUP4, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA, ZSTD = 1, 4, 5, 7, 8, 32773, 32946, 34925, 50000
 _READ = {RAW, GROUP4, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA, ZSTD}
 _OTHERS = {2: "CCITT", 3: "CCITT group 3", 6: "JPEG of the old kind", 50001: "WebP", 34676: "SGILog", 34712: "JPEG 2000"}
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, _YCBCR = 0, 1, 2, 6
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, _PALETTE, YCBCR = 0, 1, 2, 3, 6
 _SAMPLES = 8  # of a pixel: no image that is read has more than four
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _EXTRA_MOST = 2  # times the bytes that a strip needs: the last one may be filled up to its full rows
@@ -75,8 +76,12 @@ class Tiff(Container, frozen=True, kw_only=True):
         """How many bytes strip or tile `index` has when it is decompressed."""
         segments = self.segments
         row = index // segments.across % segments.down
-        high = segments.height if segments.tiled else min(segments.height, self.height - row * segments.height)
-        if self.photometric == _YCBCR and self.samples == 3:
+        return self.bytes_of(segments.height if segments.tiled else min(segments.height, self.height - row * segments.height))
+
+    def bytes_of(self, high: int) -> int:
+        """The same of so many rows."""
+        segments = self.segments
+        if self.photometric == YCBCR and self.samples == 3:
             across, down = self.subsampling
             return math.ceil(segments.width / across) * math.ceil(high / down) * (across * down + 2)
         return high * ((segments.width * (self.samples // self.planes) * self.stored + 7) // 8)
@@ -146,7 +151,10 @@ def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -
         raise ImageError("E-IMAGE-BROKEN", f"{width}x{height} pixels: write it again")
     check_pixels("TIFF", width, height, PIXELS_MP_TWICE)
     depths, formats = tags.get(258) or (1,), tags.get(339) or (1,)
-    if len(set(depths)) > 1 or set(formats) != {1} or depths[0] not in range(1, 17):
+    if len(set(depths)) > 1:
+        met = f"a TIFF whose samples have {', '.join(map(str, depths[:_SAMPLES]))} bits"
+        raise ImageError("E-IMAGE-DEPTH", f"{met}: save it with 8 bits for each")
+    if set(formats) != {1} or depths[0] not in range(1, 17):
         kind = {2: "signed", 3: "floating-point"}.get(formats[0], "")
         raise unread_depth(f"a TIFF with {max(depths)} {kind} bits a sample".replace("  ", " "))
     if not 1 <= samples <= _SAMPLES:
@@ -155,6 +163,12 @@ def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -
     if compression not in _READ:
         name = _OTHERS.get(compression, f"compression {compression}")
         raise ImageError("E-IMAGE-FORMAT", f"a TIFF in {name}, which is not in the image rules: save it without, or in deflate")
+    predictor = (tags.get(317) or (1,))[0]
+    if predictor != 1 and compression in (RAW, PACKBITS):  # libtiff takes no notice of it there, others do
+        met = f"a TIFF with predictor {predictor} and compression {compression}, which decoders read differently"
+        raise ImageError("E-IMAGE-FORMAT", f"{met}: save it without, or in deflate")
+    if one["photometric"] == _PALETTE and one.get("fill") == 2 and compression == RAW:  # Pillow does not know it
+        raise ImageError("E-IMAGE-FORMAT", "a TIFF of a palette whose bits are stored in reverse: save it in LZW or deflate")
     planes = samples if one.get("planar", 1) == 2 else 1
     segments = _segments(tags, width, height, planes)
     tiff = Tiff(
@@ -172,7 +186,7 @@ def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -
         compression=compression,
         planes=planes,
         reversed_bits=one.get("fill") == 2,
-        predictor=(tags.get(317) or (1,))[0],
+        predictor=predictor,
         orientation=turn if (turn := (tags.get(274) or (1,))[0]) in range(1, 9) else 1,
         declared=_declared(depths[0], tags),
         subsampling=sub if len(sub := tags.get(530, ())) == 2 and min(sub) > 0 else (2, 2),
@@ -221,7 +235,7 @@ def _segments(tags: dict[int, tuple[int, ...]], width: int, height: int, planes:
 def _check_segments(data: bytes, tiff: Tiff) -> None:
     """Are all strips and tiles as long as their pixels? libtiff leaves rows black for which it has none. Raises ImageError.
 
-    Of PackBits, LZMA and zstd libtiff says itself when one is short.
+    Of LZMA and zstd libtiff says itself when one is short.
     """
     segments = tiff.segments
     for index, offset in enumerate(segments.offsets):
@@ -236,14 +250,16 @@ def _check_segments(data: bytes, tiff: Tiff) -> None:
             continue
         if not segments.counts or not 0 < segments.counts[index] <= len(data) - offset:
             raise truncated(f"strip or tile {index + 1} of the TIFF")
-        if tiff.compression not in (DEFLATE, OLD_DEFLATE, GROUP4, LZW):
+        if tiff.compression in (JPEG, ZSTD):
             continue
         packed = memoryview(data)[offset : offset + segments.counts[index]]
         if tiff.reversed_bits:
             packed = memoryview(bytes(packed).translate(_REVERSED))
         if tiff.compression in (DEFLATE, OLD_DEFLATE):
             _check_deflated(packed, needed, index)
-        elif not _ends_with(packed, *(_FAX_END if tiff.compression == GROUP4 else _LZW_END)):
+        elif tiff.compression == PACKBITS:
+            _check_packbits(packed, (needed, tiff.bytes_of(tiff.segments.height)), index)
+        elif not _WHOLE_END[tiff.compression](packed):
             raise truncated(f"strip or tile {index + 1} of the TIFF")
 
 
@@ -263,12 +279,51 @@ def _check_deflated(packed: memoryview, needed: int, index: int) -> None:
         raise truncated(f"strip or tile {index + 1} of the TIFF")
 
 
+def _check_packbits(packed: memoryview, lengths: tuple[int, int], index: int) -> None:
+    """TIFF 6.0, section 9: runs up to the last pixel, of the image or of a strip that is filled up. Raises ImageError.
+
+    libtiff throws away what is too much: after damage a literal byte is taken for the length of a run.
+    """
+    at = found = 0
+    for wanted in lengths:
+        while at < len(packed) and found < wanted:
+            length = packed[at]
+            if length < _NO_RUN:
+                found += length + 1
+                at += length + 2
+            elif length > _NO_RUN:
+                found += 257 - length
+                at += 2
+            else:
+                at += 1
+        if found == wanted and 0 <= len(packed) - at <= _FILLED:
+            return
+    if found < lengths[0] or at > len(packed):
+        raise truncated(f"strip or tile {index + 1} of the TIFF")
+    met = f"strip or tile {index + 1} of the TIFF does not unpack to its {lengths[0]} bytes"
+    raise ImageError("E-IMAGE-BROKEN", f"{met}: copy or record it again")
+
+
+_NO_RUN = 128  # a byte that stands for nothing
+_FILLED = 3  # bytes behind the last run, up to a word
+
 # Codes that end a strip, and how many bits they may have. libtiff leaves rows as they are for which there are no codes.
 _FAX_END = (0x001001, (24,))  # ITU-T T.6, 2.4.1.1: two ends of line, 000000000001
 _LZW_END = (257, (9, 10, 11, 12))  # TIFF 6.0, section 13: EndOfInformation
+
+
+_LZMA_END = b"YZ"  # The .xz File Format, 2.1.2.4
+_FAX_LOST = bytes(3)  # no code has more than 11 bits of 0 together, none ends with more than 4
 
 
 def _ends_with(packed: memoryview, code: int, widths: tuple[int, ...]) -> bool:
     """Whether the code stands at the end, with up to 15 bits that fill the last byte and one more."""
     last = int.from_bytes(packed[-5:], "big")
     return any(last >> fill & ((1 << width) - 1) == code for width in widths for fill in range(16))
+
+
+_WHOLE_END: dict[int, Callable[[memoryview], bool]] = {
+    GROUP4: lambda packed: _ends_with(packed, *_FAX_END) and _FAX_LOST not in bytes(packed),
+    LZW: lambda packed: _ends_with(packed, *_LZW_END),
+    LZMA: lambda packed: bytes(packed).rstrip(b"\0").endswith(_LZMA_END),
+}

@@ -1,5 +1,7 @@
 """WebP (RFC 9649): RIFF chunks."""
 
+from collections.abc import Iterator
+
 from edge_app.containers.container import PIXELS_MP_WEBP, Container, check_end, check_pixels, truncated
 from edge_app.errors import ImageError
 
@@ -10,20 +12,26 @@ def inspect(data: bytes) -> Container:
     """WebP (RFC 9649) 2.3: RIFF chunks, each padded to an even length; the header's length counts from byte 8."""
     end = 8 + int.from_bytes(data[4:8], "little")
     behind = check_end(data, end, "WebP")
-    at, count = 12, 0
+    for kind, start, _ in chunks(data):
+        if kind in (b"ANIM", b"ANMF"):
+            raise ImageError("E-IMAGE-FRAMES", "an animated WebP: save one frame")
+        if kind.startswith(b"VP8"):
+            _check_pixels(kind, data[start : start + 10])
+    return Container("WEBP", 8, PIXELS_MP_WEBP, trailing=behind)
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The kind of each, and from and to which byte its content stands. Raises ImageError."""
+    at, count, end = 12, 0, 8 + int.from_bytes(data[4:8], "little")
     while at < end:
         count += 1
         if count > _CHUNKS:
             raise ImageError("E-IMAGE-BROKEN", f"a WebP of over {_CHUNKS} chunks: write it again")
-        if data[at : at + 4] in (b"ANIM", b"ANMF"):
-            raise ImageError("E-IMAGE-FRAMES", "an animated WebP: save one frame")
         length = int.from_bytes(data[at + 4 : at + 8], "little")
-        if data.startswith(b"VP8", at):
-            _check_pixels(data[at : at + 4], data[at + 8 : at + 18])
+        yield data[at : at + 4], at + 8, at + 8 + length
         at += 8 + length + length % 2
     if at != end:
         raise truncated("a WebP chunk")
-    return Container("WEBP", 8, PIXELS_MP_WEBP, trailing=behind)
 
 
 def _check_pixels(kind: bytes, start: bytes) -> None:

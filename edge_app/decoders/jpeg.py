@@ -35,8 +35,7 @@ def check_pixels(data: bytes) -> None:
     """data: a JPEG that jpeg.inspect has found whole. Raises ImageError: its pixels are cut or damaged."""
     walked = jpeg.walk(data, 0)
     _check_scans(data, walked)
-    if walked.kind in jpeg.SEQUENTIAL:
-        _check_zeros(data, walked)
+    _check_zeros(data, walked)
     try:
         simplejpeg.decode_jpeg(_stream(data, walked), "GRAY", fastdct=True, min_height=1, min_width=1, min_factor=_EIGHTH)
     except ValueError as error:
@@ -59,8 +58,7 @@ def decode(data: bytes) -> Pixels | None:
         check_pixels(data)
         return None
     _check_scans(data, walked)
-    if walked.kind in jpeg.SEQUENTIAL:
-        _check_zeros(data, walked)
+    _check_zeros(data, walked)
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(
             _shown(data, walked), _COLOURS[walked.components], fastdct=False, fastupsample=False
@@ -104,7 +102,8 @@ def _stream(data: bytes, walked: jpeg.Walked, behind_scan: bytes = b"") -> bytes
 def _check_zeros(data: bytes, walked: jpeg.Walked) -> None:
     """A sector that was lost reads as NUL, and that stands for coefficients: -1, 63 times in a block, which no picture has.
 
-    Where the code of zero bits means the end of a block, a plain surface is NUL too.
+    Where the code of zero bits means the end of a block, a plain surface is NUL too. In a progressive JPEG it is one code for
+    many blocks (G.1.2.2), but NUL may be DC coefficients, and before others are refined libjpeg keeps up to 937 bits to do it.
     """
     first = dict[int, int]()  # by class and number of a table: what its first code, of zero bits, means (B.2.4.2)
     for start, end in walked.pieces:
@@ -114,9 +113,14 @@ def _check_zeros(data: bytes, walked: jpeg.Walked) -> None:
                 first[data[at]] = data[at + 17]
                 at += 17 + sum(data[at + 1 : at + 17])
         elif data[start + 1] == jpeg.SOS:
-            means = first.get(0x10 | data[start + 6] & 15, _END_OF_BLOCK)
-            if means != _END_OF_BLOCK and data.find(_ZEROS, start, end) >= 0:
-                met = f"over {len(_ZEROS)} NUL bytes within the JPEG's pixels"
+            tables = range(start + 6, start + 6 + 2 * data[start + 4], 2)
+            spectral_start, _, bits = data[tables.stop - 1 : tables.stop + 2]
+            if walked.kind == jpeg.PROGRESSIVE and spectral_start == 0:
+                continue
+            lost = _ZEROS * 2 if walked.kind == jpeg.PROGRESSIVE and bits >> 4 else _ZEROS
+            means = {first.get(0x10 | data[at] & 15, _END_OF_BLOCK) for at in tables}
+            if means != {_END_OF_BLOCK} and data.find(lost, start, end) >= 0:
+                met = f"over {len(lost)} NUL bytes within the JPEG's pixels"
                 raise ImageError("E-IMAGE-BROKEN", f"{met}: copy or record it again")
 
 

@@ -5,6 +5,9 @@ It also spreads grey of 1, 2 or 4 bits over 0..255, and looks for the transparen
 
 import importlib
 import io
+import struct
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,15 +16,63 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_app import depth
-from edge_app.containers.png import GREY, GREY_ALPHA, RGB, RGBA, Png, without_notes
+from edge_app.containers.container import truncated
+from edge_app.containers.png import GREY, GREY_ALPHA, RGB, RGBA, Png, pixels, without_notes
 from edge_app.errors import ImageError
 
 _BAND_PX = 1 << 20  # of an image at a time
+_STORED = 65_535  # bytes of a block without compression, at most
+_PIECE = 1 << 14  # deflated bytes at a time: zlib copies what it has not used yet
+_BEYOND = 16  # blocks behind the last row: more is damage that happens to inflate
 # How Pillow is asked for the lower bytes of 16-bit colour, which it drops, and in which channels the upper and lower ones are.
 _LOWER = {RGB: "RGB;16L", GREY_ALPHA: "RGBA", RGBA: "RGBA;16L"}
 _CHANNELS = {RGB: ([0, 1, 2], [0, 1, 2]), GREY_ALPHA: ([0, 3], [1, 3]), RGBA: ([0, 1, 2, 3], [0, 1, 2, 3])}
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 Samples = NDArray[np.uint16]
+
+
+def load(data: bytes, image: Image.Image) -> Image.Image:
+    """The image with its pixels, or one that takes its place. Raises ImageError, zlib.error and what Pillow raises.
+
+    Pillow takes the end of the deflated data for the end of the rows, leaves the others black, and looks at no checksum that it
+    does not happen to read. So they are inflated here, and it is given them as they are.
+    """
+    try:
+        _load(data, image)
+    except (OSError, zlib.error, ImageError):  # of the pixels
+        raise
+    except Exception:  # of a note behind them, which may be anything
+        module: Any = importlib.import_module("PIL.PngImagePlugin")
+        image = module.PngImageFile(io.BytesIO(without_notes(data)))
+        _load(data, image)
+    return image
+
+
+def _load(data: bytes, image: Any) -> None:
+    rows = _rows(data)
+    image.load_read = lambda _most: next(rows, b"")
+    image.load()
+    del image.load_read
+    for count, _ in enumerate(rows):  # up to the checksum
+        if count == _BEYOND:
+            raise truncated("the PNG's pixels")
+
+
+def _rows(data: bytes) -> Iterator[bytes]:
+    """The rows as a zlib stream without compression or end (RFC 1951, 3.2.4), piece by piece. Raises ImageError, zlib.error."""
+    inflate = zlib.decompressobj()
+    head = b"\x78\x01"
+    for start, end in pixels(data):
+        for piece in range(start, end, _PIECE):
+            rest = data[piece : min(piece + _PIECE, end)]
+            while rest and not inflate.eof:
+                rows = inflate.decompress(rest, _STORED)
+                rest = inflate.unconsumed_tail
+                if rows:
+                    yield head + struct.pack("<xHH", len(rows), len(rows) ^ _STORED) + rows
+                    head = b""
+    if not inflate.eof:
+        raise truncated("the PNG's pixels")
 
 
 def in_8_bits(data: bytes, image: Image.Image, png: Png, grey_max: int | msgspec.UnsetType) -> Image.Image:
@@ -38,7 +89,7 @@ def _lower(data: bytes, png: Png) -> Image.Image:
     module: Any = importlib.import_module("PIL.PngImagePlugin")
     image: Image.Image = module.PngImageFile(io.BytesIO(without_notes(data)))
     image.tile = [tile._replace(args=_LOWER[png.colour]) for tile in image.tile]  # type: ignore[attr-defined]
-    image.load()
+    _load(data, image)
     return image
 
 

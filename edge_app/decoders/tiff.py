@@ -7,6 +7,7 @@ and what the bytes mean is worked out from the tags (TIFF 6.0, sections 3 to 6, 
 """
 
 import io
+import math
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -67,6 +68,17 @@ def decode(data: bytes, tiff: Tiff, grey_max: int | msgspec.UnsetType) -> Image.
             rows[:, :, -1] = opacity[band[:, :, colours]]
     mode = _MODES[colours + alpha]
     return Image.frombuffer(mode, (tiff.width, tiff.height), pixels, "raw", mode, 0, 1)
+
+
+def check_ycbcr(data: bytes, tiff: Tiff) -> None:
+    """Decompresses YCbCr that is not JPEG: Pillow's way through libtiff hides its errors. Raises what Pillow raises."""
+    across, down = tiff.subsampling
+    segments = tiff.segments
+    high = math.ceil(segments.height / down)  # of one, in rows of blocks: so many luma samples and one of each colour
+    last = math.ceil((tiff.height - (segments.down - 1) * segments.height) / down)
+    blocks = msgspec.structs.replace(segments, width=math.ceil(segments.width / across) * (across * down + 2), height=high)
+    height = (segments.down - 1) * high + last
+    _decompressed(data, msgspec.structs.replace(tiff, height=height, samples=1, planes=1, segments=blocks), 0)
 
 
 def _decompressed(data: bytes, tiff: Tiff, plane: int) -> Image.Image:

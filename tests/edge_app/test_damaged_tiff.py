@@ -1,5 +1,7 @@
 """A TIFF whose strips or tiles are cut or overwritten is refused, not filled with black, and nothing is written to stderr."""
 
+import io
+import math
 import struct
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, of_depth, tiff
+from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, lzw, of_depth, tiff
 
 from edge_app.errors import ImageError
 from edge_app.image import decode
@@ -112,6 +114,96 @@ def test_a_fax_that_is_cut_or_zeroed_is_refused(tmp_path: Path) -> None:
     changed = bytearray(whole)
     changed[offset + count // 2 : offset + count] = bytes(count - count // 2)
     assert refusal(bytes(changed)) == "E-IMAGE-TRUNCATED"
+
+
+def pillows(image: Image.Image, compression: str) -> tuple[bytes, int, int]:
+    """A TIFF as Pillow writes it, and from and to which byte its only strip stands."""
+    file = io.BytesIO()
+    image.save(file, "TIFF", compression=compression, tiffinfo={278: image.height})
+    with Image.open(file) as opened:
+        (offset,), (count,) = opened.tag_v2[273], opened.tag_v2[279]
+    return file.getvalue(), offset, offset + count
+
+
+def without_sector(data: bytes, at: int, fill: bytes = b"\0") -> bytes:
+    return data[:at] + fill * 512 + data[at + 512 :]
+
+
+def test_a_sector_that_a_fax_lost_is_refused() -> None:
+    whole, start, end = pillows(Image.fromarray(np.tile(picture(), (4, 4))).convert("1"), "group4")
+    assert refusal(whole) == "answered"
+    for at in range(start, end - 600, 50):
+        assert refusal(without_sector(whole, at)) == "E-IMAGE-TRUNCATED"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "YCbCr"])
+@pytest.mark.parametrize("fill", [b"\0", b"\xff"])
+def test_a_sector_that_packed_runs_lost_is_refused(mode: str, fill: bytes) -> None:
+    photograph = Image.fromarray(np.random.default_rng(4).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    whole, start, end = pillows(photograph.quantize() if mode == "P" else photograph.convert(mode), "packbits")
+    assert refusal(whole) == "answered"
+    for at in range(start, end - 600, 97):
+        assert refusal(without_sector(whole, at, fill)) in DAMAGE
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "YCbCr"])
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "lzma"])
+def test_a_strip_that_is_zeroed_up_to_its_end_is_refused_in_any_colours(mode: str, compression: str) -> None:
+    photograph = Image.fromarray(np.random.default_rng(4).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    whole, start, end = pillows(photograph.quantize() if mode == "P" else photograph.convert(mode), compression)
+    assert refusal(whole) == "answered"
+    for at in range(start, end - 150, 97):  # the last run of packed ones may be pixels that are black
+        assert refusal(whole[:at] + bytes(end - at) + whole[end:]) in DAMAGE, at
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2), (4, 2)])
+@pytest.mark.parametrize("rows", [16, 40])
+def test_ycbcr_in_any_subsampling_is_checked_and_answered(subsampling: tuple[int, int], rows: int) -> None:
+    across, down = subsampling
+    blocks = [math.ceil(37 / across) * math.ceil(min(rows, 53 - top) / down) for top in range(0, 53, rows)]
+    strips = [bytes([120] * (count * (across * down + 2))) for count in blocks]
+    whole = ycbcr_tiff(strips, 37, 53, rows, subsampling)
+    assert refusal(whole) == "answered"
+    assert refusal(ycbcr_tiff([*strips[:-1], strips[-1][:-3]], 37, 53, rows, subsampling)) in DAMAGE
+
+
+def ycbcr_tiff(strips: list[bytes], width: int, height: int, rows: int, subsampling: tuple[int, int]) -> bytes:
+    """Little-endian, strips in LZW."""
+    packed = [lzw(strip) for strip in strips]
+    places = [8 + sum(map(len, packed[:number])) for number in range(len(packed))]
+    at = 8 + sum(map(len, packed))
+    longs = struct.pack(f"<{2 * len(packed)}I", *places, *map(len, packed))
+    tags = {256: width, 257: height, 259: LZW, 262: 6, 277: 3, 278: rows}
+    entries = {tag: struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()}
+    entries[258] = struct.pack("<HHII", 258, 3, 3, at + len(longs))
+    entries[530] = struct.pack("<HHIHH", 530, 3, 2, *subsampling)
+    for tag, place in ((273, at), (279, at + 4 * len(packed))):
+        value = place if len(packed) > 1 else struct.unpack_from("<I", longs, place - at)[0]
+        entries[tag] = struct.pack("<HHII", tag, 4, len(packed), value)
+    directory = struct.pack("<H", len(entries)) + b"".join(entry for _, entry in sorted(entries.items())) + bytes(4)
+    body = b"".join(packed) + longs + struct.pack("<3H", 8, 8, 8)
+    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + directory
+
+
+@pytest.mark.parametrize("compression", ["raw", "packbits"])
+def test_differences_that_only_some_decoders_add_up_are_refused(compression: str) -> None:
+    with pytest.raises(ImageError, match="predictor 2") as refused:
+        decode(tiff(of_depth(picture(), 8), Layout(8, "<", 1, COMPRESSIONS[compression], predictor=2)))
+    assert refused.value.code == "E-IMAGE-FORMAT"
+
+
+def test_a_palette_of_reversed_bits_is_named() -> None:
+    with pytest.raises(ImageError, match="palette whose bits are stored in reverse"):
+        decode(tiff(of_depth(picture(), 4), Layout(4, "<", 3, fill=2)))
+
+
+def test_samples_of_different_depths_are_named() -> None:
+    data = bytearray(tiff(of_depth(np.stack([picture()] * 3, axis=2), 8), Layout(8, "<", 2)))
+    at, _ = entry(bytes(data), 258)
+    struct.pack_into("<3I", data, at, 8, 8, 6)
+    with pytest.raises(ImageError, match="samples have 8, 8, 6 bits") as refused:
+        decode(bytes(data))
+    assert refused.value.code == "E-IMAGE-DEPTH"
 
 
 @pytest.mark.parametrize("compression", [2, 3, 6, 50001, 34676, 12345])

@@ -155,6 +155,16 @@ def test_a_lost_sector_within_the_pixels_is_refused(what: str) -> None:
     assert found <= DAMAGED
 
 
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_sector_that_the_last_and_finest_scan_of_a_progressive_jpeg_lost_is_refused(grey: bool) -> None:
+    pixels = texture(300, 300)
+    data = saved(pixels[:, :, 0] if grey else pixels, progressive=True, quality=95)
+    start = scan_start(data, -1)
+    assert len(data) - start > 4096
+    for at in range(start, len(data) - 514, 211):
+        assert refusal(data[:at] + bytes(512) + data[at + 512 :]) in DAMAGED, at
+
+
 def test_a_plain_surface_is_answered_though_its_codes_are_nul() -> None:
     plain = np.full((800, 800, 3), 90, np.uint8)
     plain[:50, :50] = texture(50, 50)

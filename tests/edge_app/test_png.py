@@ -51,6 +51,62 @@ def test_good_pixels_are_shown_whatever_a_note_beside_them_holds(kind: bytes, co
     assert np.array_equal(decode(data[:at] + chunk(kind, content) + data[at:])[:], np.where(samples == 9, 0, samples))
 
 
+def rgb_png(raw: bytes, deflated: bytes | None = None, behind: bytes = b"") -> bytes:
+    """40x40, RGB; every CRC is right, whatever the deflated pixels are."""
+    header = struct.pack(">IIBBBBB", 40, 40, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(raw) if deflated is None else deflated
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", pixels[:99]) + chunk(b"IDAT", pixels[99:]) + behind
+    return b"\x89PNG\r\n\x1a\n" + parts + chunk(b"IEND", b"")
+
+
+RAW = b"".join(b"\0" + np.random.default_rng(row).integers(0, 60, 120, dtype=np.uint8).tobytes() for row in range(40))
+PLAIN_END = RAW[: 30 * 121] + bytes(10 * 121)
+DEFLATED = zlib.compress(RAW)
+
+
+def refusal(data: bytes) -> str:
+    try:
+        decode(data)
+    except ImageError as error:
+        return error.code
+    return "answered"
+
+
+@pytest.mark.parametrize("raw", [RAW, PLAIN_END])
+def test_pixels_that_are_damaged_are_refused_though_every_crc_is_right(raw: bytes) -> None:
+    whole = zlib.compress(raw)
+    assert refusal(rgb_png(raw)) == "answered"
+    for at in range(2, len(whole), 23):
+        for damaged in (
+            whole[:at] + bytes(len(whole) - at),
+            whole[:at] + bytes(min(512, len(whole) - at)) + whole[at + 512 :],
+            whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :],
+            whole[:at],
+        ):
+            assert refusal(rgb_png(raw, damaged)) in ("E-IMAGE-TRUNCATED", "E-IMAGE-BROKEN"), at
+
+
+@pytest.mark.parametrize("damaged", [zlib.compress(RAW[:-1]), zlib.compress(PLAIN_END[:-1]), DEFLATED[:-4]])
+def test_rows_or_a_checksum_that_are_missing_are_refused(damaged: bytes) -> None:
+    assert refusal(rgb_png(RAW, damaged)) == "E-IMAGE-TRUNCATED"
+
+
+def test_rows_that_follow_the_last_one_do_no_harm_and_an_endless_number_is_refused() -> None:
+    assert refusal(rgb_png(RAW, zlib.compress(RAW + bytes(500)))) == "answered"
+    assert refusal(rgb_png(RAW, DEFLATED + b"behind the end")) == "answered"
+    assert refusal(rgb_png(RAW, zlib.compress(RAW + bytes(40_000_000)))) == "E-IMAGE-TRUNCATED"
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_an_orientation_before_or_behind_the_pixels_turns_them(place: str) -> None:
+    stored = np.frombuffer(b"".join(RAW[row * 121 + 1 : row * 121 + 121] for row in range(40)), np.uint8).reshape(40, 40, 3)
+    note = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
+    data = rgb_png(RAW, behind=note if place == "behind" else b"")
+    if place == "before":
+        data = data[:33] + note + data[33:]
+    assert np.array_equal(decode(data)[:], np.rot90(stored, -1))
+
+
 def test_a_png_of_endless_chunks_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     data = grey_png(np.zeros((8, 8), np.uint8), 8, 1)
     endless = data[:33] + chunk(b"tEXt", b"") * 60_000 + data[33:]

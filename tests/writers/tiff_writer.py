@@ -92,7 +92,7 @@ def _packed(part: Samples, layout: Layout) -> bytes:
     else:
         bits = (rows[:, :, None] >> np.arange(layout.bits - 1, -1, -1) & 1).astype(np.uint8)
         raw = np.packbits(bits.reshape(len(rows), -1), axis=1).tobytes()
-    packed = {RAW: bytes, DEFLATE: zlib.compress, PACKBITS: _packbits, LZW: _lzw}[layout.compression](raw)
+    packed = {RAW: bytes, DEFLATE: zlib.compress, PACKBITS: _packbits, LZW: lzw}[layout.compression](raw)
     return bytes(int(f"{byte:08b}"[::-1], 2) for byte in packed) if layout.fill == 2 else packed
 
 
@@ -102,7 +102,7 @@ def _packbits(raw: bytes) -> bytes:
     return b"".join(bytes((len(piece) - 1,)) + piece for piece in pieces)
 
 
-def _lzw(raw: bytes) -> bytes:
+def lzw(raw: bytes) -> bytes:
     """TIFF 6.0, section 13; the table is cleared so often that codes stay 9 bits long."""
     codes: list[int] = []
     for at, byte in enumerate(raw):
