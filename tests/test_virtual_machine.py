@@ -28,7 +28,7 @@ it is not there: look
 """
 
 
-def guest(text: str, limit_s: float = 5.0) -> Guest:
+def guest(text: str, limit_s: float = 60.0) -> Guest:
     """That has said it and ended."""
     process = cast(Any, SimpleNamespace(stdout=io.StringIO(text)))
     made = Guest(process, io.StringIO(), time.monotonic() + limit_s)

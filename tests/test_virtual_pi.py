@@ -50,7 +50,7 @@ def test_a_command_that_fails_is_said_with_its_words(root: Root) -> None:
 def test_a_command_that_does_not_end_is_ended_with_all_that_it_started(root: Root) -> None:
     with pytest.raises(Failed, match=r"did not end in 1 s"):
         root.run("sh", "-c", f"{SLEEP} & {SLEEP}", timeout_s=1)
-    deadline_s = time.monotonic() + 5
+    deadline_s = time.monotonic() + 60
     while (left := _running(SLEEP)) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert left == []
@@ -88,13 +88,13 @@ def test_stopped_it_leaves_no_process_and_where_it_can_no_folder(
     environ = {**os.environ, "PYTHONPATH": str(project / "scripts"), "TMPDIR": str(tmp_path / "tmp")}
     code = _LEVEL.replace("SLEEP", SLEEP).replace("sys.argv.pop()", repr(str(root.path)))
     with subprocess.Popen([sys.executable, "-P", "-c", code], env=environ, stderr=subprocess.PIPE) as process:
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 120
         while not _running(SLEEP) and time.monotonic() < deadline_s:
             time.sleep(0.05)
         assert _running(SLEEP)
         process.send_signal(getattr(signal, number))
-        assert process.wait(timeout=10) == status
-    deadline_s = time.monotonic() + 5
+        assert process.wait(timeout=60) == status
+    deadline_s = time.monotonic() + 60
     while _running(SLEEP) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert _running(SLEEP) == []

@@ -1,5 +1,6 @@
 """What the tests of convert share: images, a RUN trained on them in seconds, and the bundle that convert makes of it."""
 
+import functools
 import hashlib
 import os
 import shutil
@@ -12,12 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from convert import make, pipeline, repeatable
 from convert.cli import CARD
 from convert.evaluate import TFLITE_PYTHON
 from convert.frameworks import keras
 from convert.gate_file import read_gate
 from convert.pipeline import Converted, Request, convert_run
 from convert.publish import publish_bundle
+from convert.recipes import RECIPES
 from convert.source import RunFolder
 from edge_app.bundle import InputSpec
 from edge_app.cli import limiar as limiar_group
@@ -30,6 +33,7 @@ COUNTS = {"train": 240, "val": 60, "test": 240}  # a gate with a margin of 5 poi
 
 Convert = Callable[..., Result]
 Edit = Callable[..., Path]
+Few = Callable[..., None]
 
 
 def example(rng: np.random.Generator) -> tuple[Pixels, str]:
@@ -155,6 +159,33 @@ def limiar_convert(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Convert:
         return CliRunner().invoke(limiar_group, ["convert", *map(str, arguments)], standalone_mode=False)
 
     return convert
+
+
+def _make_few(patch: pytest.MonkeyPatch, *names: str) -> None:
+    few = ("tflite_fp32", *names)  # with which all others are compared
+    chosen = tuple(one for one in RECIPES if one.name in few)
+    patch.setattr(make, "RECIPES", chosen)
+    patch.setattr(pipeline, "RECIPES", chosen)
+    there = (
+        "from convert import make, pipeline; "
+        f"make.RECIPES = pipeline.RECIPES = tuple(one for one in make.RECIPES if one.name in {few}); "
+    )
+    patch.setattr(repeatable, "_SECOND_PROCESS", there + repeatable._SECOND_PROCESS)
+
+
+@pytest.fixture(scope="session")
+def make_few() -> Few:
+    """`make_few(patch, "tflite_int8", …)`: conversions make these files and tflite_fp32, here and in their second process.
+
+    For what is the same for every file: others show that every file can be made, and each takes more than a second.
+    """
+    return _make_few
+
+
+@pytest.fixture
+def few_files(monkeypatch: pytest.MonkeyPatch) -> Few:
+    """`few_files("tflite_int8", …)`: the same until the test ends."""
+    return functools.partial(_make_few, monkeypatch)
 
 
 @pytest.fixture(scope="session")

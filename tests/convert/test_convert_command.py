@@ -34,6 +34,7 @@ from edge_app.runtimes import open_runtime
 
 Convert = Callable[..., Result]
 Edit = Callable[..., Path]
+Few = Callable[..., None]
 
 GATE = """
 required = ["{required}"]
@@ -139,7 +140,10 @@ def test_nothing_in_the_bundle_tells_the_folder_of_the_images(bundle: Path, imag
     assert telling == []
 
 
-def test_a_required_file_that_does_not_pass_refuses_the_bundle(limiar_convert: Convert, run: Path, tmp_path: Path) -> None:
+def test_a_required_file_that_does_not_pass_refuses_the_bundle(
+    limiar_convert: Convert, few_files: Few, run: Path, tmp_path: Path
+) -> None:
+    few_files("onnx_fp32")
     gate = tmp_path / "gate.toml"
     gate.write_text(GATE.format(required="onnx_fp32", difference=0))  # no two libraries add in the same order
     result = limiar_convert(run, "--out", tmp_path / "out", "--gate", gate, "--json")
@@ -154,8 +158,9 @@ def test_a_required_file_that_does_not_pass_refuses_the_bundle(limiar_convert: C
 
 
 def test_a_file_that_is_not_required_is_left_out_by_name_and_the_options_stand_in_manifest_and_card(
-    limiar_convert: Convert, edited_run: Edit, tmp_path: Path
+    limiar_convert: Convert, few_files: Few, edited_run: Edit, tmp_path: Path
 ) -> None:
+    few_files("tflite_int16x8")
     keras.utils.set_random_seed(1)  # an untrained network can be better than chance by luck
     image = keras.Input((24, 24, 3))
     x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(image))

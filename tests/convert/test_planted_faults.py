@@ -18,6 +18,7 @@ from edge_app.bundle import Decision, InputSpec, Threshold
 from edge_app.errors import ConvertError
 
 Convert = Callable[..., Any]
+Few = Callable[..., None]
 
 
 def labels_swapped(weights: list[np.ndarray]) -> list[np.ndarray]:
@@ -42,10 +43,13 @@ def test_files_of_a_model_that_is_not_the_keras_model_are_caught_by_the_check_na
     fault: Callable[[list[np.ndarray]], list[np.ndarray]],
     check: str,
     limiar_convert: Convert,
+    few_files: Few,
     run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    few_files("tflite_int8", "onnx_int8")
+
     def of_another_model(model: Any, spec: InputSpec, ground: Ground, note: Note) -> Files:
         other = keras_model.keras.models.clone_model(model)
         other.set_weights(fault(model.get_weights()))
@@ -59,8 +63,10 @@ def test_files_of_a_model_that_is_not_the_keras_model_are_caught_by_the_check_na
 
 
 def test_an_integer_file_whose_output_cannot_hold_the_logits_is_caught_as_saturated(
-    limiar_convert: Convert, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limiar_convert: Convert, few_files: Few, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few_files("tflite_int8", "tflite_int16x8", "onnx_fp32", "onnx_int8")
+
     def of_nothing(*given: Any) -> np.ndarray:
         return full_range(np.full((1, 24, 24, 3), 70, np.uint8))  # no image that the model has an answer for
 

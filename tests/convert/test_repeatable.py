@@ -15,11 +15,13 @@ from convert.source import RunFolder
 from edge_app.errors import ConvertError, LimiarError
 
 Convert = Callable[..., Result]
+Few = Callable[..., None]
 
 
 def test_a_conversion_that_does_not_repeat_is_not(
-    limiar_convert: Convert, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limiar_convert: Convert, few_files: Few, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few_files("onnx_fp32")
     monkeypatch.setattr("convert.publish.model_card", lambda report, card: b"another card in this process\n")
     result = limiar_convert(run, "--out", tmp_path / "out", "--verify-repeatable")
     assert isinstance(result.exception, LimiarError)

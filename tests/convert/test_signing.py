@@ -19,6 +19,7 @@ from edge_app.errors import LimiarError
 from edge_app.signature import Keys, public_half, read_private_key, read_public_key
 
 Convert = Callable[..., Result]
+Few = Callable[..., None]
 
 
 def keygen(*words: str | Path) -> Result:
@@ -84,8 +85,9 @@ def test_a_wrong_key_is_refused_before_anything_else_is_looked_at(limiar_convert
 
 
 def test_a_signed_conversion_is_the_unsigned_one_and_a_signature(
-    limiar_convert: Convert, run: Path, key: Path, tmp_path: Path
+    limiar_convert: Convert, few_files: Few, run: Path, key: Path, tmp_path: Path
 ) -> None:
+    few_files()
     out, unsigned = tmp_path / "signed" / "small", tmp_path / "unsigned" / "small"
     assert limiar_convert(run, "--out", out, "--sign", key).return_value == 0
     assert limiar_convert(run, "--out", unsigned).return_value == 0

@@ -26,6 +26,8 @@ from edge_app.cli import limiar as limiar_group
 from edge_app.run_folder import RECORD, SPLITS, Run, SplitRow, record_json, splits_csv
 
 Convert = Callable[..., Result]
+Few = Callable[..., None]
+FILES = ("tflite_int8", "onnx_fp32", "onnx_int8")  # and tflite_fp32: copies of the Keras model, and two that are not
 EACH = 26  # test images of a label: by pairs they decide 10.9 points, the gate asks 5
 SAID = "undecided, allowed by --allow-undecided"
 
@@ -46,7 +48,7 @@ def small_test(run: Path, images: tuple[Path, tuple[SplitRow, ...]], tmp_path_fa
 
 
 @pytest.fixture(scope="module")
-def allowed(small_test: Path, tmp_path_factory: pytest.TempPathFactory) -> Converted:
+def allowed(small_test: Path, make_few: Few, tmp_path_factory: pytest.TempPathFactory) -> Converted:
     """What convert makes of it where undecided files are let in."""
     request = Request(
         origin=RunFolder(small_test),
@@ -61,12 +63,14 @@ def allowed(small_test: Path, tmp_path_factory: pytest.TempPathFactory) -> Conve
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("here"))  # no tflite-runtime
+        make_few(patch, *FILES)
         return convert_run(request, note=lambda text: None)
 
 
 def test_defaults_release_the_copies_and_leave_out_by_name_what_is_undecided(
-    limiar_convert: Convert, small_test: Path, tmp_path: Path
+    limiar_convert: Convert, few_files: Few, small_test: Path, tmp_path: Path
 ) -> None:
+    few_files(*FILES)
     result = limiar_convert(small_test, "--out", tmp_path / "out")
     assert result.return_value == 0
     manifest = open_bundle(tmp_path / "out").manifest
@@ -90,8 +94,9 @@ def test_defaults_release_the_copies_and_leave_out_by_name_what_is_undecided(
 
 
 def test_a_required_file_that_is_undecided_refuses_the_bundle_and_says_each_way_out(
-    limiar_convert: Convert, small_test: Path, tmp_path: Path
+    limiar_convert: Convert, few_files: Few, small_test: Path, tmp_path: Path
 ) -> None:
+    few_files(*FILES)
     result = limiar_convert(small_test, "--out", tmp_path / "out", "--require", "tflite_int8")
     assert result.return_value == 3
     ways = [line for line in result.stdout.splitlines() if line.startswith("A way out: ")]
@@ -105,7 +110,10 @@ def test_a_required_file_that_is_undecided_refuses_the_bundle_and_says_each_way_
     assert "Ways out" in (tmp_path / "out.refused" / "report.html").read_text()
 
 
-def test_a_margin_that_can_be_decided_needs_no_file(limiar_convert: Convert, small_test: Path, tmp_path: Path) -> None:
+def test_a_margin_that_can_be_decided_needs_no_file(
+    limiar_convert: Convert, few_files: Few, small_test: Path, tmp_path: Path
+) -> None:
+    few_files(*FILES)
     result = limiar_convert(small_test, "--out", tmp_path / "out", "--margin", "0.3", "--require", "tflite_int8")
     assert result.return_value == 0
     assert open_bundle(tmp_path / "out").manifest.provenance.run["gate"] == (

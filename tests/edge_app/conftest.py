@@ -141,10 +141,19 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 10,000 images: a scan takes several commits."""
+    """A folder of 4,000 images: the lines of a scan are far more than a pipe takes that nobody reads."""
     folder = tmp_path_factory.mktemp("many")
-    write_images(folder, 10_000)
+    write_images(folder, 4_000)
     return folder
+
+
+@pytest.fixture(scope="session")
+def often() -> str:
+    """Python in front of a command: it commits fifty times as often.
+
+    Then a scan of many images is many commits on a machine of any speed, and a reader that stops reading stops it on its way.
+    """
+    return "import edge_app.store; edge_app.store._COMMIT_AFTER_S = 0.004\n"
 
 
 @pytest.fixture(scope="session")

@@ -478,14 +478,16 @@ for number in range(10_000):
 def test_a_writer_killed_at_any_time_leaves_a_whole_bundle_or_none(tiny_path: Path, tmp_path: Path) -> None:
     """Between the renames of the old one away and the new one into place there may be none."""
     rng = random.Random(6)
-    opened = 0
+    opened, takes_s = 0, 0.05  # a write; measured below
     for number in range(12):
         writer = subprocess.Popen([sys.executable, "-P", "-c", _WRITE, tiny_path, tmp_path / "out"], stdout=subprocess.PIPE)
         assert writer.stdout
         assert writer.stdout.readline() == b"writing\n"
+        began = time.monotonic()
         if number % 2:  # on a busy machine the first one may take longer than all this
             assert writer.stdout.readline() == b"written\n"
-        time.sleep(rng.uniform(0, 0.15))
+            takes_s = time.monotonic() - began
+        time.sleep(rng.uniform(0, 2 * takes_s))
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
         if (tmp_path / "out").exists():

@@ -1,5 +1,6 @@
 """kill -9 at any time: what was reported is in the store, once, and the next scan goes on (reliability.md P2)."""
 
+import itertools
 import json
 import os
 import random
@@ -27,18 +28,21 @@ from edge_app.cli import main; main()
 """
 
 
-def killed(script: str, bundle: Path, images: Path, db: Path, rng: random.Random) -> tuple[set[str], bool]:
-    """Scans, and is killed at a random time after the first line: the images it reported, and whether it was still at work."""
+def killed(script: str, bundle: Path, images: Path, db: Path, rng: random.Random) -> set[str]:
+    """Scans, and is killed at a random place of its first quarter: the images that it reported.
+
+    It cannot have come to its end: the lines of three quarters of the images are more than the pipe takes.
+    """
     command = [sys.executable, "-P", "-c", script, "scan", str(bundle), str(images), "--db", str(db), "--workers", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as scan:
         assert scan.stdout
-        text = scan.stdout.readline()
-        time.sleep(rng.uniform(0, 0.4))
-        at_work = scan.poll() is None
+        text = b"".join(itertools.islice(scan.stdout, rng.randrange(1, 1000)))
+        time.sleep(rng.uniform(0, 0.01))  # while it goes on
+        assert scan.poll() is None
         os.kill(scan.pid, signal.SIGKILL)
         text += scan.stdout.read()
     whole = [line for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
-    return {json.loads(line)["sha256"] for line in whole}, at_work
+    return {json.loads(line)["sha256"] for line in whole}
 
 
 def kept(db: Path) -> list[str]:
@@ -50,43 +54,42 @@ def kept(db: Path) -> list[str]:
         connection.close()
 
 
-def test_no_reported_answer_is_lost_and_none_is_there_twice(tiny_path: Path, many_images: Path, tmp_path: Path) -> None:
+def test_no_reported_answer_is_lost_and_none_is_there_twice(
+    tiny_path: Path, many_images: Path, tmp_path: Path, often: str
+) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
     lost: list[str] = []
-    at_work = 0
     for number in range(KILLS):
         db = tmp_path / f"{number}.db"
-        reported, working = killed(REAL, tiny_path, many_images, db, rng)
-        at_work += working
+        reported = killed(often + REAL, tiny_path, many_images, db, rng)
         rows = kept(db)
         assert len(set(rows)) == len(rows)
         lost += reported - set(rows)
     assert not lost
-    assert at_work > KILLS / 4  # else the kills came too late to prove anything
 
 
 def test_a_scan_that_was_killed_again_and_again_ends_with_every_image_once(
-    tiny_path: Path, many_images: Path, tmp_path: Path
+    tiny_path: Path, many_images: Path, tmp_path: Path, often: str
 ) -> None:
     rng = random.Random(0)
     for _ in range(3):
-        killed(REAL, tiny_path, many_images, tmp_path / "r.db", rng)
+        killed(often + REAL, tiny_path, many_images, tmp_path / "r.db", rng)
     command = [sys.executable, "-P", "-c", REAL, "scan", str(tiny_path), str(many_images), "--db", str(tmp_path / "r.db")]
-    done = subprocess.run(command, capture_output=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 10_000
-    assert len(kept(tmp_path / "r.db")) == 10_000
+    assert len(done.stdout.splitlines()) == 4_000
+    assert len(kept(tmp_path / "r.db")) == 4_000
 
 
 def test_the_harness_sees_answers_that_were_reported_before_their_commit(
-    tiny_path: Path, many_images: Path, tmp_path: Path
+    tiny_path: Path, many_images: Path, tmp_path: Path, often: str
 ) -> None:
     rng = random.Random(0)
     lost = 0
     for number in range(CONTROL_KILLS):
         db = tmp_path / f"{number}.db"
-        reported, _ = killed(REPORTS_BEFORE_COMMIT, tiny_path, many_images, db, rng)
+        reported = killed(often + REPORTS_BEFORE_COMMIT, tiny_path, many_images, db, rng)
         lost += len(reported - set(kept(db) if db.exists() else []))
     assert lost > 0

@@ -103,7 +103,7 @@ def is_red_and_blue(pixels: Pixels) -> bool:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge_app.capture, "FRAME_S", 0.6)
+    monkeypatch.setattr(edge_app.capture, "FRAME_S", 1.2)
     monkeypatch.setattr(edge_app.grab, "_FROZEN_S", 0.3)
     monkeypatch.setattr(mjpeg, "_DAMAGED_S", 0.3)
 

@@ -94,7 +94,7 @@ def test_two_workers_give_the_lines_of_one_in_the_same_order(tiny_path: Path, ma
         return [(line["path"], line["decision"], line["confidence"]) for line in lines_of(done)]
 
     one = said(1)
-    assert len(one) == 10_000
+    assert len(one) == 4_000
     assert said(2) == one
 
 
@@ -142,7 +142,7 @@ def test_a_slow_list_is_answered_as_it_comes(tiny_path: Path, images: Path, tmp_
             scan.stdin.flush()
             assert json.loads(scan.stdout.readline())["path"] == str(path)  # while the list is still open
         scan.stdin.close()
-        assert scan.wait(10) == 0
+        assert scan.wait(60) == 0
 
 
 def test_a_name_that_is_not_utf_8_is_given_twice(tiny_path: Path, images: Path, limiar: Limiar) -> None:
@@ -216,7 +216,7 @@ def test_a_person_at_a_terminal_gets_a_table(tiny_path: Path, images: Path, tmp_
                 text += block
         except OSError:  # Linux's way of saying that the other end is closed
             os.close(ours)
-        assert scan.wait(20) == 0
+        assert scan.wait(60) == 0
     assert text.startswith(b"decision")
     assert text.count(b".png") == 40
     assert b"{" not in text
@@ -237,7 +237,7 @@ def on_a_terminal(arguments: list[str], columns: int = 80, **environment: str) -
                 text += block
         except OSError:  # Linux's way of saying that the other end is closed
             os.close(ours)
-        scan.wait(20)
+        scan.wait(60)
     return text.decode().replace("\r\n", "\n")
 
 
@@ -346,9 +346,10 @@ def test_the_exit_status_and_one_line_say_what_went_wrong(
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
 def test_a_signal_ends_a_scan_cleanly_and_the_next_one_goes_on(
-    tiny_path: Path, many_images: Path, tmp_path: Path, limiar: Limiar, number: int, status: int
+    tiny_path: Path, many_images: Path, tmp_path: Path, limiar: Limiar, often: str, number: int, status: int
 ) -> None:
-    command = [sys.executable, "-P", "-m", "edge_app", "scan", str(tiny_path), str(many_images), "--db", str(tmp_path / "r.db")]
+    command = [sys.executable, "-P", "-c", f"{often}from edge_app.cli import main; main()", "scan", str(tiny_path)]
+    command += [str(many_images), "--db", str(tmp_path / "r.db")]
     with subprocess.Popen(
         [*command, "--csv", str(tmp_path / "out.csv")],
         stdout=subprocess.PIPE,
@@ -361,9 +362,9 @@ def test_a_signal_ends_a_scan_cleanly_and_the_next_one_goes_on(
         reported = [first, *scan.stdout.readlines()]
         assert scan.stderr
         said = scan.stderr.read()
-        assert scan.wait(10) == status, said
+        assert scan.wait(60) == status, said
     assert b"Traceback" not in said
-    assert 0 < len(reported) < 10_000
+    assert 0 < len(reported) < 4_000
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + len(reported)
     rest = limiar("scan", tiny_path, many_images, "--db", tmp_path / "r.db")
     assert rest.returncode == 0
@@ -378,14 +379,14 @@ def test_a_closed_pipe_ends_a_scan_without_a_word(tiny_path: Path, many_images: 
         scan.stdout.close()
         assert scan.stderr
         assert scan.stderr.read() == b""
-        assert scan.wait(10) == 141
+        assert scan.wait(60) == 141
 
 
 # Runs the command with a decoder that dies on one file and hangs on another, in the real workers.
 FAULTY = """
 import os, sys, time
 import edge_app.pool, edge_app.worker
-edge_app.pool._IMAGE_S = 0.5
+edge_app.pool._IMAGE_S = 1.5
 decode = edge_app.worker.decode
 def faulty(data, name, grey_max):
     if name.endswith("00007.png"):
@@ -404,7 +405,7 @@ def test_a_file_that_kills_or_hangs_its_worker_is_refused_and_the_others_answere
     tiny_path: Path, images: Path, tmp_path: Path, workers: str
 ) -> None:
     command = [sys.executable, "-P", "-c", FAULTY, "scan", str(tiny_path), str(images), "--workers", workers]
-    done = subprocess.run([*command, "--db", str(tmp_path / "r.db")], capture_output=True, timeout=60)
+    done = subprocess.run([*command, "--db", str(tmp_path / "r.db")], capture_output=True, timeout=120)
     assert done.returncode == 4, done.stderr
     lines = lines_of(done)
     assert [Path(line["path"]).name for line in lines] == sorted(path.name for path in images.iterdir())
@@ -420,7 +421,7 @@ def test_workers_end_with_the_parent(tiny_path: Path, many_images: Path, tmp_pat
         workers = Path(f"/proc/{scan.pid}/task/{scan.pid}/children").read_text().split()
         scan.kill()
     assert len(workers) == 2
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < end:
         time.sleep(0.05)
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]

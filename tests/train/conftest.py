@@ -1,6 +1,8 @@
 """Small data folders and one small RUN that the tests share."""
 
 import os
+import shutil
+from dataclasses import replace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # convert sets it when a test imports it: what a test starts then must compute as this process does.
@@ -63,3 +65,27 @@ def small_run(tmp_path_factory, request_for, silent):
     out = tmp_path_factory.mktemp("small") / "run"
     train(request_for(out, "epochs=3"), silent)
     return out
+
+
+@pytest.fixture(scope="session")
+def _stopped(tmp_path_factory, request_for, silent):
+    """The folder of an unfinished run: of two epochs it has had one."""
+    from train.run import train
+    from train.unfinished import partial_folder
+
+    def stop(epoch):
+        raise KeyboardInterrupt
+
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(request_for(out), replace(silent, epoch=stop))
+    return partial_folder(out)
+
+
+@pytest.fixture
+def unfinished(_stopped, tmp_path):
+    """The OUT of a run that was stopped after the first of two epochs; its unfinished folder lies beside it."""
+    from train.unfinished import partial_folder
+
+    shutil.copytree(_stopped, partial_folder(tmp_path / "run"))
+    return tmp_path / "run"

@@ -236,10 +236,8 @@ def test_an_out_that_is_a_link_to_nothing_is_refused_before_it_trains(tmp_path, 
     assert refused.value.code == "E-TRAIN-OUT"
 
 
-def test_an_interrupted_run_is_not_gone_on_with_as_another_one(tmp_path, request_for, silent):
-    out = tmp_path / "run"
-    with pytest.raises(Stopped):
-        train(request_for(out), stop_after(1, silent))
+def test_an_interrupted_run_is_not_gone_on_with_as_another_one(unfinished, request_for, silent):
+    out = unfinished
     for asked, field in [
         (request_for(out, model="lenet"), "model"),
         (request_for(out, "rate=0.001"), "rate"),
@@ -252,10 +250,8 @@ def test_an_interrupted_run_is_not_gone_on_with_as_another_one(tmp_path, request
         assert f"whose {field} is" in refused.value.message
 
 
-def test_an_interrupted_run_with_other_labels_or_image_rules_is_refused(tmp_path, request_for, silent):
-    out = tmp_path / "run"
-    with pytest.raises(Stopped):
-        train(request_for(out), stop_after(1, silent))
+def test_an_interrupted_run_with_other_labels_or_image_rules_is_refused(unfinished, request_for, silent):
+    out = unfinished
     path = partial_folder(out) / "state.json"
     state = msgspec.json.decode(path.read_bytes(), type=State)
     others = {"labels": ("pos", "neg"), "resize": "bicubic-v1", "decode": "cv2", "height": 50, "channels": 1}

@@ -13,7 +13,6 @@ import pytest
 from edge_app.errors import TrainError
 from edge_app.run_folder import MODEL, RECORD, read_run, read_splits
 from train.config import continued
-from train.fit import Epoch
 from train.network import load_network
 from train.reviewed import open_parent
 from train.run import train
@@ -84,14 +83,8 @@ def test_a_run_whose_network_asks_for_too_much_is_not_trained_on(tmp_path, reque
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_an_unfinished_run_whose_network_is_damaged_says_how_to_start_again(tmp_path, request_for, silent, damage):
-    out = tmp_path / "run"
-
-    def stop(epoch: Epoch) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(request_for(out), replace(silent, epoch=stop))
+def test_an_unfinished_run_whose_network_is_damaged_says_how_to_start_again(unfinished, request_for, silent, damage):
+    out = unfinished
     checkpoint = next(partial_folder(out).glob("epoch-*.keras"))
     if damage == "cut":
         checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
