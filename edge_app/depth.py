@@ -34,10 +34,17 @@ def count(samples: NDArray[np.unsignedinteger[Any]]) -> Counts:
     return np.bincount(samples.ravel(), minlength=FULL + 1)
 
 
-def levels(counts: Counts, declared: int | None, grey_max: int | UnsetType = UNSET, *, white_is_zero: bool = False) -> Pixels:
+def levels(
+    counts: Counts,
+    declared: int | None,
+    grey_max: int | UnsetType = UNSET,
+    *,
+    white_is_zero: bool = False,
+    significant: int | None = None,
+) -> Pixels:
     """uint8 [65536], the level of each value. declared: the largest value by the file itself; grey_max: by the bundle.
 
-    counts: 0 where the range is that of the bits, and no value can lie beyond it.
+    counts: 0 where the range is that of the bits, and no value can lie beyond it. significant: what a PNG's sBIT says.
 
     Raises ImageError: a value is larger than what was declared, or nothing was and the values cannot be the full range.
     """
@@ -49,7 +56,7 @@ def levels(counts: Counts, declared: int | None, grey_max: int | UnsetType = UNS
             met = f"its largest value is {largest}, the model was trained with at most {most} (grey_max)"
             raise ImageError("E-IMAGE-DEPTH", f"{met}: save it with that range, or with 8 bits")
     elif most == FULL:
-        _check_full(counts, largest)
+        _check_full(counts, largest, significant)
     if largest > most:
         raise ImageError("E-IMAGE-DEPTH", f"holds the value {largest} and declares at most {most}: write it again")
     table = scale(most)
@@ -73,7 +80,7 @@ def opacity(largest: int, declared: int | None, grey_max: int | UnsetType = UNSE
     return scale(most if largest <= most else FULL)
 
 
-def _check_full(counts: Counts, largest: int) -> None:
+def _check_full(counts: Counts, largest: int, significant: int | None) -> None:
     values = np.count_nonzero(counts)
     if values == 1:
         return  # one flat colour is refused for that, whatever its depth
@@ -85,6 +92,10 @@ def _check_full(counts: Counts, largest: int) -> None:
     used = 1 + int(np.searchsorted(held, _LEVELS_SHARE * held[-1]))
     finer = values >= _FINER * np.count_nonzero(by_level)
     if high - low < _SPAN or (used < _LEVELS and finer):
-        met = f"16-bit values that fill {used} of 256 grey levels, the largest {largest}: the image's depth is not declared"
+        met = f"16-bit values that fill {used} of 256 grey levels, the largest {largest}"
+        why = "the image's depth is not declared"
         cure = "save it with 8 bits, declare them (BitsPerSample, sBIT), or train with --grey-max"
-        raise ImageError("E-IMAGE-DEPTH", f"{met}: {cure}")
+        if significant:
+            why = f"the image is very dark, or its depth is not the {significant} bits of its sBIT"
+            cure = "save it with 8 bits, or train with --grey-max"
+        raise ImageError("E-IMAGE-DEPTH", f"{met}: {why}: {cure}")

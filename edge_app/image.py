@@ -38,7 +38,6 @@ _PLUGINS = {  # imported when met: PIL.Image.open would load them all, 10 ms of 
     "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
-    "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
 }
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16"})
 _ORIENTATION = 0x0112  # EXIF 2.32, tag 274
@@ -172,7 +171,7 @@ def decode(data: bytes, name: str = "", grey_max: int | UnsetType = UNSET) -> Pi
 
 def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Picture:
     match container:
-        case Pnm() if decoders.pnm.decodes(container):
+        case Pnm():
             return Picture(decoders.pnm.decode(data, container, grey_max), 1, container.trailing)
         case Bmp() if decoders.bmp.decodes(container):
             return Picture(decoders.bmp.decode(data, container), 1, container.trailing)

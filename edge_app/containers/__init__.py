@@ -8,7 +8,7 @@ import os.path
 
 from edge_app.containers import bmp, jpeg, png, pnm, tiff, webp
 from edge_app.containers.container import Container
-from edge_app.containers.foreign import FOREIGN_EXTENSIONS, RAW, recognise, refusal
+from edge_app.containers.foreign import FOREIGN_EXTENSIONS, RAW, SLIDE, recognise, refusal
 from edge_app.errors import ImageError
 
 __all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "check_name", "inspect", "inspect_named"]
@@ -60,8 +60,10 @@ def check_name(data: bytes, name: str) -> None:
 
 
 def _check_raw(data: bytes, name: str) -> None:
-    if data.startswith(_TIFF) and _extension(name) in RAW.extensions:  # what Pillow would show is a thumbnail
-        raise refusal(RAW)
+    if data.startswith(_TIFF):  # what Pillow would show is a thumbnail
+        for foreign in (RAW, SLIDE):
+            if _extension(name) in foreign.extensions:
+                raise refusal(foreign)
 
 
 def _extension(name: str) -> str:

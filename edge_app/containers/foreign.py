@@ -43,7 +43,26 @@ EXR = Foreign("an OpenEXR picture", (".exr",), "export it as PNG, with the expos
 HDR = Foreign("a Radiance HDR picture", (".hdr", ".pic"), "export it as PNG, with the exposure that the model was trained on")
 RAW = Foreign(
     "a camera's raw file",
-    (".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw", ".3fr"),
+    (
+        *(
+            ".dng",
+            ".cr2",
+            ".cr3",
+            ".crw",
+            ".nef",
+            ".nrw",
+            ".arw",
+            ".srf",
+            ".sr2",
+            ".orf",
+            ".rw2",
+            ".raf",
+            ".pef",
+            ".srw",
+            ".3fr",
+        ),
+        *(".kdc", ".dcr", ".mrw", ".erf", ".mef", ".mos", ".rwl", ".iiq", ".x3f", ".fff", ".raw"),
+    ),
     "develop it to PNG or JPEG, for instance `darktable-cli IN.dng OUT.png`",
 )
 ICON = Foreign("an icon", (".ico", ".cur", ".icns"))
@@ -52,7 +71,51 @@ NETPBM = Foreign("a Netpbm picture other than PGM and PPM", (".pbm", ".pam", ".p
 VOLUME = Foreign(
     "a medical volume", (".nii", ".nrrd", ".nhdr", ".mha", ".mhd"), "export its slices as PNG, as the model was trained on"
 )
-PICTURES = (HEIC, DICOM, AVIF, JPEG_XL, JPEG_2000, JPEG_LS, JPEG_XR, GIF, PSD, EXR, HDR, RAW, ICON, OLD, NETPBM, VOLUME)
+SLIDE = Foreign(
+    "a microscope's or slide scanner's file",
+    (
+        ".svs",
+        ".ndpi",
+        ".mrxs",
+        ".scn",
+        ".bif",
+        ".vms",
+        ".vsi",
+        ".czi",
+        ".zvi",
+        ".lsm",
+        ".lif",
+        ".nd2",
+        ".oib",
+        ".oif",
+        ".ims",
+        ".stk",
+    ),
+    "export its picture as TIFF or PNG, as the model was trained on",
+)
+FITS = Foreign("a FITS file", (".fits", ".fit", ".fts"), "export it as PNG, with the stretch that the model was trained on")
+MNG = Foreign("an MNG or JNG picture", (".mng", ".jng"))
+PICTURES = (
+    HEIC,
+    DICOM,
+    AVIF,
+    JPEG_XL,
+    JPEG_2000,
+    JPEG_LS,
+    JPEG_XR,
+    GIF,
+    PSD,
+    EXR,
+    HDR,
+    RAW,
+    ICON,
+    OLD,
+    NETPBM,
+    VOLUME,
+    SLIDE,
+    FITS,
+    MNG,
+)
 FOREIGN_EXTENSIONS = frozenset(extension for foreign in PICTURES for extension in foreign.extensions)
 
 BIG_TIFF = Foreign("a BigTIFF", cure="save it as TIFF or PNG")
@@ -80,6 +143,9 @@ _STARTS: tuple[tuple[bytes, Foreign], ...] = (
     (rb"\0\0[\x01\x02]\0[^\0]\0|icns", ICON),
     (rb"DDS |\x0a[\0-\x05]\x01[\x01\x02\x04\x08]|qoif|\x01\xda[\0\x01][\x01\x02]|\x59\xa6\x6a\x95|/\* XPM", OLD),
     (rb"P[147][\s#]|P[Ff]\s", NETPBM),
+    (rb"ZISRAWFILE|\x70\0\0\0.{4}\x2a|\xda\xce\xbe\x0a", SLIDE),
+    (rb"SIMPLE  =", FITS),
+    (rb"\x8a[MJ]NG\r\n\x1a\n|\x8bJNG\r\n\x1a\n", MNG),
     (rb"\x5c\x01\0\0|NRRD|ObjectType|NDims", VOLUME),
     (rb"(?:\xef\xbb\xbf)?\s{0,64}(?:<\?xml[^>]{0,200}>\s{0,64})?<svg", SVG),
     (rb"%PDF", Foreign("a PDF document", cure="save its picture as PNG, for instance with `pdfimages`")),

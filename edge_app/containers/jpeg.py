@@ -124,7 +124,7 @@ def _behind(data: bytes, first: Walked) -> str:
     if at == len(data):
         return ""
     samsung = trailing.is_samsung(data)
-    while not trailing.is_padding(data, at):
+    while not _is_padding(data, at):
         start, at = at, len(data) - len(data[at:].lstrip(b"\0"))
         video = trailing.video_end(data, at)
         if video is not None:
@@ -139,6 +139,11 @@ def _behind(data: bytes, first: Walked) -> str:
         else:
             raise trailing.refused(data, start, "JPEG")
     return " and ".join(dict.fromkeys(parts)) or "padding"
+
+
+def _is_padding(data: bytes, at: int) -> bool:
+    """Also EOI again, and the line end behind a picture that was cut out of a stream (RFC 2046, 5.1.1)."""
+    return trailing.is_padding(data[at:].replace(b"\xff\xd9", b"").removesuffix(b"\r\n"), 0)
 
 
 def _further(data: bytes, at: int) -> tuple[str, int]:

@@ -44,11 +44,13 @@ def inspect(data: bytes) -> Pnm:
         raise ImageError("E-IMAGE-BROKEN", f"a {name} without a readable header, or of 0 levels: write it again")
     samples = 1 if kind in _GREY else 3
     start, plain, behind = at + 1, kind in _PLAIN, ""
+    size = width * height * samples * (1 if most < 256 else 2)
+    start += data.startswith(b"\r\n", at) and len(data) == start + 1 + size  # one white space, and Windows writes it in two
     if plain:
         if len(data) - start < 2 * width * height * samples - 1:  # a digit and a space each
             raise truncated(f"the {name}'s pixels")
     else:
-        behind = check_end(data, start + width * height * samples * (1 if most < 256 else 2), name)
+        behind = check_end(data, start + size, name)
     if width < 1 or height < 1:
         raise ImageError("E-IMAGE-BROKEN", f"{width}x{height} pixels: write it again")
     check_pixels(name, width, height, PIXELS_MP)

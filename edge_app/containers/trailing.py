@@ -5,6 +5,7 @@ from edge_app.errors import ImageError
 
 _PADDING = b"\0\xff"  # to a full block, or what an erased flash holds: boards' cameras write their whole buffer
 _READ = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"RIFF": "WebP"}
+_READ |= {b"P%d%c" % (kind, space): "PGM" if kind in (2, 5) else "PPM" for kind in (2, 3, 5, 6) for space in b" \t\n\r"}
 
 
 def after_end(data: bytes, end: int, what: str) -> str:
@@ -24,7 +25,9 @@ def refused(data: bytes, at: int, what: str) -> ImageError:
     """Says what it is that follows the end of the picture, as far as it is known."""
     after_nul = len(data) - len(data[at:].lstrip(b"\0"))
     foreign = recognise(data, at) or recognise(data, after_nul)
-    read = next((name for start, name in _READ.items() if data.startswith(start, at)), None)
+    read = next(
+        (name for start, name in _READ.items() if data.startswith(start, at) or data.startswith(start, after_nul)), None
+    )
     name = foreign.name if foreign else f"a second {read}" if read else f"something unknown ({data[at : at + 8]!r})"
     met = f"{name} follows the end of the {what}, {len(data) - at} bytes"
     return ImageError("E-IMAGE-TRAILING", f"{met}: save it as a plain image")

@@ -105,7 +105,7 @@ def _of_16(image: Image.Image, lower: Image.Image | None, png: Png, grey_max: in
         counts += depth.count(samples[:, :, :colours])
         most_alpha = max(most_alpha, int(samples[:, :, colours:].max(initial=0)))
     declared = _declared(counts, png.significant)
-    levels = depth.levels(counts, declared, grey_max)
+    levels = depth.levels(counts, declared, grey_max, significant=png.significant)
     opacity = depth.opacity(most_alpha, declared, grey_max)
     pixels = np.empty((image.height, image.width, colours + alpha), np.uint8)
     for box in boxes:

@@ -1,34 +1,32 @@
-"""PGM and PPM of any range -> 8 bits. Pillow takes seconds for a range that is not 255, and knows no true 16 bits."""
+"""PGM and PPM -> 8 bits. Pillow takes seconds for a range that is not 255, and knows no true 16 bits."""
 
 from collections.abc import Iterator
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from edge_app import depth
 from edge_app.containers.container import truncated
 from edge_app.containers.pnm import Pnm
 from edge_app.errors import ImageError
+from edge_app.frame import Pixels
 
 _BAND = 1 << 20  # samples, or bytes of words, at a time
 _DIGITS_AND_SPACES = b"0123456789 \t\n\v\f\r"
 _WORD_MOST = 6  # digits: 65535 with a zero before it
 
 
-def decodes(pnm: Pnm) -> bool:
-    """Whether it is this module's, and not Pillow's."""
-    return pnm.plain or pnm.most != 255
-
-
-def decode(data: bytes, pnm: Pnm, grey_max: int | msgspec.UnsetType) -> Image.Image:
-    """Mode L or RGB. Raises ImageError."""
+def decode(data: bytes, pnm: Pnm, grey_max: int | msgspec.UnsetType) -> Pixels:
+    """uint8 [H, W] or [H, W, 3]. Raises ImageError."""
+    shape = (pnm.height, pnm.width) if pnm.samples == 1 else (pnm.height, pnm.width, pnm.samples)
     total = pnm.width * pnm.height * pnm.samples
     if pnm.plain:
         samples = _words(data, pnm, total)
     else:
         samples = np.frombuffer(data, np.dtype(">u2" if pnm.most > 255 else "u1"), total, pnm.start)
+        if pnm.most == 255:
+            return samples.astype(np.uint8, copy=False).reshape(shape)
     counts = np.zeros(depth.FULL + 1, np.int64)
     for band in _bands(samples):
         counts += depth.count(samples[band])
@@ -36,8 +34,7 @@ def decode(data: bytes, pnm: Pnm, grey_max: int | msgspec.UnsetType) -> Image.Im
     pixels = np.empty(total, np.uint8)
     for band in _bands(samples):
         pixels[band] = levels[samples[band]]
-    mode = "L" if pnm.samples == 1 else "RGB"
-    return Image.frombuffer(mode, (pnm.width, pnm.height), pixels, "raw", mode, 0, 1)
+    return pixels.reshape(shape)
 
 
 def _bands(samples: NDArray[np.uint16]) -> Iterator[slice]:

@@ -331,6 +331,23 @@ def words_of(samples: NDArray[Any]) -> bytes:
     return b"\n".join(b" ".join(b"%d" % value for value in row.ravel()) for row in samples) + b"\n"
 
 
+@pytest.mark.parametrize("most", [255, 4095])
+def test_a_header_that_ends_as_windows_ends_a_line_shifts_nothing(most: int) -> None:
+    samples = np.random.default_rng(5).integers(0, most + 1, (9, 7)).astype(">u2" if most > 255 else "u1")
+    unix = b"P5\n7 9\n%d\n" % most + samples.tobytes()
+    windows = b"P5\r\n7 9\r\n%d\r\n" % most + samples.tobytes()
+    assert np.array_equal(decode(windows)[:], decode(unix)[:])
+    assert decode(windows).trailing == ""
+
+
+def test_a_dark_png_that_declares_its_bits_is_refused_with_another_cure() -> None:
+    dark = (np.random.default_rng(5).integers(0, 200, (20, 20, 1)) << 4).astype(np.uint16)
+    with pytest.raises(ImageError, match=r"very dark, or .* not the 12 bits of its sBIT: save it with 8 bits, or") as refused:
+        decode(png16(dark, 12))
+    assert refused.value.code == "E-IMAGE-DEPTH"
+    assert "declare them" not in refused.value.message
+
+
 def test_plain_pgm_and_ppm_are_the_pixels_that_they_spell() -> None:
     for kind, levels in ((2, picture()), (3, picture(samples=3))):
         assert np.array_equal(shown(b"P%d 45 53 255\r\n" % kind + words_of(levels).replace(b" ", b"\t "), "x.pnm"), levels)

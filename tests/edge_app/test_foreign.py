@@ -45,6 +45,12 @@ FOREIGN = {
     "x.pfm": (b"Pf\n1 1\n-1.0\n", "E-IMAGE-FORMAT", "a Netpbm picture"),
     "x.nii": (b"\x5c\x01\0\0" + bytes(344), "E-IMAGE-FORMAT", "a medical volume"),
     "x.mhd": (b"ObjectType = Image\n", "E-IMAGE-FORMAT", "a medical volume"),
+    "slide.svs": (TIFF + bytes(20), "E-IMAGE-FORMAT", "a microscope's or slide scanner's file"),
+    "x.czi": (b"ZISRAWFILE\0\0", "E-IMAGE-FORMAT", "a microscope's or slide scanner's file"),
+    "x.nd2": (b"\xda\xce\xbe\x0a\x10\0", "E-IMAGE-FORMAT", "a microscope's or slide scanner's file"),
+    "x.lif": (b"\x70\0\0\0\x10\0\0\0\x2a", "E-IMAGE-FORMAT", "a microscope's or slide scanner's file"),
+    "x.fits": (b"SIMPLE  =                    T", "E-IMAGE-FORMAT", "a FITS file"),
+    "x.mng": (b"\x8aMNG\r\n\x1a\n", "E-IMAGE-FORMAT", "an MNG or JNG picture"),
     "x.svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">', "E-IMAGE-FORMAT", "an SVG drawing"),
     "page.png": (b"\n<!DOCTYPE html>", "E-IMAGE-FORMAT", "a page of HTML or XML"),
     "x.pdf": (b"%PDF-1.7\n", "E-IMAGE-FORMAT", "a PDF document"),
@@ -69,6 +75,7 @@ def test_what_is_not_read_is_refused_by_its_true_name(name: str) -> None:
 def test_extensions_are_either_read_or_refused_by_name() -> None:
     assert not IMAGE_EXTENSIONS & FOREIGN_EXTENSIONS
     assert {".jfif", ".jpe", ".jif", ".mpo", ".pjpeg", ".tif", ".tiff", ".dib"} <= IMAGE_EXTENSIONS
+    assert {".svs", ".czi", ".fits", ".raw"} <= FOREIGN_EXTENSIONS
     assert {".heic", ".heif", ".dcm", ".dicom", ".avif", ".jxl", ".jp2", ".gif"} <= FOREIGN_EXTENSIONS
     every = [extension for foreign in PICTURES for extension in foreign.extensions]
     assert len(every) == len(set(every))

@@ -57,6 +57,8 @@ UNDERSTOOD = {
     "NUL, then erased flash": (JPEG + bytes(100) + b"\xff" * 512, "padding"),
     "a megabyte of NUL": (JPEG + bytes(1 << 20), "padding"),
     "a motion photo": (JPEG + VIDEO, "a video (motion photo)"),
+    "a second end": (JPEG + b"\xff\xd9\xff\xd9" + bytes(5), "padding"),
+    "a stream's line end": (JPEG + b"\r\n", "padding"),
     "a motion photo of large boxes": (JPEG + LARGE_VIDEO, "a video (motion photo)"),
     "a motion photo behind NUL": (JPEG + bytes(24) + VIDEO, "a video (motion photo)"),
     "a motion photo with NUL behind": (JPEG + VIDEO + bytes(24), "a video (motion photo)"),
@@ -115,6 +117,8 @@ HIDDEN = {
     "a second JPEG": JPEG,  # the first does not declare it
     "a second TIFF": saved("TIFF"),
     "a GIF": saved("GIF"),
+    "a second PPM": b"P6\n1 1\n255\nred",
+    "a second PNG ": bytes(20) + saved("PNG"),
     "a DICOM file": bytes(128) + b"DICM" + bytes(60),
     "something unknown (b'\\r\\n--fram')": b"\r\n--frame\r\n",
     "something unknown (b'SEFT')": b"SEFT",
