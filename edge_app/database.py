@@ -69,6 +69,7 @@ class Database:
             self._check_owner()
             self.write_ahead = self._connect()
             self._check_pages()
+            self._check_schema()
         except BaseException as error:
             reason = self._reason(error)
             self.close()
@@ -272,6 +273,15 @@ class Database:
                 raise self.damaged(" ".join(str(met).split()))
         finally:
             self._connection.set_progress_handler(None, 0)
+
+    def _check_schema(self) -> None:
+        """Raises StoreError: a trigger, or a view in a table's place, may change or drop an answer that is reported as kept."""
+        found = self.execute("SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1")
+        if found:
+            kind, name = found[0]
+            met = f"{printable(str(self.path))} holds a {kind} that limiar did not make ({printable(str(name))})"
+            cure = "what is stored could be changed by it: remove it with sqlite3, or give another --db"
+            raise StoreError("E-STORE-FOREIGN", f"{met}: {cure}")
 
     def _identity(self, suffix: str) -> tuple[int, int] | None:
         try:

@@ -330,6 +330,24 @@ def test_another_program_s_database_is_refused_and_stays_as_it_is(path: Path, st
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t BEFORE INSERT ON results BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER t AFTER INSERT ON results BEGIN DELETE FROM results; END",
+        "CREATE TRIGGER t AFTER INSERT ON camera_results BEGIN UPDATE camera_results SET label = 'neg'; END",
+        "ALTER TABLE results RENAME TO kept; CREATE VIEW results AS SELECT * FROM kept",
+    ],
+)
+def test_a_database_that_changes_what_is_stored_in_it_is_refused(path: Path, statement: str) -> None:
+    """Else an answer would be reported as kept that a trigger has dropped."""
+    filled(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(statement)
+    with pytest.raises(StoreError, match=r"E-STORE-FOREIGN: .* that limiar did not make"), Store(path):
+        pass
+
+
 def test_another_program_s_database_is_refused_while_that_program_writes_to_it(path: Path) -> None:
     foreign(path, "PRAGMA journal_mode=WAL")
     with contextlib.closing(sqlite3.connect(path)) as db:
