@@ -72,7 +72,7 @@ def compare_bench(old: Path, new: Path) -> BenchReview:
 def _read(path: Path) -> BenchResult:
     try:
         return msgspec.json.decode(read_bounded(path, RECORD_LIMIT, follow=True), type=BenchResult)
-    except (OSError, msgspec.MsgspecError, ValueError) as error:
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         met = f"{printable(str(path))}: {printable(str(error))[:200]}"
         raise ConvertError("E-COMPARE-KIND", f"{met}: give two results of limiar bench --json") from None
 

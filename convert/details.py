@@ -72,7 +72,7 @@ def _noise(bundle: Bundle) -> dict[str, tuple[LayerNoise, ...]]:
         return {}
     try:
         report = msgspec.json.decode(bundle.read(_REPORT), type=_Report)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         where = printable(f"{bundle.path}/{_REPORT}")
         raise ConvertError("E-CONVERT-READ", f"{where}: {printable(str(error))[:200]}: convert the model again") from None
     return {file.name: file.layers for file in report.files}

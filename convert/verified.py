@@ -36,7 +36,7 @@ def read_verified(path: Path) -> Elsewhere:
         unknown = [check.runtime for check in found.checks if check.runtime not in RUNTIMES]
         if unknown:
             raise ValueError(f"{unknown[0]} is no runtime")
-    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else printable(str(error))[:200]
         cure = "give what `limiar verify BUNDLE --json` of this limiar printed there"
         raise ConvertError("E-CONVERT-VERIFIED-FILE", f"{where}: {reason}: {cure}") from None

@@ -276,6 +276,8 @@ def scan(
             raise click.UsageError(f"{option} is written whole, at the end: give a file. For stdout there is --jsonl -.")
     if quiet and verbose:
         raise click.UsageError("--quiet or --verbose, not both.")
+    if any(without_passwords(path) != path and not os.path.lexists(path) for path in paths):
+        raise click.UsageError("An address is not a file or folder: `limiar camera` answers its frames.")
     if (nul or "-" in paths) and not sys.stdin:
         raise click.UsageError("Paths are to come from stdin, which is closed.")
     processes = [fork_worker() for _ in range(workers)]  # see fork.py: after what both sides import, before all else

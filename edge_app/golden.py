@@ -79,7 +79,7 @@ def golden_tensors(bundle: Bundle) -> GoldenTensors:
     """Reads a bundle's golden images through this machine's image rules. Raises BundleError where golden.json is no use."""
     try:
         golden = msgspec.json.decode(bundle.read(GOLDEN), type=Golden)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError("E-BUNDLE-GOLDEN", f"{GOLDEN}: {printable(str(error))[:200]}: convert the model again") from None
     tensors: list[Pixels | None] = []
     differing = []

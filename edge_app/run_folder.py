@@ -113,7 +113,7 @@ def read_run(folder: Path) -> Run:
     """train.json of a RUN, with model.keras checked against its sha256. Raises RunError."""
     try:
         run = msgspec.json.decode(_read(folder / RECORD), type=Run)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         where = printable(str(folder / RECORD))
         raise RunError("E-RUN-RECORD", f"{where}: {printable(str(error))[:200]}: train again with this limiar") from None
     _check(folder / MODEL, run.model_sha256)

@@ -17,12 +17,13 @@ from edge_app import APP
 from edge_app.bundle import Bundle, ModelFile
 from edge_app.clock import utc_now
 from edge_app.errors import RuntimeUnavailable, StoreError, printable
-from edge_app.files import write_whole
+from edge_app.files import read_bounded, write_whole
 from edge_app.own import python_m
 from edge_app.store import state_folder
 
 VerifiedBy = Literal["bundle", "device"]  # the manifest lists it, or the golden images passed on this machine
 
+_RECORD_LIMIT = 1 << 20  # bytes; each trial of a bundle has under 300
 _TRIAL_S = 300.0  # for some hundred golden images on the slowest board
 
 
@@ -115,8 +116,8 @@ def _keep(bundle: Bundle, trial: Trial) -> str:
 def _read(bundle: Bundle) -> Trials:
     """What passed for this very bundle; nothing where the record is missing, damaged or another bundle's."""
     try:
-        found = msgspec.json.decode(_path(bundle).read_bytes(), type=Trials)
-    except (OSError, StoreError, msgspec.MsgspecError, UnicodeDecodeError):
+        found = msgspec.json.decode(read_bounded(_path(bundle), _RECORD_LIMIT), type=Trials)
+    except (OSError, StoreError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Trials(bundle.sha256, ())
     return found if found.bundle == bundle.sha256 else Trials(bundle.sha256, ())
 

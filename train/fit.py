@@ -143,7 +143,7 @@ def unfinished(folder: Path) -> State | None:
     except OSError as error:  # nor could a folder be made there
         met = f"{printable(str(folder))}: {error.strerror}"
         raise TrainError("E-TRAIN-OUT", f"{met}: give --out a name in a folder that can be written") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise TrainError("E-TRAIN-RESUME", f"{printable(str(path))}: {printable(str(error))}: {CURE}") from None
 
 

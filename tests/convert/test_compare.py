@@ -406,12 +406,14 @@ def test_the_page_holds_what_a_reviewer_reads_and_nothing_from_elsewhere(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "pair", [("bundle", "run"), ("bundle", "missing"), ("bundle", "text"), ("text", "text"), ("empty", "bundle")]
+    "pair",
+    [("bundle", "run"), ("bundle", "missing"), ("bundle", "text"), ("text", "text"), ("deep", "deep"), ("empty", "bundle")],
 )
 def test_what_is_not_two_of_a_kind_is_refused(tmp_path: Path, pair: tuple[str, str]) -> None:
     write(tmp_path / "bundle", answers(range(0)))
     write_run(tmp_path / "run", answers(range(0)))
     (tmp_path / "text").write_text("a note")
+    (tmp_path / "deep").write_text('{"a":' * 100_000)
     (tmp_path / "empty").mkdir()
     error = invoke(tmp_path / pair[0], tmp_path / pair[1]).exception
     assert isinstance(error, LimiarError)

@@ -124,6 +124,16 @@ def test_an_address_in_the_wrong_place_is_a_usage_error_without_its_password(
     assert b"secret" not in done.stderr
 
 
+@pytest.mark.parametrize("text", ["rtsp://user:secret@camera/front", "HTTP://user:secret@camera/a.png", " rtmp:/u:secret@c"])
+def test_scan_does_not_take_an_address_for_the_name_of_an_image(
+    limiar: Limiar, tiny_path: Path, images: Path, tmp_path: Path, text: str
+) -> None:
+    done = limiar("scan", tiny_path, images, text)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"limiar camera" in done.stderr
+    assert b"secret" not in done.stderr
+
+
 def test_an_address_inside_another_message_loses_its_password() -> None:
     assert (
         str(LimiarError("E-X", "rtsp://user:se:cret@cam/a and HTTP://u:secret@b failed"))

@@ -213,6 +213,7 @@ def test_a_bundle_without_golden_images_is_used_only_where_it_was_verified(
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
     "cut off": lambda data: data[: len(data) // 2],
+    "nested past any parser": lambda data: data.replace(b"{", b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b",", 1),
     "not text": lambda data: b"\xff" * len(data),
     "another key": lambda data: data.replace(b'"trials"', b'"trails"'),
     "another bundle's": lambda data: data.replace(data.split(b'"')[3], b"0" * 64),
