@@ -7,11 +7,13 @@ the conversion runs once more without the file.
 
 import mmap
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,7 @@ Work = Callable[["Child"], int]  # -> the exit status
 
 _SLOT = 4096  # bytes for the step that the child is at
 _REASON = 200  # characters
+_TELLS = re.compile(r"check failed|error|fatal|terminate called|assert", re.IGNORECASE)
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BY_TERMINAL = 128  # siginfo_t.si_code SI_KERNEL: Ctrl-C, which has reached the child too
 _LIMITS = {
@@ -37,6 +40,7 @@ class Step(msgspec.Struct, frozen=True):
 
     text: str  # "making tflite_int8"
     files: tuple[str, ...] = ()  # that are left out if it ends the process
+    status: int | None = None  # the exit status, once all is done
 
 
 class Child:
@@ -48,9 +52,15 @@ class Child:
 
     def at(self, text: str, *files: str) -> None:
         """Says what is done from now on; files: those that it makes."""
+        self._say(Step(printable(text)[:_REASON], files))
+
+    def done(self, status: int) -> None:
+        """All is done and said: a library that ends the process while it is unloaded changes nothing."""
+        self._say(Step("ending", status=status))
+
+    def _say(self, step: Step) -> None:
         if self._slot:
-            step = msgspec.json.encode(Step(printable(text)[:_REASON], files))
-            self._slot[:] = step.ljust(_SLOT)
+            self._slot[:] = msgspec.json.encode(step).ljust(_SLOT)
 
 
 def in_child(work: Work) -> int:
@@ -81,12 +91,19 @@ def in_child(work: Work) -> int:
             end_with_parent(parent, signal.SIGTERM)
             tempfile.tempdir = str(scratch)
             stderr.kept_in = scratch
-            return work(Child(slot, ended))
+            own = Child(slot, ended)
+            status = work(own)
+            with suppress(OSError):  # whoever read stdout has closed it, which is met again later
+                sys.stdout.flush()
+                own.done(status)
+            return status
         if status >= 0:
             return status
         if sys.stderr.isatty():
             print("\r\x1b[2K", end="", file=sys.stderr)  # its progress
         step = _step(slot)
+        if step.status is not None:
+            return step.status
         how = _how(-status, step, said)
         if not step.files:
             cure = "replace the layer that the reason names, or report it with the output of `limiar doctor`"
@@ -125,7 +142,8 @@ def _how(number: int, step: Step, said: str) -> str:
 
 
 def _said(scratch: Path) -> str:
-    """The last line that it wrote to stderr in its step."""
+    """The line that tells why, of what it wrote to stderr in its step; the last one where none does."""
     captured = sorted(scratch.glob(f"{stderr.KEPT}*"), key=lambda path: path.stat().st_mtime_ns)
-    lines = [line.strip() for path in captured for line in path.read_text("utf-8", "replace").splitlines()]
-    return printable(next((line for line in reversed(lines) if line), ""))[:_REASON]
+    written = [line.strip() for path in captured for line in path.read_text("utf-8", "replace").splitlines()]
+    lines = [line for line in written if line]
+    return printable(next(filter(_TELLS.search, lines), lines[-1] if lines else ""))[:_REASON]

@@ -307,7 +307,7 @@ def convert(
                 _check_out(out, replace)  # minutes have passed
                 with progress.writing():
                     publish_bundle(out, converted, release_counter, seed, card_text, key)
-                progress.note("measuring latency")
+                progress.note("measuring latency (the bundle is whole)")
                 publish_measured(out, converted)
             else:
                 with progress.writing():

@@ -31,11 +31,12 @@ def captured_stderr() -> Iterator[list[bytes]]:
 
 
 def _file() -> IO[bytes]:
-    if kept_in is None:
-        return open(os.memfd_create("stderr"), "w+b")  # a device may have no folder for temporary files
-    import tempfile  # on the desktop alone
+    if kept_in is not None:
+        import tempfile  # on the desktop alone
 
-    return tempfile.NamedTemporaryFile("w+b", prefix=KEPT, dir=kept_in)
+        with contextlib.suppress(OSError):  # full
+            return tempfile.NamedTemporaryFile("w+b", prefix=KEPT, dir=kept_in)
+    return open(os.memfd_create("stderr"), "w+b")  # a device may have no folder for temporary files
 
 
 _SILENCE = threading.Lock()  # two threads that put back what they found would leave each other's /dev/null there

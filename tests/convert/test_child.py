@@ -102,6 +102,25 @@ def test_what_the_machine_kills_for_want_of_memory_leaves_no_file_out(run: Path,
     assert not (tmp_path / "out").exists()
 
 
+ENDING = """
+import atexit, os, sys
+from convert.child import in_child
+
+def work(child):
+    child.at("converting", "tflite_fp32")
+    atexit.register(os.abort)
+    print("done")
+    return 3
+
+sys.exit(in_child(work))
+"""
+
+
+def test_a_library_that_aborts_while_it_is_unloaded_changes_neither_status_nor_words() -> None:
+    done = subprocess.run([sys.executable, "-P", "-c", ENDING], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "done\n", "")
+
+
 WAITING = """
 import sys, time
 from convert.child import in_child
