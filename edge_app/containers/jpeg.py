@@ -142,8 +142,8 @@ def _behind(data: bytes, first: Walked) -> str:
 
 
 def _is_padding(data: bytes, at: int) -> bool:
-    """Also EOI again, and the line end behind a picture that was cut out of a stream (RFC 2046, 5.1.1)."""
-    return trailing.is_padding(data[at:].replace(b"\xff\xd9", b"").removesuffix(b"\r\n"), 0)
+    """Also EOI again, as some cameras write it."""
+    return trailing.is_padding(data[at:].replace(b"\xff\xd9", b""), 0)
 
 
 def _further(data: bytes, at: int) -> tuple[str, int]:

@@ -58,7 +58,6 @@ UNDERSTOOD = {
     "a megabyte of NUL": (JPEG + bytes(1 << 20), "padding"),
     "a motion photo": (JPEG + VIDEO, "a video (motion photo)"),
     "a second end": (JPEG + b"\xff\xd9\xff\xd9" + bytes(5), "padding"),
-    "a stream's line end": (JPEG + b"\r\n", "padding"),
     "a motion photo of large boxes": (JPEG + LARGE_VIDEO, "a video (motion photo)"),
     "a motion photo behind NUL": (JPEG + bytes(24) + VIDEO, "a video (motion photo)"),
     "a motion photo with NUL behind": (JPEG + VIDEO + bytes(24), "a video (motion photo)"),
