@@ -18,6 +18,7 @@ from edge_app.preprocess import luma
 
 QUANTILES = (0.001, 0.999)  # one training image in 500 lies outside a range; of fewer than 1,000 images none does
 _TAIL = 0.01  # of the pixels: a single one is no sign of anything
+_GREY = 2.0  # of `colour`: a video of grey pictures has up to 1.15 by its codec's rounding, and nobody sees it
 _LEVEL = np.arange(256)
 _LEVEL_SQUARED = _LEVEL * _LEVEL
 
@@ -63,7 +64,12 @@ def measure(tensors: Iterable[Pixels]) -> Envelope:
 def outside(envelope: Envelope, tensor: Pixels) -> tuple[str, ...]:
     """The statistics of a model input that lie outside an envelope's quantiles; empty for one like the training images."""
     found = statistics(tensor)
-    return tuple(name for name, range in envelope.ranges.items() if not range.low <= found[name] <= range.high)
+    return tuple(name for name, range in envelope.ranges.items() if not _within(range, found[name], name))
+
+
+def _within(range: Range, value: float, name: str) -> bool:
+    least = _GREY if name == "colour" else -math.inf
+    return max(range.low, least) <= max(value, least) <= max(range.high, least)
 
 
 def _moments(n: int, total: int, squares: int) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -82,6 +83,32 @@ def test_images_like_those_of_training_lie_inside_and_others_outside(envelope):
     assert "deviation" in outside(envelope, model_input(noise, SPEC))
     assert "sharpness" in outside(envelope, model_input(ramp, SPEC))
     assert outside(envelope, coloured) == ("colour",)
+
+
+@pytest.mark.parametrize("codec", ["MJPG", "mp4v"])
+def test_what_a_video_s_codec_rounds_is_no_colour(envelope, tmp_path, codec):
+    rng = np.random.default_rng(2)
+    path = str(tmp_path / "grey.avi")
+    video = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*codec), 10, (160, 160))
+    for _ in range(10):
+        video.write(cv2.resize(textured(rng)[0], (160, 160)))
+    video.release()
+    frames = cv2.VideoCapture(path)
+    read, frame = frames.read()
+    count = 0
+    while read:
+        tensor = model_input(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), SPEC)
+        assert 0 < statistics(tensor)["colour"] < 2
+        assert "colour" not in outside(envelope, tensor)
+        read, frame = frames.read()
+        count += 1
+    assert count == 10
+
+
+def test_grey_is_inside_where_training_had_a_codec_s_rounding(envelope):
+    rng = np.random.default_rng(3)
+    rounded = [np.clip(textured(rng).astype(np.int16) + [1, 0, -1], 0, 255).astype(np.uint8) for _ in range(50)]
+    assert outside(measure(rounded), textured(np.random.default_rng(3))) == ()
 
 
 def test_an_envelope_is_the_same_after_json(envelope):
