@@ -106,8 +106,8 @@ def test_what_a_video_s_codec_rounds_is_no_colour(envelope, tmp_path, codec):
 
 
 def test_grey_is_inside_where_training_had_a_codec_s_rounding(envelope):
-    rng = np.random.default_rng(3)
-    rounded = [np.clip(textured(rng).astype(np.int16) + [1, 0, -1], 0, 255).astype(np.uint8) for _ in range(50)]
+    rng, off = np.random.default_rng(3), np.array([1, 0, -1], np.int16)
+    rounded = [np.clip(textured(rng) + off, 0, 255).astype(np.uint8) for _ in range(50)]
     assert outside(measure(rounded), textured(np.random.default_rng(3))) == ()
 
 
