@@ -35,6 +35,8 @@ FAMILIES = (
     Scaling(scale=(1 / 127.5,), mean=(1.0,)),
     Scaling(scale=(1 / 255,), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     Scaling(mean=(103.939, 116.779, 123.68), bgr=True),
+    Scaling(scale=(-1.0,), mean=(-255.0,)),  # 255 - x: white for black
+    Scaling(scale=(-1 / 255,), mean=(-1.0,)),
 )
 
 Ints = NDArray[np.int64]
@@ -90,6 +92,8 @@ def check_chance(
 ) -> Found:
     """Raises ConvertError for a model that is no better than chance, with what would cure it, unless it is allowed.
 
+    So it does for a file that would be clearly better in another form; a RUN has no other, and is warned of.
+
     bare: the Keras model before `given` was put in front; logits: float32 [N, K] of the model as it is converted, for
     tensors, uint8 [N, H, W, C], and truth [N] of validation; a_run: it comes from `limiar train`, which has no such options.
     """
@@ -103,6 +107,10 @@ def check_chance(
         if not forms:
             return Found()
         line = f"{met}, and it would be {told}"
+        if not (allowed or a_run):
+            raise ConvertError(
+                "E-CONVERT-CHANCE", f"{line}: give what it was trained with; --allow-chance converts it as it is"
+            )
         return Found({"other form": line}, (f"Warning: {line}",))
     met = f"{met}, no better than chance ({lucky:.3f})"
     if not allowed:
@@ -115,6 +123,20 @@ def check_chance(
         raise ConvertError("E-CONVERT-CHANCE", f"{met}; {tried}: {cure}; --allow-chance converts it as it is")
     line = f"{met}; allowed by --allow-chance"
     return Found({"chance": line}, (f"Warning: {line}" + (f"; it would be {told}" if told else ""),))
+
+
+def check_unit(unit: NDArray[np.float32], truth: Ints, where: str) -> None:
+    """Raises ConvertError where the one unit of a model, without a sigmoid behind it, gives a probability and not a logit.
+
+    unit: [N] for validation, taken for the logit of the second label; truth: [N], 0 or 1.
+    """
+    as_logit, as_share = ((unit > threshold) == truth for threshold in (0.0, 0.5))
+    if not (unit.min() >= 0 and unit.max() <= 1) and not clearly_better(as_logit, as_share):
+        return
+    told = f"{as_share.mean():.3f} of the validation images are right above and below 0.5, {as_logit.mean():.3f} by its sign"
+    met = f"the one unit of {where} gives {unit.min():.3g} to {unit.max():.3g}, a probability and not a logit ({told})"
+    cure = "put keras.layers.Rescaling(8, -4) behind it and save that, or train it with a sigmoid at its very end"
+    raise ConvertError("E-CONVERT-SIGMOID", f"{met}: {cure}")
 
 
 def chance(found: Ints, truth: Ints, count: int) -> float:
@@ -199,9 +221,15 @@ def _promising(answers: NDArray[np.float32], truth: Ints, right: NDArray[np.bool
 def _scalings(given: Scaling | None, channels: int) -> Iterator[Scaling]:
     """Every family, and what was given, in both orders of the channels; but for what is there already."""
     asked = [*FAMILIES, *([given] if given else [])]
-    both = [msgspec.structs.replace(one, bgr=bgr) for one in asked for bgr in (one.bgr, not one.bgr)]
+    both = [form for one in asked for form in _turned(one)]
     fitting = [one for one in both if channels == 3 or (len(one.mean) == 1 and not one.bgr)]
     return (one for one in dict.fromkeys(fitting) if one != (given or Scaling()))
+
+
+def _turned(one: Scaling) -> tuple[Scaling, ...]:
+    """In both orders of the channels, what belongs to a channel along with it or not."""
+    other = msgspec.structs.replace(one, bgr=not one.bgr)
+    return one, other, msgspec.structs.replace(other, mean=one.mean[::-1], std=one.std[::-1], scale=one.scale[::-1])
 
 
 def _answers(bare: Any, scaling: Scaling, tensors: Pixels) -> NDArray[np.float32]:

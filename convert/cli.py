@@ -118,7 +118,11 @@ class Grouped(click.Command):
     metavar="FILE",
     help="Text file with the labels in the order of the outputs, one a line. Default: name order.",
 )
-@click.option("--allow-chance", is_flag=True, help="Convert the model even if it is no better than chance on validation.")
+@click.option(
+    "--allow-chance",
+    is_flag=True,
+    help="Convert the model even if it is no better than chance on validation, or would be clearly better otherwise.",
+)
 @click.option("--golden", type=click.Path(path_type=Path), help="Folder of golden images. Default: limiar draws them.")
 @click.option(
     "--gate",

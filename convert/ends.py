@@ -12,6 +12,7 @@ from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
 
 SIDE_LIMIT = 4096  # px
+UNIT = "one unit made two logits"
 PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
 
 
@@ -50,7 +51,9 @@ class Scaling(msgspec.Struct, frozen=True):
 
 def _number(value: float) -> str:
     """Exact, and short where it is one over a number."""
-    return f"1/{1 / value:g}" if 0 < value < 1 and float(Fraction(1) / Fraction(f"{1 / value:g}")) == value else f"{value:g}"
+    sign, size = ("-" if value < 0 else ""), abs(value)
+    over = 0 < size < 1 and float(Fraction(1) / Fraction(f"{1 / size:g}")) == size
+    return f"{sign}1/{1 / size:g}" if over else f"{value:g}"
 
 
 def input_spec(model: Any, where: str, size: tuple[int, int] | None = None) -> InputSpec:
@@ -102,7 +105,7 @@ def logits_model(model: Any, labels: tuple[str, ...], where: str) -> tuple[Any, 
         pair = keras.layers.Dense(2, use_bias=False, trainable=False, name="two_logits")
         model = keras.Model(model.inputs[0], pair(model.outputs[0]), name=model.name)
         pair.set_weights([np.array([[0.0, 1.0]], np.float32)])
-        return model, ", ".join(filter(None, (changed, "one unit made two logits")))
+        return model, ", ".join(filter(None, (changed, UNIT)))
     if head == "sigmoid":
         met = f"{where} ends in a sigmoid over {shape[-1]} units, which answers each label alone"
         cure = "limiar gives one label of all: train with a softmax, or with one unit for two labels"

@@ -28,7 +28,8 @@ H5 = b"\x89HDF\r\n\x1a\n"
 SAVE = "save the model with model.save('NAME.keras') and give that file"
 _RUNS_CODE = ("Lambda", "TFSMLayer", "__lambda__")
 _KERAS_2 = ("TFOpLambda", "SlicingOpLambda")
-_SIXTEEN_BITS = {"float16", "bfloat16"}  # float16, mixed_float16, …: Keras's dtype policies
+_OTHER_FLOATS = {"float16", "bfloat16", "float64"}  # float16, mixed_float16, …: Keras's dtype policies
+_FLOAT_POLICIES = ("DTypePolicy", "FloatDTypePolicy", "DTypePolicyMap")
 _NAMED = 3  # members in a message
 
 
@@ -124,11 +125,11 @@ def _check_counted(config: Any, where: str) -> None:
 
 
 def _in_float32(model: Any) -> Any:
-    """The model, computing in float32 throughout: TFLite has no 16-bit kernels for what mixed precision leaves in the graph."""
+    """The model, computing in float32 throughout: TFLite has no kernels of 16 or 64 bits for what else is in the graph."""
     config = model.get_config()
     objects = list(_objects(config))
     policies = [value["config"] for value in objects if value["class_name"] == "DTypePolicy"]
-    if all(_SIXTEEN_BITS.isdisjoint(policy["name"].split("_")) for policy in policies):
+    if all(_OTHER_FLOATS.isdisjoint(policy["name"].split("_")) for policy in policies):
         return model
     for policy in policies:
         policy["name"] = "float32"
@@ -210,7 +211,8 @@ def _check_float(part: dict[str, Any], where: str) -> None:
     inner = part.get("config")
     policy = inner.get("dtype") if isinstance(inner, dict) else None
     kind = str(policy.get("class_name")) if isinstance(policy, dict) else str(policy)
-    if isinstance(inner, dict) and ("Quantized" in kind or "GPTQ" in kind or "AWQ" in kind or "_from_" in kind):
+    quantized = kind.endswith("DTypePolicy") and kind not in _FLOAT_POLICIES
+    if isinstance(inner, dict) and (quantized or "_from_" in kind or inner.get("quantization_config")):
         layer = printable(f"{inner.get('name')} ({part['class_name']})")[:100]
         met = f"{where} was quantized: layer {layer} computes by {printable(kind)[:40]}"
         raise ConvertError(

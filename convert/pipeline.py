@@ -11,8 +11,9 @@ import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from convert import dataset
-from convert.chance import check_chance
+from convert.chance import check_chance, check_unit
 from convert.class_map import alike, keras_maps
+from convert.ends import UNIT
 from convert.evaluate import Answers, Bench, Environment, Key, RuntimeFailure, find_environments
 from convert.first_layer import File, first_layers
 from convert.gate import Gate
@@ -27,6 +28,7 @@ from convert.predictions import KERAS, AnswerTable
 from convert.recipes import PREFERRED, RECIPES, Recipe, recipe
 from convert.report import REFUSED, Exploratory, FileReport, Report
 from convert.source import KerasFile, RunFolder, Source, read_source
+from convert.steady import check_steady
 from convert.verified import Elsewhere, with_verified
 from edge_app.bundle import PROVEN, Envelope, Metric, NotProven
 from edge_app.envelope import outside
@@ -81,6 +83,7 @@ def convert_run(request: Request, note: Note) -> Converted:
     envelope = source.envelope or dataset.training_envelope(source.folder, source.rows, source.input)
     note("running Keras")
     keras = keras_logits(source.model, images.tensors)
+    check_steady(source.model, images.tensors)
     source = _better_than_chance(request, source, images, keras)
     judge = Judge(images, keras, source.labels, source.positive, request.gate)
     ground = _ground(judge, images, calibration, request, environments)
@@ -124,14 +127,18 @@ def _better_than_chance(request: Request, source: Source, images: Images, keras:
     """The source with what is to be said of its labels and pixels. Raises ConvertError: it is no better than chance."""
     origin = request.origin
     a_run = isinstance(origin, RunFolder)
+    parts = images.parts(keras)["val"]
+    where = printable((origin.folder if isinstance(origin, RunFolder) else origin.path).name)
+    if source.facts.get("head") == UNIT:
+        check_unit(parts[:, 1], images.val.labels, where)
     found = check_chance(
         source.bare,
         None if isinstance(origin, RunFolder) else origin.scaling,
-        images.parts(keras)["val"],
+        parts,
         images.val.tensors,
         images.val.labels,
         source.labels,
-        printable((origin.folder if isinstance(origin, RunFolder) else origin.path).name),
+        where,
         a_run,
         request.allow_chance,
     )

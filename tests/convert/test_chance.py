@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from convert.chance import Found, best_order, better_than_chance, chance, check_chance
+from convert.chance import Found, best_order, better_than_chance, chance, check_chance, check_unit
 from convert.cli import convert
 from convert.ends import Scaling, raw_pixels
 from convert.frameworks import keras
@@ -83,6 +83,12 @@ def test_labels_in_another_order_are_found(order: tuple[int, ...]) -> None:
         (TORCH, "--scale 1/255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"),
         (Scaling(mean=(103.939, 116.779, 123.68), bgr=True), "--bgr --mean 103.939,116.779,123.68"),
         (Scaling((1 / 255,), bgr=True), "--bgr --scale 1/255"),
+        (
+            Scaling((1 / 255,), (0.406, 0.456, 0.485), (0.225, 0.224, 0.229), bgr=True),
+            "--bgr --scale 1/255 --mean 0.406,0.456,0.485 --std 0.225,0.224,0.229",
+        ),
+        (Scaling((-1.0,), (-255.0,)), "--scale -1 --mean -255"),
+        (Scaling((-1 / 255,), (-1.0,)), "--scale -1/255 --mean -1"),
     ],
 )
 def test_scaling_that_was_forgotten_is_found_with_the_options_that_cure_it(trained_with: Scaling, options: str) -> None:
@@ -101,15 +107,39 @@ def test_scaling_that_is_inside_already_is_found() -> None:
     assert "with no --scale, --mean, --std and --bgr" in told
 
 
-def test_blue_and_red_exchanged_are_warned_of_in_a_model_that_is_right_for_green_alone() -> None:
+def test_blue_and_red_exchanged_are_found_in_a_model_that_is_right_for_green_alone() -> None:
     rng = np.random.default_rng(1)
     tensors, truth = images(90)
     rare = np.where((truth == 1) | (rng.uniform(size=90) < 0.3))[0]  # mostly green
     bare = model(Scaling(bgr=True))
     logits = keras_logits(bare, tensors[rare])
-    told = check_chance(bare, None, logits, tensors[rare], truth[rare], LABELS, "m.keras", False, False)
+    told = check_chance(bare, None, logits, tensors[rare], truth[rare], LABELS, "m.keras", False, True)
     assert "--bgr" in told.notes[0]
     assert told.facts["other form"] in told.notes[0]
+
+
+def test_a_form_that_is_clearly_better_refuses_a_file_and_warns_of_a_run() -> None:
+    order = tuple(range(12))
+    truth = np.repeat(order, 10)
+    logits = 8.0 * np.eye(12)[[0, 1, 10, 11, *range(2, 10)]][truth]  # 0, 1, 2, …, 11 as numbers; folders in name order
+    names = tuple(sorted(map(str, order)))
+    bare = keras.Sequential([keras.Input((4, 4, 3)), layers.GlobalAveragePooling2D(), layers.Dense(12)])
+    words = (bare, None, logits.astype(np.float32), np.zeros((120, 4, 4, 3), np.uint8), truth, names, "m.keras")
+    with pytest.raises(ConvertError, match=r"E-CONVERT-CHANCE: .*right label for 20 of 120") as refused:
+        check_chance(*words, False, False)
+    assert "no better than chance" not in refused.value.message
+    assert refused.value.message.endswith("--allow-chance converts it as it is")
+    assert "other form" in check_chance(*words, False, True).facts
+    assert "other form" in check_chance(*words, True, False).facts
+
+
+@pytest.mark.parametrize("low_high", [(0.0, 1.0), (0.02, 0.97), (0.1, 1.2), (0.5, 1.0)])
+def test_one_unit_that_gives_a_probability_is_refused_and_one_that_gives_a_logit_is_not(low_high: tuple[float, float]) -> None:
+    truth = np.arange(40) % 2
+    unit = np.array(low_high, np.float32)[truth]
+    with pytest.raises(ConvertError, match=r"E-CONVERT-SIGMOID: the one unit of m\.keras gives .*Rescaling\(8, -4\)"):
+        check_unit(unit, truth, "m.keras")
+    check_unit(8 * unit - 4, truth, "m.keras")
 
 
 def test_it_is_converted_where_it_is_allowed_and_says_so() -> None:
@@ -169,7 +199,10 @@ def test_bgr_comes_into_the_graph() -> None:
         raw_pixels(flat, InputSpec(height=4, width=4, channels=1), Scaling(bgr=True))
 
 
-@pytest.mark.parametrize("scaling", [TORCH, Scaling((1 / 127.5,), (1.0,)), Scaling(std=(0.1, 2.0, 1 / 3)), Scaling(bgr=True)])
+@pytest.mark.parametrize(
+    "scaling",
+    [TORCH, Scaling((-1 / 255,), (-1.0,)), Scaling((1 / 127.5,), (1.0,)), Scaling(std=(0.1, 2.0, 1 / 3)), Scaling(bgr=True)],
+)
 def test_the_options_that_are_named_give_the_same_scaling_again(scaling: Scaling, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         seen: list[KerasFile] = []

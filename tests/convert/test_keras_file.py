@@ -298,7 +298,7 @@ def test_weights_that_are_none_are_refused(good: bytes, weights: bytes) -> None:
     assert code(with_member(good, weights=weights)) == "E-CONVERT-MODEL"
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
 def test_a_model_of_half_precision_computes_in_float32(tmp_path: Path, policy: str) -> None:
     """TFLite has no kernels for the float16 arithmetic that mixed precision leaves in the graph."""
     with_policy = {"dtype": policy}
@@ -365,3 +365,12 @@ def test_a_model_that_was_quantized_names_the_layer_and_the_way_out(tmp_path: Pa
     assert refused.code == "E-CONVERT-QUANTIZED"
     assert "layer last (Dense)" in refused.message
     assert "as it was before model.quantize()" in refused.message
+
+
+@pytest.mark.parametrize("mode", ["int4", "float8"])
+def test_so_it_is_for_every_way_to_quantize(tmp_path: Path, mode: str) -> None:
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(16, name="wide")])
+    model.quantize(mode)
+    refused = refusal(load_model, saved(model, tmp_path), "m.keras")
+    assert refused.code == "E-CONVERT-QUANTIZED"
+    assert "wide (Dense)" in refused.message
