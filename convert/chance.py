@@ -66,10 +66,14 @@ class Form(msgspec.Struct, frozen=True):
         return f"{self.accuracy:.3f} with {' and '.join(parts)}"
 
     @property
-    def rank(self) -> tuple[float, bool, bool, int]:
-        """The best first; of equally good ones the one that people use, and of these the one that changes least."""
+    def rank(self) -> tuple[float, bool, bool, bool, int]:
+        """The best first; of equally good ones the one that people use, and of these the one that changes least.
+
+        Where two labels are exchanged, pixels turned round may do as well: that comes last.
+        """
         used = self.scaling is None or self.scaling in FAMILIES
-        return -self.accuracy, self.order is not None, not used, len(self.scaling.options) if self.scaling else 0
+        inverted = self.scaling is not None and self.scaling.scale[0] < 0
+        return -self.accuracy, inverted, self.order is not None, not used, len(self.scaling.options) if self.scaling else 0
 
 
 class Found(msgspec.Struct, frozen=True):

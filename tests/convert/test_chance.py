@@ -148,6 +148,18 @@ def test_it_is_converted_where_it_is_allowed_and_says_so() -> None:
     assert told.notes[0].startswith("Warning: m.keras gives the right label for 0 of 60")
 
 
+def test_exchanged_labels_are_named_before_inverted_pixels() -> None:
+    truth = np.arange(40) % 2
+    tensors = np.repeat(np.where(truth == 1, 200, 55), 48).reshape(40, 4, 4, 3).astype(np.uint8)
+    end = layers.Dense(2)
+    bare = keras.Sequential([keras.Input((4, 4, 3)), layers.GlobalAveragePooling2D(), layers.Rescaling(1 / 255, -0.5), end])
+    end.set_weights([np.array([[3.0, -3.0]] * 3), np.zeros(2)])
+    with pytest.raises(ConvertError) as refused:
+        check_chance(bare, None, keras_logits(bare, tensors), tensors, truth, ("dark", "light"), "m.keras", False, False)
+    told = refused.value.message
+    assert 0 < told.index("--labels FILE that lists light, dark") < told.index("--scale -1 --mean -255")
+
+
 def test_a_run_is_not_told_of_options_that_it_has_not() -> None:
     told = refusal(model(Scaling(), (1, 2, 0)), a_run=True)
     assert "--labels" not in told
