@@ -1,5 +1,6 @@
 """The loop of `limiar camera`: frames -> answers -> store -> lines that may be reported."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -137,4 +138,7 @@ class Watch(Struct):
 
 def boot_id() -> str:
     """What Linux calls this boot: with it, sequence numbers give the order of frames however the clock jumps."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # no /proc: then this start counts as one
+        return str(uuid.uuid4())

@@ -9,7 +9,7 @@ import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from typing import TypeVar
@@ -22,6 +22,7 @@ from edge_app.messages import Failed
 
 _CONTEXT = multiprocessing.get_context("fork")  # 5 ms, and shares what is imported; spawn takes 60
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_MOST_DESCRIPTORS = 4096  # that are looked for one by one: systemd allows a service 524,288, and limiar has under 30
 _End = TypeVar("_End", WorkerEnd, Connection)
 
 
@@ -62,12 +63,20 @@ def _child(target: Callable[[_End], None], end: _End, parents_end: ParentEnd | C
     # Nothing else of the parent's stays open here: its end would keep this process alive after it, and the store's lock would
     # keep the next scan out.
     parents_end.close()
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
+    for descriptor in _descriptors():
         if descriptor > 2 and descriptor != end.fileno():
             with contextlib.suppress(OSError):  # the listing's own, closed by now
                 os.close(descriptor)
     end_with_parent(parent)
     target(end)
+
+
+def _descriptors() -> Iterable[int]:
+    """Those that are open, or may be."""
+    try:
+        return map(int, os.listdir("/proc/self/fd"))
+    except FileNotFoundError:  # no /proc
+        return range(min(os.sysconf("SC_OPEN_MAX"), _MOST_DESCRIPTORS))
 
 
 def _work(end: WorkerEnd) -> None:

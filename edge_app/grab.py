@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from mmap import mmap
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -17,6 +16,7 @@ from edge_app.capture import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Roi, T
 from edge_app.clock import now_ns
 from edge_app.errors import LimiarError, SourceError
 from edge_app.frame import Pixels
+from edge_app.limits import DATA, taken_bytes
 from edge_app.sources import Source
 
 _FROZEN_S = FRAME_S - 0.5  # before the parent's patience ends, so that it hears why
@@ -45,9 +45,8 @@ def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: Co
 
 def _limit_memory() -> None:
     """A later frame may be of any size, whatever the first was: what it would take then is refused, not taken from others."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])  # of data and stack
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = pages * resource.getpagesize() + MEMORY_BYTES
+    wanted = taken_bytes(DATA) + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 

@@ -1,6 +1,7 @@
 """What a machine refuses for want of something, in one line instead of a traceback."""
 
 import errno
+import resource
 
 from edge_app.errors import LimiarError, OutputError, printable
 
@@ -20,6 +21,19 @@ _WORDS = (
     ("can't start new thread", errno.EAGAIN),
     ("too many open files", errno.EMFILE),
 )
+
+
+SIZE, DATA = 0, 5  # columns of /proc/PID/statm, proc(5): all address space; data and stack
+_ASSUMED = 2 << 30  # bytes; where there is no /proc: more than Python takes with all that limiar imports on a device
+
+
+def taken_bytes(column: int) -> int:
+    """Of memory that this process has asked for."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[column]) * resource.getpagesize()
+    except OSError:
+        return _ASSUMED
 
 
 def limit_met(error: BaseException) -> LimiarError | None:

@@ -9,8 +9,9 @@ import math
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from edge_app.limits import SIZE, taken_bytes
 
 BYTES_LIMIT = 1 << 30  # of the file, of what it unpacks to, of the weights in memory: more than any model for a device
 CONFIG_LIMIT = 1 << 25  # of config.json: a hundred times a large network's
@@ -49,8 +50,7 @@ def bounded_memory(beyond: int = LOADING_LIMIT) -> Iterator[None]:
     Not for a GPU: its driver maps as much as the card holds.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    limit = pages * resource.getpagesize() + beyond
+    limit = taken_bytes(SIZE) + beyond
     resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
     try:
         yield

@@ -7,6 +7,7 @@ STARTED_NS is the caller's monotonic clock when it started this process. stdout 
 """
 
 import re
+import resource
 import sys
 import time
 from pathlib import Path
@@ -56,7 +57,10 @@ def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, starte
 
 def _peak_mb() -> float:
     """Not getrusage: its ru_maxrss begins with what the parent had when it forked (getrusage(2), kernel/fork.c)."""
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    try:
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    except OSError:  # no /proc: at least what it says, which the parent's share only adds to
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert peak, "every process has a peak"
     return int(peak[1]) / 1024
 

@@ -17,6 +17,7 @@ import msgspec
 from edge_app.errors import ImageError
 from edge_app.fork import end_with_parent
 from edge_app.image import decode, read_file
+from edge_app.limits import SIZE, taken_bytes
 from edge_app.preprocess import check_assessable, model_input
 from edge_app.reading import Decoded, Item, Job, Outcome, Refused
 
@@ -55,6 +56,5 @@ def _outcome(item: Item, job: Job) -> Outcome:
 
 def _limit_memory(beyond: int) -> None:
     """So much more than this process takes with all that it has imported."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        taken = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + beyond, taken + beyond))
+    limit = taken_bytes(SIZE) + beyond
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

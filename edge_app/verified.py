@@ -133,4 +133,8 @@ def _machine() -> str:
 def _cpu() -> str:
     from edge_app.machine import cpu_model  # what a start on a verified runtime does without
 
-    return cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no /proc
+        info = ""
+    return cpu_model(info)
