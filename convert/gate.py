@@ -18,7 +18,8 @@ _SATURATED = 0.05  # share of the test images; a file that follows Keras has non
 _MAP_ALIKE = 0.9  # cosine; of the reference model's files the worst has 0.999, a map with its sides exchanged about 0
 _SWAPPED = -0.5  # a file that swaps red and blue has about -1, an undamaged one 0.98 and more, one that sees no colour about 0
 
-Level = Annotated[float, Meta(gt=0.0, lt=0.5)]
+LEVEL_LIMIT = 0.5
+Level = Annotated[float, Meta(gt=0.0, lt=LEVEL_LIMIT)]
 
 
 class NonInferiority(Value, frozen=True, forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ import msgspec
 
 from convert.comparison import Comparison
 from convert.decision_rule import in_words
-from convert.gate import Finding, Gate, RuntimeResult
+from convert.gate import LEVEL_LIMIT, Finding, Gate, RuntimeResult
 from convert.inventory import Inventory
 from convert.layers import LayerNoise
 from convert.plot import Mark, Panel
@@ -221,7 +221,7 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
             return []
         ways = [f"more images: {line}" for line in dict.fromkeys(file.would_decide for file in undecided)]
         margin = max(self.smallest_margin.values())
-        if margin > self.gate.noninferiority.margin:
+        if self.gate.noninferiority.margin < margin < LEVEL_LIMIT:
             ways.append(f"--margin: these test images decide {100 * margin:.1f} points at best, the gate asks {self._asked}")
         if any(file.name in self.gate.required for file in undecided) and any(file.proven for file in self.files):
             ways.append("require fewer files: what is proven then makes the bundle, the others are left out of it")

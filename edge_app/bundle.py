@@ -286,6 +286,8 @@ def open_bundle(path: Path | str, keys: Keys | None = None) -> Bundle:
     path = Path(path)
     if not path.is_dir():
         raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} is not a folder: give the folder that holds {MANIFEST}")
+    if not os.path.lexists(path / MANIFEST):
+        raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} {_without_manifest(path)}")
     raw = _read_manifest(path)
     # Before anything that the manifest says is believed.
     signed_by = _check_signature(path, raw, keys) if keys is not None else None
@@ -529,6 +531,17 @@ def _walk(root: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
         yield name, status
         if stat.S_ISDIR(status.st_mode):
             yield from _walk(root, f"{name}/")
+
+
+def _without_manifest(path: Path) -> str:
+    """What a folder is that somebody took for a bundle, and what to do."""
+    if os.path.lexists(path / "train.json"):
+        return "is a RUN of limiar train: limiar convert RUN --out BUNDLE makes a bundle of it"
+    if os.path.lexists(path / "report.json"):
+        return (
+            f"holds a report and no {MANIFEST}: it is what was refused, or a bundle that lacks a part: convert or copy it again"
+        )
+    return f"holds no {MANIFEST}, so it is not a bundle: give the folder that limiar convert wrote"
 
 
 def _chunks(root: Path, name: str, limit: int) -> Iterator[bytes]:

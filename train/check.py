@@ -314,7 +314,8 @@ def _classes(folder: Path, rows: Sequence[SplitRow], labels: Sequence[str], mini
     if absent:
         findings.append(Finding("class-absent", "fault", "a part has no image of a class: add images", tuple(absent)))
     if few:
-        text = f"a part has under {minimum} images of a class, too few to say anything about it: add images"
+        lower = ", or lower it with --set min_per_class=N" if minimum > 1 else ""
+        text = f"a part has under {minimum} images of a class, too few to say anything about it: add images{lower}"
         findings.append(Finding("class-few", "fault", text, tuple(few)))
     sizes = {label: counts["train", label] for label in labels}
     least, most = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)

@@ -10,6 +10,7 @@ import msgspec
 from edge_app.errors import printable
 from edge_app.metrics import images_for_margin, smallest_margin
 
+MARGIN_LIMIT = 0.5  # what convert's --margin must lie below
 MARGIN, ALPHA = 0.05, 0.05  # what convert's gate asks for unless told otherwise (gate.toml; a test compares)
 
 
@@ -34,10 +35,9 @@ class Evidence(msgspec.Struct, frozen=True):
             return f"the test split has {self.images} images or more of each class: convert's gate ({asked}) can decide"
         found = f"the test split decides {100 * self.smallest_margin:.1f} points ({self.images} images of {self.label})"
         gate = f"convert asks for {asked}, {self.needed} of each class, of all files but copies of full precision"
-        lax = f"--margin {_rounded_up(self.smallest_margin):g}"
-        return (
-            f"{found}; {gate}: add test images, or convert with {lax}, or with --allow-undecided, which says what is not proven"
-        )
+        lax = _rounded_up(self.smallest_margin)
+        ways = f"--margin {lax:g}, or with --allow-undecided" if lax < MARGIN_LIMIT else "--allow-undecided"
+        return f"{found}; {gate}: add test images, or convert with {ways}, which says what is not proven"
 
 
 def evidence(counts: Mapping[str, int]) -> Evidence | None:

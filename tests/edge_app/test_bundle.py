@@ -181,6 +181,22 @@ def test_what_is_no_folder_is_no_bundle(tmp_path: Path, make: Damage) -> None:
     assert code_of(tmp_path / "bundle") == "E-BUNDLE-MISSING"
 
 
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("train.json", "is a RUN of limiar train: limiar convert RUN --out BUNDLE"),
+        ("report.json", "holds a report and no manifest.json"),
+        ("cat/1.jpg", "is not a bundle: give the folder that limiar convert wrote"),
+    ],
+)
+def test_a_folder_that_was_taken_for_a_bundle_is_called_what_it_is(tmp_path: Path, file: str, told: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"")
+    with pytest.raises(BundleError, match=told) as refused:
+        open_bundle(tmp_path)
+    assert refused.value.code == "E-BUNDLE-MISSING"
+
+
 def test_an_empty_folder_is_no_bundle(tmp_path: Path) -> None:
     assert code_of(tmp_path) == "E-BUNDLE-MISSING"
 

@@ -30,7 +30,14 @@ def test_the_class_with_the_fewest_images_is_named_with_what_it_decides_and_ways
     )
 
 
-@pytest.mark.parametrize("images", [3, 8, 17, 26, 30, 58])
+@pytest.mark.parametrize("images", [1, 3, 4])
+def test_no_margin_is_named_that_the_command_line_refuses(images):
+    text = evidence({"a": images, "b": 500}).text()
+    assert "--margin" not in text
+    assert "or convert with --allow-undecided" in text
+
+
+@pytest.mark.parametrize("images", [5, 8, 17, 26, 30, 58])
 def test_the_margin_that_is_named_is_one_that_passes(images):
     margin = float(evidence({"a": images, "b": 500}).text().partition("--margin ")[2].partition(",")[0])
     assert paired_verdict(0, 0, images, margin, ALPHA) == "PASS"
