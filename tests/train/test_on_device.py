@@ -28,6 +28,17 @@ CHANGES = ["epochs=3", "min_per_class=1", "warmup=0", "batch=8", "rate=0.005"]
 OPTIONS = ["--quick", "--size", "8", "--channels", "1", *(word for change in CHANGES for word in ("--set", change))]
 
 
+# The command, with two of the six convolutions: JAX takes most of the time to compile them, in each of three processes.
+COMMAND = """
+import functools
+from train.progress import quiet
+with quiet():
+    from train import models
+models.BUILDERS["compact"] = functools.partial(models.compact, filters=((16, 2), (32, 2)))
+import train.__main__
+"""
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """160 images of noise, dark or light: 96 train, in whole batches, so that one step is compiled."""
@@ -54,7 +65,7 @@ def runs(tmp_path_factory, images):
     }
     jobs = {}
     for name, (out, options, devices) in asked.items():
-        command = [sys.executable, "-m", "train", images, "--out", folder / out, *OPTIONS, *options]
+        command = [sys.executable, "-P", "-c", COMMAND, images, "--out", folder / out, *OPTIONS, *options]
         environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
         environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
         environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # compiles in half the time

@@ -289,13 +289,14 @@ def test_a_label_that_no_bundle_can_hold_is_refused_before_the_training(tmp_path
     assert not partial_folder(tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["a\rb", "a\nb", "=1+1", "\udcff", "$^$", "a,b", "\u202e", '"'])
-def test_any_file_name_goes_from_images_to_a_run_and_back(tmp_path, request_for, silent, phantom_folder, name):
+def test_any_file_name_goes_from_images_to_a_run_and_back(tmp_path, request_for, silent, phantom_folder):
+    names = {f"{name}_pos.png" for name in ("a\rb", "a\nb", "=1+1", "\udcff", "$^$", "a,b", "\u202e", '"')}
     folder = tmp_path / "images"
     shutil.copytree(phantom_folder, folder)
-    first = next(path for path in sorted(folder.iterdir()) if path.stem.endswith("pos"))
-    first.rename(folder / f"{name}_pos.png")
+    positive = [path for path in sorted(folder.iterdir()) if path.stem.endswith("pos")]
+    for path, name in zip(positive, sorted(names), strict=False):
+        path.rename(folder / name)
     train(request_for(tmp_path / "run", "epochs=4", folder=folder), silent)
     run = run_folder.read_run(tmp_path / "run")
-    assert f"{name}_pos.png" in {row.file for row in run_folder.read_splits(tmp_path / "run", run)}
+    assert names < {row.file for row in run_folder.read_splits(tmp_path / "run", run)}
     (tmp_path / "run" / run_folder.REPORT).read_text()
