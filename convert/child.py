@@ -106,7 +106,7 @@ def in_child(work: Work) -> int:
             return step.status
         how = _how(-status, step, said)
         if not step.files:
-            cure = "replace the layer that the reason names, or report it with the output of `limiar doctor`"
+            cure = "convert again, and if it ends so twice, report it with the output of `limiar doctor`"
             raise ConvertError("E-CONVERT-CRASH", f"a library ended the process while {step.text} ({how}): {cure}")
         ended |= dict.fromkeys(step.files, how)
         met = f"a library ended the process while {step.text} ({how})"

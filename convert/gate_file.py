@@ -108,4 +108,4 @@ def _checked(gate: Gate, where: str) -> Gate:
 
 
 def _invalid(where: str, met: str) -> ConvertError:
-    return ConvertError("E-CONVERT-GATE", f"{where}: {met}: docs/gate.md lists what may stand there")
+    return ConvertError("E-CONVERT-GATE", f"{where}: {met}: docs/gate.md lists the keys, their values and the model files")

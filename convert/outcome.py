@@ -19,8 +19,8 @@ def outcome(report: Report, written: Path) -> Iterator[str]:
     yield from _decides(report)
     margin = report.gate.noninferiority.margin
     smallest = ", ".join(f"{name} {100 * share:.1f}" for name, share in report.smallest_margin.items())
-    yield f"highest loss: the upper bound against Keras, on {report.images['test']} test images; it must be below {margin:g}."
-    yield f"The smallest margin that they can decide by pairs, in points: {smallest}"
+    yield f"highest loss: its upper bound against Keras on {report.images['test']} test images; it must be below {margin:g}."
+    yield f"The smallest margin that these images can decide, in points: {smallest}"
     elsewhere = [seen for file in report.files for seen in file.elsewhere]
     for seen in dict.fromkeys(elsewhere):
         yield f"verified on {seen.line}: {counted(elsewhere.count(seen), 'model file')}"

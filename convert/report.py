@@ -98,7 +98,7 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
         most = max(undecided, key=lambda loss: loss.more_images or 0)
         labels = {"sensitivity": "the positive label", "specificity": "the other label"}
         whose = labels.get(most.name, most.name.removeprefix("recall_"))
-        others = " (of other labels no more)" if len({loss.name for loss in undecided}) > 1 else ""
+        others = " (and no more of any other label)" if len({loss.name for loss in undecided}) > 1 else ""
         return f"about {most.more_images} more test images of {whose}{others} would decide"
 
     @property
@@ -222,10 +222,10 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ways = [f"more images: {line}" for line in dict.fromkeys(file.would_decide for file in undecided)]
         margin = max(self.smallest_margin.values())
         if self.gate.noninferiority.margin < margin < LEVEL_LIMIT:
-            ways.append(f"--margin: these test images decide {100 * margin:.1f} points at best, the gate asks {self._asked}")
+            ways.append(f"--margin: these images decide {100 * margin:.1f} points at best, the gate asks for {self._asked}")
         if any(file.name in self.gate.required for file in undecided) and any(file.proven for file in self.files):
-            ways.append("require fewer files: what is proven then makes the bundle, the others are left out of it")
-        return [*ways, "--allow-undecided: they are in the bundle, and its verdict says that nobody has proven them"]
+            ways.append("require fewer files: the bundle then holds what is proven, and the others are left out")
+        return [*ways, "--allow-undecided: the bundle holds them, and its verdict says that nobody has proven them"]
 
     @property
     def _asked(self) -> str:

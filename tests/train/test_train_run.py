@@ -114,6 +114,16 @@ def test_the_report_is_one_file_with_every_figure(small_run):
         assert f"{metric.value:.4f}</td><td>{metric.low:.4f} to {metric.high:.4f}" in page
 
 
+def test_on_a_phone_each_table_scrolls_in_its_box_or_names_its_cells(small_run):
+    page = (small_run / run_folder.REPORT).read_text()
+    assert page.count("<table") == page.count('<div class="scroll" tabindex="0"><table') == 5
+    points = page[page.index('<table class="points">') :]
+    assert re.findall(r'<td data-head="([^"]*)">', points[: points.index("</tr>", points.index("<tbody>"))]) == [
+        *("pos from", "sensitivity, validation", "specificity, validation", "sensitivity, test", "specificity, test")
+    ]
+    assert "@media (max-width: 40rem)" in page
+
+
 def test_the_report_escapes_what_a_file_name_says(tmp_path, request_for, silent, phantom_folder):
     folder = tmp_path / "images"
     folder.mkdir()
