@@ -84,8 +84,8 @@ def _metrics(run: Run, data: DataSet, logits: NDArray[np.float32], answers: NDAr
         f"basic bootstrap of {RESAMPLES} draws, lies below it for the most part. Training images are measured unaugmented."
     )
     table = _table(("split", "figure", "value", "95 % interval", "n"), lines)
-    rules = "".join(f"<li>{escape(line)}</li>" for line in referrals(*_scores(run, data, answers)))
-    return f"<section><h2>Measured</h2><ul>{rules}</ul>{table}<p>{note}</p></section>"
+    rules = "".join(f"<p>{escape(line)}.</p>" for line in referrals(*_scores(run, data, answers)))
+    return f"<section><h2>Measured</h2>{rules}{table}<p>{note}</p></section>"
 
 
 def _classes(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:

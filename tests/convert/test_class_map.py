@@ -167,7 +167,7 @@ def test_a_whole_conversion_gives_maps_and_the_very_logits_that_it_gives_without
     monkeypatch.chdir(tmp_path)  # no tflite-runtime: the runtimes of this environment are enough
     out = tmp_path / "mapped"
     request = Request(RunFolder(run), None, read_gate(), "mapped", "1.0.0", "not stated", "Tests alone.", seed=0, cam=True)
-    made = convert_run(request, note=lambda text: None)
+    made = convert_run(request, note=lambda text, *files: None)
     publish_bundle(out, made, release_counter=1, seed=0, card=CARD)
     bundle, golden = open_bundle(out), golden_tensors(open_bundle(out))
     assert set(bundle.manifest.models) == {one.name for one in RECIPES}

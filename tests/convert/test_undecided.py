@@ -64,7 +64,7 @@ def allowed(small_test: Path, make_few: Few, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("here"))  # no tflite-runtime
         make_few(patch, *FILES)
-        return convert_run(request, note=lambda text: None)
+        return convert_run(request, note=lambda text, *files: None)
 
 
 def test_defaults_release_the_copies_and_leave_out_by_name_what_is_undecided(
@@ -102,7 +102,7 @@ def test_a_required_file_that_is_undecided_refuses_the_bundle_and_says_each_way_
     ways = [line for line in result.stdout.splitlines() if line.startswith("A way out: ")]
     for word in (
         "more images: about ",
-        "--margin: these test images decide 10.9 points",
+        "--margin: these images decide 10.9 points",
         "require fewer",
         "--allow-undecided:",
     ):
