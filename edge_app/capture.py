@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from edge_app.errors import SourceError
 from edge_app.fork import end_with_parent
+from edge_app.limits import limit_met
 from edge_app.sources import Source
 from edge_app.sources.damage import Place
 
@@ -186,6 +187,12 @@ def _child(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # stdout belongs to the results, and FFmpeg would print a stream's password there.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    from edge_app.grab import grab  # numpy and the camera's library are loaded here
+    try:
+        from edge_app.grab import grab  # numpy and the camera's library are loaded here
 
-    grab(open_source, view, memory, parent)
+        grab(open_source, view, memory, parent)
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        if not (limit := limit_met(error)):
+            raise
+        with contextlib.suppress(OSError):
+            parent.send_bytes(msgspec.msgpack.encode(Failed(limit.code, limit.message)))

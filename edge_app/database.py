@@ -308,6 +308,8 @@ class Database:
             cure = "give a place that this user can write, with --db or LIMIAR_STATE"
             return StoreError("E-STORE-WRITE", f"{met}: {cure}")
         cure = "check that it is a limiar database and its disk can be written, or use another --db"
+        if number == errno.EFBIG:
+            cure = "raise the limit on a file's size (ulimit -f), or use a --db on a file system that takes larger files"
         return StoreError("E-STORE-WRITE", f"{met}: {cure}")
 
     def _probe(self) -> OSError | None:

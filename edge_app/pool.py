@@ -18,6 +18,7 @@ from edge_app.channel import ParentEnd
 from edge_app.errors import ModelUnfit, RuntimeUnavailable
 from edge_app.fork import fork_worker
 from edge_app.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
+from edge_app.process import cpu_s, state
 
 _TASK_FILES = 16  # the first ones: few, so that answers come at once;
 _TASK_FILES_MOST = 256  # later as many as take a worker about
@@ -26,6 +27,7 @@ _START_S = 60.0  # imports and model on a slow SD card
 _STARTS = 3  # in a row that end while loading, and the model is at fault;
 _STARTS_LATER = 20  # once it was loaded, something outside is: short of memory, the kernel kills what is largest
 _IMAGE_S = 5.0  # for one image; reliability.md P7
+_BUSY_S = 60.0  # for one image on a machine that gives the worker no time for it
 _LOSSES = 2  # of a worker over one image alone, and the image is at fault; reliability.md P8
 _TICK_S = 0.05  # how often the caller gets a turn to commit and report
 
@@ -55,6 +57,7 @@ class _Worker:
         self.awaited = 0  # outcomes of what was sent
         self.asks = False  # it has a task, and has not yet said what it read for it
         self.ready = False
+        self.cpu_s = 0.0
         self.deadline = time.monotonic() + _START_S
 
     def give(self, task: _Task) -> None:
@@ -65,12 +68,27 @@ class _Worker:
         self.asks = True
         self.send(Task(paths))
 
+    def waits_for_machine(self) -> bool:
+        """Is it over its time because others have the processor, or its memory is swapped out?"""
+        late_s = time.monotonic() - self.deadline
+        return (
+            self.ready
+            and late_s < _BUSY_S - _IMAGE_S
+            and cpu_s(self.process.pid) - self.cpu_s < _IMAGE_S
+            and state(self.process.pid) in ("R", "D")
+        )
+
+    def extend(self) -> None:
+        """It was given something, or has said something: its time begins anew."""
+        self.deadline = time.monotonic() + _IMAGE_S
+        self.cpu_s = cpu_s(self.process.pid)
+
     def start(self, job: Job) -> None:
         self.send(job)
         self.deadline = time.monotonic() + _START_S
 
     def send(self, message: Job | Task | Known) -> None:
-        self.deadline = time.monotonic() + _IMAGE_S
+        self.extend()
         self.connection.send(msgspec.msgpack.encode(message))
 
     def end(self) -> None:
@@ -163,7 +181,7 @@ class Workers:
 
     def _heard(self, worker: _Worker, reply: Reply, known: Callable[[bytes], Answer | None]) -> list[_Task]:
         """Deals with a message; the task that is finished by it."""
-        worker.deadline = time.monotonic() + _IMAGE_S
+        worker.extend()
         match reply:
             case Ready() as loaded:
                 worker.ready, worker.deadline = True, float("inf")
@@ -211,7 +229,7 @@ class Workers:
         """Ends workers that died or are over their time; the tasks that are finished by it. Raises RuntimeUnavailable."""
         finished: list[_Task] = []
         for index, worker in enumerate(self._workers):
-            if time.monotonic() < worker.deadline:
+            if time.monotonic() < worker.deadline or (worker.deadline > 0.0 and worker.waits_for_machine()):
                 continue
             hung = worker.process.is_alive() and worker.deadline > 0.0
             worker.end()

@@ -19,6 +19,7 @@ from msgspec import Struct
 from edge_app.bundle import InputSpec
 from edge_app.errors import DataError, ImageError
 from edge_app.own import python_c
+from edge_app.process import cpu_s
 
 CPU_S = 10.0  # of computing, for one image: the largest that the rules take needs two
 WALL_S = 60.0  # for one image, also where the disk or the machine is busy with other things
@@ -192,7 +193,7 @@ class _Reader:
             return None if row is None else Refused(row, "E-IMAGE-CRASH", said)
         if not self.left or waited < min(self._limits.cpu_s, self._limits.wall_s):
             return None
-        over_s = self._limits.cpu_s if self._cpu_s() - self._cpu_since > self._limits.cpu_s else None
+        over_s = self._limits.cpu_s if cpu_s(self._process.pid) - self._cpu_since > self._limits.cpu_s else None
         over_s = self._limits.wall_s if over_s is None and waited > self._limits.wall_s else over_s
         if over_s is None:
             return None
@@ -210,16 +211,8 @@ class _Reader:
             self._lost = True
 
     def _start_clock(self) -> None:
-        self._since, self._cpu_since = time.monotonic(), self._cpu_s()
-
-    def _cpu_s(self) -> float:
-        """What the process has computed so far: a busy machine is not the image's fault."""
-        try:
-            with open(f"/proc/{self._process.pid}/stat", encoding="ascii", errors="replace") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        # What it has computed counts: a busy machine is not the image's fault.
+        self._since, self._cpu_since = time.monotonic(), cpu_s(self._process.pid)
 
 
 def _unstarted(reason: str) -> DataError:

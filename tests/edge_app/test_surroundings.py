@@ -293,6 +293,22 @@ def test_few_open_files_are_enough_or_the_cure_is_named(words: Words, limiar: Li
         assert code == ""
 
 
+@pytest.mark.parametrize("megabytes", [60, 100, 150, 250])
+def test_a_camera_with_little_memory_says_so_in_a_line(words: Words, limiar: Limiar, megabytes: int) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
+
+    code = works_or_says_why(limiar(*words("camera"), preexec_fn=limit), "ulimit", "choose another --file", "check the path")
+    assert code in ("E-MACHINE-LIMIT", "E-RUNTIME-START", "E-RUNTIME-LOAD", "E-SOURCE-OPEN")
+
+
+def test_a_limit_on_the_size_of_files_is_named_as_such(words: Words, limiar: Limiar) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+    assert works_or_says_why(limiar(*words("scan"), preexec_fn=limit), "ulimit -f") == "E-STORE-WRITE"
+
+
 @pytest.mark.parametrize("megabytes", [60, 150, 200, 250, 300, 1000])
 def test_little_memory_is_enough_or_the_cure_is_named(words: Words, limiar: Limiar, megabytes: int) -> None:
     def limit() -> None:

@@ -118,6 +118,44 @@ def test_a_worker_that_is_lost_in_the_middle_of_a_message_is_replaced(
     assert len(list((tmp_path / "marks").iterdir())) == 3
 
 
+# A worker that computes 0.5 s over one image, where it may compute 1 s; beside it another process wants its processor.
+STARVED = """
+import os, time
+import edge_app.worker, edge_app.pool
+edge_app.pool._IMAGE_S = 1.0
+real = edge_app.worker.decode
+def slow(*given):
+    if not given[1].endswith("00003.png"):
+        return real(*given)
+    here = min(os.sched_getaffinity(0))
+    parent = os.getpid()
+    os.sched_setaffinity(0, {here})
+    if os.fork() == 0:
+        while os.getppid() == parent:
+            pass
+        os._exit(0)
+    os.nice(12)
+    end = time.process_time() + 0.5
+    while time.process_time() < end:
+        pass
+    if HANGS:
+        time.sleep(100)
+    return real(*given)
+edge_app.worker.decode = slow
+from edge_app.cli import main
+main()
+"""
+
+
+def test_a_machine_that_is_busy_with_other_things_is_not_the_image_s_fault(
+    tiny_path: Path, images: Path, tmp_path: Path
+) -> None:
+    with scanning(f"HANGS = False\n{STARVED}", tiny_path, images, "--db", tmp_path / "r.db") as scan:
+        assert ended(scan, images) == []
+    with scanning(f"HANGS = True\n{STARVED}", tiny_path, images, "--db", tmp_path / "r2.db") as scan:  # the control
+        assert ended(scan, images) == ["E-IMAGE-TIMEOUT"]
+
+
 # A worker that is killed while it loads, as often as argv says.
 LOADING = """
 import os, signal
