@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_app.errors import ConvertError, printable
-from edge_app.text import counted
+from edge_app.text import counted, for_json
 
 if TYPE_CHECKING:
     from convert.compare import Review
@@ -52,7 +52,7 @@ def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str
             met = f"{printable(str(html))}: {error.strerror}"
             raise ConvertError("E-COMPARE-OUT", f"{met}: give --html a file in a folder that can be written") from None
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(review), indent=1))
+        click.echo(for_json(msgspec.json.format(msgspec.json.encode(review), indent=1)))
     else:
         _print(review)
     return EXIT_NOT_BETTER if fail_on and _reaches(review.outcome, fail_on) else 0

@@ -18,7 +18,7 @@ from edge_app.errors import LimiarError, ModelUnfit, OutputClosed, OutputError, 
 from edge_app.limits import limit_met
 from edge_app.own import PACKAGES, find_own_packages_first
 from edge_app.streams import open_streams
-from edge_app.text import counted, without_passwords
+from edge_app.text import counted, for_json, without_passwords
 
 if TYPE_CHECKING:
     from edge_app.capture import Roi
@@ -629,7 +629,7 @@ def explain(
     from edge_app.explain import explain as explained
 
     found = explained(open_bundle(bundle, _keys(key_files, revoked_files)), name, runtime, refer_below, image, out)
-    click.echo(msgspec.json.encode(found) if as_json else describe(found, out))
+    click.echo(for_json(msgspec.json.encode(found)) if as_json else describe(found, out))
     return 0
 
 

@@ -13,6 +13,7 @@ from edge_app.messages import Answered, Outcome, Refused
 from edge_app.pool import Workers
 from edge_app.rule import Rule
 from edge_app.store import Store
+from edge_app.text import for_json
 
 
 class Origin(Struct, frozen=True):
@@ -153,7 +154,7 @@ def path_fields(path: bytes) -> tuple[str, str | UnsetType]:
 def json_lines(lines: Sequence[Struct]) -> bytes:
     """One JSON object a line."""
     encode = _ENCODER.encode
-    return b"".join(encode(line) + b"\n" for line in lines)
+    return for_json(b"".join(encode(line) + b"\n" for line in lines))
 
 
 _ENCODER = msgspec.json.Encoder()

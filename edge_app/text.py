@@ -35,6 +35,17 @@ def for_csv(cell: object) -> object:
     return _STARTS_FORMULA.sub(r"\1'\2", cell)
 
 
+def for_json(data: bytes) -> bytes:
+    """The same JSON, of which a terminal shows every character and in which no text ends a line: it goes to both.
+
+    JSON escapes C0 alone; Python's str.splitlines also ends a line at U+0085 and U+2028.
+    """
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    kept = _ACTS.sub(lambda found: found[0] if found[0] in "\n\t" else f"\\u{ord(found[0]):04x}", data.decode())
+    return kept.encode()
+
+
 def for_html(text: str) -> str:
     """The inside of an element or of a quoted attribute; line ends and tabs stay."""
     from html import escape  # only pages need it, and every command imports this module

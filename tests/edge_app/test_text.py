@@ -21,7 +21,7 @@ from PIL import Image
 from edge_app.bundle import Bundle, manifest_json, parse_manifest
 from edge_app.errors import BundleError, LimiarError
 from edge_app.run_folder import table_csv
-from edge_app.text import counted, csv_row, for_csv, for_html, for_plot, for_terminal, is_plain, visible
+from edge_app.text import counted, csv_row, for_csv, for_html, for_json, for_plot, for_terminal, is_plain, visible
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 ACTS = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories: controls, surrogates, separators of lines and paragraphs
@@ -62,6 +62,15 @@ def test_a_table_for_programs_gives_every_text_back(nasty: tuple[str, ...]) -> N
     assert [tuple(row) for row in found] == [("file", "label", "group"), *rows]
     assert written.endswith(b"\n")
     assert not written.endswith(b"\r\n")
+
+
+def test_json_is_the_same_and_no_text_in_it_acts_or_ends_a_line(nasty: tuple[str, ...]) -> None:
+    texts = [text for text in nasty if not any("\ud800" <= c <= "\udfff" for c in text)]
+    data = for_json(msgspec.json.encode(texts) + b"\n")
+    assert json.loads(data) == texts
+    assert len(data.decode().splitlines()) == 1
+    assert set(acting(data.decode())) == {"\n"}
+    assert for_json(msgspec.json.encode("日本語")) == '"日本語"'.encode()
 
 
 class Page(HTMLParser):
@@ -147,7 +156,7 @@ def test_a_scan_shows_every_name_in_table_json_and_csv(
     options = ["-0", "--csv", tmp_path / "out.csv", "--annotate", tmp_path / "drawn"]
     done = limiar("scan", tiny_path, *options, input=b"\0".join(names), cwd=tmp_path / "named")
     assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    lines = [json.loads(line) for line in done.stdout.decode().splitlines()]
     assert len(lines) == len(names)
     for line, name in zip(lines, names, strict=True):
         assert ("path_base64" in line) == (not _is_utf8(name))
