@@ -6,6 +6,7 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     # `python -m` looks in the current folder first: a numpy.py or random.py that lies there is not for us to run.
     sys.path.remove(sys.path[0])
 
+import signal
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 
 def main() -> None:
     """Runs the command line; see edge_app.cli."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command line can say that it was interrupted
     spec = PathFinder.find_spec("edge_app", [str(Path(__file__).parent)])
     assert spec, "edge_app is installed beside this file"
     assert spec.loader

@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -129,6 +130,8 @@ def main() -> None:
     stdout = sys.stdout
     take_any_year()
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see limiar.py
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"  # no-color.org
         status = limiar.main(prog_name="limiar", standalone_mode=False, color=False if plain else None)
         sys.stdout.flush()

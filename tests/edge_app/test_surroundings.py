@@ -279,6 +279,24 @@ def test_a_stranger_s_modules_do_not_run_for_a_desktop_command(strangers: Path, 
     assert done.stdout.startswith(b"Usage: ")
 
 
+INTERRUPTING = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "WHEN":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("when", ["edge_app.cli", "edge_app.errors", "click", "edge_app.bundle"])
+def test_ctrl_c_while_it_starts_is_no_traceback(words: Words, tmp_path: Path, when: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING.replace("WHEN", when))
+    environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state"), "PYTHONPATH": f"{tmp_path}:{PROJECT}"}
+    done = run([sys.executable, "-m", "limiar", *words("verify")], env=environment)
+    assert (done.returncode, done.stderr.strip()) == (130 if when == "edge_app.bundle" else -2, b"")
+
+
 # Limits.
 
 
