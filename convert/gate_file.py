@@ -1,6 +1,8 @@
 """gate.toml: the default gate, a file with what is to be otherwise, and the gate that then holds as TOML."""
 
+import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +18,16 @@ from edge_app.files import read_bounded
 
 DEFAULT = Path(__file__).with_name("gate.toml")
 _LIMIT = 64 << 10  # bytes; the default with its comments has under 4 KiB
+_ALIKE = 0.7  # of difflib: how near a wrong key must be to one that is known
+_TYPES = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "str": "text",
+    "array": "a list",
+    "object": "a section",
+}
+_KIND = re.compile(r"`(\w+)(?: \| null)?`")
 _WHOLE = ("decision",)  # sections that a file replaces whole: one rule, not one beside the other
 _CAN_BE_OFF = ("retry", "limits")  # sections in which, or in place of which, `false` takes a default away
 
@@ -33,7 +45,7 @@ def read_gate(path: Path | None = None) -> Gate:
         cure = "give --gate a file with what is to be otherwise, as docs/gate.md shows"
         raise ConvertError("E-CONVERT-GATE-FILE", f"{where}: {error.strerror}: {cure}") from None
     except (ValueError, RecursionError) as error:  # msgspec's and tomllib's errors are ValueErrors
-        raise _invalid(where, printable(str(error))[:200]) from None
+        raise _invalid(where, printable(_in_words(str(error), default))[:200]) from None
     return _checked(gate, where)
 
 
@@ -65,6 +77,21 @@ def differences(gate: Gate) -> str:
     """What is otherwise than by default, one line: "noninferiority.margin = 0.1; limits.flips = 0.2"; "" if nothing is."""
     default, own = _flat(_plain(read_gate())), _flat(_plain(gate))
     return "; ".join(f"{name} = {json.dumps(value)}" for name, value in own.items() if default.get(name) != value)
+
+
+def _in_words(met: str, default: Mapping[str, Any]) -> str:
+    """What msgspec has met, in the words of the file: a key with its section, and the one that was probably meant."""
+    met = re.sub(r"`\$\.?([^`]*)`", r"\1", met)
+    if unknown := re.fullmatch(r"Object contains unknown field `([^`]*)`(?: - at (.*))?", met):
+        key = ".".join(filter(None, (unknown[2], unknown[1])))
+        known = _flat(default).keys() | default.keys()
+        last = {name.rpartition(".")[2]: name for name in known}
+        meant = difflib.get_close_matches(key, known, 1, _ALIKE) or difflib.get_close_matches(unknown[1], last, 1, _ALIKE)
+        return f"there is no {key}" + (f"; did you mean {last.get(meant[0], meant[0])}?" if meant else "")
+    if wrong := re.fullmatch(r"Expected (.*?)(?:, got (.*))? - at (.*)", met):
+        what, got = (_KIND.sub(lambda kind: _TYPES.get(kind[1], kind[1]), text or "") for text in wrong.groups()[:2])
+        return f"{wrong[3]} must be {what}" + (f", and is {got}" if got else "")
+    return met
 
 
 def _merged(default: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -286,3 +286,26 @@ def test_the_docs_show_the_default_gate_and_every_key(project: Path) -> None:
 def test_a_file_that_follows_keras_on_swapped_colours_does_not_pass(cosine: float, said: str) -> None:
     given = msgspec.structs.replace(result(comparison()), golden_colours=cosine)
     assert [finding.verdict for finding in found(given) if finding.check == "golden colours"] == [said]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("margin = 0.1", "there is no margin; did you mean noninferiority.margin?"),
+        ("[noninferiority]\nmarign = 0.1", "there is no noninferiority.marign; did you mean noninferiority.margin?"),
+        ("[noninferiorty]\nmargin = 0.1", "there is no noninferiorty; did you mean noninferiority?"),
+        ("[noninferiority]\nmargin = nan", "noninferiority.margin must be a number > 0.0"),
+        ("[noninferiority]\nmargin = 1", "noninferiority.margin must be a number < 0.5"),
+        ('required = "tflite_int8"', "required must be a list, and is text"),
+        ('inconclusive_passes = "yes"', "inconclusive_passes must be true or false, and is text"),
+        ('[limits]\nflips = "few"', "limits.flips must be a number, and is text"),
+        ("noninferiority = 3", "noninferiority must be a section, and is a whole number"),
+        ("elephant = 3", "there is no elephant: docs/gate.md"),
+    ],
+)
+def test_what_a_gate_file_has_wrong_is_said_in_its_own_words(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "gate.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConvertError, match="E-CONVERT-GATE") as refused:
+        read_gate(tmp_path / "gate.toml")
+    assert said in refused.value.message
+    assert "$" not in refused.value.message
