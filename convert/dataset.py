@@ -1,5 +1,6 @@
 """The images of a model as its inputs, each proven to be the one that was listed: in a RUN, the one that training saw."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ import numpy as np
 
 from edge_app.bundle import Envelope, InputSpec
 from edge_app.envelope import measure
-from edge_app.errors import ConvertError, printable
+from edge_app.errors import ConvertError, ImageError, printable
 from edge_app.frame import Pixels
+from edge_app.image import read_file
 from edge_app.reading import Item, Refused, read_all
 from edge_app.run_folder import SplitRow
 
@@ -60,16 +62,25 @@ def _read(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Iterator[t
     """Each row's number with its uint8 [H, W, C], as they come: in processes that an image may hang or end."""
     items = [Item(k, os.fsencode(folder / row.file), os.fsencode(row.file)) for k, row in enumerate(rows)]
     for outcome in read_all(items, spec):
-        row, where = rows[outcome.row], printable(items[outcome.row].path)
+        row, path = rows[outcome.row], items[outcome.row].path
+        found = _sha256(path) if isinstance(outcome, Refused) else outcome.sha256.hex()
+        if found and found != row.sha256:
+            met = f"{printable(path)} has sha256 {found[:12]}, splits.csv says {row.sha256[:12]}"
+            raise ConvertError("E-CONVERT-DATA-HASH", f"{met}: give the images of the run with --data, or train again")
         if isinstance(outcome, Refused):
-            met = f"{where}: {outcome.message} ({outcome.code})"
+            met = f"{printable(path)}: {outcome.message} ({outcome.code})"
             cure = "convert needs the images of the run: give their folder with --data"
             raise ConvertError("E-CONVERT-DATA", f"{met}; {cure}")
-        if (found := outcome.sha256.hex()) != row.sha256:
-            met = f"{where} has sha256 {found[:12]}, splits.csv says {row.sha256[:12]}"
-            raise ConvertError("E-CONVERT-DATA-HASH", f"{met}: give the images of the run with --data, or train again")
         assert outcome.tensor is not None  # nothing is known before
         yield outcome.row, np.frombuffer(outcome.tensor, np.uint8).reshape(spec.height, spec.width, spec.channels)
+
+
+def _sha256(path: bytes) -> str:
+    """Of a file that a reader refused, whatever it holds: "" where it cannot be read."""
+    try:
+        return hashlib.sha256(read_file(path)).hexdigest()
+    except ImageError:
+        return ""
 
 
 def calibration_rows(rows: Sequence[SplitRow], seed: int) -> list[SplitRow]:
