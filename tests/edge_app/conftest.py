@@ -109,16 +109,26 @@ def tiny_copy(tiny_path: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_path, tmp_path / "tiny"))
 
 
-@pytest.fixture
-def limiar(tmp_path: Path) -> Limiar:
-    """Runs the real command in a process of its own, with a state folder of its own: `limiar("scan", …, input=b"…")`."""
-
+def _command(state: Path, *python: str) -> Limiar:
     def run(*arguments: str | bytes | Path, **options: object) -> "subprocess.CompletedProcess[bytes]":
-        command = [sys.executable, "-P", "-m", "edge_app", *map(os.fsencode, arguments)]
-        environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state")}
+        command = [sys.executable, "-P", *python, *map(os.fsencode, arguments)]
+        environment = {**os.environ, "LIMIAR_STATE": str(state)}
         return subprocess.run(command, **{"capture_output": True, "env": environment, "timeout": 120, **options})  # type: ignore[call-overload,no-any-return]
 
     return run
+
+
+@pytest.fixture
+def limiar(tmp_path: Path) -> Limiar:
+    """Runs the real command in a process of its own, with a state folder of its own: `limiar("scan", …, input=b"…")`."""
+    return _command(tmp_path / "state", "-m", "edge_app")
+
+
+@pytest.fixture
+def quick_bench(tmp_path: Path) -> Limiar:
+    """`quick_bench(BUNDLE, …)` is `limiar bench BUNDLE …` with two starts of each variant instead of five: most of its time."""
+    code = "import edge_app.bench; edge_app.bench._STARTS = 2; from edge_app.cli import main; main()"
+    return _command(tmp_path / "state", "-c", code, "bench")
 
 
 def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:

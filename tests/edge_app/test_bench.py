@@ -102,10 +102,10 @@ def test_models_that_are_no_bundle_yet_can_be_measured(tiny_bundle: Bundle) -> N
 
 
 def test_every_file_on_every_runtime_is_measured_and_the_json_says_how(
-    limiar: Limiar, tiny_path: Path, tiny_bundle: Bundle, tmp_path: Path
+    quick_bench: Limiar, tiny_path: Path, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     file = tmp_path / "bench.json"
-    done = limiar("bench", tiny_path, "--count", "40", "--threads", "1,2", "--json", file)
+    done = quick_bench(tiny_path, "--count", "40", "--threads", "1,2", "--json", file)
     assert done.returncode == 0, done.stderr
     assert done.stderr == b""  # no progress where nobody watches
     result = msgspec.json.decode(file.read_bytes(), type=BenchResult)
@@ -139,13 +139,12 @@ def test_the_table_fits_what_it_says(limiar: Limiar, tiny_path: Path, capsys: py
     assert {row.split()[0] for row in rows} == {"tflite_int8"}
 
 
-def test_a_variant_that_does_not_start_is_left_out_with_its_reason(limiar: Limiar, tiny_path: Path) -> None:
+def test_a_variant_that_does_not_start_is_left_out_with_its_reason(quick_bench: Limiar, tiny_path: Path) -> None:
     missing = {"litert", "tflite-runtime"} - {found.name for found in installed_runtimes()}
     if len(missing) != 1:
         pytest.skip("needs one TFLite runtime that is installed and one that is not")
-    done = limiar(
-        "bench", tiny_path, "--count", "20", "--file", "tflite_int8", "--runtime", "litert,tflite-runtime", "--json", "-"
-    )
+    words = ["--count", "20", "--file", "tflite_int8", "--runtime", "litert,tflite-runtime", "--json", "-"]
+    done = quick_bench(tiny_path, *words)
     assert done.returncode == 0, done.stderr
     (skipped,) = json.loads(done.stdout)["skipped"]
     assert skipped["runtime"] in missing

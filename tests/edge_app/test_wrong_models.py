@@ -103,9 +103,9 @@ def test_a_command_that_loads_the_model_itself_tries_it_in_a_process_of_its_own_
     assert MET["three_outputs"] in done.stderr
 
 
-def test_bench_leaves_it_out_with_the_reason(tmp_path: Path, tiny_bundle: Bundle, limiar: Limiar) -> None:
+def test_bench_leaves_it_out_with_the_reason(tmp_path: Path, tiny_bundle: Bundle, quick_bench: Limiar) -> None:
     bundle = with_model(tmp_path / "bundle", tiny_bundle, "tflite_fp32", wrong("tflite", "three_outputs"))
-    done = limiar("bench", bundle, "--file", "tflite_fp32,tflite_int8", "--runtime", installed_runtimes("tflite")[0].name,
+    done = quick_bench(bundle, "--file", "tflite_fp32,tflite_int8", "--runtime", installed_runtimes("tflite")[0].name,
                   "--count", "20", "--json", "-")  # fmt: skip
     assert done.returncode == 0, done.stderr
     (left_out,) = json.loads(done.stdout)["skipped"]
@@ -147,7 +147,7 @@ def test_a_model_that_fails_over_a_later_image_is_named_and_no_image_is_blamed(
 
 
 def test_bench_measures_with_its_own_picture_where_no_golden_image_can_be_read(
-    tmp_path: Path, tiny_bundle: Bundle, limiar: Limiar
+    tmp_path: Path, tiny_bundle: Bundle, quick_bench: Limiar
 ) -> None:
     contents = {file.path: tiny_bundle.read(file.path) for file in tiny_bundle.manifest.files}
     contents = {path: b"none" if path.startswith("golden/") and path != GOLDEN else data for path, data in contents.items()}
@@ -156,7 +156,7 @@ def test_bench_measures_with_its_own_picture_where_no_golden_image_can_be_read(
         for one in tiny_bundle.manifest.files
     )
     write_bundle(tmp_path / "bundle", msgspec.structs.replace(tiny_bundle.manifest, files=files), contents)
-    done = limiar("bench", tmp_path / "bundle", "--file", "tflite_int8", "--count", "20", "--json")
+    done = quick_bench(tmp_path / "bundle", "--file", "tflite_int8", "--count", "20", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["inputs"] == 1
 
