@@ -14,6 +14,7 @@ from typing import BinaryIO
 from msgspec import Struct
 
 from edge_app.errors import SourceError
+from edge_app.sources.structure import fault
 
 _HEAD_BYTES = 4096
 _BLOCK_BYTES = 1 << 20
@@ -56,6 +57,7 @@ class Container:
     def __init__(self, path: str, name: str) -> None:
         self._path, self._name = path, name
         self.missing_bytes = 0  # by which the file is shorter than it says
+        self.fault: str | None = None  # what is missing by its own blocks, packets or pages, in words
         if not os.path.isfile(path):  # FFmpeg would take a URL or a list of files
             raise SourceError("E-SOURCE-OPEN", f"{name} is not a file: check the path")
         try:
@@ -67,6 +69,7 @@ class Container:
                 head = file.read(_HEAD_BYTES)
                 self.kind = self._kind(head)
                 self._check(file)
+                self.fault = fault(file, self.kind)
         except OSError as error:
             cure = "check its permissions" if isinstance(error, PermissionError) else "copy the file again"
             raise SourceError("E-SOURCE-OPEN", f"{name}: {error.strerror}: {cure}") from None

@@ -86,13 +86,16 @@ class Account:
         self._last_s = max(self._last_s, time_s)
         return Place(number, round(time_s, 3))
 
-    def loss(self, missing_bytes: int) -> str | None:
-        """What is missing of the video, in words; None where nothing was met. `missing_bytes`: at the end of the file."""
-        if not (self._damaged or missing_bytes):
+    def loss(self, missing_bytes: int, fault: str | None = None) -> str | None:
+        """What is missing of the video, in words; None where nothing was met.
+
+        `missing_bytes`: at the end of the file. `fault`: what its container says itself, in words.
+        """
+        if not (self._damaged or missing_bytes or fault):
             return None
         referred = f"{counted(self.doubtful, 'frame')} beside damage {'is' if self.doubtful == 1 else 'are'} referred"
         parts = [self._missing(), referred if self.doubtful else ""]
-        parts.append(f"the file is {missing_bytes} bytes short" if missing_bytes else "")
+        parts += [f"the file is {missing_bytes} bytes short" if missing_bytes else "", fault or ""]
         return ", ".join(filter(None, parts)) or "parts of it are damaged that hold no frame"
 
     def remark(self) -> str | None:

@@ -77,7 +77,7 @@ class VideoFile:
             self._ahead, _ = self._next()
         shot = self._ahead
         if shot is None:
-            self.loss = self._account.loss(self._container.missing_bytes)
+            self.loss = self._account.loss(self._container.missing_bytes, self._container.fault)
             # To FFmpeg a disk that fails is the end of a stream, whose length nothing else tells.
             if self.loss is None and (self._account.short or not self._container.measured):
                 self.loss = self._container.read_error()
@@ -87,6 +87,7 @@ class VideoFile:
                 raise self._container.without_frames(self.loss)
             return None
         self._ahead, met = self._next()
+        met = met or (self._ahead is None and self._container.fault is not None)  # what ends too early may have cut this one
         self.place = shot.place
         self.doubtful = shot.doubtful or met or (self._ahead is not None and self._ahead.doubtful)
         self._account.doubtful += self.doubtful

@@ -6,6 +6,7 @@ import json
 import random
 import struct
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from edge_app.frame import Frame
 from edge_app.sources import find_source, open_source
 from edge_app.sources.container import Container
 from edge_app.sources.damage import Account
+from edge_app.sources.structure import fault
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 COUNT = 60
@@ -442,3 +444,79 @@ def test_verbose_says_what_answers(limiar: Limiar, tiny_path: Path, tmp_path: Pa
     done = limiar("camera", tiny_path, f"video:{path}", "-v", "--file", "tflite_fp32")
     assert done.stderr.startswith(b"tiny 0.1.0, tflite_fp32 on ")
     assert limiar("camera", tiny_path, f"video:{path}", "-v", "-q").returncode == 2
+
+
+# What FFmpeg passes over without a word, and the container tells
+
+
+def of(data: bytes, kind: str) -> str | None:
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return fault(file, kind)
+
+
+def gif(path: Path) -> Path:
+    noise = np.random.default_rng(5).integers(0, 256, (COUNT, 64, 96), np.uint8)
+    first, *others = (Image.fromarray(cv2.GaussianBlur(frame, (0, 0), 2)) for frame in noise)
+    first.save(path, save_all=True, append_images=others, duration=40)
+    return path
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize(
+    ("extension", "fourcc"), [("avi", "MJPG"), ("ts", "mpg2"), ("gif", ""), ("webm", "VP80"), ("mkv", "mp4v")]
+)
+def test_of_a_copy_whose_end_is_nul_the_rest_is_answered_and_the_loss_said(
+    extension: str, fourcc: str, part: float, tmp_path: Path
+) -> None:
+    path = tmp_path / f"video.{extension}"
+    whole, loss = watched(write_video(path, fourcc) if fourcc else gif(path))
+    assert (len(whole), loss) == (COUNT, None)
+    data = path.read_bytes()
+    at = int(len(data) * part)
+    path.write_bytes(data[:at] + bytes(len(data) - at))
+    frames, loss = watched(path)
+    assert loss
+    known = {found.pixels.tobytes() for found in whole}
+    assert all(found.place and (found.doubtful or found.pixels.tobytes() in known) for found in frames)
+
+
+@pytest.mark.parametrize("part", [0.4, 0.6, 0.8])
+@pytest.mark.parametrize(("extension", "fourcc"), [("webm", "VP80"), ("webm", "VP90"), ("mkv", "VP80")])
+def test_a_sector_that_vp8_or_vp9_lost_is_said(extension: str, fourcc: str, part: float, tmp_path: Path) -> None:
+    path = write_video(tmp_path / f"video.{extension}", fourcc)
+    assert Container(str(path), "video").fault is None
+    data = path.read_bytes()
+    at = int(len(data) * part)
+    path.write_bytes(data[:at] + bytes(512) + data[at + 512 :])
+    assert watched(path)[1]
+
+
+def test_a_packet_that_fell_out_of_a_transport_stream_is_said(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.ts", "mpg2")
+    data = path.read_bytes()
+    assert Container(str(path), "video").fault is None
+    for number in range(40, 60):
+        path.write_bytes(data[: 188 * number] + data[188 * (number + 1) :])
+        if data[188 * number + 3] & 0x10:  # one that carries something
+            assert Container(str(path), "video").fault == "packets are missing in 1 places"
+    path.write_bytes(data[: 188 * 40] + bytes(512) + data[188 * 40 + 512 :])
+    assert "of its packets are overwritten" in (Container(str(path), "video").fault or "")
+
+
+def test_a_void_element_and_the_padding_behind_a_picture_are_no_lost_sectors() -> None:
+    head = b"\x1a\x45\xdf\xa3" + b"V_VP8" + b"\x1f\x43\xb6\x75"
+    picture = b"\xff\xd8\xff" + b"x" * 900 + b"\xff\xd9"
+    assert of(head + b"y" * 99 + b"\xec\x10\x02" + bytes(2000), "Matroska or WebM") is None
+    assert of(head + b"y" * 99 + bytes(2000), "Matroska or WebM")
+    assert of(head.replace(b"V_VP8", b"A_PCM") + bytes(2000), "Matroska or WebM") is None
+    assert of((picture + bytes(3_000_000)) * 2, "JPEG") is None
+    assert of(picture[:500] + bytes(600) + picture[500:], "JPEG")
+    assert of(b"\0\0\0\1" + b"z" * 99 + bytes(512) + b"z", "H.264, H.265 or MPEG-4")
+
+
+def test_an_ogg_ends_with_the_page_that_says_so() -> None:
+    page, last = (b"OggS\0" + kind + bytes(20) + b"\x01\x05hello" for kind in (b"\0", b"\4"))
+    assert of(page + page + last, "Ogg") is None
+    assert of(page + page, "Ogg") == "its last page is missing"
