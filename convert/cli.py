@@ -269,9 +269,12 @@ def convert(
     def work(child: Child) -> int:
         from convert.progress import Progress
         from convert.verified import read_verified
+        from edge_app.run_folder import read_run
 
         asked = gate()
-        key = _read_key(sign)  # first: nobody wants to hear of a wrong key after two minutes
+        if run:
+            read_run(run)
+        key = _read_key(sign)  # first: nobody wants to hear of a wrong key or RUN after TensorFlow was loaded
         _check_out(out, replace)
         card_text = _read_card(card)
         elsewhere = tuple(map(read_verified, verified))

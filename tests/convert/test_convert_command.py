@@ -260,6 +260,14 @@ def test_a_run_s_softmax_is_cut_off_and_a_doubled_one_refused(run: Path, edited_
         keras_logits(once, pixels)
 
 
+def test_a_run_that_is_not_there_is_said_before_tensorflow_is_loaded(tmp_path: Path) -> None:
+    words = ["-X", "importtime", "-P", "-c", "from edge_app.cli import main; main()", "convert", str(tmp_path / "none")]
+    done = subprocess.run([sys.executable, *words, "--out", tmp_path / "out"], capture_output=True, timeout=120)
+    assert done.returncode == 1
+    assert b"E-RUN-MISSING" in done.stderr
+    assert b"tensorflow" not in done.stderr
+
+
 @pytest.mark.parametrize("missing", ["train.json", "model.keras", "splits.csv"])
 def test_an_incomplete_run_is_refused(limiar_convert: Convert, edited_run: Edit, tmp_path: Path, missing: str) -> None:
     folder = edited_run()
