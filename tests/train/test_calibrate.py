@@ -1,5 +1,8 @@
 """The temperature, found by halving, against what it must be."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -84,3 +87,17 @@ def test_no_neighbouring_temperature_is_better_with_caution_either(answers):
         return 50 * nll(logits * 2 / temperature, truth) + 8.0 * np.log(temperature) ** 2
 
     assert objective(best) < min(objective(best * factor) for factor in (0.97, 1.03))
+
+
+def test_the_script_says_what_exact_confidences_would_show(project, small_run):
+    command = [sys.executable, str(project / "scripts" / "calibration"), str(small_run), str(small_run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    head, *rows = done.stdout.splitlines()
+    assert "if exact, on average" in head
+    assert len(rows) == 2
+    assert rows[0] == rows[1]  # the same RUN, the same draws
+    images, value, mean, most = map(float, rows[0].split()[1:])
+    assert images > 0
+    assert 0 <= value <= 1
+    assert 0 < mean < most < 1
