@@ -126,8 +126,8 @@ import sys, time
 from convert.child import in_child
 
 def work(child):
-    print("begun", flush=True)
     try:
+        print("begun", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
