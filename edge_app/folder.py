@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct, UnsetType
 
-from edge_app.containers import FOREIGN_EXTENSIONS, IMAGE_EXTENSIONS
+from edge_app.containers import FOREIGN_EXTENSIONS, IMAGE_EXTENSIONS, holds_picture
 from edge_app.text import counted
 
 Kind = Literal["hidden", "system", "unfinished", "excluded", "output", "link", "twice", "other"]
@@ -37,7 +37,7 @@ _SYSTEM = frozenset(
 )
 _FOUND = re.compile(r"found\.\d{3}", re.IGNORECASE)  # what a repair of a Windows disk has put aside
 _UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".opdownload")
-_DICOM_AT, _DICOM = 128, b"DICM"  # DICOM PS3.10, 7.1
+_HEAD_BYTES = 132  # up to the mark of a DICOM file (PS3.10, 7.1)
 
 
 class Found(NamedTuple):
@@ -188,20 +188,20 @@ def _extension(name: str) -> str:
 
 
 def _is_picture(entry: os.DirEntry[bytes], name: str) -> bool:
-    """By its extension, also one that will be refused; DICOM files often have none, or the end of a number."""
+    """By its extension, also one that will be refused; where there is none, or the end of a number, by its first bytes."""
     extension = _extension(name)
     if extension in IMAGE_EXTENSIONS or extension in FOREIGN_EXTENSIONS:
         return True
-    return not extension.strip(".0123456789") and entry.is_file(follow_symlinks=False) and _is_dicom(entry.path)
+    return not extension.strip(".0123456789") and entry.is_file(follow_symlinks=False) and _holds_picture(entry.path)
 
 
-def _is_dicom(path: bytes) -> bool:
+def _holds_picture(path: bytes) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        return os.pread(descriptor, len(_DICOM), _DICOM_AT) == _DICOM
+        return holds_picture(os.read(descriptor, _HEAD_BYTES))
     except OSError:
         return False
     finally:

@@ -8,10 +8,10 @@ import os.path
 
 from edge_app.containers import bmp, jpeg, png, pnm, tiff, webp
 from edge_app.containers.container import Container
-from edge_app.containers.foreign import FOREIGN_EXTENSIONS, RAW, SLIDE, recognise, refusal
+from edge_app.containers.foreign import AVIF, DICOM, FOREIGN_EXTENSIONS, GIF, HEIC, RAW, SLIDE, recognise, refusal
 from edge_app.errors import ImageError
 
-__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "check_name", "inspect", "inspect_named"]
+__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "check_name", "holds_picture", "inspect", "inspect_named"]
 
 EXTENSIONS = {
     "PNG": (".png",),
@@ -31,6 +31,7 @@ _STARTS = {
     "PPM": (b"P2", b"P3", b"P5", b"P6"),
     "BMP": (b"BM",),
 }
+_CERTAIN = ("PNG", "JPEG", "WEBP", "TIFF")
 _INSPECT = {
     "PNG": png.inspect,
     "JPEG": jpeg.inspect,
@@ -57,6 +58,11 @@ def check_name(data: bytes, name: str) -> None:
     extension, held = _extension(name), _format(data)
     if held and extension in _PICTURES and extension not in EXTENSIONS[held]:
         raise ImageError("E-IMAGE-EXTENSION", f"named {extension} and holds {held}: name it for what it is")
+
+
+def holds_picture(head: bytes) -> bool:
+    """By its first bytes, of a file whose name does not say. Two or three letters, as of a BMP or PGM, also begin a text."""
+    return _format(head) in _CERTAIN or recognise(head) in (HEIC, AVIF, DICOM, GIF)
 
 
 def _check_raw(data: bytes, name: str) -> None:

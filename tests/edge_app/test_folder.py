@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -83,7 +84,7 @@ def png(side: int = 50) -> bytes:
 def share(tmp_path: Path) -> Path:
     """A share's rubbish round pictures of every extension; two are DICOM without one."""
     dicom = bytes(128) + b"DICM"
-    files = dict.fromkeys(NOBODYS, png()) | dict.fromkeys(PICTURES, png())
+    files = dict.fromkeys(NOBODYS, png()) | {"README": b"words"} | dict.fromkeys(PICTURES, png())
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
     return made(tmp_path / "share", files | {"1.2.840.113619": dicom, "IM0001": dicom, "p7.dcm": dicom, "p6.HEIC": heic})
 
@@ -123,7 +124,7 @@ def test_a_scan_counts_them_and_names_them_on_request(tiny_path: Path, share: Pa
     ]
 
 
-@pytest.mark.parametrize("name", [".hidden.png", "._p2.png", "$RECYCLE.BIN/S-1-5-21/$R1.png", "p.png.part", "README"])
+@pytest.mark.parametrize("name", [".hidden.png", "._p2.png", "$RECYCLE.BIN/S-1-5-21/$R1.png", "p.png.part", "old.png.bak"])
 def test_what_is_given_by_name_is_tried_whatever_it_is_called(tiny_path: Path, share: Path, limiar: Limiar, name: str) -> None:
     done = limiar("scan", tiny_path, share / name)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr
@@ -164,6 +165,21 @@ def test_globs_choose_as_in_the_tools_people_know(tmp_path: Path, choice: dict[s
     files = ("a.png", "d.jpg", "b/a.png", "b/e.jpg", "b/scan.dat", "b/c/a.png", "b/c/x.png", ".h/a.png", ".x.dat")
     folder = made(tmp_path / "f", dict.fromkeys(files, b""))
     assert taken(folder, **choice) == names
+
+
+def test_a_picture_whose_name_does_not_say_so_is_not_left_out(tiny_path: Path, limiar: Limiar, tmp_path: Path) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    for name, format in (("IMG_0001", "JPEG"), ("scan.1", "PNG"), ("1.2.840.3", "TIFF"), ("web", "WEBP"), ("moving", "GIF")):
+        picture.save(tmp_path / name, format)
+    (tmp_path / "phone").write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic")
+    for name in ("README", "BMW", "P5", "empty", "notes.2"):
+        (tmp_path / name).write_text({"BMW": "BM is a car", "P5": "P5 1 1", "empty": ""}.get(name, "words"))
+    done = limiar("scan", tiny_path, tmp_path)
+    codes = {Path(line["path"]).name: line.get("code") for line in map(json.loads, done.stdout.splitlines())}
+    refused = {"moving": "E-IMAGE-FORMAT", "phone": "E-IMAGE-HEIC"}
+    assert codes == {"1.2.840.3": None, "IMG_0001": None, "scan.1": None, "web": None, **refused}
+    assert b"(4 without an extension, 1 .2, " in done.stderr
+    assert done.returncode == 4
 
 
 def test_a_linked_folder_is_said_and_entered_once_with_follow(tiny_path: Path, limiar: Limiar, tmp_path: Path) -> None:
