@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -312,12 +314,12 @@ def convert(
                 )
             if report.published:
                 _check_out(out, replace)  # minutes have passed
-                with progress.writing():
+                with progress.writing(), _place(out):
                     publish_bundle(out, converted, release_counter, seed, card_text, key)
                 progress.note("measuring latency (the bundle is whole)")
                 publish_measured(out, converted)
             else:
-                with progress.writing():
+                with progress.writing(), _place(out):
                     written = publish_refusal(out, converted)
         _print(report, written, as_json)
         return 0 if report.published else EXIT_REFUSED
@@ -375,10 +377,22 @@ def _read_card(card: Path | None) -> str:
         raise ConvertError("E-CONVERT-CARD", f"{met}: give --card a Markdown file in UTF-8") from None
 
 
+@contextmanager
+def _place(out: Path) -> Iterator[None]:
+    """Where a folder cannot be made or filled, that in one line."""
+    try:
+        yield
+    except OSError as error:
+        met = f"{printable(str(out))}: {error.strerror or printable(str(error))}"
+        raise BundleError("E-BUNDLE-OUT", f"{met}: give --out a name in a folder that can be written and has room") from None
+
+
 def _check_out(out: Path, replace: bool) -> None:
     """Before the work: nothing that is there is lost unasked. Raises BundleError."""
     from edge_app.bundle import MANIFEST, SIGNATURE
 
+    with _place(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(out):
         return
     where = printable(str(out))

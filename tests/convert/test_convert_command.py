@@ -323,3 +323,13 @@ def test_help_lists_every_option_once_in_groups() -> None:
     assert all(f"\n{title}:\n" in text for title in cli.GROUPS)
     places = [text.index(f"\n  {name} ") for name in ("--replace", "--bgr", "--require", "--json")]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("place", ["file/out", "file/deep/out", "/proc/none/out"])
+def test_an_out_that_cannot_be_made_is_refused_before_the_work(
+    limiar_convert: Convert, run: Path, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    refused = limiar_convert(run, "--out", tmp_path / place)
+    assert code(refused) == "E-BUNDLE-OUT"
+    assert "in a folder that can be written" in str(refused.exception)
