@@ -297,6 +297,9 @@ class Database:
         met = f"{where}: {error.strerror if isinstance(error, OSError) else error}"
         if (limit := limit_met(error)) and limit.code == "E-MACHINE-LIMIT" and not isinstance(error, BlockingIOError):
             return StoreError(limit.code, limit.message)
+        if number in (errno.EEXIST, errno.ENOTDIR):
+            met = f"{where}: its folder cannot be made, a file has that name"
+            return StoreError("E-STORE-WRITE", f"{met}: give another place with --db or LIMIAR_STATE")
         if isinstance(error, BlockingIOError):
             return StoreError("E-STORE-BUSY", f"another limiar writes to {where}: wait for it, or use another --db")
         if number in _FULL:

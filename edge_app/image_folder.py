@@ -30,7 +30,7 @@ from edge_app.reading import Decoded, Item, Refused, read_all
 from edge_app.run_folder import SPLIT_NAMES, SplitRow
 from edge_app.split_folders import SplitFolders, lone_class_note, split_folders
 from edge_app.splits import Listed, Shares, given_or_drawn
-from edge_app.text import counted
+from edge_app.text import counted, without_passwords
 
 EXTENSIONS = tuple(sorted(IMAGE_EXTENSIONS))
 SUFFIXES = ("neg", "pos")  # the course's `path[-7:-4]`: a name ends _neg or _pos before its extension
@@ -162,7 +162,7 @@ def list_table(folder: Path, table: Path, met: Met = _refuse) -> tuple[Listed, .
     for line, row in enumerate(read_table(table), start=2):
         image = Listed(row["file"] or "", *(sys.intern(row.get(column) or "") for column in ("label", "split", "group")))
         if fault := _line_fault(f"{where} line {line}", folder, image):
-            met(fault, image.file)
+            met(fault, without_passwords(image.file))
         elif image.file in images:
             twice = f"{where} lists {printable(image.file)} more than once"
             met(DataError("E-DATA-CSV", f"{twice}: keep one line of each image"), image.file)
@@ -210,6 +210,8 @@ def _line_fault(where: str, folder: Path, image: Listed) -> DataError | None:
     path = PurePosixPath(image.file)
     if not image.file or not image.label:
         return DataError("E-DATA-CSV", f"{where} has an empty file or label: fill it in")
+    if without_passwords(image.file) != image.file:
+        return DataError("E-DATA-CSV", f"{where}: {printable(without_passwords(image.file))} is an address: give files")
     if fault := label_fault(image.label):
         return DataError("E-DATA-LABEL", f"{where}: label {printable(image.label)!r} {fault}")
     if path.is_absolute() or ".." in path.parts or "\0" in image.file or _leaves(folder, image.file):

@@ -256,6 +256,7 @@ def test_a_listed_path_that_leaves_the_folder_is_refused(folder, tmp_path_factor
         ("file,label\n00_neg.png,\n", "E-DATA-CSV"),
         ("file,label\n00_neg.png\n", "E-DATA-CSV"),
         ("file,label\n00_neg.png,neg\n00_neg.png,neg\n", "E-DATA-CSV"),
+        ("file,label\nrtsp://user:secret@camera/x.png,neg\n", "E-DATA-CSV"),
         ('file,label\n"00_neg.png,neg\n' + "01_pos.png,pos\n" * 10_000, "E-DATA-CSV"),  # a quote that is not closed
         ('"file,label\n' + "01_pos.png,pos\n" * 10_000, "E-DATA-CSV"),
         ("file,label\n", "E-DATA-EMPTY"),

@@ -157,6 +157,14 @@ def test_who_verified_the_runtime_is_kept_as_at_its_last_use(path: Path) -> None
         assert rows(path, "SELECT file, verified FROM bundles") == [(KEY.file, verified)]
 
 
+@pytest.mark.parametrize("place", ["file/results.db", "file/folder/results.db"])
+def test_a_file_where_the_folder_must_be_is_said(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(StoreError, match="a file has that name: give another place with --db or LIMIAR_STATE"):
+        Store(tmp_path / place)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="E-STORE-WRITE"):
