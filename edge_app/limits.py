@@ -39,7 +39,7 @@ def taken_bytes(column: int) -> int:
 def limit_met(error: BaseException) -> LimiarError | None:
     """The limit behind an error, and how to raise it; None where it is something else."""
     number = error.errno if isinstance(error, OSError) else errno.ENOMEM if isinstance(error, MemoryError) else None
-    if isinstance(error, ImportError | RuntimeError):
+    if isinstance(error, ImportError | RuntimeError) or (isinstance(error, OSError) and number is None):  # of ctypes.CDLL
         said = _said(error)
         number = next((number for words, number in _WORDS if words in said), None)
     if number in _FILES:
