@@ -16,6 +16,7 @@ from scipy.stats import mannwhitneyu
 
 from convert.ends import Scaling
 from convert.keras_model import BATCH
+from edge_app.bundle import CHANCE
 from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
 from edge_app.stderr import captured_stderr
@@ -116,7 +117,14 @@ def check_chance(
                 "E-CONVERT-CHANCE", f"{line}: give what it was trained with; --allow-chance converts it as it is"
             )
         return Found({"other form": line}, (f"Warning: {line}",))
-    met = f"{met}, no better than chance ({lucky:.3f})"
+    if not better_than_chance(np.eye(len(labels), dtype=np.float32)[truth], truth):
+        met = f"{met}, too few to tell any model from chance ({lucky:.3f})"
+        if not allowed:
+            raise ConvertError(
+                "E-CONVERT-CHANCE", f"{met}: give more validation images of each label; --allow-chance converts it as it is"
+            )
+    else:
+        met = f"{met}, no better than chance ({lucky:.3f})"
     if not allowed:
         tried = (
             f"it would be {told}"
@@ -126,7 +134,7 @@ def check_chance(
         cure = "train it again" if a_run else "give what it was trained with, or train it again"
         raise ConvertError("E-CONVERT-CHANCE", f"{met}; {tried}: {cure}; --allow-chance converts it as it is")
     line = f"{met}; allowed by --allow-chance"
-    return Found({"chance": line}, (f"Warning: {line}" + (f"; it would be {told}" if told else ""),))
+    return Found({CHANCE: line}, (f"Warning: {line}" + (f"; it would be {told}" if told else ""),))
 
 
 def check_unit(unit: NDArray[np.float32], truth: Ints, where: str) -> None:

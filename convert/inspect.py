@@ -31,7 +31,7 @@ def inspect(bundle: Path, name: str | None, as_json: bool) -> int:
     import msgspec
 
     from convert.details import bundle_details
-    from edge_app.bundle import open_bundle
+    from edge_app.bundle import PROVEN, open_bundle
 
     opened = open_bundle(bundle)
     found = bundle_details(opened, name)
@@ -39,7 +39,7 @@ def inspect(bundle: Path, name: str | None, as_json: bool) -> int:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))
         return 0
     manifest = opened.manifest
-    if manifest.not_proven:
+    if manifest.verdict != PROVEN:
         click.echo(f"{printable(manifest.name)} {printable(manifest.version)}: {printable(manifest.verdict)}\n")
     for index, file in enumerate(found):
         click.echo("\n".join([""] * bool(index) + _table(file)))

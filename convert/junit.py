@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 from convert.gate import Finding
 from convert.report import FileReport, Report
+from edge_app.bundle import CHANCE
 from edge_app.text import visible
 
 JUNIT = "junit.xml"
@@ -16,6 +17,11 @@ def junit_xml(report: Report) -> bytes:
         suite = ElementTree.SubElement(suites, "testsuite", name=file.name)
         for finding in file.findings:
             _case(suite, f"{report.name}.{file.name}", file, finding, report)
+        _count(suite)
+    if CHANCE in report.run:  # it concerns every file
+        suite = ElementTree.SubElement(suites, "testsuite", name="Keras")
+        case = ElementTree.SubElement(suite, "testcase", classname=f"{report.name}.Keras", name="better than chance")
+        ElementTree.SubElement(case, "skipped", message=visible(report.run[CHANCE]))
         _count(suite)
     _count(suites)
     ElementTree.indent(suites, " ")

@@ -25,7 +25,7 @@ from convert.report import (
     size_panel,
 )
 from convert.templates import render
-from edge_app.bundle import Decision
+from edge_app.bundle import CHANCE, Decision
 from edge_app.frame import Pixels
 from edge_app.operating_points import labels_of
 
@@ -67,7 +67,12 @@ def report_html(report: Report, answers: AnswerTable, tensors: Pixels | None) ->
 def reason(report: Report) -> str:
     """Why the verdict is what it is, one sentence."""
     if report.published:
-        parts = [_proven(report), _undecided(report), f"{report.better_in_words}." if report.better else ""]
+        parts = [
+            f"Of Keras itself: {report.run[CHANCE]}." if CHANCE in report.run else "",
+            _proven(report),
+            _undecided(report),
+            f"{report.better_in_words}." if report.better else "",
+        ]
         return " ".join(part for part in parts if part)
     stopped = report.refused_for
     if not stopped:

@@ -30,7 +30,7 @@ from convert.report import REFUSED, Exploratory, FileReport, Report
 from convert.source import KerasFile, RunFolder, Source, read_source
 from convert.steady import check_steady
 from convert.verified import Elsewhere, with_verified
-from edge_app.bundle import PROVEN, Envelope, Metric, NotProven
+from edge_app.bundle import Envelope, Metric, NotProven, verdict
 from edge_app.envelope import outside
 from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
@@ -301,7 +301,7 @@ def _report(
     refused = default_file is None or any(file.required and not file.passed for file in files)
     not_proven = None if refused else _not_proven(files, request.allowed_by)
     return Report(
-        verdict=REFUSED if refused else not_proven.verdict if not_proven else PROVEN,
+        verdict=REFUSED if refused else verdict(not_proven, source.facts),
         not_proven=not_proven,
         name=request.name,
         version=request.version,

@@ -98,7 +98,7 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
         most = max(undecided, key=lambda loss: loss.more_images or 0)
         labels = {"sensitivity": "the positive label", "specificity": "the other label"}
         whose = labels.get(most.name, most.name.removeprefix("recall_"))
-        others = " (and no more of any other label)" if len({loss.name for loss in undecided}) > 1 else ""
+        others = " and at most as many of each other label" if len({loss.name for loss in undecided}) > 1 else ""
         return f"about {most.more_images} more test images of {whose}{others} would decide"
 
     @property

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from convert.predictions import KERAS, PREDICTIONS, AnswerTable, read_predictions_csv
-from edge_app.bundle import MANIFEST, Bundle, Decision, InputSpec, Metric, open_bundle
+from edge_app.bundle import MANIFEST, PROVEN, Bundle, Decision, InputSpec, Manifest, Metric, open_bundle
 from edge_app.errors import ConvertError, printable
 from edge_app.files import read_bounded
 from edge_app.metrics import class_metrics
@@ -30,7 +30,7 @@ class Subject(msgspec.Struct, frozen=True):
     files: dict[str, "SubjectFile"]
     answers: AnswerTable | None  # of the test split
     splits: str | None  # sha256 of splits.csv: which images it was measured on
-    not_proven: str | None  # the verdict of a bundle with model files that nobody has proven
+    not_proven: str | None  # the verdict of a bundle that somebody has allowed without proof
     facts: dict[str, str]  # tool versions, licence, where it comes from, …
 
 
@@ -80,9 +80,15 @@ def _bundle(bundle: Bundle) -> Subject:
         files=files,
         answers=read_predictions_csv(table).part("test") if table.exists() else None,
         splits=manifest.provenance.data.get("splits_sha256"),
-        not_proven=f"{manifest.verdict}: {', '.join(sorted(found.files))}" if (found := manifest.not_proven) else None,
+        not_proven=_not_proven(manifest),
         facts=facts | {f"tool: {name}": version for name, version in manifest.provenance.tools.items()},
     )
+
+
+def _not_proven(manifest: Manifest) -> str | None:
+    if manifest.verdict == PROVEN:
+        return None
+    return f"{manifest.verdict}: {', '.join(sorted(found.files))}" if (found := manifest.not_proven) else manifest.verdict
 
 
 def _run(path: Path, run: Run) -> Subject:

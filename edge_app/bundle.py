@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 PROVEN = "PASS"  # the verdict of a bundle whose model files are all proven
+CHANCE = "chance"  # in provenance.run where the model was not shown to be better than chance, and somebody allowed it
 REFER = "refer"  # the decision that is left to a person; no label may be called so
 REFUSED = "refused"  # what stands in place of a decision for an image that was refused
 DECODE_RULE = "pillow-v1"  # image.py
@@ -218,6 +219,12 @@ class NotProven(Value, frozen=True, forbid_unknown_fields=True):
         return f"{PROVEN}, {count} {'file' if count == 1 else 'files'} undecided, allowed by {self.allowed_by}"
 
 
+def verdict(not_proven: NotProven | None, run: Mapping[str, str]) -> str:
+    """Of a bundle, in short: PASS, and after it what nobody has proven. run: as in `Provenance`."""
+    said = not_proven.verdict if not_proven else PROVEN
+    return f"{said}, not shown to be better than chance on validation, allowed by --allow-chance" if CHANCE in run else said
+
+
 class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """manifest.json, schema 1."""
 
@@ -238,8 +245,8 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
-        """PASS, or which of its files nobody has proven, in short."""
-        return self.not_proven.verdict if self.not_proven else PROVEN
+        """PASS, and what nobody has proven, in short."""
+        return verdict(self.not_proven or None, self.provenance.run)
 
     @property
     def models(self) -> dict[str, BundleFile]:

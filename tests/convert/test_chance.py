@@ -1,10 +1,13 @@
 """A model that answers no better than chance is refused, with what would make it right: labels, scaling, order of colours."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from convert.chance import Found, best_order, better_than_chance, chance, check_chance, check_unit
 from convert.cli import convert
@@ -12,7 +15,8 @@ from convert.ends import Scaling, raw_pixels
 from convert.frameworks import keras
 from convert.keras_model import keras_logits
 from convert.source import KerasFile
-from edge_app.bundle import InputSpec
+from edge_app.bundle import InputSpec, open_bundle
+from edge_app.cli import limiar as limiar_group
 from edge_app.errors import ConvertError
 
 layers = keras.layers
@@ -222,3 +226,36 @@ def test_the_options_that_are_named_give_the_same_scaling_again(scaling: Scaling
         words = ["--model", "m.keras", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *scaling.options.split()]
         CliRunner().invoke(convert, words)
     assert seen[0].scaling == scaling
+
+
+def test_too_few_validation_images_to_tell_are_said_to_be_that() -> None:
+    truth = np.array([0, 1])
+    bare = keras.Sequential([keras.Input((4, 4, 3)), layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    logits = 8 * np.eye(2, dtype=np.float32)[truth]
+    words = (bare, None, logits, np.zeros((2, 4, 4, 3), np.uint8), truth, ("neg", "pos"), "m.keras", True)
+    with pytest.raises(ConvertError, match=r"2 of 2 .*too few to tell any model from chance .*give more validation images"):
+        check_chance(*words, False)
+    assert "too few to tell" in check_chance(*words, True).facts["chance"]
+
+
+def test_an_allowed_model_is_no_plain_pass_wherever_its_verdict_is_shown(
+    edited_run: Callable[..., Path], limiar_convert: Callable[..., Result], few_files: Callable[..., None], tmp_path: Path
+) -> None:
+    few_files()
+    run, out = edited_run(labels=("pos", "neg")), tmp_path / "out"
+    told = limiar_convert(run, "--out", out, "--allow-chance")
+    verdict = "PASS, not shown to be better than chance on validation, allowed by --allow-chance"
+    assert told.return_value == 0
+    assert told.stdout.splitlines()[-1].startswith(f"{verdict}: ")
+    assert json.loads((out / "report.json").read_bytes())["verdict"] == verdict
+    assert open_bundle(out).manifest.verdict == verdict
+    assert f"Verdict: {verdict}." in (out / "MODEL_CARD.md").read_text()
+    page = (out / "report.html").read_text()
+    assert f'<h1 class="unsure">{verdict}</h1>' in page
+    assert "no better than chance" in page.partition("</header>")[0]
+    skipped = ElementTree.parse(tmp_path / "out.measured" / "junit.xml").findall(".//testsuite[@name='Keras']//skipped")
+    assert ["no better than chance" in case.attrib["message"] for case in skipped] == [True]
+    inspected = CliRunner().invoke(limiar_group, ["inspect", str(out)])
+    assert verdict in inspected.stdout.splitlines()[0]
+    compared = CliRunner().invoke(limiar_group, ["compare", str(out), str(out)])
+    assert f"The new bundle's verdict is {verdict}." in compared.stdout
