@@ -29,8 +29,8 @@ class Split(msgspec.Struct, frozen=True):
     groups: tuple[str, ...]  # [N], "" where none was given
 
 
-def read_split(folder: Path, rows: Sequence[SplitRow], part: str, labels: tuple[str, ...], spec: InputSpec) -> Split:
-    """The images of "val" or "test". Raises ConvertError: an image is missing or another, or a label has no image."""
+def split_rows(rows: Sequence[SplitRow], part: str, labels: tuple[str, ...]) -> list[SplitRow]:
+    """Those of "val" or "test". Raises ConvertError: a label has no image, or an image another label."""
     chosen = [row for row in rows if row.part == part]
     if foreign := {row.label for row in chosen} - set(labels):
         met = f"the {part} split has the label {printable(min(foreign))}, train.json has {', '.join(labels)}"
@@ -39,9 +39,13 @@ def read_split(folder: Path, rows: Sequence[SplitRow], part: str, labels: tuple[
         if not any(row.label == label for row in chosen):
             met = f"the {part} split has no image of {printable(label)}"
             raise ConvertError("E-CONVERT-SPLIT", f"{met}: the gate needs some of each label; train with more data")
-    truth = np.array([labels.index(row.label) for row in chosen])
-    tensors = read_tensors(folder, chosen, spec)
-    return Split(tensors, truth, tuple(row.sha256 for row in chosen), tuple(row.group for row in chosen))
+    return chosen
+
+
+def split_of(rows: Sequence[SplitRow], tensors: Pixels, labels: tuple[str, ...]) -> Split:
+    """A split of its rows, uint8 [N, H, W, C] of which are read."""
+    truth = np.array([labels.index(row.label) for row in rows])
+    return Split(tensors, truth, tuple(row.sha256 for row in rows), tuple(row.group for row in rows))
 
 
 def read_tensors(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Pixels:
@@ -105,13 +109,12 @@ def calibration_rows(rows: Sequence[SplitRow], seed: int) -> list[SplitRow]:
     return chosen
 
 
-def calibration_tensors(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Pixels:
-    """uint8 [N + 1, H, W, C]: the images, and one that carries 0 and 255.
+def calibration_tensors(tensors: Pixels) -> Pixels:
+    """uint8 [N, H, W, C] -> [N + 1, H, W, C]: the images, and one that carries 0 and 255.
 
     Without that one the input's scale is fitted to the images (0.655 for pixels in 40..167), and a device's raw bytes would be
     misread. It repeats the first image stretched to the full range, so that inner ranges stay those of real images.
     """
-    tensors = read_tensors(folder, rows, spec)
     return np.concatenate([tensors, full_range(tensors[:1])])
 
 

@@ -115,12 +115,16 @@ def _read_images(request: Request, source: Source) -> tuple[Images, Pixels]:
     """What is answered, and what the integer files are calibrated with."""
     folder, rows, spec = source.folder, source.rows, source.input
     chosen = dataset.calibration_rows(rows, request.seed)
+    val, test = (dataset.split_rows(rows, part, source.labels) for part in ("val", "test"))
+    # At once, because each reading starts processes.
+    read = dataset.read_tensors(folder, [*val, *test, *chosen], spec)
+    of_val, of_test, calibration = np.split(read, [len(val), len(val) + len(test)])
     images = Images(
-        val=dataset.read_split(folder, rows, "val", source.labels, spec),
-        test=dataset.read_split(folder, rows, "test", source.labels, spec),
+        val=dataset.split_of(val, of_val, source.labels),
+        test=dataset.split_of(test, of_test, source.labels),
         golden=take_golden_images(request.golden, spec) if request.golden else draw_golden_images(spec, request.seed),
     )
-    return images, dataset.calibration_tensors(folder, chosen, spec)
+    return images, dataset.calibration_tensors(calibration)
 
 
 def _better_than_chance(request: Request, source: Source, images: Images, keras: np.ndarray) -> Source:

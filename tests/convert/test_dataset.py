@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.dataset import CALIBRATION_AT_LEAST, CALIBRATION_IMAGES, calibration_rows, full_range, read_split, read_tensors
+from convert.dataset import (
+    CALIBRATION_AT_LEAST,
+    CALIBRATION_IMAGES,
+    calibration_rows,
+    full_range,
+    read_tensors,
+    split_of,
+    split_rows,
+)
 from edge_app.errors import ConvertError
 from edge_app.reading import Limits, read_all
 from edge_app.run_folder import Run, SplitRow, read_run
@@ -67,7 +75,8 @@ def record(run: Path) -> Run:
 
 
 def test_a_split_is_decoded_as_a_device_would(record: Run, images: tuple[Path, tuple[SplitRow, ...]]) -> None:
-    split = read_split(images[0], images[1], "val", record.labels, record.input)
+    chosen = split_rows(images[1], "val", record.labels)
+    split = split_of(chosen, read_tensors(images[0], chosen, record.input), record.labels)
     assert split.tensors.shape == (60, 24, 24, 3)
     assert split.tensors.dtype == np.uint8
     assert [record.labels[index] for index in split.labels] == [row.label for row in images[1] if row.split == "val"]
@@ -79,13 +88,13 @@ def test_a_split_without_images_of_a_label_cannot_be_judged(
 ) -> None:
     without = tuple(row for row in images[1] if (row.split, row.label) != (part, "pos"))
     with pytest.raises(ConvertError, match=f"E-CONVERT-SPLIT: the {part} split has no image of pos"):
-        read_split(images[0], without, part, record.labels, record.input)
+        split_rows(without, part, record.labels)
 
 
 def test_a_label_that_the_run_does_not_have_is_refused(record: Run, images: tuple[Path, tuple[SplitRow, ...]]) -> None:
     foreign = (*images[1], msgspec.structs.replace(images[1][-1], label="other"))
     with pytest.raises(ConvertError, match="E-CONVERT-LABEL: the test split has the label other"):
-        read_split(images[0], foreign, "test", record.labels, record.input)
+        split_rows(foreign, "test", record.labels)
 
 
 def test_an_image_that_takes_too_much_memory_is_named_and_ends_nothing(
