@@ -274,9 +274,9 @@ def convert(
         from edge_app.run_folder import read_run
 
         asked = gate()
+        key = _read_key(sign)  # first: nobody wants to hear of a wrong key or RUN after TensorFlow was loaded
         if run:
             read_run(run)
-        key = _read_key(sign)  # first: nobody wants to hear of a wrong key or RUN after TensorFlow was loaded
         _check_out(out, replace)
         card_text = _read_card(card)
         elsewhere = tuple(map(read_verified, verified))
