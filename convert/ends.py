@@ -12,6 +12,7 @@ from edge_app.errors import ConvertError, printable
 from edge_app.frame import Pixels
 
 SIDE_LIMIT = 4096  # px
+RGBA = 4  # channels
 UNIT = "one unit made two logits"
 PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
 
@@ -56,6 +57,16 @@ def _number(value: float) -> str:
     return f"{sign}1/{1 / size:g}" if over else f"{value:g}"
 
 
+def _given_images(sides: tuple[int | None, ...]) -> str:
+    """The cure for a model whose input no image has: most often one that was trained on arrays without an axis of channels."""
+    if None not in sides and len(sides) in (1, 2):
+        image = "(HEIGHT, WIDTH, CHANNELS)" if len(sides) == 1 else f"({sides[0]}, {sides[1]}, 1)"
+        return f"save keras.Sequential([keras.Input({image}), keras.layers.Reshape({sides}), model])"
+    if len(sides) == 3 and sides[2] == RGBA:
+        return "transparent images come as RGB over black: train it on such"
+    return "save the model with such an input"
+
+
 def input_spec(model: Any, where: str, size: tuple[int, int] | None = None) -> InputSpec:
     """What the model takes, whatever its batch. Raises ConvertError for what no image becomes by the image rules.
 
@@ -80,7 +91,7 @@ def input_spec(model: Any, where: str, size: tuple[int, int] | None = None) -> I
     fits = len(sides) == 3 and all(side is not None and 0 < side <= SIDE_LIMIT for side in sides)
     if not fits or sides[2] not in (1, 3):
         met = f"{where} takes {shape}, images come as (None, height, width, 1 or 3) with sides up to {SIDE_LIMIT}"
-        raise ConvertError("E-CONVERT-INPUT", f"{met}: save the model with such an input")
+        raise ConvertError("E-CONVERT-INPUT", f"{met}: {_given_images(sides)}")
     if size is not None and tuple(sides[:2]) != size:
         met = f"{where} takes {sides[0]}x{sides[1]}, and --size says {size[0]}x{size[1]}"
         raise ConvertError("E-CONVERT-INPUT", f"{met}: leave --size out")

@@ -13,6 +13,7 @@ from train.cli import channels_option, grey_max_option, input_of, size_option
 if TYPE_CHECKING:
     from train.check import Finding, Report, Request
 
+_LISTED = 20  # classes in a line, the others are counted
 _NAMED = 5  # images of a finding in the table; --json and --html have all
 _COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
 
@@ -89,9 +90,7 @@ def _print(report: "Report") -> None:
     drawn = f"split drawn with seed {report.seed}" if report.drawn else "split as given"
     click.echo(f"{report.folder}: {counted(report.images, 'image')}, {report.refused} refused; {drawn}")
     for part, counts in report.parts.items():
-        click.echo(
-            f"  {part:<6} {', '.join(f'{counts[label]} {name}' for label, name in zip(report.labels, names, strict=True))}"
-        )
+        click.echo(f"  {part:<6} {_counts([counts[label] for label in report.labels], names)}")
     if report.judged:
         told = f"{report.judged.accuracy:.3f} of {report.judged.images} labels as a model answers that has not seen them, "
         told += f"{100 * report.judged.exchanged:.1f} % estimated wrong"
@@ -103,6 +102,17 @@ def _print(report: "Report") -> None:
     faults, warnings, notes = (sum(one.severity == severity for one in report.findings) for severity in _COLOURS)
     outcome = click.style("PASS", fg="green") if report.passed else click.style("FAIL", fg="red")
     click.echo(f"\n{outcome}: {counted(faults, 'kind')} of fault, {warnings} of warning, {notes} of note")
+
+
+def _counts(images: list[int], names: list[str]) -> str:
+    """How many images a part has of each class, in one line."""
+    if len(names) <= _LISTED:
+        return ", ".join(f"{count} {name}" for count, name in zip(images, names, strict=True))
+    fewest, most = min(images), max(images)
+    each = str(fewest)
+    if fewest < most:
+        each += f" ({names[images.index(fewest)]}) to {most} ({names[images.index(most)]})"
+    return f"{sum(images)} images, {each} of each of {len(names)} classes: --json and --html have them"
 
 
 def _print_finding(finding: "Finding") -> None:

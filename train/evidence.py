@@ -9,6 +9,7 @@ import msgspec
 
 from edge_app.errors import printable
 from edge_app.metrics import images_for_margin, smallest_margin
+from edge_app.text import counted
 
 MARGIN_LIMIT = 0.5  # what convert's --margin must lie below
 MARGIN, ALPHA = 0.05, 0.05  # what convert's gate asks for unless told otherwise (gate.toml; a test compares)
@@ -33,7 +34,8 @@ class Evidence(msgspec.Struct, frozen=True):
         asked = f"{100 * self.margin:g} points"
         if self.enough:
             return f"the test split has {self.images} images or more of each class: convert's gate ({asked}) can decide"
-        found = f"the test split decides {100 * self.smallest_margin:.1f} points ({self.images} images of {self.label})"
+        images = f"{counted(self.images, 'image')} of {self.label}"
+        found = f"the test split decides {100 * self.smallest_margin:.1f} points ({images})"
         gate = f"convert asks for {asked}, {self.needed} of each class, of all files but copies of full precision"
         lax = _rounded_up(self.smallest_margin)
         ways = f"--margin {lax:g}, or with --allow-undecided" if lax < MARGIN_LIMIT else "--allow-undecided"

@@ -1,5 +1,6 @@
 """Both ends of a Keras model: a softmax is cut off, one unit becomes two logits, scaling comes in front."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,24 @@ def test_grey_and_colour_of_any_size_are_taken(shape: tuple[int, int, int]) -> N
 def test_what_no_image_becomes_by_the_image_rules_is_refused(shape: tuple[int | None, ...]) -> None:
     with pytest.raises(ConvertError, match=r"E-CONVERT-INPUT: m\.keras takes \(None, "):
         input_spec(keras.Sequential([keras.Input(shape), layers.Activation("relu")]), "m.keras")
+
+
+@pytest.mark.parametrize(("shape", "image"), [((6, 5), "(6, 5, 1)"), ((30,), "(HEIGHT, WIDTH, CHANNELS)")])
+def test_the_cure_for_arrays_without_channels_makes_the_same_model_of_images(shape: tuple[int, ...], image: str) -> None:
+    model = keras.Sequential([keras.Input(shape), layers.Flatten(), layers.Dense(3)])
+    cure = rf"save (keras\.Sequential\(\[keras\.Input\({re.escape(image)}\), keras\.layers\.Reshape\(.*\), model\]\))$"
+    with pytest.raises(ConvertError, match=cure) as refused:
+        input_spec(model, "m.keras")
+    written = str(refused.value).partition("save ")[2].replace("(HEIGHT, WIDTH, CHANNELS)", "(6, 5, 1)")
+    again = eval(written, {"keras": keras, "model": model})  # what a person would type
+    assert input_spec(again, "m.keras") == InputSpec(height=6, width=5, channels=1)
+    pixels = IMAGES[..., :1].astype(np.float32)
+    assert np.array_equal(again(pixels), model(pixels.reshape(len(pixels), *shape)))
+
+
+def test_a_model_of_images_with_transparency_hears_how_they_come() -> None:
+    with pytest.raises(ConvertError, match=r"takes .*4.*: transparent images come as RGB over black: train it on such"):
+        input_spec(keras.Sequential([keras.Input((6, 5, 4)), layers.Flatten()]), "m.keras")
 
 
 def test_a_fixed_batch_and_channels_that_come_first_are_taken() -> None:

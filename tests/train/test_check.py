@@ -442,6 +442,19 @@ def test_folders_named_as_splits_are_looked_at_as_the_given_ones(folder):
     assert "taken as given splits" in run(folder, "--no-labels").stderr
 
 
+def test_two_hundred_classes_of_five_images_are_a_line_for_each_part(tmp_path):
+    for number in range(200):
+        (tmp_path / f"class {number:03}").mkdir()
+        for k in range(5 + (number == 7)):
+            pixels = np.random.default_rng([number, k]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            (tmp_path / f"class {number:03}" / f"{k}.png").write_bytes(png(pixels))
+    told = run(tmp_path, "--no-labels").stdout
+    assert "600 images, 3 of each of 200 classes" in told or "3 (class 000) to 4 (class 007) of each of 200 classes" in told
+    assert "200 images, 1 of each of 200 classes: --json and --html have them" in told
+    assert "(1 image of class" in told
+    assert max(map(len, told.splitlines())) < 400
+
+
 def test_a_class_that_another_splits_folder_lacks_is_a_fault(folder):
     split_folders(folder)
     (folder / "test" / "pos").rename(folder / "test" / "positive")
