@@ -20,7 +20,7 @@ _CALLING = re.compile(r"Exception encountered when calling (\w+)\.call")
 
 def reason(error: BaseException) -> str:
     """What it says, one line of at most REASON_LIMIT characters."""
-    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines()]
+    lines = dict.fromkeys(line.strip() for line in _COLOUR.sub("", str(error)).splitlines())  # TFLite says one an op
     told = " ".join(line for line in lines if line and not _NOISE.search(line)) or type(error).__name__
     return printable(" ".join(told.split()))[:REASON_LIMIT]
 

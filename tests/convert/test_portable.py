@@ -219,3 +219,8 @@ The Conv2D op currently only supports the NHWC tensor format on the CPU.
     told = r"E-X: it fails \(layer conv2d_37 \(Conv2D\): The Conv2D op .*\): do this"
     with pytest.raises(ConvertError, match=told), one_line("E-X", "it fails", "do this", model):
         raise RuntimeError(text)
+
+
+def test_a_line_that_a_framework_repeats_is_said_once() -> None:
+    line = "Quantization to 16x8-bit not yet supported for op: 'HARD_SWISH'."
+    assert reason(RuntimeError("\n".join([line] * 4))) == line
