@@ -97,11 +97,13 @@ def in_child(work: Work) -> int:
                 sys.stdout.flush()
                 own.done(status)
             return status
+        step = _step(slot)
+        if status < 0 and sys.stderr.isatty():
+            print("\r\x1b[2K", end="", file=sys.stderr)  # its progress
+        if step.status is None and (-status in _PASSED_ON or status - 128 in _PASSED_ON):
+            print(f"limiar convert was stopped while {step.text}", file=sys.stderr)
         if status >= 0:
             return status
-        if sys.stderr.isatty():
-            print("\r\x1b[2K", end="", file=sys.stderr)  # its progress
-        step = _step(slot)
         if step.status is not None:
             return step.status
         how = _how(-status, step, said)

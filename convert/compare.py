@@ -131,7 +131,7 @@ def _common(old: Subject, new: Subject) -> Common:
         if subject.answers is None:
             return _by_figures(old, new, f"The {which} bundle has no {PREDICTIONS} beside it (BUNDLE.measured)")
         if stale := _stale(subject):
-            return _by_figures(old, new, f"The {PREDICTIONS} beside the {which} bundle is not of its {stale}")
+            return _by_figures(old, new, f"The {PREDICTIONS} beside the {which} bundle is not of {stale}")
     assert old.answers is not None
     assert new.answers is not None
     place = {sha256: number for number, sha256 in enumerate(old.answers.sha256)}
@@ -181,16 +181,29 @@ def _outcome(file: FileReview, new: Subject) -> Outcome:
 
 
 def _stale(subject: Subject) -> str | None:
-    """The file whose answers do not give the accuracy that the bundle states: the table belongs to another bundle."""
+    """What the table is not of: it belongs to another bundle, by the hash beside it or by the figures that it gives."""
+    if subject.measured_of not in (None, subject.sha256):
+        return "this bundle"
     for name, file in subject.files.items():
         answered = _answered(subject, subject.answers, name)
-        stated = file.metrics.get("accuracy")
-        if subject.answers is None or answered is None or stated is None:
+        if subject.answers is None or answered is None:
             continue
-        right = int((answered == subject.answers.truth).sum())
-        if (len(answered), round(right / max(1, len(answered)), _DECIMALS)) != (stated.n, round(stated.value, _DECIMALS)):
-            return name
+        right, truth = answered == subject.answers.truth, subject.answers.truth
+        images = {"accuracy": np.ones(len(truth), np.bool_)}
+        images |= {_recall(subject, label): truth == label for label in range(len(subject.labels))}
+        for figure, own in images.items():
+            stated, n = file.metrics.get(figure), int(own.sum())
+            share = round(int(right[own].sum()) / max(1, n), _DECIMALS)
+            if stated and (n, share) != (stated.n, round(stated.value, _DECIMALS)):
+                return f"its {name}"
     return None
+
+
+def _recall(subject: Subject, label: int) -> str:
+    """What the share of right answers is called among the images of a label, by its index."""
+    if subject.positive is None:
+        return f"recall_{subject.labels[label]}"
+    return "sensitivity" if subject.labels[label] == subject.positive else "specificity"
 
 
 def _answered(subject: Subject, answers: AnswerTable | None, name: str) -> NDArray[np.int64] | None:
@@ -252,11 +265,10 @@ def _paired(name: str, sides: tuple[Side | None, Side | None], was: _Given, now:
     truth, positive = now.answers.truth, new.labels.index(new.positive) if new.positive else None
     right = (was.labels == was.answers.truth, now.labels == truth)
     changes = [_shares("accuracy", *right)]
-    for label, text in enumerate(new.labels):
+    for label in range(len(new.labels)):
         own = truth == label
-        title = f"recall_{text}" if positive is None else ("sensitivity" if label == positive else "specificity")
         if own.any():
-            changes.append(_shares(title, right[0][own], right[1][own]))
+            changes.append(_shares(_recall(new, label), right[0][own], right[1][own]))
     if positive is not None:
         changes = [changes[0], *sorted(changes[1:], key=lambda change: change.name)]
         changes += _area("auc", truth == positive, _scores(was, new.positive), _scores(now, new.positive))

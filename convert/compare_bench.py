@@ -10,6 +10,7 @@ from edge_app.bundle import Value
 from edge_app.errors import ConvertError, printable
 from edge_app.files import read_bounded
 from edge_app.run_folder import RECORD_LIMIT
+from edge_app.text import counted
 from edge_app.timing import Latency
 
 Outcome = Literal["faster", "slower", "undecided"]
@@ -81,6 +82,10 @@ def _variant(one: Measurement) -> tuple[str, str, int]:
     return one.file, one.runtime, one.threads
 
 
+def _title_of(one: Measurement) -> str:
+    return f"{one.file} on {one.runtime}, {counted(one.threads, 'thread')}"
+
+
 def _timing(old: Measurement, new: Measurement) -> Timing:
     assert old.invoke.p50_us
     assert new.invoke.p50_us
@@ -110,6 +115,10 @@ def _notes(old: BenchResult, new: BenchResult) -> list[str]:
     notes = [f"{which}: {note}" for which, result in (("old", old), ("new", new)) for note in result.notes]
     if _machine(old) != _machine(new):
         notes.insert(0, "Measured on two different machines: the ratio is theirs as much as the models'.")
+    timed = [{_title_of(one) for one in result.measurements if one.invoke.p50_us} for result in (old, new)]
+    for which, alone in (("old", timed[0] - timed[1]), ("new", timed[1] - timed[0])):
+        if alone:
+            notes.append(f"In the {which} one alone, so not compared: {'; '.join(sorted(alone))}")
     return notes
 
 

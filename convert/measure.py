@@ -8,7 +8,8 @@ import msgspec
 
 from convert.pipeline import Converted
 from convert.plot import Mark, Panel, draw_panels
-from convert.publish import for_the_build, write_folder
+from convert.predictions import LATENCY
+from convert.publish import for_the_build, measured_folder, write_folder
 from convert.recipes import recipe
 from convert.report import accuracy_panel, rows_by_size, size_panel
 from convert.templates import render
@@ -42,11 +43,6 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, FileLatency]
 
 
-def measured_folder(out: Path) -> Path:
-    """Where the timings of the bundle `out` go."""
-    return out.with_name(f"{out.name}.measured")
-
-
 def publish_measured(out: Path, converted: Converted) -> Path:
     """Times the bundle's files, interleaved, and writes latency.json, latency.html and what a build reads."""
     before = condition()
@@ -66,7 +62,7 @@ def publish_measured(out: Path, converted: Converted) -> Path:
     latency = _latency_panel(latencies)
     plots = [draw_panels(rows_by_size(report), [panel]) for panel in (size_panel(report), latency, accuracy_panel(report))]
     contents = {
-        "latency.json": msgspec.json.format(msgspec.json.encode(measured), indent=1) + b"\n",
+        LATENCY: msgspec.json.format(msgspec.json.encode(measured), indent=1) + b"\n",
         "latency.html": render(
             "latency.html.j2",
             report=report,

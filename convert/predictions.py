@@ -17,6 +17,7 @@ from edge_app.files import read_bounded
 from edge_app.run_folder import UNPACKED_LIMIT, table_csv
 
 PREDICTIONS = "predictions.csv"
+LATENCY = "latency.json"  # beside it, with the hash of the bundle that both are of
 KERAS = "keras"  # among the names of model files: the model that they were made from
 _IMAGE = ("sha256", "split", "label")
 

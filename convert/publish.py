@@ -44,7 +44,8 @@ def publish_bundle(
     """Writes BUNDLE, signed where there is a key. card: Markdown for the model card. Raises BundleError and ConvertError."""
     contents = bundle_contents(converted, card)
     write_bundle(out, _manifest(converted, contents, release_counter, seed), contents, key)
-    shutil.rmtree(refused_folder(out), ignore_errors=True)  # an older refusal would contradict the bundle
+    for older in (refused_folder(out), measured_folder(out)):  # they would contradict the bundle
+        shutil.rmtree(older, ignore_errors=True)
 
 
 def publish_refusal(out: Path, converted: Converted) -> Path:
@@ -67,6 +68,11 @@ def _page(converted: Converted) -> bytes:
 def refused_folder(out: Path) -> Path:
     """Where the report goes when the gate did not pass."""
     return out.with_name(f"{out.name}.refused")
+
+
+def measured_folder(out: Path) -> Path:
+    """Where the timings of the bundle `out` go."""
+    return out.with_name(f"{out.name}.measured")
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:

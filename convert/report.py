@@ -9,6 +9,7 @@ import msgspec
 from convert.comparison import Comparison
 from convert.decision_rule import in_words
 from convert.gate import LEVEL_LIMIT, Finding, Gate, RuntimeResult
+from convert.gate_file import differences
 from convert.inventory import Inventory
 from convert.layers import LayerNoise
 from convert.plot import Mark, Panel
@@ -248,6 +249,7 @@ def model_card(report: Report, text: str) -> bytes:
         kilobytes=kilobytes,
         title=metric_title,
         metrics=metric_names(report.keras["test"].metrics),
+        changed=differences(report.gate),
     )
 
 

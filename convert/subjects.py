@@ -1,13 +1,14 @@
 """What `limiar compare` reads of a bundle or a RUN, in the same words for both."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import numpy as np
 
-from convert.predictions import KERAS, PREDICTIONS, AnswerTable, read_predictions_csv
+from convert.predictions import KERAS, LATENCY, PREDICTIONS, AnswerTable, read_predictions_csv
 from edge_app.bundle import MANIFEST, PROVEN, Bundle, Decision, InputSpec, Manifest, Metric, open_bundle
 from edge_app.errors import ConvertError, printable
 from edge_app.files import read_bounded
@@ -29,6 +30,7 @@ class Subject(msgspec.Struct, frozen=True):
     default_file: str
     files: dict[str, "SubjectFile"]
     answers: AnswerTable | None  # of the test split
+    measured_of: str | None  # sha256 of the bundle whose measurements lie beside it, where they say so
     splits: str | None  # sha256 of splits.csv: which images it was measured on
     not_proven: str | None  # the verdict of a bundle that somebody has allowed without proof
     facts: dict[str, str]  # tool versions, licence, where it comes from, …
@@ -79,10 +81,22 @@ def _bundle(bundle: Bundle) -> Subject:
         default_file=manifest.default_file,
         files=files,
         answers=read_predictions_csv(table).part("test") if table.exists() else None,
+        measured_of=_measured_of(table.with_name(LATENCY)),
         splits=manifest.provenance.data.get("splits_sha256"),
         not_proven=_not_proven(manifest),
         facts=facts | {f"tool: {name}": version for name, version in manifest.provenance.tools.items()},
     )
+
+
+def _measured_of(latency: Path) -> str | None:
+    """The manifest's sha256 in latency.json; None where there is no such file or it is none."""
+    with suppress(OSError, msgspec.MsgspecError, ValueError):
+        return msgspec.json.decode(read_bounded(latency, RECORD_LIMIT), type=_Of).bundle
+    return None
+
+
+class _Of(msgspec.Struct, frozen=True):
+    bundle: str
 
 
 def _not_proven(manifest: Manifest) -> str | None:
@@ -116,6 +130,7 @@ def _run(path: Path, run: Run) -> Subject:
         default_file=KERAS,
         files={KERAS: SubjectFile((path / MODEL).stat().st_size, run.model_sha256, Decision(), metrics)},
         answers=answers,
+        measured_of=None,
         splits=run.data.sha256,
         not_proven=None,
         facts=facts

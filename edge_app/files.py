@@ -223,6 +223,8 @@ def write_whole(path: Path, data: bytes, durable: bool = True) -> None:
 def replace_folder(partial: Path, path: Path) -> None:
     """The finished folder `partial` takes the place of `path`, in one step and on the disk; what was there goes.
 
+    Of a link, the link alone goes, not the folder that it leads to.
+
     renameat2(2) exchanges the two. A file system that cannot (NFS, some FUSE) gets two renames, with a moment without either.
     """
     if not path.exists():
@@ -233,6 +235,8 @@ def replace_folder(partial: Path, path: Path) -> None:
         partial.rename(path)
         old.rename(partial)
     sync_directory(path.parent)
+    if partial.is_symlink():
+        partial.unlink()
     shutil.rmtree(partial, ignore_errors=True)
 
 

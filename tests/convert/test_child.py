@@ -131,7 +131,7 @@ def work(child):
         time.sleep(60)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
-        return 130
+        sys.exit(130)
     return 0
 
 sys.exit(in_child(work))
@@ -143,12 +143,14 @@ def test_a_signal_to_the_parent_alone_reaches_the_child_and_its_status_is_the_co
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", WAITING],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout
     assert process.stdout.readline() == b"begun\n"
     process.send_signal(number)
-    assert process.wait(60) == status
+    assert process.communicate(timeout=60)[1] == b"limiar convert was stopped while starting\n"
+    assert process.returncode == status
 
 
 def test_ctrl_c_on_a_terminal_is_met_once() -> None:

@@ -364,10 +364,11 @@ def test_two_bench_results_are_compared_by_medians_and_undecided_where_rounds_ov
         (2, 1.08, "undecided"),
         (3, 1.5, "slower"),
     ]
-    assert review.notes == ("old: the machine was busy", "new: the machine was busy")
+    alone = "In the new one alone, so not compared: tflite_int8 on litert, 4 threads"
+    assert review.notes == ("old: the machine was busy", "new: the machine was busy", alone)
     lines = invoke(old, new, "--html", tmp_path / "page.html").output.splitlines()
     assert lines[0] == "1 faster, 1 slower, 1 undecided"
-    assert "50 us (45 to 55)" in lines[4]
+    assert "50 us (45 to 55)" in lines[5]
     assert "<h1>1 faster, 1 slower, 1 undecided</h1>" in (tmp_path / "page.html").read_text()
     assert invoke(old, new, "--fail-on", "worse").return_value == 3
     assert invoke(old, old, "--fail-on", "worse").return_value == 0
@@ -432,3 +433,21 @@ def test_comparing_loads_no_tensorflow(tmp_path: Path) -> None:
     code = f"import sys; sys.argv = ['x', {str(bundle)!r}, {str(bundle)!r}, '--html', {str(tmp_path / 'page.html')!r}]\n"
     code += "from convert.compare_cli import compare\ncompare(standalone_mode=False)\nsys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_predictions_of_another_bundle_of_the_same_accuracy_are_not_used(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old", answers(range(0, 40, 2))), write(tmp_path / "new", answers(range(1, 41, 2)))
+    (tmp_path / "new.measured" / "predictions.csv").write_bytes((tmp_path / "old.measured" / "predictions.csv").read_bytes())
+    review = compare(old, new)
+    assert "is not of its tflite_int8" in review.notes[0]
+    assert outcomes(old, new) != dict.fromkeys(outcomes(old, new), "same")
+
+
+def test_predictions_beside_the_latency_of_another_bundle_are_not_used(tmp_path: Path) -> None:
+    old, new = write(tmp_path / "old", answers(range(0))), write(tmp_path / "new", answers(range(0)), splits="1" * 64)
+    latency = tmp_path / "new.measured" / "latency.json"
+    latency.write_text(f'{{"bundle": "{hashlib.sha256((new / "manifest.json").read_bytes()).hexdigest()}"}}')
+    assert compare(old, new).outcome == "same"
+    latency.write_text(f'{{"bundle": "{hashlib.sha256((old / "manifest.json").read_bytes()).hexdigest()}"}}')
+    assert "is not of this bundle" in compare(old, new).notes[0]
+    assert compare(old, new).outcome == "not comparable"

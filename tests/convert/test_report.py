@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 
 from convert.gate import Finding
+from convert.gate_file import read_gate, with_options
 from convert.junit import junit_xml
 from convert.measure import CALLS, Measured, _latency_panel, publish_measured
 from convert.page import deciding, file_losses, reason, report_html
 from convert.pipeline import Converted
 from convert.plot import Mark, Panel, draw_panels
 from convert.predictions import predictions_csv, read_predictions_csv
+from convert.publish import publish_bundle
 from convert.report import Report, model_card, report_json, rounded_up
 from edge_app.bundle import open_bundle
 from edge_app.text import visible
@@ -282,3 +284,17 @@ def test_what_is_measured_in_time_lies_beside_the_bundle(bundle: Path, converted
     assert page.count('class="head"') == 3  # size, latency, accuracy
     assert {path.name for path in folder.iterdir()} == {"latency.json", "latency.html", "predictions.csv", "junit.xml"}
     assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
+
+
+def test_the_card_names_what_the_gate_was_asked_otherwise(converted: Converted) -> None:
+    assert "The gate was not limiar's own" not in model_card(converted.report, "").decode()
+    loose = msgspec.structs.replace(converted.report, gate=with_options(read_gate(), [], 0.2, None, False))
+    assert "The gate was not limiar's own: noninferiority.margin = 0.2." in model_card(loose, "").decode()
+
+
+def test_a_bundle_that_replaces_another_has_no_measurements_of_it_beside_it(converted: Converted, tmp_path: Path) -> None:
+    older = tmp_path / "out.measured"
+    older.mkdir()
+    (older / "predictions.csv").write_text("of another bundle")
+    publish_bundle(tmp_path / "out", converted, release_counter=1, seed=0, card="")
+    assert not older.exists()

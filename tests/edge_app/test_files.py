@@ -180,3 +180,15 @@ def test_a_folder_that_was_not_finished_is_gone_and_so_is_what_the_dead_have_lef
         replace_folder(living, path)
     assert list(tmp_path.iterdir()) == [path]
     assert (path / "content").read_text() == "whole"
+
+
+def test_a_folder_that_replaces_a_link_leaves_nothing_beside_it_and_the_link_s_folder_whole(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "old").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    with partial_folder(tmp_path / "link") as partial:
+        (partial / "new").write_text("new")
+        replace_folder(partial, tmp_path / "link")
+    assert sorted(os.listdir(tmp_path)) == ["link", "real"]
+    assert os.listdir(tmp_path / "link") == ["new"]
+    assert os.listdir(tmp_path / "real") == ["old"]
