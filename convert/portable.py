@@ -138,10 +138,17 @@ _LAST_KINDS: dict[type, Any] = {keras.layers.Conv2D: _Convolution, keras.layers.
 
 def _odd_resizing(operation: Any) -> bool:
     """In a way that a format lacks. To pad or crop to the aspect ratio is another thing, and stays."""
-    if not isinstance(operation, keras.layers.Resizing) or operation.data_format != "channels_last":
+    if _resized_to(operation) is None or operation.data_format != "channels_last":
         return False
     plain = operation.interpolation == "nearest" or (operation.interpolation == "bilinear" and not operation.antialias)
     return not (plain or operation.pad_to_aspect_ratio or operation.crop_to_aspect_ratio)
+
+
+def _resized_to(operation: Any) -> tuple[int, int] | None:
+    """Height and width, of the layer and of keras.ops.image.resize, whose class has no public name."""
+    if isinstance(operation, keras.layers.Resizing):
+        return operation.height, operation.width
+    return tuple(operation.size) if type(operation).__name__ == "Resize" else None
 
 
 class _Resized(keras.layers.Layer):  # type: ignore[misc]
@@ -150,7 +157,7 @@ class _Resized(keras.layers.Layer):  # type: ignore[misc]
     def __init__(self, resizing: Any) -> None:
         super().__init__(name=resizing.name, trainable=False)
         self._kind = {"interpolation": resizing.interpolation, "antialias": resizing.antialias}
-        self._to = (resizing.height, resizing.width)
+        self._to = _resized_to(resizing) or (0, 0)
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         self._axes = [self._matrix(int(side or 0), to) for side, to in zip(shape[1:3], self._to, strict=True)]

@@ -224,7 +224,6 @@ def replace_folder(partial: Path, path: Path) -> None:
     """The finished folder `partial` takes the place of `path`, in one step and on the disk; what was there goes.
 
     Of a link, the link alone goes, not the folder that it leads to.
-
     renameat2(2) exchanges the two. A file system that cannot (NFS, some FUSE) gets two renames, with a moment without either.
     """
     if not path.exists():
@@ -235,7 +234,7 @@ def replace_folder(partial: Path, path: Path) -> None:
         partial.rename(path)
         old.rename(partial)
     sync_directory(path.parent)
-    if partial.is_symlink():
+    if partial.is_symlink() or partial.is_file():
         partial.unlink()
     shutil.rmtree(partial, ignore_errors=True)
 

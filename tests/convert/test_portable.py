@@ -33,6 +33,14 @@ def resized(**options: Any) -> "keras.Model":
     return keras.Sequential([keras.Input(SHAPE), layers.Resizing(9, 10, **options), *plain().layers])
 
 
+def operated(**options: Any) -> "keras.Model":
+    """Resized by keras.ops, which a functional model keeps as an operation of its own."""
+    image = keras.Input(SHAPE)
+    small = keras.ops.image.resize(image, (9, 10), **options)
+    x = layers.Conv2D(8, 3, padding="same")(layers.Rescaling(1 / 255)(small))
+    return keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
 def first(*middle: Any) -> "keras.Model":
     """Channels first inside, as a model from a GPU has them."""
     pool = layers.GlobalAveragePooling2D(data_format="channels_first")
@@ -92,6 +100,8 @@ MODELS: dict[str, Callable[[], Any]] = {
     "antialiased": lambda: resized(antialias=True),
     "bicubic": lambda: resized(interpolation="bicubic"),
     "lanczos": lambda: resized(interpolation="lanczos5", antialias=True),
+    "bicubic operation": lambda: operated(interpolation="bicubic"),
+    "antialiased operation": lambda: operated(antialias=True),
     "antialiased inside": lambda: nested(resized(antialias=True)),
     "channels first": lambda: first(layers.Conv2D(8, 3, strides=2, data_format="channels_first", activation="relu")),
     "channels first, grouped": lambda: first(

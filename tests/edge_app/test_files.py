@@ -182,6 +182,15 @@ def test_a_folder_that_was_not_finished_is_gone_and_so_is_what_the_dead_have_lef
     assert (path / "content").read_text() == "whole"
 
 
+def test_a_folder_that_replaces_a_file_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("old")
+    with partial_folder(tmp_path / "b") as partial:
+        (partial / "new").write_text("new")
+        replace_folder(partial, tmp_path / "b")
+    assert os.listdir(tmp_path) == ["b"]
+    assert os.listdir(tmp_path / "b") == ["new"]
+
+
 def test_a_folder_that_replaces_a_link_leaves_nothing_beside_it_and_the_link_s_folder_whole(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "old").write_text("old")
