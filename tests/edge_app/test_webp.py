@@ -60,9 +60,9 @@ def test_the_smallest_and_plainest_are_answered(side: int, lossless: bool) -> No
 
 
 @pytest.mark.parametrize("kind", DETAILED)
-def test_a_webp_that_is_zeroed_up_to_its_end_is_refused(kind: str) -> None:
+def test_a_webp_of_which_a_last_sector_or_more_is_zeroed_is_refused(kind: str) -> None:
     data = KINDS[kind]
-    for at in range(80, len(data) - 64, 71):
+    for at in range(80, len(data) - 512, 71):  # of fewer bytes the decoder may happen to use the last
         assert refusal(data[:at] + bytes(len(data) - at)) in ("E-IMAGE-TRUNCATED", "E-IMAGE-BROKEN"), at
 
 
