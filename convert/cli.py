@@ -275,11 +275,11 @@ def convert(
 
         asked = gate()
         key = _read_key(sign)  # first: nobody wants to hear of a wrong key or RUN after TensorFlow was loaded
-        if run:
-            read_run(run)
         _check_out(out, replace)
         card_text = _read_card(card)
         elsewhere = tuple(map(read_verified, verified))
+        if run:
+            read_run(run)
         with Progress(child.at) as progress:
             with progress.loading("TensorFlow"):
                 from convert.measure import publish_measured

@@ -138,13 +138,19 @@ sys.exit(in_child(work))
 """
 
 
+def usual() -> None:
+    """Signals as a terminal's program finds them, whatever the tests are started by: nohup, or a shell in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_to_the_parent_alone_reaches_the_child_and_its_status_is_the_command_s(number: int, status: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", WAITING],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=usual,
     )
     assert process.stdout
     assert process.stdout.readline() == b"begun\n"

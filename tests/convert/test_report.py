@@ -290,6 +290,8 @@ def test_the_card_names_what_the_gate_was_asked_otherwise(converted: Converted) 
     assert "The gate was not limiar's own" not in model_card(converted.report, "").decode()
     loose = msgspec.structs.replace(converted.report, gate=with_options(read_gate(), [], 0.2, None, False))
     assert "The gate was not limiar's own: noninferiority.margin = 0.2." in model_card(loose, "").decode()
+    decides = msgspec.structs.replace(converted.report, gate=with_options(read_gate(), [], None, 0.95, False))
+    assert "The gate was not limiar's own" not in model_card(decides, "").decode()
 
 
 def test_a_bundle_that_replaces_another_has_no_measurements_of_it_beside_it(converted: Converted, tmp_path: Path) -> None:
