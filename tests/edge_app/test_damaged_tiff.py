@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refusal
 from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, lzw, of_depth, tiff
 
 from edge_app.errors import ImageError
@@ -46,14 +47,6 @@ def with_number(data: bytes, tag: int, index: int, value: int) -> bytes:
     changed = bytearray(data)
     struct.pack_into(f"{'<' if data.startswith(b'II') else '>'}I", changed, at + 4 * index, value)
     return bytes(changed)
-
-
-def refusal(data: bytes) -> str:
-    try:
-        decode(data)
-    except ImageError as error:
-        return error.code
-    return "answered"
 
 
 DAMAGE = ("E-IMAGE-TRUNCATED", "E-IMAGE-BROKEN")

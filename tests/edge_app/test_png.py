@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
+from refusals import refusal
 
 from edge_app.errors import ImageError
 from edge_app.image import decode
@@ -62,14 +63,6 @@ def rgb_png(raw: bytes, deflated: bytes | None = None, behind: bytes = b"") -> b
 RAW = b"".join(b"\0" + np.random.default_rng(row).integers(0, 60, 120, dtype=np.uint8).tobytes() for row in range(40))
 PLAIN_END = RAW[: 30 * 121] + bytes(10 * 121)
 DEFLATED = zlib.compress(RAW)
-
-
-def refusal(data: bytes) -> str:
-    try:
-        decode(data)
-    except ImageError as error:
-        return error.code
-    return "answered"
 
 
 @pytest.mark.parametrize("raw", [RAW, PLAIN_END])

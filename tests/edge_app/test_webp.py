@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refusal
 
-from edge_app.errors import ImageError
 from edge_app.image import decode
 
 
@@ -35,14 +35,6 @@ KINDS = {
     for plain in (False, True)
 }
 DETAILED = [kind for kind in KINDS if "plain" not in kind]
-
-
-def refusal(data: bytes) -> str:
-    try:
-        decode(data)
-    except ImageError as error:
-        return error.code
-    return "answered"
 
 
 @pytest.mark.parametrize("kind", KINDS)

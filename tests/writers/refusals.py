@@ -1,0 +1,13 @@
+"""What becomes of an image file, for tests of damage."""
+
+from edge_app.errors import ImageError
+from edge_app.image import decode
+
+
+def refusal(data: bytes) -> str:
+    """The code that it is refused with, or "answered"."""
+    try:
+        decode(data)
+    except ImageError as error:
+        return error.code
+    return "answered"
