@@ -201,7 +201,8 @@ class Workers:
                 if worker.awaited == 0:
                     task, worker.task, worker.deadline = worker.task, None, float("inf")
                     if not task.left():
-                        self._fit_tasks(len(task.paths), time.monotonic() - worker.given_at)
+                        if not task.alone:  # else the time is that of its last image
+                            self._fit_tasks(len(task.paths), time.monotonic() - worker.given_at)
                         return [task]
                     worker.give(task)
         return []
