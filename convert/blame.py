@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from edge_app.errors import ConvertError, printable
-from edge_app.stderr import captured_stderr
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.stderr import captured_stderr
 
 REASON_LIMIT = 200  # characters
 _COLOUR = re.compile(r"\x1b?\[\d+m")

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import mannwhitneyu
 
-from convert.ends import Scaling
-from convert.keras_model import BATCH
-from edge_app.bundle import CHANCE
-from edge_app.errors import ConvertError, printable
-from edge_app.frame import Pixels
-from edge_app.stderr import captured_stderr
+from limiar.convert.ends import Scaling
+from limiar.convert.keras_model import BATCH
+from limiar.edge_app.bundle import CHANCE
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.stderr import captured_stderr
 
 ALPHA = 0.05  # one-sided: a model that guesses is let through as often
 SIGNIFICANT = 1.6449  # normal quantile of 1 - ALPHA

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from convert.ends import PASSING
-from convert.frameworks import keras
-from edge_app.bundle import MapGrid
-from edge_app.errors import ConvertError
-from edge_app.frame import Pixels
-from edge_app.stderr import captured_stderr
+from limiar.convert.ends import PASSING
+from limiar.convert.frameworks import keras
+from limiar.edge_app.bundle import MapGrid
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.stderr import captured_stderr
 
 LAYER = "class_map"
 _DECIMALS = 3  # of a cosine

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_app.errors import BundleError, ConvertError, printable
+from limiar.edge_app.errors import BundleError, ConvertError, printable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from convert.gate import Gate
-    from convert.report import Report
-    from convert.source import KerasFile, RunFolder
+    from limiar.convert.gate import Gate
+    from limiar.convert.report import Report
+    from limiar.convert.source import KerasFile, RunFolder
 
 EXIT_REFUSED = 3
 INTENDED_USE = "Research and education, not for diagnosis."
@@ -239,12 +239,12 @@ def convert(
     """
 
     def gate() -> "Gate":
-        from convert.gate_file import read_gate, with_options
+        from limiar.convert.gate_file import read_gate, with_options
 
         return with_options(read_gate(gate_file), require, margin, refer_below, allow_undecided)
 
     if print_gate:
-        from convert.gate_file import gate_toml
+        from limiar.convert.gate_file import gate_toml
 
         click.echo(gate_toml(gate()), nl=False)
         return 0
@@ -266,12 +266,12 @@ def convert(
         raise click.UsageError("--model needs --data, the folder of its images.")
     if run and (foreign := [name for name, value in given.items() if value is not None]):
         raise click.UsageError(f"{foreign[0]} goes with --model: a RUN has its own.")
-    from convert.child import Child, in_child
+    from limiar.convert.child import Child, in_child
 
     def work(child: Child) -> int:
-        from convert.progress import Progress
-        from convert.verified import read_verified
-        from edge_app.run_folder import read_run
+        from limiar.convert.progress import Progress
+        from limiar.convert.verified import read_verified
+        from limiar.edge_app.run_folder import read_run
 
         asked = gate()
         key = _read_key(sign)  # first: nobody wants to hear of a wrong key or RUN after TensorFlow was loaded
@@ -282,10 +282,10 @@ def convert(
             read_run(run)
         with Progress(child.at) as progress:
             with progress.loading("TensorFlow"):
-                from convert.measure import publish_measured
-                from convert.pipeline import Request, convert_run
-                from convert.publish import bundle_files, publish_bundle, publish_refusal
-                from convert.repeatable import Again, check_repeatable
+                from limiar.convert.measure import publish_measured
+                from limiar.convert.pipeline import Request, convert_run
+                from limiar.convert.publish import bundle_files, publish_bundle, publish_refusal
+                from limiar.convert.repeatable import Again, check_repeatable
 
             request = Request(
                 origin=_origin(run, model, data, table, positive, grey_max, (scale, mean, std), bgr, labels, size),
@@ -341,8 +341,8 @@ def _origin(
 ) -> "RunFolder | KerasFile":
     import msgspec
 
-    from convert.ends import Scaling
-    from convert.source import KerasFile, RunFolder
+    from limiar.convert.ends import Scaling
+    from limiar.convert.source import KerasFile, RunFolder
 
     if run:
         return RunFolder(run, data)
@@ -360,13 +360,13 @@ def _name_from(out: Path) -> str:
 
 
 def _read_key(path: Path | None) -> "Ed25519PrivateKey | None":
-    from edge_app.signature import read_private_key
+    from limiar.edge_app.signature import read_private_key
 
     return read_private_key(path) if path else None
 
 
 def _read_card(card: Path | None) -> str:
-    from edge_app.files import read_bounded
+    from limiar.edge_app.files import read_bounded
 
     if card is None:
         return CARD
@@ -389,7 +389,7 @@ def _place(out: Path) -> Iterator[None]:
 
 def _check_out(out: Path, replace: bool) -> None:
     """Before the work: nothing that is there is lost unasked. Raises BundleError."""
-    from edge_app.bundle import MANIFEST, SIGNATURE
+    from limiar.edge_app.bundle import MANIFEST, SIGNATURE
 
     with _place(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -405,8 +405,8 @@ def _check_out(out: Path, replace: bool) -> None:
 
 def _print(report: "Report", written: Path, as_json: bool) -> None:
     """The outcome on stdout: for a person, or for a program."""
-    from convert.outcome import outcome
-    from convert.report import report_json
+    from limiar.convert.outcome import outcome
+    from limiar.convert.report import report_json
 
     if as_json:
         click.echo(report_json(report), nl=False)

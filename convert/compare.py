@@ -15,15 +15,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.decision_rule import in_words, referred
-from convert.gallery import decided
-from convert.noninferiority import bounds
-from convert.predictions import PREDICTIONS, AnswerTable
-from convert.subjects import Kind, Subject, SubjectFile, read_subject
-from edge_app.bundle import Count, Metric, Value
-from edge_app.errors import ConvertError, printable
-from edge_app.metrics import auc, auc_difference, proportion
-from edge_app.operating_points import labels_of
+from limiar.convert.decision_rule import in_words, referred
+from limiar.convert.gallery import decided
+from limiar.convert.noninferiority import bounds
+from limiar.convert.predictions import PREDICTIONS, AnswerTable
+from limiar.convert.subjects import Kind, Subject, SubjectFile, read_subject
+from limiar.edge_app.bundle import Count, Metric, Value
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.metrics import auc, auc_difference, proportion
+from limiar.edge_app.operating_points import labels_of
 
 ALPHA = 0.025  # at either end: the two-sided 95 % of every other interval here
 _DECIMALS = 6  # of a figure

@@ -5,13 +5,13 @@ from typing import Literal
 
 import msgspec
 
-from edge_app.bench import BenchResult, Measurement
-from edge_app.bundle import Value
-from edge_app.errors import ConvertError, printable
-from edge_app.files import read_bounded
-from edge_app.run_folder import RECORD_LIMIT
-from edge_app.text import counted
-from edge_app.timing import Latency
+from limiar.edge_app.bench import BenchResult, Measurement
+from limiar.edge_app.bundle import Value
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.files import read_bounded
+from limiar.edge_app.run_folder import RECORD_LIMIT
+from limiar.edge_app.text import counted
+from limiar.edge_app.timing import Latency
 
 Outcome = Literal["faster", "slower", "undecided"]
 

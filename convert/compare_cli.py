@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_app.errors import ConvertError, printable
-from edge_app.text import counted, for_json
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.text import counted, for_json
 
 if TYPE_CHECKING:
-    from convert.compare import Review
-    from convert.compare_bench import BenchReview
+    from limiar.convert.compare import Review
+    from limiar.convert.compare_bench import BenchReview
 
 
 EXIT_NOT_BETTER = 3
@@ -43,8 +43,8 @@ def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str
 
     review = _compare(old, new)
     if html is not None:
-        from convert.templates import render
-        from edge_app.files import write_whole
+        from limiar.convert.templates import render
+        from limiar.edge_app.files import write_whole
 
         try:
             write_whole(html, render("compare.html.j2", review=review, **_words()))
@@ -60,7 +60,7 @@ def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str
 
 def _reaches(outcome: str, fail_on: str) -> bool:
     """Whether the outcome is `fail_on` or graver."""
-    from convert.compare import GRAVITY
+    from limiar.convert.compare import GRAVITY
 
     grave = [one.replace(" ", "-") for one in GRAVITY]
     return grave.index(outcome.replace(" ", "-")) >= grave.index(fail_on)
@@ -71,24 +71,24 @@ def _compare(old: Path, new: Path) -> "Review | BenchReview":
         if not path.exists():
             raise ConvertError("E-COMPARE-KIND", f"{printable(str(path))} is not there: check the path")
     if old.is_file() and new.is_file():
-        from convert.compare_bench import compare_bench
+        from limiar.convert.compare_bench import compare_bench
 
         return compare_bench(old, new)
-    from convert.compare import compare as compare_folders
+    from limiar.convert.compare import compare as compare_folders
 
     return compare_folders(old, new)
 
 
 def _words() -> dict[str, object]:
     """What the page writes figures with."""
-    from convert.compare import points
-    from convert.report import kilobytes, metric_title, share
+    from limiar.convert.compare import points
+    from limiar.convert.report import kilobytes, metric_title, share
 
     return {"points": points, "kilobytes": kilobytes, "title": metric_title, "share": share}
 
 
 def _print(review: "Review | BenchReview") -> None:
-    from convert.compare_bench import BenchReview
+    from limiar.convert.compare_bench import BenchReview
 
     click.echo(review.summary)
     click.echo(f"old {review.old}, new {review.new}")
@@ -101,8 +101,8 @@ def _print(review: "Review | BenchReview") -> None:
 
 
 def _print_files(review: "Review") -> None:
-    from convert.compare import points
-    from convert.report import kilobytes, metric_title
+    from limiar.convert.compare import points
+    from limiar.convert.report import kilobytes, metric_title
 
     for file in review.files:
         sizes = [kilobytes(side.bytes) if side else "left out" for side in (file.old, file.new)]

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from convert.copies import copy_bound, distances, reach
-from convert.dataset import Split
-from convert.decision_rule import referred
-from convert.noninferiority import PairedLoss, bounds, paired_loss
-from convert.predictions import softmax_rows
-from edge_app.bundle import Count, Decision, Metric, Value
-from edge_app.metrics import (
+from limiar.convert.copies import copy_bound, distances, reach
+from limiar.convert.dataset import Split
+from limiar.convert.decision_rule import referred
+from limiar.convert.noninferiority import PairedLoss, bounds, paired_loss
+from limiar.convert.predictions import softmax_rows
+from limiar.edge_app.bundle import Count, Decision, Metric, Value
+from limiar.edge_app.metrics import (
     DECIMALS,
     auc_difference,
     brier,
@@ -26,7 +26,7 @@ from edge_app.metrics import (
     proportion,
     rounded,
 )
-from edge_app.operating_points import labels_of
+from limiar.edge_app.operating_points import labels_of
 
 # Of a logit: with and without AVX-512, Keras and ONNX Runtime gave fp32 logits that differ by 1.4e-6; a report must repeat.
 _NOISE = 1e-5

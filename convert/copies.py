@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from edge_app.bundle import Decision
-from edge_app.operating_points import logit
+from limiar.edge_app.bundle import Decision
+from limiar.edge_app.operating_points import logit
 
 ALLOWANCE = 2.0  # times the largest difference that was seen
 WIDER = 10.0  # times the reach: where images are counted

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.metrics import ECE_BINS, auc, confidence_bins, proportion_interval
-from edge_app.text import for_html as escape
+from limiar.edge_app.metrics import ECE_BINS, auc, confidence_bins, proportion_interval
+from limiar.edge_app.text import for_html as escape
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.int64]

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from convert.flatbuffer import PASSING, Graph
+from limiar.convert.flatbuffer import PASSING, Graph
 
 FACTORS = (0.9, 1.1)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edge_app.bundle import Envelope, InputSpec
-from edge_app.envelope import measure
-from edge_app.errors import ConvertError, ImageError, printable
-from edge_app.frame import Pixels
-from edge_app.image import read_file
-from edge_app.reading import Item, Refused, read_all
-from edge_app.run_folder import SplitRow
+from limiar.edge_app.bundle import Envelope, InputSpec
+from limiar.edge_app.envelope import measure
+from limiar.edge_app.errors import ConvertError, ImageError, printable
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.image import read_file
+from limiar.edge_app.reading import Item, Refused, read_all
+from limiar.edge_app.run_folder import SplitRow
 
 CALIBRATION_IMAGES = 300  # of the train split; TensorFlow's guide asks for 100-500
 CALIBRATION_AT_LEAST = 16  # fewer say too little about the ranges inside the model

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bundle import Decision, Share, Threshold, Value
-from edge_app.errors import ConvertError
-from edge_app.operating_points import Scores, error_cut, expit, labels_of, logit, next_lower, sensitive_score
+from limiar.edge_app.bundle import Decision, Share, Threshold, Value
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.operating_points import Scores, error_cut, expit, labels_of, logit, next_lower, sensitive_score
 
 FALLBACK = Decision().refer_below  # where a target error cannot be reached
 NEAR = 0.05  # of a threshold: what counts as near it, in probability

@@ -3,11 +3,11 @@
 import msgspec
 import numpy as np
 
-from convert.flatbuffer import Graph
-from convert.inventory import Inventory, inventory
-from convert.layers import LayerNoise
-from edge_app.bundle import Bundle, Count, Name, Value
-from edge_app.errors import ConvertError, printable
+from limiar.convert.flatbuffer import Graph
+from limiar.convert.inventory import Inventory, inventory
+from limiar.convert.layers import LayerNoise
+from limiar.edge_app.bundle import Bundle, Count, Name, Value
+from limiar.edge_app.errors import ConvertError, printable
 
 _REPORT = "report.json"
 

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from convert.frameworks import keras
-from edge_app.bundle import InputSpec
-from edge_app.errors import ConvertError, printable
-from edge_app.frame import Pixels
+from limiar.convert.frameworks import keras
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.frame import Pixels
 
 SIDE_LIMIT = 4096  # px
 RGBA = 4  # channels

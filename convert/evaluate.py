@@ -12,11 +12,11 @@ from typing import Self
 import msgspec
 import numpy as np
 
-import edge_app
-from edge_app.errors import ConvertError, printable
-from edge_app.frame import Pixels
-from edge_app.parity import Seen
-from edge_app.runtimes import RUNTIMES, installed_runtimes, title
+from limiar import edge_app
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.parity import Seen
+from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, title
 
 TFLITE_PYTHON = "LIMIAR_TFLITE_PYTHON"  # a Python that has tflite-runtime; else the one in ./.venv-tflite
 _NEEDED = "import cv2, msgspec, numpy, PIL, tflite_runtime.interpreter"  # what edge_app runs with there
@@ -31,7 +31,7 @@ class Environment(msgspec.Struct, frozen=True):
 
     runtime: str
     python: str
-    options: str = ""  # a key of edge_app.runtimes.OPTIONS
+    options: str = ""  # a key of limiar.edge_app.runtimes.OPTIONS
 
     @property
     def key(self) -> Key:
@@ -110,7 +110,9 @@ class Bench:
         self._folder = tempfile.TemporaryDirectory(prefix="limiar-")
         self._root = Path(self._folder.name)
         # A copy, not a path: the desktop's site-packages would bring its numpy along, which tflite-runtime cannot use.
-        shutil.copytree(Path(edge_app.__file__).parent, self._root / "edge_app", ignore=shutil.ignore_patterns("__pycache__"))
+        device, copy = Path(edge_app.__file__).parent, self._root / "limiar"
+        shutil.copytree(device, copy / "edge_app", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(device.parent / "__init__.py", copy)
         np.save(self._root / "tensors.npy", self._tensors, allow_pickle=False)
         return self
 
@@ -139,11 +141,11 @@ class Bench:
                 return [values[name] for name in values.files]
 
     def _run(self, environment: Environment, name: str, model: bytes, out: Path, *wanted: str) -> Seen:
-        """edge_app.parity, in the environment's Python; `out` appears in a folder of this run's own."""
+        """limiar.edge_app.parity, in the environment's Python; `out` appears in a folder of this run's own."""
         file = out.with_name(name)
         file.write_bytes(model)
         words = [environment.runtime, environment.options, str(file), "tensors.npy", str(out), *wanted]
-        command = [environment.python, "-m", "edge_app.parity", *words]
+        command = [environment.python, "-m", "limiar.edge_app.parity", *words]
         done = self._ended(command)
         if done.returncode == -signal.SIGKILL:  # by the kernel, for want of memory: that is not the file's fault
             done = self._ended(command)
@@ -165,6 +167,6 @@ class Bench:
 
 
 def _environ() -> dict[str, str]:
-    """This process's, less what would put other packages before the copy of edge_app in the current folder."""
+    """This process's, less what would put other packages before the copy of limiar in the current folder."""
     misleading = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH")
     return {name: value for name, value in os.environ.items() if name not in misleading}

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from convert.evaluate import Answers, Bench, Environment, Key, RuntimeFailure
-from convert.flatbuffer import Graph, made_values, show_all
+from limiar.convert.evaluate import Answers, Bench, Environment, Key, RuntimeFailure
+from limiar.convert.flatbuffer import Graph, made_values, show_all
 
 ROUNDING = 1e-5  # of a float value's largest element: less is another order of adding. Integers differ where they are not equal
 

@@ -5,7 +5,7 @@ import msgspec
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge_app.errors import ConvertError
+from limiar.edge_app.errors import ConvertError
 
 OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 TYPES = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}

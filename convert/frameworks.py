@@ -6,7 +6,7 @@ everywhere, so that the bytes are the same with and without a GPU.
 
 import os
 
-from edge_app.stderr import captured_stderr
+from limiar.edge_app.stderr import captured_stderr
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"

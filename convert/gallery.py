@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_app.bundle import REFER
-from edge_app.frame import Pixels
+from limiar.edge_app.bundle import REFER
+from limiar.edge_app.frame import Pixels
 
 FLIPS_SHOWN = 24
 DIFFERENCES_SHOWN = 8

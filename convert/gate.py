@@ -4,14 +4,14 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from convert.comparison import Comparison
-from convert.decision_rule import Rule
-from convert.layers import LayerNoise, too_noisy
-from convert.noninferiority import PairedLoss, Verdict, overall, worst
-from convert.recipes import Recipe
-from edge_app.bundle import Count, Share, Size, Value
-from edge_app.runtimes import title
-from edge_app.text import counted
+from limiar.convert.comparison import Comparison
+from limiar.convert.decision_rule import Rule
+from limiar.convert.layers import LayerNoise, too_noisy
+from limiar.convert.noninferiority import PairedLoss, Verdict, overall, worst
+from limiar.convert.recipes import Recipe
+from limiar.edge_app.bundle import Count, Share, Size, Value
+from limiar.edge_app.runtimes import title
+from limiar.edge_app.text import counted
 
 _NAMED = 3  # layers in a message
 _SATURATED = 0.05  # share of the test images; a file that follows Keras has none, whatever its type

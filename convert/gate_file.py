@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from convert.decision_rule import Rule
-from convert.gate import Gate
-from convert.recipes import RECIPES
-from edge_app.errors import ConvertError, printable
-from edge_app.files import read_bounded
+from limiar.convert.decision_rule import Rule
+from limiar.convert.gate import Gate
+from limiar.convert.recipes import RECIPES
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.files import read_bounded
 
 DEFAULT = Path(__file__).with_name("gate.toml")
 _LIMIT = 64 << 10  # bytes; the default with its comments has under 4 KiB

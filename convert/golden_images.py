@@ -14,17 +14,17 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from edge_app.bundle import InputSpec
-from edge_app.containers import IMAGE_EXTENSIONS
-from edge_app.depth import FULL
-from edge_app.errors import ConvertError, ImageError, printable
-from edge_app.folder import nobodys
-from edge_app.frame import Pixels
-from edge_app.golden import Golden, GoldenImage
-from edge_app.image import decode, read_file
-from edge_app.preprocess import model_input, tensor_sha256
-from edge_app.reading import Item, Refused, read_all
-from edge_app.text import counted
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.containers import IMAGE_EXTENSIONS
+from limiar.edge_app.depth import FULL
+from limiar.edge_app.errors import ConvertError, ImageError, printable
+from limiar.edge_app.folder import nobodys
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.golden import Golden, GoldenImage
+from limiar.edge_app.image import decode, read_file
+from limiar.edge_app.preprocess import model_input, tensor_sha256
+from limiar.edge_app.reading import Item, Refused, read_all
+from limiar.edge_app.text import counted
 
 AT_LEAST = 64
 DRAWN = 72  # 4 patterns x 18 encodings

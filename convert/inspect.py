@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_app.errors import printable
+from limiar.edge_app.errors import printable
 
 if TYPE_CHECKING:
-    from convert.details import Details, Tensor
+    from limiar.convert.details import Details, Tensor
 
 _COLUMNS = 80
 
@@ -30,8 +30,8 @@ def inspect(bundle: Path, name: str | None, as_json: bool) -> int:
     """
     import msgspec
 
-    from convert.details import bundle_details
-    from edge_app.bundle import PROVEN, open_bundle
+    from limiar.convert.details import bundle_details
+    from limiar.edge_app.bundle import PROVEN, open_bundle
 
     opened = open_bundle(bundle)
     found = bundle_details(opened, name)

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from convert.flatbuffer import FLOATS, PASSING, Graph, made_values
-from edge_app.bundle import Count, Value
-from edge_app.errors import ConvertError, printable
+from limiar.convert.flatbuffer import FLOATS, PASSING, Graph, made_values
+from limiar.edge_app.bundle import Count, Value
+from limiar.edge_app.errors import ConvertError, printable
 
 _NAMED = 5  # of many tensors
 

@@ -7,20 +7,20 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from convert.comparison import Answered, Comparison, Terms, answered, compare, not_finite, significant
-from convert.dataset import Split
-from convert.decision_rule import fit, fitted
-from convert.evaluate import Answers, Key, RuntimeFailure
-from convert.gate import Finding, Gate, RuntimeResult, findings, noise_findings, saturation_finding, verdict
-from convert.golden_images import GoldenFile
-from convert.make import Made
-from convert.predictions import softmax_rows
-from convert.recipes import Recipe
-from convert.report import FileReport, rounded_up
-from edge_app.bundle import Decision, OperatingPoint, Tolerance
-from edge_app.errors import ConvertError
-from edge_app.frame import Pixels
-from edge_app.operating_points import Scores, operating_points
+from limiar.convert.comparison import Answered, Comparison, Terms, answered, compare, not_finite, significant
+from limiar.convert.dataset import Split
+from limiar.convert.decision_rule import fit, fitted
+from limiar.convert.evaluate import Answers, Key, RuntimeFailure
+from limiar.convert.gate import Finding, Gate, RuntimeResult, findings, noise_findings, saturation_finding, verdict
+from limiar.convert.golden_images import GoldenFile
+from limiar.convert.make import Made
+from limiar.convert.predictions import softmax_rows
+from limiar.convert.recipes import Recipe
+from limiar.convert.report import FileReport, rounded_up
+from limiar.edge_app.bundle import Decision, OperatingPoint, Tolerance
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.operating_points import Scores, operating_points
 
 GOLDEN_DECIMALS = 3  # of a float file's golden logits: a grid that is coarse beside the last bits that processors differ in
 COSINE_DECIMALS = 3

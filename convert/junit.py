@@ -2,10 +2,10 @@
 
 from xml.etree import ElementTree
 
-from convert.gate import Finding
-from convert.report import FileReport, Report
-from edge_app.bundle import CHANCE
-from edge_app.text import visible
+from limiar.convert.gate import Finding
+from limiar.convert.report import FileReport, Report
+from limiar.edge_app.bundle import CHANCE
+from limiar.edge_app.text import visible
 
 JUNIT = "junit.xml"
 

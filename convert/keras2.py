@@ -11,7 +11,7 @@ from typing import Any
 
 import h5py
 
-from convert.frameworks import keras
+from limiar.convert.frameworks import keras
 
 CONFIG_ATTRIBUTE = "model_config"  # of an .h5 file
 _MODELS = {"Functional": "keras.src.models.functional", "Model": "keras.src.models.functional", "Sequential": "keras"}

@@ -17,11 +17,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from convert.frameworks import keras
-from convert.keras2 import in_keras_3, read_h5_config, with_h5_config
-from edge_app.errors import ConvertError, printable
-from edge_app.network_size import BYTES_LIMIT, CONFIG_LIMIT, VALUE_LIMIT, asked, bounded_memory
-from edge_app.stderr import captured_stderr
+from limiar.convert.frameworks import keras
+from limiar.convert.keras2 import in_keras_3, read_h5_config, with_h5_config
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.network_size import BYTES_LIMIT, CONFIG_LIMIT, VALUE_LIMIT, asked, bounded_memory
+from limiar.edge_app.stderr import captured_stderr
 
 CONFIG, METADATA, WEIGHTS = MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 H5 = b"\x89HDF\r\n\x1a\n"

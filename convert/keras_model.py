@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from convert.blame import one_line
-from convert.frameworks import keras
-from edge_app.bundle import InputSpec
-from edge_app.errors import ConvertError
-from edge_app.frame import Pixels
-from edge_app.text import counted
+from limiar.convert.blame import one_line
+from limiar.convert.frameworks import keras
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.text import counted
 
 BATCH = 64  # images that Keras computes at once
 CHUNK = 16 * BATCH  # images that are floats at once: four times their bytes

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from edge_app.errors import KeyFileError, printable
+from limiar.edge_app.errors import KeyFileError, printable
 
 
 @click.command()
@@ -27,7 +27,7 @@ def keygen(name: Path, as_json: bool) -> int:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-    from edge_app.signature import public_half
+    from limiar.edge_app.signature import public_half
 
     pair = Ed25519PrivateKey.generate()
     private, public = (Path(f"{name}.{suffix}") for suffix in ("key", "pub"))
@@ -56,7 +56,7 @@ def keygen(name: Path, as_json: bool) -> int:
 
 
 def _write(path: Path, pem: bytes, mode: int) -> None:
-    from edge_app.files import write_new
+    from limiar.edge_app.files import write_new
 
     try:
         write_new(path, pem, mode)

@@ -15,11 +15,11 @@ import msgspec
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from convert.flatbuffer import PASSING, Graph, made_values, show_all
-from convert.keras_layers import LayerValue, layer_values
-from edge_app.bundle import Value
-from edge_app.frame import Pixels
-from edge_app.stderr import captured_stderr
+from limiar.convert.flatbuffer import PASSING, Graph, made_values, show_all
+from limiar.convert.keras_layers import LayerValue, layer_values
+from limiar.edge_app.bundle import Value
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.stderr import captured_stderr
 
 LAYER_IMAGES = 32  # of validation
 CEILING_DB = 100.0  # a float32's last bits, in which processors differ, are at 140 dB: more than this means "the same"

@@ -8,18 +8,18 @@ from typing import Any, Protocol
 
 import msgspec
 
-from convert.blame import blamed, one_line
-from convert.inventory import Inventory, inventory
-from convert.keras_model import REPLACE, export_saved_model
-from convert.layers import LAYER_IMAGES, LayerNoise, layer_noise, too_noisy
-from convert.onnx import convert_onnx, onnx_model
-from convert.portable import exportable
-from convert.recipes import RECIPES
-from convert.retry import choose_float_layers
-from convert.tflite import calibrated, convert_tflite, keep_in_float
-from edge_app.bundle import InputSpec
-from edge_app.errors import ConvertError
-from edge_app.frame import Pixels
+from limiar.convert.blame import blamed, one_line
+from limiar.convert.inventory import Inventory, inventory
+from limiar.convert.keras_model import REPLACE, export_saved_model
+from limiar.convert.layers import LAYER_IMAGES, LayerNoise, layer_noise, too_noisy
+from limiar.convert.onnx import convert_onnx, onnx_model
+from limiar.convert.portable import exportable
+from limiar.convert.recipes import RECIPES
+from limiar.convert.retry import choose_float_layers
+from limiar.convert.tflite import calibrated, convert_tflite, keep_in_float
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.frame import Pixels
 
 REFERENCE, INTEGER = "tflite_fp32", "tflite_int8"
 

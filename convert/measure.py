@@ -6,19 +6,19 @@ from pathlib import Path
 
 import msgspec
 
-from convert.pipeline import Converted
-from convert.plot import Mark, Panel, draw_panels
-from convert.predictions import LATENCY
-from convert.publish import for_the_build, measured_folder, write_folder
-from convert.recipes import recipe
-from convert.report import accuracy_panel, rows_by_size, size_panel
-from convert.templates import render
-from edge_app import APP
-from edge_app.bench import measure_invoke
-from edge_app.bundle import MANIFEST
-from edge_app.clock import utc_now
-from edge_app.machine import Condition, Machine, condition, machine
-from edge_app.timing import Latency
+from limiar.convert.pipeline import Converted
+from limiar.convert.plot import Mark, Panel, draw_panels
+from limiar.convert.predictions import LATENCY
+from limiar.convert.publish import for_the_build, measured_folder, write_folder
+from limiar.convert.recipes import recipe
+from limiar.convert.report import accuracy_panel, rows_by_size, size_panel
+from limiar.convert.templates import render
+from limiar.edge_app import APP
+from limiar.edge_app.bench import measure_invoke
+from limiar.edge_app.bundle import MANIFEST
+from limiar.edge_app.clock import utc_now
+from limiar.edge_app.machine import Condition, Machine, condition, machine
+from limiar.edge_app.timing import Latency
 
 DWARFS = 8  # times the quickest file's latency: on a linear axis from 0 the quick ones lie on each other
 CALLS = 300  # of each file: enough for p90; `limiar bench` takes its time

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import bdtr, gammaln, xlog1py, xlogy
 
-from edge_app.bundle import Count, Value
+from limiar.edge_app.bundle import Count, Value
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-Proof = Literal["pairs", "copy"]  # what the bounds come from: the images of both, or convert.copies
+Proof = Literal["pairs", "copy"]  # what the bounds come from: the images of both, or limiar.convert.copies
 
 MOST_IMAGES = 1_000_000  # of one class: nobody is told to find more
 _EXACT_IMAGES = 5_000  # of more, Tango's bounds and the exact ones agree to 0.0001, and these take a second

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 # edge_app's adapter switches onnxruntime's telemetry off; it must do so before anything else imports onnxruntime.
-import edge_app.runtimes.onnx  # noqa: F401  isort: skip
-from convert.frameworks import tf  # isort: skip  # before tf2onnx imports TensorFlow
+import limiar.edge_app.runtimes.onnx  # noqa: F401  isort: skip
+from limiar.convert.frameworks import tf  # isort: skip  # before tf2onnx imports TensorFlow
 import numpy as np
 import onnx
 import onnxruntime
@@ -17,13 +17,13 @@ import tf2onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from convert.blame import reason
-from convert.canonical import INPUT, canonical
-from convert.inventory import check_inventory, inventory
-from edge_app.bundle import InputSpec
-from edge_app.errors import ConvertError
-from edge_app.frame import Pixels
-from edge_app.stderr import captured_stderr
+from limiar.convert.blame import reason
+from limiar.convert.canonical import INPUT, canonical
+from limiar.convert.inventory import check_inventory, inventory
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.stderr import captured_stderr
 
 _ONE = "one_of_erfc"
 OPSET = 17  # the first with LayerNormalization; onnxruntime reads it since 1.12

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from convert.decision_rule import in_words
-from convert.report import FileReport, Report, alike, kilobytes
-from edge_app.errors import printable
-from edge_app.text import counted
+from limiar.convert.decision_rule import in_words
+from limiar.convert.report import FileReport, Report, alike, kilobytes
+from limiar.edge_app.errors import printable
+from limiar.edge_app.text import counted
 
 
 def outcome(report: Report, written: Path) -> Iterator[str]:

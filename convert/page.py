@@ -4,14 +4,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.curves import draw_reliability, draw_risk_coverage, draw_roc
-from convert.decision_rule import in_words, referred
-from convert.first_layer import ROUNDING
-from convert.gallery import Gallery, Scored, decided, gallery
-from convert.noninferiority import PairedLoss, worst
-from convert.plot import draw_panels
-from convert.predictions import KERAS, AnswerTable
-from convert.report import (
+from limiar.convert.curves import draw_reliability, draw_risk_coverage, draw_roc
+from limiar.convert.decision_rule import in_words, referred
+from limiar.convert.first_layer import ROUNDING
+from limiar.convert.gallery import Gallery, Scored, decided, gallery
+from limiar.convert.noninferiority import PairedLoss, worst
+from limiar.convert.plot import draw_panels
+from limiar.convert.predictions import KERAS, AnswerTable
+from limiar.convert.report import (
     FileReport,
     Report,
     accuracy_panel,
@@ -24,10 +24,10 @@ from convert.report import (
     share,
     size_panel,
 )
-from convert.templates import render
-from edge_app.bundle import CHANCE, Decision
-from edge_app.frame import Pixels
-from edge_app.operating_points import labels_of
+from limiar.convert.templates import render
+from limiar.edge_app.bundle import CHANCE, Decision
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.operating_points import labels_of
 
 MANY = 5  # labels; of more, tables show the worst alone
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from edge_app.text import for_html as escape
+from limiar.edge_app.text import for_html as escape
 
 _NAME_PX, _ROW_PX, _PANEL_PX, _GAP_PX, _HEAD_PX, _FOOT_PX, _VALUE_PX = 118, 26, 260, 34, 30, 26, 64
 

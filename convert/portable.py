@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from convert.ends import pixelwise
-from convert.frameworks import keras
+from limiar.convert.ends import pixelwise
+from limiar.convert.frameworks import keras
 
 _FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # transpositions of [N, H, W, C] to channels first, and back
 _PROBES = 6  # random images with which a front is tried

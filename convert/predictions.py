@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.errors import ConvertError, printable
-from edge_app.files import read_bounded
-from edge_app.run_folder import UNPACKED_LIMIT, table_csv
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.files import read_bounded
+from limiar.edge_app.run_folder import UNPACKED_LIMIT, table_csv
 
 PREDICTIONS = "predictions.csv"
 LATENCY = "latency.json"  # beside it, with the hash of the bundle that both are of
@@ -54,7 +54,7 @@ class AnswerTable(msgspec.Struct, frozen=True):
 
 
 def softmax_rows(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """[N, K] -> float64 [N, K], as the app computes it of one row (edge_app.classifier.softmax)."""
+    """[N, K] -> float64 [N, K], as the app computes it of one row (limiar.edge_app.classifier.softmax)."""
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return shares

@@ -9,27 +9,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from convert.gate_file import differences
-from convert.golden_images import golden_json
-from convert.junit import JUNIT, junit_xml
-from convert.page import report_html
-from convert.pipeline import Converted
-from convert.predictions import PREDICTIONS, predictions_csv
-from convert.recipes import recipe
-from convert.refit import check_decisions
-from convert.report import FileReport, model_card, report_json
-from convert.source import Source
-from edge_app.bundle import (
-    MANIFEST,
-    BundleFile,
-    Manifest,
-    ModelFile,
-    Provenance,
-    manifest_json,
-    write_bundle,
-)
-from edge_app.files import partial_folder, replace_folder, write_whole
-from edge_app.golden import GOLDEN
+from limiar.convert.gate_file import differences
+from limiar.convert.golden_images import golden_json
+from limiar.convert.junit import JUNIT, junit_xml
+from limiar.convert.page import report_html
+from limiar.convert.pipeline import Converted
+from limiar.convert.predictions import PREDICTIONS, predictions_csv
+from limiar.convert.recipes import recipe
+from limiar.convert.refit import check_decisions
+from limiar.convert.report import FileReport, model_card, report_json
+from limiar.convert.source import Source
+from limiar.edge_app.bundle import MANIFEST, BundleFile, Manifest, ModelFile, Provenance, manifest_json, write_bundle
+from limiar.edge_app.files import partial_folder, replace_folder, write_whole
+from limiar.edge_app.golden import GOLDEN
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -4,12 +4,12 @@ A threshold is one number among thousands. Moved by a slip between fit and manif
 way, and no other check would see it: the logits stay as they were.
 """
 
-from convert.decision_rule import fit, in_words
-from convert.predictions import AnswerTable
-from convert.report import Report
-from edge_app.bundle import Manifest
-from edge_app.errors import ConvertError
-from edge_app.operating_points import Scores
+from limiar.convert.decision_rule import fit, in_words
+from limiar.convert.predictions import AnswerTable
+from limiar.convert.report import Report
+from limiar.edge_app.bundle import Manifest
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.operating_points import Scores
 
 
 def check_decisions(manifest: Manifest, report: Report, answers: AnswerTable) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from convert.pipeline import Request, convert_run
-from convert.publish import publish_bundle
-from edge_app.errors import ConvertError, printable
+from limiar.convert.pipeline import Request, convert_run
+from limiar.convert.publish import publish_bundle
+from limiar.edge_app.errors import ConvertError, printable
 
-_SECOND_PROCESS = "import sys; from convert.repeatable import convert_again; convert_again(*sys.argv[1:])"
+_SECOND_PROCESS = "import sys; from limiar.convert.repeatable import convert_again; convert_again(*sys.argv[1:])"
 
 
 class Again(msgspec.Struct, frozen=True):

@@ -6,16 +6,16 @@ from typing import Literal
 
 import msgspec
 
-from convert.comparison import Comparison
-from convert.decision_rule import in_words
-from convert.gate import LEVEL_LIMIT, Finding, Gate, RuntimeResult
-from convert.gate_file import differences, read_gate
-from convert.inventory import Inventory
-from convert.layers import LayerNoise
-from convert.plot import Mark, Panel
-from convert.recipes import PREFERRED
-from convert.templates import render
-from edge_app.bundle import (
+from limiar.convert.comparison import Comparison
+from limiar.convert.decision_rule import in_words
+from limiar.convert.gate import LEVEL_LIMIT, Finding, Gate, RuntimeResult
+from limiar.convert.gate_file import differences, read_gate
+from limiar.convert.inventory import Inventory
+from limiar.convert.layers import LayerNoise
+from limiar.convert.plot import Mark, Panel
+from limiar.convert.recipes import PREFERRED
+from limiar.convert.templates import render
+from limiar.edge_app.bundle import (
     Count,
     Decision,
     Envelope,

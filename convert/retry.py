@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from convert.flatbuffer import PASSING, Graph
-from convert.layers import LayerNoise
-from edge_app.errors import ConvertError
+from limiar.convert.flatbuffer import PASSING, Graph
+from limiar.convert.layers import LayerNoise
+from limiar.edge_app.errors import ConvertError
 
 Make = Callable[[tuple[str, ...]], bytes]  # LayerNoise.value of the layers to keep -> the file; raises ConvertError
 Loses = Callable[[bytes], bool]

@@ -6,20 +6,20 @@ from typing import Any
 
 import msgspec
 
-from convert.blame import one_line
-from convert.class_map import grid, mapped
-from convert.ends import Scaling, input_spec, logits_model, raw_pixels
-from convert.keras_file import load_model, read_model_file, saved_with
-from convert.keras_model import REPLACE
-from convert.portable import runnable
-from edge_app.bundle import Envelope, InputSpec, MapGrid
-from edge_app.errors import ConvertError, printable
-from edge_app.files import read_bounded
-from edge_app.image_folder import default_positive, load
-from edge_app.image_store import RowsAlone
-from edge_app.labels import label_fault, looks
-from edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read_splits, splits_csv
-from edge_app.splits import Shares
+from limiar.convert.blame import one_line
+from limiar.convert.class_map import grid, mapped
+from limiar.convert.ends import Scaling, input_spec, logits_model, raw_pixels
+from limiar.convert.keras_file import load_model, read_model_file, saved_with
+from limiar.convert.keras_model import REPLACE
+from limiar.convert.portable import runnable
+from limiar.edge_app.bundle import Envelope, InputSpec, MapGrid
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.files import read_bounded
+from limiar.edge_app.image_folder import default_positive, load
+from limiar.edge_app.image_store import RowsAlone
+from limiar.edge_app.labels import label_fault, looks
+from limiar.edge_app.run_folder import MODEL, Run, SplitRow, read_model, read_run, read_splits, splits_csv
+from limiar.edge_app.splits import Shares
 
 LABELS_LIMIT = 1000  # a bundle's
 _LABELS_BYTES = 1 << 20  # of --labels: a kilobyte for each

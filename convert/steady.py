@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.errors import ConvertError
-from edge_app.frame import Pixels
-from edge_app.stderr import captured_stderr
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.stderr import captured_stderr
 
 IMAGES = 4  # that are shown together, then alone
 APART = 1e-3  # of the largest logit: more than rounding in another order gives

@@ -8,12 +8,12 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from convert.predictions import KERAS, LATENCY, PREDICTIONS, AnswerTable, read_predictions_csv
-from edge_app.bundle import MANIFEST, PROVEN, Bundle, Decision, InputSpec, Manifest, Metric, open_bundle
-from edge_app.errors import ConvertError, printable
-from edge_app.files import read_bounded
-from edge_app.metrics import class_metrics
-from edge_app.run_folder import MODEL, RECORD, RECORD_LIMIT, Run, read_predictions, read_run
+from limiar.convert.predictions import KERAS, LATENCY, PREDICTIONS, AnswerTable, read_predictions_csv
+from limiar.edge_app.bundle import MANIFEST, PROVEN, Bundle, Decision, InputSpec, Manifest, Metric, open_bundle
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.files import read_bounded
+from limiar.edge_app.metrics import class_metrics
+from limiar.edge_app.run_folder import MODEL, RECORD, RECORD_LIMIT, Run, read_predictions, read_run
 
 Kind = Literal["bundles", "runs"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jinja2
 
-from edge_app.text import visible
+from limiar.edge_app.text import visible
 
 _FOLDER = Path(__file__).parent
 

@@ -4,18 +4,18 @@ import itertools
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from convert.frameworks import tf  # isort: skip  # before anything else imports TensorFlow
+from limiar.convert.frameworks import tf  # isort: skip  # before anything else imports TensorFlow
 import numpy as np
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.lite.python.convert import mlir_quantize
 
-from convert.blame import reason
-from convert.flatbuffer import Graph
-from convert.inventory import check_full_integer, check_inventory, inventory
-from edge_app.errors import ConvertError, RuntimeUnavailable
-from edge_app.frame import Pixels
-from edge_app.runtimes import open_runtime
-from edge_app.stderr import captured_stderr
+from limiar.convert.blame import reason
+from limiar.convert.flatbuffer import Graph
+from limiar.convert.inventory import check_full_integer, check_inventory, inventory
+from limiar.edge_app.errors import ConvertError, RuntimeUnavailable
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.runtimes import open_runtime
+from limiar.edge_app.stderr import captured_stderr
 
 _CALIBRATED = ("int8", "int16x8")
 _CONTROL_FLOW = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from convert.report import FileReport, Report
-from edge_app.bundle import Verified
-from edge_app.errors import ConvertError, printable
-from edge_app.files import read_bounded
-from edge_app.runtimes import RUNTIMES
-from edge_app.verify import Check, Verification
+from limiar.convert.report import FileReport, Report
+from limiar.edge_app.bundle import Verified
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.files import read_bounded
+from limiar.edge_app.runtimes import RUNTIMES
+from limiar.edge_app.verify import Check, Verification
 
 _LIMIT = 4 << 20  # bytes; 1,000 checks fit ten times
 

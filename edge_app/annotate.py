@@ -6,12 +6,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from edge_app.answer import Answer
-from edge_app.bundle import REFER
-from edge_app.files import write_whole
-from edge_app.frame import Pixels
-from edge_app.image import Picture
-from edge_app.output import writable
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.bundle import REFER
+from limiar.edge_app.files import write_whole
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.image import Picture
+from limiar.edge_app.output import writable
 
 _SIDE_PX = 400  # of the longer side
 _BAND_PX = 44  # below the image, for the text

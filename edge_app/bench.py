@@ -20,23 +20,23 @@ import numpy as np
 from msgspec import Struct
 from PIL import Image
 
-from edge_app import APP
-from edge_app.bundle import Bundle, InputSpec
-from edge_app.classifier import Classifier
-from edge_app.clock import utc_now
-from edge_app.errors import RuntimeUnavailable, printable
-from edge_app.frame import Pixels
-from edge_app.golden import GOLDEN, golden_tensors
-from edge_app.image import decode
-from edge_app.machine import Condition, Machine, condition, machine
-from edge_app.model_check import run_model
-from edge_app.own import python_m
-from edge_app.preprocess import model_input
-from edge_app.probe import Start
-from edge_app.runtimes import RUNTIMES, Runtime, installed_runtimes, open_runtime
-from edge_app.text import counted
-from edge_app.timing import BEYOND, Latency, Progress, interleaved, silent
-from edge_app.verified import VerifiedBy, verified_by
+from limiar.edge_app import APP
+from limiar.edge_app.bundle import Bundle, InputSpec
+from limiar.edge_app.classifier import Classifier
+from limiar.edge_app.clock import utc_now
+from limiar.edge_app.errors import RuntimeUnavailable, printable
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.golden import GOLDEN, golden_tensors
+from limiar.edge_app.image import decode
+from limiar.edge_app.machine import Condition, Machine, condition, machine
+from limiar.edge_app.model_check import run_model
+from limiar.edge_app.own import python_m
+from limiar.edge_app.preprocess import model_input
+from limiar.edge_app.probe import Start
+from limiar.edge_app.runtimes import RUNTIMES, Runtime, installed_runtimes, open_runtime
+from limiar.edge_app.text import counted
+from limiar.edge_app.timing import BEYOND, Latency, Progress, interleaved, silent
+from limiar.edge_app.verified import VerifiedBy, verified_by
 
 _STARTS = 5  # fresh processes a variant; the median counts
 _START_S = 120.0  # for one of them
@@ -214,7 +214,7 @@ def _started(bundle: Bundle, variants: Sequence[Variant], png: bytes, progress: 
 
 def _start(bundle: Bundle, variant: Variant, png: bytes) -> Start | str:
     which = (str(bundle.path), bundle.sha256, variant.file, variant.runtime, str(variant.threads))
-    command = python_m("edge_app.probe", *which)
+    command = python_m("limiar.edge_app.probe", *which)
     try:
         done = subprocess.run(
             [*command, str(time.monotonic_ns())], input=png, capture_output=True, timeout=_START_S, check=False

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from edge_app.errors import BundleError, printable
-from edge_app.files import partial_folder, replace_folder, sync_directory
-from edge_app.runtimes import title
-from edge_app.signature import SIGNATURE_BYTES, Keys, PublicKey, public_half, sign, signer
-from edge_app.text import is_plain, visible
+from limiar.edge_app.errors import BundleError, printable
+from limiar.edge_app.files import partial_folder, replace_folder, sync_directory
+from limiar.edge_app.runtimes import title
+from limiar.edge_app.signature import SIGNATURE_BYTES, Keys, PublicKey, public_half, sign, signer
+from limiar.edge_app.text import is_plain, visible
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -176,7 +176,7 @@ class BundleFile(Value, frozen=True, forbid_unknown_fields=True):
     model: ModelFile | None = None
 
 
-Statistic = Literal["mean", "deviation", "low", "high", "sharpness", "clipped", "colour"]  # see edge_app.envelope
+Statistic = Literal["mean", "deviation", "low", "high", "sharpness", "clipped", "colour"]  # see limiar.edge_app.envelope
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from edge_app.answer import Answer, Timing
-from edge_app.bundle import REFER, REFUSED
-from edge_app.capture import Capture
-from edge_app.classifier import Classifier
-from edge_app.clock import iso
-from edge_app.errors import ImageError, SourceError
-from edge_app.frame import Frame, Pixels
-from edge_app.pipeline import Origin
-from edge_app.store import Store
+from limiar.edge_app.answer import Answer, Timing
+from limiar.edge_app.bundle import REFER, REFUSED
+from limiar.edge_app.capture import Capture
+from limiar.edge_app.classifier import Classifier
+from limiar.edge_app.clock import iso
+from limiar.edge_app.errors import ImageError, SourceError
+from limiar.edge_app.frame import Frame, Pixels
+from limiar.edge_app.pipeline import Origin
+from limiar.edge_app.store import Store
 
 
 class FrameLine(Struct, frozen=True):

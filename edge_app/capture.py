@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 from msgspec import Struct
 
-from edge_app.errors import SourceError
-from edge_app.fork import end_with_parent
-from edge_app.limits import limit_met
-from edge_app.sources import Source
-from edge_app.sources.damage import Place
+from limiar.edge_app.errors import SourceError
+from limiar.edge_app.fork import end_with_parent
+from limiar.edge_app.limits import limit_met
+from limiar.edge_app.sources import Source
+from limiar.edge_app.sources.damage import Place
 
 if TYPE_CHECKING:
-    from edge_app.frame import Frame
+    from limiar.edge_app.frame import Frame
 
 FRAME_S = 5.0  # without a frame, and the camera has failed; reliability.md P11
 _OPEN_S = 30.0  # for picamera2's imports from a slow SD card, or an RTSP camera far away
@@ -162,7 +162,7 @@ class Capture:
     def _frame(self, taken: Taken) -> "Frame":
         import numpy as np  # here, not above: see the top
 
-        from edge_app.frame import Frame
+        from limiar.edge_app.frame import Frame
 
         pixels = np.frombuffer(self._memory, np.uint8, taken.height * taken.width * 3).reshape(taken.height, taken.width, 3)
         return Frame(pixels, taken.sequence, taken.taken_ns, taken.dropped, taken.place, taken.doubtful)
@@ -188,7 +188,7 @@ def _child(
     # stdout belongs to the results, and FFmpeg would print a stream's password there.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        from edge_app.grab import grab  # numpy and the camera's library are loaded here
+        from limiar.edge_app.grab import grab  # numpy and the camera's library are loaded here
 
         grab(open_source, view, memory, parent)
     except (OSError, MemoryError, ImportError, RuntimeError) as error:

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app import APP
-from edge_app.answer import Answer, Prediction, Timing
-from edge_app.bundle import Decision, Envelope, InputSpec
-from edge_app.clock import utc_now
-from edge_app.envelope import outside
-from edge_app.errors import RuntimeUnavailable
-from edge_app.frame import Logits
-from edge_app.model_check import run_model
-from edge_app.preprocess import Rows, check_assessable, model_input
-from edge_app.rule import OutsideRule, Rule
-from edge_app.runtimes import Runtime
+from limiar.edge_app import APP
+from limiar.edge_app.answer import Answer, Prediction, Timing
+from limiar.edge_app.bundle import Decision, Envelope, InputSpec
+from limiar.edge_app.clock import utc_now
+from limiar.edge_app.envelope import outside
+from limiar.edge_app.errors import RuntimeUnavailable
+from limiar.edge_app.frame import Logits
+from limiar.edge_app.model_check import run_model
+from limiar.edge_app.preprocess import Rows, check_assessable, model_input
+from limiar.edge_app.rule import OutsideRule, Rule
+from limiar.edge_app.runtimes import Runtime
 
 
 def softmax(logits: Logits) -> NDArray[np.float64]:

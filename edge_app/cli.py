@@ -13,20 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_app import APP, __version__
-from edge_app.clock import take_any_year
-from edge_app.errors import LimiarError, ModelUnfit, OutputClosed, OutputError, SourceError, printable
-from edge_app.limits import limit_met
-from edge_app.own import PACKAGES, find_own_packages_first
-from edge_app.streams import open_streams
-from edge_app.text import counted, for_json, without_passwords
+from limiar.edge_app import APP, __version__
+from limiar.edge_app.clock import take_any_year
+from limiar.edge_app.errors import LimiarError, ModelUnfit, OutputClosed, OutputError, SourceError, printable
+from limiar.edge_app.limits import limit_met
+from limiar.edge_app.streams import open_streams
+from limiar.edge_app.text import counted, for_json, without_passwords
 
 if TYPE_CHECKING:
-    from edge_app.capture import Roi
-    from edge_app.output import Output
-    from edge_app.rule import OutsideRule
-    from edge_app.signature import Keys
-    from edge_app.sources import Settings
+    from limiar.edge_app.capture import Roi
+    from limiar.edge_app.output import Output
+    from limiar.edge_app.rule import OutsideRule
+    from limiar.edge_app.signature import Keys
+    from limiar.edge_app.sources import Settings
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAILED_CHECK, EXIT_SOME_REFUSED = 1, 2, 3, 4
 EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 130, 141
@@ -86,7 +85,7 @@ class Commands(click.Group):
                 command = entry.load()
                 assert isinstance(command, click.Command)
                 assert command.callback
-                command.callback = _with_cure(command.callback, cmd_name, extra=entry.module.partition(".")[0])
+                command.callback = _with_cure(command.callback, cmd_name, extra=entry.module.split(".")[1])
                 return command
         return None
 
@@ -98,7 +97,7 @@ def _with_cure(callback: Callable[..., Any], name: str, extra: str) -> Callable[
         try:
             return callback(*arguments, **options)
         except ModuleNotFoundError as error:
-            if str(error.name).partition(".")[0] in PACKAGES:
+            if str(error.name).partition(".")[0] == "limiar":
                 raise
             met = f"limiar {name} needs {error.name}, which is not installed"
             raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[{extra}]'") from None
@@ -109,7 +108,7 @@ def _with_cure(callback: Callable[..., Any], name: str, extra: str) -> Callable[
 def _entry_points() -> list[Any]:
     from importlib.metadata import entry_points
 
-    return [entry for entry in entry_points(group="limiar.commands") if entry.module.partition(".")[0] in PACKAGES]
+    return [entry for entry in entry_points(group="limiar.commands") if entry.module.startswith("limiar.")]
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -126,11 +125,10 @@ def limiar() -> None:
 def main() -> None:
     """Runs the command line and exits: 0 done, 1 refused or failed, 2 usage, 3 a check did not pass, 4 some inputs refused."""
     open_streams()
-    find_own_packages_first()
     stdout = sys.stdout
     take_any_year()
     try:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see limiar.py
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see limiar/__main__.py
             signal.signal(signal.SIGINT, signal.default_int_handler)
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"  # no-color.org
         status = limiar.main(prog_name="limiar", standalone_mode=False, color=False if plain else None)
@@ -183,7 +181,7 @@ def _keys(key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> "Keys
         if revoked_files:
             raise click.UsageError("--revoked says which signatures do not count: give --key with one that does.")
         return None
-    from edge_app.signature import Keys, read_public_key
+    from limiar.edge_app.signature import Keys, read_public_key
 
     return Keys(tuple(map(read_public_key, key_files)), tuple(map(read_public_key, revoked_files)))
 
@@ -268,9 +266,9 @@ def scan(
       limiar scan models/lung-nodule images/ --csv results.csv
       find /data -name '*.png' -print0 | limiar scan models/lung-nodule -0 --workers 2
     """
-    from edge_app.bundle import REFUSED, open_bundle
-    from edge_app.fork import fork_worker
-    from edge_app.messages import job_of
+    from limiar.edge_app.bundle import REFUSED, open_bundle
+    from limiar.edge_app.fork import fork_worker
+    from limiar.edge_app.messages import job_of
 
     if not paths and not nul:
         raise click.UsageError("Give images, folders, or - to read paths from stdin.")
@@ -285,16 +283,16 @@ def scan(
         raise click.UsageError("Paths are to come from stdin, which is closed.")
     processes = [fork_worker() for _ in range(workers)]  # see fork.py: after what both sides import, before all else
 
-    from edge_app.clock import utc_now
-    from edge_app.folder import Choice
-    from edge_app.interrupt import Interrupt
-    from edge_app.output import PassedOver, Summary, writable
-    from edge_app.pipeline import Origin, Scan
-    from edge_app.pool import Workers
-    from edge_app.rule import Rule
-    from edge_app.sources.files import Files, listed
-    from edge_app.store import BundleKey, Store, default_path
-    from edge_app.verified import ensure_verified
+    from limiar.edge_app.clock import utc_now
+    from limiar.edge_app.folder import Choice
+    from limiar.edge_app.interrupt import Interrupt
+    from limiar.edge_app.output import PassedOver, Summary, writable
+    from limiar.edge_app.pipeline import Origin, Scan
+    from limiar.edge_app.pool import Workers
+    from limiar.edge_app.rule import Rule
+    from limiar.edge_app.sources.files import Files, listed
+    from limiar.edge_app.store import BundleKey, Store, default_path
+    from limiar.edge_app.verified import ensure_verified
 
     database = db or default_path()
     _distinct({"--db": database, "--jsonl": _file(jsonl), "--csv": csv_file, "--passed-over": passed_over})
@@ -362,8 +360,8 @@ def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_fil
     """
     import msgspec
 
-    from edge_app.verify import print_table
-    from edge_app.verify import verify as verified
+    from limiar.edge_app.verify import print_table
+    from limiar.edge_app.verify import verify as verified
 
     found = verified(bundle, _keys(key_files, revoked_files))
     if as_json:
@@ -449,15 +447,15 @@ def camera(
     import functools
     import time
 
-    from edge_app.bundle import open_bundle
-    from edge_app.capture import Capture, View
-    from edge_app.interrupt import Interrupt
-    from edge_app.messages import job_of
-    from edge_app.pipeline import Origin
-    from edge_app.pool import try_model
-    from edge_app.sources import Settings, find_source, open_source
-    from edge_app.store import BundleKey, Store, default_path
-    from edge_app.verified import ensure_verified
+    from limiar.edge_app.bundle import open_bundle
+    from limiar.edge_app.capture import Capture, View
+    from limiar.edge_app.interrupt import Interrupt
+    from limiar.edge_app.messages import job_of
+    from limiar.edge_app.pipeline import Origin
+    from limiar.edge_app.pool import try_model
+    from limiar.edge_app.sources import Settings, find_source, open_source
+    from limiar.edge_app.store import BundleKey, Store, default_path
+    from limiar.edge_app.verified import ensure_verified
 
     address = find_source(source)
     database = db or default_path()
@@ -478,11 +476,11 @@ def camera(
     tell = functools.partial(click.echo, err=True) if not quiet else lambda note: None
     with Interrupt() as interrupt, Capture(opening, view, tell) as capture, Store(database) as store:
         # numpy and the runtime, now that the capture process is forked
-        from edge_app.camera import Watch, boot_id
-        from edge_app.classifier import Classifier
-        from edge_app.clock import utc_now
-        from edge_app.frame_output import Annotations, FrameCount, frame_outputs
-        from edge_app.runtimes import open_preferred
+        from limiar.edge_app.camera import Watch, boot_id
+        from limiar.edge_app.classifier import Classifier
+        from limiar.edge_app.clock import utc_now
+        from limiar.edge_app.frame_output import Annotations, FrameCount, frame_outputs
+        from limiar.edge_app.runtimes import open_preferred
 
         loaded = open_preferred(file.format, model, runtime, threads)
         on = f"{loaded.name} {loaded.version}"
@@ -559,12 +557,12 @@ def bench(
     """
     import msgspec
 
-    from edge_app.bench import bench as measured
-    from edge_app.bench import print_table
-    from edge_app.bundle import open_bundle
-    from edge_app.files import check_replaceable, write_whole
-    from edge_app.output import writable
-    from edge_app.progress import Progress
+    from limiar.edge_app.bench import bench as measured
+    from limiar.edge_app.bench import print_table
+    from limiar.edge_app.bundle import open_bundle
+    from limiar.edge_app.files import check_replaceable, write_whole
+    from limiar.edge_app.output import writable
+    from limiar.edge_app.progress import Progress
 
     try:
         counts = [int(number) for number in threads.split(",")]
@@ -627,9 +625,9 @@ def explain(
     """
     import msgspec
 
-    from edge_app.bundle import open_bundle
-    from edge_app.explain import describe
-    from edge_app.explain import explain as explained
+    from limiar.edge_app.bundle import open_bundle
+    from limiar.edge_app.explain import describe
+    from limiar.edge_app.explain import explain as explained
 
     found = explained(open_bundle(bundle, _keys(key_files, revoked_files)), name, runtime, refer_below, image, out)
     click.echo(for_json(msgspec.json.encode(found)) if as_json else describe(found, out))
@@ -649,7 +647,7 @@ def doctor(as_json: bool) -> int:
     """
     import msgspec
 
-    from edge_app.doctor import diagnose, print_diagnosis
+    from limiar.edge_app.doctor import diagnose, print_diagnosis
 
     found = diagnose()
     if as_json:
@@ -660,7 +658,7 @@ def doctor(as_json: bool) -> int:
 
 
 def _outputs(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...], quiet: bool) -> "list[Output]":
-    from edge_app.output import CsvFile, JsonFile, JsonStream, Table
+    from limiar.edge_app.output import CsvFile, JsonFile, JsonStream, Table
 
     outputs: list[Output] = []
     if jsonl == "-" or (jsonl is None and not sys.stdout.isatty()):
@@ -707,7 +705,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _roi(text: str) -> "Roi":
-    from edge_app.capture import Roi
+    from limiar.edge_app.capture import Roi
 
     try:
         x, y, width, height = map(int, text.split(","))

@@ -17,8 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_app.errors import StoreError, printable
-from edge_app.limits import limit_met
+from limiar.edge_app.errors import StoreError, printable
+from limiar.edge_app.limits import limit_met
 
 APPLICATION_ID = int.from_bytes(b"limi", "big")  # in the header: file(1) and limiar tell by it whose database this is
 OWN_TABLES = frozenset({"bundles", "results", "camera_results"})  # of a limiar that did not set the application_id yet

@@ -14,13 +14,13 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-import edge_app
-from edge_app import APP
-from edge_app.errors import StoreError
-from edge_app.machine import Condition, Machine, condition, machine
-from edge_app.own import python_c
-from edge_app.runtimes import RUNTIMES
-from edge_app.store import default_path
+from limiar import edge_app
+from limiar.edge_app import APP
+from limiar.edge_app.errors import StoreError
+from limiar.edge_app.machine import Condition, Machine, condition, machine
+from limiar.edge_app.own import python_c
+from limiar.edge_app.runtimes import RUNTIMES
+from limiar.edge_app.store import default_path
 
 _IMPORT_S = 60.0  # for one package, from a slow SD card
 _OLDEST_PYTHON = (3, 11)

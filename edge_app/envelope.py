@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bundle import STATISTICS, Envelope, Range
-from edge_app.frame import Pixels
-from edge_app.preprocess import luma
+from limiar.edge_app.bundle import STATISTICS, Envelope, Range
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.preprocess import luma
 
 QUANTILES = (0.001, 0.999)  # one training image in 500 lies outside a range; of fewer than 1,000 images none does
 _TAIL = 0.01  # of the pixels: a single one is no sign of anything

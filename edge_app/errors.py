@@ -4,8 +4,8 @@ Only the outermost layer of the command line catches a LimiarError and prints it
 a bug and keeps its traceback.
 """
 
-from edge_app.text import for_terminal as printable
-from edge_app.text import without_passwords
+from limiar.edge_app.text import for_terminal as printable
+from limiar.edge_app.text import without_passwords
 
 __all__ = ["printable"]
 

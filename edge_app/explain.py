@@ -12,20 +12,20 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from edge_app.annotate import enlarged, png
-from edge_app.answer import Timing
-from edge_app.bundle import Bundle, InputSpec, MapGrid
-from edge_app.classifier import Classifier
-from edge_app.errors import BundleError, OutputError, printable
-from edge_app.files import write_whole
-from edge_app.frame import ClassMap, Pixels
-from edge_app.image import decode, read_file
-from edge_app.messages import job_of
-from edge_app.pipeline import path_fields
-from edge_app.pool import try_model
-from edge_app.preprocess import model_input
-from edge_app.runtimes import Runtime, open_preferred
-from edge_app.verified import ensure_verified
+from limiar.edge_app.annotate import enlarged, png
+from limiar.edge_app.answer import Timing
+from limiar.edge_app.bundle import Bundle, InputSpec, MapGrid
+from limiar.edge_app.classifier import Classifier
+from limiar.edge_app.errors import BundleError, OutputError, printable
+from limiar.edge_app.files import write_whole
+from limiar.edge_app.frame import ClassMap, Pixels
+from limiar.edge_app.image import decode, read_file
+from limiar.edge_app.messages import job_of
+from limiar.edge_app.pipeline import path_fields
+from limiar.edge_app.pool import try_model
+from limiar.edge_app.preprocess import model_input
+from limiar.edge_app.runtimes import Runtime, open_preferred
+from limiar.edge_app.verified import ensure_verified
 
 _GAP_PX = 8  # between the image and its map
 _SCALE_PX, _BAR_PX, _BAR_HIGH_PX = 36, 160, 12  # below both: the whole height, the bar's width and height

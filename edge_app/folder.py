@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct, UnsetType
 
-from edge_app.containers import FOREIGN_EXTENSIONS, IMAGE_EXTENSIONS, holds_picture
-from edge_app.text import counted
+from limiar.edge_app.containers import FOREIGN_EXTENSIONS, IMAGE_EXTENSIONS, holds_picture
+from limiar.edge_app.text import counted
 
 Kind = Literal["hidden", "system", "unfinished", "excluded", "output", "link", "twice", "other"]
 

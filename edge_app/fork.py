@@ -16,9 +16,9 @@ from typing import TypeVar
 
 import msgspec
 
-from edge_app.channel import ParentEnd, WorkerEnd, channel
-from edge_app.limits import limit_met
-from edge_app.messages import Failed
+from limiar.edge_app.channel import ParentEnd, WorkerEnd, channel
+from limiar.edge_app.limits import limit_met
+from limiar.edge_app.messages import Failed
 
 _CONTEXT = multiprocessing.get_context("fork")  # 5 ms, and shares what is imported; spawn takes 60
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -81,7 +81,7 @@ def _descriptors() -> Iterable[int]:
 
 def _work(end: WorkerEnd) -> None:
     try:
-        from edge_app.worker import work  # what the parent does without
+        from limiar.edge_app.worker import work  # what the parent does without
 
         work(end)
     except (OSError, MemoryError, ImportError, RuntimeError) as error:

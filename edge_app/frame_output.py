@@ -10,16 +10,16 @@ from typing import Protocol
 import click
 from msgspec import UNSET
 
-from edge_app.annotate import enlarged, png
-from edge_app.answer import Answer
-from edge_app.bundle import REFER
-from edge_app.camera import CameraLine, FrameLine, RefusedFrame
-from edge_app.errors import OutputError
-from edge_app.files import write_whole
-from edge_app.frame import Pixels
-from edge_app.output import JsonFile, JsonStream, OutputFile, writable
-from edge_app.progress import can_rewrite
-from edge_app.text import counted, csv_row, for_csv
+from limiar.edge_app.annotate import enlarged, png
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.bundle import REFER
+from limiar.edge_app.camera import CameraLine, FrameLine, RefusedFrame
+from limiar.edge_app.errors import OutputError
+from limiar.edge_app.files import write_whole
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.output import JsonFile, JsonStream, OutputFile, writable
+from limiar.edge_app.progress import can_rewrite
+from limiar.edge_app.text import counted, csv_row, for_csv
 
 _PROGRESS_AFTER_S = 2.0
 _PROGRESS_EVERY_S = 0.5

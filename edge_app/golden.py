@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-from edge_app.bundle import REFER, Bundle, ModelFile, Sha256, Text
-from edge_app.classifier import decide
-from edge_app.errors import BundleError, ImageError, printable
-from edge_app.frame import Logits, Pixels
-from edge_app.image import decode
-from edge_app.model_check import run_model
-from edge_app.preprocess import model_input, tensor_sha256
-from edge_app.runtimes import Runtime
+from limiar.edge_app.bundle import REFER, Bundle, ModelFile, Sha256, Text
+from limiar.edge_app.classifier import decide
+from limiar.edge_app.errors import BundleError, ImageError, printable
+from limiar.edge_app.frame import Logits, Pixels
+from limiar.edge_app.image import decode
+from limiar.edge_app.model_check import run_model
+from limiar.edge_app.preprocess import model_input, tensor_sha256
+from limiar.edge_app.runtimes import Runtime
 
 GOLDEN = "golden/golden.json"
 

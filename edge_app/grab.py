@@ -12,12 +12,12 @@ from multiprocessing.connection import Connection
 import msgspec
 import numpy as np
 
-from edge_app.capture import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Roi, Taken, View
-from edge_app.clock import now_ns
-from edge_app.errors import LimiarError, SourceError
-from edge_app.frame import Pixels
-from edge_app.limits import DATA, taken_bytes
-from edge_app.sources import Source
+from limiar.edge_app.capture import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Roi, Taken, View
+from limiar.edge_app.clock import now_ns
+from limiar.edge_app.errors import LimiarError, SourceError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.limits import DATA, taken_bytes
+from limiar.edge_app.sources import Source
 
 _FROZEN_S = FRAME_S - 0.5  # before the parent's patience ends, so that it hears why
 _NOTHING_S = 0.01  # until a camera that had nothing is asked again

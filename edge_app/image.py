@@ -18,17 +18,17 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from PIL import Image
 
-from edge_app import containers, decoders
-from edge_app.containers import png, tiff
-from edge_app.containers.bmp import Bmp
-from edge_app.containers.container import Container, check_pixels
-from edge_app.containers.jpeg import Jpeg
-from edge_app.containers.png import Png
-from edge_app.containers.pnm import Pnm
-from edge_app.containers.tiff import Tiff
-from edge_app.errors import ImageError
-from edge_app.frame import Pixels
-from edge_app.stderr import without_stderr
+from limiar.edge_app import containers, decoders
+from limiar.edge_app.containers import png, tiff
+from limiar.edge_app.containers.bmp import Bmp
+from limiar.edge_app.containers.container import Container, check_pixels
+from limiar.edge_app.containers.jpeg import Jpeg
+from limiar.edge_app.containers.png import Png
+from limiar.edge_app.containers.pnm import Pnm
+from limiar.edge_app.containers.tiff import Tiff
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.stderr import without_stderr
 
 BYTES_LIMIT = 64_000_000
 
@@ -206,7 +206,7 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
             image = _seen(image)
         case _:
             if container.format == "WEBP":
-                importlib.import_module("edge_app.decoders.webp").check_pixels(data)
+                importlib.import_module("limiar.edge_app.decoders.webp").check_pixels(data)
             image.load()
     return Picture(image, orientation, container.trailing)
 
@@ -219,7 +219,7 @@ def _seen(image: Image.Image) -> Image.Image:
 
 def _jpeg() -> ModuleType:
     """Its own decoder too is loaded when it is met: 2 ms."""
-    return importlib.import_module("edge_app.decoders.jpeg")
+    return importlib.import_module("limiar.edge_app.decoders.jpeg")
 
 
 def _open(data: bytes, container: Container) -> Image.Image:

@@ -17,20 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bundle import InputSpec
-from edge_app.containers import IMAGE_EXTENSIONS
-from edge_app.errors import DataError, printable
-from edge_app.files import read_bounded
-from edge_app.folder import Tally, nobodys, walk
-from edge_app.frame import Pixels
-from edge_app.image_store import ImageStore, InMemory, Keep, Shelf
-from edge_app.labels import classes_inside, label_fault, one_class, told_apart
-from edge_app.preprocess import tensor_sha256
-from edge_app.reading import Decoded, Item, Refused, read_all
-from edge_app.run_folder import SPLIT_NAMES, SplitRow
-from edge_app.split_folders import SplitFolders, lone_class_note, split_folders
-from edge_app.splits import Listed, Shares, given_or_drawn
-from edge_app.text import counted, without_passwords
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.containers import IMAGE_EXTENSIONS
+from limiar.edge_app.errors import DataError, printable
+from limiar.edge_app.files import read_bounded
+from limiar.edge_app.folder import Tally, nobodys, walk
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.image_store import ImageStore, InMemory, Keep, Shelf
+from limiar.edge_app.labels import classes_inside, label_fault, one_class, told_apart
+from limiar.edge_app.preprocess import tensor_sha256
+from limiar.edge_app.reading import Decoded, Item, Refused, read_all
+from limiar.edge_app.run_folder import SPLIT_NAMES, SplitRow
+from limiar.edge_app.split_folders import SplitFolders, lone_class_note, split_folders
+from limiar.edge_app.splits import Listed, Shares, given_or_drawn
+from limiar.edge_app.text import counted, without_passwords
 
 EXTENSIONS = tuple(sorted(IMAGE_EXTENSIONS))
 SUFFIXES = ("neg", "pos")  # the course's `path[-7:-4]`: a name ends _neg or _pos before its extension

@@ -14,10 +14,10 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from edge_app.bundle import InputSpec
-from edge_app.errors import DataError, printable
-from edge_app.files import sync_directory
-from edge_app.frame import Pixels
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import DataError, printable
+from limiar.edge_app.files import sync_directory
+from limiar.edge_app.frame import Pixels
 
 PIXELS = "pixels.bin"
 _DIGEST_BYTES = 32  # sha256

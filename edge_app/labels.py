@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from edge_app.bundle import REFER, REFUSED
-from edge_app.errors import DataError, printable
-from edge_app.text import is_plain
+from limiar.edge_app.bundle import REFER, REFUSED
+from limiar.edge_app.errors import DataError, printable
+from limiar.edge_app.text import is_plain
 
 _UNPLAIN = "holds a character that cannot be seen, or a name that is not UTF-8: rename it"
 # Folders that hold all classes each: what comes after is a number, a letter or a name.

@@ -3,7 +3,7 @@
 import errno
 import resource
 
-from edge_app.errors import LimiarError, OutputError, printable
+from limiar.edge_app.errors import LimiarError, OutputError, printable
 
 _FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _MEMORY = frozenset({errno.ENOMEM, errno.EAGAIN})  # EAGAIN: of fork(2), also for too many processes

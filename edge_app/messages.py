@@ -10,9 +10,9 @@ worker -> parent   Outcomes: what became of them, in order          (a Batch may
 
 from msgspec import Struct
 
-from edge_app.answer import Answer
-from edge_app.bundle import Envelope, InputSpec, Manifest, ModelFile
-from edge_app.rule import Rule
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.bundle import Envelope, InputSpec, Manifest, ModelFile
+from limiar.edge_app.rule import Rule
 
 
 class Job(Struct, frozen=True):

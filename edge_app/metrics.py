@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_app.bundle import REFER, Metric
+from limiar.edge_app.bundle import REFER, Metric
 
 Z95 = NormalDist().inv_cdf(0.975)  # two-sided 95 %
 ECE_BINS = 15  # Guo et al. 2017

@@ -6,12 +6,12 @@ numbers, crashes or never ends. So this belongs in a process that may be lost: a
 
 import numpy as np
 
-from edge_app.bundle import InputSpec
-from edge_app.errors import ModelUnfit, printable
-from edge_app.frame import Logits, Pixels
-from edge_app.messages import Job
-from edge_app.runtimes import Runtime, open_preferred
-from edge_app.text import counted
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import ModelUnfit, printable
+from limiar.edge_app.frame import Logits, Pixels
+from limiar.edge_app.messages import Job
+from limiar.edge_app.runtimes import Runtime, open_preferred
+from limiar.edge_app.text import counted
 
 
 def open_checked(job: Job) -> Runtime:

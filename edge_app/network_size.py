@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from edge_app.limits import SIZE, taken_bytes
+from limiar.edge_app.limits import SIZE, taken_bytes
 
 BYTES_LIMIT = 1 << 30  # of the file, of what it unpacks to, of the weights in memory: more than any model for a device
 CONFIG_LIMIT = 1 << 25  # of config.json: a hundred times a large network's

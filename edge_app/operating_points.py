@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bundle import Decision, Metric, OperatingPoint, Threshold
-from edge_app.metrics import class_metrics, decided_metrics, rounded
+from limiar.edge_app.bundle import Decision, Metric, OperatingPoint, Threshold
+from limiar.edge_app.metrics import class_metrics, decided_metrics, rounded
 
 SENSITIVITIES = (0.95, 0.99)  # of the positive images, at least so many are found
 SPECIFICITIES = (0.95,)  # of the others, at least so many are called so

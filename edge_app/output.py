@@ -14,13 +14,13 @@ from typing import Protocol
 import click
 from msgspec import UNSET, Struct, structs
 
-from edge_app.bundle import REFER, REFUSED
-from edge_app.errors import OutputClosed, OutputError, printable
-from edge_app.files import WholeFile
-from edge_app.folder import Found, Passed, Tally
-from edge_app.pipeline import AnswerLine, Line, json_lines, path_fields
-from edge_app.progress import can_rewrite
-from edge_app.text import counted, csv_row, fitted, for_csv, width
+from limiar.edge_app.bundle import REFER, REFUSED
+from limiar.edge_app.errors import OutputClosed, OutputError, printable
+from limiar.edge_app.files import WholeFile
+from limiar.edge_app.folder import Found, Passed, Tally
+from limiar.edge_app.pipeline import AnswerLine, Line, json_lines, path_fields
+from limiar.edge_app.progress import can_rewrite
+from limiar.edge_app.text import counted, csv_row, fitted, for_csv, width
 
 _COLOURS = {REFER: "red", REFUSED: "yellow"}
 _DECISION = 14  # columns

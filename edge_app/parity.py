@@ -1,12 +1,12 @@
 """A model file on one runtime over many tensors, in a process of its own; how convert judges what will run on the device.
 
-    python -m edge_app.parity RUNTIME OPTIONS MODEL TENSORS.npy LOGITS.npy
-    python -m edge_app.parity RUNTIME OPTIONS MODEL TENSORS.npy VALUES.npz ROW
-    python -m edge_app.parity RUNTIME OPTIONS MODEL TENSORS.npy MAPS.npy maps
+    python -m limiar.edge_app.parity RUNTIME OPTIONS MODEL TENSORS.npy LOGITS.npy
+    python -m limiar.edge_app.parity RUNTIME OPTIONS MODEL TENSORS.npy VALUES.npz ROW
+    python -m limiar.edge_app.parity RUNTIME OPTIONS MODEL TENSORS.npy MAPS.npy maps
 
 TENSORS.npy is uint8 [N, H, W, C]; LOGITS.npy becomes float32 [N, K]. With the number of an image, VALUES.npz becomes all
 outputs of a TFLite file for it, as they are; with "maps", MAPS.npy float32 [N, h, w, K], the class activation maps. OPTIONS is
-a key of edge_app.runtimes.OPTIONS. stdout says where they came from, as JSON. A file that crashes its runtime takes this
+a key of limiar.edge_app.runtimes.OPTIONS. stdout says where they came from, as JSON. A file that crashes its runtime takes this
 process alone with it, and tflite-runtime lives in an environment of its own.
 """
 
@@ -16,10 +16,10 @@ import sys
 import msgspec
 import numpy as np
 
-from edge_app.bundle import Verified
-from edge_app.errors import LimiarError
-from edge_app.runtimes import OPTIONS, open_runtime
-from edge_app.runtimes.interpreter import InterpreterRuntime
+from limiar.edge_app.bundle import Verified
+from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.runtimes import OPTIONS, open_runtime
+from limiar.edge_app.runtimes.interpreter import InterpreterRuntime
 
 
 class Seen(msgspec.Struct, frozen=True):

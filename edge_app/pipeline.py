@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from edge_app.answer import Answer, Timing
-from edge_app.bundle import REFUSED
-from edge_app.errors import ImageError
-from edge_app.messages import Answered, Outcome, Refused
-from edge_app.pool import Workers
-from edge_app.rule import Rule
-from edge_app.store import Store
-from edge_app.text import for_json
+from limiar.edge_app.answer import Answer, Timing
+from limiar.edge_app.bundle import REFUSED
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.messages import Answered, Outcome, Refused
+from limiar.edge_app.pool import Workers
+from limiar.edge_app.rule import Rule
+from limiar.edge_app.store import Store
+from limiar.edge_app.text import for_json
 
 
 class Origin(Struct, frozen=True):

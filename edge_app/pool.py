@@ -13,12 +13,12 @@ from typing import Self
 
 import msgspec
 
-from edge_app.answer import Answer
-from edge_app.channel import ParentEnd
-from edge_app.errors import ModelUnfit, RuntimeUnavailable
-from edge_app.fork import fork_worker
-from edge_app.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
-from edge_app.process import cpu_s, state
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.channel import ParentEnd
+from limiar.edge_app.errors import ModelUnfit, RuntimeUnavailable
+from limiar.edge_app.fork import fork_worker
+from limiar.edge_app.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
+from limiar.edge_app.process import cpu_s, state
 
 _TASK_FILES = 16  # the first ones: few, so that answers come at once;
 _TASK_FILES_MOST = 256  # later as many as take a worker about

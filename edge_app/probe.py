@@ -1,6 +1,6 @@
 """One start in a fresh process, from nothing to the first answer; `limiar bench` runs it for each variant.
 
-    python -m edge_app.probe BUNDLE SHA256 FILE RUNTIME THREADS STARTED_NS < IMAGE
+    python -m limiar.edge_app.probe BUNDLE SHA256 FILE RUNTIME THREADS STARTED_NS < IMAGE
 
 SHA256 is that of the manifest that was opened, and with --key signed: another bundle that lies there now is not run.
 STARTED_NS is the caller's monotonic clock when it started this process. stdout is a Start as JSON.
@@ -15,12 +15,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from edge_app.bundle import open_bundle
-from edge_app.classifier import Classifier
-from edge_app.errors import LimiarError
-from edge_app.image import decode
-from edge_app.model_check import check_model
-from edge_app.runtimes import open_runtime
+from limiar.edge_app.bundle import open_bundle
+from limiar.edge_app.classifier import Classifier
+from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.image import decode
+from limiar.edge_app.model_check import check_model
+from limiar.edge_app.runtimes import open_runtime
 
 
 class Start(Struct, frozen=True):

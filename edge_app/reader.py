@@ -1,7 +1,7 @@
 """A process that decodes strangers' images for training, one after the other, within a limit of memory.
 
-`python -c 'from edge_app.reader import main; main(FD, PARENT)'`, started by reading.py: a plain process, since a fork of one in
-which TensorFlow's threads hold locks may hang.
+`python -c 'from limiar.edge_app.reader import main; main(FD, PARENT)'`, started by reading.py: a plain process, since a fork
+of one in which TensorFlow's threads hold locks may hang.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ from multiprocessing.connection import Connection
 import cv2
 import msgspec
 
-from edge_app.errors import ImageError
-from edge_app.fork import end_with_parent
-from edge_app.image import decode, read_file
-from edge_app.limits import SIZE, taken_bytes
-from edge_app.preprocess import check_assessable, model_input
-from edge_app.reading import Decoded, Item, Job, Outcome, Refused
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.fork import end_with_parent
+from limiar.edge_app.image import decode, read_file
+from limiar.edge_app.limits import SIZE, taken_bytes
+from limiar.edge_app.preprocess import check_assessable, model_input
+from limiar.edge_app.reading import Decoded, Item, Job, Outcome, Refused
 
 
 def main(descriptor: int, parent: int) -> None:

@@ -16,10 +16,10 @@ from multiprocessing.connection import Connection, wait
 import msgspec
 from msgspec import Struct
 
-from edge_app.bundle import InputSpec
-from edge_app.errors import DataError, ImageError
-from edge_app.own import python_c
-from edge_app.process import cpu_s
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import DataError, ImageError
+from limiar.edge_app.own import python_c
+from limiar.edge_app.process import cpu_s
 
 CPU_S = 10.0  # of computing, for one image: the largest that the rules take needs two
 WALL_S = 60.0  # for one image, also where the disk or the machine is busy with other things
@@ -127,7 +127,7 @@ class _Reader:
         self.left: deque[Item] = deque()
         self.ready = self._lost = False
         ours, theirs = socket.socketpair()
-        code = f"from edge_app.reader import main; main({theirs.fileno()}, {os.getpid()})"
+        code = f"from limiar.edge_app.reader import main; main({theirs.fileno()}, {os.getpid()})"
         # The same modules as here, whatever it is started by. numpy's threads would be for nothing: see fork.py.
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from edge_app.bundle import REFER, Decision
-from edge_app.errors import ImageError
+from limiar.edge_app.bundle import REFER, Decision
+from limiar.edge_app.errors import ImageError
 
 OutsideRule = Literal["refer", "refuse", "ignore"]
 Outside = tuple[str, ...] | None  # statistics of an image that lie outside the bundle's envelope; None: it was not compared

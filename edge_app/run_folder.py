@@ -16,10 +16,10 @@ from typing import Literal
 
 import msgspec
 
-from edge_app.bundle import Count, Envelope, InputSpec, Sha256, Text, Value
-from edge_app.errors import LimiarError, printable
-from edge_app.files import read_bounded
-from edge_app.text import csv_row
+from limiar.edge_app.bundle import Count, Envelope, InputSpec, Sha256, Text, Value
+from limiar.edge_app.errors import LimiarError, printable
+from limiar.edge_app.files import read_bounded
+from limiar.edge_app.text import csv_row
 
 MODEL, RECORD, SPLITS, PREDICTIONS, HISTORY, REPORT = (
     "model.keras",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from msgspec import Struct
 
-from edge_app.errors import KeyFileError, printable
+from limiar.edge_app.errors import KeyFileError, printable
 
 # cryptography takes 60 ms to import: only who makes or checks a signature waits for it.
 if TYPE_CHECKING:

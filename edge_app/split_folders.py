@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edge_app.errors import DataError, printable
-from edge_app.text import counted
+from limiar.edge_app.errors import DataError, printable
+from limiar.edge_app.text import counted
 
 # What the folders of published data sets are called, without "set", "images", a year and the like (train_set, val2017).
 NAMES = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_app.errors import DataError, printable
+from limiar.edge_app.errors import DataError, printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from typing import Annotated, Self
 
 import msgspec
 
-from edge_app.answer import Answer
-from edge_app.bundle import REFER
-from edge_app.database import Database
-from edge_app.errors import StoreError, printable
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.bundle import REFER
+from limiar.edge_app.database import Database
+from limiar.edge_app.errors import StoreError, printable
 
 _SUM_TOLERANCE = 1e-6  # of probabilities in float64; of an older row, which has no crc32
 _COMMIT_AFTER_S = 0.2  # of answers at most are lost with the power, and none of them was reported

@@ -1,6 +1,6 @@
 """The golden images of a bundle through one model file on one runtime, in a process of its own.
 
-    python -m edge_app.trial BUNDLE SHA256 FILE RUNTIME
+    python -m limiar.edge_app.trial BUNDLE SHA256 FILE RUNTIME
 
 A device runs it before it uses a runtime that the bundle was not verified on (verified.py). SHA256 is that of the manifest that
 was opened; exit status 0 where all pass, else the last line of stderr says what was met.
@@ -8,10 +8,10 @@ was opened; exit status 0 where all pass, else the last line of stderr says what
 
 import sys
 
-from edge_app.bundle import open_bundle
-from edge_app.errors import LimiarError
-from edge_app.golden import check_golden, golden_tensors
-from edge_app.runtimes import open_runtime
+from limiar.edge_app.bundle import open_bundle
+from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.golden import check_golden, golden_tensors
+from limiar.edge_app.runtimes import open_runtime
 
 
 def main(path: str, sha256: str, file: str, runtime: str) -> None:

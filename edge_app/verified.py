@@ -13,13 +13,13 @@ import click
 import msgspec
 from msgspec import Struct
 
-from edge_app import APP
-from edge_app.bundle import Bundle, ModelFile
-from edge_app.clock import utc_now
-from edge_app.errors import RuntimeUnavailable, StoreError, printable
-from edge_app.files import read_bounded, write_whole
-from edge_app.own import python_m
-from edge_app.store import state_folder
+from limiar.edge_app import APP
+from limiar.edge_app.bundle import Bundle, ModelFile
+from limiar.edge_app.clock import utc_now
+from limiar.edge_app.errors import RuntimeUnavailable, StoreError, printable
+from limiar.edge_app.files import read_bounded, write_whole
+from limiar.edge_app.own import python_m
+from limiar.edge_app.store import state_folder
 
 VerifiedBy = Literal["bundle", "device"]  # the manifest lists it, or the golden images passed on this machine
 
@@ -78,7 +78,7 @@ def _listed(model: ModelFile) -> set[tuple[str, str, str]]:
 
 def _try(bundle: Bundle, file: str, runtime: str) -> str:
     """Runs the golden images in a process of their own; empty where they pass, else what was met."""
-    command = python_m("edge_app.trial", str(bundle.path), bundle.sha256, file, runtime)
+    command = python_m("limiar.edge_app.trial", str(bundle.path), bundle.sha256, file, runtime)
     try:
         # Not in the terminal's group: Ctrl-C is the parent's to deal with, and must not look like a crash.
         done = subprocess.run(command, capture_output=True, timeout=_TRIAL_S, process_group=0, check=False)
@@ -131,7 +131,7 @@ def _machine() -> str:
 
 
 def _cpu() -> str:
-    from edge_app.machine import cpu_model  # what a start on a verified runtime does without
+    from limiar.edge_app.machine import cpu_model  # what a start on a verified runtime does without
 
     try:
         info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

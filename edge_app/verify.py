@@ -10,17 +10,17 @@ import click
 import msgspec
 from msgspec import Meta, Struct
 
-from edge_app import APP
-from edge_app.bundle import Bundle, BundleFile, Decision, Sha256, open_bundle
-from edge_app.errors import BundleError, RuntimeUnavailable
-from edge_app.fork import fork_child
-from edge_app.golden import GOLDEN, GoldenTensors, check_golden, golden_tensors
-from edge_app.machine import machine
-from edge_app.messages import Failed
-from edge_app.model_check import check_model
-from edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
-from edge_app.signature import Keys
-from edge_app.text import counted
+from limiar.edge_app import APP
+from limiar.edge_app.bundle import Bundle, BundleFile, Decision, Sha256, open_bundle
+from limiar.edge_app.errors import BundleError, RuntimeUnavailable
+from limiar.edge_app.fork import fork_child
+from limiar.edge_app.golden import GOLDEN, GoldenTensors, check_golden, golden_tensors
+from limiar.edge_app.machine import machine
+from limiar.edge_app.messages import Failed
+from limiar.edge_app.model_check import check_model
+from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
+from limiar.edge_app.signature import Keys
+from limiar.edge_app.text import counted
 
 SIGNATURE_NOT_CHECKED = "not checked"
 SIGNATURE_REFUSED = "refused"

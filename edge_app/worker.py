@@ -13,14 +13,14 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct
 
-from edge_app.answer import Answer
-from edge_app.channel import WorkerEnd
-from edge_app.classifier import Classifier
-from edge_app.containers import check_name
-from edge_app.errors import ImageError, LimiarError, ModelUnfit
-from edge_app.image import decode, read_file
-from edge_app.messages import Answered, Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
-from edge_app.model_check import open_checked
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.channel import WorkerEnd
+from limiar.edge_app.classifier import Classifier
+from limiar.edge_app.containers import check_name
+from limiar.edge_app.errors import ImageError, LimiarError, ModelUnfit
+from limiar.edge_app.image import decode, read_file
+from limiar.edge_app.messages import Answered, Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
+from limiar.edge_app.model_check import open_checked
 
 _BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own
 _QUIET_S = 0.1  # of reading or work between two messages at most, plus one image: the parent sees that the work goes on
@@ -97,7 +97,7 @@ def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: J
         picture = decode(image.content, os.fsdecode(image.path), job.input.grey_max)
         answer = known or classifier.answer(picture, decode_s=time.perf_counter() - started)
         if job.annotate is not None:
-            from edge_app.annotate import annotate  # drawing is 10 ms of imports that a plain scan does without
+            from limiar.edge_app.annotate import annotate  # drawing is 10 ms of imports that a plain scan does without
 
             # A stored answer was decided by another rule.
             decision = job.rule.decide(answer.label, answer.confidence, answer.outside)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from edge_app.bundle import Bundle, open_bundle
-from edge_app.metrics import class_metrics, decision_metrics
-from edge_app.run_folder import read_run, read_splits
+from limiar.edge_app.bundle import Bundle, open_bundle
+from limiar.edge_app.metrics import class_metrics, decision_metrics
+from limiar.edge_app.run_folder import read_run, read_splits
 
 
 class Answer(msgspec.Struct, frozen=True):

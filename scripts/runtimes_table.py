@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.evaluate import Bench, RuntimeFailure, find_environments
-from edge_app.bundle import open_bundle
-from edge_app.errors import LimiarError
-from edge_app.runtimes import RUNTIMES
+from limiar.convert.evaluate import Bench, RuntimeFailure, find_environments
+from limiar.edge_app.bundle import open_bundle
+from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.runtimes import RUNTIMES
 
 BUNDLE = Path(__file__).resolve().parents[1] / "models" / "lung-nodule"
 FILES = {"tflite": "tflite_fp32", "onnx": "onnx_fp32"}  # that each runtime loads and answers with

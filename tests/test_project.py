@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_app.cli import limiar
+from limiar.edge_app.cli import limiar
 
 LOCKS = ("installer", "desktop", "device-newest", "device-lowest", "device-bookworm-camera", "tflite-runtime", "picamera2")
 LOCK_LINE = re.compile(
@@ -34,11 +34,12 @@ DATA_URI = re.compile(rb"data:image/[a-z.+-]+;base64,([A-Za-z0-9+/=\s]+)")
 
 @pytest.fixture(scope="session")
 def tracked(project: Path) -> list[Path]:
-    """Every file that git tracks."""
+    """Every file that git tracks, but for the links to folders."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=project, capture_output=True)
     if listed.returncode:
         pytest.skip(f"needs a git checkout: {listed.stderr.decode(errors='replace').strip()}")
-    return [project / os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+    paths = [project / os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+    return [path for path in paths if not path.is_dir()]
 
 
 def lock_faults(text: str) -> list[str]:
@@ -91,7 +92,7 @@ def test_every_script_with_a_first_line_for_it_can_be_run(tracked: list[Path]) -
 
 
 def test_the_installed_version_is_the_code_s_and_the_changelog_knows_it(project: Path) -> None:
-    from edge_app import __version__
+    from limiar.edge_app import __version__
 
     assert importlib.metadata.version("limiar") == __version__
     assert f"## [{__version__}]" in (project / "CHANGELOG.md").read_text()
@@ -99,7 +100,7 @@ def test_the_installed_version_is_the_code_s_and_the_changelog_knows_it(project:
 
 def test_help_loads_neither_numpy_nor_a_runtime() -> None:
     help_text = subprocess.run(
-        [sys.executable, "-P", "-X", "importtime", "-m", "edge_app", "--help"],
+        [sys.executable, "-P", "-X", "importtime", "-m", "limiar", "--help"],
         capture_output=True,
         text=True,
         check=True,

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_app.bundle import open_bundle, write_bundle
+from limiar.edge_app.bundle import open_bundle, write_bundle
 from wheelhouse import locked_for_devices
 
 GIT = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "init.defaultBranch=main"]
@@ -144,7 +144,7 @@ def test_a_clone_that_cannot_know_the_last_release_is_refused(repository: Path, 
 
 
 def test_a_key_that_others_may_read_is_refused(repository: Path, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-P", "-m", "edge_app", "keygen", str(tmp_path / "k")], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-P", "-m", "limiar", "keygen", str(tmp_path / "k")], check=True, capture_output=True)
     assert refusal(repository, "--sign", tmp_path / "k.key") == READY
     (tmp_path / "k.key").chmod(0o640)
     assert refusal(repository, "--sign", tmp_path / "k.key") == "E-KEY-MODE"

@@ -1,6 +1,6 @@
 """Random turns, flips, shifts, zooms and stretches of training images, and other light and noise.
 
-What is drawn is drawn here: `augmented` applies it with OpenCV, train.on_device on the device that trains.
+What is drawn is drawn here: `augmented` applies it with OpenCV, limiar.train.on_device on the device that trains.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.frame import Pixels
-from train.config import Config
+from limiar.edge_app.frame import Pixels
+from limiar.train.config import Config
 
 
 @dataclass(frozen=True)

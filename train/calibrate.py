@@ -29,7 +29,7 @@ def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.int64], caut
 
 
 def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax of each row, float64 [N, K], as the app computes it (edge_app.classifier.softmax)."""
+    """Softmax of each row, float64 [N, K], as the app computes it (limiar.edge_app.classifier.softmax)."""
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return shares

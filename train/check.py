@@ -14,18 +14,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bundle import InputSpec
-from edge_app.errors import DataError, printable
-from edge_app.image_folder import is_utf8, list_images
-from edge_app.labels import one_class
-from edge_app.run_folder import SPLIT_NAMES, SplitRow
-from edge_app.splits import Listed, Shares, given_or_drawn, joined, units
-from train import check_labels
-from train.check_near import near_pairs
-from train.check_scan import Refused, Scan, scan
-from train.check_shortcuts import OF_THE_FILE, Shortcut, shortcuts
-from train.config import INPUT, check_input
-from train.evidence import Evidence, evidence
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import DataError, printable
+from limiar.edge_app.image_folder import is_utf8, list_images
+from limiar.edge_app.labels import one_class
+from limiar.edge_app.run_folder import SPLIT_NAMES, SplitRow
+from limiar.edge_app.splits import Listed, Shares, given_or_drawn, joined, units
+from limiar.train import check_labels
+from limiar.train.check_near import near_pairs
+from limiar.train.check_scan import Refused, Scan, scan
+from limiar.train.check_shortcuts import OF_THE_FILE, Shortcut, shortcuts
+from limiar.train.config import INPUT, check_input
+from limiar.train.evidence import Evidence, evidence
 
 Severity = Literal["fault", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("fault", "warning", "note")

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_app.cli import EXIT_FAILED_CHECK
-from edge_app.errors import TrainError, printable
-from edge_app.text import counted
-from train.cli import channels_option, grey_max_option, input_of, size_option
+from limiar.edge_app.cli import EXIT_FAILED_CHECK
+from limiar.edge_app.errors import TrainError, printable
+from limiar.edge_app.text import counted
+from limiar.train.cli import channels_option, grey_max_option, input_of, size_option
 
 if TYPE_CHECKING:
-    from train.check import Finding, Report, Request
+    from limiar.train.check import Finding, Report, Request
 
 _LISTED = 20  # classes in a line, the others are counted
 _NAMED = 5  # images of a finding in the table; --json and --html have all
@@ -52,11 +52,11 @@ def check(
       limiar check images/
       limiar check images/ --csv labels.csv --html check.html
     """
-    from edge_app.splits import Shares
-    from train.check import Request
-    from train.check import check as looked_at
-    from train.config import configured
-    from train.progress import Terminal
+    from limiar.edge_app.splits import Shares
+    from limiar.train.check import Request
+    from limiar.train.check import check as looked_at
+    from limiar.train.config import configured
+    from limiar.train.progress import Terminal
 
     config = configured("limiar", changes)
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=seed)
@@ -75,8 +75,8 @@ def check(
 
 
 def _write_page(html: Path, request: "Request", report: "Report") -> None:
-    from edge_app.files import write_whole
-    from train.check_page import render
+    from limiar.edge_app.files import write_whole
+    from limiar.train.check_page import render
 
     try:
         write_whole(html, render(report, request).encode())

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bundle import InputSpec
-from edge_app.frame import Pixels
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.frame import Pixels
 
 TURNS = 8  # the four quarter turns, mirrored or not
 THUMBNAIL = 16  # pixels a side

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
-from train.calibrate import probabilities
+from limiar.train.calibrate import probabilities
 
 SUSPECT = 0.5  # probability that the label is wrong
 EVIDENCE = (

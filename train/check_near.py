@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.frame import Pixels
-from train.check_features import THUMBNAIL, TURNS, turned
+from limiar.edge_app.frame import Pixels
+from limiar.train.check_features import THUMBNAIL, TURNS, turned
 
 # Of 200 phantoms and 200 CT patches, saved again as JPEG (quality 50), at another size, brighter, noisier, turned or mirrored,
 # 99 % stayed within both limits; of all pairs of 1,500 phantoms none did. A shift of two pixels is not found.

@@ -1,13 +1,13 @@
 """The page of `limiar check`: every finding with its images beside each other, in one file without scripts."""
 
-from edge_app.errors import ImageError, printable
-from edge_app.splits import Listed
-from edge_app.text import counted
-from edge_app.text import for_html as escape
-from train.check import Case, Finding, Report, Request
-from train.check_scan import read_one
-from train.page import NOT_FOR_DIAGNOSIS, page
-from train.plots import data_url
+from limiar.edge_app.errors import ImageError, printable
+from limiar.edge_app.splits import Listed
+from limiar.edge_app.text import counted
+from limiar.edge_app.text import for_html as escape
+from limiar.train.check import Case, Finding, Report, Request
+from limiar.train.check_scan import read_one
+from limiar.train.page import NOT_FOR_DIAGNOSIS, page
+from limiar.train.plots import data_url
 
 CASES = 60  # of a finding are shown, the others counted: the page stays under some megabytes
 _FILES = 8  # images of a case

@@ -11,16 +11,16 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app import reading
-from edge_app.bundle import InputSpec
-from edge_app.containers import EXTENSIONS
-from edge_app.errors import ImageError
-from edge_app.frame import Pixels
-from edge_app.image import decode, read_file
-from edge_app.preprocess import check_assessable, model_input, tensor_sha256
-from edge_app.reading import Item, read_all
-from edge_app.splits import Listed
-from train import check_features
+from limiar.edge_app import reading
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.containers import EXTENSIONS
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.image import decode, read_file
+from limiar.edge_app.preprocess import check_assessable, model_input, tensor_sha256
+from limiar.edge_app.reading import Item, read_all
+from limiar.edge_app.splits import Listed
+from limiar.train import check_features
 
 FORMATS = {extension: name for name, extensions in EXTENSIONS.items() for extension in extensions}
 TRAITS = ("width", "height", "aspect ratio", "colour", "file size", "brightness", "contrast", *map(str.lower, EXTENSIONS))

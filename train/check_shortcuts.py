@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_app.metrics import auc
-from train.check_scan import TRAITS, Scan
+from limiar.edge_app.metrics import auc
+from limiar.train.check_scan import TRAITS, Scan
 
 SEPARATES = 0.95  # AUC of one trait, for one class against the others
 LEAST = 8  # images on either side; of fewer, some trait would separate them by chance

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from edge_app.errors import TrainError, printable
-from edge_app.text import counted
+from limiar.edge_app.errors import TrainError, printable
+from limiar.edge_app.text import counted
 
 if TYPE_CHECKING:
-    from edge_app.bundle import InputSpec
-    from edge_app.run_folder import Run
-    from train.config import Hosts
-    from train.fit import Epoch, State
-    from train.run import Request
+    from limiar.edge_app.bundle import InputSpec
+    from limiar.edge_app.run_folder import Run
+    from limiar.train.config import Hosts
+    from limiar.train.fit import Epoch, State
+    from limiar.train.run import Request
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -77,7 +77,7 @@ def input_of(size: tuple[int, int], channels: str, grey_max: int | None) -> "Inp
     """What --size, --channels and --grey-max ask for."""
     from msgspec import UNSET
 
-    from edge_app.bundle import InputSpec
+    from limiar.edge_app.bundle import InputSpec
 
     declared = UNSET if grey_max is None else grey_max
     return InputSpec(height=size[0], width=size[1], channels=3 if channels == "3" else 1, grey_max=declared)
@@ -97,11 +97,11 @@ def request_of(
     changes: tuple[str, ...],
 ) -> "Request":
     """What these options ask for. Raises TrainError."""
-    from train.config import configured
-    from train.progress import quiet
+    from limiar.train.config import configured
+    from limiar.train.progress import quiet
 
     with quiet():
-        from train.run import Request
+        from limiar.train.run import Request
     return Request(
         folder=data,
         out=out,
@@ -174,9 +174,9 @@ def train(
       limiar train images/ --from run --add reviewed.csv --out run-2
       KERAS_BACKEND=jax limiar train images/ --out run --hosts 2 --host 0 --coordinator 10.0.0.1:7000
     """
-    from train.config import RECIPES, SPLITS, check_backend, continued, recipe_of
-    from train.progress import Epochs, Terminal, quiet
-    from train.unfinished import said_when_stopped
+    from limiar.train.config import RECIPES, SPLITS, check_backend, continued, recipe_of
+    from limiar.train.progress import Epochs, Terminal, quiet
+    from limiar.train.unfinished import said_when_stopped
 
     if quick and recipe not in (None, "limiar"):
         raise click.UsageError(f"--quick is the recipe limiar: leave out --recipe {recipe}, or --quick.")
@@ -192,10 +192,10 @@ def train(
         tensorboard = mlflow = None  # host 0 logs
     with said_when_stopped(out):
         with quiet():
-            from train.reviewed import open_parent
-            from train.run import Progress, assist, summary
-            from train.run import train as make_run
-            from train.trackers import Trackers, open_trackers
+            from limiar.train.reviewed import open_parent
+            from limiar.train.run import Progress, assist, summary
+            from limiar.train.run import train as make_run
+            from limiar.train.trackers import Trackers, open_trackers
 
         opened = open_trackers(out, tensorboard, mlflow)  # may wait minutes for a server, and Ctrl-C must end that
         chosen = recipe_of(recipe, quick, model)
@@ -247,7 +247,7 @@ def train(
 
 
 def _hosts(count: int | None, own: int | None, coordinator: str | None) -> "Hosts | None":
-    from train.config import Hosts
+    from limiar.train.config import Hosts
 
     if count is None and own is None and coordinator is None:
         return None
@@ -279,10 +279,10 @@ def phantoms(out: Path, count: int, seed: int) -> int:
     Example:
       limiar phantoms images/ --count 1500 --seed 1
     """
-    from edge_app.files import sync_directory
-    from edge_app.interrupt import Interrupt
-    from train.phantoms import write_phantoms
-    from train.progress import Terminal
+    from limiar.edge_app.files import sync_directory
+    from limiar.edge_app.interrupt import Interrupt
+    from limiar.train.phantoms import write_phantoms
+    from limiar.train.progress import Terminal
 
     if os.path.lexists(out):  # also a link to nothing
         raise TrainError("E-PHANTOMS-OUT", f"{printable(str(out))} exists: give another folder, or remove it first")

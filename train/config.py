@@ -13,10 +13,10 @@ import msgspec
 import msgspec.inspect
 from msgspec import Meta
 
-from edge_app.bundle import InputSpec
-from edge_app.errors import LimiarError, TrainError, printable
-from edge_app.run_folder import Run
-from edge_app.splits import Shares
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import LimiarError, TrainError, printable
+from limiar.edge_app.run_folder import Run
+from limiar.edge_app.splits import Shares
 
 Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]

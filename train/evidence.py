@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from edge_app.errors import printable
-from edge_app.metrics import images_for_margin, smallest_margin
-from edge_app.text import counted
+from limiar.edge_app.errors import printable
+from limiar.edge_app.metrics import images_for_margin, smallest_margin
+from limiar.edge_app.text import counted
 
 MARGIN_LIMIT = 0.5  # what convert's --margin must lie below
 MARGIN, ALPHA = 0.05, 0.05  # what convert's gate asks for unless told otherwise (gate.toml; a test compares)

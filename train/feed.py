@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.frame import Pixels
-from edge_app.image_store import ImageStore
-from train.augment import augmented
-from train.config import Config
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.image_store import ImageStore
+from limiar.train.augment import augmented
+from limiar.train.config import Config
 
 THREADS = min(8, len(os.sched_getaffinity(0)))  # reading and warping leave Python's lock
 WEIGHT_LIMIT = 10.0  # of an image against the mean: with more, a batch that holds two of a rare class is about them alone

@@ -14,15 +14,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.errors import TrainError, printable
-from edge_app.files import read_bounded, sync_file, write_whole
-from edge_app.image_store import ImageStore
-from train.calibrate import nll
-from train.config import Config
-from train.feed import Examples, batches
-from train.network import CHECKPOINT_LIMIT, load_network
-from train.progress import quiet
-from train.unfinished import STATE
+from limiar.edge_app.errors import TrainError, printable
+from limiar.edge_app.files import read_bounded, sync_file, write_whole
+from limiar.edge_app.image_store import ImageStore
+from limiar.train.calibrate import nll
+from limiar.train.config import Config
+from limiar.train.feed import Examples, batches
+from limiar.train.network import CHECKPOINT_LIMIT, load_network
+from limiar.train.progress import quiet
+from limiar.train.unfinished import STATE
 
 STATE_LIMIT = 64 << 20  # bytes; the longest training there may be takes half of it
 CURE = "repeat the first command, give another --out, or remove that folder to start again"
@@ -177,7 +177,7 @@ def share_checkpoint(folder: Path, told: Callable[[bytes], bytes]) -> None:
 def _epochs(model: keras.Model, train: Examples, config: Config, seed: int) -> Callable[[int], tuple[float, float]]:
     """What trains an epoch, counted from 1, and gives its (loss, accuracy)."""
     if on_device(config):
-        from train.on_device import DeviceEpochs  # JAX, only where it is the backend
+        from limiar.train.on_device import DeviceEpochs  # JAX, only where it is the backend
 
         return DeviceEpochs(model, train, config, seed).train
 

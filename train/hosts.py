@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from edge_app.errors import TrainError, printable
-from train.config import Hosts
+from limiar.edge_app.errors import TrainError, printable
+from limiar.train.config import Hosts
 
 JOIN_S = 600  # wait so long for the others: they may read their images more slowly
 

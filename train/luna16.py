@@ -17,11 +17,11 @@ import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_app.errors import DataError, printable
-from edge_app.files import read_bounded, sync_directory
-from edge_app.run_folder import table_csv
-from edge_app.text import counted
-from train.progress import Terminal
+from limiar.edge_app.errors import DataError, printable
+from limiar.edge_app.files import read_bounded, sync_directory
+from limiar.edge_app.run_folder import table_csv
+from limiar.edge_app.text import counted
+from limiar.train.progress import Terminal
 
 SIDE = 50  # pixels
 TABLE_LIMIT = 256 << 20  # bytes: candidates_V2.csv, the larger of LUNA16's two, has 755,000 lines of about 90

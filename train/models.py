@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from edge_app.bundle import InputSpec
+from limiar.edge_app.bundle import InputSpec
 
 # compact: 3x3 convolutions, (filters, stride). Chosen by cross-validation among nets whose int8 file has at most 64 KiB and
 # invokes in a twelfth of LeNet's float32 time on one core (scripts/architectures): full convolutions beat separable ones of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import keras
 
-from edge_app.errors import TrainError, printable
-from edge_app.network_size import BYTES_LIMIT, CONFIG_LIMIT, asked, bounded_memory
+from limiar.edge_app.errors import TrainError, printable
+from limiar.edge_app.network_size import BYTES_LIMIT, CONFIG_LIMIT, asked, bounded_memory
 
 CONFIG = "config.json"
 CHECKPOINT_LIMIT = 1 << 34  # bytes of a file with the optimizer's state: more than a desktop trains

@@ -1,7 +1,7 @@
 """An epoch where the accelerator is: images there as uint8, augmented there, many steps in one compiled call. JAX alone.
 
-It draws what train.feed draws and steps as `model.fit` does, so the weights are the same but for rounding. With several
-devices, of this host or of several (train.hosts), each computes its share of every batch on the same weights: XLA sums
+It draws what limiar.train.feed draws and steps as `model.fit` does, so the weights are the same but for rounding. With several
+devices, of this host or of several (limiar.train.hosts), each computes its share of every batch on the same weights: XLA sums
 gradients, and batch norm's statistics, over all of them.
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from edge_app.errors import TrainError
-from edge_app.machine import available_mb
-from train.augment import draw
-from train.config import Config
-from train.feed import Examples, batch_rng, shuffled
+from limiar.edge_app.errors import TrainError
+from limiar.edge_app.machine import available_mb
+from limiar.train.augment import draw
+from limiar.train.config import Config
+from limiar.train.feed import Examples, batch_rng, shuffled
 
 SHARE = 0.5  # of the device's free memory that images may take; activations need the rest
 CHUNK_MB = 256  # of images that do not fit: so many are sent while those before them are computed
@@ -180,7 +180,7 @@ def warped(images: jax.Array, maps: jax.Array) -> jax.Array:
 
 
 def lit(pixels: jax.Array, light: jax.Array, seeds: jax.Array) -> jax.Array:
-    """As train.augment does, with other noise of the same distribution: the host's would be larger than the images."""
+    """As limiar.train.augment does, with other noise of the same distribution: the host's would be larger than the images."""
     gain, offset, deviation = jnp.moveaxis(light, 1, 0)[..., None, None, None]
     grain = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), (*pixels.shape[1:3], 1)))(seeds)
     return jnp.clip(jnp.round(pixels * gain + offset + deviation * grain), 0, 255)

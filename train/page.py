@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from edge_app.text import for_html as escape
+from limiar.edge_app.text import for_html as escape
 
 STYLE = Path(__file__).with_name("report.css")
 NOT_FOR_DIAGNOSIS = "For research and education. Not for diagnosis."

@@ -1,8 +1,8 @@
 """How many answers are left to a person: by the course's fixed rule, and by the one that `limiar convert` fits by default."""
 
-from edge_app.bundle import Decision
-from edge_app.metrics import decided_metrics
-from edge_app.operating_points import ERROR_DECIDED, Scores, error_cut
+from limiar.edge_app.bundle import Decision
+from limiar.edge_app.metrics import decided_metrics
+from limiar.edge_app.operating_points import ERROR_DECIDED, Scores, error_cut
 
 COURSE = 0.95  # refer below this confidence; convert --refer-below 0.95 keeps it
 

@@ -6,18 +6,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.errors import printable
-from edge_app.image_folder import DataSet
-from edge_app.metrics import ECE_BINS, RESAMPLES, class_metrics, confidence_bins, decided_metrics, ece_interval, proportion
-from edge_app.operating_points import Scores, operating_points
-from edge_app.run_folder import SPLIT_NAMES, Run
-from edge_app.text import counted
-from edge_app.text import for_html as escape
-from train import plots
-from train.calibrate import nll, probabilities
-from train.fit import Epoch
-from train.page import NOT_FOR_DIAGNOSIS, page
-from train.referral import COURSE, referrals
+from limiar.edge_app.errors import printable
+from limiar.edge_app.image_folder import DataSet
+from limiar.edge_app.metrics import (
+    ECE_BINS,
+    RESAMPLES,
+    class_metrics,
+    confidence_bins,
+    decided_metrics,
+    ece_interval,
+    proportion,
+)
+from limiar.edge_app.operating_points import Scores, operating_points
+from limiar.edge_app.run_folder import SPLIT_NAMES, Run
+from limiar.edge_app.text import counted
+from limiar.edge_app.text import for_html as escape
+from limiar.train import plots
+from limiar.train.calibrate import nll, probabilities
+from limiar.train.fit import Epoch
+from limiar.train.page import NOT_FOR_DIAGNOSIS, page
+from limiar.train.referral import COURSE, referrals
 
 GRID = 18  # images of each row of the grid
 COURSE_DIFFERENCES = (

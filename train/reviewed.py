@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_app.errors import DataError, TrainError, printable
-from edge_app.image_folder import DataSet, list_images, read_images, read_table
-from edge_app.image_store import Chosen, Keep
-from edge_app.run_folder import Lineage, Run, SplitRow, read_run, read_splits
-from edge_app.splits import Listed
+from limiar.edge_app.errors import DataError, TrainError, printable
+from limiar.edge_app.image_folder import DataSet, list_images, read_images, read_table
+from limiar.edge_app.image_store import Chosen, Keep
+from limiar.edge_app.run_folder import Lineage, Run, SplitRow, read_run, read_splits
+from limiar.edge_app.splits import Listed
 
 SPLIT = "train_reviewed"  # of every image that was added: training, and told apart
 _NAMED = 5  # so many files are named in a note, the others counted
@@ -172,7 +172,7 @@ def list_reviewed(place: Path) -> tuple[tuple[Reviewed, ...], tuple[str, ...]]:
 def _line(table: Path, line: dict[str, str | None]) -> Reviewed:
     def cell(name: str) -> str:
         text = line.get(name) or ""
-        # scan keeps a spreadsheet from taking a cell for a formula (edge_app.output)
+        # scan keeps a spreadsheet from taking a cell for a formula (limiar.edge_app.output)
         return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@", "\t", "\r") else text
 
     path = table.parent / cell("file") if cell("file") else Path(cell("path"))

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_app.errors import TrainError, printable
-from train.config import SPLITS, Config, changed
+from limiar.edge_app.errors import TrainError, printable
+from limiar.train.config import SPLITS, Config, changed
 
 # Where nothing is asked for: what matters most for a network of any kind, round the recipes' values.
 DEFAULT = ("rate=3e-4..1e-2", "weight_decay=1e-5..1e-2", "dropout=0..0.5", "batch=32,64,128")

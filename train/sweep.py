@@ -20,13 +20,13 @@ import msgspec
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from edge_app import run_folder
-from edge_app.errors import TrainError, printable
-from edge_app.image_folder import DataSet
-from train.config import changed
-from train.fit import Epoch, Identity, prepare, resumed
-from train.run import Progress, Request, gathered, identified, keeping, trained, within_images
-from train.space import Varied, setting
+from limiar.edge_app import run_folder
+from limiar.edge_app.errors import TrainError, printable
+from limiar.edge_app.image_folder import DataSet
+from limiar.train.config import changed
+from limiar.train.fit import Epoch, Identity, prepare, resumed
+from limiar.train.run import Progress, Request, gathered, identified, keeping, trained, within_images
+from limiar.train.space import Varied, setting
 
 DATABASE, STUDY, LOCK = "study.db", "limiar", "sweep.lock"
 # The median rule: a trial ends early whose best loss so far is above the median of what the others had at that epoch.

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_app.errors import LimiarError, printable
-from edge_app.text import counted
-from train.cli import model_options, request_of
+from limiar.edge_app.errors import LimiarError, printable
+from limiar.edge_app.text import counted
+from limiar.train.cli import model_options, request_of
 
 if TYPE_CHECKING:
-    from train.fit import Epoch
-    from train.sweep import Trial
+    from limiar.train.fit import Epoch
+    from limiar.train.sweep import Trial
 
 
 @click.command()
@@ -48,9 +48,9 @@ def sweep(
       limiar sweep images/ --out sweep --trials 30
       limiar sweep images/ --out sweep-2 --vary rate=1e-4..1e-2 --vary batch=32,64 --set epochs=30
     """
-    from train.config import check_backend
-    from train.progress import Terminal, quiet
-    from train.space import parse
+    from limiar.train.config import check_backend
+    from limiar.train.progress import Terminal, quiet
+    from limiar.train.space import parse
 
     check_backend()
     recipe = recipe or "limiar"  # thirty trials of the standard recipe would take a night
@@ -58,9 +58,9 @@ def sweep(
     varied = parse(vary, request.config)
     try:
         with quiet():
-            from train.run import Progress
-            from train.sweep import Outcome, best_of
-            from train.sweep import sweep as searched
+            from limiar.train.run import Progress
+            from limiar.train.sweep import Outcome, best_of
+            from limiar.train.sweep import sweep as searched
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise

@@ -20,14 +20,14 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from edge_app import run_folder
-from edge_app.errors import TrainError, printable
-from edge_app.metrics import class_metrics
-from edge_app.run_folder import Run
-from train.calibrate import probabilities
+from limiar.edge_app import run_folder
+from limiar.edge_app.errors import TrainError, printable
+from limiar.edge_app.metrics import class_metrics
+from limiar.edge_app.run_folder import Run
+from limiar.train.calibrate import probabilities
 
 if TYPE_CHECKING:  # they bring Keras
-    from train.fit import Epoch, State
+    from limiar.train.fit import Epoch, State
 
 EXPERIMENT = "limiar"
 DATABASE, ARTIFACTS = "mlflow.db", "artifacts"  # in a folder that is given in place of a server
@@ -90,7 +90,7 @@ class MLflow:
         return next((run.info.run_id for run in found if run.info.status in UNFINISHED), None)
 
     def _created(self, key: str, state: "State") -> str:
-        from train.run import commit
+        from limiar.train.run import commit
 
         identity = state.identity
         tags = {KEY: key, "commit": commit(), "data_sha256": identity.data_sha256, "parent_model_sha256": identity.parent}

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 from tensorboard.summary import Writer
 
-from edge_app.run_folder import Run
-from train.fit import Epoch, State
+from limiar.edge_app.run_folder import Run
+from limiar.train.fit import Epoch, State
 
 
 class TensorBoard:

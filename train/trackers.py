@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from edge_app.errors import LimiarError, TrainError, printable
-from edge_app.run_folder import Run
-from edge_app.text import for_terminal
-from train.fit import Epoch, State
+from limiar.edge_app.errors import LimiarError, TrainError, printable
+from limiar.edge_app.run_folder import Run
+from limiar.edge_app.text import for_terminal
+from limiar.train.fit import Epoch, State
 
 
 class Tracker(Protocol):
@@ -72,7 +72,7 @@ def _opened(extra: str, opening: Callable[[], Tracker]) -> Tracker:
 
 
 def _tensorboard(folder: Path, name: str) -> Tracker:
-    from train.to_tensorboard import TensorBoard
+    from limiar.train.to_tensorboard import TensorBoard
 
     try:
         return TensorBoard(folder / name)
@@ -82,6 +82,6 @@ def _tensorboard(folder: Path, name: str) -> Tracker:
 
 
 def _mlflow(place: str, out: Path) -> Tracker:
-    from train.to_mlflow import MLflow
+    from limiar.train.to_mlflow import MLflow
 
     return MLflow(place, out)

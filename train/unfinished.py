@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_app.errors import printable
+from limiar.edge_app.errors import printable
 
 STATE = "state.json"  # names the epoch whose files are whole; written last
 

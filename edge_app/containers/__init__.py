@@ -6,10 +6,10 @@ missing grey. So each container is walked here before a decoder sees it. Formats
 
 import os.path
 
-from edge_app.containers import bmp, jpeg, png, pnm, tiff, webp
-from edge_app.containers.container import Container
-from edge_app.containers.foreign import AVIF, DICOM, FOREIGN_EXTENSIONS, GIF, HEIC, RAW, SLIDE, recognise, refusal
-from edge_app.errors import ImageError
+from limiar.edge_app.containers import bmp, jpeg, png, pnm, tiff, webp
+from limiar.edge_app.containers.container import Container
+from limiar.edge_app.containers.foreign import AVIF, DICOM, FOREIGN_EXTENSIONS, GIF, HEIC, RAW, SLIDE, recognise, refusal
+from limiar.edge_app.errors import ImageError
 
 __all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "check_name", "holds_picture", "inspect", "inspect_named"]
 

@@ -1,7 +1,7 @@
 """BMP (Microsoft, "Bitmap Storage"): a header that says where the pixels are, and how long the file is if one believes it."""
 
-from edge_app.containers.container import PIXELS_MP, Container, check_end, check_pixels, truncated
-from edge_app.errors import ImageError
+from limiar.edge_app.containers.container import PIXELS_MP, Container, check_end, check_pixels, truncated
+from limiar.edge_app.errors import ImageError
 
 _FILE_HEADER = 14
 _CORE = 12  # OS/2 1.x: sides of 16 bits, a palette of three bytes a colour

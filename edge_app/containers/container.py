@@ -2,8 +2,8 @@
 
 import msgspec
 
-from edge_app.containers.trailing import after_end
-from edge_app.errors import ImageError
+from limiar.edge_app.containers.trailing import after_end
+from limiar.edge_app.errors import ImageError
 
 MEGAPIXEL = 1_000_000
 

@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from edge_app.errors import ImageError
+from limiar.edge_app.errors import ImageError
 
 
 class Foreign(msgspec.Struct, frozen=True):

@@ -4,10 +4,10 @@ import re
 
 import msgspec
 
-from edge_app.containers import trailing
-from edge_app.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, truncated, unread_depth
-from edge_app.containers.foreign import JPEG_LS, refusal
-from edge_app.errors import ImageError
+from limiar.edge_app.containers import trailing
+from limiar.edge_app.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, truncated, unread_depth
+from limiar.edge_app.containers.foreign import JPEG_LS, refusal
+from limiar.edge_app.errors import ImageError
 
 _MARKER = re.compile(rb"\xff{1,256}([^\x00\xff])")  # B.1.1.2: fill bytes may stand before it; Pillow takes 1 s for 3 MB
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte

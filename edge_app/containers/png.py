@@ -3,8 +3,8 @@
 import zlib
 from collections.abc import Iterator
 
-from edge_app.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, check_end, truncated, unread_depth
-from edge_app.errors import ImageError
+from limiar.edge_app.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, check_end, truncated, unread_depth
+from limiar.edge_app.errors import ImageError
 
 _CHUNKS = 50_000  # Pillow takes 15 us for each; 64 MB in those of libpng, of 8 KB, are 8,000
 

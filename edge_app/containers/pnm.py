@@ -2,8 +2,8 @@
 
 import re
 
-from edge_app.containers.container import PIXELS_MP, Container, check_end, check_pixels, truncated
-from edge_app.errors import ImageError
+from limiar.edge_app.containers.container import PIXELS_MP, Container, check_end, check_pixels, truncated
+from limiar.edge_app.errors import ImageError
 
 _HEADER_MOST = 4096  # bytes, with comments
 _SPACES = re.compile(rb"[ \t\n\v\f\r]*+(?:#[^\n\r]*+[ \t\n\v\f\r]++)*+")  # possessive: nothing is tried twice

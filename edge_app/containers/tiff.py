@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from edge_app.containers.container import (
+from limiar.edge_app.containers.container import (
     PIXELS_MP_PADDED,
     PIXELS_MP_TWICE,
     SIDE_PX,
@@ -18,7 +18,7 @@ from edge_app.containers.container import (
     truncated,
     unread_depth,
 )
-from edge_app.errors import ImageError
+from limiar.edge_app.errors import ImageError
 
 # TIFF 6.0, section 2: bytes of a value, by type
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}

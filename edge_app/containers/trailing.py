@@ -1,7 +1,7 @@
 """What follows the end of a whole picture: what is understood is named and left alone, anything else is refused."""
 
-from edge_app.containers.foreign import recognise
-from edge_app.errors import ImageError
+from limiar.edge_app.containers.foreign import recognise
+from limiar.edge_app.errors import ImageError
 
 _PADDING = b"\0\xff"  # to a full block, or what an erased flash holds: boards' cameras write their whole buffer
 _READ = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"RIFF": "WebP"}

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from edge_app.containers.container import PIXELS_MP_WEBP, Container, check_end, check_pixels, truncated
-from edge_app.errors import ImageError
+from limiar.edge_app.containers.container import PIXELS_MP_WEBP, Container, check_end, check_pixels, truncated
+from limiar.edge_app.errors import ImageError
 
 _CHUNKS = 1_000  # of a still picture there are seven kinds
 

@@ -7,10 +7,10 @@ Pillow also takes 1 and 4 bits for 8 where the palette is a plain grey one. Sour
 import numpy as np
 from PIL import Image
 
-from edge_app.containers.bmp import Bmp
-from edge_app.containers.container import truncated
-from edge_app.errors import ImageError
-from edge_app.frame import Pixels
+from limiar.edge_app.containers.bmp import Bmp
+from limiar.edge_app.containers.container import truncated
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.frame import Pixels
 
 _RLE8, _RLE4 = 1, 2
 _PADDED = {_RLE8: 4, _RLE4: 8}  # pixels: ImageMagick codes a row with what fills it up to 4 bytes where nothing is packed

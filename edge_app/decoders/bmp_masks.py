@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_app.containers.bmp import Bmp
-from edge_app.errors import ImageError
-from edge_app.frame import Pixels
+from limiar.edge_app.containers.bmp import Bmp
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.frame import Pixels
 
 _MASKS = 3  # compression
 _PLACE = 54  # of the masks: within the header, or behind one of 40 bytes

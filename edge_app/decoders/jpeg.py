@@ -13,10 +13,10 @@ import random
 import simplejpeg
 from PIL import JpegImagePlugin
 
-from edge_app.containers import jpeg
-from edge_app.containers.container import truncated
-from edge_app.errors import ImageError
-from edge_app.frame import Pixels
+from limiar.edge_app.containers import jpeg
+from limiar.edge_app.containers.container import truncated
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.frame import Pixels
 
 _EIGHTH = 8
 _ZEROS = bytes(128)  # of NUL at most 24 bytes are one block, of 8x8 coefficients

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_app import depth
-from edge_app.containers.container import truncated
-from edge_app.containers.png import GREY, GREY_ALPHA, RGB, RGBA, Png, pixels, without_notes
-from edge_app.errors import ImageError
+from limiar.edge_app import depth
+from limiar.edge_app.containers.container import truncated
+from limiar.edge_app.containers.png import GREY, GREY_ALPHA, RGB, RGBA, Png, pixels, without_notes
+from limiar.edge_app.errors import ImageError
 
 _BAND_PX = 1 << 20  # of an image at a time
 _STORED = 65_535  # bytes of a block without compression, at most

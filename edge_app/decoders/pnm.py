@@ -6,11 +6,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app import depth
-from edge_app.containers.container import truncated
-from edge_app.containers.pnm import Pnm
-from edge_app.errors import ImageError
-from edge_app.frame import Pixels
+from limiar.edge_app import depth
+from limiar.edge_app.containers.container import truncated
+from limiar.edge_app.containers.pnm import Pnm
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.frame import Pixels
 
 _BAND = 1 << 20  # samples, or bytes of words, at a time
 _DIGITS_AND_SPACES = b"0123456789 \t\n\v\f\r"

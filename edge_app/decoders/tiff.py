@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_app import depth
-from edge_app.containers.container import unread_depth
-from edge_app.containers.tiff import BLACK_IS_ZERO, GROUP4, JPEG, RGB, WHITE_IS_ZERO, Tiff
-from edge_app.errors import ImageError
-from edge_app.frame import Pixels
-from edge_app.stderr import without_stderr
-from edge_app.text import counted
+from limiar.edge_app import depth
+from limiar.edge_app.containers.container import unread_depth
+from limiar.edge_app.containers.tiff import BLACK_IS_ZERO, GROUP4, JPEG, RGB, WHITE_IS_ZERO, Tiff
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.stderr import without_stderr
+from limiar.edge_app.text import counted
 
 _MOST_BYTES = 64_000_000  # decompressed: libtiff holds a strip of that size beside the image, and the file is there twice
 _BAND = 1 << 20  # samples at a time

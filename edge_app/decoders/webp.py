@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from PIL.WebPImagePlugin import WebPImageFile
 
-from edge_app.containers import webp
-from edge_app.containers.container import truncated
+from limiar.edge_app.containers import webp
+from limiar.edge_app.containers.container import truncated
 
 _LAST = 16  # bytes
 _SMALL = 64  # bytes: what has no more may be plain

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import msgspec
 
-from edge_app.errors import ModelUnfit, RuntimeUnavailable
-from edge_app.text import counted
+from limiar.edge_app.errors import ModelUnfit, RuntimeUnavailable
+from limiar.edge_app.text import counted
 
 if TYPE_CHECKING:  # `limiar --help` and the process that keeps the store load no numpy
-    from edge_app.frame import ClassMap, Logits, Pixels
+    from limiar.edge_app.frame import ClassMap, Logits, Pixels
 
 _Input = TypeVar("_Input")  # as a runtime describes it
 
@@ -69,11 +69,13 @@ OPTIONS = {  # as a bundle's manifest says it; "": as a device runs it when not 
 }
 RUNTIMES = {  # in order of preference for its format
     "litert": RuntimeKind(
-        "tflite", "edge_app.runtimes.litert", "ai-edge-litert", "pip install limiar", ("4 threads", "without XNNPACK")
+        "tflite", "limiar.edge_app.runtimes.litert", "ai-edge-litert", "pip install limiar", ("4 threads", "without XNNPACK")
     ),
-    "tflite-runtime": RuntimeKind("tflite", "edge_app.runtimes.tflite", "tflite-runtime", "pip install 'limiar[tflite]'"),
+    "tflite-runtime": RuntimeKind(
+        "tflite", "limiar.edge_app.runtimes.tflite", "tflite-runtime", "pip install 'limiar[tflite]'"
+    ),
     "onnxruntime": RuntimeKind(
-        "onnx", "edge_app.runtimes.onnx", "onnxruntime", "pip install 'limiar[onnx]'", ("without graph optimisation",)
+        "onnx", "limiar.edge_app.runtimes.onnx", "onnxruntime", "pip install 'limiar[onnx]'", ("without graph optimisation",)
     ),
 }
 

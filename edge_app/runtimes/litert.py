@@ -3,7 +3,7 @@
 # The Interpreter API only: CompiledModel loads a WebGPU library built for ARMv8.1 atomics, which dies on a Pi 3 or Pi 4.
 from ai_edge_litert import __version__, interpreter
 
-from edge_app.runtimes.interpreter import InterpreterRuntime
+from limiar.edge_app.runtimes.interpreter import InterpreterRuntime
 
 
 def load(model: bytes, threads: int, optimised: bool) -> InterpreterRuntime:

@@ -2,7 +2,7 @@
 
 from tflite_runtime import __version__, interpreter
 
-from edge_app.runtimes.interpreter import InterpreterRuntime
+from limiar.edge_app.runtimes.interpreter import InterpreterRuntime
 
 
 def load(model: bytes, threads: int, optimised: bool) -> InterpreterRuntime:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from edge_app.errors import SourceError
-from edge_app.sources.address import Address, find_source
+from limiar.edge_app.errors import SourceError
+from limiar.edge_app.sources.address import Address, find_source
 
 __all__ = ["Address", "Settings", "Source", "find_source", "open_source"]
 
 if TYPE_CHECKING:  # the process that keeps the store finds the source before it loads numpy
-    from edge_app.frame import Pixels
-    from edge_app.sources.damage import Place
+    from limiar.edge_app.frame import Pixels
+    from limiar.edge_app.sources.damage import Place
 
 
 class Source(Protocol):
@@ -57,11 +57,11 @@ class Settings(Struct, frozen=True):
 
 _NOTHING = Settings()
 _MODULES = {
-    "video": "edge_app.sources.video",
-    "v4l2": "edge_app.sources.opencv",
-    "rtsp": "edge_app.sources.opencv",
-    "http": "edge_app.sources.mjpeg",
-    "picamera": "edge_app.sources.picamera",
+    "video": "limiar.edge_app.sources.video",
+    "v4l2": "limiar.edge_app.sources.opencv",
+    "rtsp": "limiar.edge_app.sources.opencv",
+    "http": "limiar.edge_app.sources.mjpeg",
+    "picamera": "limiar.edge_app.sources.picamera",
 }
 _INSTALL = {
     "cv2": "pip install limiar",

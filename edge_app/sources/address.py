@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
 
-from edge_app.errors import SourceError, printable
+from limiar.edge_app.errors import SourceError, printable
 
 _STREAMS = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http"}  # scheme -> kind
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,15}:/|[^/]*://", re.IGNORECASE)

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from edge_app.errors import SourceError
-from edge_app.sources.structure import fault
+from limiar.edge_app.errors import SourceError
+from limiar.edge_app.sources.structure import fault
 
 _HEAD_BYTES = 4096
 _BLOCK_BYTES = 1 << 20

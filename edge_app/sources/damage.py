@@ -5,7 +5,7 @@ import math
 
 from msgspec import Struct
 
-from edge_app.text import counted
+from limiar.edge_app.text import counted
 
 _GRID = 0.25  # of the time between two frames: so far from its tick a frame may be, and still be counted by its time
 _FEWER = 0.05  # of the frames: so far the durations of whole files are off without a reason

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from edge_app.errors import SourceError
-from edge_app.folder import Choice, Found, is_picture_name, walk
+from limiar.edge_app.errors import SourceError
+from limiar.edge_app.folder import Choice, Found, is_picture_name, walk
 
 _LISTED_BYTES = 64 << 10  # of one path on a list; Linux takes 4,096
 _TURN_S = 0.05  # of a walk that finds nothing, until the caller gets a turn

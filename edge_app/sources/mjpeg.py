@@ -12,11 +12,11 @@ from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import unquote, urlsplit
 
-from edge_app.capture import FRAME_S
-from edge_app.errors import ImageError, SourceError
-from edge_app.frame import Pixels
-from edge_app.image import BYTES_LIMIT, decode
-from edge_app.sources import Address, Settings, Source
+from limiar.edge_app.capture import FRAME_S
+from limiar.edge_app.errors import ImageError, SourceError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.image import BYTES_LIMIT, decode
+from limiar.edge_app.sources import Address, Settings, Source
 
 _ANSWER_S = 10.0  # to connect, and for each read; the parent's patience with a stream that falls silent ends sooner
 _LINE_BYTES = 65536  # at most of a line in a header

@@ -5,12 +5,12 @@ import re
 
 import cv2
 
-from edge_app.errors import SourceError
-from edge_app.frame import Pixels
-from edge_app.sources import Address, Settings, Source
-from edge_app.sources.damage import Doubt
-from edge_app.sources.ffmpeg import Heard, check_size, kind, retrieved, starts_anew
-from edge_app.sources.v4l2 import check_camera, why_not
+from limiar.edge_app.errors import SourceError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.sources import Address, Settings, Source
+from limiar.edge_app.sources.damage import Doubt
+from limiar.edge_app.sources.ffmpeg import Heard, check_size, kind, retrieved, starts_anew
+from limiar.edge_app.sources.v4l2 import check_camera, why_not
 
 _CONNECT_MS = 10_000  # to reach an RTSP camera; OpenCV's own limit is 30 s
 _RATE_TOLERANCE = 0.02  # 29.97 is 30

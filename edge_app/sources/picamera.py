@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from picamera2 import Picamera2
 
-from edge_app.errors import SourceError
-from edge_app.frame import Pixels
-from edge_app.sources import Address, Settings, Source
+from limiar.edge_app.errors import SourceError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.sources import Address, Settings, Source
 
 logging.getLogger("picamera2").setLevel(logging.CRITICAL)  # it writes to stderr what it raises as well
 

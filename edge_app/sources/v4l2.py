@@ -13,7 +13,7 @@ import stat
 import struct
 from pathlib import Path
 
-from edge_app.errors import SourceError, printable
+from limiar.edge_app.errors import SourceError, printable
 
 _MAJOR = 81  # of video devices: Linux, Documentation/admin-guide/devices.txt
 # linux/videodev2.h, with _IOR and _IOWR of asm-generic/ioctl.h spelt out; pointers give the format's size, 204 or 208.

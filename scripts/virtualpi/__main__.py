@@ -15,7 +15,7 @@ import importlib
 import signal
 import sys
 
-from edge_app.errors import LimiarError
+from limiar.edge_app.errors import LimiarError
 from virtualpi import Failed, Unavailable, namespace
 from wheelhouse import WheelhouseError
 

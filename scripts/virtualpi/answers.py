@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from edge_app.bundle import REFER, Bundle
-from edge_app.classifier import decide
+from limiar.edge_app.bundle import REFER, Bundle
+from limiar.edge_app.classifier import decide
 from virtualpi import PROJECT, Failed
 from virtualpi.device import Device
 from virtualpi.namespace import Root
@@ -172,7 +172,7 @@ def scan_here(python: Path, bundle: Bundle, images: Path, folder: Path, runtime:
     """By a Python of this machine; `folder` is for its database."""
     words = ("scan", bundle.path, images, "--runtime", runtime, "--db", folder / f"{runtime}.db", "--jsonl", "-")
     environ = {**os.environ, "LIMIAR_STATE": str(folder)}  # what this machine remembers of other runs does not count
-    command = (python, "-P", "-m", "edge_app", *words)
+    command = (python, "-P", "-m", "limiar", *words)
     return read_scan(subprocess.run(command, env=environ, capture_output=True, text=True, check=False))
 
 

@@ -22,10 +22,10 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 import wheelhouse
-from edge_app.bundle import Bundle, open_bundle
-from edge_app.doctor import Diagnosis
-from edge_app.files import write_whole
-from edge_app.verify import Verification
+from limiar.edge_app.bundle import Bundle, open_bundle
+from limiar.edge_app.doctor import Diagnosis
+from limiar.edge_app.files import write_whole
+from limiar.edge_app.verify import Verification
 from virtualpi import PROJECT, Failed, Unavailable, page, qemu
 from virtualpi.answers import (
     ASK,
@@ -186,7 +186,7 @@ def read(done: "subprocess.CompletedProcess[str]", kind: type[T]) -> T:
 
 def limiar(root: Root, device: Device, *words: str) -> "subprocess.CompletedProcess[str]":
     """The command there."""
-    return root.run("python3", "-P", "-m", "edge_app", *words, environ=device.environ, check=False)
+    return root.run("python3", "-P", "-m", "limiar", *words, environ=device.environ, check=False)
 
 
 @contextlib.contextmanager

@@ -14,17 +14,17 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from convert.frameworks import keras
-from convert.recipes import RECIPES
-from convert.source import check_labels, in_order
-from edge_app.bundle import open_bundle
-from edge_app.cli import limiar as limiar_group
-from edge_app.errors import ConvertError, LimiarError
-from edge_app.golden import check_golden, golden_tensors
-from edge_app.run_folder import MODEL, SplitRow, splits_csv
-from edge_app.runtimes import open_runtime
-from edge_app.signature import Keys, read_public_key
-from edge_app.splits import Shares
+from limiar.convert.frameworks import keras
+from limiar.convert.recipes import RECIPES
+from limiar.convert.source import check_labels, in_order
+from limiar.edge_app.bundle import open_bundle
+from limiar.edge_app.cli import limiar as limiar_group
+from limiar.edge_app.errors import ConvertError, LimiarError
+from limiar.edge_app.golden import check_golden, golden_tensors
+from limiar.edge_app.run_folder import MODEL, SplitRow, splits_csv
+from limiar.edge_app.runtimes import open_runtime
+from limiar.edge_app.signature import Keys, read_public_key
+from limiar.edge_app.splits import Shares
 
 Convert = Callable[..., Result]
 Few = Callable[..., None]
@@ -110,7 +110,9 @@ def made(trained: Path, folders: Path, gate: Path, project: Path, tmp_path_facto
     """Its bundle, and what stood on stderr; made from the project's folder, where .venv-tflite is."""
     out = tmp_path_factory.mktemp("bundles") / "stripes"
     words = ["--model", trained, "--data", folders, "--scale", "1/255", "--gate", gate, "--out", out]
-    done = subprocess.run([sys.executable, "-P", "-m", "convert", *words], capture_output=True, text=True, cwd=project)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "limiar", "convert", *words], capture_output=True, text=True, cwd=project
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return out, done.stderr
 

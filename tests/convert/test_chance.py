@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from convert.chance import Found, best_order, better_than_chance, chance, check_chance, check_unit
-from convert.cli import convert
-from convert.ends import Scaling, raw_pixels
-from convert.frameworks import keras
-from convert.keras_model import keras_logits
-from convert.source import KerasFile
-from edge_app.bundle import InputSpec, open_bundle
-from edge_app.cli import limiar as limiar_group
-from edge_app.errors import ConvertError
+from limiar.convert.chance import Found, best_order, better_than_chance, chance, check_chance, check_unit
+from limiar.convert.cli import convert
+from limiar.convert.ends import Scaling, raw_pixels
+from limiar.convert.frameworks import keras
+from limiar.convert.keras_model import keras_logits
+from limiar.convert.source import KerasFile
+from limiar.edge_app.bundle import InputSpec, open_bundle
+from limiar.edge_app.cli import limiar as limiar_group
+from limiar.edge_app.errors import ConvertError
 
 layers = keras.layers
 LABELS = ("blue", "green", "red")
@@ -222,7 +222,7 @@ def test_bgr_comes_into_the_graph() -> None:
 def test_the_options_that_are_named_give_the_same_scaling_again(scaling: Scaling, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         seen: list[KerasFile] = []
-        patch.setattr("convert.pipeline.convert_run", lambda request, note: seen.append(request.origin) or 1 / 0)
+        patch.setattr("limiar.convert.pipeline.convert_run", lambda request, note: seen.append(request.origin) or 1 / 0)
         words = ["--model", "m.keras", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *scaling.options.split()]
         CliRunner().invoke(convert, words)
     assert seen[0].scaling == scaling

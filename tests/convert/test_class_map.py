@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from convert.class_map import alike, grid, keras_maps, mapped
-from convert.cli import CARD
-from convert.dataset import read_tensors
-from convert.ends import logits_model
-from convert.evaluate import TFLITE_PYTHON
-from convert.frameworks import keras
-from convert.gate import Gate, RuntimeResult, findings
-from convert.gate_file import read_gate
-from convert.inventory import inventory
-from convert.keras_model import keras_logits
-from convert.pipeline import Converted, Request, convert_run
-from convert.publish import publish_bundle
-from convert.recipes import RECIPES, recipe
-from convert.source import RunFolder
-from edge_app.bundle import MapGrid, open_bundle
-from edge_app.errors import ConvertError, LimiarError
-from edge_app.golden import check_golden, golden_tensors
-from edge_app.run_folder import SplitRow
-from edge_app.runtimes import open_runtime
+from limiar.convert.class_map import alike, grid, keras_maps, mapped
+from limiar.convert.cli import CARD
+from limiar.convert.dataset import read_tensors
+from limiar.convert.ends import logits_model
+from limiar.convert.evaluate import TFLITE_PYTHON
+from limiar.convert.frameworks import keras
+from limiar.convert.gate import Gate, RuntimeResult, findings
+from limiar.convert.gate_file import read_gate
+from limiar.convert.inventory import inventory
+from limiar.convert.keras_model import keras_logits
+from limiar.convert.pipeline import Converted, Request, convert_run
+from limiar.convert.publish import publish_bundle
+from limiar.convert.recipes import RECIPES, recipe
+from limiar.convert.source import RunFolder
+from limiar.edge_app.bundle import MapGrid, open_bundle
+from limiar.edge_app.errors import ConvertError, LimiarError
+from limiar.edge_app.golden import check_golden, golden_tensors
+from limiar.edge_app.run_folder import SplitRow
+from limiar.edge_app.runtimes import open_runtime
 
 Convert = Callable[..., Result]
 layers = keras.layers

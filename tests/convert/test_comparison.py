@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from convert.comparison import Terms, answered, clopper_pearson, compare, mcnemar, significant
-from convert.dataset import Split
-from edge_app.bundle import Decision, Threshold
+from limiar.convert.comparison import Terms, answered, clopper_pearson, compare, mcnemar, significant
+from limiar.convert.dataset import Split
+from limiar.edge_app.bundle import Decision, Threshold
 
 TERMS = Terms(("neg", "pos"), "pos", margin=0.05, alpha=0.05)
 

@@ -17,20 +17,20 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from convert import cli, source
-from convert.cli import CARD
-from convert.dataset import training_envelope
-from convert.frameworks import keras
-from convert.keras_file import load_model
-from convert.keras_model import keras_logits
-from convert.pipeline import Converted
-from convert.publish import publish_bundle, publish_refusal
-from convert.recipes import RECIPES, Recipe
-from edge_app.bundle import InputSpec, open_bundle
-from edge_app.errors import BundleError, ConvertError, LimiarError
-from edge_app.golden import check_golden, golden_tensors
-from edge_app.run_folder import MODEL, RECORD, Run, SplitRow, record_json
-from edge_app.runtimes import open_runtime
+from limiar.convert import cli, source
+from limiar.convert.cli import CARD
+from limiar.convert.dataset import training_envelope
+from limiar.convert.frameworks import keras
+from limiar.convert.keras_file import load_model
+from limiar.convert.keras_model import keras_logits
+from limiar.convert.pipeline import Converted
+from limiar.convert.publish import publish_bundle, publish_refusal
+from limiar.convert.recipes import RECIPES, Recipe
+from limiar.edge_app.bundle import InputSpec, open_bundle
+from limiar.edge_app.errors import BundleError, ConvertError, LimiarError
+from limiar.edge_app.golden import check_golden, golden_tensors
+from limiar.edge_app.run_folder import MODEL, RECORD, Run, SplitRow, record_json
+from limiar.edge_app.runtimes import open_runtime
 
 Convert = Callable[..., Result]
 Edit = Callable[..., Path]
@@ -66,7 +66,7 @@ def test_another_process_makes_the_same_bytes_and_says_nothing_on_stderr(
     bundle: Path, run: Path, project: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "small"
-    command = [sys.executable, "-P", "-m", "convert", str(run), "--out", str(out)]
+    command = [sys.executable, "-P", "-m", "limiar", "convert", str(run), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "1"}, cwd=project)
     assert done.stderr == b""
     assert done.stdout.decode().endswith(f"PASS: {out}\n")
@@ -261,7 +261,7 @@ def test_a_run_s_softmax_is_cut_off_and_a_doubled_one_refused(run: Path, edited_
 
 
 def test_a_run_that_is_not_there_is_said_before_tensorflow_is_loaded(tmp_path: Path) -> None:
-    words = ["-X", "importtime", "-P", "-c", "from edge_app.cli import main; main()", "convert", str(tmp_path / "none")]
+    words = ["-X", "importtime", "-P", "-c", "from limiar.edge_app.cli import main; main()", "convert", str(tmp_path / "none")]
     done = subprocess.run([sys.executable, *words, "--out", tmp_path / "out"], capture_output=True, timeout=120)
     assert done.returncode == 1
     assert b"E-RUN-MISSING" in done.stderr
@@ -308,7 +308,7 @@ def test_a_card_that_is_no_text_is_refused(limiar_convert: Convert, run: Path, t
 
 
 def test_help_loads_no_tensorflow() -> None:
-    command = [sys.executable, "-P", "-X", "importtime", "-m", "convert", "--help"]
+    command = [sys.executable, "-P", "-X", "importtime", "-m", "limiar", "convert", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "click" in loaded

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.dataset import (
+from limiar.convert.dataset import (
     CALIBRATION_AT_LEAST,
     CALIBRATION_IMAGES,
     calibration_rows,
@@ -17,9 +17,9 @@ from convert.dataset import (
     split_of,
     split_rows,
 )
-from edge_app.errors import ConvertError
-from edge_app.reading import Limits, read_all
-from edge_app.run_folder import Run, SplitRow, read_run
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.reading import Limits, read_all
+from limiar.edge_app.run_folder import Run, SplitRow, read_run
 
 
 def rows(split: str, count: int, labels: str = "neg pos") -> list[SplitRow]:

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from convert.decision_rule import AT_LEAST, NEAR, Rule, fit, fitted, referred
-from convert.gate_file import read_gate
-from edge_app.bundle import Decision, Threshold
-from edge_app.errors import ConvertError
-from edge_app.operating_points import ERROR_DECIDED, Scores, labels_of
+from limiar.convert.decision_rule import AT_LEAST, NEAR, Rule, fit, fitted, referred
+from limiar.convert.gate_file import read_gate
+from limiar.edge_app.bundle import Decision, Threshold
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.operating_points import ERROR_DECIDED, Scores, labels_of
 
 NAMES = ("neg", "pos")
 

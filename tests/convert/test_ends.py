@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert.ends import SIDE_LIMIT, Scaling, input_spec, logits_model, raw_pixels
-from convert.frameworks import keras
-from convert.keras_model import keras_logits
-from edge_app.bundle import InputSpec
-from edge_app.errors import ConvertError
+from limiar.convert.ends import SIDE_LIMIT, Scaling, input_spec, logits_model, raw_pixels
+from limiar.convert.frameworks import keras
+from limiar.convert.keras_model import keras_logits
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import ConvertError
 
 SPEC = InputSpec(height=6, width=5, channels=3)
 LABELS = ("a", "b", "c")

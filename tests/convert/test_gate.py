@@ -9,15 +9,15 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from convert.comparison import Comparison, GroupLoss
-from convert.decision_rule import Rule
-from convert.gate import Finding, Gate, Limits, NonInferiority, Retry, RuntimeResult, findings, verdict
-from convert.gate_file import DEFAULT, differences, gate_toml, read_gate, with_options
-from convert.noninferiority import PairedLoss, paired_loss
-from convert.recipes import recipe
-from edge_app.bundle import Metric
-from edge_app.cli import limiar as limiar_group
-from edge_app.errors import BundleError, ConvertError
+from limiar.convert.comparison import Comparison, GroupLoss
+from limiar.convert.decision_rule import Rule
+from limiar.convert.gate import Finding, Gate, Limits, NonInferiority, Retry, RuntimeResult, findings, verdict
+from limiar.convert.gate_file import DEFAULT, differences, gate_toml, read_gate, with_options
+from limiar.convert.noninferiority import PairedLoss, paired_loss
+from limiar.convert.recipes import recipe
+from limiar.edge_app.bundle import Metric
+from limiar.edge_app.cli import limiar as limiar_group
+from limiar.edge_app.errors import BundleError, ConvertError
 
 KERAS = {"accuracy": 0.90, "auc": 0.95, "agreement": 1.0, "refer_rate": 0.2}
 CALIBRATION = {"nll": 0.3, "brier": 0.1, "ece": 0.02}

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from convert import noninferiority
+from limiar.convert import noninferiority
 
 FEW = ("--draws", "200", "--size", "60/60")
 

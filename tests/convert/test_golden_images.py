@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.golden_images import AT_LEAST, GoldenFile, draw_golden_images, take_golden_images
-from edge_app.bundle import InputSpec
-from edge_app.errors import ConvertError
-from edge_app.image import decode
-from edge_app.preprocess import check_assessable
+from limiar.convert.golden_images import AT_LEAST, GoldenFile, draw_golden_images, take_golden_images
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.image import decode
+from limiar.edge_app.preprocess import check_assessable
 
 RGB = InputSpec(height=40, width=40, channels=3)
 

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from convert.details import Details
-from convert.inspect import inspect
-from convert.layers import LayerNoise
-from edge_app.bundle import open_bundle, write_bundle
-from edge_app.errors import BundleError
+from limiar.convert.details import Details
+from limiar.convert.inspect import inspect
+from limiar.convert.layers import LayerNoise
+from limiar.edge_app.bundle import open_bundle, write_bundle
+from limiar.edge_app.errors import BundleError
 
 
 def inspected(*arguments: str | Path) -> str:
@@ -105,13 +105,13 @@ def test_an_unknown_file_is_refused(reference: Path) -> None:
 
 
 def test_it_imports_no_tensorflow(reference: Path) -> None:
-    code = "import sys; from convert.inspect import inspect; inspect(sys.argv[1:], standalone_mode=False); "
+    code = "import sys; from limiar.convert.inspect import inspect; inspect(sys.argv[1:], standalone_mode=False); "
     code += "assert not {'tensorflow', 'keras', 'scipy', 'matplotlib'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(reference)], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
 
 
 def test_the_command_is_installed() -> None:
-    done = subprocess.run([sys.executable, "-m", "edge_app", "inspect", "--help"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "limiar", "inspect", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "limiar inspect models/lung-nodule --file tflite_int8" in done.stdout

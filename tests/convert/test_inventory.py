@@ -8,10 +8,10 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto
 
-from convert.flatbuffer import Graph
-from convert.inventory import Operator, check_full_integer, check_inventory, inventory
-from convert.pipeline import Converted
-from edge_app.errors import ConvertError
+from limiar.convert.flatbuffer import Graph
+from limiar.convert.inventory import Operator, check_full_integer, check_inventory, inventory
+from limiar.convert.pipeline import Converted
+from limiar.edge_app.errors import ConvertError
 
 
 def test_the_integer_file_is_told_by_operator_and_version(converted: Converted) -> None:

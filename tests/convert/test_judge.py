@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from convert.dataset import Split
-from convert.gate_file import read_gate
-from convert.golden_images import draw_golden_images
-from convert.judge import Images, Judge
-from convert.recipes import recipe
-from edge_app.bundle import InputSpec, Tolerance
+from limiar.convert.dataset import Split
+from limiar.convert.gate_file import read_gate
+from limiar.convert.golden_images import draw_golden_images
+from limiar.convert.judge import Images, Judge
+from limiar.convert.recipes import recipe
+from limiar.edge_app.bundle import InputSpec, Tolerance
 
 SPEC = InputSpec(height=8, width=8, channels=3)
 

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from convert.frameworks import keras
-from convert.keras2 import CONFIG_ATTRIBUTE
-from convert.keras_file import CONFIG, load_model, read_model_file
-from edge_app.errors import ConvertError
+from limiar.convert.frameworks import keras
+from limiar.convert.keras2 import CONFIG_ATTRIBUTE
+from limiar.convert.keras_file import CONFIG, load_model, read_model_file
+from limiar.edge_app.errors import ConvertError
 
 DATA = Path(__file__).parent / "data" / "keras2"
 layers = keras.layers

@@ -14,10 +14,10 @@ import h5py
 import numpy as np
 import pytest
 
-from convert import keras_file
-from convert.frameworks import keras, tf
-from convert.keras_file import CONFIG, METADATA, WEIGHTS, load_model, read_model_file, saved_with
-from edge_app.errors import ConvertError
+from limiar.convert import keras_file
+from limiar.convert.frameworks import keras, tf
+from limiar.convert.keras_file import CONFIG, METADATA, WEIGHTS, load_model, read_model_file, saved_with
+from limiar.edge_app.errors import ConvertError
 
 Members = list[tuple[str, bytes]]
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from convert import keras_model
-from convert.damage import damages
-from convert.flatbuffer import Graph
-from convert.layers import CEILING_DB, LayerNoise, layer_noise, too_noisy
-from convert.pipeline import Converted
-from edge_app.frame import Pixels
+from limiar.convert import keras_model
+from limiar.convert.damage import damages
+from limiar.convert.flatbuffer import Graph
+from limiar.convert.layers import CEILING_DB, LayerNoise, layer_noise, too_noisy
+from limiar.convert.pipeline import Converted
+from limiar.edge_app.frame import Pixels
 
 FLOOR_DB = 25.0
 

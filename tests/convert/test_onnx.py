@@ -8,13 +8,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from convert.canonical import canonical
-from convert.frameworks import keras
-from convert.onnx import convert_onnx, onnx_model
-from convert.pipeline import Converted
-from edge_app.bundle import InputSpec
-from edge_app.errors import ConvertError
-from edge_app.runtimes import open_runtime
+from limiar.convert.canonical import canonical
+from limiar.convert.frameworks import keras
+from limiar.convert.onnx import convert_onnx, onnx_model
+from limiar.convert.pipeline import Converted
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.runtimes import open_runtime
 
 FILES = ("onnx_fp32", "onnx_fp16", "onnx_int8")
 

@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from convert import keras_model, pipeline
-from convert.cli import CARD
-from convert.dataset import full_range
-from convert.make import Files, Ground, Note, make_files
-from convert.pipeline import Converted
-from convert.publish import publish_bundle
-from edge_app.bundle import Decision, InputSpec, Threshold
-from edge_app.errors import ConvertError
+from limiar.convert import keras_model, pipeline
+from limiar.convert.cli import CARD
+from limiar.convert.dataset import full_range
+from limiar.convert.make import Files, Ground, Note, make_files
+from limiar.convert.pipeline import Converted
+from limiar.convert.publish import publish_bundle
+from limiar.edge_app.bundle import Decision, InputSpec, Threshold
+from limiar.edge_app.errors import ConvertError
 
 Convert = Callable[..., Any]
 Few = Callable[..., None]

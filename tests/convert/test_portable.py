@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert.blame import layer_of, one_line, reason
-from convert.ends import input_spec
-from convert.frameworks import keras
-from convert.keras_model import export_saved_model, keras_logits
-from convert.make import Ground, Made, make_files
-from convert.onnx import convert_onnx, onnx_model
-from convert.portable import exportable, runnable
-from convert.tflite import convert_tflite
-from edge_app.errors import ConvertError
-from edge_app.runtimes import open_runtime
+from limiar.convert.blame import layer_of, one_line, reason
+from limiar.convert.ends import input_spec
+from limiar.convert.frameworks import keras
+from limiar.convert.keras_model import export_saved_model, keras_logits
+from limiar.convert.make import Ground, Made, make_files
+from limiar.convert.onnx import convert_onnx, onnx_model
+from limiar.convert.portable import exportable, runnable
+from limiar.convert.tflite import convert_tflite
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.runtimes import open_runtime
 
 layers = keras.layers
 SHAPE = (20, 16, 3)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.progress import Progress
+from limiar.convert.progress import Progress
 
 BOTH = pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 
@@ -54,7 +54,7 @@ def test_afterwards_signals_act_as_before() -> None:
 def test_a_stopped_conversion_leaves_nothing_behind(run: Path, tmp_path: Path, number: int, status: int) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    command = [sys.executable, "-P", "-m", "convert", str(run), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-P", "-m", "limiar", "convert", str(run), "--out", str(tmp_path / "out")]
     # A shell that started the tests in the background lets them, and their children, ignore Ctrl-C.
     process = subprocess.Popen(
         command,

@@ -8,16 +8,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from convert import keras_model
-from convert.dataset import full_range
-from convert.inventory import check_full_integer, inventory
-from convert.layers import CEILING_DB, LayerNoise, layer_noise
-from convert.retry import choose_float_layers
-from convert.tflite import calibrated, convert_tflite, keep_in_float
-from edge_app.bundle import InputSpec
-from edge_app.errors import ConvertError
-from edge_app.frame import Pixels
-from edge_app.runtimes import open_runtime
+from limiar.convert import keras_model
+from limiar.convert.dataset import full_range
+from limiar.convert.inventory import check_full_integer, inventory
+from limiar.convert.layers import CEILING_DB, LayerNoise, layer_noise
+from limiar.convert.retry import choose_float_layers
+from limiar.convert.tflite import calibrated, convert_tflite, keep_in_float
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.runtimes import open_runtime
 
 SPEC = InputSpec(height=16, width=16, channels=3)
 

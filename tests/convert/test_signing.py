@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from convert.cli import CARD
-from convert.pipeline import Converted
-from convert.publish import publish_bundle
-from edge_app.bundle import SIGNATURE, open_bundle
-from edge_app.cli import limiar as limiar_group
-from edge_app.errors import LimiarError
-from edge_app.signature import Keys, public_half, read_private_key, read_public_key
+from limiar.convert.cli import CARD
+from limiar.convert.pipeline import Converted
+from limiar.convert.publish import publish_bundle
+from limiar.edge_app.bundle import SIGNATURE, open_bundle
+from limiar.edge_app.cli import limiar as limiar_group
+from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.signature import Keys, public_half, read_private_key, read_public_key
 
 Convert = Callable[..., Result]
 Few = Callable[..., None]
@@ -65,7 +65,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_keygen_loads_neither_tensorflow_nor_numpy(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-X", "importtime", "-m", "edge_app", "keygen", str(tmp_path / "release")]
+    command = [sys.executable, "-P", "-X", "importtime", "-m", "limiar", "keygen", str(tmp_path / "release")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "cryptography" in loaded

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from convert.frameworks import keras
-from convert.keras_model import keras_logits
-from convert.steady import check_steady
-from edge_app.errors import ConvertError
+from limiar.convert.frameworks import keras
+from limiar.convert.keras_model import keras_logits
+from limiar.convert.steady import check_steady
+from limiar.edge_app.errors import ConvertError
 
 layers, ops = keras.layers, keras.ops
 TENSORS = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert import keras_model
-from convert.dataset import full_range
-from convert.frameworks import keras
-from convert.inventory import check_full_integer
-from convert.pipeline import Converted
-from convert.tflite import convert_tflite
-from edge_app.bundle import InputSpec
-from edge_app.errors import ConvertError
-from edge_app.frame import Pixels
-from edge_app.runtimes import open_runtime
+from limiar.convert import keras_model
+from limiar.convert.dataset import full_range
+from limiar.convert.frameworks import keras
+from limiar.convert.inventory import check_full_integer
+from limiar.convert.pipeline import Converted
+from limiar.convert.tflite import convert_tflite
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.runtimes import open_runtime
 
 SIDE_PX = 24
 

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from convert.cli import CARD
-from convert.golden_images import golden_json
-from convert.pipeline import Converted
-from convert.publish import publish_bundle
-from convert.verified import read_verified, with_verified
-from edge_app.bundle import Verified, open_bundle
-from edge_app.cli import limiar
-from edge_app.errors import ConvertError, LimiarError
+from limiar.convert.cli import CARD
+from limiar.convert.golden_images import golden_json
+from limiar.convert.pipeline import Converted
+from limiar.convert.publish import publish_bundle
+from limiar.convert.verified import read_verified, with_verified
+from limiar.edge_app.bundle import Verified, open_bundle
+from limiar.edge_app.cli import limiar
+from limiar.edge_app.errors import ConvertError, LimiarError
 
 Convert = Callable[..., Result]
 Fields = dict[str, Any]

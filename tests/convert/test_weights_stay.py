@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convert.class_map import keras_maps, mapped
-from convert.ends import Scaling, logits_model, raw_pixels
-from convert.frameworks import keras
-from convert.keras_layers import layer_values
-from convert.keras_model import export_saved_model, keras_logits
-from convert.make import Ground, make_files
-from convert.onnx import onnx_model
-from edge_app.bundle import InputSpec
+from limiar.convert.class_map import keras_maps, mapped
+from limiar.convert.ends import Scaling, logits_model, raw_pixels
+from limiar.convert.frameworks import keras
+from limiar.convert.keras_layers import layer_values
+from limiar.convert.keras_model import export_saved_model, keras_logits
+from limiar.convert.make import Ground, make_files
+from limiar.convert.onnx import onnx_model
+from limiar.edge_app.bundle import InputSpec
 
 layers = keras.layers
 SPEC = InputSpec(height=12, width=10, channels=3)

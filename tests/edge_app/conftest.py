@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_app.bundle import (
+from limiar.edge_app.bundle import (
     Bundle,
     BundleFile,
     Decision,
@@ -28,7 +28,7 @@ from edge_app.bundle import (
     open_bundle,
     write_bundle,
 )
-from edge_app.runtimes import installed_runtimes
+from limiar.edge_app.runtimes import installed_runtimes
 
 # The FFmpeg in OpenCV reads it when it is first used: here that may be a test that writes a video, and the capture process that
 # is forked after it could not say it any more.
@@ -121,13 +121,13 @@ def _command(state: Path, *python: str) -> Limiar:
 @pytest.fixture
 def limiar(tmp_path: Path) -> Limiar:
     """Runs the real command in a process of its own, with a state folder of its own: `limiar("scan", …, input=b"…")`."""
-    return _command(tmp_path / "state", "-m", "edge_app")
+    return _command(tmp_path / "state", "-m", "limiar")
 
 
 @pytest.fixture
 def quick_bench(tmp_path: Path) -> Limiar:
     """`quick_bench(BUNDLE, …)` is `limiar bench BUNDLE …` with two starts of each variant instead of five: most of its time."""
-    code = "import edge_app.bench; edge_app.bench._STARTS = 2; from edge_app.cli import main; main()"
+    code = "import limiar.edge_app.bench; limiar.edge_app.bench._STARTS = 2; from limiar.edge_app.cli import main; main()"
     return _command(tmp_path / "state", "-c", code, "bench")
 
 
@@ -163,7 +163,7 @@ def often() -> str:
 
     Then a scan of many images is many commits on a machine of any speed, and a reader that stops reading stops it on its way.
     """
-    return "import edge_app.store; edge_app.store._COMMIT_AFTER_S = 0.004\n"
+    return "import limiar.edge_app.store; limiar.edge_app.store._COMMIT_AFTER_S = 0.004\n"
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from convert.class_map import mapped
-from convert.frameworks import keras
-from convert.keras_model import export_saved_model
-from convert.onnx import convert_onnx, onnx_model
-from convert.tflite import convert_tflite
-from edge_app.bundle import InputSpec
-from edge_app.golden import GOLDEN, Golden
-from edge_app.image import decode
-from edge_app.preprocess import model_input
-from edge_app.runtimes import open_preferred
+from limiar.convert.class_map import mapped
+from limiar.convert.frameworks import keras
+from limiar.convert.keras_model import export_saved_model
+from limiar.convert.onnx import convert_onnx, onnx_model
+from limiar.convert.tflite import convert_tflite
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.golden import GOLDEN, Golden
+from limiar.edge_app.image import decode
+from limiar.edge_app.preprocess import model_input
+from limiar.edge_app.runtimes import open_preferred
 
 DATA = Path(__file__).parent / "data"
 OUT = DATA / "mapped"

@@ -18,12 +18,12 @@ import tensorflow as tf
 import tf2onnx
 from PIL import Image
 
-from edge_app.bundle import InputSpec
-from edge_app.frame import Pixels
-from edge_app.golden import Golden, GoldenImage
-from edge_app.image import decode
-from edge_app.preprocess import model_input, tensor_sha256
-from edge_app.runtimes import open_preferred
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.golden import Golden, GoldenImage
+from limiar.edge_app.image import decode
+from limiar.edge_app.preprocess import model_input, tensor_sha256
+from limiar.edge_app.runtimes import open_preferred
 
 OUT = Path(__file__).parent / "data" / "tiny"
 SIDE_PX = 40

@@ -9,9 +9,9 @@ import pytest
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edge_app.errors import ImageError
-from edge_app.frame import Pixels
-from edge_app.image import decode
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.image import decode
 
 Levels = NDArray[np.uint8]
 

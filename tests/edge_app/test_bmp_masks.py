@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-from edge_app.errors import ImageError
-from edge_app.image import decode
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.image import decode
 
 RGB = np.random.default_rng(1).integers(0, 256, (21, 17, 3), dtype=np.uint8)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import __version__
+from limiar.edge_app import __version__
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -17,7 +17,7 @@ DEVICE = """
 import sys
 for name in ("tensorflow", "keras", "jinja2", "matplotlib"):
     sys.modules[name] = None
-from edge_app.cli import main
+from limiar.edge_app.cli import main
 main()
 """
 
@@ -36,9 +36,7 @@ def test_the_version_and_the_help_are_there_on_any_machine(limiar: Limiar) -> No
     assert b"scan" in limiar("--help").stdout
 
 
-@pytest.mark.parametrize(
-    "way", [["-m", "limiar"], ["-m", "edge_app"], ["-c", "from edge_app.cli import main; main()"]], ids=str
-)
+@pytest.mark.parametrize("way", [["-m", "limiar"], ["-c", "from limiar.edge_app.cli import main; main()"]], ids=str)
 def test_usage_calls_the_command_by_its_name_however_it_was_started(way: list[str]) -> None:
     done = subprocess.run([sys.executable, *way, "bench", "--help"], capture_output=True, timeout=60)
     assert done.stdout.startswith(b"Usage: limiar bench ")
@@ -64,9 +62,7 @@ def test_a_closed_pipe_ends_any_command_without_a_word() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "wb") as pipe:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "edge_app", "doctor"], stdout=pipe, stderr=subprocess.PIPE, timeout=60
-        )
+        done = subprocess.run([sys.executable, "-P", "-m", "limiar", "doctor"], stdout=pipe, stderr=subprocess.PIPE, timeout=60)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
@@ -101,9 +97,9 @@ def test_one_file_for_two_outputs_is_refused_before_the_database_is_touched(
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from edge_app.errors import OutputError
-from edge_app.output import JsonFile
-from edge_app.sources import Address
+from limiar.edge_app.errors import OutputError
+from limiar.edge_app.output import JsonFile
+from limiar.edge_app.sources import Address
 path = Path(sys.argv[1])
 output = JsonFile(path)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge_app.doctor import Diagnosis, Package, State, find_problems
-from edge_app.machine import cpu_features, cpu_model, machine
-from edge_app.runtimes import RUNTIMES, installed_runtimes
+from limiar.edge_app.doctor import Diagnosis, Package, State, find_problems
+from limiar.edge_app.machine import cpu_features, cpu_model, machine
+from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -84,7 +84,7 @@ def test_a_package_that_kills_python_or_is_missing_is_a_problem_with_its_cure(tm
     (tmp_path / "cv2.py").write_text("import os; os.abort()")
     (tmp_path / "cryptography.py").write_text("raise ImportError('built for another machine')")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "LIMIAR_STATE": str(tmp_path)}
-    command = [sys.executable, "-P", "-m", "edge_app", "doctor", "--json"]
+    command = [sys.executable, "-P", "-m", "limiar", "doctor", "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, check=False, cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     problems = json.loads(done.stdout)["problems"]

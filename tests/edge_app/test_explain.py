@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_app.bundle import MANIFEST, InputSpec, MapGrid, open_bundle
-from edge_app.explain import overlaid
-from edge_app.preprocess import model_input
-from edge_app.runtimes import installed_runtimes, open_runtime
+from limiar.edge_app.bundle import MANIFEST, InputSpec, MapGrid, open_bundle
+from limiar.edge_app.explain import overlaid
+from limiar.edge_app.preprocess import model_input
+from limiar.edge_app.runtimes import installed_runtimes, open_runtime
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

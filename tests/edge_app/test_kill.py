@@ -16,7 +16,7 @@ import pytest
 KILLS, PARTS = 50, 5
 CONTROL_KILLS = 12
 
-REAL = "from edge_app.cli import main; main()"
+REAL = "from limiar.edge_app.cli import main; main()"
 # The control: the same app without the promise, its lines go out before the commit.
 REPORTS_BEFORE_COMMIT = """
 from edge_app import pipeline
@@ -26,7 +26,7 @@ def report_first(self):
         if self.store.commit_due():
             self.store.commit()
 pipeline.Scan.__iter__ = report_first
-from edge_app.cli import main; main()
+from limiar.edge_app.cli import main; main()
 """
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_app.errors import DataError
-from edge_app.image_folder import list_images
+from limiar.edge_app.errors import DataError
+from limiar.edge_app.image_folder import list_images
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge_app.operating_points import Scores, labels_of, operating_points
+from limiar.edge_app.operating_points import Scores, labels_of, operating_points
 
 NAMES = ("neg", "pos")
 

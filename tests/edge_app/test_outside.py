@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_app.bundle import Bundle, Decision, Envelope, InputSpec, write_bundle
-from edge_app.classifier import Classifier
-from edge_app.envelope import measure
-from edge_app.errors import ImageError
-from edge_app.image import decode, read_file
-from edge_app.preprocess import model_input
-from edge_app.rule import Rule
-from edge_app.runtimes import open_preferred
+from limiar.edge_app.bundle import Bundle, Decision, Envelope, InputSpec, write_bundle
+from limiar.edge_app.classifier import Classifier
+from limiar.edge_app.envelope import measure
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.image import decode, read_file
+from limiar.edge_app.preprocess import model_input
+from limiar.edge_app.rule import Rule
+from limiar.edge_app.runtimes import open_preferred
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 SPEC = InputSpec(height=40, width=40, channels=3)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_app.bundle import Bundle
-from edge_app.runtimes import OPTIONS, RUNTIMES, installed_runtimes, open_runtime
+from limiar.edge_app.bundle import Bundle
+from limiar.edge_app.runtimes import OPTIONS, RUNTIMES, installed_runtimes, open_runtime
 
 VARIANTS = [(name, options) for name, kind in RUNTIMES.items() for options in ("", *kind.variants)]
 

@@ -25,8 +25,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from edge_app.store import Store
-from edge_app.text import width
+from limiar.edge_app.store import Store
+from limiar.edge_app.text import width
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -133,7 +133,7 @@ def test_paths_come_from_stdin(tiny_path: Path, images: Path, limiar: Limiar, op
 
 
 def test_a_slow_list_is_answered_as_it_comes(tiny_path: Path, images: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "edge_app", "scan", str(tiny_path), "-", "--db", str(tmp_path / "r.db")]
+    command = [sys.executable, "-P", "-m", "limiar", "scan", str(tiny_path), "-", "--db", str(tmp_path / "r.db")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as scan:
         assert scan.stdin
         assert scan.stdout
@@ -207,7 +207,7 @@ def test_annotated_images_are_green_when_decided_and_red_when_referred(
 
 def test_a_person_at_a_terminal_gets_a_table(tiny_path: Path, images: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-P", "-m", "edge_app", "scan", str(tiny_path), str(images), "--db", str(tmp_path / "r.db")]
+    command = [sys.executable, "-P", "-m", "limiar", "scan", str(tiny_path), str(images), "--db", str(tmp_path / "r.db")]
     with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL) as scan:
         os.close(theirs)
         text = b""
@@ -226,7 +226,7 @@ def on_a_terminal(arguments: list[str], columns: int = 80, **environment: str) -
     """What the real command shows on a terminal of that width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    command = [sys.executable, "-P", "-m", "edge_app", *arguments]
+    command = [sys.executable, "-P", "-m", "limiar", *arguments]
     around = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
     environment = {**around, "TERM": "xterm", **environment}
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env=environment) as scan:
@@ -348,7 +348,7 @@ def test_the_exit_status_and_one_line_say_what_went_wrong(
 def test_a_signal_ends_a_scan_cleanly_and_the_next_one_goes_on(
     tiny_path: Path, many_images: Path, tmp_path: Path, limiar: Limiar, often: str, number: int, status: int
 ) -> None:
-    command = [sys.executable, "-P", "-c", f"{often}from edge_app.cli import main; main()", "scan", str(tiny_path)]
+    command = [sys.executable, "-P", "-c", f"{often}from limiar.edge_app.cli import main; main()", "scan", str(tiny_path)]
     command += [str(many_images), "--db", str(tmp_path / "r.db")]
     with subprocess.Popen(
         [*command, "--csv", str(tmp_path / "out.csv")],
@@ -372,7 +372,7 @@ def test_a_signal_ends_a_scan_cleanly_and_the_next_one_goes_on(
 
 
 def test_a_closed_pipe_ends_a_scan_without_a_word(tiny_path: Path, many_images: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "edge_app", "scan", str(tiny_path), str(many_images), "--db", str(tmp_path / "r.db")]
+    command = [sys.executable, "-P", "-m", "limiar", "scan", str(tiny_path), str(many_images), "--db", str(tmp_path / "r.db")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as scan:
         assert scan.stdout
         scan.stdout.readline()
@@ -385,17 +385,17 @@ def test_a_closed_pipe_ends_a_scan_without_a_word(tiny_path: Path, many_images: 
 # Runs the command with a decoder that dies on one file and hangs on another, in the real workers.
 FAULTY = """
 import os, sys, time
-import edge_app.pool, edge_app.worker
-edge_app.pool._IMAGE_S = 1.5
-decode = edge_app.worker.decode
+import limiar.edge_app.pool, limiar.edge_app.worker
+limiar.edge_app.pool._IMAGE_S = 1.5
+decode = limiar.edge_app.worker.decode
 def faulty(data, name, grey_max):
     if name.endswith("00007.png"):
         os._exit(9)
     if name.endswith("00033.png"):
         time.sleep(60)
     return decode(data, name, grey_max)
-edge_app.worker.decode = faulty
-from edge_app.cli import main
+limiar.edge_app.worker.decode = faulty
+from limiar.edge_app.cli import main
 main()
 """
 
@@ -414,7 +414,7 @@ def test_a_file_that_kills_or_hangs_its_worker_is_refused_and_the_others_answere
 
 
 def test_workers_end_with_the_parent(tiny_path: Path, many_images: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "edge_app", "scan", str(tiny_path), str(many_images), "--db", str(tmp_path / "r.db")]
+    command = [sys.executable, "-P", "-m", "limiar", "scan", str(tiny_path), str(many_images), "--db", str(tmp_path / "r.db")]
     with subprocess.Popen([*command, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as scan:
         assert scan.stdout
         scan.stdout.readline()

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle as Drawn
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from edge_app.answer import Answer, Timing
-from edge_app.errors import StoreError
-from edge_app.store import MIGRATIONS, BundleKey, Store, default_path
+from limiar.edge_app.answer import Answer, Timing
+from limiar.edge_app.errors import StoreError
+from limiar.edge_app.store import MIGRATIONS, BundleKey, Store, default_path
 
 KEY = BundleKey(
     sha256="ab" * 32, name="tiny", version="1.0.0", file="tflite_int8", runtime="litert 2.3.0", labels=("neg", "pos")

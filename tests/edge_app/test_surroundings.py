@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-P", "-c", "from edge_app.cli import main; main()"]
+COMMAND = [sys.executable, "-P", "-c", "from limiar.edge_app.cli import main; main()"]
 COMMANDS = {
     "help": "--help",
     "scan": "scan {bundle} {images}",
@@ -125,7 +125,7 @@ def test_a_user_without_an_account_needs_only_a_place_for_the_database(public_wo
 )
 def test_an_empty_or_relative_home_is_none(environment: dict[str, str], place: str | None, tmp_path: Path) -> None:
     environment = {name: value.format(tmp=tmp_path) for name, value in environment.items()}
-    print_it = "from edge_app.store import default_path; print(default_path())"
+    print_it = "from limiar.edge_app.store import default_path; print(default_path())"
     done = run([sys.executable, "-P", "-c", print_it], env=environment, cwd=tmp_path)
     import pwd
 
@@ -224,10 +224,14 @@ def test_a_stranger_s_modules_never_run(words: Words, strangers: Path, tmp_path:
     environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state")}
     if way == "PYTHONPATH":
         command = [sys.executable, "-m", "limiar"]
-        environment["PYTHONPATH"] = f"{strangers}:{PROJECT}" if (PROJECT / "limiar.py").exists() else str(strangers)
+        environment["PYTHONPATH"] = f"{strangers}:{PROJECT}" if (PROJECT / "limiar").exists() else str(strangers)
     else:
-        command = [sys.executable, "-c", "import sys; sys.path.append(sys.path.pop(0)); from edge_app.cli import main; main()"]
-        # the current folder is on the path, but behind: as python -m edge_app finds the package in a checkout
+        command = [
+            sys.executable,
+            "-c",
+            "import sys; sys.path.append(sys.path.pop(0)); from limiar.edge_app.cli import main; main()",
+        ]
+        # the current folder is on the path, but behind: as python -m limiar finds the package in a checkout
         environment["PYTHONPATH"] = str(PROJECT)
     done = run([*command, *words(name)], env=environment, cwd=strangers)
     assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
@@ -289,12 +293,12 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-@pytest.mark.parametrize("when", ["edge_app.cli", "edge_app.errors", "click", "edge_app.bundle"])
+@pytest.mark.parametrize("when", ["limiar.edge_app.cli", "limiar.edge_app.errors", "click", "limiar.edge_app.bundle"])
 def test_ctrl_c_while_it_starts_is_no_traceback(words: Words, tmp_path: Path, when: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING.replace("WHEN", when))
     environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state"), "PYTHONPATH": f"{tmp_path}:{PROJECT}"}
     done = run([sys.executable, "-m", "limiar", *words("verify")], env=environment)
-    assert (done.returncode, done.stderr.strip()) == (130 if when == "edge_app.bundle" else -2, b"")
+    assert (done.returncode, done.stderr.strip()) == (130 if when == "limiar.edge_app.bundle" else -2, b"")
 
 
 # Limits.

@@ -18,10 +18,10 @@ import msgspec
 import pytest
 from PIL import Image
 
-from edge_app.bundle import Bundle, manifest_json, parse_manifest
-from edge_app.errors import BundleError, LimiarError
-from edge_app.run_folder import table_csv
-from edge_app.text import counted, csv_row, for_csv, for_html, for_json, for_plot, for_terminal, is_plain, visible
+from limiar.edge_app.bundle import Bundle, manifest_json, parse_manifest
+from limiar.edge_app.errors import BundleError, LimiarError
+from limiar.edge_app.run_folder import table_csv
+from limiar.edge_app.text import counted, csv_row, for_csv, for_html, for_json, for_plot, for_terminal, is_plain, visible
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 ACTS = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories: controls, surrogates, separators of lines and paragraphs
@@ -184,7 +184,7 @@ def _is_utf8(name: bytes) -> bool:
 
 def _on_a_terminal(arguments: list[str], given: bytes, folder: Path) -> bytes:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-P", "-m", "edge_app", *arguments]
+    command = [sys.executable, "-P", "-m", "limiar", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=theirs, stderr=subprocess.DEVNULL, cwd=folder) as scan:
         os.close(theirs)
         assert scan.stdin

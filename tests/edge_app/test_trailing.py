@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_app.errors import ImageError
-from edge_app.image import decode
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.image import decode
 
 DATA = Path(__file__).parent / "data" / "images"
 JPEG = (DATA / "rgb-420.jpeg").read_bytes()

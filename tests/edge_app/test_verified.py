@@ -19,11 +19,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_app import verified
-from edge_app.bundle import Bundle, BundleFile, Verified, open_bundle, write_bundle
-from edge_app.errors import RuntimeUnavailable
-from edge_app.golden import GOLDEN
-from edge_app.runtimes import installed_runtimes
+from limiar.edge_app import verified
+from limiar.edge_app.bundle import Bundle, BundleFile, Verified, open_bundle, write_bundle
+from limiar.edge_app.errors import RuntimeUnavailable
+from limiar.edge_app.golden import GOLDEN
+from limiar.edge_app.runtimes import installed_runtimes
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Change = Callable[[Any], None]
@@ -90,14 +90,14 @@ def record(tmp_path: Path, bundle: Path) -> Path:
 
 # The command with the golden images counted: a line in the file for each time that they are run.
 COUNTED = """
-import edge_app.verified
-tried = edge_app.verified._try
+import limiar.edge_app.verified
+tried = limiar.edge_app.verified._try
 def counted(*arguments):
     with open({file!r}, "a") as file:
         file.write("tried\\n")
     return tried(*arguments)
-edge_app.verified._try = counted
-from edge_app.cli import main
+limiar.edge_app.verified._try = counted
+from limiar.edge_app.cli import main
 main()
 """
 
@@ -319,7 +319,7 @@ def test_stored_answers_and_the_spreadsheet_say_it_too(limiar: Limiar, elsewhere
 PYTHON = """
 import sys
 sys.executable = sys.argv.pop(1)
-from edge_app.cli import main
+from limiar.edge_app.cli import main
 main()
 """
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_app.bundle import MANIFEST, Bundle, open_bundle, write_bundle
-from edge_app.golden import GOLDEN, Golden, check_golden, golden_tensors
-from edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
+from limiar.edge_app.bundle import MANIFEST, Bundle, open_bundle, write_bundle
+from limiar.edge_app.golden import GOLDEN, Golden, check_golden, golden_tensors
+from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

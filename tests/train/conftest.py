@@ -10,8 +10,8 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 import pytest
 
-from train.config import configured
-from train.phantoms import phantoms
+from limiar.train.config import configured
+from limiar.train.phantoms import phantoms
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +26,8 @@ def phantom_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def request_for(phantom_folder):
     """request_for(out, …) -> a Request of two quick epochs on the phantoms."""
-    from train.config import INPUT
-    from train.run import Request
+    from limiar.train.config import INPUT
+    from limiar.train.run import Request
 
     def make(
         out, *changes, model="compact", recipe="limiar", folder=phantom_folder, seed=0, positive=None, spec=None, hosts=None
@@ -52,7 +52,7 @@ def request_for(phantom_folder):
 @pytest.fixture(scope="session")
 def silent():
     """A Progress that says nothing."""
-    from train.run import Progress
+    from limiar.train.run import Progress
 
     return Progress(note=lambda text: None, image=lambda done, total: None, epoch=lambda epoch: None)
 
@@ -60,7 +60,7 @@ def silent():
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory, request_for, silent):
     """A RUN of three epochs."""
-    from train.run import train
+    from limiar.train.run import train
 
     out = tmp_path_factory.mktemp("small") / "run"
     train(request_for(out, "epochs=3"), silent)
@@ -70,8 +70,8 @@ def small_run(tmp_path_factory, request_for, silent):
 @pytest.fixture(scope="session")
 def _stopped(tmp_path_factory, request_for, silent):
     """The folder of an unfinished run: of two epochs it has had one."""
-    from train.run import train
-    from train.unfinished import partial_folder
+    from limiar.train.run import train
+    from limiar.train.unfinished import partial_folder
 
     def stop(epoch):
         raise KeyboardInterrupt
@@ -85,7 +85,7 @@ def _stopped(tmp_path_factory, request_for, silent):
 @pytest.fixture
 def unfinished(_stopped, tmp_path):
     """The OUT of a run that was stopped after the first of two epochs; its unfinished folder lies beside it."""
-    from train.unfinished import partial_folder
+    from limiar.train.unfinished import partial_folder
 
     shutil.copytree(_stopped, partial_folder(tmp_path / "run"))
     return tmp_path / "run"

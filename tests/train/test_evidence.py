@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from convert.gate_file import DEFAULT
-from convert.noninferiority import paired_verdict
-from train.evidence import ALPHA, MARGIN, evidence
+from limiar.convert.gate_file import DEFAULT
+from limiar.convert.noninferiority import paired_verdict
+from limiar.train.evidence import ALPHA, MARGIN, evidence
 
 
 def test_the_margin_is_the_gates_own():

@@ -9,16 +9,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_app import run_folder
-from edge_app.bundle import InputSpec
-from edge_app.errors import LimiarError, TrainError
-from edge_app.image_store import InMemory
-from train.augment import augmented
-from train.config import INPUT, RECIPES, Config, check_backend, configured, recipe_of, within
-from train.feed import batches, class_weights, labelled
-from train.fit import Epoch, State, prepare
-from train.run import train
-from train.unfinished import partial_folder
+from limiar.edge_app import run_folder
+from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.errors import LimiarError, TrainError
+from limiar.edge_app.image_store import InMemory
+from limiar.train.augment import augmented
+from limiar.train.config import INPUT, RECIPES, Config, check_backend, configured, recipe_of, within
+from limiar.train.feed import batches, class_weights, labelled
+from limiar.train.fit import Epoch, State, prepare
+from limiar.train.run import train
+from limiar.train.unfinished import partial_folder
 
 
 class Stopped(Exception):
@@ -401,7 +401,7 @@ def test_a_backend_that_limiar_is_not_tried_with_is_refused(monkeypatch, backend
 
 def test_jax_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    monkeypatch.setattr("train.config.find_spec", lambda name: None)
+    monkeypatch.setattr("limiar.train.config.find_spec", lambda name: None)
     with pytest.raises(LimiarError) as refused:
         check_backend()
     assert refused.value.code == "E-INSTALL-MISSING"

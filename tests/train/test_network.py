@@ -10,13 +10,13 @@ from dataclasses import replace
 import keras
 import pytest
 
-from edge_app.errors import TrainError
-from edge_app.run_folder import MODEL, RECORD, read_run, read_splits
-from train.config import continued
-from train.network import load_network
-from train.reviewed import open_parent
-from train.run import train
-from train.unfinished import partial_folder
+from limiar.edge_app.errors import TrainError
+from limiar.edge_app.run_folder import MODEL, RECORD, read_run, read_splits
+from limiar.train.config import continued
+from limiar.train.network import load_network
+from limiar.train.reviewed import open_parent
+from limiar.train.run import train
+from limiar.train.unfinished import partial_folder
 
 
 def asking(data: bytes, units: int) -> bytes:

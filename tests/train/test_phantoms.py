@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from edge_app.errors import TrainError
-from train.cli import phantoms as command
-from train.phantoms import KINDS, SIDE, phantom, phantoms
+from limiar.edge_app.errors import TrainError
+from limiar.train.cli import phantoms as command
+from limiar.train.phantoms import KINDS, SIDE, phantom, phantoms
 
 
 def test_the_same_seed_gives_the_same_bytes():
@@ -73,7 +73,7 @@ def test_the_command_writes_them_all_or_refuses(tmp_path):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_leaves_nothing(tmp_path, number, status):
-    asked = [sys.executable, "-m", "edge_app", "phantoms", tmp_path / "images", "--count", "1000000"]
+    asked = [sys.executable, "-m", "limiar", "phantoms", tmp_path / "images", "--count", "1000000"]
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background a shell has it ignored
     with subprocess.Popen(asked, stderr=subprocess.PIPE, preexec_fn=heard) as process:
         deadline = time.monotonic() + 300

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from convert.compare import compare
-from convert.source import run_facts
-from edge_app import run_folder
-from edge_app.errors import DataError, TrainError
-from edge_app.run_folder import SplitRow
-from train.config import continued
-from train.models import deployable, trainable
-from train.phantoms import phantoms
-from train.reviewed import SPLIT, Reviewed, list_reviewed, open_parent, settle
-from train.run import train
+from limiar.convert.compare import compare
+from limiar.convert.source import run_facts
+from limiar.edge_app import run_folder
+from limiar.edge_app.errors import DataError, TrainError
+from limiar.edge_app.run_folder import SplitRow
+from limiar.train.config import continued
+from limiar.train.models import deployable, trainable
+from limiar.train.phantoms import phantoms
+from limiar.train.reviewed import SPLIT, Reviewed, list_reviewed, open_parent, settle
+from limiar.train.run import train
 
 ROWS = [SplitRow(f"{part}.png", "0" * 64, "neg", part, group) for part, group in (("train", ""), ("val", "p1"), ("test", "p2"))]
 TENSORS = ["of train", "of val", "of test"]
@@ -223,7 +223,7 @@ def test_data_without_the_run_s_images_is_told_from_bad_images(tmp_path, request
     ],
 )
 def test_what_does_not_belong_together_is_a_usage_error(tmp_path, words):
-    from train.cli import train as command
+    from limiar.train.cli import train as command
 
     done = CliRunner().invoke(command, [str(tmp_path), "--out", str(tmp_path / "new"), *words])
     assert done.exit_code == 2

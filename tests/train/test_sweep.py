@@ -9,14 +9,14 @@ import optuna
 import pytest
 from click.testing import CliRunner
 
-from edge_app import run_folder
-from edge_app.errors import DataError, TrainError
-from train import sweep as sweeping
-from train.config import RECIPES, Config
-from train.run import train
-from train.space import DEFAULT, Varied, parse, setting
-from train.sweep import DATABASE, LOCK, STUDY, Outcome, best_of, sweep
-from train.sweep_cli import sweep as command
+from limiar.edge_app import run_folder
+from limiar.edge_app.errors import DataError, TrainError
+from limiar.train import sweep as sweeping
+from limiar.train.config import RECIPES, Config
+from limiar.train.run import train
+from limiar.train.space import DEFAULT, Varied, parse, setting
+from limiar.train.sweep import DATABASE, LOCK, STUDY, Outcome, best_of, sweep
+from limiar.train.sweep_cli import sweep as command
 
 RATE = parse(["rate=1e-3..1e-2", "batch=16,32"], Config())
 

@@ -21,22 +21,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.decision_rule import fit
-from convert.gate_file import read_gate
-from edge_app import run_folder
-from edge_app.envelope import measure, outside
-from edge_app.errors import DataError, TrainError
-from edge_app.image import decode, read_file
-from edge_app.metrics import class_metrics
-from edge_app.operating_points import Scores
-from edge_app.preprocess import model_input
-from train.calibrate import probabilities
-from train.config import configured
-from train.plots import data_url
-from train.referral import referrals
-from train.report import COURSE_DIFFERENCES, confusion, harder
-from train.run import positive_of, summary, train
-from train.unfinished import partial_folder
+from limiar.convert.decision_rule import fit
+from limiar.convert.gate_file import read_gate
+from limiar.edge_app import run_folder
+from limiar.edge_app.envelope import measure, outside
+from limiar.edge_app.errors import DataError, TrainError
+from limiar.edge_app.image import decode, read_file
+from limiar.edge_app.metrics import class_metrics
+from limiar.edge_app.operating_points import Scores
+from limiar.edge_app.preprocess import model_input
+from limiar.train.calibrate import probabilities
+from limiar.train.config import configured
+from limiar.train.plots import data_url
+from limiar.train.referral import referrals
+from limiar.train.report import COURSE_DIFFERENCES, confusion, harder
+from limiar.train.run import positive_of, summary, train
+from limiar.train.unfinished import partial_folder
 
 
 def test_a_run_holds_what_the_contract_names(small_run):
@@ -202,7 +202,7 @@ def test_the_report_says_what_sets_training_figures_apart(changes, said):
 
 def test_ctrl_c_keeps_what_was_trained_and_says_how_to_go_on(tmp_path, phantom_folder):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "train", phantom_folder, "--out", out, "--set", "epochs=500"]
+    command = [sys.executable, "-m", "limiar", "train", phantom_folder, "--out", out, "--set", "epochs=500"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     # A shell that starts the tests in the background lets them ignore Ctrl-C, and a child inherits that.
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -242,7 +242,7 @@ def test_a_run_is_there_also_where_its_report_cannot_be_drawn(tmp_path, request_
     def broken(*args):
         raise RuntimeError("no\nfont at <all>")
 
-    monkeypatch.setattr("train.report.plots.roc", broken)
+    monkeypatch.setattr("limiar.train.report.plots.roc", broken)
     notes = []
     train(request_for(tmp_path / "run"), replace(silent, note=notes.append))
     run = run_folder.read_run(tmp_path / "run")

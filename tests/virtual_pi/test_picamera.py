@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_app.capture import Capture, View
-from edge_app.errors import SourceError
-from edge_app.frame import Pixels
-from edge_app.sources import find_source, open_source
+from limiar.edge_app.capture import Capture, View
+from limiar.edge_app.errors import SourceError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.sources import find_source, open_source
 
 if not Path("/opt/frames").is_dir():
     pytest.skip("needs libcamera with its virtual camera: run scripts/virtual_pi camera", allow_module_level=True)
@@ -183,7 +183,7 @@ def command(project: Path, tmp_path: Path) -> Command:
 
     def words(*arguments: str) -> list[str | Path]:
         bundle, db = project / "models" / "lung-nodule", tmp_path / "results.db"
-        return [sys.executable, "-P", "-m", "edge_app", "camera", bundle, *arguments, "--db", db]
+        return [sys.executable, "-P", "-m", "limiar", "camera", bundle, *arguments, "--db", db]
 
     return words
 

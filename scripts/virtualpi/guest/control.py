@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from edge_app import store
-from edge_app.cli import main
+from limiar.edge_app import store
+from limiar.edge_app.cli import main
 
 opened = store.Store.__init__
 

@@ -1,0 +1,1 @@
+"""limiar: from a Keras image classifier to proven answers on a device."""
