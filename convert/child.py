@@ -18,9 +18,9 @@ from pathlib import Path
 
 import msgspec
 
-from limiar.edge_app import stderr
 from limiar.edge_app.errors import ConvertError, LimiarError, printable
-from limiar.edge_app.fork import end_with_parent
+from limiar.edge_app.scan.fork import end_with_parent
+from limiar.edge_app.system import stderr
 
 Work = Callable[["Child"], int]  # -> the exit status
 

@@ -10,33 +10,33 @@ import msgspec
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from limiar.convert import dataset
-from limiar.convert.chance import check_chance, check_unit
-from limiar.convert.class_map import alike, keras_maps
-from limiar.convert.ends import UNIT
-from limiar.convert.evaluate import Answers, Bench, Environment, Key, RuntimeFailure, find_environments
-from limiar.convert.first_layer import File, first_layers
-from limiar.convert.gate import Gate
-from limiar.convert.golden_images import GoldenFile, draw_golden_images, golden_json, take_golden_images
-from limiar.convert.inventory import inventory
-from limiar.convert.judge import Images, Judge, Outcomes
-from limiar.convert.keras_model import keras_logits
-from limiar.convert.layers import layer_names
-from limiar.convert.make import INTEGER, REFERENCE, Files, Ground, Made, Note, make_files
-from limiar.convert.noninferiority import smallest_margin
-from limiar.convert.predictions import KERAS, AnswerTable
-from limiar.convert.recipes import PREFERRED, RECIPES, Recipe, recipe
-from limiar.convert.report import REFUSED, Exploratory, FileReport, Report
-from limiar.convert.source import KerasFile, RunFolder, Source, read_source
-from limiar.convert.steady import check_steady
-from limiar.convert.verified import Elsewhere, with_verified
-from limiar.edge_app.bundle import Envelope, Metric, NotProven, verdict
-from limiar.edge_app.envelope import outside
+from limiar.convert.anatomy.first_layer import File, first_layers
+from limiar.convert.anatomy.inventory import inventory
+from limiar.convert.anatomy.layers import layer_names
+from limiar.convert.export.make import INTEGER, REFERENCE, Files, Ground, Made, Note, make_files
+from limiar.convert.export.recipes import PREFERRED, RECIPES, Recipe, recipe
+from limiar.convert.gate.gate import Gate
+from limiar.convert.gate.judge import Images, Judge, Outcomes
+from limiar.convert.gate.noninferiority import smallest_margin
+from limiar.convert.publish.verified import Elsewhere, with_verified
+from limiar.convert.report.report import REFUSED, Exploratory, FileReport, Report
+from limiar.convert.run import dataset
+from limiar.convert.run.evaluate import Answers, Bench, Environment, Key, RuntimeFailure, find_environments
+from limiar.convert.run.golden_images import GoldenFile, draw_golden_images, golden_json, take_golden_images
+from limiar.convert.run.predictions import KERAS, AnswerTable
+from limiar.convert.source.chance import check_chance, check_unit
+from limiar.convert.source.class_map import alike, keras_maps
+from limiar.convert.source.ends import UNIT
+from limiar.convert.source.keras_model import keras_logits
+from limiar.convert.source.source import KerasFile, RunFolder, Source, read_source
+from limiar.convert.source.steady import check_steady
+from limiar.edge_app.bundle.manifest import Envelope, Metric, NotProven, verdict
 from limiar.edge_app.errors import ConvertError, printable
 from limiar.edge_app.frame import Pixels
-from limiar.edge_app.metrics import proportion, rounded
+from limiar.edge_app.image.statistics import outside
 from limiar.edge_app.runtimes import RUNTIMES
 from limiar.edge_app.text import visible
+from limiar.train.record.metrics import proportion, rounded
 
 MAP_IMAGES = 32  # of validation, whose class activation maps are compared with Keras's
 MESSAGE = 1000  # letters of a reason in the manifest

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from limiar.edge_app import APP, __version__
-from limiar.edge_app.clock import take_any_year
 from limiar.edge_app.errors import LimiarError, ModelUnfit, OutputClosed, OutputError, SourceError, printable
-from limiar.edge_app.limits import limit_met
-from limiar.edge_app.streams import open_streams
+from limiar.edge_app.system.clock import take_any_year
+from limiar.edge_app.system.limits import limit_met
+from limiar.edge_app.system.streams import open_streams
 from limiar.edge_app.text import counted, for_json, without_passwords
 
 if TYPE_CHECKING:
-    from limiar.edge_app.capture import Roi
-    from limiar.edge_app.output import Output
-    from limiar.edge_app.rule import OutsideRule
-    from limiar.edge_app.signature import Keys
-    from limiar.edge_app.sources import Settings
+    from limiar.edge_app.bundle.signature import Keys
+    from limiar.edge_app.camera.capture import Roi
+    from limiar.edge_app.camera.source import Settings
+    from limiar.edge_app.inference.rule import OutsideRule
+    from limiar.edge_app.output.images import Output
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAILED_CHECK, EXIT_SOME_REFUSED = 1, 2, 3, 4
 EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 130, 141
@@ -181,7 +181,7 @@ def _keys(key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> "Keys
         if revoked_files:
             raise click.UsageError("--revoked says which signatures do not count: give --key with one that does.")
         return None
-    from limiar.edge_app.signature import Keys, read_public_key
+    from limiar.edge_app.bundle.signature import Keys, read_public_key
 
     return Keys(tuple(map(read_public_key, key_files)), tuple(map(read_public_key, revoked_files)))
 
@@ -266,9 +266,9 @@ def scan(
       limiar scan models/lung-nodule images/ --csv results.csv
       find /data -name '*.png' -print0 | limiar scan models/lung-nodule -0 --workers 2
     """
-    from limiar.edge_app.bundle import REFUSED, open_bundle
-    from limiar.edge_app.fork import fork_worker
-    from limiar.edge_app.messages import job_of
+    from limiar.edge_app.bundle.manifest import REFUSED, open_bundle
+    from limiar.edge_app.scan.fork import fork_worker
+    from limiar.edge_app.scan.messages import job_of
 
     if not paths and not nul:
         raise click.UsageError("Give images, folders, or - to read paths from stdin.")
@@ -283,16 +283,16 @@ def scan(
         raise click.UsageError("Paths are to come from stdin, which is closed.")
     processes = [fork_worker() for _ in range(workers)]  # see fork.py: after what both sides import, before all else
 
-    from limiar.edge_app.clock import utc_now
-    from limiar.edge_app.folder import Choice
-    from limiar.edge_app.interrupt import Interrupt
-    from limiar.edge_app.output import PassedOver, Summary, writable
-    from limiar.edge_app.pipeline import Origin, Scan
-    from limiar.edge_app.pool import Workers
-    from limiar.edge_app.rule import Rule
-    from limiar.edge_app.sources.files import Files, listed
-    from limiar.edge_app.store import BundleKey, Store, default_path
-    from limiar.edge_app.verified import ensure_verified
+    from limiar.edge_app.image.folder import Choice
+    from limiar.edge_app.inference.rule import Rule
+    from limiar.edge_app.inference.verified import ensure_verified
+    from limiar.edge_app.output.images import PassedOver, Summary, writable
+    from limiar.edge_app.scan.paths import Files, listed
+    from limiar.edge_app.scan.pool import Workers
+    from limiar.edge_app.scan.scan import Origin, Scan
+    from limiar.edge_app.store.writer import BundleKey, Store, default_path
+    from limiar.edge_app.system.clock import utc_now
+    from limiar.edge_app.system.interrupt import Interrupt
 
     database = db or default_path()
     _distinct({"--db": database, "--jsonl": _file(jsonl), "--csv": csv_file, "--passed-over": passed_over})
@@ -360,8 +360,8 @@ def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_fil
     """
     import msgspec
 
-    from limiar.edge_app.verify import print_table
-    from limiar.edge_app.verify import verify as verified
+    from limiar.edge_app.inference.verify import print_table
+    from limiar.edge_app.inference.verify import verify as verified
 
     found = verified(bundle, _keys(key_files, revoked_files))
     if as_json:
@@ -447,15 +447,15 @@ def camera(
     import functools
     import time
 
-    from limiar.edge_app.bundle import open_bundle
-    from limiar.edge_app.capture import Capture, View
-    from limiar.edge_app.interrupt import Interrupt
-    from limiar.edge_app.messages import job_of
-    from limiar.edge_app.pipeline import Origin
-    from limiar.edge_app.pool import try_model
-    from limiar.edge_app.sources import Settings, find_source, open_source
-    from limiar.edge_app.store import BundleKey, Store, default_path
-    from limiar.edge_app.verified import ensure_verified
+    from limiar.edge_app.bundle.manifest import open_bundle
+    from limiar.edge_app.camera.capture import Capture, View
+    from limiar.edge_app.camera.source import Settings, find_source, open_source
+    from limiar.edge_app.inference.verified import ensure_verified
+    from limiar.edge_app.scan.messages import job_of
+    from limiar.edge_app.scan.pool import try_model
+    from limiar.edge_app.scan.scan import Origin
+    from limiar.edge_app.store.writer import BundleKey, Store, default_path
+    from limiar.edge_app.system.interrupt import Interrupt
 
     address = find_source(source)
     database = db or default_path()
@@ -476,11 +476,11 @@ def camera(
     tell = functools.partial(click.echo, err=True) if not quiet else lambda note: None
     with Interrupt() as interrupt, Capture(opening, view, tell) as capture, Store(database) as store:
         # numpy and the runtime, now that the capture process is forked
-        from limiar.edge_app.camera import Watch, boot_id
-        from limiar.edge_app.classifier import Classifier
-        from limiar.edge_app.clock import utc_now
-        from limiar.edge_app.frame_output import Annotations, FrameCount, frame_outputs
+        from limiar.edge_app.camera.watch import Watch, boot_id
+        from limiar.edge_app.inference.classifier import Classifier
+        from limiar.edge_app.output.frames import Annotations, FrameCount, frame_outputs
         from limiar.edge_app.runtimes import open_preferred
+        from limiar.edge_app.system.clock import utc_now
 
         loaded = open_preferred(file.format, model, runtime, threads)
         on = f"{loaded.name} {loaded.version}"
@@ -557,12 +557,12 @@ def bench(
     """
     import msgspec
 
-    from limiar.edge_app.bench import bench as measured
-    from limiar.edge_app.bench import print_table
-    from limiar.edge_app.bundle import open_bundle
-    from limiar.edge_app.files import check_replaceable, write_whole
-    from limiar.edge_app.output import writable
-    from limiar.edge_app.progress import Progress
+    from limiar.edge_app.bench.latency import bench as measured
+    from limiar.edge_app.bench.latency import print_table
+    from limiar.edge_app.bundle.manifest import open_bundle
+    from limiar.edge_app.output.images import writable
+    from limiar.edge_app.system.files import check_replaceable, write_whole
+    from limiar.edge_app.system.progress import Progress
 
     try:
         counts = [int(number) for number in threads.split(",")]
@@ -625,9 +625,9 @@ def explain(
     """
     import msgspec
 
-    from limiar.edge_app.bundle import open_bundle
-    from limiar.edge_app.explain import describe
-    from limiar.edge_app.explain import explain as explained
+    from limiar.edge_app.bundle.manifest import open_bundle
+    from limiar.edge_app.inference.explain import describe
+    from limiar.edge_app.inference.explain import explain as explained
 
     found = explained(open_bundle(bundle, _keys(key_files, revoked_files)), name, runtime, refer_below, image, out)
     click.echo(for_json(msgspec.json.encode(found)) if as_json else describe(found, out))
@@ -658,7 +658,7 @@ def doctor(as_json: bool) -> int:
 
 
 def _outputs(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...], quiet: bool) -> "list[Output]":
-    from limiar.edge_app.output import CsvFile, JsonFile, JsonStream, Table
+    from limiar.edge_app.output.images import CsvFile, JsonFile, JsonStream, Table
 
     outputs: list[Output] = []
     if jsonl == "-" or (jsonl is None and not sys.stdout.isatty()):
@@ -705,7 +705,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _roi(text: str) -> "Roi":
-    from limiar.edge_app.capture import Roi
+    from limiar.edge_app.camera.capture import Roi
 
     try:
         x, y, width, height = map(int, text.split(","))

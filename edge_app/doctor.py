@@ -17,10 +17,10 @@ from msgspec import Struct
 from limiar import edge_app
 from limiar.edge_app import APP
 from limiar.edge_app.errors import StoreError
-from limiar.edge_app.machine import Condition, Machine, condition, machine
-from limiar.edge_app.own import python_c
 from limiar.edge_app.runtimes import RUNTIMES
-from limiar.edge_app.store import default_path
+from limiar.edge_app.store.writer import default_path
+from limiar.edge_app.system.machine import Condition, Machine, condition, machine
+from limiar.edge_app.system.python import python_c
 
 _IMPORT_S = 60.0  # for one package, from a slow SD card
 _OLDEST_PYTHON = (3, 11)

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from limiar.edge_app.sources.damage import Place
+from limiar.edge_app.camera.damage import Place
 
 Pixels = NDArray[np.uint8]  # [H, W, 3] RGB or [H, W] grey; as model input [1, H, W, C]
 Logits = NDArray[np.float32]  # [K], one per label

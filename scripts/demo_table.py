@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from limiar.edge_app.bundle import Bundle, open_bundle
-from limiar.edge_app.metrics import class_metrics, decision_metrics
-from limiar.edge_app.run_folder import read_run, read_splits
+from limiar.edge_app.bundle.manifest import Bundle, open_bundle
+from limiar.train.record.metrics import class_metrics, decision_metrics
+from limiar.train.record.run_folder import read_run, read_splits
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from limiar.edge_app import run_folder
+from limiar.train.record import run_folder
 
 COMPARED = (run_folder.MODEL, run_folder.PREDICTIONS, run_folder.SPLITS, run_folder.HISTORY)
 LONGEST_DELAY_S = 0.02  # after a file operation: a checkpoint takes that long to be written
@@ -29,10 +29,10 @@ STARTER = """
 import contextlib, io, json, os, signal, sys, threading, time
 from limiar.train.progress import quiet
 with quiet():
-    import limiar.train.cli, limiar.train.run
+    import limiar.train.commands.train, limiar.train.run
 
 if sys.argv[1:] == ["control"]:  # a run that goes on with the random state that Keras gives a loaded model
-    limiar.train.fit._seed_dropout = lambda model, seed, epoch: None
+    limiar.train.fit.fit._seed_dropout = lambda model, seed, epoch: None
 
 def start(arguments, place, at, delay_s, pipe):
     count = 0
@@ -51,7 +51,7 @@ def start(arguments, place, at, delay_s, pipe):
     sys.addaudithook(hook)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            limiar.train.cli.train(arguments, standalone_mode=False)
+            limiar.train.commands.train.train(arguments, standalone_mode=False)
         os.write(pipe, json.dumps([count, ""]).encode())
     except Exception as error:
         os.write(pipe, json.dumps([count, repr(error)]).encode())

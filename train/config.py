@@ -13,10 +13,10 @@ import msgspec
 import msgspec.inspect
 from msgspec import Meta
 
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import LimiarError, TrainError, printable
-from limiar.edge_app.run_folder import Run
-from limiar.edge_app.splits import Shares
+from limiar.train.dataset.splits import Shares
+from limiar.train.record.run_folder import Run
 
 Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
@@ -68,7 +68,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     smoothing: Share = 0.0  # of a target, spread over all classes: labels may be wrong (Szegedy et al. 2016, section 7)
     calibrate: bool = True  # fit a temperature on validation and fold it into the last layer
-    # Weight of log(T)^2 when the temperature is fitted, nats (train/calibrate.py): what a few validation images say of it and
+    # Weight of log(T)^2 when the temperature is fitted, nats (fit/calibrate.py): what a few validation images say of it and
     # what new images say differ by a factor of 2 and more.
     caution: Annotated[float, Meta(ge=0.0, le=1000.0)] = 0.0
 

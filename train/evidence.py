@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import msgspec
 
 from limiar.edge_app.errors import printable
-from limiar.edge_app.metrics import images_for_margin, smallest_margin
 from limiar.edge_app.text import counted
+from limiar.train.record.metrics import images_for_margin, smallest_margin
 
 MARGIN_LIMIT = 0.5  # what convert's --margin must lie below
 MARGIN, ALPHA = 0.05, 0.05  # what convert's gate asks for unless told otherwise (gate.toml; a test compares)

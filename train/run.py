@@ -20,30 +20,31 @@ import keras
 import msgspec
 import numpy as np
 
-from limiar.edge_app import envelope, run_folder
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import TrainError, printable
-from limiar.edge_app.files import sync_directory, write_whole
-from limiar.edge_app.image_folder import DataSet, default_positive, load
-from limiar.edge_app.image_store import InMemory, Keep, OnDisk, RowsAlone, Shelf
-from limiar.edge_app.machine import available_mb
-from limiar.edge_app.metrics import class_metrics
-from limiar.edge_app.operating_points import Scores
-from limiar.edge_app.run_folder import Lineage, PredictionRow, Run, TrainingData
-from limiar.edge_app.splits import Shares
+from limiar.edge_app.image import statistics as envelope
+from limiar.edge_app.system.files import sync_directory, write_whole
+from limiar.edge_app.system.machine import available_mb
 from limiar.edge_app.text import for_html, for_terminal
-from limiar.train import models
-from limiar.train.calibrate import fit_temperature, probabilities
 from limiar.train.config import Config, Hosts, check_input, within
+from limiar.train.data.feed import labelled
+from limiar.train.data.reviewed import Parent, load_reviewed
+from limiar.train.dataset.image_folder import DataSet, default_positive, load
+from limiar.train.dataset.image_store import InMemory, Keep, OnDisk, RowsAlone, Shelf
+from limiar.train.dataset.splits import Shares
 from limiar.train.evidence import evidence
-from limiar.train.feed import labelled
-from limiar.train.fit import Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, share_checkpoint, unfinished
-from limiar.train.network import load_network
-from limiar.train.page import page
-from limiar.train.referral import referrals
-from limiar.train.report import render
-from limiar.train.reviewed import Parent, load_reviewed
-from limiar.train.unfinished import STATE, partial_folder
+from limiar.train.fit import models
+from limiar.train.fit.calibrate import fit_temperature, probabilities
+from limiar.train.fit.fit import Epoch, Fitted, Identity, State, fit, logits, prepare, resumed, share_checkpoint, unfinished
+from limiar.train.fit.network import load_network
+from limiar.train.fit.unfinished import STATE, partial_folder
+from limiar.train.record import run_folder
+from limiar.train.record.metrics import class_metrics
+from limiar.train.record.operating_points import Scores
+from limiar.train.record.run_folder import Lineage, PredictionRow, Run, TrainingData
+from limiar.train.report.page import page
+from limiar.train.report.referral import referrals
+from limiar.train.report.report import render
 
 TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
 FIGURES = 4  # of a split on the terminal; of many classes the one that is found least is named
@@ -190,7 +191,7 @@ def _join(hosts: Hosts, identity: Identity, note: Callable[[str], None]) -> Call
     if identity.backend != "jax" or identity.config.on_device == "no":
         met = f"--hosts needs JAX and on_device=yes, this is {identity.backend} with on_device={identity.config.on_device}"
         raise TrainError("E-TRAIN-BACKEND", f"{met}: KERAS_BACKEND=jax limiar train …")
-    from limiar.train import hosts as runtime  # JAX, only where it is the backend
+    from limiar.train.device import hosts as runtime  # JAX, only where it is the backend
 
     note(f"host {hosts.own} of {hosts.count} waits for the others at {printable(hosts.coordinator)}")
     runtime.join(hosts)
@@ -201,7 +202,7 @@ def _join(hosts: Hosts, identity: Identity, note: Callable[[str], None]) -> Call
 
 
 def _leave() -> None:
-    from limiar.train.hosts import leave
+    from limiar.train.device.hosts import leave
 
     leave()
 

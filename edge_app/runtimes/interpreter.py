@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from limiar.edge_app.errors import ModelUnfit
 from limiar.edge_app.frame import ClassMap, Logits, Pixels
 from limiar.edge_app.runtimes import one_image
-from limiar.edge_app.stderr import captured_stderr
+from limiar.edge_app.system.stderr import captured_stderr
 
 # The delegate's greeting says that the quick kernels are used; said at every start it is noise.
 _GREETING = re.compile(rb"INFO: (Created TensorFlow Lite XNNPACK delegate for CPU|Initialized TensorFlow Lite runtime)\.")

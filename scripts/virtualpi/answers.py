@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from limiar.edge_app.bundle import REFER, Bundle
-from limiar.edge_app.classifier import decide
+from limiar.edge_app.bundle.manifest import REFER, Bundle
+from limiar.edge_app.inference.classifier import decide
 from virtualpi import PROJECT, Failed
 from virtualpi.device import Device
 from virtualpi.namespace import Root

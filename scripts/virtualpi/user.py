@@ -22,10 +22,10 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 import wheelhouse
-from limiar.edge_app.bundle import Bundle, open_bundle
+from limiar.edge_app.bundle.manifest import Bundle, open_bundle
 from limiar.edge_app.doctor import Diagnosis
-from limiar.edge_app.files import write_whole
-from limiar.edge_app.verify import Verification
+from limiar.edge_app.inference.verify import Verification
+from limiar.edge_app.system.files import write_whole
 from virtualpi import PROJECT, Failed, Unavailable, page, qemu
 from virtualpi.answers import (
     ASK,

@@ -13,19 +13,21 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from limiar.convert import make, pipeline, repeatable
-from limiar.convert.cli import CARD
-from limiar.convert.evaluate import TFLITE_PYTHON
-from limiar.convert.frameworks import keras
-from limiar.convert.gate_file import read_gate
+from limiar.convert import pipeline
+from limiar.convert.commands.convert import CARD
+from limiar.convert.export import make
+from limiar.convert.export.recipes import RECIPES
+from limiar.convert.gate.gate_file import read_gate
 from limiar.convert.pipeline import Converted, Request, convert_run
-from limiar.convert.publish import publish_bundle
-from limiar.convert.recipes import RECIPES
-from limiar.convert.source import RunFolder
-from limiar.edge_app.bundle import InputSpec
+from limiar.convert.publish import repeatable
+from limiar.convert.publish.publish import publish_bundle
+from limiar.convert.run.evaluate import TFLITE_PYTHON
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.source import RunFolder
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.cli import limiar as limiar_group
 from limiar.edge_app.frame import Pixels
-from limiar.edge_app.run_folder import MODEL, RECORD, SPLITS, Run, SplitRow, TrainingData, record_json, splits_csv
+from limiar.train.record.run_folder import MODEL, RECORD, SPLITS, Run, SplitRow, TrainingData, record_json, splits_csv
 
 SIDE_PX = 24
 SPEC = InputSpec(height=SIDE_PX, width=SIDE_PX, channels=3)

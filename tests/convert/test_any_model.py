@@ -14,17 +14,17 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from limiar.convert.frameworks import keras
-from limiar.convert.recipes import RECIPES
-from limiar.convert.source import check_labels, in_order
-from limiar.edge_app.bundle import open_bundle
+from limiar.convert.export.recipes import RECIPES
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.source import check_labels, in_order
+from limiar.edge_app.bundle.manifest import open_bundle
+from limiar.edge_app.bundle.signature import Keys, read_public_key
 from limiar.edge_app.cli import limiar as limiar_group
 from limiar.edge_app.errors import ConvertError, LimiarError
-from limiar.edge_app.golden import check_golden, golden_tensors
-from limiar.edge_app.run_folder import MODEL, SplitRow, splits_csv
+from limiar.edge_app.inference.golden import check_golden, golden_tensors
 from limiar.edge_app.runtimes import open_runtime
-from limiar.edge_app.signature import Keys, read_public_key
-from limiar.edge_app.splits import Shares
+from limiar.train.dataset.splits import Shares
+from limiar.train.record.run_folder import MODEL, SplitRow, splits_csv
 
 Convert = Callable[..., Result]
 Few = Callable[..., None]

@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import pytest
 
-from limiar.convert.onnx import quantized
-from limiar.edge_app.bundle import open_bundle
-from limiar.edge_app.golden import golden_tensors
-from limiar.edge_app.machine import machine
+from limiar.convert.export.onnx import quantized
+from limiar.edge_app.bundle.manifest import open_bundle
+from limiar.edge_app.inference.golden import golden_tensors
+from limiar.edge_app.system.machine import machine
 from virtualpi.qemu import user_mode
 
 VNNI = bool({"avx512_vnni", "avx_vnni"}.intersection(machine().features))

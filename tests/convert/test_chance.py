@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from limiar.convert.chance import Found, best_order, better_than_chance, chance, check_chance, check_unit
-from limiar.convert.cli import convert
-from limiar.convert.ends import Scaling, raw_pixels
-from limiar.convert.frameworks import keras
-from limiar.convert.keras_model import keras_logits
-from limiar.convert.source import KerasFile
-from limiar.edge_app.bundle import InputSpec, open_bundle
+from limiar.convert.commands.convert import convert
+from limiar.convert.source.chance import Found, best_order, better_than_chance, chance, check_chance, check_unit
+from limiar.convert.source.ends import Scaling, raw_pixels
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.keras_model import keras_logits
+from limiar.convert.source.source import KerasFile
+from limiar.edge_app.bundle.manifest import InputSpec, open_bundle
 from limiar.edge_app.cli import limiar as limiar_group
 from limiar.edge_app.errors import ConvertError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from limiar.convert.child import Child, in_child
-from limiar.edge_app.bundle import open_bundle
+from limiar.edge_app.bundle.manifest import open_bundle
 
 # Runs `limiar convert` with the function `sys.argv[1]` of the child replaced: it ends the process when it is called
 # with the word `sys.argv[2]`.
@@ -20,7 +20,7 @@ import os, signal, sys
 from importlib import import_module
 from convert import child
 from limiar.edge_app.cli import main
-from limiar.edge_app.stderr import captured_stderr
+from limiar.edge_app.system.stderr import captured_stderr
 
 place, word, how = sys.argv[1:4]
 real = child.in_child
@@ -61,7 +61,7 @@ def test_the_file_whose_making_aborts_is_left_out_by_name_and_the_rest_is_made(r
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     done = convert(
-        run, tmp_path / "out", "limiar.convert.make.convert_tflite", "int16x8", signal.SIGABRT, "--json", scratch=scratch
+        run, tmp_path / "out", "limiar.convert.export.make.convert_tflite", "int16x8", signal.SIGABRT, "--json", scratch=scratch
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines() == [
@@ -78,7 +78,7 @@ def test_the_file_whose_making_aborts_is_left_out_by_name_and_the_rest_is_made(r
 
 
 def test_without_an_onnx_graph_all_onnx_files_are_left_out_at_once(run: Path, tmp_path: Path) -> None:
-    done = convert(run, tmp_path / "out", "limiar.convert.make.onnx_model", "", signal.SIGSEGV)
+    done = convert(run, tmp_path / "out", "limiar.convert.export.make.onnx_model", "", signal.SIGSEGV)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("converting again") == 1
     assert {name for name in open_bundle(tmp_path / "out").manifest.models if name.startswith("onnx")} == set()
@@ -97,7 +97,7 @@ def test_a_crash_that_no_file_is_to_blame_for_is_one_line_that_names_the_step(ru
 
 
 def test_what_the_machine_kills_for_want_of_memory_leaves_no_file_out(run: Path, tmp_path: Path) -> None:
-    done = convert(run, tmp_path / "out", "limiar.convert.make.convert_tflite", "int8", signal.SIGKILL)
+    done = convert(run, tmp_path / "out", "limiar.convert.export.make.convert_tflite", "int8", signal.SIGKILL)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("E-MACHINE-LIMIT: limiar convert was ended by SIGKILL while making tflite_int8")

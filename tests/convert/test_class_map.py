@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from limiar.convert.class_map import alike, grid, keras_maps, mapped
-from limiar.convert.cli import CARD
-from limiar.convert.dataset import read_tensors
-from limiar.convert.ends import logits_model
-from limiar.convert.evaluate import TFLITE_PYTHON
-from limiar.convert.frameworks import keras
-from limiar.convert.gate import Gate, RuntimeResult, findings
-from limiar.convert.gate_file import read_gate
-from limiar.convert.inventory import inventory
-from limiar.convert.keras_model import keras_logits
+from limiar.convert.anatomy.inventory import inventory
+from limiar.convert.commands.convert import CARD
+from limiar.convert.export.recipes import RECIPES, recipe
+from limiar.convert.gate.gate import Gate, RuntimeResult, findings
+from limiar.convert.gate.gate_file import read_gate
 from limiar.convert.pipeline import Converted, Request, convert_run
-from limiar.convert.publish import publish_bundle
-from limiar.convert.recipes import RECIPES, recipe
-from limiar.convert.source import RunFolder
-from limiar.edge_app.bundle import MapGrid, open_bundle
+from limiar.convert.publish.publish import publish_bundle
+from limiar.convert.run.dataset import read_tensors
+from limiar.convert.run.evaluate import TFLITE_PYTHON
+from limiar.convert.source.class_map import alike, grid, keras_maps, mapped
+from limiar.convert.source.ends import logits_model
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.keras_model import keras_logits
+from limiar.convert.source.source import RunFolder
+from limiar.edge_app.bundle.manifest import MapGrid, open_bundle
 from limiar.edge_app.errors import ConvertError, LimiarError
-from limiar.edge_app.golden import check_golden, golden_tensors
-from limiar.edge_app.run_folder import SplitRow
+from limiar.edge_app.inference.golden import check_golden, golden_tensors
 from limiar.edge_app.runtimes import open_runtime
+from limiar.train.record.run_folder import SplitRow
 
 Convert = Callable[..., Result]
 layers = keras.layers

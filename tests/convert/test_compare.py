@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from limiar.convert.compare import _unpaired, compare, points
-from limiar.convert.compare_bench import compare_bench
-from limiar.convert.compare_cli import compare as compare_command
-from limiar.convert.decision_rule import in_words
-from limiar.convert.predictions import AnswerTable, predictions_csv
-from limiar.edge_app.bench import BenchResult, Measurement
-from limiar.edge_app.bundle import (
+from limiar.convert.commands.compare import compare as compare_command
+from limiar.convert.compare.bench import compare_bench
+from limiar.convert.compare.compare import _unpaired, compare, points
+from limiar.convert.gate.decision_rule import in_words
+from limiar.convert.run.predictions import AnswerTable, predictions_csv
+from limiar.edge_app.bench.latency import BenchResult, Measurement
+from limiar.edge_app.bench.start import Start
+from limiar.edge_app.bench.timing import Latency
+from limiar.edge_app.bundle.manifest import (
     BundleFile,
     Decision,
     InputSpec,
@@ -29,12 +31,10 @@ from limiar.edge_app.bundle import (
     write_bundle,
 )
 from limiar.edge_app.errors import LimiarError
-from limiar.edge_app.machine import condition, machine
-from limiar.edge_app.metrics import class_metrics, proportion
-from limiar.edge_app.probe import Start
-from limiar.edge_app.run_folder import MODEL, PREDICTIONS, RECORD, PredictionRow, Run, TrainingData, record_json
-from limiar.edge_app.run_folder import predictions_csv as run_predictions
-from limiar.edge_app.timing import Latency
+from limiar.edge_app.system.machine import condition, machine
+from limiar.train.record.metrics import class_metrics, proportion
+from limiar.train.record.run_folder import MODEL, PREDICTIONS, RECORD, PredictionRow, Run, TrainingData, record_json
+from limiar.train.record.run_folder import predictions_csv as run_predictions
 
 LABELS = ("neg", "pos")
 COUNT = 400
@@ -431,9 +431,8 @@ def test_a_page_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None
 def test_comparing_loads_no_tensorflow(tmp_path: Path) -> None:
     bundle = write(tmp_path / "bundle", answers(range(0)))
     code = f"import sys; sys.argv = ['x', {str(bundle)!r}, {str(bundle)!r}, '--html', {str(tmp_path / 'page.html')!r}]\n"
-    code += (
-        "from limiar.convert.compare_cli import compare\ncompare(standalone_mode=False)\nsys.exit('tensorflow' in sys.modules)"
-    )
+    code += "from limiar.convert.commands.compare import compare\ncompare(standalone_mode=False)\n"
+    code += "sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 

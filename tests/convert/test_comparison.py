@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from limiar.convert.comparison import Terms, answered, clopper_pearson, compare, mcnemar, significant
-from limiar.convert.dataset import Split
-from limiar.edge_app.bundle import Decision, Threshold
+from limiar.convert.gate.comparison import Terms, answered, clopper_pearson, compare, mcnemar, significant
+from limiar.convert.run.dataset import Split
+from limiar.edge_app.bundle.manifest import Decision, Threshold
 
 TERMS = Terms(("neg", "pos"), "pos", margin=0.05, alpha=0.05)
 

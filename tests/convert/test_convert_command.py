@@ -17,20 +17,21 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from limiar.convert import cli, source
-from limiar.convert.cli import CARD
-from limiar.convert.dataset import training_envelope
-from limiar.convert.frameworks import keras
-from limiar.convert.keras_file import load_model
-from limiar.convert.keras_model import keras_logits
+from limiar.convert.commands import convert as cli
+from limiar.convert.commands.convert import CARD
+from limiar.convert.export.recipes import RECIPES, Recipe
 from limiar.convert.pipeline import Converted
-from limiar.convert.publish import publish_bundle, publish_refusal
-from limiar.convert.recipes import RECIPES, Recipe
-from limiar.edge_app.bundle import InputSpec, open_bundle
+from limiar.convert.publish.publish import publish_bundle, publish_refusal
+from limiar.convert.run.dataset import training_envelope
+from limiar.convert.source import source
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.keras_file import load_model
+from limiar.convert.source.keras_model import keras_logits
+from limiar.edge_app.bundle.manifest import InputSpec, open_bundle
 from limiar.edge_app.errors import BundleError, ConvertError, LimiarError
-from limiar.edge_app.golden import check_golden, golden_tensors
-from limiar.edge_app.run_folder import MODEL, RECORD, Run, SplitRow, record_json
+from limiar.edge_app.inference.golden import check_golden, golden_tensors
 from limiar.edge_app.runtimes import open_runtime
+from limiar.train.record.run_folder import MODEL, RECORD, Run, SplitRow, record_json
 
 Convert = Callable[..., Result]
 Edit = Callable[..., Path]

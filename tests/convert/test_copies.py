@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from limiar.convert.comparison import Comparison, Terms, answered, compare
-from limiar.convert.copies import ALLOWANCE, WIDER, copy_bound, distances, reach
-from limiar.convert.dataset import Split
-from limiar.edge_app.bundle import Decision, Threshold
-from limiar.edge_app.operating_points import expit
+from limiar.convert.gate.comparison import Comparison, Terms, answered, compare
+from limiar.convert.gate.copies import ALLOWANCE, WIDER, copy_bound, distances, reach
+from limiar.convert.run.dataset import Split
+from limiar.edge_app.bundle.manifest import Decision, Threshold
+from limiar.train.record.operating_points import expit
 
 NAMES = ("cat", "dog", "owl")
 TERMS = Terms(NAMES, None, margin=0.05, alpha=0.05, copy_difference=0.01)

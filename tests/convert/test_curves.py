@@ -6,8 +6,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from limiar.convert.curves import draw_reliability, draw_risk_coverage, draw_roc, macro_roc, reliability, risk_coverage, roc
-from limiar.edge_app.metrics import auc, ece
+from limiar.convert.report.curves import (
+    draw_reliability,
+    draw_risk_coverage,
+    draw_roc,
+    macro_roc,
+    reliability,
+    risk_coverage,
+    roc,
+)
+from limiar.train.record.metrics import auc, ece
 
 TRUTH = np.array([0, 0, 1, 1, 1])
 ANSWERS = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3], [0.01, 0.99]])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.convert.dataset import (
+from limiar.convert.run.dataset import (
     CALIBRATION_AT_LEAST,
     CALIBRATION_IMAGES,
     calibration_rows,
@@ -18,8 +18,8 @@ from limiar.convert.dataset import (
     split_rows,
 )
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.reading import Limits, read_all
-from limiar.edge_app.run_folder import Run, SplitRow, read_run
+from limiar.train.dataset.reading import Limits, read_all
+from limiar.train.record.run_folder import Run, SplitRow, read_run
 
 
 def rows(split: str, count: int, labels: str = "neg pos") -> list[SplitRow]:

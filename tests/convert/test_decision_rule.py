@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from limiar.convert.decision_rule import AT_LEAST, NEAR, Rule, fit, fitted, referred
-from limiar.convert.gate_file import read_gate
-from limiar.edge_app.bundle import Decision, Threshold
+from limiar.convert.gate.decision_rule import AT_LEAST, NEAR, Rule, fit, fitted, referred
+from limiar.convert.gate.gate_file import read_gate
+from limiar.edge_app.bundle.manifest import Decision, Threshold
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.operating_points import ERROR_DECIDED, Scores, labels_of
+from limiar.train.record.operating_points import ERROR_DECIDED, Scores, labels_of
 
 NAMES = ("neg", "pos")
 

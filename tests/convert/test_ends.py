@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limiar.convert.ends import SIDE_LIMIT, Scaling, input_spec, logits_model, raw_pixels
-from limiar.convert.frameworks import keras
-from limiar.convert.keras_model import keras_logits
-from limiar.edge_app.bundle import InputSpec
+from limiar.convert.source.ends import SIDE_LIMIT, Scaling, input_spec, logits_model, raw_pixels
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.keras_model import keras_logits
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
 
 SPEC = InputSpec(height=6, width=5, channels=3)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from limiar.convert.damage import damages
-from limiar.convert.evaluate import TFLITE_PYTHON, Answers, Bench, Environment, RuntimeFailure, find_environments
-from limiar.convert.first_layer import File, differs, first_layers
-from limiar.convert.flatbuffer import show_all
-from limiar.convert.layers import layer_names
+from limiar.convert.anatomy.damage import damages
+from limiar.convert.anatomy.first_layer import File, differs, first_layers
+from limiar.convert.anatomy.flatbuffer import show_all
+from limiar.convert.anatomy.layers import layer_names
 from limiar.convert.pipeline import Converted
+from limiar.convert.run.evaluate import TFLITE_PYTHON, Answers, Bench, Environment, RuntimeFailure, find_environments
 from limiar.edge_app.errors import ConvertError
 
 
@@ -104,7 +104,7 @@ def test_a_named_python_that_never_answers_is_an_error(tmp_path: Path, monkeypat
     python.write_text("#!/bin/sh\nexec sleep 60\n")
     python.chmod(0o755)
     monkeypatch.setenv(TFLITE_PYTHON, str(python))
-    monkeypatch.setattr("limiar.convert.evaluate._LIMIT_S", 0.5)
+    monkeypatch.setattr("limiar.convert.run.evaluate._LIMIT_S", 0.5)
     with pytest.raises(ConvertError, match=r"E-CONVERT-RUNTIME: .*no answer after"):
         find_environments()
 

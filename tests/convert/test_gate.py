@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from limiar.convert.comparison import Comparison, GroupLoss
-from limiar.convert.decision_rule import Rule
-from limiar.convert.gate import Finding, Gate, Limits, NonInferiority, Retry, RuntimeResult, findings, verdict
-from limiar.convert.gate_file import DEFAULT, differences, gate_toml, read_gate, with_options
-from limiar.convert.noninferiority import PairedLoss, paired_loss
-from limiar.convert.recipes import recipe
-from limiar.edge_app.bundle import Metric
+from limiar.convert.export.recipes import recipe
+from limiar.convert.gate.comparison import Comparison, GroupLoss
+from limiar.convert.gate.decision_rule import Rule
+from limiar.convert.gate.gate import Finding, Gate, Limits, NonInferiority, Retry, RuntimeResult, findings, verdict
+from limiar.convert.gate.gate_file import DEFAULT, differences, gate_toml, read_gate, with_options
+from limiar.convert.gate.noninferiority import PairedLoss, paired_loss
+from limiar.edge_app.bundle.manifest import Metric
 from limiar.edge_app.cli import limiar as limiar_group
 from limiar.edge_app.errors import BundleError, ConvertError
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from limiar.convert import noninferiority
+from limiar.convert.gate import noninferiority
 
 FEW = ("--draws", "200", "--size", "60/60")
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.convert.golden_images import AT_LEAST, GoldenFile, draw_golden_images, take_golden_images
-from limiar.edge_app.bundle import InputSpec
+from limiar.convert.run.golden_images import AT_LEAST, GoldenFile, draw_golden_images, take_golden_images
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.image import decode
-from limiar.edge_app.preprocess import check_assessable
+from limiar.edge_app.image.read import decode
+from limiar.edge_app.image.resize import check_assessable
 
 RGB = InputSpec(height=40, width=40, channels=3)
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from limiar.convert.details import Details
-from limiar.convert.inspect import inspect
-from limiar.convert.layers import LayerNoise
-from limiar.edge_app.bundle import open_bundle, write_bundle
+from limiar.convert.anatomy.details import Details
+from limiar.convert.anatomy.layers import LayerNoise
+from limiar.convert.commands.inspect import inspect
+from limiar.edge_app.bundle.manifest import open_bundle, write_bundle
 from limiar.edge_app.errors import BundleError
 
 
@@ -105,7 +105,7 @@ def test_an_unknown_file_is_refused(reference: Path) -> None:
 
 
 def test_it_imports_no_tensorflow(reference: Path) -> None:
-    code = "import sys; from limiar.convert.inspect import inspect; inspect(sys.argv[1:], standalone_mode=False); "
+    code = "import sys; from limiar.convert.commands.inspect import inspect; inspect(sys.argv[1:], standalone_mode=False); "
     code += "assert not {'tensorflow', 'keras', 'scipy', 'matplotlib'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(reference)], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()

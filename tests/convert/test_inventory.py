@@ -8,8 +8,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto
 
-from limiar.convert.flatbuffer import Graph
-from limiar.convert.inventory import Operator, check_full_integer, check_inventory, inventory
+from limiar.convert.anatomy.flatbuffer import Graph
+from limiar.convert.anatomy.inventory import Operator, check_full_integer, check_inventory, inventory
 from limiar.convert.pipeline import Converted
 from limiar.edge_app.errors import ConvertError
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from limiar.convert.dataset import Split
-from limiar.convert.gate_file import read_gate
-from limiar.convert.golden_images import draw_golden_images
-from limiar.convert.judge import Images, Judge
-from limiar.convert.recipes import recipe
-from limiar.edge_app.bundle import InputSpec, Tolerance
+from limiar.convert.export.recipes import recipe
+from limiar.convert.gate.gate_file import read_gate
+from limiar.convert.gate.judge import Images, Judge
+from limiar.convert.run.dataset import Split
+from limiar.convert.run.golden_images import draw_golden_images
+from limiar.edge_app.bundle.manifest import InputSpec, Tolerance
 
 SPEC = InputSpec(height=8, width=8, channels=3)
 

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from limiar.convert.frameworks import keras
-from limiar.convert.keras2 import CONFIG_ATTRIBUTE
-from limiar.convert.keras_file import CONFIG, load_model, read_model_file
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.keras2 import CONFIG_ATTRIBUTE
+from limiar.convert.source.keras_file import CONFIG, load_model, read_model_file
 from limiar.edge_app.errors import ConvertError
 
 DATA = Path(__file__).parent / "data" / "keras2"

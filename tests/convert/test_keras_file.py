@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 import pytest
 
-from limiar.convert import keras_file
-from limiar.convert.frameworks import keras, tf
-from limiar.convert.keras_file import CONFIG, METADATA, WEIGHTS, load_model, read_model_file, saved_with
+from limiar.convert.source import keras_file
+from limiar.convert.source.frameworks import keras, tf
+from limiar.convert.source.keras_file import CONFIG, METADATA, WEIGHTS, load_model, read_model_file, saved_with
 from limiar.edge_app.errors import ConvertError
 
 Members = list[tuple[str, bytes]]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limiar.convert.noninferiority import (
+from limiar.convert.gate.noninferiority import (
     bounds,
     decide,
     exact_p,
@@ -20,7 +20,7 @@ from limiar.convert.noninferiority import (
     tango_upper,
     worst,
 )
-from limiar.edge_app import metrics
+from limiar.train.record import metrics
 
 OUTCOMES = st.integers(1, 60).flatmap(
     lambda n: st.integers(0, n).flatmap(lambda lost: st.tuples(st.just(lost), st.integers(0, n - lost), st.just(n)))
@@ -63,7 +63,7 @@ def test_at_tango_s_bound_the_score_is_the_normal_quantile(lost: int, gained: in
 
 @pytest.mark.parametrize(("lost", "gained", "n", "loss"), [(0, 0, 12, 0.2), (1, 0, 12, 0.3), (2, 1, 14, 0.25), (4, 3, 12, 0.1)])
 def test_the_exact_p_is_that_of_a_count_over_every_outcome(lost: int, gained: int, n: int, loss: float) -> None:
-    from limiar.convert.noninferiority import _score
+    from limiar.convert.gate.noninferiority import _score
 
     observed = _score(lost, gained, n, loss)
     tail = [

@@ -8,11 +8,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from limiar.convert.canonical import canonical
-from limiar.convert.frameworks import keras
-from limiar.convert.onnx import convert_onnx, onnx_model
+from limiar.convert.export.canonical import canonical
+from limiar.convert.export.onnx import convert_onnx, onnx_model
 from limiar.convert.pipeline import Converted
-from limiar.edge_app.bundle import InputSpec
+from limiar.convert.source.frameworks import keras
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
 from limiar.edge_app.runtimes import open_runtime
 

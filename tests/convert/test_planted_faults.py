@@ -8,13 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.convert import keras_model, pipeline
-from limiar.convert.cli import CARD
-from limiar.convert.dataset import full_range
-from limiar.convert.make import Files, Ground, Note, make_files
+from limiar.convert import pipeline
+from limiar.convert.commands.convert import CARD
+from limiar.convert.export.make import Files, Ground, Note, make_files
 from limiar.convert.pipeline import Converted
-from limiar.convert.publish import publish_bundle
-from limiar.edge_app.bundle import Decision, InputSpec, Threshold
+from limiar.convert.publish.publish import publish_bundle
+from limiar.convert.run.dataset import full_range
+from limiar.convert.source import keras_model
+from limiar.edge_app.bundle.manifest import Decision, InputSpec, Threshold
 from limiar.edge_app.errors import ConvertError
 
 Convert = Callable[..., Any]

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limiar.convert.blame import layer_of, one_line, reason
-from limiar.convert.ends import input_spec
-from limiar.convert.frameworks import keras
-from limiar.convert.keras_model import export_saved_model, keras_logits
-from limiar.convert.make import Ground, Made, make_files
-from limiar.convert.onnx import convert_onnx, onnx_model
-from limiar.convert.portable import exportable, runnable
-from limiar.convert.tflite import convert_tflite
+from limiar.convert.export.make import Ground, Made, make_files
+from limiar.convert.export.onnx import convert_onnx, onnx_model
+from limiar.convert.export.tflite import convert_tflite
+from limiar.convert.source.blame import layer_of, one_line, reason
+from limiar.convert.source.ends import input_spec
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.keras_model import export_saved_model, keras_logits
+from limiar.convert.source.portable import exportable, runnable
 from limiar.edge_app.errors import ConvertError
 from limiar.edge_app.runtimes import open_runtime
 

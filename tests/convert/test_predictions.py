@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.convert.gallery import FLIPS_SHOWN, Scored, decided, gallery
-from limiar.convert.predictions import AnswerTable, predictions_csv, read_predictions_csv, softmax_rows
-from limiar.edge_app.classifier import softmax
+from limiar.convert.report.gallery import FLIPS_SHOWN, Scored, decided, gallery
+from limiar.convert.run.predictions import AnswerTable, predictions_csv, read_predictions_csv, softmax_rows
 from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.inference.classifier import softmax
 
 LABELS = ("a,b", 'c"d: e')
 

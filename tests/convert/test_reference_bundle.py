@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from limiar.convert.evaluate import TFLITE_PYTHON
-from limiar.edge_app.bundle import Bundle, open_bundle
+from limiar.convert.run.evaluate import TFLITE_PYTHON
+from limiar.edge_app.bundle.manifest import Bundle, open_bundle
 
 Convert = Callable[..., Result]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from limiar.convert.cli import CARD
-from limiar.convert.gate_file import read_gate
+from limiar.convert.commands.convert import CARD
+from limiar.convert.gate.gate_file import read_gate
 from limiar.convert.pipeline import Converted, Request
-from limiar.convert.publish import bundle_files
-from limiar.convert.repeatable import Again, check_repeatable
-from limiar.convert.source import RunFolder
+from limiar.convert.publish.publish import bundle_files
+from limiar.convert.publish.repeatable import Again, check_repeatable
+from limiar.convert.source.source import RunFolder
 from limiar.edge_app.errors import ConvertError, LimiarError
 
 Convert = Callable[..., Result]
@@ -22,7 +22,7 @@ def test_a_conversion_that_does_not_repeat_is_not(
     limiar_convert: Convert, few_files: Few, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few_files("onnx_fp32")
-    monkeypatch.setattr("limiar.convert.publish.model_card", lambda report, card: b"another card in this process\n")
+    monkeypatch.setattr("limiar.convert.publish.publish.model_card", lambda report, card: b"another card in this process\n")
     result = limiar_convert(run, "--out", tmp_path / "out", "--verify-repeatable")
     assert isinstance(result.exception, LimiarError)
     assert result.exception.code == "E-CONVERT-REPEAT"

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.convert.gate import Finding
-from limiar.convert.gate_file import read_gate, with_options
-from limiar.convert.junit import junit_xml
-from limiar.convert.measure import CALLS, Measured, _latency_panel, publish_measured
-from limiar.convert.page import deciding, file_losses, reason, report_html
+from limiar.convert.gate.gate import Finding
+from limiar.convert.gate.gate_file import read_gate, with_options
 from limiar.convert.pipeline import Converted
-from limiar.convert.plot import Mark, Panel, draw_panels
-from limiar.convert.predictions import predictions_csv, read_predictions_csv
-from limiar.convert.publish import publish_bundle
-from limiar.convert.report import Report, model_card, report_json, rounded_up
-from limiar.edge_app.bundle import open_bundle
+from limiar.convert.publish.measure import CALLS, Measured, _latency_panel, publish_measured
+from limiar.convert.publish.publish import publish_bundle
+from limiar.convert.report.junit import junit_xml
+from limiar.convert.report.page import deciding, file_losses, reason, report_html
+from limiar.convert.report.plot import Mark, Panel, draw_panels
+from limiar.convert.report.report import Report, model_card, report_json, rounded_up
+from limiar.convert.run.predictions import predictions_csv, read_predictions_csv
+from limiar.edge_app.bench.timing import Latency
+from limiar.edge_app.bundle.manifest import open_bundle
 from limiar.edge_app.text import visible
-from limiar.edge_app.timing import Latency
 
 ACTS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 

@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.convert import keras_model
-from limiar.convert.dataset import full_range
-from limiar.convert.inventory import check_full_integer, inventory
-from limiar.convert.layers import CEILING_DB, LayerNoise, layer_noise
-from limiar.convert.retry import choose_float_layers
-from limiar.convert.tflite import calibrated, convert_tflite, keep_in_float
-from limiar.edge_app.bundle import InputSpec
+from limiar.convert.anatomy.inventory import check_full_integer, inventory
+from limiar.convert.anatomy.layers import CEILING_DB, LayerNoise, layer_noise
+from limiar.convert.export.retry import choose_float_layers
+from limiar.convert.export.tflite import calibrated, convert_tflite, keep_in_float
+from limiar.convert.run.dataset import full_range
+from limiar.convert.source import keras_model
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
 from limiar.edge_app.frame import Pixels
 from limiar.edge_app.runtimes import open_runtime

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from limiar.convert.cli import CARD
+from limiar.convert.commands.convert import CARD
 from limiar.convert.pipeline import Converted
-from limiar.convert.publish import publish_bundle
-from limiar.edge_app.bundle import SIGNATURE, open_bundle
+from limiar.convert.publish.publish import publish_bundle
+from limiar.edge_app.bundle.manifest import SIGNATURE, open_bundle
+from limiar.edge_app.bundle.signature import Keys, public_half, read_private_key, read_public_key
 from limiar.edge_app.cli import limiar as limiar_group
 from limiar.edge_app.errors import LimiarError
-from limiar.edge_app.signature import Keys, public_half, read_private_key, read_public_key
 
 Convert = Callable[..., Result]
 Few = Callable[..., None]

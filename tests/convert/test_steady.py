@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from limiar.convert.frameworks import keras
-from limiar.convert.keras_model import keras_logits
-from limiar.convert.steady import check_steady
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.keras_model import keras_logits
+from limiar.convert.source.steady import check_steady
 from limiar.edge_app.errors import ConvertError
 
 layers, ops = keras.layers, keras.ops

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 import coloured_shapes
-from limiar.edge_app import run_folder
 from limiar.edge_app.cli import limiar as limiar_group
+from limiar.train.record import run_folder
 
 GATE = """
 required = ["tflite_fp32", "tflite_int8", "onnx_fp32"]

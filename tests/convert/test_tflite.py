@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from limiar.convert import keras_model
-from limiar.convert.dataset import full_range
-from limiar.convert.frameworks import keras
-from limiar.convert.inventory import check_full_integer
+from limiar.convert.anatomy.inventory import check_full_integer
+from limiar.convert.export.tflite import convert_tflite
 from limiar.convert.pipeline import Converted
-from limiar.convert.tflite import convert_tflite
-from limiar.edge_app.bundle import InputSpec
+from limiar.convert.run.dataset import full_range
+from limiar.convert.source import keras_model
+from limiar.convert.source.frameworks import keras
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
 from limiar.edge_app.frame import Pixels
 from limiar.edge_app.runtimes import open_runtime

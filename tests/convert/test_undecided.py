@@ -11,19 +11,19 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from limiar.convert.cli import CARD
-from limiar.convert.gate import Finding
-from limiar.convert.gate_file import read_gate, with_options
-from limiar.convert.junit import junit_xml
-from limiar.convert.outcome import outcome
-from limiar.convert.page import reason, report_html
+from limiar.convert.commands.convert import CARD
+from limiar.convert.gate.gate import Finding
+from limiar.convert.gate.gate_file import read_gate, with_options
 from limiar.convert.pipeline import Converted, Request, convert_run
-from limiar.convert.publish import bundle_files, publish_bundle
-from limiar.convert.report import FileReport, alike, model_card, report_json
-from limiar.convert.source import RunFolder
-from limiar.edge_app.bundle import open_bundle
+from limiar.convert.publish.publish import bundle_files, publish_bundle
+from limiar.convert.report.junit import junit_xml
+from limiar.convert.report.outcome import outcome
+from limiar.convert.report.page import reason, report_html
+from limiar.convert.report.report import FileReport, alike, model_card, report_json
+from limiar.convert.source.source import RunFolder
+from limiar.edge_app.bundle.manifest import open_bundle
 from limiar.edge_app.cli import limiar as limiar_group
-from limiar.edge_app.run_folder import RECORD, SPLITS, Run, SplitRow, record_json, splits_csv
+from limiar.train.record.run_folder import RECORD, SPLITS, Run, SplitRow, record_json, splits_csv
 
 Convert = Callable[..., Result]
 Few = Callable[..., None]

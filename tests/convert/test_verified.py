@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from limiar.convert.cli import CARD
-from limiar.convert.golden_images import golden_json
+from limiar.convert.commands.convert import CARD
 from limiar.convert.pipeline import Converted
-from limiar.convert.publish import publish_bundle
-from limiar.convert.verified import read_verified, with_verified
-from limiar.edge_app.bundle import Verified, open_bundle
+from limiar.convert.publish.publish import publish_bundle
+from limiar.convert.publish.verified import read_verified, with_verified
+from limiar.convert.run.golden_images import golden_json
+from limiar.edge_app.bundle.manifest import Verified, open_bundle
 from limiar.edge_app.cli import limiar
 from limiar.edge_app.errors import ConvertError, LimiarError
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limiar.convert.class_map import keras_maps, mapped
-from limiar.convert.ends import Scaling, logits_model, raw_pixels
-from limiar.convert.frameworks import keras
-from limiar.convert.keras_layers import layer_values
-from limiar.convert.keras_model import export_saved_model, keras_logits
-from limiar.convert.make import Ground, make_files
-from limiar.convert.onnx import onnx_model
-from limiar.edge_app.bundle import InputSpec
+from limiar.convert.anatomy.keras_layers import layer_values
+from limiar.convert.export.make import Ground, make_files
+from limiar.convert.export.onnx import onnx_model
+from limiar.convert.source.class_map import keras_maps, mapped
+from limiar.convert.source.ends import Scaling, logits_model, raw_pixels
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.keras_model import export_saved_model, keras_logits
+from limiar.edge_app.bundle.manifest import InputSpec
 
 layers = keras.layers
 SPEC = InputSpec(height=12, width=10, channels=3)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.edge_app.bundle import (
+from limiar.edge_app.bundle.manifest import (
     Bundle,
     BundleFile,
     Decision,
@@ -127,7 +127,7 @@ def limiar(tmp_path: Path) -> Limiar:
 @pytest.fixture
 def quick_bench(tmp_path: Path) -> Limiar:
     """`quick_bench(BUNDLE, …)` is `limiar bench BUNDLE …` with two starts of each variant instead of five: most of its time."""
-    code = "import limiar.edge_app.bench; limiar.edge_app.bench._STARTS = 2; from limiar.edge_app.cli import main; main()"
+    code = "from limiar.edge_app.bench import latency; latency._STARTS = 2; from limiar.edge_app.cli import main; main()"
     return _command(tmp_path / "state", "-c", code, "bench")
 
 
@@ -163,7 +163,7 @@ def often() -> str:
 
     Then a scan of many images is many commits on a machine of any speed, and a reader that stops reading stops it on its way.
     """
-    return "import limiar.edge_app.store; limiar.edge_app.store._COMMIT_AFTER_S = 0.004\n"
+    return "import limiar.edge_app.store.writer; limiar.edge_app.store.writer._COMMIT_AFTER_S = 0.004\n"
 
 
 @pytest.fixture(scope="session")

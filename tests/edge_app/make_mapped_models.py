@@ -12,15 +12,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from limiar.convert.class_map import mapped
-from limiar.convert.frameworks import keras
-from limiar.convert.keras_model import export_saved_model
-from limiar.convert.onnx import convert_onnx, onnx_model
-from limiar.convert.tflite import convert_tflite
-from limiar.edge_app.bundle import InputSpec
-from limiar.edge_app.golden import GOLDEN, Golden
-from limiar.edge_app.image import decode
-from limiar.edge_app.preprocess import model_input
+from limiar.convert.export.onnx import convert_onnx, onnx_model
+from limiar.convert.export.tflite import convert_tflite
+from limiar.convert.source.class_map import mapped
+from limiar.convert.source.frameworks import keras
+from limiar.convert.source.keras_model import export_saved_model
+from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.edge_app.image.read import decode
+from limiar.edge_app.image.resize import model_input
+from limiar.edge_app.inference.golden import GOLDEN, Golden
 from limiar.edge_app.runtimes import open_preferred
 
 DATA = Path(__file__).parent / "data"

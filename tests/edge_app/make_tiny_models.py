@@ -18,11 +18,11 @@ import tensorflow as tf
 import tf2onnx
 from PIL import Image
 
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.frame import Pixels
-from limiar.edge_app.golden import Golden, GoldenImage
-from limiar.edge_app.image import decode
-from limiar.edge_app.preprocess import model_input, tensor_sha256
+from limiar.edge_app.image.read import decode
+from limiar.edge_app.image.resize import model_input, tensor_sha256
+from limiar.edge_app.inference.golden import Golden, GoldenImage
 from limiar.edge_app.runtimes import open_preferred
 
 OUT = Path(__file__).parent / "data" / "tiny"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from limiar.edge_app.camera.source import find_source
 from limiar.edge_app.errors import LimiarError, SourceError
-from limiar.edge_app.sources import find_source
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

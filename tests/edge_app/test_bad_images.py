@@ -29,11 +29,11 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from PIL import Image, ImageCms
 
-from limiar.edge_app.bundle import InputSpec
-from limiar.edge_app.containers import EXTENSIONS
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image import BYTES_LIMIT, decode, read_file
-from limiar.edge_app.preprocess import check_assessable, model_input
+from limiar.edge_app.image.containers import EXTENSIONS
+from limiar.edge_app.image.read import BYTES_LIMIT, decode, read_file
+from limiar.edge_app.image.resize import check_assessable, model_input
 
 DATA = Path(__file__).parent / "data"
 SPEC = InputSpec(height=40, width=40, channels=3)
@@ -583,12 +583,12 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     read = os.read
 
     def changing(descriptor: int, count: int) -> bytes:
-        monkeypatch.setattr("limiar.edge_app.image.os.read", read)
+        monkeypatch.setattr("limiar.edge_app.image.read.os.read", read)
         data = b"" if moment == "before" else read(descriptor, count)
         change(path)
         return data or read(descriptor, count)
 
-    monkeypatch.setattr("limiar.edge_app.image.os.read", changing)
+    monkeypatch.setattr("limiar.edge_app.image.read.os.read", changing)
     with pytest.raises(ImageError) as refused:
         read_file(path.as_posix())
     assert refused.value.code == "E-IMAGE-CHANGED"
@@ -607,7 +607,7 @@ def test_a_file_that_is_replaced_while_it_is_read_gives_the_bytes_of_one_of_both
             other.replace(path)
         return read(descriptor, count)
 
-    monkeypatch.setattr("limiar.edge_app.image.os.read", replacing)
+    monkeypatch.setattr("limiar.edge_app.image.read.os.read", replacing)
     assert read_file(path.as_posix()) == GOOD["rgb.png"]
 
 
@@ -618,7 +618,7 @@ def test_a_read_error_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def failing(descriptor: int, count: int) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("limiar.edge_app.image.os.read", failing)
+    monkeypatch.setattr("limiar.edge_app.image.read.os.read", failing)
     with pytest.raises(ImageError) as refused:
         read_file(path.as_posix())
     assert refused.value.code == "E-IMAGE-READ"

@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.edge_app.bench import BenchResult, measure_invoke, print_table, sample_png
-from limiar.edge_app.bundle import Bundle, open_bundle
+from limiar.edge_app.bench.latency import BenchResult, measure_invoke, print_table, sample_png
+from limiar.edge_app.bench.timing import interleaved, latency, percentile
+from limiar.edge_app.bundle.manifest import Bundle, open_bundle
 from limiar.edge_app.errors import RuntimeUnavailable
-from limiar.edge_app.image import decode
-from limiar.edge_app.own import python_m
+from limiar.edge_app.image.read import decode
 from limiar.edge_app.runtimes import installed_runtimes
-from limiar.edge_app.timing import interleaved, latency, percentile
+from limiar.edge_app.system.python import python_m
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -186,7 +186,7 @@ def test_the_probe_reports_its_own_memory_and_not_its_parents(tiny_path: Path, t
     """A child's ru_maxrss starts at what its parent had; the probe's figure does not."""
     (tmp_path / "sample.png").write_bytes(sample_png())
     which = (str(tiny_path), open_bundle(tiny_path).sha256, "tflite_int8", installed_runtimes("tflite")[0].name)
-    command, image = python_m("limiar.edge_app.probe", *which, "1", "0"), f"open({str(tmp_path / 'sample.png')!r}, 'rb')"
+    command, image = python_m("limiar.edge_app.bench.start", *which, "1", "0"), f"open({str(tmp_path / 'sample.png')!r}, 'rb')"
     large = f"import subprocess; held = bytearray(b'1') * (600 << 20); subprocess.run({command}, stdin={image})"
     done = subprocess.run([sys.executable, "-c", large], capture_output=True, check=True, env=os.environ)
     assert json.loads(done.stdout)["peak_mb"] < 300

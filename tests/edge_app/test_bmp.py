@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.frame import Pixels
-from limiar.edge_app.image import decode
+from limiar.edge_app.image.read import decode
 
 Levels = NDArray[np.uint8]
 

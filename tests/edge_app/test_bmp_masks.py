@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image import decode
+from limiar.edge_app.image.read import decode
 
 RGB = np.random.default_rng(1).integers(0, 256, (21, 17, 3), dtype=np.uint8)
 

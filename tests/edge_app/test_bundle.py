@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from limiar.edge_app.bundle import MANIFEST, Bundle, BundleFile, Manifest, open_bundle, parse_manifest, write_bundle
+from limiar.edge_app.bundle.manifest import MANIFEST, Bundle, BundleFile, Manifest, open_bundle, parse_manifest, write_bundle
 from limiar.edge_app.errors import BundleError
 
 INT8 = "tflite_int8.tflite"
@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_read_is_refused(tiny_copy: Path, monkeypatch: p
             raise PermissionError(errno.EACCES, "Permission denied", str(path))  # root, as which tests may run, meets none
         return scandir(path)
 
-    monkeypatch.setattr("limiar.edge_app.bundle.os.scandir", refused)
+    monkeypatch.setattr("limiar.edge_app.bundle.manifest.os.scandir", refused)
     assert code_of(tiny_copy) == "E-BUNDLE-READ"
 
 
@@ -480,7 +480,7 @@ _WRITE = """
 import sys
 from pathlib import Path
 import msgspec
-from limiar.edge_app.bundle import open_bundle, write_bundle
+from limiar.edge_app.bundle.manifest import open_bundle, write_bundle
 old = open_bundle(sys.argv[1])
 contents = {file.path: old.read(file.path) for file in old.manifest.files}
 print("writing", flush=True)

@@ -29,19 +29,19 @@ import msgspec
 import numpy as np
 import pytest
 
-import limiar.edge_app.capture
-import limiar.edge_app.grab
-from limiar.edge_app.bundle import REFUSED, Bundle, Decision
-from limiar.edge_app.camera import FrameLine, RefusedFrame, Watch
-from limiar.edge_app.capture import Capture, Roi, View
-from limiar.edge_app.classifier import Classifier
-from limiar.edge_app.clock import utc_now
+import limiar.edge_app.camera.capture
+import limiar.edge_app.camera.grab
+from limiar.edge_app.bundle.manifest import REFUSED, Bundle, Decision
+from limiar.edge_app.camera.capture import Capture, Roi, View
+from limiar.edge_app.camera.source import Settings, find_source, open_source
+from limiar.edge_app.camera.watch import FrameLine, RefusedFrame, Watch
 from limiar.edge_app.errors import SourceError
 from limiar.edge_app.frame import Frame, Pixels
-from limiar.edge_app.pipeline import Origin
+from limiar.edge_app.inference.classifier import Classifier
 from limiar.edge_app.runtimes import open_preferred
-from limiar.edge_app.sources import Settings, find_source, open_source
-from limiar.edge_app.store import BundleKey, Store
+from limiar.edge_app.scan.scan import Origin
+from limiar.edge_app.store.writer import BundleKey, Store
+from limiar.edge_app.system.clock import utc_now
 
 # Instead of 5 s and 4.5 s: what is tested is that patience ends, not how long it is. On a busy machine the one must end after
 # the other.
@@ -105,8 +105,8 @@ def kept(capture: Capture) -> Iterator[Frame]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiar.edge_app.capture, "FRAME_S", PATIENCE_S)
-    monkeypatch.setattr(limiar.edge_app.grab, "_FROZEN_S", FROZEN_S)
+    monkeypatch.setattr(limiar.edge_app.camera.capture, "FRAME_S", PATIENCE_S)
+    monkeypatch.setattr(limiar.edge_app.camera.grab, "_FROZEN_S", FROZEN_S)
 
 
 def test_a_file_gives_every_frame_in_order_and_ends() -> None:
@@ -169,7 +169,7 @@ def test_a_frame_that_does_not_fit_is_an_error_and_its_region_of_interest_is_not
 
 
 def test_a_frame_that_takes_more_memory_than_there_is_for_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiar.edge_app.grab, "MEMORY_BYTES", 50_000_000)
+    monkeypatch.setattr(limiar.edge_app.camera.grab, "MEMORY_BYTES", 50_000_000)
     with pytest.raises(SourceError, match=r"E-SOURCE-READ: fake:0 failed \(Unable to allocate"):
         watched(Fake(frame(1), lambda: np.ones((10_000, 10_000, 3), np.uint8), live=False))
 
@@ -183,8 +183,8 @@ def test_a_source_that_cannot_be_opened_says_so_and_not_that_it_stalled() -> Non
 
 
 def test_the_patience_that_the_promise_names_is_five_seconds() -> None:
-    assert limiar.edge_app.capture.FRAME_S == 5.0
-    assert limiar.edge_app.grab._FROZEN_S < limiar.edge_app.capture.FRAME_S
+    assert limiar.edge_app.camera.capture.FRAME_S == 5.0
+    assert limiar.edge_app.camera.grab._FROZEN_S < limiar.edge_app.camera.capture.FRAME_S
 
 
 def test_a_black_picture_is_not_taken_for_a_frozen_one(impatient: None) -> None:
@@ -215,7 +215,7 @@ def test_a_region_outside_the_frame_is_refused(roi: Roi) -> None:
 @pytest.mark.parametrize("start", [None, functools.partial(os.close, 0)], ids=["", "stdin closed"])
 def test_a_capture_process_ends_with_the_process_that_started_it(tmp_path: Path, start: Callable[[], None] | None) -> None:
     program = (
-        "import os, time; from limiar.edge_app.capture import Capture, View\n"
+        "import os, time; from limiar.edge_app.camera.capture import Capture, View\n"
         "class Blocked:\n live = True\n note = None\n"
         " def read(self): open(r'%s', 'w').write(str(os.getpid())); time.sleep(60)\n"
         " def close(self): pass\n"
@@ -681,7 +681,7 @@ def picamera(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[StubCamera]]:
     stub.Picamera2 = StubCamera  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "picamera2", stub)
     yield StubCamera
-    sys.modules.pop("limiar.edge_app.sources.picamera", None)
+    sys.modules.pop("limiar.edge_app.camera.picamera", None)
 
 
 @pytest.mark.parametrize("given", camera_buffers())

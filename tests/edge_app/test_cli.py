@@ -98,8 +98,8 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from limiar.edge_app.errors import OutputError
-from limiar.edge_app.output import JsonFile
-from limiar.edge_app.sources import Address
+from limiar.edge_app.output.images import JsonFile
+from limiar.edge_app.camera.source import Address
 path = Path(sys.argv[1])
 output = JsonFile(path)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

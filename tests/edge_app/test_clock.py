@@ -5,7 +5,7 @@ import time
 import msgspec
 import pytest
 
-from limiar.edge_app.clock import iso, now_ns, take_any_year, utc_now
+from limiar.edge_app.system.clock import iso, now_ns, take_any_year, utc_now
 
 YEARS = {
     "0001-01-01T00:00:00.000Z": -62_135_596_800,

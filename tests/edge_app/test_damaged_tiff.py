@@ -16,7 +16,7 @@ from refusals import refusal
 from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, lzw, of_depth, tiff
 
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image import decode
+from limiar.edge_app.image.read import decode
 
 COMPRESSIONS = {"raw": RAW, "lzw": LZW, "deflate": DEFLATE, "packbits": PACKBITS}
 
@@ -234,7 +234,7 @@ def test_a_tile_of_46000_pixels_a_side_takes_no_memory(tmp_path: Path) -> None:
     made = tiff(of_depth(picture(), 8), Layout(8, "<", 1, LZW, (64, 48)))
     (tmp_path / "x.tif").write_bytes(with_number(with_number(made, 322, 0, 46_000), 323, 0, 46_000))
     script = (
-        "import resource, sys; from limiar.edge_app.image import decode, read_file\n"
+        "import resource, sys; from limiar.edge_app.image.read import decode, read_file\n"
         "from limiar.edge_app.errors import ImageError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: decode(read_file(sys.argv[1]))\n"
@@ -274,8 +274,8 @@ def test_no_command_lets_libtiff_write_to_stderr(tiny_path: Path, tmp_path: Path
     assert len(done.stdout.splitlines()) == 12
     assert not _of_libtiff(done.stderr), done.stderr
     script = (
-        "import sys; from pathlib import Path; from limiar.edge_app.bundle import InputSpec\n"
-        "from limiar.edge_app.image_folder import Shares, load\n"
+        "import sys; from pathlib import Path; from limiar.edge_app.bundle.manifest import InputSpec\n"
+        "from limiar.train.dataset.image_folder import Shares, load\n"
         "from limiar.edge_app.errors import DataError\n"
         "try: load(Path(sys.argv[1]), None, InputSpec(40, 40, 3), Shares(seed=0), lambda *_: None)\n"
         "except DataError as error: print(error.code)\n"
@@ -293,7 +293,8 @@ def _of_libtiff(stderr: bytes) -> list[bytes]:
 def test_a_tiff_is_decoded_where_stderr_is_closed() -> None:
     whole = tiff(of_depth(picture(), 16), Layout(16, "<", 1, LZW))
     script = (
-        "import os, sys; os.close(2); from limiar.edge_app.image import decode; print(decode(sys.stdin.buffer.read()).shape)"
+        "import os, sys; os.close(2); from limiar.edge_app.image.read import decode\n"
+        "print(decode(sys.stdin.buffer.read()).shape)"
     )
     done = subprocess.run([sys.executable, "-P", "-c", script], input=whole, stdout=subprocess.PIPE, timeout=60)
     assert done.stdout == b"(53, 45)\n"

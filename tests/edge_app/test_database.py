@@ -20,9 +20,9 @@ import msgspec
 import pytest
 
 from limiar.edge_app.answer import Answer, Timing
-from limiar.edge_app.database import APPLICATION_ID, Database
 from limiar.edge_app.errors import StoreError
-from limiar.edge_app.store import MIGRATIONS, BundleKey, Store
+from limiar.edge_app.store.database import APPLICATION_ID, Database
+from limiar.edge_app.store.writer import MIGRATIONS, BundleKey, Store
 
 KEY = BundleKey("ab" * 32, name="tiny", version="1.0.0", file="tflite_int8", runtime="litert 2.3.0", labels=("neg", "pos"))
 
@@ -237,7 +237,7 @@ def test_without_the_look_at_the_name_those_answers_are_lost(
     store._db.close()
 
 
-UNWATCHED = "from limiar.edge_app.database import Database; Database.check_place = lambda self: None\n"
+UNWATCHED = "from limiar.edge_app.store.database import Database; Database.check_place = lambda self: None\n"
 
 
 @pytest.mark.parametrize("watched", [True, False], ids=["", "control"])
@@ -500,8 +500,8 @@ def test_a_database_that_lost_its_version_is_taken_for_what_its_tables_say(path:
 
 def test_the_check_at_start_ends_in_time_and_opens_what_it_did_not_finish(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(path, 2000)
-    monkeypatch.setattr("limiar.edge_app.database._CHECK_S", 0.0)
-    monkeypatch.setattr("limiar.edge_app.database._CHECK_STEPS", 10)
+    monkeypatch.setattr("limiar.edge_app.store.database._CHECK_S", 0.0)
+    monkeypatch.setattr("limiar.edge_app.store.database._CHECK_STEPS", 10)
     with Store(path) as store:
         store.use(KEY, "bundle")
         assert store.find(image(1))

@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, of_depth, tiff
 
-from limiar.edge_app import depth
-from limiar.edge_app.bundle import Bundle, InputSpec, manifest_json, parse_manifest, write_bundle
+from limiar.edge_app.bundle.manifest import Bundle, InputSpec, manifest_json, parse_manifest, write_bundle
 from limiar.edge_app.errors import BundleError, DataError, ImageError
 from limiar.edge_app.frame import Pixels
-from limiar.edge_app.image import decode
-from limiar.edge_app.image_folder import Shares, load
+from limiar.edge_app.image import depth
+from limiar.edge_app.image.read import decode
+from limiar.train.dataset.image_folder import Shares, load
 
 DEPTHS = (9, 10, 12, 14, 15, 16)
 COMPRESSIONS = {"raw": RAW, "lzw": LZW, "deflate": DEFLATE, "packbits": PACKBITS}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-import limiar.edge_app.database
-from limiar.edge_app.database import Database
+import limiar.edge_app.store.database
+from limiar.edge_app.store.database import Database
 
 WRITE = """
 import sys
@@ -91,7 +91,7 @@ def test_a_log_that_a_killed_scan_left_is_read_also_without_shared_memory(path: 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "fuse.sshfs"])
 def test_a_share_gets_a_rollback_journal_at_once(path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiar.edge_app.database, "_file_system", lambda _: kind)
+    monkeypatch.setattr(limiar.edge_app.store.database, "_file_system", lambda _: kind)
     with contextlib.closing(Database(path)) as database:
         assert not database.write_ahead
         assert database.execute("PRAGMA journal_mode") == [("delete",)]
@@ -132,7 +132,9 @@ def test_a_disk_that_fills_up_ends_the_reports_and_loses_nothing(tmp_path: Path,
     need("unshare", root=True)
     folder = tmp_path / "disk"
     folder.mkdir()
-    script = WRITE if journal == "wal" else f"import limiar.edge_app.database as d\nd._file_system = lambda _: 'nfs'\n{WRITE}"
+    script = (
+        WRITE if journal == "wal" else f"import limiar.edge_app.store.database as d\nd._file_system = lambda _: 'nfs'\n{WRITE}"
+    )
     check = (
         "import sqlite3, sys; print('kept', sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM results').fetchone()[0])"
     )

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from limiar.edge_app.doctor import Diagnosis, Package, State, find_problems
-from limiar.edge_app.machine import cpu_features, cpu_model, machine
 from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes
+from limiar.edge_app.system.machine import cpu_features, cpu_model, machine
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

@@ -7,9 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.edge_app.bundle import STATISTICS, Envelope, InputSpec
-from limiar.edge_app.envelope import measure, outside, statistics
-from limiar.edge_app.preprocess import model_input
+from limiar.edge_app.bundle.manifest import STATISTICS, Envelope, InputSpec
+from limiar.edge_app.image.resize import model_input
+from limiar.edge_app.image.statistics import measure, outside, statistics
 
 SPEC = InputSpec(height=20, width=20, channels=3)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from limiar.edge_app import files
-from limiar.edge_app.files import WholeFile, partial_folder, read_bounded, replace_folder, write_new, write_whole
+from limiar.edge_app.system import files
+from limiar.edge_app.system.files import WholeFile, partial_folder, read_bounded, replace_folder, write_new, write_whole
 
 
 def folder(path: Path, content: str) -> Path:
@@ -158,7 +158,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path)
     if (descriptor := files._unnamed(tmp_path, 0o600)) is None:
         pytest.skip("the file system of the temporary folder has no files without a name (O_TMPFILE)")
     os.close(descriptor)
-    script = "import os, sys; from pathlib import Path; from limiar.edge_app.files import WholeFile; "
+    script = "import os, sys; from pathlib import Path; from limiar.edge_app.system.files import WholeFile; "
     script += "file = WholeFile(Path(sys.argv[1])); file.write(b'x' * 100_000); os.kill(os.getpid(), 9)"
     done = subprocess.run([sys.executable, "-P", "-c", script, tmp_path / "out.csv"], timeout=60)
     assert done.returncode == -9

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from limiar.edge_app.errors import DataError
-from limiar.edge_app.folder import Choice, Found, Tally, walk
-from limiar.edge_app.image_folder import list_images
-from limiar.edge_app.sources.files import Files
+from limiar.edge_app.image.folder import Choice, Found, Tally, walk
+from limiar.edge_app.scan.paths import Files
+from limiar.train.dataset.image_folder import list_images
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -220,7 +220,7 @@ def test_a_picture_that_is_unread_is_named_by_the_folder_s_line_too(tmp_path: Pa
 
 def test_a_walk_that_finds_nothing_gives_its_caller_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = made(tmp_path / "f", {f"{k}.txt": b"" for k in range(50)})
-    monkeypatch.setattr("limiar.edge_app.sources.files._TURN_S", 0.0)
+    monkeypatch.setattr("limiar.edge_app.scan.paths._TURN_S", 0.0)
     passed: list[Found] = []
     assert list(Files([os.fsencode(folder)], Choice(), passed.append)) == [None] * 50
     assert len(passed) == 50

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from limiar.edge_app.containers import EXTENSIONS, FOREIGN_EXTENSIONS, IMAGE_EXTENSIONS
-from limiar.edge_app.containers.foreign import PICTURES
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image import decode
+from limiar.edge_app.image.containers import EXTENSIONS, FOREIGN_EXTENSIONS, IMAGE_EXTENSIONS
+from limiar.edge_app.image.containers.foreign import PICTURES
+from limiar.edge_app.image.read import decode
 
 TIFF = b"II*\0" + struct.pack("<I", 8)
 JPEG_LS = b"\xff\xd8\xff\xf7\0\x0b\x08\0\x01\0\x01\x01\x01\x11\0\xff\xda\0\x08\x01\x01\0\0\0\0\x00\xff\xd9"

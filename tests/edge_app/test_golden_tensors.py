@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.frame import Pixels
-from limiar.edge_app.image import Picture, decode
-from limiar.edge_app.preprocess import _box_mean, model_input, tensor_sha256
+from limiar.edge_app.image.read import Picture, decode
+from limiar.edge_app.image.resize import _box_mean, model_input, tensor_sha256
 
 DATA = Path(__file__).parent / "data"
 GOLDENS = DATA / "golden_tensors.json"
@@ -271,7 +271,7 @@ def test_rows_of_a_picture_are_the_rows_of_the_whole(turn: int, height: int, wid
 def test_bands_of_a_large_image_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     large: Pixels = noise(2100, 700, 3)
     at_once = model_input(large, SQUARE)
-    monkeypatch.setattr("limiar.edge_app.preprocess._BAND_BYTES", 1 << 16)
+    monkeypatch.setattr("limiar.edge_app.image.resize._BAND_BYTES", 1 << 16)
     assert np.array_equal(model_input(large, SQUARE), at_once)
 
 

@@ -6,9 +6,9 @@ import resource
 import numpy as np
 import pytest
 
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import DataError
-from limiar.edge_app.image_store import InMemory, OnDisk
+from limiar.train.dataset.image_store import InMemory, OnDisk
 
 SPEC = InputSpec(height=6, width=5, channels=3)
 DIGESTS = [bytes([k]) * 32 for k in range(4)]

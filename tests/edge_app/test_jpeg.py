@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.edge_app.containers import jpeg
-from limiar.edge_app.decoders.jpeg import check_strip
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image import decode
+from limiar.edge_app.image.containers import jpeg
+from limiar.edge_app.image.decoders.jpeg import check_strip
+from limiar.edge_app.image.read import decode
 
 DATA = Path(__file__).parent / "data"
 EOI = b"\xff\xd9"
@@ -315,5 +315,5 @@ ENDLESS = {
 @pytest.mark.parametrize("what", ENDLESS)
 def test_a_jpeg_of_endless_parts_is_refused_before_it_is_decoded(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = ENDLESS[what](WHOLE["progressive"])
-    monkeypatch.setattr("limiar.edge_app.image._decoded", lambda *_: pytest.fail("it came as far as the decoder"))
+    monkeypatch.setattr("limiar.edge_app.image.read._decoded", lambda *_: pytest.fail("it came as far as the decoder"))
     assert refusal(data) == "E-IMAGE-BROKEN"

@@ -59,6 +59,6 @@ def test_long_runs_of_every_kind_of_byte_are_answered_or_refused_in_time() -> No
 
 
 def test_a_short_header_of_spaces_is_refused_at_once() -> None:
-    command = [sys.executable, "-P", "-c", "from limiar.edge_app.image import decode; decode(b'P5' + b' ' * 36)"]
+    command = [sys.executable, "-P", "-c", "from limiar.edge_app.image.read import decode; decode(b'P5' + b' ' * 36)"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert "E-IMAGE-BROKEN" in done.stderr.splitlines()[-1]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limiar.edge_app.metrics import (
+from limiar.train.record.metrics import (
     Z95,
     auc,
     auc_difference,

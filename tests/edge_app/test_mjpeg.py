@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import limiar.edge_app.capture
-import limiar.edge_app.grab
-from limiar.edge_app.capture import Capture, View
+import limiar.edge_app.camera.capture
+import limiar.edge_app.camera.grab
+from limiar.edge_app.camera import mjpeg
+from limiar.edge_app.camera.capture import Capture, View
+from limiar.edge_app.camera.source import find_source, open_source
 from limiar.edge_app.errors import SourceError
 from limiar.edge_app.frame import Frame, Pixels
-from limiar.edge_app.sources import find_source, mjpeg, open_source
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
@@ -103,8 +104,8 @@ def is_red_and_blue(pixels: Pixels) -> bool:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiar.edge_app.capture, "FRAME_S", 1.2)
-    monkeypatch.setattr(limiar.edge_app.grab, "_FROZEN_S", 0.3)
+    monkeypatch.setattr(limiar.edge_app.camera.capture, "FRAME_S", 1.2)
+    monkeypatch.setattr(limiar.edge_app.camera.grab, "_FROZEN_S", 0.3)
     monkeypatch.setattr(mjpeg, "_DAMAGED_S", 0.3)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from limiar.edge_app.operating_points import Scores, labels_of, operating_points
+from limiar.train.record.operating_points import Scores, labels_of, operating_points
 
 NAMES = ("neg", "pos")
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.edge_app.bundle import Bundle, Decision, Envelope, InputSpec, write_bundle
-from limiar.edge_app.classifier import Classifier
-from limiar.edge_app.envelope import measure
+from limiar.edge_app.bundle.manifest import Bundle, Decision, Envelope, InputSpec, write_bundle
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image import decode, read_file
-from limiar.edge_app.preprocess import model_input
-from limiar.edge_app.rule import Rule
+from limiar.edge_app.image.read import decode, read_file
+from limiar.edge_app.image.resize import model_input
+from limiar.edge_app.image.statistics import measure
+from limiar.edge_app.inference.classifier import Classifier
+from limiar.edge_app.inference.rule import Rule
 from limiar.edge_app.runtimes import open_preferred
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]

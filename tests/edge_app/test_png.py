@@ -8,7 +8,7 @@ import pytest
 from refusals import refusal
 
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image import decode
+from limiar.edge_app.image.read import decode
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -103,7 +103,7 @@ def test_an_orientation_before_or_behind_the_pixels_turns_them(place: str) -> No
 def test_a_png_of_endless_chunks_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     data = grey_png(np.zeros((8, 8), np.uint8), 8, 1)
     endless = data[:33] + chunk(b"tEXt", b"") * 60_000 + data[33:]
-    monkeypatch.setattr("limiar.edge_app.image._decoded", lambda *_: pytest.fail("it came as far as the decoder"))
+    monkeypatch.setattr("limiar.edge_app.image.read._decoded", lambda *_: pytest.fail("it came as far as the decoder"))
     with pytest.raises(ImageError) as refused:
         decode(endless)
     assert refused.value.code == "E-IMAGE-BROKEN"

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import DataError
-from limiar.edge_app.image import decode, read_file
-from limiar.edge_app.image_folder import load
-from limiar.edge_app.preprocess import model_input
-from limiar.edge_app.reading import Decoded, Item, Limits, Refused, read_all
-from limiar.edge_app.splits import Shares
+from limiar.edge_app.image.read import decode, read_file
+from limiar.edge_app.image.resize import model_input
+from limiar.train.dataset.image_folder import load
+from limiar.train.dataset.reading import Decoded, Item, Limits, Refused, read_all
+from limiar.train.dataset.splits import Shares
 
 SPEC = InputSpec(height=40, width=40, channels=3)
 
@@ -55,7 +55,7 @@ def children():
                 line = Path(f"/proc/{name}/cmdline").read_bytes()
             except OSError:
                 continue
-            if int(stat[1]) == os.getpid() and b"limiar.edge_app.reader" in line:
+            if int(stat[1]) == os.getpid() and b"limiar.train.dataset.reader" in line:
                 found.append(int(name))
     return found
 

@@ -7,9 +7,9 @@ import os
 import msgspec
 import pytest
 
-from limiar.edge_app import run_folder
-from limiar.edge_app.bundle import InputSpec
-from limiar.edge_app.run_folder import PredictionRow, Run, RunError, SplitRow, TrainingData
+from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.train.record import run_folder
+from limiar.train.record.run_folder import PredictionRow, Run, RunError, SplitRow, TrainingData
 
 ROWS = (
     SplitRow("a_pos.png", "a" * 64, "pos", "train_more", ""),

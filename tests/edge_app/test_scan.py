@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from limiar.edge_app.store import Store
+from limiar.edge_app.store.writer import Store
 from limiar.edge_app.text import width
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -385,16 +385,16 @@ def test_a_closed_pipe_ends_a_scan_without_a_word(tiny_path: Path, many_images: 
 # Runs the command with a decoder that dies on one file and hangs on another, in the real workers.
 FAULTY = """
 import os, sys, time
-import limiar.edge_app.pool, limiar.edge_app.worker
-limiar.edge_app.pool._IMAGE_S = 1.5
-decode = limiar.edge_app.worker.decode
+import limiar.edge_app.scan.pool, limiar.edge_app.scan.worker
+limiar.edge_app.scan.pool._IMAGE_S = 1.5
+decode = limiar.edge_app.scan.worker.decode
 def faulty(data, name, grey_max):
     if name.endswith("00007.png"):
         os._exit(9)
     if name.endswith("00033.png"):
         time.sleep(60)
     return decode(data, name, grey_max)
-limiar.edge_app.worker.decode = faulty
+limiar.edge_app.scan.worker.decode = faulty
 from limiar.edge_app.cli import main
 main()
 """

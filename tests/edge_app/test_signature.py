@@ -22,9 +22,18 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from limiar.edge_app.bundle import MANIFEST, SIGNATURE, Bundle, open_bundle, write_bundle
+from limiar.edge_app.bundle.manifest import MANIFEST, SIGNATURE, Bundle, open_bundle, write_bundle
+from limiar.edge_app.bundle.signature import (
+    CONTEXT,
+    Keys,
+    PublicKey,
+    public_half,
+    read_private_key,
+    read_public_key,
+    sign,
+    signer,
+)
 from limiar.edge_app.errors import BundleError, KeyFileError
-from limiar.edge_app.signature import CONTEXT, Keys, PublicKey, public_half, read_private_key, read_public_key, sign, signer
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import DataError
-from limiar.edge_app.image_folder import list_images, load
-from limiar.edge_app.split_folders import part_of
-from limiar.edge_app.splits import Shares
+from limiar.train.dataset.image_folder import list_images, load
+from limiar.train.dataset.split_folders import part_of
+from limiar.train.dataset.splits import Shares
 
 SPEC = InputSpec(height=40, width=40, channels=3)
 

@@ -125,7 +125,7 @@ def test_a_user_without_an_account_needs_only_a_place_for_the_database(public_wo
 )
 def test_an_empty_or_relative_home_is_none(environment: dict[str, str], place: str | None, tmp_path: Path) -> None:
     environment = {name: value.format(tmp=tmp_path) for name, value in environment.items()}
-    print_it = "from limiar.edge_app.store import default_path; print(default_path())"
+    print_it = "from limiar.edge_app.store.writer import default_path; print(default_path())"
     done = run([sys.executable, "-P", "-c", print_it], env=environment, cwd=tmp_path)
     import pwd
 
@@ -293,12 +293,12 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-@pytest.mark.parametrize("when", ["limiar.edge_app.cli", "limiar.edge_app.errors", "click", "limiar.edge_app.bundle"])
+@pytest.mark.parametrize("when", ["limiar.edge_app.cli", "limiar.edge_app.errors", "click", "limiar.edge_app.bundle.manifest"])
 def test_ctrl_c_while_it_starts_is_no_traceback(words: Words, tmp_path: Path, when: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING.replace("WHEN", when))
     environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state"), "PYTHONPATH": f"{tmp_path}:{PROJECT}"}
     done = run([sys.executable, "-m", "limiar", *words("verify")], env=environment)
-    assert (done.returncode, done.stderr.strip()) == (130 if when == "limiar.edge_app.bundle" else -2, b"")
+    assert (done.returncode, done.stderr.strip()) == (130 if when == "limiar.edge_app.bundle.manifest" else -2, b"")
 
 
 # Limits.

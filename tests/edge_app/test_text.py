@@ -18,10 +18,10 @@ import msgspec
 import pytest
 from PIL import Image
 
-from limiar.edge_app.bundle import Bundle, manifest_json, parse_manifest
+from limiar.edge_app.bundle.manifest import Bundle, manifest_json, parse_manifest
 from limiar.edge_app.errors import BundleError, LimiarError
-from limiar.edge_app.run_folder import table_csv
 from limiar.edge_app.text import counted, csv_row, for_csv, for_html, for_json, for_plot, for_terminal, is_plain, visible
+from limiar.train.record.run_folder import table_csv
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 ACTS = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories: controls, surrogates, separators of lines and paragraphs

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image import decode
+from limiar.edge_app.image.read import decode
 
 DATA = Path(__file__).parent / "data" / "images"
 JPEG = (DATA / "rgb-420.jpeg").read_bytes()

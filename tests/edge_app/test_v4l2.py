@@ -17,9 +17,10 @@ from pathlib import Path
 import cv2
 import pytest
 
+from limiar.edge_app.camera import v4l2
+from limiar.edge_app.camera.opencv import ask, other
+from limiar.edge_app.camera.source import Settings, find_source, open_source
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.sources import Settings, find_source, open_source, v4l2
-from limiar.edge_app.sources.opencv import ask, other
 
 UNUSED = os.makedev(81, 254)  # of video devices, a number that no machine comes to
 
@@ -82,7 +83,7 @@ def test_a_camera_that_may_not_be_opened_names_the_group_that_may(node: Path) ->
     os.chown(node, 0, 44)
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from limiar.edge_app.sources.v4l2 import check_camera\n"
+        "from limiar.edge_app.camera.v4l2 import check_camera\n"
         "from limiar.edge_app.errors import SourceError\n"
         "import os\n"
         "os.setgid(65534); os.setuid(65534)\n"

@@ -19,10 +19,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.edge_app import verified
-from limiar.edge_app.bundle import Bundle, BundleFile, Verified, open_bundle, write_bundle
+from limiar.edge_app.bundle.manifest import Bundle, BundleFile, Verified, open_bundle, write_bundle
 from limiar.edge_app.errors import RuntimeUnavailable
-from limiar.edge_app.golden import GOLDEN
+from limiar.edge_app.inference import verified
+from limiar.edge_app.inference.golden import GOLDEN
 from limiar.edge_app.runtimes import installed_runtimes
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -90,13 +90,13 @@ def record(tmp_path: Path, bundle: Path) -> Path:
 
 # The command with the golden images counted: a line in the file for each time that they are run.
 COUNTED = """
-import limiar.edge_app.verified
-tried = limiar.edge_app.verified._try
+import limiar.edge_app.inference.verified
+tried = limiar.edge_app.inference.verified._try
 def counted(*arguments):
     with open({file!r}, "a") as file:
         file.write("tried\\n")
     return tried(*arguments)
-limiar.edge_app.verified._try = counted
+limiar.edge_app.inference.verified._try = counted
 from limiar.edge_app.cli import main
 main()
 """

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from limiar.edge_app.bundle import MANIFEST, Bundle, open_bundle, write_bundle
-from limiar.edge_app.golden import GOLDEN, Golden, check_golden, golden_tensors
+from limiar.edge_app.bundle.manifest import MANIFEST, Bundle, open_bundle, write_bundle
+from limiar.edge_app.inference.golden import GOLDEN, Golden, check_golden, golden_tensors
 from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from refusals import refusal
 
-from limiar.edge_app.image import decode
+from limiar.edge_app.image.read import decode
 
 
 def picture(alpha: bool, plain: bool = False) -> Image.Image:

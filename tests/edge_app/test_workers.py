@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from limiar.edge_app.channel import ParentEnd, WorkerEnd, channel
+from limiar.edge_app.system.channel import ParentEnd, WorkerEnd, channel
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -54,8 +54,8 @@ def ended(scan: "subprocess.Popen[bytes]", images: Path) -> list[str]:
 # default ends a process as SIGKILL does; the image that sets it is counted, so that it hits work on a machine of any speed.
 AT_ANY_TIME = """
 import os, random, signal
-import limiar.edge_app.worker
-real = limiar.edge_app.worker.decode
+import limiar.edge_app.scan.worker
+real = limiar.edge_app.scan.worker.decode
 left = None
 def counted(*given):
     global left
@@ -67,7 +67,7 @@ def counted(*given):
         signal.setitimer(signal.ITIMER_REAL, counted.delay_s)
     left -= 1
     return real(*given)
-limiar.edge_app.worker.decode = counted
+limiar.edge_app.scan.worker.decode = counted
 from limiar.edge_app.cli import main
 main()
 """
@@ -87,9 +87,9 @@ def test_workers_that_are_killed_again_and_again_are_replaced(tiny_path: Path, m
 # Workers whose first sending of outcomes ends, or stops, halfway: by a mark in a folder, once for each.
 HALFWAY = """
 import os, signal, sys, time
-import limiar.edge_app.worker, limiar.edge_app.pool
-from limiar.edge_app.channel import _LENGTH, WorkerEnd
-limiar.edge_app.pool._IMAGE_S = 1.5
+import limiar.edge_app.scan.worker, limiar.edge_app.scan.pool
+from limiar.edge_app.system.channel import _LENGTH, WorkerEnd
+limiar.edge_app.scan.pool._IMAGE_S = 1.5
 marks, way = sys.argv.pop(1), sys.argv.pop(1)
 whole = WorkerEnd.send
 def half(self, message):
@@ -121,9 +121,9 @@ def test_a_worker_that_is_lost_in_the_middle_of_a_message_is_replaced(
 # A worker that computes 0.5 s over one image, where it may compute 1 s; beside it another process wants its processor.
 STARVED = """
 import os, time
-import limiar.edge_app.worker, limiar.edge_app.pool
-limiar.edge_app.pool._IMAGE_S = 1.0
-real = limiar.edge_app.worker.decode
+import limiar.edge_app.scan.worker, limiar.edge_app.scan.pool
+limiar.edge_app.scan.pool._IMAGE_S = 1.0
+real = limiar.edge_app.scan.worker.decode
 def slow(*given):
     if not given[1].endswith("00003.png"):
         return real(*given)
@@ -141,7 +141,7 @@ def slow(*given):
     if HANGS:
         time.sleep(100)
     return real(*given)
-limiar.edge_app.worker.decode = slow
+limiar.edge_app.scan.worker.decode = slow
 from limiar.edge_app.cli import main
 main()
 """
@@ -159,15 +159,15 @@ def test_a_machine_that_is_busy_with_other_things_is_not_the_image_s_fault(
 # A worker that is killed while it loads, as often as argv says.
 LOADING = """
 import os, signal
-import limiar.edge_app.worker
-real = limiar.edge_app.worker.open_checked
+import limiar.edge_app.scan.worker
+real = limiar.edge_app.scan.worker.open_checked
 def lost(*given):
     os.makedirs(MARKS, exist_ok=True)
     if len(os.listdir(MARKS)) < TIMES:
         open(os.path.join(MARKS, str(os.getpid())), "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*given)
-limiar.edge_app.worker.open_checked = lost
+limiar.edge_app.scan.worker.open_checked = lost
 from limiar.edge_app.cli import main
 main()
 """
@@ -192,18 +192,18 @@ def test_a_model_that_ends_every_worker_that_loads_it_is_one_line(tiny_path: Pat
 # A disk from which a task's files take longer than an image may.
 SLOW_DISK = """
 import time
-import limiar.edge_app.pool, limiar.edge_app.worker
-limiar.edge_app.pool._IMAGE_S = 2.0
-real = limiar.edge_app.worker._read
+import limiar.edge_app.scan.pool, limiar.edge_app.scan.worker
+limiar.edge_app.scan.pool._IMAGE_S = 2.0
+real = limiar.edge_app.scan.worker._read
 def slow(path, follow):
     time.sleep(0.15)
     return real(path, follow)
-limiar.edge_app.worker._read = slow
-fork = limiar.edge_app.pool.fork_worker
+limiar.edge_app.scan.worker._read = slow
+fork = limiar.edge_app.scan.pool.fork_worker
 def again():
     print("a worker was replaced", flush=True)
     return fork()
-limiar.edge_app.pool.fork_worker = again
+limiar.edge_app.scan.pool.fork_worker = again
 from limiar.edge_app.cli import main
 main()
 """
@@ -217,13 +217,13 @@ def test_a_slow_disk_costs_no_worker(tiny_path: Path, images: Path, tmp_path: Pa
 # Workers that take their time, and say once that they are at work.
 SLOW = """
 import os, time
-import limiar.edge_app.worker
-real = limiar.edge_app.worker.decode
+import limiar.edge_app.scan.worker
+real = limiar.edge_app.scan.worker.decode
 def slow(*given):
     open(os.path.join(MARKS, str(os.getpid())), "w").close()
     time.sleep(0.05)
     return real(*given)
-limiar.edge_app.worker.decode = slow
+limiar.edge_app.scan.worker.decode = slow
 from limiar.edge_app.cli import main
 main()
 """

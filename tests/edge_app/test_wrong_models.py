@@ -13,12 +13,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.edge_app import pool, verify
-from limiar.edge_app.bundle import Bundle, open_bundle, write_bundle
+from limiar.edge_app.bundle.manifest import Bundle, open_bundle, write_bundle
 from limiar.edge_app.errors import ModelUnfit
-from limiar.edge_app.golden import GOLDEN
-from limiar.edge_app.messages import job_of
+from limiar.edge_app.inference import verify
+from limiar.edge_app.inference.golden import GOLDEN
 from limiar.edge_app.runtimes import installed_runtimes
+from limiar.edge_app.scan import pool
+from limiar.edge_app.scan.messages import job_of
 
 WRONG = Path(__file__).parent / "data" / "wrong"
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -201,7 +202,15 @@ def test_a_model_that_ends_its_process_fails_verify_and_the_next_file_passes(
 
 def test_bench_runs_no_other_bundle_than_the_one_that_was_checked(tiny_path: Path, tmp_path: Path) -> None:
     """Between the check and the start of a process somebody may put another bundle there."""
-    command = ["limiar.edge_app.probe", tiny_path, "0" * 64, "tflite_int8", installed_runtimes("tflite")[0].name, "1", "0"]
+    command = [
+        "limiar.edge_app.bench.start",
+        tiny_path,
+        "0" * 64,
+        "tflite_int8",
+        installed_runtimes("tflite")[0].name,
+        "1",
+        "0",
+    ]
     done = subprocess.run(
         [sys.executable, "-P", "-m", *map(str, command)], input=b"", capture_output=True, cwd=tmp_path, check=False
     )

@@ -11,7 +11,7 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 import pytest
 
 from limiar.train.config import configured
-from limiar.train.phantoms import phantoms
+from limiar.train.data.phantoms import phantoms
 
 
 @pytest.fixture(scope="session")
@@ -70,8 +70,8 @@ def small_run(tmp_path_factory, request_for, silent):
 @pytest.fixture(scope="session")
 def _stopped(tmp_path_factory, request_for, silent):
     """The folder of an unfinished run: of two epochs it has had one."""
+    from limiar.train.fit.unfinished import partial_folder
     from limiar.train.run import train
-    from limiar.train.unfinished import partial_folder
 
     def stop(epoch):
         raise KeyboardInterrupt
@@ -85,7 +85,7 @@ def _stopped(tmp_path_factory, request_for, silent):
 @pytest.fixture
 def unfinished(_stopped, tmp_path):
     """The OUT of a run that was stopped after the first of two epochs; its unfinished folder lies beside it."""
-    from limiar.train.unfinished import partial_folder
+    from limiar.train.fit.unfinished import partial_folder
 
     shutil.copytree(_stopped, partial_folder(tmp_path / "run"))
     return tmp_path / "run"

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from limiar.edge_app.metrics import ece
-from limiar.train.calibrate import TEMPERATURES, fit_temperature, nll, probabilities
+from limiar.train.fit.calibrate import TEMPERATURES, fit_temperature, nll, probabilities
+from limiar.train.record.metrics import ece
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_validation_part_without_an_error_gives_no_certainty():
 
 
 def test_probabilities_are_those_of_the_device():
-    from limiar.edge_app.classifier import softmax
+    from limiar.edge_app.inference.classifier import softmax
 
     logits = np.random.default_rng(1).normal(0, 50, (50, 4)).astype(np.float32)
     assert np.array_equal(probabilities(logits), [softmax(row) for row in logits])

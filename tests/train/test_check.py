@@ -12,18 +12,18 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.cli import limiar
 from limiar.edge_app.errors import TrainError
-from limiar.edge_app.folder import nobodys
-from limiar.edge_app.reading import Limits, read_all
-from limiar.edge_app.splits import Listed, Shares
+from limiar.edge_app.image.folder import nobodys
 from limiar.edge_app.text import is_plain
-from limiar.train.check import Request, check
-from limiar.train.check_features import perceptual_hashes, turned
-from limiar.train.check_near import DISTANCE, near_pairs
-from limiar.train.check_scan import read_one
+from limiar.train.check.check import Request, check
+from limiar.train.check.features import perceptual_hashes, turned
+from limiar.train.check.near import DISTANCE, near_pairs
+from limiar.train.check.scan import read_one
 from limiar.train.config import INPUT
+from limiar.train.dataset.reading import Limits, read_all
+from limiar.train.dataset.splits import Listed, Shares
 
 
 def looked_at(folder, table=None, labels=False, spec=INPUT, **shares):

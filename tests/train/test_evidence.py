@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from limiar.convert.gate_file import DEFAULT
-from limiar.convert.noninferiority import paired_verdict
+from limiar.convert.gate.gate_file import DEFAULT
+from limiar.convert.gate.noninferiority import paired_verdict
 from limiar.train.evidence import ALPHA, MARGIN, evidence
 
 

@@ -12,16 +12,16 @@ import pytest
 from keras import layers
 from PIL import Image
 
-from limiar.edge_app.bundle import InputSpec
-from limiar.edge_app.image_folder import load
-from limiar.edge_app.image_store import InMemory, OnDisk
-from limiar.edge_app.splits import Shares
-from limiar.train import feed
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.train.config import Config, configured
-from limiar.train.feed import Examples, batches, labelled
-from limiar.train.fit import Epoch, Identity, fit, logits
+from limiar.train.data import feed
+from limiar.train.data.feed import Examples, batches, labelled
+from limiar.train.dataset.image_folder import load
+from limiar.train.dataset.image_store import InMemory, OnDisk
+from limiar.train.dataset.splits import Shares
+from limiar.train.fit.fit import Epoch, Identity, fit, logits
+from limiar.train.fit.unfinished import partial_folder
 from limiar.train.run import train
-from limiar.train.unfinished import partial_folder
 
 SPEC = InputSpec(height=96, width=96, channels=3)
 HELD_BYTES = 2000 * 96 * 96 * 3  # of 2,000 images: 55 MB
@@ -118,7 +118,9 @@ def grown_by(job) -> int:
 
 
 def test_two_thousand_images_are_trained_on_and_not_held(tmp_path, two_thousand, request_for, monkeypatch):
-    monkeypatch.setattr("limiar.train.fit.PREDICT_BATCH", 32)  # of such large images some hundred as float32 are many MB too
+    monkeypatch.setattr(
+        "limiar.train.fit.fit.PREDICT_BATCH", 32
+    )  # of such large images some hundred as float32 are many MB too
 
     def read(keep):
         return load(two_thousand, None, SPEC, Shares(seed=0), lambda done, total: None, keep)[0]

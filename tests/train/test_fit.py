@@ -9,16 +9,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.edge_app import run_folder
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import LimiarError, TrainError
-from limiar.edge_app.image_store import InMemory
-from limiar.train.augment import augmented
 from limiar.train.config import INPUT, RECIPES, Config, check_backend, configured, recipe_of, within
-from limiar.train.feed import batches, class_weights, labelled
-from limiar.train.fit import Epoch, State, prepare
+from limiar.train.data.augment import augmented
+from limiar.train.data.feed import batches, class_weights, labelled
+from limiar.train.dataset.image_store import InMemory
+from limiar.train.fit.fit import Epoch, State, prepare
+from limiar.train.fit.unfinished import partial_folder
+from limiar.train.record import run_folder
 from limiar.train.run import train
-from limiar.train.unfinished import partial_folder
 
 
 class Stopped(Exception):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 SimpleITK = pytest.importorskip("SimpleITK", reason="scripts/luna16_patches needs it: pip install 'limiar[luna16]'")
-from limiar.train.luna16 import TABLE_LIMIT  # noqa: E402  # needs SimpleITK
+from limiar.train.data.luna16 import TABLE_LIMIT  # noqa: E402  # needs SimpleITK
 
 SPACING, ORIGIN = (0.7, 0.7, 2.5), (-120.0, -90.0, -300.0)  # mm
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import TrainError
 from limiar.train.config import INPUT, check_input
-from limiar.train.models import build, deployable
+from limiar.train.fit.models import build, deployable
 
 
 @pytest.fixture

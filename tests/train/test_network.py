@@ -11,12 +11,12 @@ import keras
 import pytest
 
 from limiar.edge_app.errors import TrainError
-from limiar.edge_app.run_folder import MODEL, RECORD, read_run, read_splits
 from limiar.train.config import continued
-from limiar.train.network import load_network
-from limiar.train.reviewed import open_parent
+from limiar.train.data.reviewed import open_parent
+from limiar.train.fit.network import load_network
+from limiar.train.fit.unfinished import partial_folder
+from limiar.train.record.run_folder import MODEL, RECORD, read_run, read_splits
 from limiar.train.run import train
-from limiar.train.unfinished import partial_folder
 
 
 def asking(data: bytes, units: int) -> bytes:

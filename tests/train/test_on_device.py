@@ -12,14 +12,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from limiar.edge_app import run_folder
-from limiar.edge_app.bundle import InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import TrainError
-from limiar.edge_app.image_store import InMemory
-from limiar.train import cli
-from limiar.train.augment import augmented, draw
+from limiar.train.commands import train as cli
 from limiar.train.config import Config, Hosts, configured
-from limiar.train.feed import labelled
+from limiar.train.data.augment import augmented, draw
+from limiar.train.data.feed import labelled
+from limiar.train.dataset.image_store import InMemory
+from limiar.train.record import run_folder
 
 jax = pytest.importorskip("jax", reason="the second backend is in the development extra")
 
@@ -112,7 +112,7 @@ def test_only_host_0_writes_the_run(runs):
 @pytest.mark.parametrize("sharp", [False, True])
 @pytest.mark.parametrize(("height", "width", "channels"), [(40, 40, 3), (30, 50, 1)])
 def test_the_device_warps_as_opencv_does(height, width, channels, sharp):
-    from limiar.train.on_device import inverse, warped
+    from limiar.train.device.on_device import inverse, warped
 
     images = np.random.default_rng(0).integers(0, 256, (64, height, width, channels), dtype=np.uint8)
     config = Config(shift_px=10, zoom=0.3)
@@ -124,7 +124,7 @@ def test_the_device_warps_as_opencv_does(height, width, channels, sharp):
 
 
 def test_the_device_lights_as_the_host_does():
-    from limiar.train.on_device import lit
+    from limiar.train.device.on_device import lit
 
     pixels = np.random.default_rng(0).integers(0, 256, (32, 20, 20, 3)).astype(np.float32)
     light = draw(32, 20, 20, np.random.default_rng(1), Config(brightness=15, contrast=0.2, noise=6)).light
@@ -140,7 +140,7 @@ def test_the_device_lights_as_the_host_does():
 
 
 def test_a_batch_that_cannot_be_divided_among_the_devices_is_refused(monkeypatch):
-    from limiar.train.on_device import DeviceEpochs
+    from limiar.train.device.on_device import DeviceEpochs
 
     monkeypatch.setattr(jax, "devices", lambda: [None] * 3)
     store = InMemory(9, InputSpec(height=8, width=8, channels=1))
@@ -152,7 +152,7 @@ def test_a_batch_that_cannot_be_divided_among_the_devices_is_refused(monkeypatch
 
 
 def test_hosts_that_were_given_other_images_are_named(monkeypatch):
-    from limiar.train import hosts
+    from limiar.train.device import hosts
 
     others = [bytes(32), bytes(32), bytes([1] * 32)]
     monkeypatch.setattr(hosts.multihost_utils, "process_allgather", lambda own: np.array([list(line) for line in others]))

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from limiar.edge_app.errors import TrainError
-from limiar.train.cli import phantoms as command
-from limiar.train.phantoms import KINDS, SIDE, phantom, phantoms
+from limiar.train.commands.train import phantoms as command
+from limiar.train.data.phantoms import KINDS, SIDE, phantom, phantoms
 
 
 def test_the_same_seed_gives_the_same_bytes():

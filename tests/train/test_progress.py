@@ -11,9 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from limiar.train import trackers
-from limiar.train.cli import train
+from limiar.train.commands.train import train
 from limiar.train.progress import Epochs, Terminal, quiet
+from limiar.train.tracking import trackers
 
 
 @pytest.fixture

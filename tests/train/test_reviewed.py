@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from limiar.convert.compare import compare
-from limiar.convert.source import run_facts
-from limiar.edge_app import run_folder
+from limiar.convert.source.source import run_facts
 from limiar.edge_app.errors import DataError, TrainError
-from limiar.edge_app.run_folder import SplitRow
 from limiar.train.config import continued
-from limiar.train.models import deployable, trainable
-from limiar.train.phantoms import phantoms
-from limiar.train.reviewed import SPLIT, Reviewed, list_reviewed, open_parent, settle
+from limiar.train.data.phantoms import phantoms
+from limiar.train.data.reviewed import SPLIT, Reviewed, list_reviewed, open_parent, settle
+from limiar.train.fit.models import deployable, trainable
+from limiar.train.record import run_folder
+from limiar.train.record.run_folder import SplitRow
 from limiar.train.run import train
 
 ROWS = [SplitRow(f"{part}.png", "0" * 64, "neg", part, group) for part, group in (("train", ""), ("val", "p1"), ("test", "p2"))]
@@ -223,7 +223,7 @@ def test_data_without_the_run_s_images_is_told_from_bad_images(tmp_path, request
     ],
 )
 def test_what_does_not_belong_together_is_a_usage_error(tmp_path, words):
-    from limiar.train.cli import train as command
+    from limiar.train.commands.train import train as command
 
     done = CliRunner().invoke(command, [str(tmp_path), "--out", str(tmp_path / "new"), *words])
     assert done.exit_code == 2

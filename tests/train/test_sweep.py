@@ -9,14 +9,14 @@ import optuna
 import pytest
 from click.testing import CliRunner
 
-from limiar.edge_app import run_folder
 from limiar.edge_app.errors import DataError, TrainError
-from limiar.train import sweep as sweeping
+from limiar.train.commands.sweep import sweep as command
 from limiar.train.config import RECIPES, Config
+from limiar.train.record import run_folder
 from limiar.train.run import train
-from limiar.train.space import DEFAULT, Varied, parse, setting
-from limiar.train.sweep import DATABASE, LOCK, STUDY, Outcome, best_of, sweep
-from limiar.train.sweep_cli import sweep as command
+from limiar.train.sweep import sweep as sweeping
+from limiar.train.sweep.space import DEFAULT, Varied, parse, setting
+from limiar.train.sweep.sweep import DATABASE, LOCK, STUDY, Outcome, best_of, sweep
 
 RATE = parse(["rate=1e-3..1e-2", "batch=16,32"], Config())
 

@@ -10,13 +10,13 @@ from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from limiar.edge_app import run_folder
 from limiar.edge_app.errors import LimiarError, TrainError
-from limiar.train.fit import Epoch, State
+from limiar.train.fit.fit import Epoch, State
+from limiar.train.record import run_folder
 from limiar.train.run import train
-from limiar.train.to_mlflow import DATABASE, MLflow
-from limiar.train.to_tensorboard import TensorBoard
-from limiar.train.trackers import Trackers, open_trackers
+from limiar.train.tracking.to_mlflow import DATABASE, MLflow
+from limiar.train.tracking.to_tensorboard import TensorBoard
+from limiar.train.tracking.trackers import Trackers, open_trackers
 
 HISTORY = tuple(Epoch(number, 0.001, 1 / number, 0.5, 2 / number, 0.6) for number in (1, 2, 3))
 
@@ -108,7 +108,8 @@ def test_a_run_that_goes_on_is_the_same_run_of_mlflow_with_every_epoch_once(trac
 
 
 def test_mlflow_sends_no_usage_data(tmp_path):
-    code = "import limiar.train.to_mlflow, mlflow.telemetry as t\nfrom mlflow.telemetry.utils import is_telemetry_disabled\n"
+    code = "import limiar.train.tracking.to_mlflow, mlflow.telemetry as t\n"
+    code += "from mlflow.telemetry.utils import is_telemetry_disabled\n"
     code += "from mlflow.telemetry.client import get_telemetry_client\n"
     code += "assert is_telemetry_disabled() and get_telemetry_client() is None"
     told = ("CI", "PYTEST_CURRENT_TEST", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "GITHUB_ACTIONS")  # each hides it too

@@ -21,22 +21,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.convert.decision_rule import fit
-from limiar.convert.gate_file import read_gate
-from limiar.edge_app import run_folder
-from limiar.edge_app.envelope import measure, outside
+from limiar.convert.gate.decision_rule import fit
+from limiar.convert.gate.gate_file import read_gate
 from limiar.edge_app.errors import DataError, TrainError
-from limiar.edge_app.image import decode, read_file
-from limiar.edge_app.metrics import class_metrics
-from limiar.edge_app.operating_points import Scores
-from limiar.edge_app.preprocess import model_input
-from limiar.train.calibrate import probabilities
+from limiar.edge_app.image.read import decode, read_file
+from limiar.edge_app.image.resize import model_input
+from limiar.edge_app.image.statistics import measure, outside
 from limiar.train.config import configured
-from limiar.train.plots import data_url
-from limiar.train.referral import referrals
-from limiar.train.report import COURSE_DIFFERENCES, confusion, harder
+from limiar.train.fit.calibrate import probabilities
+from limiar.train.fit.unfinished import partial_folder
+from limiar.train.record import run_folder
+from limiar.train.record.metrics import class_metrics
+from limiar.train.record.operating_points import Scores
+from limiar.train.report.plots import data_url
+from limiar.train.report.referral import referrals
+from limiar.train.report.report import COURSE_DIFFERENCES, confusion, harder
 from limiar.train.run import positive_of, summary, train
-from limiar.train.unfinished import partial_folder
 
 
 def test_a_run_holds_what_the_contract_names(small_run):
@@ -242,7 +242,7 @@ def test_a_run_is_there_also_where_its_report_cannot_be_drawn(tmp_path, request_
     def broken(*args):
         raise RuntimeError("no\nfont at <all>")
 
-    monkeypatch.setattr("limiar.train.report.plots.roc", broken)
+    monkeypatch.setattr("limiar.train.report.report.plots.roc", broken)
     notes = []
     train(request_for(tmp_path / "run"), replace(silent, note=notes.append))
     run = run_folder.read_run(tmp_path / "run")

@@ -1,7 +1,7 @@
 """What becomes of an image file, for tests of damage."""
 
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image import decode
+from limiar.edge_app.image.read import decode
 
 
 def refusal(data: bytes) -> str:

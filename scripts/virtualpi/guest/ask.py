@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from limiar.edge_app.bundle import open_bundle
-from limiar.edge_app.golden import golden_tensors
+from limiar.edge_app.bundle.manifest import open_bundle
+from limiar.edge_app.inference.golden import golden_tensors
 from limiar.edge_app.runtimes import RUNTIMES, open_runtime
 
 PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "onnxruntime": "onnxruntime"}

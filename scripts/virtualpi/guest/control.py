@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from limiar.edge_app import store
 from limiar.edge_app.cli import main
+from limiar.edge_app.store import writer as store
 
 opened = store.Store.__init__
 

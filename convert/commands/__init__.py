@@ -1,0 +1,1 @@
+"""One file a command: options, then one call of a public function."""

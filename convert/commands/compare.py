@@ -1,0 +1,131 @@
+"""`limiar compare`. What is heavy is imported when the command runs, not for --help."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.text import counted, for_json
+
+if TYPE_CHECKING:
+    from limiar.convert.compare.bench import BenchReview
+    from limiar.convert.compare.compare import Review
+
+
+EXIT_NOT_BETTER = 3
+
+
+@click.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page too, for a reviewer.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["undecided", "worse", "not-comparable"]),
+    help="Exit with status 3 if the outcome is this or graver.",
+)
+def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str | None) -> int:
+    """Say whether NEW is better than OLD: two bundles, two RUNs, or two results of `limiar bench --json`.
+
+    The first line says better, worse, same (no image is answered otherwise) or undecided for each class, with 95 % intervals.
+    If predictions.csv is in BUNDLE.measured beside both bundles, they are compared image by image, on the images that are in
+    both test splits; otherwise only their figures are compared. Figures of different images are not comparable: that is said
+    first, and --fail-on takes it for graver than worse.
+
+    \b
+    Example:
+      limiar compare bundles/1.0.0 bundles/1.1.0 --html review.html
+      limiar compare runs/first runs/second --fail-on worse
+    """
+    import msgspec
+
+    review = _compare(old, new)
+    if html is not None:
+        from limiar.convert.report.templates import render
+        from limiar.edge_app.system.files import write_whole
+
+        try:
+            write_whole(html, render("compare.html.j2", review=review, **_words()))
+        except OSError as error:
+            met = f"{printable(str(html))}: {error.strerror}"
+            raise ConvertError("E-COMPARE-OUT", f"{met}: give --html a file in a folder that can be written") from None
+    if as_json:
+        click.echo(for_json(msgspec.json.format(msgspec.json.encode(review), indent=1)))
+    else:
+        _print(review)
+    return EXIT_NOT_BETTER if fail_on and _reaches(review.outcome, fail_on) else 0
+
+
+def _reaches(outcome: str, fail_on: str) -> bool:
+    """Whether the outcome is `fail_on` or graver."""
+    from limiar.convert.compare.compare import GRAVITY
+
+    grave = [one.replace(" ", "-") for one in GRAVITY]
+    return grave.index(outcome.replace(" ", "-")) >= grave.index(fail_on)
+
+
+def _compare(old: Path, new: Path) -> "Review | BenchReview":
+    for path in (old, new):
+        if not path.exists():
+            raise ConvertError("E-COMPARE-KIND", f"{printable(str(path))} is not there: check the path")
+    if old.is_file() and new.is_file():
+        from limiar.convert.compare.bench import compare_bench
+
+        return compare_bench(old, new)
+    from limiar.convert.compare.compare import compare as compare_folders
+
+    return compare_folders(old, new)
+
+
+def _words() -> dict[str, object]:
+    """What the page writes figures with."""
+    from limiar.convert.compare.compare import points
+    from limiar.convert.report.report import kilobytes, metric_title, share
+
+    return {"points": points, "kilobytes": kilobytes, "title": metric_title, "share": share}
+
+
+def _print(review: "Review | BenchReview") -> None:
+    from limiar.convert.compare.bench import BenchReview
+
+    click.echo(review.summary)
+    click.echo(f"old {review.old}, new {review.new}")
+    for note in review.notes:
+        click.echo(note)
+    if isinstance(review, BenchReview):
+        _print_timings(review)
+    else:
+        _print_files(review)
+
+
+def _print_files(review: "Review") -> None:
+    from limiar.convert.compare.compare import points
+    from limiar.convert.report.report import kilobytes, metric_title
+
+    for file in review.files:
+        sizes = [kilobytes(side.bytes) if side else "left out" for side in (file.old, file.new)]
+        name = f"{file.old_name} -> {file.name}" if file.old_name else file.name
+        click.echo(f"\n{name}: {' -> '.join(sizes)}")
+        if file.old and file.new and file.old.decision != file.new.decision:
+            click.echo(f"  decides by {file.old.decision} -> {file.new.decision}")
+        if file.flips is not None:
+            click.echo(f"  {100 * file.flips.value:.1f} % of {counted(file.images, 'image')} decided otherwise")
+        for one in file.changes:
+            name = printable(metric_title(one.name))
+            click.echo(f"  {name:<14} {one.old:.3f} -> {one.new:.3f}  {one.outcome:<14}  {points(one)}")
+    if review.differences:
+        click.echo("\nOther differences")
+    for difference in review.differences:
+        click.echo(f"  {difference.name}: {printable(difference.old)} -> {printable(difference.new)}")
+
+
+def _print_timings(review: "BenchReview") -> None:
+    for one in review.timings:
+        variant = f"{one.file} on {one.runtime}, {one.threads} thread{'s' if one.threads > 1 else ''}"
+        old, new = (
+            f"{median:.0f} us ({low:.0f} to {high:.0f})"
+            for median, (low, high) in ((one.old_us, one.old_rounds_us), (one.new_us, one.new_rounds_us))
+        )
+        click.echo(f"{variant:<48} {old:>24} -> {new:<24} x {one.ratio:.2f}  {one.outcome}")

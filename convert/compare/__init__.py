@@ -1,0 +1,1 @@
+"""`limiar compare`: which of two is better."""

@@ -1,0 +1,1 @@
+"""A Keras model as TFLite and ONNX files."""

@@ -1,0 +1,1 @@
+"""The bundle, or the refusal, and what is written beside it."""

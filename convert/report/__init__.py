@@ -1,0 +1,1 @@
+"""What convert found, for people and for programs."""

@@ -1,0 +1,324 @@
+"""What convert found, as report.json and a model card: byte for byte the same when made again. The page is page.py's."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from limiar.convert.anatomy.inventory import Inventory
+from limiar.convert.anatomy.layers import LayerNoise
+from limiar.convert.export.recipes import PREFERRED
+from limiar.convert.gate.comparison import Comparison
+from limiar.convert.gate.decision_rule import in_words
+from limiar.convert.gate.gate import LEVEL_LIMIT, Finding, Gate, RuntimeResult
+from limiar.convert.gate.gate_file import differences, read_gate
+from limiar.convert.report.plot import Mark, Panel
+from limiar.convert.report.templates import render
+from limiar.edge_app.bundle.manifest import (
+    Count,
+    Decision,
+    Envelope,
+    InputSpec,
+    Metric,
+    Name,
+    NotProven,
+    OperatingPoint,
+    Sha256,
+    Share,
+    Text,
+    Tolerance,
+    Value,
+    Verified,
+)
+
+REFUSED = "REFUSED"
+
+
+class FileReport(Value, frozen=True, forbid_unknown_fields=True):
+    """A model file, also one that could not be made."""
+
+    name: Name
+    format: str
+    precision: str
+    required: bool
+    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "LEFT OUT"]
+    findings: tuple[Finding, ...]  # of every required check on every runtime
+    allowed: bool = False  # INCONCLUSIVE, and in the bundle all the same
+    decision: Decision | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
+    inventory: Inventory | None = None
+    layers: tuple[LayerNoise, ...] = ()  # of a quantized TFLite file
+    float_layers: tuple[str, ...] = ()  # that a second try keeps in float
+    bytes: Count | None = None
+    sha256: Sha256 | None = None
+    tolerance: Tolerance | None = None
+    expected_runtime: str | None = None  # the one whose figures stand for the file
+    runtimes: tuple[RuntimeResult, ...] = ()
+    elsewhere: tuple[Verified, ...] = ()  # where other machines saw it give the expected answers
+
+    @property
+    def verified(self) -> tuple[Verified, ...]:
+        """Where it was seen to give the expected answers."""
+        here = (
+            Verified(result.runtime, result.version, result.machine, result.options)
+            for result in self.runtimes
+            if result.version is not None and result.machine is not None
+        )
+        return (*here, *self.elsewhere)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is in the bundle."""
+        return self.proven or self.allowed
+
+    @property
+    def proven(self) -> bool:
+        """Whether every check passed on every runtime."""
+        return self.verdict == "PASS"
+
+    @property
+    def faults(self) -> list[str]:
+        """Why it is not proven: a line for each check, with the runtimes that it is true of; what is undecided comes last."""
+        by_check: dict[tuple[str, str], list[Finding]] = {}
+        for finding in self.findings:
+            if finding.verdict != "PASS":
+                by_check.setdefault((finding.verdict, finding.check), []).append(finding)
+        everywhere = {result.title for result in self.runtimes}
+        return [_fault(by_check[key], everywhere) for key in sorted(by_check, key=lambda key: key[0])]
+
+    @property
+    def would_decide(self) -> str:
+        """What would decide about a file that is undecided, in short; "" for another."""
+        if self.verdict != "INCONCLUSIVE":
+            return ""
+        losses = [loss for result in self.runtimes if result.test for loss in result.test.losses]
+        undecided = [loss for loss in losses if loss.verdict == "INCONCLUSIVE"]
+        if any(loss.more_images is None for loss in undecided):
+            return "it lies too close to the margin for any number of images"
+        most = max(undecided, key=lambda loss: loss.more_images or 0)
+        labels = {"sensitivity": "the positive label", "specificity": "the other label"}
+        whose = labels.get(most.name, most.name.removeprefix("recall_"))
+        others = " and at most as many of each other label" if len({loss.name for loss in undecided}) > 1 else ""
+        return f"about {most.more_images} more test images of {whose}{others} would decide"
+
+    @property
+    def test(self) -> Comparison | None:
+        """The figures that stand for the file: the test split on its own runtime."""
+        own = (result.test for result in self.runtimes if result.runtime == self.expected_runtime and not result.options)
+        return next(own, None)
+
+
+def _fault(findings: list[Finding], everywhere: set[str]) -> str:
+    """One line for what is wrong alike on several runtimes. everywhere: all that the file was run on."""
+    first, *others = findings
+    if not others:
+        return first.line
+    if {finding.message for finding in findings} == {first.message} and {one.runtime for one in findings} == everywhere:
+        return f"every runtime: {first.message}"
+    return f"{first.runtime}, likewise {', '.join(finding.runtime for finding in others)}: {first.message}"
+
+
+class Exploratory(Value, frozen=True, forbid_unknown_fields=True):
+    """Is a file's accuracy another than Keras's? Decides nothing, so the number of files is corrected for."""
+
+    file: Name
+    p: Share  # McNemar's exact test
+    p_holm: Share  # S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70
+
+
+class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """report.json, schema 1."""
+
+    schema: Literal[1] = 1
+    verdict: Text  # "PASS", "PASS, 2 files undecided, allowed by gate.toml", "REFUSED"
+    not_proven: NotProven | None = None  # the files that are undecided and in the bundle
+    name: Text
+    version: Text
+    labels: tuple[Text, ...]
+    positive: Text | None
+    intended_use: Text
+    licence: Text
+    input: InputSpec
+    default_file: Name | None
+    decision: Decision  # Keras's own
+    smallest_margin: dict[str, float]  # for each class the smallest margin that this test split can decide, 0..1
+    exploratory: tuple[Exploratory, ...]
+    run: dict[str, str]
+    images: dict[str, int]  # calibration, val, test, golden
+    keras: dict[str, Comparison]  # "val" and "test"
+    envelope: Envelope  # of the training images
+    outside: dict[str, Metric]  # share of the images of "val" and "test" with a statistic outside it
+    gate: Gate
+    files: tuple[FileReport, ...]
+    not_checked: tuple[str, ...]
+
+    @property
+    def published(self) -> bool:
+        """Whether there is a bundle."""
+        return self.verdict != REFUSED
+
+    @property
+    def default(self) -> FileReport | None:
+        """The file that a device takes when not told; None where none passed."""
+        return next((file for file in self.files if file.name == self.default_file), None)
+
+    @property
+    def verified(self) -> dict[str, list[str]]:
+        """Where -> the files of the bundle that were seen there to give the expected answers."""
+        where: dict[str, list[str]] = {}
+        for file in self.files:
+            for seen in file.verified if file.passed else ():
+                where.setdefault(seen.line, []).append(file.name)
+        return where
+
+    @property
+    def unseen(self) -> str:
+        """Who has seen the test images, as far as anybody here can know."""
+        splits = self.run.get("splits")  # of a .keras file; a RUN has none
+        if splits is None:
+            return "that neither training nor calibration saw"
+        if splits == "given":
+            return "that calibration did not see; that training did not either, whoever gave the splits answers for"
+        return "that calibration did not see, drawn here: the figures are evidence only if the model was not trained on them"
+
+    @property
+    def left_out(self) -> list[FileReport]:
+        """The files that are not in the bundle."""
+        return [file for file in self.files if not file.passed]
+
+    @property
+    def undecided(self) -> list[FileReport]:
+        """The files that are in the bundle though nobody has proven them."""
+        return [file for file in self.files if file.allowed]
+
+    @property
+    def better(self) -> list[FileReport]:
+        """The files that a device would rather take than the default one, if they were proven; the best first."""
+        names = PREFERRED[: PREFERRED.index(self.default_file)] if self.default_file else ()
+        by_name = {file.name: file for file in self.files}
+        return [by_name[name] for name in names if name in by_name]
+
+    @property
+    def better_in_words(self) -> str:
+        """The best of those, and what would decide about it, one clause; "" where the default file is the best there is."""
+        if not self.better:
+            return ""
+        first = self.better[0]
+        where = "is undecided" if first.allowed else "is left out"
+        why = first.would_decide or (first.faults[0] if first.faults else "it could not be made")
+        return f"{first.name} would be better and {where}: {why}"
+
+    @property
+    def refused_for(self) -> list[FileReport]:
+        """The files for want of which there is no bundle."""
+        return [] if self.published else [file for file in self.files if file.required and not file.passed]
+
+    @property
+    def ways_out(self) -> list[str]:
+        """What helps where files are missing that the test split could not decide about; one line each."""
+        undecided = [file for file in self.refused_for if file.verdict == "INCONCLUSIVE"]
+        if not undecided:
+            return []
+        ways = [f"more images: {line}" for line in dict.fromkeys(file.would_decide for file in undecided)]
+        margin = max(self.smallest_margin.values())
+        if self.gate.noninferiority.margin < margin < LEVEL_LIMIT:
+            ways.append(f"--margin: these images decide {100 * margin:.1f} points at best, the gate asks for {self._asked}")
+        if any(file.name in self.gate.required for file in undecided) and any(file.proven for file in self.files):
+            ways.append("require fewer files: the bundle then holds what is proven, and the others are left out")
+        return [*ways, "--allow-undecided: the bundle holds them, and its verdict says that nobody has proven them"]
+
+    @property
+    def _asked(self) -> str:
+        return f"{100 * self.gate.noninferiority.margin:g}"
+
+
+def report_json(report: Report) -> bytes:
+    """Indented, keys in the types' order."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
+
+
+def model_card(report: Report, text: str) -> bytes:
+    """MODEL_CARD.md. text: what the author says of data, licence, attribution and flaws; Markdown."""
+    return render(
+        "model_card.md.j2",
+        report=report,
+        text=text.strip(),
+        interval=interval,
+        in_words=in_words,
+        kilobytes=kilobytes,
+        title=metric_title,
+        metrics=metric_names(report.keras["test"].metrics),
+        # How its files decide is told elsewhere, and is nothing that a file must pass.
+        changed=differences(msgspec.structs.replace(report.gate, decision=read_gate().decision)),
+    )
+
+
+def alike(files: Iterable[FileReport]) -> list[tuple[list[FileReport], list[str]]]:
+    """Files that have the same faults, together."""
+    groups: dict[tuple[str, ...], list[FileReport]] = {}
+    for file in files:
+        groups.setdefault(tuple(file.faults), []).append(file)
+    return [(group, list(faults)) for faults, group in groups.items()]
+
+
+def metric_names(metrics: Mapping[str, Metric]) -> list[str]:
+    """The columns of a table: as many as fit, so of many classes' recalls only the accuracy is shown."""
+    shown = [name for name in metrics if not name.startswith("recall_") and name != "agreement"]
+    recalls = [name for name in metrics if name.startswith("recall_")]
+    return shown + (recalls if len(recalls) <= 5 else [])
+
+
+def metric_title(name: str) -> str:
+    """As a column's head."""
+    if name.startswith("recall_"):
+        return f"recall of {name.removeprefix('recall_')}"
+    if name.startswith("auc_"):
+        return f"AUC of {name.removeprefix('auc_')}"
+    return {"auc": "AUC"}.get(name, name.replace("_", " "))
+
+
+def share(value: float) -> str:
+    """0..1 with three decimals."""
+    return f"{value:.3f}"
+
+
+def interval(metric: Metric) -> str:
+    """A metric with its 95 % interval."""
+    return f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
+
+
+def kilobytes(count: int) -> str:
+    """Bytes as KB of 1000, one decimal below 100."""
+    return f"{count / 1000:.1f} KB" if count < 100_000 else f"{count / 1000:.0f} KB"
+
+
+def rows_by_size(report: Report) -> list[str]:
+    """A row for each file that has figures, the smallest first."""
+    made = [file for file in report.files if file.bytes is not None]
+    return [file.name for file in sorted(made, key=lambda file: (file.bytes or 0, file.name))]
+
+
+def size_panel(report: Report) -> Panel:
+    """Bars."""
+    marks = {file.name: Mark(file.bytes / 1000, text=kilobytes(file.bytes)) for file in report.files if file.bytes is not None}
+    return Panel("size, KB", marks, bars=True)
+
+
+def accuracy_panel(report: Report) -> Panel:
+    """Points with 95 % intervals, and Keras's."""
+    marks = {}
+    for file in report.files:
+        if file.test is not None and "accuracy" in file.test.metrics:
+            accuracy = file.test.metrics["accuracy"]
+            marks[file.name] = Mark(accuracy.value, accuracy.low, accuracy.high, text=share(accuracy.value))
+    keras = report.keras["test"].metrics["accuracy"].value
+    return Panel("accuracy, test split", marks, line=keras, line_text=f"Keras {share(keras)}")
+
+
+def rounded_up(value: float) -> float:
+    """Two significant digits, never below the value: a tolerance that can be read."""
+    if value == 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(round(value / unit, 6)) * unit:.2g}")

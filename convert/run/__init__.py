@@ -1,0 +1,1 @@
+"""Every file's answers on every runtime."""

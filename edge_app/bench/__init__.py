@@ -1,0 +1,1 @@
+"""Latency, start-up and memory: `limiar bench`."""

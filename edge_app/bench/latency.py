@@ -1,0 +1,345 @@
+"""`limiar bench`: latency, start-up and memory of a bundle's model files on the runtimes installed here.
+
+All variants (model file x runtime x threads) run in one process, a block of calls at a time, in an order that is shuffled
+for every round: what slows the machine down for a while slows all of them down alike, and the spread between rounds shows it.
+Start-up and memory come from fresh processes.
+"""
+
+import io
+import itertools
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+import click
+import cv2
+import msgspec
+import numpy as np
+from msgspec import Struct
+from PIL import Image
+
+from limiar.edge_app import APP
+from limiar.edge_app.bench.start import Start
+from limiar.edge_app.bench.timing import BEYOND, Latency, Progress, interleaved, silent
+from limiar.edge_app.bundle.manifest import Bundle, InputSpec
+from limiar.edge_app.errors import RuntimeUnavailable, printable
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.image.read import decode
+from limiar.edge_app.image.resize import model_input
+from limiar.edge_app.inference.classifier import Classifier
+from limiar.edge_app.inference.golden import GOLDEN, golden_tensors
+from limiar.edge_app.inference.model_check import run_model
+from limiar.edge_app.inference.verified import VerifiedBy, verified_by
+from limiar.edge_app.runtimes import RUNTIMES, Runtime, installed_runtimes, open_runtime
+from limiar.edge_app.system.clock import utc_now
+from limiar.edge_app.system.machine import Condition, Machine, condition, machine
+from limiar.edge_app.system.python import python_m
+from limiar.edge_app.text import counted
+
+_STARTS = 5  # fresh processes a variant; the median counts
+_START_S = 120.0  # for one of them
+_IMAGE_SIDE_PX = 128  # of the whole way; decoding a larger image would hide what the model takes
+_NOISE_LEVELS = 4.0  # of the sample picture, standard deviation
+_SPREAD = 0.2  # between the medians of rounds, and the machine was not quiet
+
+
+class Variant(Struct, frozen=True):
+    """What is measured."""
+
+    file: str
+    runtime: str
+    threads: int
+
+
+class Measurement(Struct, frozen=True):
+    """The figures of a variant."""
+
+    file: str
+    runtime: str
+    version: str
+    threads: int
+    verified: VerifiedBy | Literal["no"]  # no: nobody has yet, and `limiar scan` would run the golden images first
+    bytes: int  # of the model file
+    invoke: Latency  # model input -> logits
+    whole: Latency  # the bytes of a PNG -> answer
+    start: Start  # the median of each of its figures
+
+
+class Skipped(Struct, frozen=True):
+    """A variant that does not start here, and why."""
+
+    file: str
+    runtime: str
+    threads: int
+    message: str
+
+
+class BenchResult(Struct, frozen=True, kw_only=True):
+    """The outcome, as `--json` writes it."""
+
+    schema: int = 1
+    app: str
+    time: str  # UTC
+    bundle: str  # sha256 of the manifest
+    name: str
+    version: str
+    seed: int  # of the order
+    beyond: int = BEYOND
+    starts: int  # fresh processes a variant
+    inputs: int  # different model inputs of the invoke latency
+    image: str  # of the whole-way latency
+    machine: Machine
+    before: Condition
+    after: Condition
+    notes: tuple[str, ...]  # what makes the figures doubtful
+    measurements: tuple[Measurement, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def bench(
+    bundle: Bundle,
+    files: Sequence[str] = (),
+    runtimes: Sequence[str] = (),
+    threads: Sequence[int] = (1,),
+    count: int = 1000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> BenchResult:
+    """Measures the named model files and runtimes, or all. Raises BundleError, and RuntimeUnavailable where none starts."""
+    before = condition()
+    png = sample_png()
+    started = _started(bundle, _variants(bundle, files, runtimes, threads), png, progress)
+    skipped = [Skipped(one.file, one.runtime, one.threads, met) for one, met in started.items() if isinstance(met, str)]
+    starts = {variant: start for variant, start in started.items() if isinstance(start, Start)}
+    if not starts:
+        none = "none of these runtimes reads these files" if runtimes else "no runtime is installed for its files"
+        met = skipped[0].message if skipped else none
+        raise RuntimeUnavailable(
+            "E-BENCH-NOTHING", f"{printable(str(bundle.path))}: nothing runs here ({met}): see `limiar doctor`"
+        )
+    tensors = _inputs(bundle, png)
+    invokes, wholes = _timed(bundle, list(starts), tensors, png, count, seed, progress)
+    measurements = tuple(
+        Measurement(
+            variant.file,
+            variant.runtime,
+            start.version,
+            variant.threads,
+            verified_by(bundle, bundle.model(variant.file)[0], variant.runtime, start.version) or "no",
+            len(bundle.model(variant.file)[1]),
+            invokes[variant],
+            wholes[variant],
+            start,
+        )
+        for variant, start in starts.items()
+    )
+    here, after = machine(), condition()
+    return BenchResult(
+        app=APP,
+        time=utc_now(),
+        bundle=bundle.sha256,
+        name=bundle.manifest.name,
+        version=bundle.manifest.version,
+        seed=seed,
+        starts=_STARTS,
+        inputs=len(tensors),
+        image=f"PNG, {_IMAGE_SIDE_PX}x{_IMAGE_SIDE_PX}, RGB, {len(png)} bytes",
+        machine=here,
+        before=before,
+        after=after,
+        notes=tuple(_notes(here, before, after, measurements)),
+        measurements=measurements,
+        skipped=tuple(skipped),
+    )
+
+
+def measure_invoke(
+    models: Mapping[str, tuple[bytes, str]], spec: InputSpec, threads: int = 1, count: int = 1000, seed: int = 0
+) -> dict[str, Latency]:
+    """The invoke latency of models that are no bundle yet: name -> (bytes, runtime) gives name -> latency, interleaved.
+
+    For convert, which keeps it beside the bundle: `measure_invoke({"tflite_int8": (model, "litert")}, manifest.input)`.
+    Raises RuntimeUnavailable.
+    """
+    tensor = model_input(decode(sample_png()), spec)
+    opened = {name: open_runtime(runtime, model, threads) for name, (model, runtime) in models.items()}
+    return interleaved({name: _invoke(runtime, [tensor]) for name, runtime in opened.items()}, count, seed)
+
+
+def sample_png() -> bytes:
+    """A picture as a camera might give it: soft blobs of colour under sensor noise; the same one on every machine."""
+    rng = np.random.default_rng(20260101)
+    coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
+    soft = cv2.resize(coarse, (_IMAGE_SIDE_PX, _IMAGE_SIDE_PX), interpolation=cv2.INTER_LINEAR_EXACT)
+    noisy = np.clip(soft + rng.normal(0, _NOISE_LEVELS, soft.shape), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noisy).save(file, "PNG")
+    return file.getvalue()
+
+
+def _variants(bundle: Bundle, files: Sequence[str], runtimes: Sequence[str], threads: Sequence[int]) -> list[Variant]:
+    """Every file on every runtime that reads it and is installed or was named. Raises BundleError and RuntimeUnavailable."""
+    for name in runtimes:
+        if name not in RUNTIMES:
+            open_runtime(name, b"")  # says which there are
+    models = [bundle.model(name)[0] for name in files or bundle.manifest.models]
+    return [
+        Variant(model.name, runtime, count)
+        for model in models
+        for runtime in runtimes or [found.name for found in installed_runtimes(model.format)]
+        if RUNTIMES[runtime].format == model.format
+        for count in threads
+    ]
+
+
+def _started(bundle: Bundle, variants: Sequence[Variant], png: bytes, progress: Progress) -> dict[Variant, Start | str]:
+    """Starts each variant in fresh processes, in turn; the medians, or why it does not start.
+
+    A file that crashes its runtime takes only such a process with it, and is not loaded here afterwards.
+    """
+    found: dict[Variant, list[Start]] = {variant: [] for variant in variants}
+    failed: dict[Variant, str] = {}
+    for number, (_, variant) in enumerate(itertools.product(range(_STARTS), variants)):
+        progress("starts", number, _STARTS * len(variants))
+        if variant not in failed:
+            start = _start(bundle, variant, png)
+            if isinstance(start, Start):
+                found[variant].append(start)
+            else:
+                failed[variant] = start
+    return {variant: failed.get(variant) or _median(found[variant]) for variant in variants}
+
+
+def _start(bundle: Bundle, variant: Variant, png: bytes) -> Start | str:
+    which = (str(bundle.path), bundle.sha256, variant.file, variant.runtime, str(variant.threads))
+    command = python_m("limiar.edge_app.bench.start", *which)
+    try:
+        done = subprocess.run(
+            [*command, str(time.monotonic_ns())], input=png, capture_output=True, timeout=_START_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"took over {_START_S:.0f} s to start"
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        return said[-1] if said and done.returncode > 0 else f"its process ended with {done.returncode}"
+    return msgspec.json.decode(done.stdout, type=Start)
+
+
+def _median(starts: Sequence[Start]) -> Start:
+    load, ready, answered, peak = (
+        round(statistics.median(figure), 3)
+        for figure in zip(*((start.load_ms, start.ready_ms, start.answered_ms, start.peak_mb) for start in starts), strict=True)
+    )
+    return Start(starts[0].version, load, ready, answered, peak)
+
+
+def _inputs(bundle: Bundle, png: bytes) -> list[Pixels]:
+    """Model inputs: the bundle's golden images where it has some that can be read, else the sample."""
+    golden = any(file.path == GOLDEN for file in bundle.manifest.files)
+    tensors = [tensor for tensor in golden_tensors(bundle).tensors if tensor is not None] if golden else []
+    return tensors or [model_input(decode(png), bundle.manifest.input)]
+
+
+def _timed(
+    bundle: Bundle,
+    variants: Iterable[Variant],
+    tensors: Sequence[Pixels],
+    png: bytes,
+    count: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[Variant, Latency], dict[Variant, Latency]]:
+    """The invoke and the whole-way latency of each variant, all interleaved."""
+    calls: dict[tuple[Variant, str], Callable[[], object]] = {}
+    for variant in variants:
+        model, data = bundle.model(variant.file)
+        runtime = open_runtime(variant.runtime, data, variant.threads)
+        manifest = bundle.manifest
+        classifier = Classifier(runtime, manifest.labels, manifest.input, model.decision, manifest.envelope, "ignore")
+        calls[variant, "invoke"] = _invoke(runtime, tensors)
+        calls[variant, "whole"] = _whole(classifier, png)
+    found = interleaved(calls, count, seed, progress)
+    invokes = {variant: figures for (variant, what), figures in found.items() if what == "invoke"}
+    return invokes, {variant: figures for (variant, what), figures in found.items() if what == "whole"}
+
+
+def _invoke(runtime: Runtime, tensors: Sequence[Pixels]) -> Callable[[], object]:
+    following = itertools.cycle(tensors).__next__
+    return lambda: run_model(runtime, following())
+
+
+def _whole(classifier: Classifier, png: bytes) -> Callable[[], object]:
+    return lambda: classifier.answer(decode(png))
+
+
+def _notes(here: Machine, before: Condition, after: Condition, measurements: Iterable[Measurement]) -> Iterable[str]:
+    """What makes the figures doubtful."""
+    if before.load_1min > here.cores / 2:
+        yield f"the machine was busy before: load {before.load_1min} on {here.cores} cores"
+    if before.governor not in (None, "performance"):
+        yield f"the clock governor is {before.governor}, not performance: short work is timed at a low clock"
+    if after.throttled not in (None, "0x0", "0"):
+        yield f"the board has throttled since boot: flags {after.throttled}"
+    moved = [one for one in measurements if _spread(one.invoke) > _SPREAD]
+    if moved:
+        worst = max(moved, key=lambda one: _spread(one.invoke))
+        met = f"{worst.file} on {worst.runtime} by {_spread(worst.invoke):.0%}"
+        yield f"the medians of rounds moved, {met}: close other programs and measure again"
+
+
+def _spread(latency: Latency) -> float:
+    """How far the medians of rounds lie apart, as a share of the lower one."""
+    return (latency.round_high_us - latency.round_low_us) / latency.round_low_us
+
+
+def print_table(result: BenchResult) -> None:
+    """For a person: two tables of a row a variant, within 80 columns, then what the figures rest on."""
+    here = result.machine
+    click.echo(f"{result.name} {result.version} on {here.board or here.cpu}")
+    click.echo(f"{here.cores} cores, {here.system}, {here.architecture}\n")
+    for line in (*_aligned([_LATENCY, *map(_latency, result.measurements)]), ""):
+        click.echo(line)
+    for line in _aligned([_STARTING, *map(_starting, result.measurements)]):
+        click.echo(line)
+    for missed in result.skipped:
+        click.echo(f"{missed.file} on {missed.runtime}, {counted(missed.threads, 'thread')}: left out: {missed.message}")
+    calls = result.measurements[0].invoke.count
+    click.echo(
+        f"""
+Microseconds of {calls} calls each, interleaved. "in": from the model's input to
+its logits; "rounds": the lowest and the highest median of a round of these.
+"all": from the bytes of an image to its answer. The image:
+{result.image}.
+A percentile is given where {BEYOND} calls lie beyond it.
+Starts: from nothing to the loaded model and to the first answer, medians of
+{result.starts} fresh processes."""
+    )
+    for note in result.notes:
+        click.echo(f"Doubtful: {note}")
+
+
+_LATENCY = ("file", "runtime", "thr", "in p50", "p90", "p99", "rounds", "all p50", "p90", "p99")
+_STARTING = ("file", "runtime", "thr", "verified", "load ms", "ready ms", "answer ms", "peak MiB")
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Texts to the left, which are the first two columns, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = ("<", "<", *">" * (len(widths) - 2))
+    return [" ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)) for row in rows]
+
+
+def _latency(one: Measurement) -> tuple[str, ...]:
+    invoke, whole = (
+        ["-" if figure is None else f"{figure:.0f}" for figure in (latency.p50_us, latency.p90_us, latency.p99_us)]
+        for latency in (one.invoke, one.whole)
+    )
+    rounds = f"{one.invoke.round_low_us:.0f}..{one.invoke.round_high_us:.0f}"
+    return one.file, one.runtime, str(one.threads), *invoke, rounds, *whole
+
+
+def _starting(one: Measurement) -> tuple[str, ...]:
+    start = (one.start.load_ms, one.start.ready_ms, one.start.answered_ms, one.start.peak_mb)
+    return one.file, one.runtime, str(one.threads), one.verified, *(f"{figure:.0f}" for figure in start)

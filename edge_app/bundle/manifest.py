@@ -1,0 +1,601 @@
+"""The bundle contract: what convert publishes and a device opens.
+
+A bundle is a directory: `manifest.json`, model files, `golden/`, reports and the model card. The manifest lists every other
+file with its size and sha256; a file that is not listed, or not what the manifest says, stops the bundle from being used.
+These types are the only schema.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from limiar.edge_app.bundle.signature import SIGNATURE_BYTES, Keys, PublicKey, public_half, sign, signer
+from limiar.edge_app.errors import BundleError, printable
+from limiar.edge_app.runtimes import title
+from limiar.edge_app.system.files import partial_folder, replace_folder, sync_directory
+from limiar.edge_app.text import is_plain, visible
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
+PROVEN = "PASS"  # the verdict of a bundle whose model files are all proven
+CHANCE = "chance"  # in provenance.run where the model was not shown to be better than chance, and somebody allowed it
+REFER = "refer"  # the decision that is left to a person; no label may be called so
+REFUSED = "refused"  # what stands in place of a decision for an image that was refused
+DECODE_RULE = "pillow-v1"  # image.py
+RESIZE_RULE = "stretch-v1"  # preprocess.py
+MANIFEST_LIMIT = 4 << 20  # bytes; 1,000 labels and 1,000 files fit ten times
+TOTAL_LIMIT = 1 << 30  # bytes of all files: more than any model for a device, less than an SD card
+_DEPTH_LIMIT = 16  # nesting of the manifest's JSON; the types below need 7
+
+Text = Annotated[str, Meta(min_length=1, max_length=4096)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Side = Annotated[int, Meta(ge=1, le=4096)]  # px
+GreyMax = Annotated[int, Meta(ge=256, le=65_535)]
+Count = Annotated[int, Meta(ge=0)]
+Size = Annotated[float, Meta(ge=0.0)]
+Step = Annotated[float, Meta(gt=0.0)]
+
+
+class Value(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of everything in a manifest: immutable, and a key that is not declared is refused."""
+
+
+class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
+    """What a model takes, and the image rules that make it: a device with other rules refuses the bundle."""
+
+    height: Side
+    width: Side
+    channels: Literal[1, 3]
+    decode: str = DECODE_RULE
+    resize: str = RESIZE_RULE
+    grey_max: GreyMax | msgspec.UnsetType = msgspec.UNSET  # largest value of 16-bit images that declare none; see depth.py
+
+    @property
+    def line(self) -> str:
+        """For a person: "40x40x3, rules pillow-v1, stretch-v1, 16-bit grey up to 4095"."""
+        grey = "" if self.grey_max is msgspec.UNSET else f", 16-bit grey up to {self.grey_max}"
+        return f"{self.height}x{self.width}x{self.channels}, rules {self.decode}, {self.resize}{grey}"
+
+
+class Threshold(Value, frozen=True, forbid_unknown_fields=True):
+    """Of two labels, this one wins where its probability is at least `at_least`."""
+
+    label: Text
+    at_least: Share
+
+
+class Decision(Value, frozen=True, forbid_unknown_fields=True):
+    """The label is the threshold's, else the largest probability; one of less than `refer_below` is referred to a person."""
+
+    refer_below: Share = 0.95  # the course's rule: over 95 % or "not detected"
+    threshold: Threshold | None = None
+
+    def label(self, probabilities: dict[str, float]) -> str:
+        """The label of an image, referred or not; of equal probabilities the first."""
+        if self.threshold is None:
+            return max(probabilities, key=probabilities.__getitem__)
+        wins = probabilities[self.threshold.label] >= self.threshold.at_least
+        return next(label for label in probabilities if (label == self.threshold.label) == wins)
+
+    def referring(self, below: float | None) -> "Decision":
+        """With another `refer_below`; with None as it is."""
+        return self if below is None else msgspec.structs.replace(self, refer_below=below)
+
+    def decide(self, label: str, confidence: float) -> str:
+        """The label, or REFER."""
+        return label if confidence >= self.refer_below else REFER
+
+
+class Metric(Value, frozen=True, forbid_unknown_fields=True):
+    """A measured figure with its two-sided 95 % interval, over `n` images."""
+
+    value: float
+    low: float
+    high: float
+    n: Count
+
+
+class Tolerance(Value, frozen=True, forbid_unknown_fields=True):
+    """How far logits may lie from the expected ones, as an absolute difference."""
+
+    same_runtime: Size
+    other_runtime: Size
+
+
+class Verified(Value, frozen=True, forbid_unknown_fields=True):
+    """Where a model file was seen to give the expected answers."""
+
+    runtime: Text  # "litert"
+    version: Text
+    machine: Text  # as platform.machine(): "x86_64", "aarch64"
+    options: str = ""  # otherwise than a device runs it by default: "4 threads", "without XNNPACK"
+    cpu: Text | None = None  # where another machine measured: "Cortex-A72"
+
+    @property
+    def line(self) -> str:
+        """For a person: "aarch64, Cortex-A72, litert 2.3.0, 4 threads"."""
+        where = f"{self.machine}, {self.cpu}" if self.cpu else self.machine
+        return f"{where}, {title(f'{self.runtime} {self.version}', self.options)}"
+
+
+class OperatingPoint(Value, frozen=True, forbid_unknown_fields=True):
+    """Another decision than the one that ships, and what it is good for; chosen on validation, never on test."""
+
+    name: Name  # "sensitivity-0.95"
+    aim: Text  # for a person
+    decision: Decision
+    val: dict[str, Metric]  # sensitivity and specificity; of more than two labels refer_rate and accuracy_decided
+    test: dict[str, Metric]
+
+
+class MapGrid(Value, frozen=True, forbid_unknown_fields=True):
+    """A class activation map, and where its cells lie: cell i of an axis looks at first + i * step, px of the model's input."""
+
+    height: Side
+    width: Side
+    first: tuple[float, float]  # y, x of the middle of the first cell's field of view; 0 is the middle of the first pixel
+    step: tuple[Step, Step]  # y, x
+
+
+class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
+    """One model file: how to run it, how it decides, and what was measured on the test split."""
+
+    name: Name  # "tflite_int8", what `--file` takes
+    format: Literal["tflite", "onnx"]
+    precision: Name
+    decision: Decision
+    expected_runtime: Text  # the runtime that gave the golden logits
+    tolerance: Tolerance
+    metrics: dict[str, Metric]
+    verified: tuple[Verified, ...]
+    operating_points: tuple[OperatingPoint, ...] = ()  # no device decides by them yet
+    class_map: MapGrid | None = None  # of its second output, the class activation map
+
+
+class BundleFile(Value, frozen=True, forbid_unknown_fields=True):
+    """A file of the bundle; `path` is relative, with forward slashes."""
+
+    path: Text
+    bytes: Count
+    sha256: Sha256
+    model: ModelFile | None = None
+
+
+Statistic = Literal[
+    "mean", "deviation", "low", "high", "sharpness", "clipped", "colour"
+]  # see limiar.edge_app.image.statistics
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+
+
+class Range(Value, frozen=True, forbid_unknown_fields=True):
+    """Of one statistic over the training images: two quantiles, and the smallest and largest value met."""
+
+    low: float
+    high: float
+    least: float
+    most: float
+
+
+class Envelope(Value, frozen=True, forbid_unknown_fields=True):
+    """What the training images look like, as model inputs: rule.py says what becomes of an image outside."""
+
+    images: Count
+    quantiles: tuple[Share, Share]  # of low and high
+    ranges: dict[Statistic, Range]
+
+
+class Provenance(Value, frozen=True, forbid_unknown_fields=True):
+    """Where the model came from. Nothing in it depends on when convert ran."""
+
+    run: dict[str, str]  # model, recipe, commit, model_sha256, …
+    data: dict[str, str]  # what was trained on, and its hash
+    tools: dict[str, str]  # tool -> version
+    seeds: dict[str, int]
+
+
+class NotProven(Value, frozen=True, forbid_unknown_fields=True):
+    """Model files that are in the bundle though the test split could not decide about them, because somebody allowed it."""
+
+    allowed_by: Text  # "gate.toml", "--allow-undecided"
+    files: Annotated[dict[Name, Text], Meta(min_length=1)]  # model file -> what is not known
+
+    @property
+    def verdict(self) -> str:
+        """Of the bundle: "PASS, 2 files undecided, allowed by gate.toml"."""
+        count = len(self.files)
+        return f"{PROVEN}, {count} {'file' if count == 1 else 'files'} undecided, allowed by {self.allowed_by}"
+
+
+def verdict(not_proven: NotProven | None, run: Mapping[str, str]) -> str:
+    """Of a bundle, in short: PASS, and after it what nobody has proven. run: as in `Provenance`."""
+    said = not_proven.verdict if not_proven else PROVEN
+    return f"{said}, not shown to be better than chance on validation, allowed by --allow-chance" if CHANCE in run else said
+
+
+class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """manifest.json, schema 1."""
+
+    schema: Literal[1] = 1
+    name: Name
+    version: Name
+    release_counter: Count  # a device refuses one lower than it has marked good
+    licence: Text
+    intended_use: Text
+    labels: Annotated[tuple[Text, ...], Meta(min_length=2, max_length=1000)]
+    positive: Text | None = None  # with two labels, the one that sensitivity counts
+    input: InputSpec
+    default_file: Name
+    files: Annotated[tuple[BundleFile, ...], Meta(min_length=1, max_length=10_000)]
+    provenance: Provenance
+    envelope: Envelope | None = None
+    not_proven: NotProven | msgspec.UnsetType = msgspec.UNSET  # left out of the file where every model file is proven
+
+    @property
+    def verdict(self) -> str:
+        """PASS, and what nobody has proven, in short."""
+        return verdict(self.not_proven or None, self.provenance.run)
+
+    @property
+    def models(self) -> dict[str, BundleFile]:
+        """Model file name -> file."""
+        return {file.model.name: file for file in self.files if file.model}
+
+
+class Bundle:
+    """An opened bundle: every listed file was there with the size and sha256 that the manifest says."""
+
+    def __init__(self, path: Path, manifest: Manifest, sha256: str, signed_by: PublicKey | None = None) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.sha256 = sha256  # of manifest.json's exact bytes: this names the bundle
+        self.signed_by = signed_by  # None: opened without keys, so that no signature was asked for
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a listed file, checked as they are read. Raises BundleError."""
+        for file in self.manifest.files:
+            if file.path == path:
+                return _read_checked(self.path, file)
+        raise BundleError(
+            "E-BUNDLE-MISSING", f"{printable(str(self.path))} does not list {printable(path)}: convert the model again"
+        )
+
+    def model(self, name: str | None = None) -> tuple[ModelFile, bytes]:
+        """A model file by name (the default file without one) and the very bytes that were checked. Raises BundleError."""
+        name = name or self.manifest.default_file
+        file = self.manifest.models.get(name)
+        if file is None or file.model is None:
+            known = ", ".join(sorted(self.manifest.models))
+            raise BundleError(
+                "E-BUNDLE-FILE",
+                f"{printable(str(self.path))} has no model file {printable(name)}: choose one of {known}",
+            )
+        return file.model, _read_checked(self.path, file)
+
+
+def open_bundle(path: Path | str, keys: Keys | None = None) -> Bundle:
+    """Opens a bundle and checks it whole: signature, manifest, listing, sizes, hashes, image rules. Raises BundleError.
+
+    With `keys` a trusted one must have signed it; without, whoever can write the folder can write another manifest.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} is not a folder: give the folder that holds {MANIFEST}")
+    if not os.path.lexists(path / MANIFEST):
+        raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} {_without_manifest(path)}")
+    raw = _read_manifest(path)
+    # Before anything that the manifest says is believed.
+    signed_by = _check_signature(path, raw, keys) if keys is not None else None
+    manifest = parse_manifest(raw, where=printable(str(path)))
+    if (manifest.input.decode, manifest.input.resize) != (DECODE_RULE, RESIZE_RULE):
+        _refuse(
+            "E-BUNDLE-RULES",
+            path,
+            f"image rules {printable(manifest.input.decode)}, {printable(manifest.input.resize)}",
+            f"this app has {DECODE_RULE}, {RESIZE_RULE}: install the limiar version that made the bundle",
+        )
+    _check_listing(path, manifest)
+    for file in manifest.files:
+        _check_hash(path, file)
+    return Bundle(path, manifest, hashlib.sha256(raw).hexdigest(), signed_by)
+
+
+def parse_manifest(raw: bytes, where: str) -> Manifest:
+    """JSON bytes -> Manifest. Refuses unknown and duplicate keys, NaN, deep nesting and contradictions with BundleError."""
+    try:
+        if _depth(raw) > _DEPTH_LIMIT:
+            raise ValueError(f"nested deeper than {_DEPTH_LIMIT}")
+        # msgspec keeps the last of two equal keys without a word; the standard parser can be told to refuse.
+        fields = json.loads(raw.decode(), object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite)
+        schema = fields.get("schema") if isinstance(fields, dict) else None
+        if schema != 1 or isinstance(schema, bool):
+            raise BundleError(
+                "E-BUNDLE-SCHEMA",
+                f"{where}: schema {printable(str(schema))[:40]}, this app reads 1: install the limiar that made it",
+            )
+        manifest = msgspec.convert(fields, Manifest)
+        _check_consistent(manifest)
+        if (odd := _unseen(fields)) is not None:
+            raise ValueError(f"{odd!r} holds a character that acts on a terminal or page instead of being seen")
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # json.JSONDecodeError is a ValueError
+        reason = printable(str(error))[:200]
+        raise BundleError(
+            "E-BUNDLE-MANIFEST", f"{where}/{MANIFEST}: {reason}: copy the bundle again, or convert again"
+        ) from None
+    return manifest
+
+
+def manifest_json(manifest: Manifest) -> bytes:
+    """The bytes of manifest.json."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+
+
+def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes], key: "Ed25519PrivateKey | None" = None) -> None:
+    """Publishes a bundle at `path`, whole or not at all, signed where there is a key; one that is there already is replaced.
+
+    `manifest.files` must describe `contents` (relative path -> bytes) exactly. Raises BundleError.
+    """
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise BundleError(
+            "E-BUNDLE-OUT", f"{printable(str(path))} exists and is not a bundle: choose another --out, or move it away"
+        )
+    raw = manifest_json(manifest)
+    parse_manifest(raw, where=printable(str(path)))
+    with partial_folder(path) as partial:
+        for name, data in contents.items():
+            target = partial / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_flushed(target, data)
+        if key is not None:
+            _write_flushed(partial / SIGNATURE, sign(raw, key))
+        # Manifest last: a directory without one is an unfinished bundle.
+        _write_flushed(partial / MANIFEST, raw)
+        for folder in {partial, *(file.parent for file in partial.rglob("*"))}:
+            sync_directory(folder)
+        open_bundle(partial, Keys((public_half(key),)) if key is not None else None)
+        replace_folder(partial, path)
+
+
+def _write_flushed(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _refuse(code: str, path: Path, met: str, cure: str) -> NoReturn:
+    raise BundleError(code, f"{printable(str(path))}: {met}: {cure}")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        counts = Counter(key for key, _ in pairs)  # counted once: 4 MB hold enough keys to keep a count for each busy for hours
+        twice = next(key for key, count in counts.items() if count > 1)
+        raise ValueError(f"key {twice[:40]!r} stands twice")
+    return fields
+
+
+def _finite(text: str) -> float:
+    """1e999 is a number in JSON and infinity in Python: as a tolerance it would let any answer pass."""
+    number = float(text)
+    return number if math.isfinite(number) else _no_constant(text[:40])
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
+
+
+def _depth(raw: bytes) -> int:
+    """Largest nesting, counted before parsing: a parser's own recursion limit differs between Python versions."""
+    depth = deepest = 0
+    # A string without an end reaches to the end of the text: looked for again from each quote, 4 MB of quotes take hours.
+    for match in re.finditer(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', raw, re.DOTALL):
+        token = match.group()
+        if token in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _check_consistent(manifest: Manifest) -> None:
+    """What the types cannot say. Raises ValueError or BundleError."""
+    paths = [file.path for file in manifest.files]
+    for path in paths:
+        _check_path(path)
+    folded = [path.casefold() for path in paths]
+    if len(set(folded)) != len(folded):
+        twin = next(path for path in paths if folded.count(path.casefold()) > 1)
+        raise BundleError("E-BUNDLE-PATH", f"{printable(twin)} differs from another file by case alone: convert again")
+    if sum(file.bytes for file in manifest.files) > TOTAL_LIMIT:
+        raise BundleError("E-BUNDLE-SIZE", f"the files add up to over {TOTAL_LIMIT >> 20} MiB: leave model files out")
+    names = [file.model.name for file in manifest.files if file.model]
+    if len(set(names)) != len(names):
+        raise ValueError("two model files have the same name")
+    if manifest.default_file not in names:
+        raise ValueError(f"default_file {manifest.default_file!r} is not among the model files")
+    if manifest.not_proven and (unknown := sorted(set(manifest.not_proven.files) - set(names))):
+        raise ValueError(f"not_proven names {unknown[0]!r}, which is not among the model files")
+    if len(set(manifest.labels)) != len(manifest.labels):
+        raise ValueError("a label stands twice")
+    if odd := next((label for label in manifest.labels if not is_plain(label)), None):
+        raise ValueError(f"label {odd!r} is not one line")
+    if {REFER, REFUSED} & set(manifest.labels):
+        raise ValueError(f"a label is called {REFER} or {REFUSED}, which are decisions")
+    if (manifest.positive is not None) != (len(manifest.labels) == 2):
+        raise ValueError("a positive label belongs to exactly two labels")
+    if manifest.positive is not None and manifest.positive not in manifest.labels:
+        raise ValueError(f"positive {manifest.positive!r} is not among the labels")
+    for file in manifest.models.values():
+        assert file.model  # by what `models` is
+        decisions = [file.model.decision, *(point.decision for point in file.model.operating_points)]
+        thresholds = [decision.threshold for decision in decisions if decision.threshold]
+        if threshold := next((one for one in thresholds if one.label != manifest.positive), None):
+            raise ValueError(f"a threshold is for {threshold.label!r}, which is not the positive label")
+
+
+def _unseen(value: object) -> str | None:
+    """The first text in a JSON value that holds something unseen; line ends and tabs may stand in one."""
+    if isinstance(value, str):
+        return None if value == visible(value) else value
+    inside = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((odd for one in inside if (odd := _unseen(one)) is not None), None)
+
+
+def _check_path(path: str) -> None:
+    parts = path.split("/")
+    escapes = any(part in ("", ".", "..") for part in parts)
+    if escapes or path in (MANIFEST, SIGNATURE) or not re.fullmatch(r"[A-Za-z0-9_./ -]{1,240}", path):
+        met = f"{printable(path)[:80]!r} is not a path inside a bundle"
+        raise BundleError("E-BUNDLE-PATH", f"{met} (relative, letters, digits, . _ - and space, 240 bytes): convert again")
+
+
+def _read_manifest(path: Path) -> bytes:
+    raw = b"".join(_chunks(path, MANIFEST, MANIFEST_LIMIT))
+    if len(raw) > MANIFEST_LIMIT:
+        _refuse("E-BUNDLE-MANIFEST", path, f"{MANIFEST} is over {MANIFEST_LIMIT >> 20} MiB", "copy the bundle again")
+    return raw
+
+
+def _check_signature(path: Path, raw: bytes, keys: Keys) -> PublicKey:
+    """The trusted key that signed manifest.json's bytes. Raises BundleError."""
+    if not os.path.lexists(path / SIGNATURE):
+        _refuse(
+            "E-BUNDLE-SIGNATURE-MISSING",
+            path,
+            f"there is no {SIGNATURE}",
+            "get the signed bundle, or sign it with `limiar convert --sign KEY`",
+        )
+    signature = b"".join(_chunks(path, SIGNATURE, SIGNATURE_BYTES))
+    if len(signature) != SIGNATURE_BYTES:
+        met = f"{SIGNATURE} has not the {SIGNATURE_BYTES} bytes of a signature"
+        _refuse("E-BUNDLE-SIGNATURE-SIZE", path, met, "copy the bundle again")
+    if key := signer(raw, signature, keys.revoked):
+        met = f"signed by the revoked key {key.fingerprint[:12]}"
+        _refuse("E-BUNDLE-SIGNATURE-REVOKED", path, met, "get the bundle signed with a key that is trusted now")
+    if key := signer(raw, signature, keys.trusted):
+        return key
+    trusted = ", ".join(key.fingerprint[:12] for key in keys.trusted)
+    met = f"no trusted key ({trusted}) has signed this {MANIFEST}: it was altered, or signed by somebody else"
+    _refuse("E-BUNDLE-SIGNATURE-WRONG", path, met, "get it from whom you trust, or give the right --key")
+
+
+def _check_listing(path: Path, manifest: Manifest) -> None:
+    """Every listed file is there, regular and of its size; nothing else is. Raises BundleError."""
+    listed = {file.path: file for file in manifest.files}
+    folders = {parent.as_posix() for name in listed for parent in Path(name).parents}
+    found = set()
+    for name, status in _walk(path, ""):
+        if stat.S_ISLNK(status.st_mode):
+            _refuse("E-BUNDLE-LINK", path, f"{printable(name)} is a link", "copy the bundle again without links")
+        if stat.S_ISDIR(status.st_mode) and name in folders:
+            continue
+        if name in (MANIFEST, SIGNATURE):
+            pass
+        elif name not in listed:
+            _refuse(
+                "E-BUNDLE-UNLISTED",
+                path,
+                f"{printable(name)} is not in the manifest",
+                "remove it, or copy the bundle again",
+            )
+        if not stat.S_ISREG(status.st_mode) or status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+            _refuse("E-BUNDLE-NOT-FILE", path, f"{printable(name)} is not a plain file", "copy the bundle again")
+        if name in listed and status.st_size != listed[name].bytes:
+            _refuse(
+                "E-BUNDLE-SIZE",
+                path,
+                f"{name} has {status.st_size} bytes, the manifest says {listed[name].bytes}",
+                "copy the bundle again",
+            )
+        found.add(name)
+    for name in listed:
+        if name not in found:
+            _refuse("E-BUNDLE-MISSING", path, f"{name} is in the manifest and not there", "copy the bundle again")
+
+
+def _walk(root: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
+    try:
+        with os.scandir(root / below) as entries:
+            found = sorted((f"{below}{entry.name}", entry.stat(follow_symlinks=False)) for entry in entries)
+    except OSError as error:
+        _refuse("E-BUNDLE-READ", root, f"{printable(below) or 'the folder'}: {error.strerror}", "copy the bundle again")
+    for name, status in found:
+        yield name, status
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(root, f"{name}/")
+
+
+def _without_manifest(path: Path) -> str:
+    """What a folder is that somebody took for a bundle, and what to do."""
+    if os.path.lexists(path / "train.json"):
+        return "is a RUN of limiar train: limiar convert RUN --out BUNDLE makes a bundle of it"
+    if os.path.lexists(path / "report.json"):
+        return (
+            f"holds a report and no {MANIFEST}: it is what was refused, or a bundle that lacks a part: convert or copy it again"
+        )
+    return f"holds no {MANIFEST}, so it is not a bundle: give the folder that limiar convert wrote"
+
+
+def _chunks(root: Path, name: str, limit: int) -> Iterator[bytes]:
+    """The bytes of a regular file, 1 MiB at a time, at most one byte more than `limit`. Raises BundleError."""
+    try:
+        descriptor = os.open(root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        code = "E-BUNDLE-MISSING" if isinstance(error, FileNotFoundError) else "E-BUNDLE-READ"
+        if os.path.islink(root / name):
+            code = "E-BUNDLE-LINK"
+        _refuse(code, root, f"{name}: {error.strerror}", "copy the bundle again")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        _refuse("E-BUNDLE-NOT-FILE", root, f"{name} is not a plain file", "copy the bundle again")
+    with open(descriptor, "rb", buffering=0) as file:
+        left = limit + 1
+        try:
+            while left and (chunk := file.read(min(left, 1 << 20))):
+                left -= len(chunk)
+                yield chunk
+        except OSError as error:
+            _refuse("E-BUNDLE-READ", root, f"{name}: {error.strerror}", "copy the bundle again, or change the card")
+
+
+def _check_hash(root: Path, file: BundleFile, keep: list[bytes] | None = None) -> None:
+    digest = hashlib.sha256()
+    size = 0
+    for chunk in _chunks(root, file.path, file.bytes):
+        size += len(chunk)
+        digest.update(chunk)
+        if keep is not None:
+            keep.append(chunk)
+    if size != file.bytes:
+        _refuse(
+            "E-BUNDLE-SIZE",
+            root,
+            f"{file.path} has not the {file.bytes} bytes of the manifest",
+            "copy the bundle again",
+        )
+    if digest.hexdigest() != file.sha256:
+        met = f"{file.path} has sha256 {digest.hexdigest()[:12]}, the manifest says {file.sha256[:12]}"
+        _refuse("E-BUNDLE-HASH", root, met, "copy the bundle again")
+
+
+def _read_checked(root: Path, file: BundleFile) -> bytes:
+    chunks: list[bytes] = []
+    _check_hash(root, file, keep=chunks)
+    return b"".join(chunks)

@@ -1,0 +1,198 @@
+"""A camera as the parent process sees it: a child process captures, and a deadline holds for every frame.
+
+A camera stack can block for ever, crash, or give the same frame again and again; none of that may stop the app or become an
+answer. The child is forked before this process loads numpy or a runtime, whose threads a fork would leave behind.
+
+parent -> child   an empty message: one frame, please
+child -> parent   Opened, once; then Taken for each frame asked for; Ended or Failed is the last
+
+Pixels lie in memory that both share: through the pipe, a 1080p frame took the parent 5 ms instead of 0.1.
+"""
+
+import contextlib
+import mmap
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+from msgspec import Struct
+
+from limiar.edge_app.camera.damage import Place
+from limiar.edge_app.camera.source import Source
+from limiar.edge_app.errors import SourceError
+from limiar.edge_app.scan.fork import end_with_parent
+from limiar.edge_app.system.limits import limit_met
+
+if TYPE_CHECKING:
+    from limiar.edge_app.frame import Frame
+
+FRAME_S = 5.0  # without a frame, and the camera has failed; reliability.md P11
+_OPEN_S = 30.0  # for picamera2's imports from a slow SD card, or an RTSP camera far away
+_END_S = 0.5  # to hang up in order, before it is ended
+FRAME_BYTES = 64 << 20  # of shared memory, used as far as a frame reaches; a 16-megapixel frame has 48 MB
+_TICK_S = 0.05  # how often the caller gets a turn to commit and report
+
+
+class Roi(Struct, frozen=True):
+    """The part of each frame that is looked at, in pixels from the top left corner."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class View(Struct, frozen=True):
+    """How a source is watched."""
+
+    name: str  # of the source
+    realtime: bool = False  # a video file passes like a live picture
+    roi: Roi | None = None
+
+
+class Opened(Struct, frozen=True, tag=True):
+    """The source is there; frames follow."""
+
+    note: str | None  # what a camera gives other than it was asked for
+
+
+class Taken(Struct, frozen=True, tag=True):
+    """A frame; its pixels lie in the shared memory until the next one is asked for."""
+
+    sequence: int
+    taken_ns: int
+    dropped: int
+    height: int
+    width: int
+    place: Place | None
+    doubtful: bool | None
+
+
+class Ended(Struct, frozen=True, tag=True):
+    """The video file has no more frames."""
+
+    loss: str | None  # what of it could not be read
+    note: str | None  # what is odd about it
+
+
+class Failed(Struct, frozen=True, tag=True):
+    """The source cannot be used any longer."""
+
+    code: str
+    message: str
+
+
+_REPLIES = msgspec.msgpack.Decoder(Opened | Taken | Ended | Failed)
+
+
+class Capture:
+    """A source in a process of its own. Use as a context manager."""
+
+    def __init__(self, open_source: Callable[[], Source], view: View, tell: Callable[[str], None] = lambda note: None) -> None:
+        """`tell` is given what a person should know: of a camera once it is open, of a video at its end."""
+        self._name = view.name
+        self._tell = tell
+        self.loss: str | None = None  # what of a video file could not be read, in words, once its end is reached
+        context = multiprocessing.get_context("fork")
+        self._connection, child = context.Pipe()
+        self._memory = mmap.mmap(-1, FRAME_BYTES)
+        arguments = (open_source, view, self._memory, child, self._connection, os.getpid())
+        self._process = context.Process(target=_child, args=arguments, daemon=True)
+        self._process.start()
+        child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._process.join(_END_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(_END_S)  # not for ever: a driver can hold a process that is being killed
+
+    def frames(self) -> "Iterator[Frame | None]":
+        """Each frame when it comes, and None at least every 50 ms, so that the caller can act. Raises SourceError.
+
+        Of a live source it is the first frame after the one before was dealt with; of a video file every frame, until its end.
+        A frame's pixels hold until the next one is asked for: copy what is to be kept.
+        """
+        self._ask()
+        deadline = time.monotonic() + _OPEN_S
+        while True:
+            if not self._connection.poll(_TICK_S):
+                if time.monotonic() >= deadline:
+                    cure = "check cable, power and connection, then start again"
+                    raise SourceError("E-SOURCE-STALLED", f"{self._name} gave no frame for {FRAME_S:.0f} s: {cure}")
+                yield None
+                continue
+            match self._receive():
+                case Opened(note):
+                    if note:
+                        self._tell(note)
+                    deadline = time.monotonic() + FRAME_S
+                case Failed(code, message):
+                    raise SourceError(code, message)
+                case Ended(loss, note):
+                    self.loss = loss
+                    if note:
+                        self._tell(note)
+                    return
+                case Taken() as taken:
+                    yield self._frame(taken)
+                    self._ask()
+                    deadline = time.monotonic() + FRAME_S
+
+    def _ask(self) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the next receive finds that out
+            self._connection.send_bytes(b"")
+
+    def _receive(self) -> Opened | Taken | Ended | Failed:
+        try:
+            reply: Opened | Taken | Ended | Failed = _REPLIES.decode(self._connection.recv_bytes())
+        except (EOFError, OSError, msgspec.MsgspecError):  # OSError: in the middle of a message
+            raise self._lost() from None
+        return reply
+
+    def _frame(self, taken: Taken) -> "Frame":
+        import numpy as np  # here, not above: see the top
+
+        from limiar.edge_app.frame import Frame
+
+        pixels = np.frombuffer(self._memory, np.uint8, taken.height * taken.width * 3).reshape(taken.height, taken.width, 3)
+        return Frame(pixels, taken.sequence, taken.taken_ns, taken.dropped, taken.place, taken.doubtful)
+
+    def _lost(self) -> SourceError:
+        self._process.join(_END_S)
+        met = f"{self._name}: the process that reads it ended with {self._process.exitcode}"
+        return SourceError("E-SOURCE-ENDED", f"{met}: start again, and check the camera's driver if it comes back")
+
+
+def _child(
+    open_source: Callable[[], Source],
+    view: View,
+    memory: mmap.mmap,
+    parent: Connection,
+    parents_end: Connection,
+    parents_id: int,
+) -> None:
+    parents_end.close()  # else it would stay open here, and the parent's end would go unnoticed
+    end_with_parent(parents_id)  # also when a camera's library hangs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # stdout belongs to the results, and FFmpeg would print a stream's password there.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        from limiar.edge_app.camera.grab import grab  # numpy and the camera's library are loaded here
+
+        grab(open_source, view, memory, parent)
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        if not (limit := limit_met(error)):
+            raise
+        with contextlib.suppress(OSError):
+            parent.send_bytes(msgspec.msgpack.encode(Failed(limit.code, limit.message)))

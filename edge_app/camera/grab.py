@@ -1,0 +1,151 @@
+"""The capture process: it reads a source without pause and hands out fresh frames, one for each that is asked for."""
+
+import contextlib
+import ctypes
+import resource
+import signal
+import time
+from collections.abc import Callable
+from mmap import mmap
+from multiprocessing.connection import Connection
+
+import msgspec
+import numpy as np
+
+from limiar.edge_app.camera.capture import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Roi, Taken, View
+from limiar.edge_app.camera.source import Source
+from limiar.edge_app.errors import LimiarError, SourceError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.system.clock import now_ns
+from limiar.edge_app.system.limits import DATA, taken_bytes
+
+_FROZEN_S = FRAME_S - 0.5  # before the parent's patience ends, so that it hears why
+_NOTHING_S = 0.01  # until a camera that had nothing is asked again
+_SAMPLE_ROWS = 32  # every n-th row tells most pairs of frames apart
+MEMORY_BYTES = 2 << 30  # to read with, beyond what is there once it is open: a 50-megapixel H.264 needs 1.7 GB at most
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: Connection) -> None:
+    """The life of the capture process; it ends with the source, or when the parent hangs up."""
+    # A camera may block for ever; were the parent killed then, this process would hold the device.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            source = open_source()
+            _limit_memory()
+            _send(parent, Opened(source.note))
+            try:
+                _serve(source, view, memory, parent)
+            finally:
+                source.close()
+        except LimiarError as error:
+            _send(parent, Failed(error.code, error.message))
+
+
+def _limit_memory() -> None:
+    """A later frame may be of any size, whatever the first was: what it would take then is refused, not taken from others."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = taken_bytes(DATA) + MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _serve(source: Source, view: View, memory: mmap, parent: Connection) -> None:
+    """A live source goes on whether or not a frame is wanted: the latest frame wins. A file waits."""
+    passing = source.live or view.realtime
+    freshness, form = _Freshness(view.name), _Form(view)
+    sequence = dropped = 0
+    while True:
+        if not passing:
+            parent.recv_bytes()
+        pixels, taken_ns = _read(source, view.name), now_ns()
+        if pixels is None and not source.live:
+            return _send(parent, Ended(source.loss, source.note))
+        if pixels is None:
+            time.sleep(_NOTHING_S)
+            continue
+        sequence += 1
+        seen = form.part(pixels)
+        repeated = source.live and freshness.repeated(pixels, time.monotonic())
+        if repeated or (passing and not parent.poll()):
+            dropped += 1
+            continue
+        if passing:
+            parent.recv_bytes()
+        np.frombuffer(memory, np.uint8, seen.size).reshape(seen.shape)[:] = seen
+        _send(parent, Taken(sequence, taken_ns, dropped, seen.shape[0], seen.shape[1], source.place, source.doubtful))
+        dropped = 0
+
+
+def _read(source: Source, name: str) -> Pixels | None:
+    try:
+        return source.read()
+    except LimiarError:
+        raise
+    except Exception as error:  # a camera stack raises anything: cv2.error, RuntimeError, OSError, …
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise SourceError("E-SOURCE-READ", f"{name} failed ({reason}): check the camera, then start again") from error
+
+
+class _Form:
+    """Holds the frames of a source to one form, and cuts out the part that is looked at."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._shape: tuple[int, ...] | None = None  # of the first frame
+
+    def part(self, frame: Pixels) -> Pixels:
+        """uint8 [H, W, 3] -> the region of interest. Raises SourceError."""
+        name, shape = self._view.name, np.shape(frame)
+        if getattr(frame, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            met = f"{name} gave a frame of shape {list(shape)}, not [height, width, 3] in 8 bits"
+            raise SourceError("E-SOURCE-FRAME", f"{met}: set the camera to RGB")
+        if self._shape is None:
+            self._shape = shape
+            _check_roi(self._view.roi, shape, name)
+        if shape != self._shape:
+            met = f"{name} gave {self._shape[1]}x{self._shape[0]} pixels and now gives {shape[1]}x{shape[0]}"
+            raise SourceError("E-SOURCE-SIZE", f"{met}: check the camera, then start again")
+        if roi := self._view.roi:
+            frame = frame[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width]
+        if frame.size > FRAME_BYTES:
+            met = f"{name} gives {shape[1]}x{shape[0]} pixels, the limit is {FRAME_BYTES // 3_000_000} megapixels"
+            raise SourceError("E-SOURCE-FRAME", f"{met}: set the camera to smaller frames, or give --roi")
+        return frame
+
+
+def _check_roi(roi: Roi | None, shape: tuple[int, ...], name: str) -> None:
+    if roi and (roi.x + roi.width > shape[1] or roi.y + roi.height > shape[0]):
+        met = f"--roi {roi.x},{roi.y},{roi.width},{roi.height} leaves the {shape[1]}x{shape[0]} pixels of {name}"
+        raise SourceError("E-SOURCE-ROI", f"{met}: choose a part that lies inside")
+
+
+class _Freshness:
+    """Tells a new frame from the last one shown again: a sensor's noise never gives two equal frames."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._last: Pixels | None = None
+        self._since_s = 0.0
+
+    def repeated(self, frame: Pixels, now_s: float) -> bool:
+        """Is it the last frame again? Raises SourceError once it has been for too long."""
+        if self._last is None or not _equal(self._last, frame):
+            self._last, self._since_s = frame, now_s
+            return False
+        # One flat colour is what a covered or blinded sensor gives, noise and all: refused as such, not as frozen.
+        if frame.min() == frame.max():
+            return False
+        if now_s - self._since_s >= _FROZEN_S:
+            met = f"{self._name} has repeated one frame for {FRAME_S:.0f} s"
+            raise SourceError("E-SOURCE-FROZEN", f"{met}: restart the camera")
+        return True
+
+
+def _equal(one: Pixels, other: Pixels) -> bool:
+    few = slice(None, None, _SAMPLE_ROWS)
+    return np.array_equal(one[few], other[few]) and np.array_equal(one, other)
+
+
+def _send(parent: Connection, reply: Opened | Taken | Ended | Failed) -> None:
+    parent.send_bytes(msgspec.msgpack.encode(reply))

@@ -1,0 +1,163 @@
+"""Network cameras that send JPEGs one after the other over HTTP (MJPEG). Imported in the capture process alone.
+
+What the camera sends is never given to FFmpeg, which would follow a playlist. Each picture is decoded by the rules for image
+files, so that a damaged one is passed over.
+"""
+
+import ssl
+import time
+import urllib.error
+import urllib.request
+from email.message import Message
+from http.client import HTTPException, HTTPResponse
+from urllib.parse import unquote, urlsplit
+
+from limiar.edge_app.camera.capture import FRAME_S
+from limiar.edge_app.camera.source import Address, Settings, Source
+from limiar.edge_app.errors import ImageError, SourceError
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.image.read import BYTES_LIMIT, decode
+
+_ANSWER_S = 10.0  # to connect, and for each read; the parent's patience with a stream that falls silent ends sooner
+_LINE_BYTES = 65536  # at most of a line in a header
+_HEADER_LINES = 100
+_LINE_END = b"\r\n"  # no JPEG ends with these
+_DAMAGED_S = FRAME_S - 0.5  # of nothing but damaged pictures, and that is the reason to give
+
+
+def open_source(address: Address, _realtime: bool, _settings: Settings) -> Source:
+    """Raises SourceError where nothing answers, or not with MJPEG."""
+    url = urlsplit(address.target)
+    host = url.netloc.rpartition("@")[2]
+    plain = url._replace(netloc=host).geturl()
+    try:
+        response = _opener(plain, url.username, url.password).open(plain, timeout=_ANSWER_S)
+    except urllib.error.HTTPError as error:
+        raise _refused(address.name, error.code) from None
+    except (OSError, ValueError, HTTPException) as error:
+        raise _unanswered(address.name, error) from None
+    return MjpegStream(response, address.name)
+
+
+def _opener(url: str, user: str | None, password: str | None) -> urllib.request.OpenerDirector:
+    """Speaks HTTP and HTTPS with this address alone.
+
+    No proxy, since a camera stands in the local network; no redirection, which could lead anywhere, password and all.
+    """
+    opener = urllib.request.OpenerDirector()
+    handlers: list[urllib.request.BaseHandler] = [
+        *(urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()),
+        *(urllib.request.HTTPErrorProcessor(), urllib.request.HTTPDefaultErrorHandler()),
+    ]
+    if user is not None:
+        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        passwords.add_password(None, url, unquote(user), unquote(password or ""))
+        handlers += [urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords)]
+    for handler in handlers:
+        opener.add_handler(handler)
+    return opener
+
+
+def _refused(name: str, status: int) -> SourceError:
+    if status in (401, 403):
+        return SourceError("E-SOURCE-DENIED", f"{name} wants another user or password (HTTP {status}): http://user:password@…")
+    if status in (429, 503):
+        return SourceError("E-SOURCE-BUSY", f"{name} is in use (HTTP {status}): end its other viewers, then start again")
+    if 300 <= status < 400:
+        return SourceError("E-SOURCE-OPEN", f"{name} sends to another address (HTTP {status}): give that one")
+    return SourceError("E-SOURCE-OPEN", f"{name} gives HTTP {status}: look for its MJPEG address in its manual")
+
+
+def _unanswered(name: str, error: Exception) -> SourceError:
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        cure = "save its certificate and set SSL_CERT_FILE to that, or give http://…"
+        return SourceError("E-SOURCE-OPEN", f"{name} has a certificate that nothing here trusts: {cure}")
+    reason = " ".join(str(cause).split())[:100] or type(cause).__name__
+    return SourceError("E-SOURCE-OPEN", f"{name} does not answer ({reason}): check address and network, and that it is on")
+
+
+class MjpegStream:
+    """Parts of a `multipart/x-mixed-replace` answer (RFC 2046, section 5.1), each a JPEG."""
+
+    live = True
+    place = None
+    doubtful = None
+    loss = None
+    note = None
+
+    def __init__(self, response: HTTPResponse, name: str) -> None:
+        self._response, self._name = response, name
+        self._good_s = time.monotonic()
+        self._divided = False  # the line before the next part has been read
+        kind = response.headers.get_content_type()
+        # Many cameras write the dashes of the line that divides parts into its name as well.
+        self._boundary = str(response.headers.get_param("boundary", "")).strip("-").encode("latin-1", "replace")
+        if not kind.startswith("multipart/") or not self._boundary:
+            response.close()
+            met = f"{name} gives {kind}, not a stream of JPEGs (multipart/x-mixed-replace with a boundary)"
+            raise SourceError("E-SOURCE-FORMAT", f"{met}: look for the camera's MJPEG address in its manual")
+
+    def read(self) -> Pixels | None:
+        """The next picture; None for one that is damaged."""
+        try:
+            picture = self._part()
+        except (OSError, HTTPException, ValueError) as error:
+            reason = " ".join(str(error).split())[:100] or type(error).__name__
+            raise SourceError("E-SOURCE-READ", f"{self._name} ended the stream ({reason}): start again") from None
+        try:
+            pixels = decode(picture).pixels()
+        except ImageError as error:
+            if time.monotonic() - self._good_s >= _DAMAGED_S:
+                met = f"{self._name} gives pictures that do not decode ({error.code}: {error.message})"
+                raise SourceError("E-SOURCE-READ", f"{met}; check the camera and its network") from None
+            return None
+        self._good_s = time.monotonic()
+        return pixels
+
+    def close(self) -> None:
+        self._response.close()
+
+    def _part(self) -> bytes:
+        """The body of the next part. Raises OSError, ValueError and HTTPException where there is none."""
+        while not self._divided:
+            self._divided = self._divides(self._line())
+        self._divided = False
+        length = self._header().get("content-length", "")
+        if length.isdecimal() and int(length):  # some cameras write 0 where they do not know it
+            self._check(int(length))
+            body = self._response.read(int(length))
+            if len(body) < int(length):
+                raise ConnectionError("the connection was closed within a picture")
+            return body.rstrip(_LINE_END)  # which some cameras count as well
+        lines: list[bytes] = []
+        size = 0
+        while not self._divides(line := self._line()):
+            lines.append(line)
+            size += len(line)
+            self._check(size)
+        self._divided = True
+        return b"".join(lines).rstrip(_LINE_END)
+
+    def _check(self, size: int) -> None:
+        if size > BYTES_LIMIT:
+            raise ValueError(f"a picture of {size} bytes, the limit is {BYTES_LIMIT}")
+
+    def _line(self) -> bytes:
+        line = self._response.readline(_LINE_BYTES)
+        if not line:
+            raise ConnectionError("the connection was closed")
+        return line
+
+    def _divides(self, line: bytes) -> bool:
+        return line.startswith(b"--") and line.strip().strip(b"-") == self._boundary
+
+    def _header(self) -> Message:
+        header = Message()
+        for _ in range(_HEADER_LINES):
+            line = self._line().strip()
+            if not line:
+                return header
+            name, _, value = line.decode("latin-1").partition(":")
+            header[name.strip()] = value.strip()
+        raise ValueError("a header that does not end")

@@ -1,0 +1,144 @@
+"""The loop of `limiar camera`: frames -> answers -> store -> lines that may be reported."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from limiar.edge_app.answer import Answer, Timing
+from limiar.edge_app.bundle.manifest import REFER, REFUSED
+from limiar.edge_app.camera.capture import Capture
+from limiar.edge_app.errors import ImageError, SourceError
+from limiar.edge_app.frame import Frame, Pixels
+from limiar.edge_app.inference.classifier import Classifier
+from limiar.edge_app.scan.scan import Origin
+from limiar.edge_app.store.writer import Store
+from limiar.edge_app.system.clock import iso
+
+
+class FrameLine(Struct, frozen=True):
+    """One answered frame, as JSON."""
+
+    source: str
+    sequence: int  # counts the frames that the source delivered since boot, over all runs
+    taken: str  # UTC, by the device's clock
+    dropped: int  # frames passed over since the one before
+    decision: str
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    bundle: str
+    file: str
+    runtime: str
+    verified: str
+    app: str
+    time: str  # of the answer
+    stored: bool  # as in a scan, whether the database had the answer already: never, every frame is new
+    ms: Timing
+    outside: tuple[str, ...] | UnsetType = UNSET  # statistics in which it is unlike the training images; unset: no envelope
+    frame: int | UnsetType = UNSET  # number in the video file, from 1, with those before it that could not be read
+    video_s: float | UnsetType = UNSET  # its time in the video file
+    doubtful: bool | UnsetType = UNSET  # decoded beside damage: referred, whatever the confidence; unset: nobody can tell
+
+
+class RefusedFrame(Struct, frozen=True):
+    """One frame that shows nothing, as JSON; it has no row."""
+
+    source: str
+    sequence: int
+    taken: str
+    dropped: int
+    decision: str
+    code: str
+    message: str
+    bundle: str
+    file: str
+    runtime: str
+    verified: str
+    app: str
+    time: str
+    stored: bool
+    frame: int | UnsetType = UNSET
+    video_s: float | UnsetType = UNSET
+    doubtful: bool | UnsetType = UNSET
+
+
+CameraLine = FrameLine | RefusedFrame
+
+
+class Watch(Struct):
+    """A running camera. Iterating over it gives groups of lines, each group after its commit."""
+
+    capture: Capture
+    classifier: Classifier
+    store: Store
+    source: str  # its name
+    boot_id: str
+    origin: Origin
+    now: Callable[[], str]
+    stop: Callable[[], bool]  # asked at least every 50 ms
+    annotate: Callable[[Pixels, Answer, FrameLine], None] | None = None  # given each answer with its frame
+
+    def __iter__(self) -> Iterator[list[CameraLine]]:
+        waiting: list[CameraLine] = []
+        failure: SourceError | None = None
+        before = self.store.last_sequence(self.source, self.boot_id)
+        try:
+            for frame in self.capture.frames():
+                if self.stop():
+                    break
+                if frame:
+                    waiting.append(self._kept(frame, before + frame.sequence))
+                if self.store.commit_due() or (waiting and not self.store.changed):
+                    self.store.commit()
+                    yield waiting
+                    waiting = []
+        except SourceError as error:
+            failure = error
+        self.store.commit()
+        yield waiting
+        if failure:  # what was answered until then is kept and reported first
+            raise failure
+
+    def _kept(self, frame: Frame, sequence: int) -> CameraLine:
+        """Answers a frame and adds the answer to the store; the line to report once it is committed."""
+        taken = iso(frame.taken_ns)
+        place = (self.source, sequence, taken, frame.dropped)
+        video = {} if frame.place is None else msgspec.structs.asdict(frame.place)
+        if frame.doubtful is not None:
+            video["doubtful"] = frame.doubtful
+        origin = (self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.verified, self.origin.app)
+        try:
+            answer = self.classifier.answer(frame.pixels)
+        except ImageError as error:
+            met = (REFUSED, error.code, error.message)
+            return RefusedFrame(*place, *met, *origin, self.now(), stored=False, **video)
+        if frame.doubtful:
+            answer = msgspec.structs.replace(answer, decision=REFER)
+        self.store.add_frame(self.source, self.boot_id, sequence, frame.dropped, msgspec.structs.replace(answer, time=taken))
+        line = FrameLine(
+            *place,
+            answer.decision,
+            answer.label,
+            answer.confidence,
+            answer.probabilities,
+            *origin,
+            answer.time,
+            stored=False,
+            ms=answer.ms,
+            outside=UNSET if answer.outside is None else answer.outside,
+            **video,
+        )
+        if self.annotate:
+            self.annotate(frame.pixels, answer, line)
+        return line
+
+
+def boot_id() -> str:
+    """What Linux calls this boot: with it, sequence numbers give the order of frames however the clock jumps."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # no /proc: then this start counts as one
+        return str(uuid.uuid4())

@@ -1,5 +1,0 @@
-"""What Pillow reads wrongly or not at all: a file whose container is whole -> a Pillow image of 8 bits a channel."""
-
-from limiar.edge_app.decoders import bmp, bmp_masks, png, pnm, tiff
-
-__all__ = ["bmp", "bmp_masks", "png", "pnm", "tiff"]

@@ -1,0 +1,1 @@
+"""The image rules: bytes to pixels, pixels to model input."""

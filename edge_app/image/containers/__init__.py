@@ -1,0 +1,100 @@
+"""Is an image file whole, of one declared format, one image, and nothing more?
+
+Decoders are lenient: Pillow passes a PNG without IEND and does not check the CRC of its pixels, libjpeg paints what is
+missing grey. So each container is walked here before a decoder sees it. Formats: PNG, JPEG, BMP, WebP, TIFF, PGM/PPM.
+"""
+
+import os.path
+
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.image.containers import bmp, jpeg, png, pnm, tiff, webp
+from limiar.edge_app.image.containers.container import Container
+from limiar.edge_app.image.containers.foreign import AVIF, DICOM, FOREIGN_EXTENSIONS, GIF, HEIC, RAW, SLIDE, recognise, refusal
+
+__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "check_name", "holds_picture", "inspect", "inspect_named"]
+
+EXTENSIONS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo"),
+    "BMP": (".bmp", ".dib"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".pgm", ".ppm", ".pnm"),
+}
+_TIFF = (b"II*\0", b"MM\0*")
+_HEAD_BYTES = 512  # a sector
+_STARTS = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "WEBP": (b"RIFF",),
+    "TIFF": _TIFF,
+    "PPM": (b"P2", b"P3", b"P5", b"P6"),
+    "BMP": (b"BM",),
+}
+_CERTAIN = ("PNG", "JPEG", "WEBP", "TIFF")
+_INSPECT = {
+    "PNG": png.inspect,
+    "JPEG": jpeg.inspect,
+    "WEBP": webp.inspect,
+    "TIFF": tiff.inspect,
+    "PPM": pnm.inspect,
+    "BMP": bmp.inspect,
+}
+IMAGE_EXTENSIONS = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)  # lower case
+_PICTURES = IMAGE_EXTENSIONS | FOREIGN_EXTENSIONS
+
+
+def inspect_named(data: bytes, name: str) -> Container:
+    """The same where the file has a name: an extension of pictures must say what it holds. Raises ImageError."""
+    _check_raw(data, name)
+    container = inspect(data)
+    check_name(data, name)
+    return container
+
+
+def check_name(data: bytes, name: str) -> None:
+    """Does the name say what an image holds that was read before, maybe under another one? Raises ImageError."""
+    _check_raw(data, name)
+    extension, held = _extension(name), _format(data)
+    if held and extension in _PICTURES and extension not in EXTENSIONS[held]:
+        raise ImageError("E-IMAGE-EXTENSION", f"named {extension} and holds {held}: name it for what it is")
+
+
+def holds_picture(head: bytes) -> bool:
+    """By its first bytes, of a file whose name does not say. Two or three letters, as of a BMP or PGM, also begin a text."""
+    return _format(head) in _CERTAIN or recognise(head) in (HEIC, AVIF, DICOM, GIF)
+
+
+def _check_raw(data: bytes, name: str) -> None:
+    if data.startswith(_TIFF):  # what Pillow would show is a thumbnail
+        for foreign in (RAW, SLIDE):
+            if _extension(name) in foreign.extensions:
+                raise refusal(foreign)
+
+
+def _extension(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # pathlib takes ten times as long, for every image
+
+
+def _format(data: bytes) -> str | None:
+    held = next((name for name, starts in _STARTS.items() if data.startswith(starts)), None)
+    return None if held == "WEBP" and data[8:12] != b"WEBP" else held
+
+
+def inspect(data: bytes) -> Container:
+    """Walks the container of an image file. Raises ImageError: off the list, truncated, broken, more than one image."""
+    if not data:
+        raise ImageError("E-IMAGE-EMPTY", "the file has 0 bytes: write it again")
+    if held := _format(data):
+        if held == "TIFF" and recognise(data) is RAW:
+            raise refusal(RAW)
+        return _INSPECT[held](data)
+    foreign = recognise(data)
+    if foreign:
+        raise refusal(foreign)
+    if not data[:_HEAD_BYTES].strip(b"\0"):  # what a card gives where it has lost a file
+        raise ImageError("E-IMAGE-FORMAT", "starts with nothing but NUL: copy or record it again")
+    if data.startswith(b"\x89PNG"):  # 5.2: that is what its signature is made for
+        raise ImageError("E-IMAGE-FORMAT", "a PNG whose first bytes were changed, as by a transfer as text: copy it again")
+    met = f"starts with {data[:8]!r}: not PNG, JPEG, BMP, WebP, TIFF, PGM or PPM"
+    raise ImageError("E-IMAGE-FORMAT", f"{met}: save it as one of these")

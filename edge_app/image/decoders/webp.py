@@ -1,0 +1,51 @@
+"""Is all of a WebP's coded data used? A decoder goes on through data that were overwritten, and ends before they do.
+
+What is coded ends with its pixels, to within two bytes (RFC 6386, 7.3; RFC 9649, 3.2). So a whole picture does not decode
+without its last bytes, and one that does was damaged: NUL, as a lost sector reads, takes up fewer bits than pictures do.
+"""
+
+import io
+from collections.abc import Iterator
+
+from PIL.WebPImagePlugin import WebPImageFile
+
+from limiar.edge_app.image.containers import webp
+from limiar.edge_app.image.containers.container import truncated
+
+_LAST = 16  # bytes
+_SMALL = 64  # bytes: what has no more may be plain
+
+
+def check_pixels(data: bytes) -> None:
+    """data: a WebP that webp.inspect has found whole. Raises ImageError: its pixels do not reach the end of their data."""
+    for shorter in _without_ends(data):
+        if _decodes(shorter):
+            raise truncated("the WebP's pixels")
+
+
+def _decodes(data: bytes) -> bool:
+    try:
+        WebPImageFile(io.BytesIO(data)).load()
+    except Exception:  # a decoder that lacks bytes raises OSError, SyntaxError, …
+        return False
+    return True
+
+
+def _without_ends(data: bytes) -> Iterator[bytes]:
+    """The same picture without the last bytes of its pixels, of its alpha, and of what a lossy one says of each block."""
+    for kind, start, end in webp.chunks(data):
+        if kind in (b"VP8 ", b"VP8L", b"ALPH") and end - start > _SMALL:
+            yield _with(data, kind, start, end, data[start : end - _LAST])
+        if kind == b"VP8 ":
+            tag = int.from_bytes(data[start : start + 3], "little")  # RFC 6386, 9.1: five bits, and the first part's length
+            blocks = start + 10 + (tag >> 5)  # where they end
+            if _SMALL < tag >> 5 < end - start:
+                shorter = (tag - (_LAST << 5)).to_bytes(3, "little") + data[start + 3 : blocks - _LAST] + data[blocks:end]
+                yield _with(data, kind, start, end, shorter)
+
+
+def _with(data: bytes, kind: bytes, start: int, end: int, content: bytes) -> bytes:
+    """The file with another content in the chunk from byte `start` to `end`."""
+    chunk = kind + len(content).to_bytes(4, "little") + content + bytes(len(content) % 2)
+    body = data[8 : start - 8] + chunk + data[end + (end - start) % 2 : 8 + int.from_bytes(data[4:8], "little")]
+    return b"RIFF" + len(body).to_bytes(4, "little") + body

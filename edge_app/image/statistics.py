@@ -1,0 +1,88 @@
+"""What training images look like, in a handful of cheap statistics of the model's input.
+
+An image outside is unlike all that the model was trained on: its answer says so, and by default a person decides (rule.py).
+scripts/envelope measures what that costs, and what it catches.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from limiar.edge_app.bundle.manifest import STATISTICS, Envelope, Range
+from limiar.edge_app.frame import Pixels
+from limiar.edge_app.image.resize import luma
+
+QUANTILES = (0.001, 0.999)  # one training image in 500 lies outside a range; of fewer than 1,000 images none does
+_TAIL = 0.01  # of the pixels: a single one is no sign of anything
+_GREY = 2.0  # of `colour`: a video of grey pictures has up to 1.15 by its codec's rounding, and nobody sees it
+_LEVEL = np.arange(256)
+_LEVEL_SQUARED = _LEVEL * _LEVEL
+
+
+def statistics(tensor: Pixels) -> dict[str, float]:
+    """A model input, uint8 [1, H, W, 1 or 3] -> each of STATISTICS, the same numbers on every machine (sums of integers).
+
+    Of the grey image (ITU-R BT.601): `mean` and `deviation`; `low` and `high`, the levels that 1 % of the pixels do not exceed
+    or do; `sharpness`, the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000); `clipped`, the share of pixels that are
+    0 or 255. Of the colours: `colour`, colourfulness (Hasler & Süsstrunk, Proc. SPIE 5007 (2003), equation 7), 0 where grey.
+    """
+    image = tensor[0]
+    red = image[..., 0]
+    is_grey = image.shape[-1] == 1 or bool((red == image[..., 1]).all() and (red == image[..., 2]).all())
+    grey = np.ascontiguousarray(red if is_grey else luma(image))  # the luma of three equal channels is their level
+    levels = np.bincount(grey.ravel(), minlength=256)
+    mean, deviation = _moments(grey.size, int(levels @ _LEVEL), int(levels @ _LEVEL_SQUARED))
+    up_to = levels.cumsum()
+    tail = max(1, math.ceil(_TAIL * grey.size))
+    return {
+        "mean": mean,
+        "deviation": deviation,
+        "low": float(up_to.searchsorted(tail)),
+        "high": float(up_to.searchsorted(grey.size - tail, side="right")),
+        "sharpness": _moments_of(cv2.Laplacian(grey, cv2.CV_16S))[1] ** 2,
+        "clipped": float(levels[0] + levels[255]) / grey.size,
+        "colour": 0.0 if is_grey else _colourfulness(image.astype(np.int16)),
+    }
+
+
+def measure(tensors: Iterable[Pixels]) -> Envelope:
+    """The envelope of training images, each uint8 [1, H, W, C]; they may come one by one. Raises ValueError for none."""
+    rows = np.array([list(statistics(tensor).values()) for tensor in tensors])
+    if not len(rows):
+        raise ValueError("an envelope needs an image")
+    # Values that were met, never one between two of them: a range's end is an image's.
+    low = np.quantile(rows, QUANTILES[0], axis=0, method="lower")
+    high = np.quantile(rows, QUANTILES[1], axis=0, method="higher")
+    ends = zip(STATISTICS, low.tolist(), high.tolist(), rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True)
+    return Envelope(len(rows), QUANTILES, {name: Range(*values) for name, *values in ends})
+
+
+def outside(envelope: Envelope, tensor: Pixels) -> tuple[str, ...]:
+    """The statistics of a model input that lie outside an envelope's quantiles; empty for one like the training images."""
+    found = statistics(tensor)
+    return tuple(name for name, range in envelope.ranges.items() if not _within(range, found[name], name))
+
+
+def _within(range: Range, value: float, name: str) -> bool:
+    least = _GREY if name == "colour" else -math.inf
+    return max(range.low, least) <= max(value, least) <= max(range.high, least)
+
+
+def _moments(n: int, total: int, squares: int) -> tuple[float, float]:
+    """Mean and standard deviation, from whole sums, so that no machine adds in another order."""
+    return total / n, math.sqrt(n * squares - total * total) / n
+
+
+def _moments_of(values: NDArray[Any]) -> tuple[float, float]:
+    # OpenCV adds in float64, where whole sums are exact. With IPP it squares the root of one, which is off by far less than 1.
+    return _moments(values.size, int(cv2.sumElems(values)[0]), round(cv2.norm(values, cv2.NORM_L2SQR)))
+
+
+def _colourfulness(rgb: NDArray[np.int16]) -> float:
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    (mean_rg, sd_rg), (mean_yb, sd_yb) = _moments_of(red - green), _moments_of(red + green - 2 * blue)  # twice yellow less blue
+    return math.hypot(sd_rg, sd_yb / 2) + 0.3 * math.hypot(mean_rg, mean_yb / 2)

@@ -1,0 +1,85 @@
+"""Model input -> Prediction: logits from a runtime, softmax in float64, the bundle's decision rule."""
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limiar.edge_app import APP
+from limiar.edge_app.answer import Answer, Prediction, Timing
+from limiar.edge_app.bundle.manifest import Decision, Envelope, InputSpec
+from limiar.edge_app.errors import RuntimeUnavailable
+from limiar.edge_app.frame import Logits
+from limiar.edge_app.image.resize import Rows, check_assessable, model_input
+from limiar.edge_app.image.statistics import outside
+from limiar.edge_app.inference.model_check import run_model
+from limiar.edge_app.inference.rule import OutsideRule, Rule
+from limiar.edge_app.runtimes import Runtime
+from limiar.edge_app.system.clock import utc_now
+
+
+def softmax(logits: Logits) -> NDArray[np.float64]:
+    """float32 [K] -> float64 [K], sum 1. Shifted by the largest logit, so that nothing overflows."""
+    powers = np.exp(logits.astype(np.float64) - float(logits.max()))
+    probabilities: NDArray[np.float64] = powers / powers.sum()
+    return probabilities
+
+
+def decide(logits: Logits, labels: Sequence[str], decision: Decision) -> Prediction:
+    """The label by the decision's rule, and its probability. Raises RuntimeUnavailable for NaN or infinity."""
+    probabilities = dict(zip(labels, softmax(logits).tolist(), strict=True))
+    if not math.isfinite(sum(probabilities.values())):
+        met = f"the model gave logits {logits.tolist()[:4]}"
+        raise RuntimeUnavailable("E-RUNTIME-FINITE", f"{met}: choose another --file or --runtime")
+    label = decision.label(probabilities)
+    confidence = probabilities[label]
+    return Prediction(decision.decide(label, confidence), label, confidence, probabilities)
+
+
+class Classifier:
+    """A loaded model file and the rules round it: picture -> answer.
+
+    With the bundle's envelope each answer says in what the picture lies outside; `outside` says what becomes of it then.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        labels: Sequence[str],
+        spec: InputSpec,
+        decision: Decision,
+        envelope: Envelope | None = None,
+        outside: OutsideRule = "refer",
+    ) -> None:
+        self.runtime = runtime
+        self._labels = labels
+        self._input = spec
+        self._envelope = envelope
+        self._rule = Rule(decision, outside)
+
+    def answer(self, picture: Rows, decode_s: float = 0.0) -> Answer:
+        """Resize, refuse what is not assessable, infer, decide. Raises ImageError and RuntimeUnavailable."""
+        started = time.perf_counter()
+        tensor = model_input(picture, self._input)
+        check_assessable(picture, tensor)
+        grey = len(picture.shape) == 2  # then all channels are equal, and one of them says it all
+        unlike = outside(self._envelope, tensor[..., :1] if grey else tensor) if self._envelope else None
+        self._rule.check(unlike)  # before inference, which it saves
+        resized = time.perf_counter()
+        logits = run_model(self.runtime, tensor)
+        inferred = time.perf_counter()
+        prediction = decide(logits, self._labels, self._rule.decision)
+        ms = [round(seconds * 1000, 3) for seconds in (decode_s, resized - started, inferred - resized)]
+        return Answer(
+            decision=self._rule.decide(prediction.label, prediction.confidence, unlike),
+            label=prediction.label,
+            confidence=prediction.confidence,
+            probabilities=prediction.probabilities,
+            ms=Timing(*ms),
+            time=utc_now(),
+            app=APP,
+            outside=unlike,
+            trailing=getattr(picture, "trailing", ""),
+        )

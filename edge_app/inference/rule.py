@@ -1,0 +1,34 @@
+"""How a device decides: the model file's decision, and what becomes of an image that is unlike the training images.
+
+Without numpy: a scan's parent decides stored answers by it too.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from limiar.edge_app.bundle.manifest import REFER, Decision
+from limiar.edge_app.errors import ImageError
+
+OutsideRule = Literal["refer", "refuse", "ignore"]
+Outside = tuple[str, ...] | None  # statistics of an image that lie outside the bundle's envelope; None: it was not compared
+
+
+class Rule(Struct, frozen=True):
+    """Label and confidence, and where the image stands to the envelope -> decision."""
+
+    decision: Decision
+    outside: OutsideRule = "refer"  # a person looks at what is unlike the training images
+
+    def decide(self, label: str, confidence: float, outside: Outside) -> str:
+        """The label, or REFER. Raises ImageError E-IMAGE-OUTSIDE, as `check` does."""
+        self.check(outside)
+        if outside and self.outside == "refer":
+            return REFER
+        return self.decision.decide(label, confidence)
+
+    def check(self, outside: Outside) -> None:
+        """Raises ImageError where an image outside is to be refused."""
+        if outside and self.outside == "refuse":
+            met = f"unlike the training images in {', '.join(outside)}"
+            raise ImageError("E-IMAGE-OUTSIDE", f"{met}: give images of the model's kind, or --outside refer")

@@ -1,0 +1,1 @@
+"""Answers as lines: table, JSON lines, CSV, pictures."""

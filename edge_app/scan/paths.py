@@ -1,0 +1,76 @@
+"""Files, folders and lists on a stream -> paths, as bytes: a file name need not be UTF-8."""
+
+import os
+import select
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from limiar.edge_app.errors import SourceError
+from limiar.edge_app.image.folder import Choice, Found, is_picture_name, walk
+
+_LISTED_BYTES = 64 << 10  # of one path on a list; Linux takes 4,096
+_TURN_S = 0.05  # of a walk that finds nothing, until the caller gets a turn
+
+
+class Files:
+    """The paths to answer: a folder recursively, in name order; what is given by name is always tried.
+
+    None passes through: nothing is there yet. passed: told what a folder holds beside its pictures.
+    without: a folder that is not entered, since what is answered is written there.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[bytes | None],
+        choice: Choice,
+        passed: Callable[[Found], None],
+        without: Path | None = None,
+    ) -> None:
+        self._paths = paths
+        self._choice = choice
+        self._passed = passed
+        self._without = os.path.realpath(os.fsencode(without)) if without else None
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        for path in self._paths:
+            # A folder that is called like an image is refused like one, not entered.
+            if path and os.path.isdir(path) and not is_picture_name(path):
+                yield from self._walk(path)
+            else:
+                yield path
+
+    def _walk(self, folder: bytes) -> Iterator[bytes | None]:
+        turn_at = time.monotonic() + _TURN_S
+        for found in walk(folder, self._choice, self._without):
+            if found.kind is None:
+                yield found.path
+            else:
+                self._passed(found)
+                if time.monotonic() < turn_at:
+                    continue
+                yield None
+            turn_at = time.monotonic() + _TURN_S
+
+
+def listed(stream: BinaryIO, separator: bytes) -> Iterator[bytes | None]:
+    """Paths from a stream as they come, None while none is there: whoever writes them may take its time.
+
+    A newline in a name needs the separator NUL. Raises SourceError where no separator comes.
+    """
+    rest = b""
+    while True:
+        if not select.select([stream], [], [], 0)[0]:
+            yield None
+            continue
+        block = os.read(stream.fileno(), 1 << 16)
+        if not block:
+            break
+        *paths, rest = (rest + block).split(separator)
+        yield from filter(None, paths)
+        if len(rest) > _LISTED_BYTES:
+            met = f"a path on stdin has over {_LISTED_BYTES >> 10} KiB"
+            raise SourceError("E-SOURCE-LIST", f"{met}: separate paths by line ends and give -, or by NUL and give -0")
+    if rest:
+        yield rest

@@ -1,0 +1,264 @@
+"""The workers of a scan, seen from the parent: it hands out paths, and gets outcomes back in the order of the paths.
+
+A worker that dies or falls silent is ended and replaced; what it had not answered is tried again one file at a time, so
+that only the file at fault is refused.
+"""
+
+import math
+import select
+import time
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.context import ForkProcess
+from typing import Self
+
+import msgspec
+
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.errors import ModelUnfit, RuntimeUnavailable
+from limiar.edge_app.scan.fork import fork_worker
+from limiar.edge_app.scan.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
+from limiar.edge_app.system.channel import ParentEnd
+from limiar.edge_app.system.process import cpu_s, state
+
+_TASK_FILES = 16  # the first ones: few, so that answers come at once;
+_TASK_FILES_MOST = 256  # later as many as take a worker about
+_TASK_S = 0.04  # of work, beside which what it waits for its parent counts little
+_START_S = 60.0  # imports and model on a slow SD card
+_STARTS = 3  # in a row that end while loading, and the model is at fault;
+_STARTS_LATER = 20  # once it was loaded, something outside is: short of memory, the kernel kills what is largest
+_IMAGE_S = 5.0  # for one image; reliability.md P7
+_BUSY_S = 60.0  # for one image on a machine that gives the worker no time for it
+_LOSSES = 2  # of a worker over one image alone, and the image is at fault; reliability.md P8
+_TICK_S = 0.05  # how often the caller gets a turn to commit and report
+
+_REPLIES = msgspec.msgpack.Decoder(Reply)
+
+
+class _Task:
+    def __init__(self, number: int, paths: list[bytes]) -> None:
+        self.number = number
+        self.paths = paths
+        self.outcomes: list[Outcome] = []
+        self.alone = False  # one path at a time, after a worker was lost over it
+        self.losses = 0  # of workers that had its next path alone
+
+    def left(self) -> list[bytes]:
+        return self.paths[len(self.outcomes) :]
+
+
+class _Worker:
+    """A process and the task that it has."""
+
+    def __init__(self, process: ForkProcess, connection: ParentEnd) -> None:
+        self.process = process
+        self.connection = connection
+        self.task: _Task | None = None
+        self.given_at = 0.0  # when it got its task
+        self.awaited = 0  # outcomes of what was sent
+        self.asks = False  # it has a task, and has not yet said what it read for it
+        self.ready = False
+        self.cpu_s = 0.0
+        self.deadline = time.monotonic() + _START_S
+
+    def give(self, task: _Task) -> None:
+        self.task = task
+        self.given_at = time.monotonic()
+        paths = task.left()[:1] if task.alone else task.left()
+        self.awaited = len(paths)
+        self.asks = True
+        self.send(Task(paths))
+
+    def waits_for_machine(self) -> bool:
+        """Is it over its time because others have the processor, or its memory is swapped out?"""
+        late_s = time.monotonic() - self.deadline
+        return (
+            self.ready
+            and late_s < _BUSY_S - _IMAGE_S
+            and cpu_s(self.process.pid) - self.cpu_s < _IMAGE_S
+            and state(self.process.pid) in ("R", "D")
+        )
+
+    def extend(self) -> None:
+        """It was given something, or has said something: its time begins anew."""
+        self.deadline = time.monotonic() + _IMAGE_S
+        self.cpu_s = cpu_s(self.process.pid)
+
+    def start(self, job: Job) -> None:
+        self.send(job)
+        self.deadline = time.monotonic() + _START_S
+
+    def send(self, message: Job | Task | Known) -> None:
+        self.extend()
+        self.connection.send(msgspec.msgpack.encode(message))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+class Workers:
+    """Worker processes. Use as a context manager: leaving ends them."""
+
+    def __init__(self, processes: Iterable[tuple[ForkProcess, ParentEnd]]) -> None:
+        self._workers = [_Worker(process, connection) for process, connection in processes]
+        self._again: list[_Task] = []  # of workers that were lost
+        self._loaded: Ready | None = None  # by the first worker
+        self._failed_starts = 0  # since a worker was ready
+        self._task_files = _TASK_FILES  # of the next task
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.end()
+
+    def start(self, job: Job) -> Ready:
+        """Loads the model and tries it; waits for the first worker, which says on what runtime.
+
+        Raises RuntimeUnavailable, and ModelUnfit where the model file is at fault.
+        """
+        self._job = job
+        for worker in self._workers:
+            worker.start(job)
+        while not self._loaded:
+            self._receive(_TICK_S, known=lambda _: None)
+            self._replace_lost()
+        return self._loaded
+
+    def run(
+        self, paths: Iterable[bytes | None], known: Callable[[bytes], Answer | None]
+    ) -> Iterator[list[tuple[bytes, Outcome]]]:
+        """Outcomes in the order of the paths, a few at a time; an empty list at least every 50 ms, so that the caller can act.
+
+        A path that is None says that none is there yet. `known` gives the answer that an image's sha256 has already, or None.
+        Raises RuntimeUnavailable.
+        """
+        tasks = self._tasks(paths)
+        finished: dict[int, _Task] = {}
+        following = 0  # the number of the task whose outcomes are due next
+        more = True
+        turn_at = time.monotonic()  # of the caller
+        while True:
+            for worker in self._workers:
+                if worker.ready and worker.task is None:
+                    task = self._again.pop() if self._again else next(tasks, None)
+                    more = task is not None
+                    if task and task.paths:
+                        worker.give(task)
+            # First what a worker waits for: while the caller deals with outcomes it infers the next ones.
+            if not any(worker.asks for worker in self._workers) or time.monotonic() >= turn_at:
+                due: list[tuple[bytes, Outcome]] = []
+                while task_due := finished.pop(following, None):
+                    due.extend(zip(task_due.paths, task_due.outcomes, strict=True))
+                    following += 1
+                yield due
+                turn_at = time.monotonic() + _TICK_S
+            if not more and not self._again and not any(worker.task for worker in self._workers):
+                return
+            for task in self._receive(max(0.0, turn_at - time.monotonic()), known) + self._replace_lost():
+                finished[task.number] = task
+
+    def _receive(self, timeout_s: float, known: Callable[[bytes], Answer | None]) -> list[_Task]:
+        """Deals with what the workers say; the tasks that are finished by it."""
+        finished: list[_Task] = []
+        poll = select.poll()
+        by_descriptor = {worker.connection.fileno(): worker for worker in self._workers if worker.deadline > 0.0}
+        for descriptor, worker in by_descriptor.items():
+            poll.register(descriptor, select.POLLIN | (select.POLLOUT if worker.connection.unsent else 0))
+        for descriptor, events in poll.poll(math.ceil(timeout_s * 1000)):
+            worker = by_descriptor[descriptor]
+            if events & select.POLLOUT:
+                worker.connection.flush()
+            if events & ~select.POLLOUT:
+                try:
+                    for message in worker.connection.receive():
+                        finished += self._heard(worker, _REPLIES.decode(message), known)
+                except (EOFError, msgspec.MsgspecError):
+                    worker.deadline = 0.0
+        return finished
+
+    def _heard(self, worker: _Worker, reply: Reply, known: Callable[[bytes], Answer | None]) -> list[_Task]:
+        """Deals with a message; the task that is finished by it."""
+        worker.extend()
+        match reply:
+            case Ready() as loaded:
+                worker.ready, worker.deadline = True, float("inf")
+                self._loaded = loaded
+                self._failed_starts = 0
+            case Failed(code, message):
+                raise RuntimeUnavailable(code, message)
+            case Unfit(code, message):
+                raise ModelUnfit(code, message)
+            case Batch(hashes):
+                worker.asks = False
+                worker.send(Known([known(sha256) if sha256 else None for sha256 in hashes]))
+            case Outcomes(outcomes) if worker.task:
+                worker.task.outcomes.extend(outcomes)
+                worker.task.losses = 0
+                worker.awaited -= len(outcomes)
+                if worker.awaited == 0:
+                    task, worker.task, worker.deadline = worker.task, None, float("inf")
+                    if not task.left():
+                        if not task.alone:  # else the time is that of its last image
+                            self._fit_tasks(len(task.paths), time.monotonic() - worker.given_at)
+                        return [task]
+                    worker.give(task)
+        return []
+
+    def _fit_tasks(self, files: int, seconds: float) -> None:
+        """A worker had a task of so many files for so long: the next ones are to take it about _TASK_S."""
+        fitting = int(files * _TASK_S / max(seconds, 1e-6))
+        self._task_files = max(1, min(fitting, 2 * self._task_files, _TASK_FILES_MOST))
+
+    def _tasks(self, paths: Iterable[bytes | None]) -> Iterator[_Task]:
+        """Numbered tasks; one without paths where none is there yet."""
+        number = 0
+        chunk: list[bytes] = []
+        for path in paths:
+            if path is not None:
+                chunk.append(path)
+            if path is None or len(chunk) >= self._task_files:
+                yield _Task(number, chunk)
+                number += bool(chunk)
+                chunk = []
+        if chunk:
+            yield _Task(number, chunk)
+
+    def _replace_lost(self) -> list[_Task]:
+        """Ends workers that died or are over their time; the tasks that are finished by it. Raises RuntimeUnavailable."""
+        finished: list[_Task] = []
+        for index, worker in enumerate(self._workers):
+            if time.monotonic() < worker.deadline or (worker.deadline > 0.0 and worker.waits_for_machine()):
+                continue
+            hung = worker.process.is_alive() and worker.deadline > 0.0
+            worker.end()
+            if not worker.ready:
+                self._failed_starts += 1
+                if hung or self._failed_starts == (_STARTS_LATER if self._loaded else _STARTS):
+                    times = f"ended its process with {worker.process.exitcode}, {self._failed_starts} times"
+                    met = f"{self._job.name}: trying it {f'took over {_START_S:.0f} s' if hung else times}"
+                    raise ModelUnfit("E-RUNTIME-START", f"{met}: choose another --file or --runtime")
+            self._workers[index] = _Worker(*fork_worker())
+            self._workers[index].start(self._job)
+            if task := worker.task:
+                task.losses += task.alone
+                if task.alone and (hung or task.losses == _LOSSES):
+                    task.outcomes.append(_lost(hung))
+                    task.losses = 0
+                task.alone = True
+                (self._again if task.left() else finished).append(task)
+        return finished
+
+
+def try_model(job: Job) -> Ready:
+    """Loads a model file and invokes it once in a process of its own, before this one does. Raises as Workers.start does."""
+    with Workers([fork_worker()]) as workers:
+        return workers.start(job)
+
+
+def _lost(hung: bool) -> Refused:
+    if hung:
+        return Refused(b"", "E-IMAGE-TIMEOUT", f"took over {_IMAGE_S:.0f} s to decode: make it smaller")
+    return Refused(b"", "E-IMAGE-CRASH", "ended the process that decoded it: keep it apart and report it")

@@ -1,0 +1,126 @@
+"""A worker process: paths in, outcomes out.
+
+Untrusted files are opened, decoded and inferred here and nowhere else, so that one that crashes or hangs a decoder costs a
+worker and not the scan. A worker never opens the database; it asks its parent which images have an answer already.
+"""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.errors import ImageError, LimiarError, ModelUnfit
+from limiar.edge_app.image.containers import check_name
+from limiar.edge_app.image.read import decode, read_file
+from limiar.edge_app.inference.classifier import Classifier
+from limiar.edge_app.inference.model_check import open_checked
+from limiar.edge_app.scan.messages import (
+    Answered,
+    Batch,
+    Failed,
+    Job,
+    Known,
+    Outcome,
+    Outcomes,
+    Ready,
+    Refused,
+    Reply,
+    Task,
+    Unfit,
+)
+from limiar.edge_app.system.channel import WorkerEnd
+
+_BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own
+_QUIET_S = 0.1  # of reading or work between two messages at most, plus one image: the parent sees that the work goes on
+
+
+class _Image(Struct, frozen=True):
+    path: bytes
+    sha256: bytes
+    content: bytes | ImageError
+
+
+def work(parent: WorkerEnd) -> None:
+    """The life of a worker; it ends when the parent's end of the pipe is closed."""
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            _serve(parent)
+        except ModelUnfit as unfit:
+            _send(parent, Unfit(unfit.code, unfit.message))
+        except LimiarError as error:
+            _send(parent, Failed(error.code, error.message))
+
+
+def _serve(parent: WorkerEnd) -> None:
+    job = msgspec.msgpack.decode(parent.receive(), type=Job)
+    runtime = open_checked(job)
+    classifier = Classifier(runtime, job.labels, job.input, job.rule.decision, job.envelope, job.rule.outside)
+    _send(parent, Ready(runtime.name, runtime.version))
+    tasks, replies = msgspec.msgpack.Decoder(Task), msgspec.msgpack.Decoder(Known)
+    while True:
+        for batch in _batches(tasks.decode(parent.receive()).paths, job.follow):
+            _send(parent, Batch([image.sha256 for image in batch]))
+            known = replies.decode(parent.receive())
+            outcomes: list[Outcome] = []
+            sent_at = time.monotonic()
+            for image, answer in zip(batch, known.answers, strict=True):
+                outcomes.append(_outcome(classifier, image, answer, job))
+                if time.monotonic() - sent_at > _QUIET_S:
+                    _send(parent, Outcomes(outcomes))
+                    outcomes, sent_at = [], time.monotonic()
+            if outcomes:
+                _send(parent, Outcomes(outcomes))
+
+
+def _batches(paths: list[bytes], follow: bool) -> Iterator[list[_Image]]:
+    batch: list[_Image] = []
+    size, started = 0, time.monotonic()
+    for path in paths:
+        image = _read(path, follow)
+        length = 0 if isinstance(image.content, ImageError) else len(image.content)
+        if batch and (size + length > _BATCH_BYTES or time.monotonic() - started > _QUIET_S):
+            yield batch
+            batch, size, started = [], 0, time.monotonic()
+        batch.append(image)
+        size += length
+    yield batch
+
+
+def _read(path: bytes, follow: bool) -> _Image:
+    try:
+        content = read_file(path, follow)
+    except ImageError as error:
+        return _Image(path, b"", error)
+    return _Image(path, hashlib.sha256(content).digest(), content)
+
+
+def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: Job) -> Outcome:
+    try:
+        if isinstance(image.content, ImageError):
+            raise image.content
+        if known is not None and job.annotate is None:
+            check_name(image.content, os.fsdecode(image.path))
+            return Answered(image.sha256, known, stored=True)
+        started = time.perf_counter()
+        picture = decode(image.content, os.fsdecode(image.path), job.input.grey_max)
+        answer = known or classifier.answer(picture, decode_s=time.perf_counter() - started)
+        if job.annotate is not None:
+            from limiar.edge_app.output.annotate import annotate  # drawing is 10 ms of imports that a plain scan does without
+
+            # A stored answer was decided by another rule.
+            decision = job.rule.decide(answer.label, answer.confidence, answer.outside)
+            annotate(picture, msgspec.structs.replace(answer, decision=decision), image.path, image.sha256, job.annotate)
+    except ImageError as error:
+        return Refused(image.sha256, error.code, error.message)
+    except MemoryError:
+        os._exit(1)  # it goes the way of an image that crashes its decoder
+    return Answered(image.sha256, answer, stored=known is not None)
+
+
+def _send(parent: WorkerEnd, reply: Reply) -> None:
+    parent.send(msgspec.msgpack.encode(reply))

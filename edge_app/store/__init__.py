@@ -1,0 +1,1 @@
+"""Results in SQLite, and limiar's state folder."""

@@ -1,0 +1,1 @@
+"""What Linux gives, with its errors in one line."""

@@ -1,0 +1,26 @@
+"""Processes of one's own: another Python that runs this very limiar, whatever else on the path is called so."""
+
+import sys
+from pathlib import Path
+
+_FOLDER = str(Path(__file__).parents[3])
+# `python -m` would look for the package in all of the path.
+_FIRST = """
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+spec = PathFinder.find_spec("limiar", [sys.argv.pop(1)])
+sys.modules["limiar"] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules["limiar"])
+"""
+_RUN = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+
+
+def python_c(code: str, *words: str) -> list[str]:
+    """The command line that runs Python code in a process of its own."""
+    return [sys.executable, "-P", "-c", _FIRST + code, _FOLDER, *words]
+
+
+def python_m(module: str, *words: str) -> list[str]:
+    """The command line that runs a module of limiar in a process of its own, as `python -m` does."""
+    return python_c(_RUN, module, *words)

@@ -1,0 +1,1 @@
+"""`limiar check`: what is wrong with a data folder."""

@@ -1,0 +1,126 @@
+"""`limiar check`. numpy and what else is heavy is imported when the command runs, not for --help."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from limiar.edge_app.cli import EXIT_FAILED_CHECK
+from limiar.edge_app.errors import TrainError, printable
+from limiar.edge_app.text import counted
+from limiar.train.commands.train import channels_option, grey_max_option, input_of, size_option
+
+if TYPE_CHECKING:
+    from limiar.train.check.check import Finding, Report, Request
+
+_LISTED = 20  # classes in a line, the others are counted
+_NAMED = 5  # images of a finding in the table; --json and --html have all
+_COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group.")
+@size_option
+@channels_option
+@grey_max_option
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="As for train: draws the split.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="As for train: shares and fewest images.")
+@click.option("--labels/--no-labels", default=True, help="Look for wrong labels; default: yes. Takes the longest.")
+@click.option("--json", "as_json", is_flag=True, help="Everything found as JSON on stdout.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also as a page, with the images.")
+def check(
+    data: Path,
+    table: Path | None,
+    size: tuple[int, int],
+    channels: str,
+    grey_max: int | None,
+    seed: int,
+    changes: tuple[str, ...],
+    labels: bool,
+    as_json: bool,
+    html: Path | None,
+) -> int:
+    """Looks for what is wrong with the images in DATA, before they are trained on.
+
+    Unreadable and blank images, duplicates and near duplicates, groups in two splits, classes that are absent, too small or
+    unequal, labels that look wrong, traits that give the label away. The split is the given one, else the one that `limiar
+    train` would draw. Exit status 3 where there is a fault; warnings and notes do not count.
+
+    \b
+    Example:
+      limiar check images/
+      limiar check images/ --csv labels.csv --html check.html
+    """
+    from limiar.train.check.check import Request
+    from limiar.train.check.check import check as looked_at
+    from limiar.train.config import configured
+    from limiar.train.dataset.splits import Shares
+    from limiar.train.progress import Terminal
+
+    config = configured("limiar", changes)
+    shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=seed)
+    request = Request(data, table, shares, input_of(size, channels, grey_max), labels)
+    with Terminal() as terminal:
+        report = looked_at(request, lambda what, done, total: terminal.step(f"{what} {done}/{total}"))
+        for note in report.notes:
+            terminal.note(note)
+    if as_json:
+        click.echo(report.as_json())
+    else:
+        _print(report)
+    if html is not None:  # last: what was found is not lost to a page that cannot be written
+        _write_page(html, request, report)
+    return 0 if report.passed else EXIT_FAILED_CHECK
+
+
+def _write_page(html: Path, request: "Request", report: "Report") -> None:
+    from limiar.edge_app.system.files import write_whole
+    from limiar.train.check.page import render
+
+    try:
+        write_whole(html, render(report, request).encode())
+    except OSError as error:
+        met = f"{printable(str(html))}: {error.strerror}"
+        raise TrainError("E-CHECK-OUT", f"{met}: give --html a file in a folder that can be written") from None
+
+
+def _print(report: "Report") -> None:
+    names = [printable(label) for label in report.labels]
+    drawn = f"split drawn with seed {report.seed}" if report.drawn else "split as given"
+    click.echo(f"{report.folder}: {counted(report.images, 'image')}, {report.refused} refused; {drawn}")
+    for part, counts in report.parts.items():
+        click.echo(f"  {part:<6} {_counts([counts[label] for label in report.labels], names)}")
+    if report.judged:
+        told = f"{report.judged.accuracy:.3f} of {report.judged.images} labels as a model answers that has not seen them, "
+        told += f"{100 * report.judged.exchanged:.1f} % estimated wrong"
+        click.echo(f"  labels {told}")
+    if report.evidence:
+        click.echo(f"  {report.evidence.text()}")
+    for finding in report.findings:
+        _print_finding(finding)
+    faults, warnings, notes = (sum(one.severity == severity for one in report.findings) for severity in _COLOURS)
+    outcome = click.style("PASS", fg="green") if report.passed else click.style("FAIL", fg="red")
+    click.echo(f"\n{outcome}: {counted(faults, 'kind')} of fault, {warnings} of warning, {notes} of note")
+
+
+def _counts(images: list[int], names: list[str]) -> str:
+    """How many images a part has of each class, in one line."""
+    if len(names) <= _LISTED:
+        return ", ".join(f"{count} {name}" for count, name in zip(images, names, strict=True))
+    fewest, most = min(images), max(images)
+    each = str(fewest)
+    if fewest < most:
+        each += f" ({names[images.index(fewest)]}) to {most} ({names[images.index(most)]})"
+    return f"{sum(images)} images, {each} of each of {len(names)} classes: --json and --html have them"
+
+
+def _print_finding(finding: "Finding") -> None:
+    severity = click.style(f"{finding.severity:<8}", fg=_COLOURS[finding.severity])
+    click.echo(f"\n{severity} {finding.count:>6}  {finding.kind}: {finding.text}")
+    for case in finding.cases[:_NAMED]:
+        files = [printable(file) for file in case.files[:_NAMED]]
+        more = [f"and {len(case.files) - _NAMED} more"] if len(case.files) > _NAMED else []
+        click.echo(f"{'':<17}{'; '.join(part for part in (', '.join([*files, *more]), case.text) if part)}")
+    if len(finding.cases) > _NAMED:
+        click.echo(f"{'':<17}and {len(finding.cases) - _NAMED} more: --json and --html have them")

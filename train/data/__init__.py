@@ -1,0 +1,1 @@
+"""Where images come from, and what is made of them for training."""

@@ -1,0 +1,60 @@
+"""A process that decodes strangers' images for training, one after the other, within a limit of memory.
+
+`python -c 'from limiar.train.dataset.reader import main; main(FD, PARENT)'`, started by reading.py: a plain process, since a
+fork of one in which TensorFlow's threads hold locks may hang.
+"""
+
+import contextlib
+import hashlib
+import os
+import resource
+import signal
+from multiprocessing.connection import Connection
+
+import cv2
+import msgspec
+
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.image.read import decode, read_file
+from limiar.edge_app.image.resize import check_assessable, model_input
+from limiar.edge_app.scan.fork import end_with_parent
+from limiar.edge_app.system.limits import SIZE, taken_bytes
+from limiar.train.dataset.reading import Decoded, Item, Job, Outcome, Refused
+
+
+def main(descriptor: int, parent: int) -> None:
+    """Reads the items that come through the descriptor until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
+    end_with_parent(parent)
+    cv2.setNumThreads(0)  # each thread's arena would count as memory; there is a process for each core
+    connection = Connection(descriptor)
+    tasks = msgspec.msgpack.Decoder(list[Item])
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        job = msgspec.msgpack.decode(connection.recv_bytes(), type=Job)
+        _limit_memory(job.memory_bytes)
+        connection.send_bytes(b"ready")
+        while True:
+            for item in tasks.decode(connection.recv_bytes()):
+                connection.send_bytes(msgspec.msgpack.encode(_outcome(item, job)))
+
+
+def _outcome(item: Item, job: Job) -> Outcome:
+    try:
+        data = read_file(item.path)
+        digest = hashlib.sha256(data).digest()
+        if digest == item.known:
+            return Decoded(item.row, digest, len(data), (), None)
+        picture = decode(data, os.fsdecode(item.name), job.input.grey_max)
+        tensor = model_input(picture, job.input)
+        check_assessable(picture, tensor)
+    except ImageError as error:
+        return Refused(item.row, error.code, error.message)
+    except MemoryError:
+        return Refused(item.row, "E-IMAGE-MEMORY", f"takes over {job.memory_bytes >> 20} MB to decode: make it smaller")
+    return Decoded(item.row, digest, len(data), picture.shape, tensor[0].tobytes())
+
+
+def _limit_memory(beyond: int) -> None:
+    """So much more than this process takes with all that it has imported."""
+    limit = taken_bytes(SIZE) + beyond
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -1,0 +1,1 @@
+"""An accelerator, several of them, several machines: JAX."""

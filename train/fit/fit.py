@@ -1,0 +1,295 @@
+"""The training loop: one straight pass over epochs, a checkpoint after each, Keras 3 and nothing else.
+
+Backend-neutral: KERAS_BACKEND may be tensorflow or jax. Chance comes from (seed, epoch, batch) alone, so that an
+interrupted run goes on where it stopped with the numbers it would have drawn.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from limiar.edge_app.errors import TrainError, printable
+from limiar.edge_app.system.files import read_bounded, sync_file, write_whole
+from limiar.train.config import Config
+from limiar.train.data.feed import Examples, batches
+from limiar.train.dataset.image_store import ImageStore
+from limiar.train.fit.calibrate import nll
+from limiar.train.fit.network import CHECKPOINT_LIMIT, load_network
+from limiar.train.fit.unfinished import STATE
+from limiar.train.progress import quiet
+
+STATE_LIMIT = 64 << 20  # bytes; the longest training there may be takes half of it
+CURE = "repeat the first command, give another --out, or remove that folder to start again"
+PREDICT_BATCH = 256
+
+
+class Epoch(msgspec.Struct, frozen=True):
+    """A line of history.csv. Losses are mean negative log likelihoods in nats, `loss` weighted and augmented."""
+
+    epoch: int  # from 1
+    rate: float
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What must be the same for a run to go on: another value would make another run."""
+
+    model: str
+    recipe: str
+    labels: tuple[str, ...]
+    height: int
+    width: int
+    channels: int
+    decode: str
+    resize: str
+    data_sha256: str
+    seed: int
+    config: Config
+    backend: str
+    parent: str = ""  # sha256 of the network that is continued; "": random weights
+    grey_max: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class State(msgspec.Struct, frozen=True):
+    """state.json of an unfinished run."""
+
+    identity: Identity
+    history: tuple[Epoch, ...]
+    best: int  # epoch
+
+    @property
+    def done(self) -> int:
+        """Epochs trained."""
+        return len(self.history)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The network with its best weights."""
+
+    model: keras.Model
+    history: tuple[Epoch, ...]
+    best: int  # epoch, from 1
+
+
+def prepare(seed: int, config: Config) -> None:
+    """Seeds everything; sets the precision; asks for repeatable kernels on a CPU. Raises TrainError."""
+    on_device(config)
+    with quiet():  # imports TensorFlow, also where JAX computes
+        keras.utils.set_random_seed(seed)
+    half = "bfloat16" if keras.backend.backend() == "jax" else "float16"  # bfloat16 needs no scaling of the loss
+    precision = config.precision if config.precision != "auto" else half if _has_accelerator() else "float32"
+    keras.mixed_precision.set_global_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    if not _has_accelerator() and keras.backend.backend() == "tensorflow":
+        import tensorflow  # only where it is the backend anyway
+
+        tensorflow.config.experimental.enable_op_determinism()
+        tensorflow.get_logger().addFilter(_unexpected)
+
+
+def _unexpected(record: logging.LogRecord) -> bool:
+    """Not that a network is traced when it is new, as TensorFlow warns where a process trains several (`limiar sweep`)."""
+    return "tf.function retracing" not in record.getMessage()
+
+
+def fit(
+    build: Callable[[], keras.Model],
+    train: Examples,
+    val: Examples,
+    config: Config,
+    identity: Identity,
+    folder: Path,
+    tick: Callable[[Epoch], None],
+    told: Callable[[bytes], bytes] | None = None,
+) -> Fitted:
+    """Trains until the epochs are over or validation stops getting better; returns the best weights.
+
+    folder: keeps the checkpoints; one that is there already with the same identity is gone on from.
+    told: of several hosts, passes what host 0 says to each, so that all take the same decisions.
+    Raises TrainError for another identity and for a loss that is not finite.
+    """
+    steps = -(-len(train.rows) // config.batch)  # an epoch's
+    state = resumed(folder, identity)
+    model = _load(folder, state.done) if state.done else compiled(build(), config, steps)
+    train_epoch = _epochs(model, train, config, identity.seed)
+    while state.done < config.epochs and not _stopped(state, config.patience):
+        number = state.done + 1
+        _seed_dropout(model, identity.seed, number)
+        loss, accuracy = train_epoch(number)
+        epoch = _measured(model, loss, accuracy, number, val)
+        if told:
+            epoch = msgspec.json.decode(told(msgspec.json.encode(epoch)), type=Epoch)
+        state = _kept(folder, state, model, epoch, keep_last=config.patience == 0)
+        tick(epoch)
+    return Fitted(_load(folder, state.best), state.history, state.best)
+
+
+def unfinished(folder: Path) -> State | None:
+    """What an interrupted run left; None where no epoch of it was whole. Raises TrainError when it cannot be read."""
+    path = folder / STATE
+    try:
+        return msgspec.json.decode(read_bounded(path, STATE_LIMIT), type=State)
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # nor could a folder be made there
+        met = f"{printable(str(folder))}: {error.strerror}"
+        raise TrainError("E-TRAIN-OUT", f"{met}: give --out a name in a folder that can be written") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise TrainError("E-TRAIN-RESUME", f"{printable(str(path))}: {printable(str(error))}: {CURE}") from None
+
+
+def logits(model: keras.Model, images: ImageStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The model's answers [len(rows), K]; a batch of images at a time is in memory."""
+    starts = range(0, len(rows), PREDICT_BATCH)
+    return np.concatenate([model.predict_on_batch(images.take(rows[at : at + PREDICT_BATCH])) for at in starts])
+
+
+def on_device(config: Config) -> bool:
+    """Whether the device that trains augments too. Raises TrainError where it is asked to and cannot."""
+    jax = keras.backend.backend() == "jax"
+    if config.on_device == "yes" and not jax:
+        met = f"on_device=yes is for JAX, this is {keras.backend.backend()}"
+        raise TrainError("E-TRAIN-BACKEND", f"{met}: KERAS_BACKEND=jax limiar train …")
+    several = jax and len(keras.distribution.list_devices()) > 1
+    return jax and (config.on_device == "yes" or (config.on_device == "auto" and (_has_accelerator() or several)))
+
+
+def share_checkpoint(folder: Path, told: Callable[[bytes], bytes]) -> None:
+    """Gives every host what host 0 has to go on from; nothing where it starts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {path.name: path.read_bytes() for path in (folder / STATE, *folder.glob("epoch-*.keras")) if path.exists()}
+    files = msgspec.msgpack.decode(told(msgspec.msgpack.encode(own)), type=dict[str, bytes])
+    for name in own.keys() - files.keys():
+        (folder / name).unlink()
+    for name in sorted(files):  # the state last
+        write_whole(folder / name, files[name])
+
+
+def _epochs(model: keras.Model, train: Examples, config: Config, seed: int) -> Callable[[int], tuple[float, float]]:
+    """What trains an epoch, counted from 1, and gives its (loss, accuracy)."""
+    if on_device(config):
+        from limiar.train.device.on_device import DeviceEpochs  # JAX, only where it is the backend
+
+        return DeviceEpochs(model, train, config, seed).train
+
+    def by_fit(number: int) -> tuple[float, float]:
+        steps = -(-len(train.rows) // config.batch)
+        fed = batches(train, config, seed, number)
+        measured = model.fit(fed, steps_per_epoch=steps, initial_epoch=number - 1, epochs=number, shuffle=False, verbose=0)
+        return float(measured.history["loss"][-1]), float(measured.history["accuracy"][-1])
+
+    return by_fit
+
+
+def compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
+    """The model with the recipe's optimizer and loss. steps: of an epoch."""
+    decay = max(1, (config.epochs - config.warmup) * steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if config.warmup else config.rate,
+        decay,
+        alpha=config.rate_end / config.rate,
+        warmup_target=config.rate if config.warmup else None,
+        warmup_steps=config.warmup * steps,
+    )
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+        jit_compile=_has_accelerator() or "auto",
+    )
+    return model
+
+
+def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Chance of its own for each epoch: Keras saves no layer's random state, and a loaded model would go on with another."""
+    rng = np.random.default_rng([seed, epoch])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:  # without chance there is no state
+            layer.seed_generator.state.assign(rng.integers(0, 2**31, layer.seed_generator.state.shape))
+
+
+def _measured(model: keras.Model, loss: float, accuracy: float, number: int, val: Examples) -> Epoch:
+    answers, truth = logits(model, val.images, val.rows), val.targets.argmax(axis=1)
+    if not (np.isfinite(loss) and np.isfinite(answers).all()):
+        what = "answers that are not numbers" if np.isfinite(loss) else f"a loss of {loss}"
+        met = f"epoch {number} ended with {what}"
+        raise TrainError("E-TRAIN-NAN", f"{met}: lower the rate, for instance --set rate=0.001")
+    return Epoch(
+        epoch=number,
+        rate=float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
+        loss=loss,
+        accuracy=accuracy,
+        val_loss=nll(answers, truth),
+        val_accuracy=float((answers.argmax(axis=1) == truth).mean()),
+    )
+
+
+def _kept(folder: Path, state: State, model: keras.Model, epoch: Epoch, keep_last: bool) -> State:
+    """Saves the epoch, then the state that names it, then drops what neither needs: a kill leaves a whole checkpoint."""
+    model.save(_checkpoint(folder, epoch.epoch))
+    sync_file(_checkpoint(folder, epoch.epoch))  # a power cut must not leave a state that names what never reached the disk
+    history = (*state.history, epoch)
+    best = epoch.epoch if keep_last else min(history, key=lambda line: line.val_loss).epoch
+    state = State(identity=state.identity, history=history, best=best)
+    write_whole(folder / STATE, msgspec.json.encode(state))
+    for path in folder.glob("epoch-*.keras"):
+        if path not in (_checkpoint(folder, state.done), _checkpoint(folder, state.best)):
+            path.unlink()
+    return state
+
+
+def _stopped(state: State, patience: int) -> bool:
+    return patience > 0 and state.done - state.best >= patience
+
+
+def resumed(folder: Path, identity: Identity) -> State:
+    """The state that an interrupted run left, or a fresh one. Raises TrainError when it was another run."""
+    state = unfinished(folder)
+    if state is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("epoch-*.keras"):  # of a run that was killed in its first epoch
+            path.unlink()
+        return State(identity=identity, history=(), best=0)
+    where = printable(str(folder))
+    old, new = _fields(state.identity), _fields(identity)
+    for field in old:
+        if old[field] != new[field]:
+            met = f"{where} is an unfinished run whose {field} is {_short(old[field])}, this one's is {_short(new[field])}"
+            raise TrainError("E-TRAIN-RESUME", f"{met}: {CURE}")
+    return state
+
+
+def _fields(identity: Identity) -> dict[str, object]:
+    # Where the images lie while it trains changes no number.
+    return {**msgspec.structs.asdict(identity), **msgspec.structs.asdict(identity.config), "config": None, "memory_mb": None}
+
+
+def _short(value: object) -> str:
+    return printable(str(value))[:200]
+
+
+def _checkpoint(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:04d}.keras"
+
+
+def _load(folder: Path, epoch: int) -> keras.Model:
+    path = _checkpoint(folder, epoch)
+    where = printable(str(path))
+    try:
+        data = read_bounded(path, CHECKPOINT_LIMIT)
+    except OSError as error:
+        raise TrainError("E-TRAIN-RESUME", f"{where}: {error.strerror}: {CURE}") from None
+    return load_network(data, where, "E-TRAIN-RESUME", CURE, compiled=True)
+
+
+def _has_accelerator() -> bool:
+    return any(not device.startswith("cpu") for device in keras.distribution.list_devices())

@@ -1,0 +1,1 @@
+"""`limiar sweep`: many trainings, one of them best."""

@@ -1,0 +1,34 @@
+"""Figures of every epoch as TensorBoard reads them: `tensorboard --logdir DIR`."""
+
+from pathlib import Path
+
+import msgspec
+from tensorboard.summary import Writer
+
+from limiar.train.fit.fit import Epoch, State
+from limiar.train.record.run_folder import Run
+
+
+class TensorBoard:
+    """Event files in a folder of the run's own."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._earlier = any(folder.glob("events.out.tfevents.*"))
+        self._writer = Writer(str(folder))
+
+    def begin(self, state: State) -> None:
+        """Epochs of an interrupted run are there already; of the last one a kill may have come before its line."""
+        for epoch in state.history[-1:] if self._earlier else state.history:
+            self.epoch(epoch)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """A point of every curve."""
+        for name, value in msgspec.structs.asdict(epoch).items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, step=epoch.epoch)
+        self._writer.flush()
+
+    def end(self, run: Run | None) -> None:
+        """The file stays as it is: TensorBoard knows no end of a run."""
+        self._writer.close()
