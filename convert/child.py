@@ -19,8 +19,8 @@ from pathlib import Path
 import msgspec
 
 from limiar.edge_app.errors import ConvertError, LimiarError, printable
-from limiar.edge_app.scan.fork import end_with_parent
 from limiar.edge_app.system import stderr
+from limiar.edge_app.system.children import end_with_parent
 
 Work = Callable[["Child"], int]  # -> the exit status
 

@@ -30,9 +30,9 @@ from limiar.convert.source.ends import UNIT
 from limiar.convert.source.keras_model import keras_logits
 from limiar.convert.source.source import KerasFile, RunFolder, Source, read_source
 from limiar.convert.source.steady import check_steady
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import Envelope, Metric, NotProven, verdict
 from limiar.edge_app.errors import ConvertError, printable
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.statistics import outside
 from limiar.edge_app.runtimes import RUNTIMES
 from limiar.edge_app.text import visible

@@ -22,7 +22,7 @@ from limiar.edge_app.text import counted, for_json, without_passwords
 
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
-    from limiar.edge_app.camera.capture import Roi
+    from limiar.edge_app.camera.messages import Roi
     from limiar.edge_app.camera.source import Settings
     from limiar.edge_app.inference.rule import OutsideRule
     from limiar.edge_app.output.images import Output
@@ -266,9 +266,10 @@ def scan(
       limiar scan models/lung-nodule images/ --csv results.csv
       find /data -name '*.png' -print0 | limiar scan models/lung-nodule -0 --workers 2
     """
-    from limiar.edge_app.bundle.manifest import REFUSED, open_bundle
+    from limiar.edge_app.bundle.manifest import REFUSED
+    from limiar.edge_app.bundle.open import open_bundle
+    from limiar.edge_app.inference.job import job_of
     from limiar.edge_app.scan.fork import fork_worker
-    from limiar.edge_app.scan.messages import job_of
 
     if not paths and not nul:
         raise click.UsageError("Give images, folders, or - to read paths from stdin.")
@@ -286,11 +287,14 @@ def scan(
     from limiar.edge_app.image.folder import Choice
     from limiar.edge_app.inference.rule import Rule
     from limiar.edge_app.inference.verified import ensure_verified
-    from limiar.edge_app.output.images import PassedOver, Summary, writable
+    from limiar.edge_app.output.files import writable
+    from limiar.edge_app.output.images import PassedOver, Summary
+    from limiar.edge_app.output.lines import Origin
     from limiar.edge_app.scan.paths import Files, listed
     from limiar.edge_app.scan.pool import Workers
-    from limiar.edge_app.scan.scan import Origin, Scan
-    from limiar.edge_app.store.writer import BundleKey, Store, default_path
+    from limiar.edge_app.scan.scan import Scan
+    from limiar.edge_app.store.state import default_path
+    from limiar.edge_app.store.writer import BundleKey, Store
     from limiar.edge_app.system.clock import utc_now
     from limiar.edge_app.system.interrupt import Interrupt
 
@@ -447,14 +451,16 @@ def camera(
     import functools
     import time
 
-    from limiar.edge_app.bundle.manifest import open_bundle
-    from limiar.edge_app.camera.capture import Capture, View
+    from limiar.edge_app.bundle.open import open_bundle
+    from limiar.edge_app.camera.capture import Capture
+    from limiar.edge_app.camera.messages import View
     from limiar.edge_app.camera.source import Settings, find_source, open_source
+    from limiar.edge_app.inference.job import job_of
     from limiar.edge_app.inference.verified import ensure_verified
-    from limiar.edge_app.scan.messages import job_of
+    from limiar.edge_app.output.lines import Origin
     from limiar.edge_app.scan.pool import try_model
-    from limiar.edge_app.scan.scan import Origin
-    from limiar.edge_app.store.writer import BundleKey, Store, default_path
+    from limiar.edge_app.store.state import default_path
+    from limiar.edge_app.store.writer import BundleKey, Store
     from limiar.edge_app.system.interrupt import Interrupt
 
     address = find_source(source)
@@ -559,8 +565,8 @@ def bench(
 
     from limiar.edge_app.bench.latency import bench as measured
     from limiar.edge_app.bench.latency import print_table
-    from limiar.edge_app.bundle.manifest import open_bundle
-    from limiar.edge_app.output.images import writable
+    from limiar.edge_app.bundle.open import open_bundle
+    from limiar.edge_app.output.files import writable
     from limiar.edge_app.system.files import check_replaceable, write_whole
     from limiar.edge_app.system.progress import Progress
 
@@ -625,7 +631,7 @@ def explain(
     """
     import msgspec
 
-    from limiar.edge_app.bundle.manifest import open_bundle
+    from limiar.edge_app.bundle.open import open_bundle
     from limiar.edge_app.inference.explain import describe
     from limiar.edge_app.inference.explain import explain as explained
 
@@ -705,7 +711,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _roi(text: str) -> "Roi":
-    from limiar.edge_app.camera.capture import Roi
+    from limiar.edge_app.camera.messages import Roi
 
     try:
         x, y, width, height = map(int, text.split(","))

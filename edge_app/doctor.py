@@ -18,7 +18,7 @@ from limiar import edge_app
 from limiar.edge_app import APP
 from limiar.edge_app.errors import StoreError
 from limiar.edge_app.runtimes import RUNTIMES
-from limiar.edge_app.store.writer import default_path
+from limiar.edge_app.store.state import default_path
 from limiar.edge_app.system.machine import Condition, Machine, condition, machine
 from limiar.edge_app.system.python import python_c
 

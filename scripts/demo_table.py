@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from limiar.edge_app.bundle.manifest import Bundle, open_bundle
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.train.record.metrics import class_metrics, decision_metrics
 from limiar.train.record.run_folder import read_run, read_splits
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from limiar.convert.run.evaluate import Bench, RuntimeFailure, find_environments
-from limiar.edge_app.bundle.manifest import open_bundle
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.runtimes import RUNTIMES
 

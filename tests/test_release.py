@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from limiar.edge_app.bundle.manifest import open_bundle, write_bundle
+from limiar.edge_app.bundle.open import open_bundle
+from limiar.edge_app.bundle.write import write_bundle
 from wheelhouse import locked_for_devices
 
 GIT = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "init.defaultBranch=main"]

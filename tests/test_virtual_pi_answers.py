@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.edge_app.bundle.manifest import Bundle, open_bundle
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 from virtualpi.answers import Answers, Facts, Line, compared, scans_compared, steps_apart
 
 FILES = ("tflite_int8", "tflite_fp32")

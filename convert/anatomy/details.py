@@ -6,7 +6,8 @@ import numpy as np
 from limiar.convert.anatomy.flatbuffer import Graph
 from limiar.convert.anatomy.inventory import Inventory, inventory
 from limiar.convert.anatomy.layers import LayerNoise
-from limiar.edge_app.bundle.manifest import Bundle, Count, Name, Value
+from limiar.edge_app.bundle.manifest import Count, Name, Value
+from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import ConvertError, printable
 
 _REPORT = "report.json"

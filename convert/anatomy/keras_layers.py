@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from limiar.edge_app.frame import Pixels
+from limiar.edge_app.arrays import Pixels
 
 
 class LayerValue(msgspec.Struct, frozen=True):

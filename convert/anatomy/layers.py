@@ -17,8 +17,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from limiar.convert.anatomy.flatbuffer import PASSING, Graph, made_values, show_all
 from limiar.convert.anatomy.keras_layers import LayerValue, layer_values
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import Value
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.system.stderr import captured_stderr
 
 LAYER_IMAGES = 32  # of validation

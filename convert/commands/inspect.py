@@ -31,7 +31,8 @@ def inspect(bundle: Path, name: str | None, as_json: bool) -> int:
     import msgspec
 
     from limiar.convert.anatomy.details import bundle_details
-    from limiar.edge_app.bundle.manifest import PROVEN, open_bundle
+    from limiar.edge_app.bundle.manifest import PROVEN
+    from limiar.edge_app.bundle.open import open_bundle
 
     opened = open_bundle(bundle)
     found = bundle_details(opened, name)

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 
 from limiar.convert.run.predictions import KERAS, LATENCY, PREDICTIONS, AnswerTable, read_predictions_csv
-from limiar.edge_app.bundle.manifest import MANIFEST, PROVEN, Bundle, Decision, InputSpec, Manifest, Metric, open_bundle
+from limiar.edge_app.bundle.manifest import MANIFEST, PROVEN, Decision, InputSpec, Manifest, Metric
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.errors import ConvertError, printable
 from limiar.edge_app.system.files import read_bounded
 from limiar.train.record.metrics import class_metrics

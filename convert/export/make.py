@@ -17,9 +17,9 @@ from limiar.convert.export.tflite import calibrated, convert_tflite, keep_in_flo
 from limiar.convert.source.blame import blamed, one_line
 from limiar.convert.source.keras_model import REPLACE, export_saved_model
 from limiar.convert.source.portable import exportable
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.frame import Pixels
 
 REFERENCE, INTEGER = "tflite_fp32", "tflite_int8"
 

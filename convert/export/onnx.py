@@ -20,9 +20,9 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from limiar.convert.anatomy.inventory import check_inventory, inventory
 from limiar.convert.export.canonical import INPUT, canonical
 from limiar.convert.source.blame import reason
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.system.stderr import captured_stderr
 
 _ONE = "one_of_erfc"

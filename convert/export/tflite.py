@@ -12,8 +12,8 @@ from tensorflow.lite.python.convert import mlir_quantize
 from limiar.convert.anatomy.flatbuffer import Graph
 from limiar.convert.anatomy.inventory import check_full_integer, check_inventory, inventory
 from limiar.convert.source.blame import reason
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ConvertError, RuntimeUnavailable
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.runtimes import open_runtime
 from limiar.edge_app.system.stderr import captured_stderr
 

@@ -17,9 +17,9 @@ from limiar.convert.run.dataset import Split
 from limiar.convert.run.evaluate import Answers, Key, RuntimeFailure
 from limiar.convert.run.golden_images import GoldenFile
 from limiar.convert.run.predictions import softmax_rows
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import Decision, OperatingPoint, Tolerance
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.frame import Pixels
 from limiar.train.record.operating_points import Scores, operating_points
 
 GOLDEN_DECIMALS = 3  # of a float file's golden logits: a grid that is coarse beside the last bits that processors differ in

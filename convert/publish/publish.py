@@ -19,7 +19,8 @@ from limiar.convert.report.report import FileReport, model_card, report_json
 from limiar.convert.run.golden_images import golden_json
 from limiar.convert.run.predictions import PREDICTIONS, predictions_csv
 from limiar.convert.source.source import Source
-from limiar.edge_app.bundle.manifest import MANIFEST, BundleFile, Manifest, ModelFile, Provenance, manifest_json, write_bundle
+from limiar.edge_app.bundle.manifest import MANIFEST, BundleFile, Manifest, ModelFile, Provenance, manifest_json
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.inference.golden import GOLDEN
 from limiar.edge_app.system.files import partial_folder, replace_folder, write_whole
 

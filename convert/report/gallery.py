@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import REFER
-from limiar.edge_app.frame import Pixels
 
 FLIPS_SHOWN = 24
 DIFFERENCES_SHOWN = 8

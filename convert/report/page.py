@@ -25,8 +25,8 @@ from limiar.convert.report.report import (
 )
 from limiar.convert.report.templates import render
 from limiar.convert.run.predictions import KERAS, AnswerTable
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import CHANCE, Decision
-from limiar.edge_app.frame import Pixels
 from limiar.train.record.operating_points import labels_of
 
 MANY = 5  # labels; of more, tables show the worst alone

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import Envelope, InputSpec
 from limiar.edge_app.errors import ConvertError, ImageError, printable
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.read import read_file
 from limiar.edge_app.image.statistics import measure
 from limiar.train.dataset.reading import Item, Refused, read_all

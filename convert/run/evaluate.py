@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from limiar import edge_app
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ConvertError, printable
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.inference.parity import Seen
 from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, title
 

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError, ImageError, printable
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.containers import IMAGE_EXTENSIONS
 from limiar.edge_app.image.depth import FULL
 from limiar.edge_app.image.folder import nobodys

@@ -16,9 +16,9 @@ from scipy.stats import mannwhitneyu
 
 from limiar.convert.source.ends import Scaling
 from limiar.convert.source.keras_model import BATCH
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import CHANCE
 from limiar.edge_app.errors import ConvertError, printable
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.system.stderr import captured_stderr
 
 ALPHA = 0.05  # one-sided: a model that guesses is let through as often

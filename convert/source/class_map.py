@@ -11,9 +11,9 @@ import numpy as np
 
 from limiar.convert.source.ends import PASSING
 from limiar.convert.source.frameworks import keras
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import MapGrid
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.system.stderr import captured_stderr
 
 LAYER = "class_map"

@@ -7,9 +7,9 @@ import msgspec
 import numpy as np
 
 from limiar.convert.source.frameworks import keras
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError, printable
-from limiar.edge_app.frame import Pixels
 
 SIDE_LIMIT = 4096  # px
 RGBA = 4  # channels

@@ -7,9 +7,9 @@ import numpy as np
 
 from limiar.convert.source.blame import one_line
 from limiar.convert.source.frameworks import keras
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.text import counted
 
 BATCH = 64  # images that Keras computes at once

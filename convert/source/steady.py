@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.system.stderr import captured_stderr
 
 IMAGES = 4  # that are shown together, then alone

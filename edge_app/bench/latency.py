@@ -21,11 +21,12 @@ from msgspec import Struct
 from PIL import Image
 
 from limiar.edge_app import APP
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import BEYOND, Latency, Progress, interleaved, silent
-from limiar.edge_app.bundle.manifest import Bundle, InputSpec
+from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import RuntimeUnavailable, printable
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.image.resize import model_input
 from limiar.edge_app.inference.classifier import Classifier

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from limiar.edge_app.bundle.manifest import open_bundle
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.inference.classifier import Classifier

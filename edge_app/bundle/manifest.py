@@ -5,28 +5,22 @@ file with its size and sha256; a file that is not listed, or not what the manife
 These types are the only schema.
 """
 
-import hashlib
 import json
 import math
-import os
 import re
-import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
-from limiar.edge_app.bundle.signature import SIGNATURE_BYTES, Keys, PublicKey, public_half, sign, signer
 from limiar.edge_app.errors import BundleError, printable
 from limiar.edge_app.runtimes import title
-from limiar.edge_app.system.files import partial_folder, replace_folder, sync_directory
 from limiar.edge_app.text import is_plain, visible
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    pass
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -256,64 +250,6 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return {file.model.name: file for file in self.files if file.model}
 
 
-class Bundle:
-    """An opened bundle: every listed file was there with the size and sha256 that the manifest says."""
-
-    def __init__(self, path: Path, manifest: Manifest, sha256: str, signed_by: PublicKey | None = None) -> None:
-        self.path = path
-        self.manifest = manifest
-        self.sha256 = sha256  # of manifest.json's exact bytes: this names the bundle
-        self.signed_by = signed_by  # None: opened without keys, so that no signature was asked for
-
-    def read(self, path: str) -> bytes:
-        """The bytes of a listed file, checked as they are read. Raises BundleError."""
-        for file in self.manifest.files:
-            if file.path == path:
-                return _read_checked(self.path, file)
-        raise BundleError(
-            "E-BUNDLE-MISSING", f"{printable(str(self.path))} does not list {printable(path)}: convert the model again"
-        )
-
-    def model(self, name: str | None = None) -> tuple[ModelFile, bytes]:
-        """A model file by name (the default file without one) and the very bytes that were checked. Raises BundleError."""
-        name = name or self.manifest.default_file
-        file = self.manifest.models.get(name)
-        if file is None or file.model is None:
-            known = ", ".join(sorted(self.manifest.models))
-            raise BundleError(
-                "E-BUNDLE-FILE",
-                f"{printable(str(self.path))} has no model file {printable(name)}: choose one of {known}",
-            )
-        return file.model, _read_checked(self.path, file)
-
-
-def open_bundle(path: Path | str, keys: Keys | None = None) -> Bundle:
-    """Opens a bundle and checks it whole: signature, manifest, listing, sizes, hashes, image rules. Raises BundleError.
-
-    With `keys` a trusted one must have signed it; without, whoever can write the folder can write another manifest.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} is not a folder: give the folder that holds {MANIFEST}")
-    if not os.path.lexists(path / MANIFEST):
-        raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} {_without_manifest(path)}")
-    raw = _read_manifest(path)
-    # Before anything that the manifest says is believed.
-    signed_by = _check_signature(path, raw, keys) if keys is not None else None
-    manifest = parse_manifest(raw, where=printable(str(path)))
-    if (manifest.input.decode, manifest.input.resize) != (DECODE_RULE, RESIZE_RULE):
-        _refuse(
-            "E-BUNDLE-RULES",
-            path,
-            f"image rules {printable(manifest.input.decode)}, {printable(manifest.input.resize)}",
-            f"this app has {DECODE_RULE}, {RESIZE_RULE}: install the limiar version that made the bundle",
-        )
-    _check_listing(path, manifest)
-    for file in manifest.files:
-        _check_hash(path, file)
-    return Bundle(path, manifest, hashlib.sha256(raw).hexdigest(), signed_by)
-
-
 def parse_manifest(raw: bytes, where: str) -> Manifest:
     """JSON bytes -> Manifest. Refuses unknown and duplicate keys, NaN, deep nesting and contradictions with BundleError."""
     try:
@@ -342,43 +278,6 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
 def manifest_json(manifest: Manifest) -> bytes:
     """The bytes of manifest.json."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
-
-
-def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes], key: "Ed25519PrivateKey | None" = None) -> None:
-    """Publishes a bundle at `path`, whole or not at all, signed where there is a key; one that is there already is replaced.
-
-    `manifest.files` must describe `contents` (relative path -> bytes) exactly. Raises BundleError.
-    """
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise BundleError(
-            "E-BUNDLE-OUT", f"{printable(str(path))} exists and is not a bundle: choose another --out, or move it away"
-        )
-    raw = manifest_json(manifest)
-    parse_manifest(raw, where=printable(str(path)))
-    with partial_folder(path) as partial:
-        for name, data in contents.items():
-            target = partial / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write_flushed(target, data)
-        if key is not None:
-            _write_flushed(partial / SIGNATURE, sign(raw, key))
-        # Manifest last: a directory without one is an unfinished bundle.
-        _write_flushed(partial / MANIFEST, raw)
-        for folder in {partial, *(file.parent for file in partial.rglob("*"))}:
-            sync_directory(folder)
-        open_bundle(partial, Keys((public_half(key),)) if key is not None else None)
-        replace_folder(partial, path)
-
-
-def _write_flushed(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _refuse(code: str, path: Path, met: str, cure: str) -> NoReturn:
-    raise BundleError(code, f"{printable(str(path))}: {met}: {cure}")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -464,138 +363,3 @@ def _check_path(path: str) -> None:
     if escapes or path in (MANIFEST, SIGNATURE) or not re.fullmatch(r"[A-Za-z0-9_./ -]{1,240}", path):
         met = f"{printable(path)[:80]!r} is not a path inside a bundle"
         raise BundleError("E-BUNDLE-PATH", f"{met} (relative, letters, digits, . _ - and space, 240 bytes): convert again")
-
-
-def _read_manifest(path: Path) -> bytes:
-    raw = b"".join(_chunks(path, MANIFEST, MANIFEST_LIMIT))
-    if len(raw) > MANIFEST_LIMIT:
-        _refuse("E-BUNDLE-MANIFEST", path, f"{MANIFEST} is over {MANIFEST_LIMIT >> 20} MiB", "copy the bundle again")
-    return raw
-
-
-def _check_signature(path: Path, raw: bytes, keys: Keys) -> PublicKey:
-    """The trusted key that signed manifest.json's bytes. Raises BundleError."""
-    if not os.path.lexists(path / SIGNATURE):
-        _refuse(
-            "E-BUNDLE-SIGNATURE-MISSING",
-            path,
-            f"there is no {SIGNATURE}",
-            "get the signed bundle, or sign it with `limiar convert --sign KEY`",
-        )
-    signature = b"".join(_chunks(path, SIGNATURE, SIGNATURE_BYTES))
-    if len(signature) != SIGNATURE_BYTES:
-        met = f"{SIGNATURE} has not the {SIGNATURE_BYTES} bytes of a signature"
-        _refuse("E-BUNDLE-SIGNATURE-SIZE", path, met, "copy the bundle again")
-    if key := signer(raw, signature, keys.revoked):
-        met = f"signed by the revoked key {key.fingerprint[:12]}"
-        _refuse("E-BUNDLE-SIGNATURE-REVOKED", path, met, "get the bundle signed with a key that is trusted now")
-    if key := signer(raw, signature, keys.trusted):
-        return key
-    trusted = ", ".join(key.fingerprint[:12] for key in keys.trusted)
-    met = f"no trusted key ({trusted}) has signed this {MANIFEST}: it was altered, or signed by somebody else"
-    _refuse("E-BUNDLE-SIGNATURE-WRONG", path, met, "get it from whom you trust, or give the right --key")
-
-
-def _check_listing(path: Path, manifest: Manifest) -> None:
-    """Every listed file is there, regular and of its size; nothing else is. Raises BundleError."""
-    listed = {file.path: file for file in manifest.files}
-    folders = {parent.as_posix() for name in listed for parent in Path(name).parents}
-    found = set()
-    for name, status in _walk(path, ""):
-        if stat.S_ISLNK(status.st_mode):
-            _refuse("E-BUNDLE-LINK", path, f"{printable(name)} is a link", "copy the bundle again without links")
-        if stat.S_ISDIR(status.st_mode) and name in folders:
-            continue
-        if name in (MANIFEST, SIGNATURE):
-            pass
-        elif name not in listed:
-            _refuse(
-                "E-BUNDLE-UNLISTED",
-                path,
-                f"{printable(name)} is not in the manifest",
-                "remove it, or copy the bundle again",
-            )
-        if not stat.S_ISREG(status.st_mode) or status.st_mode & (stat.S_ISUID | stat.S_ISGID):
-            _refuse("E-BUNDLE-NOT-FILE", path, f"{printable(name)} is not a plain file", "copy the bundle again")
-        if name in listed and status.st_size != listed[name].bytes:
-            _refuse(
-                "E-BUNDLE-SIZE",
-                path,
-                f"{name} has {status.st_size} bytes, the manifest says {listed[name].bytes}",
-                "copy the bundle again",
-            )
-        found.add(name)
-    for name in listed:
-        if name not in found:
-            _refuse("E-BUNDLE-MISSING", path, f"{name} is in the manifest and not there", "copy the bundle again")
-
-
-def _walk(root: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
-    try:
-        with os.scandir(root / below) as entries:
-            found = sorted((f"{below}{entry.name}", entry.stat(follow_symlinks=False)) for entry in entries)
-    except OSError as error:
-        _refuse("E-BUNDLE-READ", root, f"{printable(below) or 'the folder'}: {error.strerror}", "copy the bundle again")
-    for name, status in found:
-        yield name, status
-        if stat.S_ISDIR(status.st_mode):
-            yield from _walk(root, f"{name}/")
-
-
-def _without_manifest(path: Path) -> str:
-    """What a folder is that somebody took for a bundle, and what to do."""
-    if os.path.lexists(path / "train.json"):
-        return "is a RUN of limiar train: limiar convert RUN --out BUNDLE makes a bundle of it"
-    if os.path.lexists(path / "report.json"):
-        return (
-            f"holds a report and no {MANIFEST}: it is what was refused, or a bundle that lacks a part: convert or copy it again"
-        )
-    return f"holds no {MANIFEST}, so it is not a bundle: give the folder that limiar convert wrote"
-
-
-def _chunks(root: Path, name: str, limit: int) -> Iterator[bytes]:
-    """The bytes of a regular file, 1 MiB at a time, at most one byte more than `limit`. Raises BundleError."""
-    try:
-        descriptor = os.open(root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        code = "E-BUNDLE-MISSING" if isinstance(error, FileNotFoundError) else "E-BUNDLE-READ"
-        if os.path.islink(root / name):
-            code = "E-BUNDLE-LINK"
-        _refuse(code, root, f"{name}: {error.strerror}", "copy the bundle again")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        _refuse("E-BUNDLE-NOT-FILE", root, f"{name} is not a plain file", "copy the bundle again")
-    with open(descriptor, "rb", buffering=0) as file:
-        left = limit + 1
-        try:
-            while left and (chunk := file.read(min(left, 1 << 20))):
-                left -= len(chunk)
-                yield chunk
-        except OSError as error:
-            _refuse("E-BUNDLE-READ", root, f"{name}: {error.strerror}", "copy the bundle again, or change the card")
-
-
-def _check_hash(root: Path, file: BundleFile, keep: list[bytes] | None = None) -> None:
-    digest = hashlib.sha256()
-    size = 0
-    for chunk in _chunks(root, file.path, file.bytes):
-        size += len(chunk)
-        digest.update(chunk)
-        if keep is not None:
-            keep.append(chunk)
-    if size != file.bytes:
-        _refuse(
-            "E-BUNDLE-SIZE",
-            root,
-            f"{file.path} has not the {file.bytes} bytes of the manifest",
-            "copy the bundle again",
-        )
-    if digest.hexdigest() != file.sha256:
-        met = f"{file.path} has sha256 {digest.hexdigest()[:12]}, the manifest says {file.sha256[:12]}"
-        _refuse("E-BUNDLE-HASH", root, met, "copy the bundle again")
-
-
-def _read_checked(root: Path, file: BundleFile) -> bytes:
-    chunks: list[bytes] = []
-    _check_hash(root, file, keep=chunks)
-    return b"".join(chunks)

@@ -20,71 +20,19 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Self
 
 import msgspec
-from msgspec import Struct
 
-from limiar.edge_app.camera.damage import Place
+from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Taken, View
 from limiar.edge_app.camera.source import Source
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.scan.fork import end_with_parent
+from limiar.edge_app.system.children import end_with_parent
 from limiar.edge_app.system.limits import limit_met
 
 if TYPE_CHECKING:
-    from limiar.edge_app.frame import Frame
+    from limiar.edge_app.camera.frame import Frame
 
-FRAME_S = 5.0  # without a frame, and the camera has failed; reliability.md P11
 _OPEN_S = 30.0  # for picamera2's imports from a slow SD card, or an RTSP camera far away
 _END_S = 0.5  # to hang up in order, before it is ended
-FRAME_BYTES = 64 << 20  # of shared memory, used as far as a frame reaches; a 16-megapixel frame has 48 MB
 _TICK_S = 0.05  # how often the caller gets a turn to commit and report
-
-
-class Roi(Struct, frozen=True):
-    """The part of each frame that is looked at, in pixels from the top left corner."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-class View(Struct, frozen=True):
-    """How a source is watched."""
-
-    name: str  # of the source
-    realtime: bool = False  # a video file passes like a live picture
-    roi: Roi | None = None
-
-
-class Opened(Struct, frozen=True, tag=True):
-    """The source is there; frames follow."""
-
-    note: str | None  # what a camera gives other than it was asked for
-
-
-class Taken(Struct, frozen=True, tag=True):
-    """A frame; its pixels lie in the shared memory until the next one is asked for."""
-
-    sequence: int
-    taken_ns: int
-    dropped: int
-    height: int
-    width: int
-    place: Place | None
-    doubtful: bool | None
-
-
-class Ended(Struct, frozen=True, tag=True):
-    """The video file has no more frames."""
-
-    loss: str | None  # what of it could not be read
-    note: str | None  # what is odd about it
-
-
-class Failed(Struct, frozen=True, tag=True):
-    """The source cannot be used any longer."""
-
-    code: str
-    message: str
 
 
 _REPLIES = msgspec.msgpack.Decoder(Opened | Taken | Ended | Failed)
@@ -162,7 +110,7 @@ class Capture:
     def _frame(self, taken: Taken) -> "Frame":
         import numpy as np  # here, not above: see the top
 
-        from limiar.edge_app.frame import Frame
+        from limiar.edge_app.camera.frame import Frame
 
         pixels = np.frombuffer(self._memory, np.uint8, taken.height * taken.width * 3).reshape(taken.height, taken.width, 3)
         return Frame(pixels, taken.sequence, taken.taken_ns, taken.dropped, taken.place, taken.doubtful)

@@ -7,8 +7,8 @@ from typing import Self
 
 import cv2
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.frame import Pixels
 
 # Warnings and errors: nothing else tells a damaged frame from a whole one. They hold a stream's URL with its password, and so
 # go to nobody: `Heard` takes them, or the null device that is the capture process's stdout.

@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection
 import msgspec
 import numpy as np
 
-from limiar.edge_app.camera.capture import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Roi, Taken, View
+from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Roi, Taken, View
 from limiar.edge_app.camera.source import Source
 from limiar.edge_app.errors import LimiarError, SourceError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.system.clock import now_ns
 from limiar.edge_app.system.limits import DATA, taken_bytes
 

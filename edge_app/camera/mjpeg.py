@@ -12,10 +12,10 @@ from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import unquote, urlsplit
 
-from limiar.edge_app.camera.capture import FRAME_S
+from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.camera.messages import FRAME_S
 from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.errors import ImageError, SourceError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.read import BYTES_LIMIT, decode
 
 _ANSWER_S = 10.0  # to connect, and for each read; the parent's patience with a stream that falls silent ends sooner

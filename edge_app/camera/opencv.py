@@ -5,12 +5,12 @@ import re
 
 import cv2
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera.damage import Doubt
 from limiar.edge_app.camera.ffmpeg import Heard, check_size, kind, retrieved, starts_anew
 from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.camera.v4l2 import check_camera, why_not
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.frame import Pixels
 
 _CONNECT_MS = 10_000  # to reach an RTSP camera; OpenCV's own limit is 30 s
 _RATE_TOLERANCE = 0.02  # 29.97 is 30

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from picamera2 import Picamera2
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.frame import Pixels
 
 logging.getLogger("picamera2").setLevel(logging.CRITICAL)  # it writes to stderr what it raises as well
 

@@ -15,8 +15,8 @@ from limiar.edge_app.errors import SourceError
 __all__ = ["Address", "Settings", "Source", "find_source", "open_source"]
 
 if TYPE_CHECKING:  # the process that keeps the store finds the source before it loads numpy
+    from limiar.edge_app.arrays import Pixels
     from limiar.edge_app.camera.damage import Place
-    from limiar.edge_app.frame import Pixels
 
 
 class Source(Protocol):

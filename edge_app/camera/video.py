@@ -12,12 +12,12 @@ import time
 import cv2
 from msgspec import Struct
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera.container import Container
 from limiar.edge_app.camera.damage import Account, Place
 from limiar.edge_app.camera.ffmpeg import Heard, check_size, kind, retrieved, starts_anew
 from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.frame import Pixels
 
 _RATE_LIMIT_HZ = 1000.0  # a file that claims more, or nothing, does not know its frame rate
 _SILENT_FAILURES = 256  # in a row, and FFmpeg has no more: of a frame that it cannot read it says so

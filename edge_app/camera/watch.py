@@ -5,67 +5,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct
 
-from limiar.edge_app.answer import Answer, Timing
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import REFER, REFUSED
 from limiar.edge_app.camera.capture import Capture
+from limiar.edge_app.camera.frame import Frame
 from limiar.edge_app.errors import ImageError, SourceError
-from limiar.edge_app.frame import Frame, Pixels
 from limiar.edge_app.inference.classifier import Classifier
-from limiar.edge_app.scan.scan import Origin
+from limiar.edge_app.output.lines import CameraLine, FrameLine, Origin, RefusedFrame
 from limiar.edge_app.store.writer import Store
 from limiar.edge_app.system.clock import iso
-
-
-class FrameLine(Struct, frozen=True):
-    """One answered frame, as JSON."""
-
-    source: str
-    sequence: int  # counts the frames that the source delivered since boot, over all runs
-    taken: str  # UTC, by the device's clock
-    dropped: int  # frames passed over since the one before
-    decision: str
-    label: str
-    confidence: float
-    probabilities: dict[str, float]
-    bundle: str
-    file: str
-    runtime: str
-    verified: str
-    app: str
-    time: str  # of the answer
-    stored: bool  # as in a scan, whether the database had the answer already: never, every frame is new
-    ms: Timing
-    outside: tuple[str, ...] | UnsetType = UNSET  # statistics in which it is unlike the training images; unset: no envelope
-    frame: int | UnsetType = UNSET  # number in the video file, from 1, with those before it that could not be read
-    video_s: float | UnsetType = UNSET  # its time in the video file
-    doubtful: bool | UnsetType = UNSET  # decoded beside damage: referred, whatever the confidence; unset: nobody can tell
-
-
-class RefusedFrame(Struct, frozen=True):
-    """One frame that shows nothing, as JSON; it has no row."""
-
-    source: str
-    sequence: int
-    taken: str
-    dropped: int
-    decision: str
-    code: str
-    message: str
-    bundle: str
-    file: str
-    runtime: str
-    verified: str
-    app: str
-    time: str
-    stored: bool
-    frame: int | UnsetType = UNSET
-    video_s: float | UnsetType = UNSET
-    doubtful: bool | UnsetType = UNSET
-
-
-CameraLine = FrameLine | RefusedFrame
 
 
 class Watch(Struct):

@@ -16,8 +16,8 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.frame import Pixels
 
 FULL = 65_535  # the largest value of 16 bits
 _SPAN = 1 << 14  # of all values but a thousandth at each end: 14 bits, the most that is commonly kept in 16

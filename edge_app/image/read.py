@@ -18,8 +18,8 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from PIL import Image
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image import containers, decoders
 from limiar.edge_app.image.containers import png, tiff
 from limiar.edge_app.image.containers.bmp import Bmp

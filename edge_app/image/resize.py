@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.frame import Pixels
 
 cv2.setNumThreads(1)  # an image is small: OpenCV's thread pool costs more than it gives, and workers share the cores
 

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import STATISTICS, Envelope, Range
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.resize import luma
 
 QUANTILES = (0.001, 0.999)  # one training image in 500 lies outside a range; of fewer than 1,000 images none does

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from limiar.edge_app import APP
 from limiar.edge_app.answer import Answer, Prediction, Timing
+from limiar.edge_app.arrays import Logits
 from limiar.edge_app.bundle.manifest import Decision, Envelope, InputSpec
 from limiar.edge_app.errors import RuntimeUnavailable
-from limiar.edge_app.frame import Logits
 from limiar.edge_app.image.resize import Rows, check_assessable, model_input
 from limiar.edge_app.image.statistics import outside
 from limiar.edge_app.inference.model_check import run_model

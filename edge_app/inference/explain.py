@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from limiar.edge_app.answer import Timing
-from limiar.edge_app.bundle.manifest import Bundle, InputSpec, MapGrid
+from limiar.edge_app.arrays import ClassMap, Pixels
+from limiar.edge_app.bundle.manifest import InputSpec, MapGrid
+from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import BundleError, OutputError, printable
-from limiar.edge_app.frame import ClassMap, Pixels
+from limiar.edge_app.image.draw import enlarged, png
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import model_input
 from limiar.edge_app.inference.classifier import Classifier
+from limiar.edge_app.inference.job import job_of
 from limiar.edge_app.inference.verified import ensure_verified
-from limiar.edge_app.output.annotate import enlarged, png
+from limiar.edge_app.output.lines import path_fields
 from limiar.edge_app.runtimes import Runtime, open_preferred
-from limiar.edge_app.scan.messages import job_of
 from limiar.edge_app.scan.pool import try_model
-from limiar.edge_app.scan.scan import path_fields
 from limiar.edge_app.system.files import write_whole
 
 _GAP_PX = 8  # between the image and its map

@@ -11,9 +11,10 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-from limiar.edge_app.bundle.manifest import REFER, Bundle, ModelFile, Sha256, Text
+from limiar.edge_app.arrays import Logits, Pixels
+from limiar.edge_app.bundle.manifest import REFER, ModelFile, Sha256, Text
+from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import BundleError, ImageError, printable
-from limiar.edge_app.frame import Logits, Pixels
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.image.resize import model_input, tensor_sha256
 from limiar.edge_app.inference.classifier import decide

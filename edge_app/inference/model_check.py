@@ -6,11 +6,11 @@ numbers, crashes or never ends. So this belongs in a process that may be lost: a
 
 import numpy as np
 
+from limiar.edge_app.arrays import Logits, Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ModelUnfit, printable
-from limiar.edge_app.frame import Logits, Pixels
+from limiar.edge_app.inference.job import Job
 from limiar.edge_app.runtimes import Runtime, open_preferred
-from limiar.edge_app.scan.messages import Job
 from limiar.edge_app.text import counted
 
 

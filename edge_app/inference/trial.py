@@ -8,7 +8,7 @@ was opened; exit status 0 where all pass, else the last line of stderr says what
 
 import sys
 
-from limiar.edge_app.bundle.manifest import open_bundle
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.inference.golden import check_golden, golden_tensors
 from limiar.edge_app.runtimes import open_runtime

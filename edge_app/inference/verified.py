@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from limiar.edge_app import APP
-from limiar.edge_app.bundle.manifest import Bundle, ModelFile
+from limiar.edge_app.bundle.manifest import ModelFile
+from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import RuntimeUnavailable, StoreError, printable
-from limiar.edge_app.store.writer import state_folder
+from limiar.edge_app.store.state import state_folder
 from limiar.edge_app.system.clock import utc_now
 from limiar.edge_app.system.files import read_bounded, write_whole
 from limiar.edge_app.system.python import python_m

@@ -11,14 +11,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from limiar.edge_app import APP
-from limiar.edge_app.bundle.manifest import Bundle, BundleFile, Decision, Sha256, open_bundle
+from limiar.edge_app.bundle.manifest import BundleFile, Decision, Sha256
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.signature import Keys
 from limiar.edge_app.errors import BundleError, RuntimeUnavailable
 from limiar.edge_app.inference.golden import GOLDEN, GoldenTensors, check_golden, golden_tensors
+from limiar.edge_app.inference.job import Failed
 from limiar.edge_app.inference.model_check import check_model
 from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
-from limiar.edge_app.scan.fork import fork_child
-from limiar.edge_app.scan.messages import Failed
+from limiar.edge_app.system.children import fork_child
 from limiar.edge_app.system.machine import machine
 from limiar.edge_app.text import counted
 

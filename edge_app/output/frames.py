@@ -11,12 +11,13 @@ import click
 from msgspec import UNSET
 
 from limiar.edge_app.answer import Answer
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import REFER
-from limiar.edge_app.camera.watch import CameraLine, FrameLine, RefusedFrame
 from limiar.edge_app.errors import OutputError
-from limiar.edge_app.frame import Pixels
-from limiar.edge_app.output.annotate import enlarged, png
-from limiar.edge_app.output.images import JsonFile, JsonStream, OutputFile, writable
+from limiar.edge_app.image.draw import enlarged, png
+from limiar.edge_app.output.files import OutputFile, writable
+from limiar.edge_app.output.images import JsonFile, JsonStream
+from limiar.edge_app.output.lines import CameraLine, FrameLine, RefusedFrame
 from limiar.edge_app.system.files import write_whole
 from limiar.edge_app.system.progress import can_rewrite
 from limiar.edge_app.text import counted, csv_row, for_csv

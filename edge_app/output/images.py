@@ -6,8 +6,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,10 +14,10 @@ import click
 from msgspec import UNSET, Struct, structs
 
 from limiar.edge_app.bundle.manifest import REFER, REFUSED
-from limiar.edge_app.errors import OutputClosed, OutputError, printable
+from limiar.edge_app.errors import OutputClosed, printable
 from limiar.edge_app.image.folder import Found, Passed, Tally
-from limiar.edge_app.scan.scan import AnswerLine, Line, json_lines, path_fields
-from limiar.edge_app.system.files import WholeFile
+from limiar.edge_app.output.files import OutputFile
+from limiar.edge_app.output.lines import AnswerLine, Line, json_lines, path_fields
 from limiar.edge_app.system.progress import can_rewrite
 from limiar.edge_app.text import counted, csv_row, fitted, for_csv, width
 
@@ -87,47 +86,6 @@ class JsonStream:
 
     def close(self) -> None:
         pass  # every group is flushed
-
-
-@contextmanager
-def writable(path: Path) -> Iterator[None]:
-    """Where `path` is opened, made or written. Raises OutputError for the system's reason that it cannot be."""
-    try:
-        yield
-    except OSError as error:
-        met = f"{printable(str(path))}: {error.strerror}"
-        raise OutputError("E-OUTPUT-WRITE", f"{met}: give a place that can be written") from None
-
-
-class OutputFile:
-    """A file that appears under its name when it is closed. Raises OutputError where it cannot be written.
-
-    What was there stays where a write failed: the disk is full, and half of the lines would pass for all.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._failed = False
-        with writable(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = WholeFile(path)
-
-    def write(self, data: bytes) -> None:
-        self._failed = True
-        with writable(self._path):
-            self._file.write(data)
-        self._failed = False
-
-    def close(self) -> None:
-        if self._failed:
-            self._file.discard()
-            return
-        with writable(self._path):
-            self._file.publish()
-
-    def discard(self) -> None:
-        """Leaves what was there before."""
-        self._file.discard()
 
 
 class JsonFile:

@@ -12,7 +12,7 @@ from limiar.edge_app.errors import ModelUnfit, RuntimeUnavailable
 from limiar.edge_app.text import counted
 
 if TYPE_CHECKING:  # `limiar --help` and the process that keeps the store load no numpy
-    from limiar.edge_app.frame import ClassMap, Logits, Pixels
+    from limiar.edge_app.arrays import ClassMap, Logits, Pixels
 
 _Input = TypeVar("_Input")  # as a runtime describes it
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import ClassMap, Logits, Pixels
 from limiar.edge_app.errors import ModelUnfit
-from limiar.edge_app.frame import ClassMap, Logits, Pixels
 from limiar.edge_app.runtimes import one_image
 from limiar.edge_app.system.stderr import captured_stderr
 

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import ClassMap, Logits, Pixels
 from limiar.edge_app.errors import ModelUnfit
-from limiar.edge_app.frame import ClassMap, Logits, Pixels
 from limiar.edge_app.runtimes import one_image
 
 _NOWHERE = "/dev/null/none"  # a folder that can never be there

@@ -15,8 +15,9 @@ import msgspec
 
 from limiar.edge_app.answer import Answer
 from limiar.edge_app.errors import ModelUnfit, RuntimeUnavailable
+from limiar.edge_app.inference.job import Failed, Job, Ready, Unfit
 from limiar.edge_app.scan.fork import fork_worker
-from limiar.edge_app.scan.messages import Batch, Failed, Job, Known, Outcome, Outcomes, Ready, Refused, Reply, Task, Unfit
+from limiar.edge_app.scan.messages import Batch, Known, Outcome, Outcomes, Refused, Reply, Task
 from limiar.edge_app.system.channel import ParentEnd
 from limiar.edge_app.system.process import cpu_s, state
 

@@ -1,72 +1,17 @@
 """The loop of `limiar scan`: paths -> workers -> store -> lines that may be reported."""
 
-import base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
-import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct
 
-from limiar.edge_app.answer import Answer, Timing
+from limiar.edge_app.answer import Answer
 from limiar.edge_app.bundle.manifest import REFUSED
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.inference.rule import Rule
+from limiar.edge_app.output.lines import AnswerLine, Line, Origin, RefusedLine, path_fields
 from limiar.edge_app.scan.messages import Answered, Outcome, Refused
 from limiar.edge_app.scan.pool import Workers
 from limiar.edge_app.store.writer import Store
-from limiar.edge_app.text import for_json
-
-
-class Origin(Struct, frozen=True):
-    """What every line of a scan has in common."""
-
-    bundle: str  # sha256 of the manifest
-    file: str  # model file
-    runtime: str  # name and version
-    verified: str  # by "bundle" or "device": verified.py
-    app: str
-
-
-class AnswerLine(Struct, frozen=True):
-    """One answered image, as JSON."""
-
-    path: str
-    path_base64: str | UnsetType
-    sha256: str
-    decision: str
-    label: str
-    confidence: float
-    probabilities: dict[str, float]
-    outside: tuple[str, ...] | UnsetType  # statistics in which it is unlike the training images; unset: no envelope
-    trailing: str | UnsetType  # what follows the picture in its file, if anything does
-    bundle: str
-    file: str
-    runtime: str
-    verified: str
-    app: str
-    time: str
-    stored: bool  # the database had the answer already, from an earlier scan or the same image before
-    ms: Timing
-
-
-class RefusedLine(Struct, frozen=True):
-    """One refused image, as JSON."""
-
-    path: str
-    path_base64: str | UnsetType
-    sha256: str | None  # None where it could not be read
-    decision: str
-    code: str
-    message: str
-    bundle: str
-    file: str
-    runtime: str
-    verified: str
-    app: str
-    time: str
-    stored: bool
-
-
-Line = AnswerLine | RefusedLine
 
 
 class Scan(Struct):
@@ -141,20 +86,3 @@ class Scan(Struct):
 
     def _origin(self) -> tuple[str, str, str, str, str]:
         return self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.verified, self.origin.app
-
-
-def path_fields(path: bytes) -> tuple[str, str | UnsetType]:
-    """A path for JSON: UTF-8, other bytes as \\xNN and then base64 of the whole."""
-    try:
-        return path.decode(), UNSET
-    except UnicodeDecodeError:
-        return path.decode("utf-8", "backslashreplace"), base64.b64encode(path).decode()
-
-
-def json_lines(lines: Sequence[Struct]) -> bytes:
-    """One JSON object a line."""
-    encode = _ENCODER.encode
-    return for_json(b"".join(encode(line) + b"\n" for line in lines))
-
-
-_ENCODER = msgspec.json.Encoder()

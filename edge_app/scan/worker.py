@@ -18,21 +18,9 @@ from limiar.edge_app.errors import ImageError, LimiarError, ModelUnfit
 from limiar.edge_app.image.containers import check_name
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.inference.classifier import Classifier
+from limiar.edge_app.inference.job import Failed, Job, Ready, Unfit
 from limiar.edge_app.inference.model_check import open_checked
-from limiar.edge_app.scan.messages import (
-    Answered,
-    Batch,
-    Failed,
-    Job,
-    Known,
-    Outcome,
-    Outcomes,
-    Ready,
-    Refused,
-    Reply,
-    Task,
-    Unfit,
-)
+from limiar.edge_app.scan.messages import Answered, Batch, Known, Outcome, Outcomes, Refused, Reply, Task
 from limiar.edge_app.system.channel import WorkerEnd
 
 _BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own

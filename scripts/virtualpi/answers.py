@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from limiar.edge_app.bundle.manifest import REFER, Bundle
+from limiar.edge_app.bundle.manifest import REFER
+from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.inference.classifier import decide
 from virtualpi import PROJECT, Failed
 from virtualpi.device import Device

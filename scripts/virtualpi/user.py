@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 import wheelhouse
-from limiar.edge_app.bundle.manifest import Bundle, open_bundle
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.doctor import Diagnosis
 from limiar.edge_app.inference.verify import Verification
 from limiar.edge_app.system.files import write_whole

@@ -24,9 +24,9 @@ from limiar.convert.publish.publish import publish_bundle
 from limiar.convert.run.evaluate import TFLITE_PYTHON
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.source import RunFolder
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.cli import limiar as limiar_group
-from limiar.edge_app.frame import Pixels
 from limiar.train.record.run_folder import MODEL, RECORD, SPLITS, Run, SplitRow, TrainingData, record_json, splits_csv
 
 SIDE_PX = 24

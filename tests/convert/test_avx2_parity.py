@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from limiar.convert.export.onnx import quantized
-from limiar.edge_app.bundle.manifest import open_bundle
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.inference.golden import golden_tensors
 from limiar.edge_app.system.machine import machine
 from virtualpi.qemu import user_mode

@@ -15,7 +15,8 @@ from limiar.convert.source.ends import Scaling, raw_pixels
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_model import keras_logits
 from limiar.convert.source.source import KerasFile
-from limiar.edge_app.bundle.manifest import InputSpec, open_bundle
+from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.cli import limiar as limiar_group
 from limiar.edge_app.errors import ConvertError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from limiar.convert.child import Child, in_child
-from limiar.edge_app.bundle.manifest import open_bundle
+from limiar.edge_app.bundle.open import open_bundle
 
 # Runs `limiar convert` with the function `sys.argv[1]` of the child replaced: it ends the process when it is called
 # with the word `sys.argv[2]`.

@@ -21,7 +21,8 @@ from limiar.convert.source.ends import logits_model
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_model import keras_logits
 from limiar.convert.source.source import RunFolder
-from limiar.edge_app.bundle.manifest import MapGrid, open_bundle
+from limiar.edge_app.bundle.manifest import MapGrid
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.errors import ConvertError, LimiarError
 from limiar.edge_app.inference.golden import check_golden, golden_tensors
 from limiar.edge_app.runtimes import open_runtime

@@ -28,8 +28,8 @@ from limiar.edge_app.bundle.manifest import (
     Provenance,
     Threshold,
     Tolerance,
-    write_bundle,
 )
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.system.machine import condition, machine
 from limiar.train.record.metrics import class_metrics, proportion

@@ -27,7 +27,8 @@ from limiar.convert.source import source
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_file import load_model
 from limiar.convert.source.keras_model import keras_logits
-from limiar.edge_app.bundle.manifest import InputSpec, open_bundle
+from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.errors import BundleError, ConvertError, LimiarError
 from limiar.edge_app.inference.golden import check_golden, golden_tensors
 from limiar.edge_app.runtimes import open_runtime

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from limiar.convert.anatomy.details import Details
 from limiar.convert.anatomy.layers import LayerNoise
 from limiar.convert.commands.inspect import inspect
-from limiar.edge_app.bundle.manifest import open_bundle, write_bundle
+from limiar.edge_app.bundle.open import open_bundle
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import BundleError
 
 

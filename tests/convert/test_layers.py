@@ -12,7 +12,7 @@ from limiar.convert.anatomy.flatbuffer import Graph
 from limiar.convert.anatomy.layers import CEILING_DB, LayerNoise, layer_noise, too_noisy
 from limiar.convert.pipeline import Converted
 from limiar.convert.source import keras_model
-from limiar.edge_app.frame import Pixels
+from limiar.edge_app.arrays import Pixels
 
 FLOOR_DB = 25.0
 

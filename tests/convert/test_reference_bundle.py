@@ -7,7 +7,7 @@ import pytest
 from click.testing import Result
 
 from limiar.convert.run.evaluate import TFLITE_PYTHON
-from limiar.edge_app.bundle.manifest import Bundle, open_bundle
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 
 Convert = Callable[..., Result]
 

@@ -14,9 +14,9 @@ from limiar.convert.export.retry import choose_float_layers
 from limiar.convert.export.tflite import calibrated, convert_tflite, keep_in_float
 from limiar.convert.run.dataset import full_range
 from limiar.convert.source import keras_model
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.runtimes import open_runtime
 
 SPEC = InputSpec(height=16, width=16, channels=3)

@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from limiar.convert.commands.convert import CARD
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.publish import publish_bundle
-from limiar.edge_app.bundle.manifest import SIGNATURE, open_bundle
+from limiar.edge_app.bundle.manifest import SIGNATURE
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.bundle.signature import Keys, public_half, read_private_key, read_public_key
 from limiar.edge_app.cli import limiar as limiar_group
 from limiar.edge_app.errors import LimiarError

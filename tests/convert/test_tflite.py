@@ -11,9 +11,9 @@ from limiar.convert.pipeline import Converted
 from limiar.convert.run.dataset import full_range
 from limiar.convert.source import keras_model
 from limiar.convert.source.frameworks import keras
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.runtimes import open_runtime
 
 SIDE_PX = 24

@@ -21,7 +21,7 @@ from limiar.convert.report.outcome import outcome
 from limiar.convert.report.page import reason, report_html
 from limiar.convert.report.report import FileReport, alike, model_card, report_json
 from limiar.convert.source.source import RunFolder
-from limiar.edge_app.bundle.manifest import open_bundle
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.cli import limiar as limiar_group
 from limiar.train.record.run_folder import RECORD, SPLITS, Run, SplitRow, record_json, splits_csv
 

@@ -14,7 +14,8 @@ from limiar.convert.pipeline import Converted
 from limiar.convert.publish.publish import publish_bundle
 from limiar.convert.publish.verified import read_verified, with_verified
 from limiar.convert.run.golden_images import golden_json
-from limiar.edge_app.bundle.manifest import Verified, open_bundle
+from limiar.edge_app.bundle.manifest import Verified
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.cli import limiar
 from limiar.edge_app.errors import ConvertError, LimiarError
 

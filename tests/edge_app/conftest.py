@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from limiar.edge_app.bundle.manifest import (
-    Bundle,
     BundleFile,
     Decision,
     InputSpec,
@@ -25,9 +24,9 @@ from limiar.edge_app.bundle.manifest import (
     Provenance,
     Tolerance,
     Verified,
-    open_bundle,
-    write_bundle,
 )
+from limiar.edge_app.bundle.open import Bundle, open_bundle
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.runtimes import installed_runtimes
 
 # The FFmpeg in OpenCV reads it when it is first used: here that may be a test that writes a video, and the capture process that

@@ -18,8 +18,8 @@ import tensorflow as tf
 import tf2onnx
 from PIL import Image
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.image.resize import model_input, tensor_sha256
 from limiar.edge_app.inference.golden import Golden, GoldenImage

@@ -14,7 +14,7 @@ import pytest
 
 from limiar.edge_app.bench.latency import BenchResult, measure_invoke, print_table, sample_png
 from limiar.edge_app.bench.timing import interleaved, latency, percentile
-from limiar.edge_app.bundle.manifest import Bundle, open_bundle
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.errors import RuntimeUnavailable
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.runtimes import installed_runtimes

@@ -9,8 +9,8 @@ import pytest
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.read import decode
 
 Levels = NDArray[np.uint8]

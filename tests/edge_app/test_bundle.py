@@ -22,7 +22,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from limiar.edge_app.bundle.manifest import MANIFEST, Bundle, BundleFile, Manifest, open_bundle, parse_manifest, write_bundle
+from limiar.edge_app.bundle.manifest import MANIFEST, BundleFile, Manifest, parse_manifest
+from limiar.edge_app.bundle.open import Bundle, open_bundle
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import BundleError
 
 INT8 = "tflite_int8.tflite"
@@ -162,7 +164,7 @@ def test_a_folder_that_cannot_be_read_is_refused(tiny_copy: Path, monkeypatch: p
             raise PermissionError(errno.EACCES, "Permission denied", str(path))  # root, as which tests may run, meets none
         return scandir(path)
 
-    monkeypatch.setattr("limiar.edge_app.bundle.manifest.os.scandir", refused)
+    monkeypatch.setattr("limiar.edge_app.bundle.open.os.scandir", refused)
     assert code_of(tiny_copy) == "E-BUNDLE-READ"
 
 

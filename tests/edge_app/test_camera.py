@@ -31,15 +31,18 @@ import pytest
 
 import limiar.edge_app.camera.capture
 import limiar.edge_app.camera.grab
-from limiar.edge_app.bundle.manifest import REFUSED, Bundle, Decision
-from limiar.edge_app.camera.capture import Capture, Roi, View
+from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.bundle.manifest import REFUSED, Decision
+from limiar.edge_app.bundle.open import Bundle
+from limiar.edge_app.camera.capture import Capture
+from limiar.edge_app.camera.frame import Frame
+from limiar.edge_app.camera.messages import Roi, View
 from limiar.edge_app.camera.source import Settings, find_source, open_source
-from limiar.edge_app.camera.watch import FrameLine, RefusedFrame, Watch
+from limiar.edge_app.camera.watch import Watch
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.frame import Frame, Pixels
 from limiar.edge_app.inference.classifier import Classifier
+from limiar.edge_app.output.lines import FrameLine, Origin, RefusedFrame
 from limiar.edge_app.runtimes import open_preferred
-from limiar.edge_app.scan.scan import Origin
 from limiar.edge_app.store.writer import BundleKey, Store
 from limiar.edge_app.system.clock import utc_now
 

@@ -13,9 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, of_depth, tiff
 
-from limiar.edge_app.bundle.manifest import Bundle, InputSpec, manifest_json, parse_manifest, write_bundle
+from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.bundle.manifest import InputSpec, manifest_json, parse_manifest
+from limiar.edge_app.bundle.open import Bundle
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import BundleError, DataError, ImageError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image import depth
 from limiar.edge_app.image.read import decode
 from limiar.train.dataset.image_folder import Shares, load

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.edge_app.bundle.manifest import MANIFEST, InputSpec, MapGrid, open_bundle
+from limiar.edge_app.bundle.manifest import MANIFEST, InputSpec, MapGrid
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.image.resize import model_input
 from limiar.edge_app.inference.explain import overlaid
 from limiar.edge_app.runtimes import installed_runtimes, open_runtime

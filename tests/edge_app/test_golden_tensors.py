@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.read import Picture, decode
 from limiar.edge_app.image.resize import _box_mean, model_input, tensor_sha256
 

@@ -21,11 +21,13 @@ from PIL import Image
 
 import limiar.edge_app.camera.capture
 import limiar.edge_app.camera.grab
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera import mjpeg
-from limiar.edge_app.camera.capture import Capture, View
+from limiar.edge_app.camera.capture import Capture
+from limiar.edge_app.camera.frame import Frame
+from limiar.edge_app.camera.messages import View
 from limiar.edge_app.camera.source import find_source, open_source
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.frame import Frame, Pixels
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.edge_app.bundle.manifest import Bundle, Decision, Envelope, InputSpec, write_bundle
+from limiar.edge_app.bundle.manifest import Decision, Envelope, InputSpec
+from limiar.edge_app.bundle.open import Bundle
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import model_input

@@ -2,7 +2,7 @@
 
 import pytest
 
-from limiar.edge_app.bundle.manifest import Bundle
+from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.runtimes import OPTIONS, RUNTIMES, installed_runtimes, open_runtime
 
 VARIANTS = [(name, options) for name, kind in RUNTIMES.items() for options in ("", *kind.variants)]

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from limiar.edge_app.bundle.manifest import MANIFEST, SIGNATURE, Bundle, open_bundle, write_bundle
+from limiar.edge_app.bundle.manifest import MANIFEST, SIGNATURE
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.signature import (
     CONTEXT,
     Keys,
@@ -33,6 +34,7 @@ from limiar.edge_app.bundle.signature import (
     sign,
     signer,
 )
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import BundleError, KeyFileError
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

@@ -18,7 +18,8 @@ import msgspec
 import pytest
 from PIL import Image
 
-from limiar.edge_app.bundle.manifest import Bundle, manifest_json, parse_manifest
+from limiar.edge_app.bundle.manifest import manifest_json, parse_manifest
+from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import BundleError, LimiarError
 from limiar.edge_app.text import counted, csv_row, for_csv, for_html, for_json, for_plot, for_terminal, is_plain, visible
 from limiar.train.record.run_folder import table_csv

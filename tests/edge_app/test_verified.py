@@ -19,7 +19,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.edge_app.bundle.manifest import Bundle, BundleFile, Verified, open_bundle, write_bundle
+from limiar.edge_app.bundle.manifest import BundleFile, Verified
+from limiar.edge_app.bundle.open import Bundle, open_bundle
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import RuntimeUnavailable
 from limiar.edge_app.inference import verified
 from limiar.edge_app.inference.golden import GOLDEN

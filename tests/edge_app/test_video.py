@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.edge_app.camera.capture import Capture, View
+from limiar.edge_app.camera.capture import Capture
 from limiar.edge_app.camera.container import Container
 from limiar.edge_app.camera.damage import Account
+from limiar.edge_app.camera.frame import Frame
+from limiar.edge_app.camera.messages import View
 from limiar.edge_app.camera.source import find_source, open_source
 from limiar.edge_app.camera.structure import fault
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.frame import Frame
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 COUNT = 60

@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.edge_app.bundle.manifest import Bundle, open_bundle, write_bundle
+from limiar.edge_app.bundle.open import Bundle, open_bundle
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import ModelUnfit
 from limiar.edge_app.inference import verify
 from limiar.edge_app.inference.golden import GOLDEN
+from limiar.edge_app.inference.job import job_of
 from limiar.edge_app.runtimes import installed_runtimes
 from limiar.edge_app.scan import pool
-from limiar.edge_app.scan.messages import job_of
 
 WRONG = Path(__file__).parent / "data" / "wrong"
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from limiar.convert.compare import compare
+from limiar.convert.compare.compare import compare
 from limiar.convert.source.source import run_facts
 from limiar.edge_app.errors import DataError, TrainError
 from limiar.train.config import continued

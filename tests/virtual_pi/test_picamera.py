@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limiar.edge_app.camera.capture import Capture, View
+from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.camera.capture import Capture
+from limiar.edge_app.camera.messages import View
 from limiar.edge_app.camera.source import find_source, open_source
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.frame import Pixels
 
 if not Path("/opt/frames").is_dir():
     pytest.skip("needs libcamera with its virtual camera: run scripts/virtual_pi camera", allow_module_level=True)

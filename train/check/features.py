@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
-from limiar.edge_app.frame import Pixels
 
 TURNS = 8  # the four quarter turns, mirrored or not
 THUMBNAIL = 16  # pixels a side

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from limiar.edge_app.frame import Pixels
+from limiar.edge_app.arrays import Pixels
 from limiar.train.check.features import THUMBNAIL, TURNS, turned
 
 # Of 200 phantoms and 200 CT patches, saved again as JPEG (quality 50), at another size, brighter, noisier, turned or mirrored,

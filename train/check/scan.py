@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.containers import EXTENSIONS
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import check_assessable, model_input, tensor_sha256

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from limiar.edge_app.frame import Pixels
+from limiar.edge_app.arrays import Pixels
 from limiar.train.config import Config
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from limiar.edge_app.frame import Pixels
+from limiar.edge_app.arrays import Pixels
 from limiar.train.config import Config
 from limiar.train.data.augment import augmented
 from limiar.train.dataset.image_store import ImageStore

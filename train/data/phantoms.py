@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from limiar.edge_app.frame import Pixels
+from limiar.edge_app.arrays import Pixels
 
 SIDE = 50  # pixels, as in the lung data set; about 35 mm
 KINDS = ("solid", "part_solid", "spiculated")  # positives take turns

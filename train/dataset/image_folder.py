@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import DataError, printable
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.containers import IMAGE_EXTENSIONS
 from limiar.edge_app.image.folder import Tally, nobodys, walk
 from limiar.edge_app.image.resize import tensor_sha256

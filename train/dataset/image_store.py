@@ -14,9 +14,9 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import DataError, printable
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.system.files import sync_directory
 
 PIXELS = "pixels.bin"

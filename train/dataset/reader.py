@@ -17,7 +17,7 @@ import msgspec
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import check_assessable, model_input
-from limiar.edge_app.scan.fork import end_with_parent
+from limiar.edge_app.system.children import end_with_parent
 from limiar.edge_app.system.limits import SIZE, taken_bytes
 from limiar.train.dataset.reading import Decoded, Item, Job, Outcome, Refused
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from limiar.edge_app.frame import Pixels
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.text import for_plot
 
 _INK = "#010203"  # drawn as the page's own text colour, see _svg

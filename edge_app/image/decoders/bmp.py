@@ -7,8 +7,8 @@ Pillow also takes 1 and 4 bits for 8 where the palette is a plain grey one. Sour
 import numpy as np
 from PIL import Image
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.containers.bmp import Bmp
 from limiar.edge_app.image.containers.container import truncated
 

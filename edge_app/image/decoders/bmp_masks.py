@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.containers.bmp import Bmp
 
 _MASKS = 3  # compression

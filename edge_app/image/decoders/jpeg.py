@@ -13,8 +13,8 @@ import random
 import simplejpeg
 from PIL import JpegImagePlugin
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image.containers import jpeg
 from limiar.edge_app.image.containers.container import truncated
 

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image import depth
 from limiar.edge_app.image.containers.container import truncated
 from limiar.edge_app.image.containers.pnm import Pnm

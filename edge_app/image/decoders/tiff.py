@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.frame import Pixels
 from limiar.edge_app.image import depth
 from limiar.edge_app.image.containers.container import unread_depth
 from limiar.edge_app.image.containers.tiff import BLACK_IS_ZERO, GROUP4, JPEG, RGB, WHITE_IS_ZERO, Tiff

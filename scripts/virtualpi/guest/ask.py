@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from limiar.edge_app.bundle.manifest import open_bundle
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.inference.golden import golden_tensors
 from limiar.edge_app.runtimes import RUNTIMES, open_runtime
 

@@ -1,14 +1,9 @@
-"""What a source gives and a runtime returns."""
+"""What a camera or video gives."""
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera.damage import Place
-
-Pixels = NDArray[np.uint8]  # [H, W, 3] RGB or [H, W] grey; as model input [1, H, W, C]
-Logits = NDArray[np.float32]  # [K], one per label
-ClassMap = NDArray[np.float32]  # [h, w, K], where each label's logit comes from: its mean over h and w
 
 
 class Frame(msgspec.Struct, frozen=True):

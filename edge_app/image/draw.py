@@ -1,0 +1,37 @@
+"""An image, enlarged, with its answer written on it: green when decided, red when referred, as the course did."""
+
+import io
+
+from PIL import Image, ImageDraw, ImageFont
+
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.bundle.manifest import REFER
+
+_SIDE_PX = 400  # of the longer side
+_BAND_PX = 44  # below the image, for the text
+_COLOURS = {True: (0, 128, 0), False: (200, 0, 0)}  # decided, referred; both read on white
+
+
+def enlarged(pixels: Pixels) -> Image.Image:
+    """uint8 [H, W] or [H, W, 3] -> RGB, the longer side _SIDE_PX; a larger image becomes smaller."""
+    image = Image.fromarray(pixels)
+    scale = _SIDE_PX / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX).convert("RGB")
+
+
+def png(image: Image.Image, answer: Answer) -> bytes:
+    """An `enlarged` image, or several in one, with the answer below, as a file."""
+    width, height = image.size
+    whole = max(width, _SIDE_PX)
+    canvas = Image.new("RGB", (whole, height + _BAND_PX), "white")
+    canvas.paste(image, ((whole - width) // 2, 0))
+    decided = answer.decision != REFER
+    text = f"{answer.label} {answer.confidence:.1%}" if decided else f"{REFER}: {answer.label} {answer.confidence:.1%}"
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((0, height, whole - 1, height + _BAND_PX - 1), outline=_COLOURS[decided], width=3)
+    draw.text((12, height + 10), text, fill=_COLOURS[decided], font=ImageFont.load_default(20))
+    file = io.BytesIO()
+    canvas.save(file, "PNG")
+    return file.getvalue()
