@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from limiar.edge_app import exit_status
 from limiar.edge_app.errors import ConvertError, printable
 from limiar.edge_app.text import counted, for_json
 
 if TYPE_CHECKING:
     from limiar.convert.compare.bench import BenchReview
     from limiar.convert.compare.compare import Review
-
-
-EXIT_NOT_BETTER = 3
 
 
 @click.command()
@@ -55,7 +53,7 @@ def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str
         click.echo(for_json(msgspec.json.format(msgspec.json.encode(review), indent=1)))
     else:
         _print(review)
-    return EXIT_NOT_BETTER if fail_on and _reaches(review.outcome, fail_on) else 0
+    return exit_status.FAILED_CHECK if fail_on and _reaches(review.outcome, fail_on) else 0
 
 
 def _reaches(outcome: str, fail_on: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from limiar.edge_app import exit_status
 from limiar.edge_app.errors import BundleError, ConvertError, printable
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from limiar.convert.report.report import Report
     from limiar.convert.source.source import KerasFile, RunFolder
 
-EXIT_REFUSED = 3
 INTENDED_USE = "Research and education, not for diagnosis."
 CARD_LIMIT = 1 << 20  # bytes
 CARD = (
@@ -322,7 +322,7 @@ def convert(
                 with progress.writing(), _place(out):
                     written = publish_refusal(out, converted)
         _print(report, written, as_json)
-        return 0 if report.published else EXIT_REFUSED
+        return 0 if report.published else exit_status.FAILED_CHECK
 
     return in_child(work)
 

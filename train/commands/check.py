@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from limiar.edge_app.cli import EXIT_FAILED_CHECK
+from limiar.edge_app import exit_status
 from limiar.edge_app.errors import TrainError, printable
 from limiar.edge_app.text import counted
 from limiar.train.commands.train import channels_option, grey_max_option, input_of, size_option
@@ -71,7 +71,7 @@ def check(
         _print(report)
     if html is not None:  # last: what was found is not lost to a page that cannot be written
         _write_page(html, request, report)
-    return 0 if report.passed else EXIT_FAILED_CHECK
+    return 0 if report.passed else exit_status.FAILED_CHECK
 
 
 def _write_page(html: Path, request: "Request", report: "Report") -> None:
