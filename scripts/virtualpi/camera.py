@@ -25,7 +25,7 @@ from virtualpi.outcome import Outcome, progress, report
 
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}  # this machine's name -> Debian's
 ON_PAGE = ("it is the real", "red is red", "limiar camera answers")
-_SOURCE = "edge_app/camera/picamera.py"
+_SOURCE = "limiar/edge_app/camera/picamera.py"
 _CHECKOUT = {f"/opt/project/{name}": PROJECT / name for name in ("tests", "models", "pyproject.toml")}
 
 

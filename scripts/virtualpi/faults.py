@@ -115,7 +115,7 @@ def without_xnnpack(ground: Ground) -> Iterator[Outcome]:
     planted = ground.folder() / "interpreter.py"
     planted.write_text(code.replace("module.OpResolverType.AUTO", "module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES"))
     (limiar,) = (path for path, folder in ground.device.binds.items() if folder == ground.device.folders[0])
-    yield from ground.answers({f"{limiar}/{there}": planted})
+    yield from ground.answers({f"{limiar}/limiar/{there}": planted})
 
 
 def foreign_library(ground: Ground) -> Iterator[Outcome]:

@@ -55,7 +55,7 @@ class Kind(NamedTuple):
     """What is cut."""
 
     name: str
-    limiar: str = "edge_app"  # the module that scans, of limiar or of guest/
+    limiar: str = "limiar"  # the module that scans, of limiar or of guest/
     mount: str = "defaults"  # the disk's options
 
 

@@ -169,7 +169,7 @@ def _make_few(patch: pytest.MonkeyPatch, *names: str) -> None:
     patch.setattr(make, "RECIPES", chosen)
     patch.setattr(pipeline, "RECIPES", chosen)
     there = (
-        "from convert import make, pipeline; "
+        "from limiar.convert import pipeline; from limiar.convert.export import make; "
         f"make.RECIPES = pipeline.RECIPES = tuple(one for one in make.RECIPES if one.name in {few}); "
     )
     patch.setattr(repeatable, "_SECOND_PROCESS", there + repeatable._SECOND_PROCESS)

@@ -18,7 +18,7 @@ from limiar.edge_app.bundle.open import open_bundle
 CRASHING = """
 import os, signal, sys
 from importlib import import_module
-from convert import child
+from limiar.convert import child
 from limiar.edge_app.cli import main
 from limiar.edge_app.system.stderr import captured_stderr
 

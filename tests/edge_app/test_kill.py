@@ -19,13 +19,13 @@ CONTROL_KILLS = 12
 REAL = "from limiar.edge_app.cli import main; main()"
 # The control: the same app without the promise, its lines go out before the commit.
 REPORTS_BEFORE_COMMIT = """
-from edge_app import pipeline
+from limiar.edge_app.scan import scan
 def report_first(self):
     for outcomes in self.workers.run(self.paths, self._known):
         yield [self._kept(path, outcome) for path, outcome in outcomes]
         if self.store.commit_due():
             self.store.commit()
-pipeline.Scan.__iter__ = report_first
+scan.Scan.__iter__ = report_first
 from limiar.edge_app.cli import main; main()
 """
 

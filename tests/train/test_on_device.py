@@ -33,9 +33,10 @@ COMMAND = """
 import functools
 from limiar.train.progress import quiet
 with quiet():
-    from train import models
+    from limiar.train.fit import models
 models.BUILDERS["compact"] = functools.partial(models.compact, filters=((16, 2), (32, 2)))
-import limiar.train.__main__
+from limiar.edge_app.cli import main
+main()
 """
 
 
@@ -65,7 +66,7 @@ def runs(tmp_path_factory, images):
     }
     jobs = {}
     for name, (out, options, devices) in asked.items():
-        command = [sys.executable, "-P", "-c", COMMAND, images, "--out", folder / out, *OPTIONS, *options]
+        command = [sys.executable, "-P", "-c", COMMAND, "train", images, "--out", folder / out, *OPTIONS, *options]
         environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
         environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
         environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # compiles in half the time
