@@ -482,7 +482,8 @@ _WRITE = """
 import sys
 from pathlib import Path
 import msgspec
-from limiar.edge_app.bundle.manifest import open_bundle, write_bundle
+from limiar.edge_app.bundle.open import open_bundle
+from limiar.edge_app.bundle.write import write_bundle
 old = open_bundle(sys.argv[1])
 contents = {file.path: old.read(file.path) for file in old.manifest.files}
 print("writing", flush=True)

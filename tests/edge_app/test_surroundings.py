@@ -125,7 +125,7 @@ def test_a_user_without_an_account_needs_only_a_place_for_the_database(public_wo
 )
 def test_an_empty_or_relative_home_is_none(environment: dict[str, str], place: str | None, tmp_path: Path) -> None:
     environment = {name: value.format(tmp=tmp_path) for name, value in environment.items()}
-    print_it = "from limiar.edge_app.store.writer import default_path; print(default_path())"
+    print_it = "from limiar.edge_app.store.state import default_path; print(default_path())"
     done = run([sys.executable, "-P", "-c", print_it], env=environment, cwd=tmp_path)
     import pwd
 
