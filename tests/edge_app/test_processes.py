@@ -1,0 +1,73 @@
+"""Which process loads what: the one that keeps the store stays small, and nothing in it can crash or hang."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime"}
+LIBRARIES = {"numpy", "PIL", "cv2", "simplejpeg"} | RUNTIMES
+
+
+@contextmanager
+def running(state: Path, *arguments: str | Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """The real command, in a group of its own that ends with the block."""
+    command = [sys.executable, "-P", "-m", "limiar", *map(str, arguments)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    environment = {**os.environ, "LIMIAR_STATE": str(state)}
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def loaded(pid: int) -> set[str]:
+    """The libraries of which a process has compiled code in memory."""
+    folders = {part for line in Path(f"/proc/{pid}/maps").read_text().splitlines() for part in line.split("/")[1:]}
+    return folders & LIBRARIES
+
+
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_the_process_of_a_scan_that_keeps_the_store_has_one_thread_and_no_library_that_reads_images(
+    tiny_path: Path, images: Path, tmp_path: Path
+) -> None:
+    with running(tmp_path / "state", "scan", tiny_path, "-", "--workers", "2") as scan:
+        for path in sorted(images.iterdir())[:3]:
+            scan.stdin.write(os.fsencode(path) + b"\n")
+            scan.stdin.flush()
+            assert b'"decision"' in scan.stdout.readline()  # it waits for the next path
+        assert loaded(scan.pid) == set()
+        assert threads(scan.pid) == 1
+        workers = children(scan.pid)
+        assert len(workers) == 2
+        assert any(loaded(worker) & RUNTIMES for worker in workers)
+
+
+def test_a_camera_is_read_by_a_process_without_a_runtime_and_answered_by_the_one_that_keeps_the_store(
+    tiny_path: Path, tmp_path: Path
+) -> None:
+    video = tmp_path / "a_minute.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for seed in range(600):
+        writer.write(np.random.default_rng(seed).integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    with running(tmp_path / "state", "camera", tiny_path, f"video:{video}", "--realtime") as camera:
+        assert b'"decision"' in camera.stdout.readline()
+        (capture,) = children(camera.pid)
+        assert not loaded(capture) & RUNTIMES
+        # Unlike that of a scan: a frame is answered where the answer is kept.
+        assert loaded(camera.pid) & RUNTIMES
