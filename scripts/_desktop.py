@@ -1,6 +1,7 @@
 """Imported first by a script that needs more than Python itself: outside any environment it goes on in the desktop's.
 
-So `scripts/score BUNDLE DATA` runs as it is printed, from a fresh clone too; the environment is made where there is none.
+So `studies/score.py BUNDLE DATA` runs as it is printed, from a fresh clone too; the environment is made if there is none.
+studies/ and tests/harness/ have links to this file, and find the modules of scripts/ by it.
 """
 
 import os
@@ -18,3 +19,6 @@ if sys.prefix == sys.base_prefix:
     if made.returncode:
         sys.exit(made.returncode)
     os.execv(PYTHON, [str(PYTHON), *sys.orig_argv[1:]])  # noqa: S606
+
+if str(SCRIPTS) not in sys.path:
+    sys.path.append(str(SCRIPTS))

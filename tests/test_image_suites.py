@@ -1,4 +1,4 @@
-"""scripts/image_suites on a small suite that is made here."""
+"""tests/harness/image_suites.py on a small suite that is made here."""
 
 import io
 import json
@@ -24,7 +24,7 @@ def test_image_suites_compares_with_a_second_decoder_and_names_what_differs(proj
     (suite / "archive.png").write_bytes(file.getvalue() + b"PK\3\4" + bytes(40))
     command = [
         sys.executable,
-        "scripts/image_suites",
+        "tests/harness/image_suites.py",
         "--folder",
         f"made={suite}",
         "--json",

@@ -147,6 +147,7 @@ def code_in(markdown: str) -> list[str]:
 def test_every_error_code_has_its_row_in_the_docs_and_every_row_its_code(project: Path) -> None:
     sources = [path for folder in ("edge_app", "train", "convert") for path in sorted((project / folder).rglob("*.py"))]
     sources += [path for path in sorted((project / "scripts").iterdir()) if path.is_file()]
+    sources += [path for folder in ("studies", "tests/harness") for path in sorted((project / folder).rglob("*.py"))]
     in_code = {code for path in sources for code in CODE.findall(path.read_text())}
     rows = re.findall(r"^\| `?(E-[A-Z0-9-]+)`? \|", (project / "docs" / "errors.md").read_text(), re.MULTILINE)
     assert rows == sorted(set(rows))

@@ -85,7 +85,7 @@ def test_stopped_it_leaves_no_process_and_where_it_can_no_folder(
     root: Root, tmp_path: Path, project: Path, number: str, status: int, left: int
 ) -> None:
     (tmp_path / "tmp").mkdir()
-    environ = {**os.environ, "PYTHONPATH": str(project / "scripts"), "TMPDIR": str(tmp_path / "tmp")}
+    environ = {**os.environ, "PYTHONPATH": f"{project}/tests/harness:{project}/scripts", "TMPDIR": str(tmp_path / "tmp")}
     code = _LEVEL.replace("SLEEP", SLEEP).replace("sys.argv.pop()", repr(str(root.path)))
     with subprocess.Popen([sys.executable, "-P", "-c", code], env=environ, stderr=subprocess.PIPE) as process:
         deadline_s = time.monotonic() + 120

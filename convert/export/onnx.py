@@ -82,7 +82,7 @@ def quantized(
     """Static QDQ, per channel: uint8 activations, int8 weights of 7 bits.
 
     With 8 bits a CPU without VNNI (AVX2 alone) saturates its 16-bit sums and answers otherwise than one that has it:
-    scripts/avx2_parity shows both. QOperator models give wrong softmax values in onnxruntime <= 1.28.
+    tests/harness/avx2_parity.py shows both. QOperator models give wrong softmax values in onnxruntime <= 1.28.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"

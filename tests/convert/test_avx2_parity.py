@@ -1,18 +1,16 @@
 """The ONNX int8 file on a processor with AVX2 alone, which QEMU emulates: the same answers as here, bit for bit."""
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
 import pytest
 
+import avx2_parity
 from limiar.convert.export.onnx import quantized
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.inference.golden import golden_tensors
@@ -23,19 +21,9 @@ VNNI = bool({"avx512_vnni", "avx_vnni"}.intersection(machine().features))
 
 
 @pytest.fixture(scope="module")
-def script(project: Path) -> ModuleType:
-    loader = SourceFileLoader("avx2_parity", str(project / "scripts" / "avx2_parity"))
-    spec = importlib.util.spec_from_loader("avx2_parity", loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def said(project: Path) -> str:
     """What the script prints of the reference bundle's ONNX int8 file."""
-    command = [sys.executable, project / "scripts" / "avx2_parity", project / "models" / "lung-nodule"]
+    command = [sys.executable, project / "tests" / "harness" / "avx2_parity.py", project / "models" / "lung-nodule"]
     done = subprocess.run([*command, "--file", "onnx_int8"], capture_output=True, text=True)
     if done.returncode == 2 and os.environ.get("LIMIAR_REQUIRE_DATA") != "1":
         pytest.skip(done.stderr.strip())
@@ -63,13 +51,11 @@ def test_without_the_7_bit_weights_it_would_not(said: str, control: str) -> None
 
 
 @pytest.mark.skipif(not VNNI, reason="this processor has no VNNI: it saturates as the emulated one does")
-def test_a_file_that_answers_otherwise_there_fails(
-    script: ModuleType, said: str, project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_answers_otherwise_there_fails(said: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = open_bundle(project / "models" / "lung-nodule")
     tensors = np.concatenate(golden_tensors(bundle).tensors)[:16]
     model = quantized(onnx.load_from_string(bundle.model("onnx_fp32")[1]), tensors, reduce_range=False)
     qemu = [str(user_mode("x86_64")), "-cpu", "Haswell"]
-    subject = script.Subject("onnx_int8", "onnxruntime", model.SerializeToString(), 0.0)
-    assert not script.compared(subject, tensors, qemu, vnni=True)
+    subject = avx2_parity.Subject("onnx_int8", "onnxruntime", model.SerializeToString(), 0.0)
+    assert not avx2_parity.compared(subject, tensors, qemu, vnni=True)
     assert capsys.readouterr().out.endswith("DIFFERS\n")

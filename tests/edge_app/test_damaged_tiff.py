@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from refusals import refusal
-from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, lzw, of_depth, tiff
 
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.read import decode
+from refusals import refusal
+from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, lzw, of_depth, tiff
 
 COMPRESSIONS = {"raw": RAW, "lzw": LZW, "deflate": DEFLATE, "packbits": PACKBITS}
 

@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, of_depth, tiff
 
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec, manifest_json, parse_manifest
@@ -21,6 +20,7 @@ from limiar.edge_app.errors import BundleError, DataError, ImageError
 from limiar.edge_app.image import depth
 from limiar.edge_app.image.read import decode
 from limiar.train.dataset.image_folder import Shares, load
+from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, of_depth, tiff
 
 DEPTHS = (9, 10, 12, 14, 15, 16)
 COMPRESSIONS = {"raw": RAW, "lzw": LZW, "deflate": DEFLATE, "packbits": PACKBITS}

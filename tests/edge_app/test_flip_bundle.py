@@ -1,4 +1,4 @@
-"""scripts/flip_bundle on the tiny bundle: no flipped bit is accepted with the key (reliability.md, P5)."""
+"""tests/harness/flip_bundle.py on the tiny bundle: no flipped bit is accepted with the key (reliability.md, P5)."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def said(project: Path, tiny_path: Path) -> str:
-    command = [sys.executable, project / "scripts" / "flip_bundle", "--bundle", tiny_path, "--seed", "5"]
+    command = [sys.executable, project / "tests" / "harness" / "flip_bundle.py", "--bundle", tiny_path, "--seed", "5"]
     done = subprocess.run([*command, "--count", "200", "--commands", "4"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

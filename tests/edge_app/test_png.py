@@ -5,10 +5,10 @@ import zlib
 
 import numpy as np
 import pytest
-from refusals import refusal
 
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.read import decode
+from refusals import refusal
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from refusals import refusal
 
 from limiar.edge_app.image.read import decode
+from refusals import refusal
 
 
 def picture(alpha: bool, plain: bool = False) -> Image.Image:

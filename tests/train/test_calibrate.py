@@ -90,7 +90,7 @@ def test_no_neighbouring_temperature_is_better_with_caution_either(answers):
 
 
 def test_the_script_says_what_exact_confidences_would_show(project, small_run):
-    command = [sys.executable, str(project / "scripts" / "calibration"), str(small_run), str(small_run)]
+    command = [sys.executable, str(project / "studies" / "calibration.py"), str(small_run), str(small_run)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     head, *rows = done.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""scripts/contact_sheet shows phantoms beside CT patches, and never inside the project."""
+"""studies/contact_sheet.py shows phantoms beside CT patches, and never inside the project."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def sheet(project, lung, path):
-    command = [sys.executable, project / "scripts" / "contact_sheet", path, "--lung", lung]
+    command = [sys.executable, project / "studies" / "contact_sheet.py", path, "--lung", lung]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 

@@ -5,7 +5,7 @@ import random
 from killing import Ended, Series, Starter, run_with_kills
 
 # Fewer operations than a run has, so that such a kill always comes before its end; one by the clock may be too late on a fast
-# machine, and another run is tried. scripts/kill_training tries the whole length.
+# machine, and another run is tried. tests/harness/kill_training.py tries the whole length.
 OPERATIONS, SECONDS = 30, 1.5
 KILLS, TRIES = 2, 5
 

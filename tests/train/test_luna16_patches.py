@@ -1,4 +1,4 @@
-"""scripts/luna16_patches on a small scan that the test writes."""
+"""studies/luna16_patches.py on a small scan that the test writes."""
 
 import csv
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SimpleITK = pytest.importorskip("SimpleITK", reason="scripts/luna16_patches needs it: pip install 'limiar[luna16]'")
+SimpleITK = pytest.importorskip("SimpleITK", reason="studies/luna16_patches.py needs it: pip install 'limiar[luna16]'")
 from limiar.train.data.luna16 import TABLE_LIMIT  # noqa: E402  # needs SimpleITK
 
 SPACING, ORIGIN = (0.7, 0.7, 2.5), (-120.0, -90.0, -300.0)  # mm
@@ -41,7 +41,7 @@ def candidates(folder, *lines):
 
 
 def run(project, *words):
-    command = [sys.executable, project / "scripts" / "luna16_patches", *words]
+    command = [sys.executable, project / "studies" / "luna16_patches.py", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 

@@ -1,4 +1,4 @@
-"""Patches out of LUNA16's scans; scripts/luna16_patches is its command line. Needs SimpleITK: `limiar[luna16]`."""
+"""Patches out of LUNA16's scans; studies/luna16_patches.py is its command line. Needs SimpleITK: `limiar[luna16]`."""
 
 import csv
 import hashlib

@@ -4,7 +4,7 @@ A patch is built in Hounsfield units, as the anatomy is: aerated lung, vessels t
 rib, and in the middle either a nodule (solid, part-solid or spiculated) or a decoy. A decoy is made of **as much tissue of
 the same density** as a nodule would be, drawn out into vessels, so that neither brightness nor a histogram gives the label
 away: shape does. Blur, reconstruction noise and the window of the `lung` data set (-1000..400 HU to 0..255) come last.
-scripts/phantom_difficulty measures how hard they are, scripts/contact_sheet shows them.
+studies/phantom_difficulty.py measures how hard they are, studies/contact_sheet.py shows them.
 """
 
 import io

@@ -23,7 +23,7 @@ from limiar.edge_app.system.python import python_c
 
 CPU_S = 10.0  # of computing, for one image: the largest that the rules take needs two
 WALL_S = 60.0  # for one image, also where the disk or the machine is busy with other things
-MEMORY_BYTES = 1 << 30  # for one image; scripts/decode_memory has the most that one took
+MEMORY_BYTES = 1 << 30  # for one image; studies/decode_memory.py has the most that one took
 _START_S = 120.0  # imports, on a busy machine
 _STARTS = 3  # that may end while they import
 _TASK_ITEMS = 32  # enough that the pipe costs little

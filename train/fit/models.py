@@ -9,7 +9,7 @@ from keras import layers
 from limiar.edge_app.bundle.manifest import InputSpec
 
 # compact: 3x3 convolutions, (filters, stride). Chosen by cross-validation among nets whose int8 file has at most 64 KiB and
-# invokes in a twelfth of LeNet's float32 time on one core (scripts/architectures): full convolutions beat separable ones of
+# invokes in a twelfth of LeNet's float32 time on one core (studies/architectures.py): full convolutions beat separable ones of
 # the same latency (XNNPACK runs them at 80 G multiply-adds a second, and a depthwise layer has hardly any work to share its
 # overhead with). docs/training.md has the tables.
 COMPACT = ((16, 2), (16, 1), (32, 2), (32, 1), (48, 2), (48, 1))

@@ -9,7 +9,7 @@ MEGAPIXEL = 1_000_000
 
 # A decoder that keeps the image more than once gets a lower limit, so that any image stays under 300 MB (reliability.md P7).
 PIXELS_MP = 50
-PIXELS_MP_TWICE = 16  # TIFF, and JPEG with several scans; measured by scripts/decode_memory, like the others
+PIXELS_MP_TWICE = 16  # TIFF, and JPEG with several scans; measured by studies/decode_memory.py, like the others
 PIXELS_MP_PADDED = 20  # of a TIFF's tiles, which reach beyond its edges
 PIXELS_MP_WEBP = 12  # lossless with alpha: 22 bytes a pixel
 

@@ -1,0 +1,83 @@
+"""A device of one Debian suite: its root, and limiar's built wheel with what it asks for, as pip puts it on a Raspberry Pi."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import wheelhouse
+from virtualpi import PROJECT, Failed, debian
+from virtualpi.cache import CACHE, kept, key
+
+PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}  # Raspberry Pi OS 12 and 13
+# What a Python program finds on every Raspberry Pi OS. `extract` follows no dependency of dash's and libc's own.
+_PACKAGES = ("python3", "libstdc++6", "libgcc-s1", "zlib1g", "ca-certificates", "dash", "coreutils", "libc-bin", "base-files")
+TFLITE_LOCK = PROJECT / "requirements" / "tflite-runtime.lock"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A root, and the folders that its Python looks in: limiar, its base requirements, then what its extra adds."""
+
+    suite: str
+    extra: str  # "onnx" or "tflite"
+    root: Path
+    folders: tuple[Path, ...]
+    limiar: str  # the sha256 of its wheel
+
+    @property
+    def binds(self) -> dict[str, Path]:
+        """Where the folders are in the root; and one for what Python compiles, kept for the next run: nothing else writes."""
+        compiled = CACHE / "pycache" / f"{self.root.name}-{self.extra}"
+        compiled.mkdir(parents=True, exist_ok=True)
+        return {**dict(zip(self._there, self.folders, strict=True)), "/pycache": compiled}
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """For its Python."""
+        # OpenBLAS starts a thread for each core when numpy is imported: seconds under emulation.
+        quick = {"OPENBLAS_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": "/pycache", "LANG": "C.UTF-8"}
+        return quick | {"PYTHONPATH": ":".join(self._there), "LIMIAR_STATE": "/tmp/limiar"}  # a /tmp of its own
+
+    @property
+    def _there(self) -> list[str]:
+        # Named after what is in them: Python takes compiled code for a file's by its path, size and time alone.
+        return [f"/opt/limiar-{self.limiar[:16]}", *(f"/opt/{path.name}" for path in self.folders[1:])]
+
+
+def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> Device:
+    """limiar: its wheel, unpacked into `folder`. Raises Unavailable; Failed where the wheel asks for what no device has."""
+    python, lock = PYTHONS[suite], TFLITE_LOCK if extra == "tflite" else wheelhouse.DEVICE
+    house = wheels(python, lock, (extra,))
+    try:
+        wheelhouse.install(folder, house, [f"limiar[{extra}] @ {limiar.as_uri()}"], python, "--dry-run")
+    except wheelhouse.WheelhouseError as error:
+        raise Failed(f"{limiar.name} does not install with a device's requirements alone: {error}") from None
+    wheelhouse.install(folder, house, [str(limiar)], python, "--no-deps")
+    needed = {entry.partition("==")[0] for entry in wheelhouse.locked_for_devices(lock, ())}
+    base: list[Path] = []
+    more: list[Path] = []
+    for wheel in wheelhouse.wheels(house):
+        (base if wheel.name in needed else more).append(wheel.path)
+    folders = (folder, *(installed(house, part, python) for part in (base, more)))
+    return Device(suite, extra, debian.root(suite, "arm64", _PACKAGES), folders, wheelhouse.sha256(limiar))
+
+
+def wheels(python: str, lock: Path, extras: Sequence[str], arch: str = "aarch64") -> Path:
+    """A cached wheelhouse of what limiar needs of others. Raises WheelhouseError."""
+    made_from = (*wheelhouse.locked_for_devices(lock, extras), python, arch)
+    return kept("wheels", key(made_from), lambda folder: wheelhouse.download(folder, python, lock, extras, arch))
+
+
+def installed(house: Path, paths: Sequence[Path], python: str, arch: str = "aarch64") -> Path:
+    """A cached folder for a PYTHONPATH, with these wheels and no others. Raises WheelhouseError."""
+    words = [str(path) for path in paths]
+    return kept(
+        "installed",
+        key((*words, arch)),
+        lambda folder: wheelhouse.install(folder, house, words, python, "--no-deps", arch=arch),
+    )
+
+
+def size_mb(folder: Path) -> float:
+    """What its files take, MB of 10^6 bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

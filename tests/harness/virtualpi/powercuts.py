@@ -1,0 +1,145 @@
+"""Cuts the power of a booted machine in the middle of `limiar scan`, and looks for every answer that it had reported.
+
+The images and the database lie on a disk of their own, an ext4 file system. At a random time after the first line of a scan
+QEMU is killed, and of what the guest had written to that disk only what was flushed is kept: see logwrites.py. The machine is
+booted on what is left; ext4 recovers, the database must be whole and hold every line that was read before any cut so far, and
+the next scan begins.
+"""
+
+import json
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import msgspec
+import numpy as np
+from PIL import Image as Picture
+
+from virtualpi import Failed, logwrites, qemu
+from virtualpi.boot import VIRT, Data, Guest, Said, booted
+from virtualpi.image import Image
+from virtualpi.namespace import scratch_root
+from virtualpi.outcome import progress
+
+IMAGES = 1000  # of each scan: it takes over 10 s, and the cut comes in the first three
+_LONGEST_S = 3.0
+_DISK = "256M"
+
+
+class Rows(msgspec.Struct):
+    """What guest/rows.py prints."""
+
+    integrity: str
+    images: set[str]
+    frames: dict[str, int]
+
+
+class Cut(msgspec.Struct):
+    """One cut, and what was found after it."""
+
+    number: int
+    after_s: float  # since the first line was read
+    reported: int  # lines read before it
+    kept: int  # writes that the disk held for certain
+    dropped: int  # writes that were lost with its cache
+    dropped_bytes: int
+    lost: int = 0  # of all lines reported until now, those not in the database at the next boot
+    whole: bool = False
+
+
+class Kind(NamedTuple):
+    """What is cut."""
+
+    name: str
+    limiar: str = "limiar"  # the module that scans, of limiar or of guest/
+    mount: str = "defaults"  # the disk's options
+
+
+KEPT = Kind("power cuts")
+
+
+class Series(msgspec.Struct):
+    """All cuts of one kind."""
+
+    kind: Kind
+    cuts: list[Cut]
+
+    @property
+    def reported(self) -> int:
+        return sum(cut.reported for cut in self.cuts)
+
+    @property
+    def lost(self) -> int:
+        """Each boot is asked for all lines until then."""
+        return max((cut.lost for cut in self.cuts), default=0)
+
+    @property
+    def corrupt(self) -> int:
+        return sum(not cut.whole for cut in self.cuts)
+
+
+def make_disk(folder: Path, scans: int) -> Path:
+    """An ext4 file system with the images of each scan, all different."""
+    rng = np.random.default_rng(0)
+    for scan in range(scans):
+        images = folder / "data" / "images" / str(scan)
+        images.mkdir(parents=True)
+        for index in range(IMAGES):
+            pixels = rng.integers(0, 256, (50, 50), dtype=np.uint8)
+            Picture.fromarray(pixels).save(images / f"{index:04d}.png", compress_level=1)
+    with scratch_root(qemu.system_root(), binds={"/out": folder}) as root:
+        # Nothing that the kernel would go on to initialize while it is mounted.
+        ready = "lazy_itable_init=0,lazy_journal_init=0"
+        root.run("mke2fs", "-q", "-t", "ext4", "-E", ready, "-d", "/out/data", "/out/data.disk", _DISK)
+    shutil.rmtree(folder / "data")
+    return folder / "data.disk"
+
+
+def cut_again_and_again(kind: Kind, cuts: int, seed: int, image: Image, disk: Path, log: TextIO) -> Series:
+    """Changes `disk`. Raises Failed where a machine does not answer, LogError."""
+    series, rng = Series(kind, []), random.Random(seed)  # times of cuts are no secret
+    data = Data(disk.with_suffix(".running"), disk.with_suffix(".log"))
+    reported: set[str] = set()
+    for number in range(cuts + 1):
+        progress(f"-M virt: {kind.name}: {number} of {cuts}")
+        subprocess.run(["cp", "--sparse=always", disk, data.disk], check=True)
+        data.log.write_bytes(b"")
+        last = number == cuts
+        job = {"job": "cut", "options": kind.mount} | ({} if last else {"scan": kind.limiar, "images": str(number)})
+        with booted(VIRT, image, job, log, data) as guest:
+            answers = guest.answers("@done" if last else "@scan")
+            if series.cuts:
+                _look(answers, series.cuts[-1], reported)
+                log.write(f"\n==== {kind.name}: {msgspec.json.encode(series.cuts[-1]).decode()}\n")
+            if last:
+                break
+            after_s = rng.uniform(0, _LONGEST_S)
+            lines = _cut(guest, after_s)
+        replayed = logwrites.replay(data.log, disk)
+        reported |= lines
+        series.cuts.append(Cut(number + 1, round(after_s, 3), len(lines), *replayed))
+    return series
+
+
+def _look(answers: Mapping[str, Said], cut: Cut, reported: set[str]) -> None:
+    """At the boot after a cut: is everything there? Raises Failed: the disk was not as a cut leaves it."""
+    if answers["cache"].out != "write back":  # then Linux flushes nothing, and every write would be lost
+        raise Failed(f"the guest takes its disk's cache for {answers['cache'].out}, not for one that must be flushed")
+    if cut.kept and "EXT4-fs (vdb): recovery complete" not in answers["kernel"].out:
+        raise Failed(f"ext4 had nothing to recover after cut {cut.number}: that was none")
+    rows = msgspec.json.decode(answers["rows"].out, type=Rows)
+    cut.lost = len(reported - rows.images)
+    cut.whole = rows.integrity == "ok"
+
+
+def _cut(guest: Guest, after_s: float) -> set[str]:
+    """Kills the machine so long after a scan's first line: the images whose lines were read before."""
+    lines = [guest.next_line()]
+    time.sleep(after_s)
+    lines += guest.read_so_far()
+    guest.cut()
+    return {json.loads(line)["sha256"] for line in lines}
