@@ -1,46 +1,41 @@
 """The straight line from a model to what a bundle is made of: read, convert, run on every runtime, judge."""
 
-import concurrent.futures
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from limiar.convert.anatomy.first_layer import File, first_layers
-from limiar.convert.anatomy.inventory import inventory
-from limiar.convert.anatomy.layers import layer_names
-from limiar.convert.export.make import INTEGER, REFERENCE, Files, Ground, Made, Note, make_files
-from limiar.convert.export.recipes import PREFERRED, RECIPES, Recipe, recipe
+from limiar.convert.export.make import INTEGER, Ground, Made, Note, make_files
+from limiar.convert.export.recipes import Recipe, recipe
+from limiar.convert.gate import release
+from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate import Gate
-from limiar.convert.gate.judge import Images, Judge, Outcomes
+from limiar.convert.gate.judge import Judge
 from limiar.convert.gate.noninferiority import smallest_margin
-from limiar.convert.publish.verified import Elsewhere, with_verified
-from limiar.convert.report.report import REFUSED, Exploratory, FileReport, Report
+from limiar.convert.report.report import REFUSED, Exploratory, Report
+from limiar.convert.report.verified import Elsewhere, with_verified
 from limiar.convert.run import dataset
-from limiar.convert.run.evaluate import Answers, Bench, Environment, Key, RuntimeFailure, find_environments
+from limiar.convert.run.all_runtimes import run_files, with_maps
+from limiar.convert.run.evaluate import Answers, Bench, Environment, Outcomes, RuntimeFailure, find_environments
 from limiar.convert.run.golden_images import GoldenFile, draw_golden_images, golden_json, take_golden_images
+from limiar.convert.run.images import Images
 from limiar.convert.run.predictions import KERAS, AnswerTable
 from limiar.convert.source.chance import check_chance, check_unit
-from limiar.convert.source.class_map import alike, keras_maps
+from limiar.convert.source.class_map import keras_maps
 from limiar.convert.source.ends import UNIT
 from limiar.convert.source.keras_model import keras_logits
 from limiar.convert.source.source import KerasFile, RunFolder, Source, read_source
 from limiar.convert.source.steady import check_steady
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.bundle.manifest import Envelope, Metric, NotProven, verdict
+from limiar.edge_app.bundle.manifest import Envelope, Metric, verdict
 from limiar.edge_app.errors import ConvertError, printable
 from limiar.edge_app.image.statistics import outside
-from limiar.edge_app.runtimes import RUNTIMES
-from limiar.edge_app.text import visible
 from limiar.train.record.metrics import proportion, rounded
 
 MAP_IMAGES = 32  # of validation, whose class activation maps are compared with Keras's
-MESSAGE = 1000  # letters of a reason in the manifest
-PROCESSES = 2  # files that are run at once; what they give does not depend on it
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -88,14 +83,16 @@ def convert_run(request: Request, note: Note) -> Converted:
     judge = Judge(images, keras, source.labels, source.positive, request.gate)
     ground = _ground(judge, images, calibration, request, environments)
     made = make_files(source.mapped or source.model, source.input, ground, note)
-    outcomes = _run_files(images.tensors, made, environments, note)
+    outcomes = run_files(images.tensors, made, environments, note)
     if source.mapped:
         note("comparing class activation maps")
-        _compare_maps(source.mapped, images.val.tensors[:MAP_IMAGES], made, environments, outcomes)
-    files = _required(request.gate, tuple(_judged(judge, one, made[one.name], outcomes[one.name]) for one in RECIPES))
-    passed = {file.name: one for file, one in zip(files, RECIPES, strict=True) if file.passed}
+        some = images.val.tensors[:MAP_IMAGES]
+        outcomes = with_maps(outcomes, keras_maps(source.mapped, some), some, made, environments)
+    judged = tuple(_judged(judge, recipe(name), file, outcomes[name]) for name, file in made.items())
+    files = release.required(request.gate, judged)
+    passed = [file.name for file in files if file.passed]
     golden_logits = {
-        name: logits for name, one in passed.items() if (logits := judge.golden_logits(one, outcomes[name])) is not None
+        name: logits for name in passed if (logits := judge.golden_logits(recipe(name), outcomes[name])) is not None
     }
     report = _report(request, source, judge, images, len(calibration) - 1, envelope, files, not_checked)
     if report.published:
@@ -154,105 +151,25 @@ def _ground(judge: Judge, images: Images, calibration: Pixels, request: Request,
     environment = next(found for found in environments if found.key == recipe(INTEGER).key)
     retry, floor = request.gate.retry, request.gate.limits.layer_snr_db
     if retry is None:
-        return Ground(calibration, images.val.tensors, -math.inf, lambda data: False, request.ended)
+        return Ground(calibration, images.val.tensors, -math.inf, lambda data, step: False, request.ended)
 
-    def loses(data: bytes) -> bool:
+    def loses(data: bytes, step: float | None) -> bool:
         with Bench(images.val.tensors) as bench:
             try:
                 answers = bench.answers(environment, INTEGER, data)
             except RuntimeFailure:
                 return True
-        return judge.loses_on_validation(answers.logits, inventory("tflite", data).outputs[0].scale, retry.loss)
+        return judge.loses_on_validation(answers.logits, step, retry.loss)
 
     return Ground(calibration, images.val.tensors, -math.inf if floor is None else floor, loses, request.ended)
-
-
-def _run_files(
-    tensors: Pixels, made: Files, environments: list[Environment], note: Note
-) -> dict[str, dict[Key, Answers | RuntimeFailure]]:
-    """File -> runtime and options -> what it gave, and which layer was the first to differ from the file's own runtime."""
-    asked = {one.name: _environments_for(one, environments) for one in RECIPES}
-    jobs = [(name, environment) for name in asked for environment in asked[name] if isinstance(made[name], Made)]
-    outcomes: dict[str, dict[Key, Answers | RuntimeFailure]] = {name: {} for name in asked}
-    layers = _layer_names(made)
-    with Bench(tensors) as bench, concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
-
-        def answer(job: tuple[str, Environment]) -> Answers | RuntimeFailure:
-            name, environment = job
-            note(f"running {name} on {environment.title}")
-            file = made[name]
-            assert isinstance(file, Made)
-            try:
-                return bench.answers(environment, name, file.data)
-            except RuntimeFailure as failure:
-                return failure
-
-        for (name, environment), outcome in zip(jobs, pool.map(answer, jobs), strict=True):
-            outcomes[name][environment.key] = outcome
-
-        def look(file: File) -> dict[Key, str]:
-            note(f"looking where runtimes part in {file.name}")
-            return first_layers(bench, file, asked[file.name], outcomes[file.name])
-
-        for file, found in zip(layers, pool.map(look, layers), strict=True):
-            for key, layer in found.items():
-                answers = outcomes[file.name][key]
-                assert isinstance(answers, Answers)
-                outcomes[file.name][key] = msgspec.structs.replace(answers, first_layer=layer)
-    return outcomes
-
-
-def _compare_maps(
-    mapped: Any,
-    tensors: Pixels,
-    made: Files,
-    environments: list[Environment],
-    outcomes: dict[str, dict[Key, Answers | RuntimeFailure]],
-) -> None:
-    """Puts into every answer how much its maps are like those of Keras; a file that gives none has failed there."""
-    keras = keras_maps(mapped, tensors)
-    answered = {(one.runtime, one.options): one for one in environments}
-    jobs = [(name, key) for name, own in outcomes.items() for key, found in own.items() if isinstance(found, Answers)]
-    with Bench(tensors) as bench, concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
-
-        def compared(job: tuple[str, Key]) -> Answers | RuntimeFailure:
-            name, key = job
-            file, found = made[name], outcomes[name][key]
-            assert isinstance(file, Made)
-            assert isinstance(found, Answers)
-            try:
-                maps = bench.maps(answered[key], name, file.data)
-            except RuntimeFailure as failure:
-                return failure
-            return msgspec.structs.replace(found, class_map=alike(maps, keras))
-
-        for (name, key), outcome in zip(jobs, pool.map(compared, jobs), strict=True):
-            outcomes[name][key] = outcome
-
-
-def _environments_for(recipe: Recipe, environments: list[Environment]) -> list[Environment]:
-    """Those that read the file, its own first."""
-    fitting = [one for one in environments if RUNTIMES[one.runtime].format == recipe.format]
-    return sorted(fitting, key=lambda one: one.key != recipe.key)
-
-
-def _layer_names(made: Files) -> list[File]:
-    """The TFLite files, with their values named as Keras names the layers."""
-    reference = made[REFERENCE]
-    files = {name: file for name, file in made.items() if isinstance(file, Made) and recipe(name).format == "tflite"}
-    noise = [layer for file in files.values() for layer in file.layers]
-    return [
-        File(name, file.data, layer_names(file.data, reference.data, noise) if isinstance(reference, Made) else {})
-        for name, file in files.items()
-    ]
 
 
 def _answers(labels: tuple[str, ...], images: Images, keras: np.ndarray, outcomes: Mapping[str, Outcomes]) -> AnswerTable:
     """What Keras and each file on its own runtime gave for val and test."""
     given = {KERAS: keras}
-    for one in RECIPES:
-        if isinstance(own := outcomes[one.name].get(one.key), Answers):
-            given[one.name] = own.logits
+    for name, found in outcomes.items():
+        if isinstance(own := found.get(recipe(name).key), Answers):
+            given[name] = own.logits
     splits = (("val", images.val), ("test", images.test))
     parts = {name: images.parts(logits) for name, logits in given.items()}
     return AnswerTable(
@@ -270,27 +187,6 @@ def _judged(judge: Judge, recipe: Recipe, made: Made | ConvertError, outcomes: O
     return judge.verdict(recipe, made, outcomes)
 
 
-def _required(gate: Gate, files: tuple[FileReport, ...]) -> tuple[FileReport, ...]:
-    """Where none of `required_one_of` passed, it is for want of all of these that there is no bundle."""
-    one_of = [file for file in files if file.name in gate.required_one_of]
-    if any(file.passed for file in one_of):
-        return files
-    return tuple(msgspec.structs.replace(file, required=True) if file in one_of else file for file in files)
-
-
-def _default_file(files: tuple[FileReport, ...]) -> str | None:
-    """The smallest and quickest of the files that are proven; where none is, of those that are allowed."""
-    for names in ({file.name for file in files if file.proven}, {file.name for file in files if file.passed}):
-        if names:
-            return next(name for name in PREFERRED if name in names)
-    return None
-
-
-def _not_proven(files: tuple[FileReport, ...], allowed_by: str) -> NotProven | None:
-    found = {file.name: visible(file.faults[0])[:MESSAGE] for file in files if file.allowed}
-    return NotProven(allowed_by, found) if found else None
-
-
 def _report(
     request: Request,
     source: Source,
@@ -301,9 +197,9 @@ def _report(
     files: tuple[FileReport, ...],
     not_checked: list[str],
 ) -> Report:
-    default_file = _default_file(files)
+    default_file = release.default_file(files)
     refused = default_file is None or any(file.required and not file.passed for file in files)
-    not_proven = None if refused else _not_proven(files, request.allowed_by)
+    not_proven = None if refused else release.not_proven(files, request.allowed_by)
     return Report(
         verdict=REFUSED if refused else verdict(not_proven, source.facts),
         not_proven=not_proven,

@@ -23,11 +23,11 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate import RuntimeResult
 from limiar.convert.gate.gate_file import read_gate
 from limiar.convert.pipeline import Converted, Request, convert_run
 from limiar.convert.progress import Progress
-from limiar.convert.report.report import FileReport
 from limiar.convert.run.predictions import KERAS
 from limiar.convert.source.ends import Scaling
 from limiar.convert.source.frameworks import keras

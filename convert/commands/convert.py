@@ -270,7 +270,7 @@ def convert(
 
     def work(child: Child) -> int:
         from limiar.convert.progress import Progress
-        from limiar.convert.publish.verified import read_verified
+        from limiar.convert.report.verified import read_verified
         from limiar.train.record.run_folder import read_run
 
         asked = gate()

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limiar.convert.compare.subjects import Kind, Subject, SubjectFile, read_subject
-from limiar.convert.gate.decision_rule import in_words, referred
+from limiar.convert.gate.decision_rule import decided, in_words, referred
 from limiar.convert.gate.noninferiority import bounds
-from limiar.convert.report.gallery import decided
 from limiar.convert.run.predictions import PREDICTIONS, AnswerTable
 from limiar.edge_app.bundle.manifest import Count, Metric, Value
 from limiar.edge_app.errors import ConvertError, printable

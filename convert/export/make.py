@@ -48,7 +48,8 @@ class Ground(msgspec.Struct, frozen=True):
     calibration: Pixels  # uint8 [N, H, W, C]
     val: Pixels  # uint8 [M, H, W, C]
     floor_db: float  # of a layer's own noise; minus infinity: none
-    loses: Callable[[bytes], bool]  # an integer file -> whether it lost too much of the validation split
+    # An integer file and the step of its logits -> whether it lost too much of the validation split.
+    loses: Callable[[bytes, float | None], bool]
     ended: Mapping[str, str] = {}  # file -> how its making has ended the process: it is left out
 
 
@@ -99,7 +100,9 @@ def _second_try(model: Any, saved_model: Path, reference: bytes, data: bytes, gr
 
     def loses(candidate: bytes) -> bool:
         noise = first.layers if candidate is data else layer_noise(model, reference, candidate, ground.val[:LAYER_IMAGES])
-        return bool(too_noisy(noise, ground.floor_db)) or ground.loses(candidate)
+        return bool(too_noisy(noise, ground.floor_db)) or ground.loses(
+            candidate, inventory("tflite", candidate).outputs[0].scale
+        )
 
     chosen, kept = choose_float_layers(data, first.layers, reference, lambda layers: keep_in_float(ranges(), layers), loses)
     if not kept:

@@ -6,12 +6,13 @@ the file is refused.
 """
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from limiar.edge_app.bundle.manifest import Decision, Share, Threshold, Value
+from limiar.edge_app.bundle.manifest import REFER, Decision, Share, Threshold, Value
 from limiar.edge_app.errors import ConvertError
 from limiar.train.record.operating_points import Scores, error_cut, expit, labels_of, logit, next_lower, sensitive_score
 
@@ -63,6 +64,11 @@ def fitted(rule: Rule, decision: Decision, scores: Scores, labels: tuple[str, ..
 def referred(decision: Decision, probabilities: NDArray[np.float64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
     """bool [N]: left to a person, because the probability of the label is below the rule's."""
     return np.asarray(probabilities[np.arange(len(answers)), answers] < decision.refer_below)
+
+
+def decided(answers: NDArray[np.int64], referred: NDArray[np.bool_], labels: Sequence[str]) -> list[str]:
+    """Labels int [N] and who of them is left to a person -> decisions."""
+    return [REFER if left else labels[answer] for answer, left in zip(answers, referred, strict=True)]
 
 
 def in_words(decision: Decision) -> str:

@@ -1,23 +1,22 @@
 """Answers -> a verdict on each model file, with its decision, its golden logits and how far a device's may lie from them."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Literal
 
-import msgspec
 import numpy as np
 
 from limiar.convert.export.make import Made
 from limiar.convert.export.recipes import Recipe
 from limiar.convert.gate.comparison import Answered, Comparison, Terms, answered, compare, not_finite, significant
 from limiar.convert.gate.decision_rule import fit, fitted
+from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate import Finding, Gate, RuntimeResult, findings, noise_findings, saturation_finding, verdict
-from limiar.convert.report.report import FileReport, rounded_up
 from limiar.convert.run.dataset import Split
-from limiar.convert.run.evaluate import Answers, Key, RuntimeFailure
-from limiar.convert.run.golden_images import GoldenFile
+from limiar.convert.run.evaluate import Answers, Key, Outcomes, RuntimeFailure
+from limiar.convert.run.images import Images, Part
 from limiar.convert.run.predictions import softmax_rows
-from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import Decision, OperatingPoint, Tolerance
 from limiar.edge_app.errors import ConvertError
 from limiar.train.record.operating_points import Scores, operating_points
@@ -26,45 +25,6 @@ GOLDEN_DECIMALS = 3  # of a float file's golden logits: a grid that is coarse be
 COSINE_DECIMALS = 3
 BEYOND = 0.1  # of Keras's largest logit: so far outside the file's range a logit counts as cut off
 TOLERANCE_FLOOR = 2e-3  # of a float file: above what rounding to GOLDEN_DECIMALS costs
-
-Outcomes = Mapping[Key, Answers | RuntimeFailure]  # what each runtime gave
-Part = Literal["val", "test", "golden", "swapped"]
-
-
-class Images(msgspec.Struct, frozen=True):
-    """Everything that Keras and each model file answer."""
-
-    val: Split
-    test: Split
-    golden: list[GoldenFile]
-
-    @property
-    def tensors(self) -> Pixels:
-        """uint8 [N, H, W, C]: val, test, golden, swapped."""
-        return np.concatenate([self.val.tensors, self.test.tensors, *(file.tensor for file in self.golden), self.swapped])
-
-    @property
-    def coloured(self) -> np.ndarray:
-        """bool [golden]: the golden images whose red and blue differ."""
-        return np.array([bool((file.tensor[..., 0] != file.tensor[..., -1]).any()) for file in self.golden])
-
-    @property
-    def swapped(self) -> Pixels:
-        """uint8 [M, H, W, C]: the coloured golden images with red and blue swapped."""
-        golden = np.concatenate([file.tensor for file in self.golden])
-        return np.ascontiguousarray(golden[self.coloured][..., ::-1])
-
-    def parts(self, logits: np.ndarray) -> dict[Part, np.ndarray]:
-        """[N, K], as `tensors` is ordered -> the rows of "val", "test", "golden" and "swapped"."""
-        ends = np.cumsum([len(self.val.labels), len(self.test.labels), len(self.golden)])
-        val, test, golden, swapped = np.split(logits, ends)
-        return {"val": val, "test": test, "golden": golden, "swapped": swapped}
-
-    def colour_change(self, logits: np.ndarray) -> np.ndarray:
-        """[N, K], as `tensors` is ordered -> float64 [M, K]: what red and blue in each other's place change in the logits."""
-        parts = self.parts(logits)
-        change: np.ndarray = parts["golden"][self.coloured].astype(np.float64) - parts["swapped"]
-        return change
 
 
 class Judge:
@@ -264,3 +224,11 @@ def _largest_difference(found: np.ndarray, own: np.ndarray | None) -> float | No
     """Of a logit, [N, K]; None where there is nothing to compare with, or not of numbers alone."""
     difference = np.nan if own is None else float(np.abs(found - own).max())
     return significant(difference) if np.isfinite(difference) else None
+
+
+def rounded_up(value: float) -> float:
+    """Two significant digits, never below the value: a tolerance that can be read."""
+    if value == 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(round(value / unit, 6)) * unit:.2g}")

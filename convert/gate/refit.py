@@ -4,21 +4,23 @@ A threshold is one number among thousands. Moved by a slip between fit and manif
 way, and no other check would see it: the logits stay as they were.
 """
 
-from limiar.convert.gate.decision_rule import fit, in_words
-from limiar.convert.report.report import Report
+from collections.abc import Iterable
+
+from limiar.convert.gate.decision_rule import Rule, fit, in_words
+from limiar.convert.gate.file_report import FileReport
 from limiar.convert.run.predictions import AnswerTable
 from limiar.edge_app.bundle.manifest import Manifest
 from limiar.edge_app.errors import ConvertError
 from limiar.train.record.operating_points import Scores
 
 
-def check_decisions(manifest: Manifest, report: Report, answers: AnswerTable) -> None:
+def check_decisions(manifest: Manifest, files: Iterable[FileReport], rule: Rule, answers: AnswerTable) -> None:
     """Fits every file's decision again. Raises ConvertError where the manifest has another, or other labels.
 
     answers: at least those for the validation split, of every file of the manifest.
     """
     validation = answers.part("val")
-    inventories = {file.name: file.inventory for file in report.files}
+    inventories = {file.name: file.inventory for file in files}
     positive = None if manifest.positive is None else manifest.labels.index(manifest.positive)
     for name, model in manifest.models.items():
         probabilities, inventory = validation.probabilities(name), inventories[name]
@@ -26,7 +28,7 @@ def check_decisions(manifest: Manifest, report: Report, answers: AnswerTable) ->
         assert probabilities is not None  # a file that passed
         assert inventory is not None  # was made and gave numbers
         scores = Scores(probabilities, validation.truth, positive, inventory.outputs[0].scale)
-        fitted = fit(report.gate.decision, scores, manifest.labels)
+        fitted = fit(rule, scores, manifest.labels)
         if fitted != model.model.decision:
             met = f"{name}: the manifest decides by {in_words(model.model.decision)}, validation gives {in_words(fitted)}"
             raise ConvertError("E-CONVERT-DECISION", f"{met}: convert again, and report it if it happens twice")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-from limiar.convert.export.recipes import recipe
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.publish import for_the_build, measured_folder, write_folder
 from limiar.convert.report.plot import Mark, Panel, draw_panels
@@ -46,7 +45,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 def publish_measured(out: Path, converted: Converted) -> Path:
     """Times the bundle's files, interleaved, and writes latency.json, latency.html and what a build reads."""
     before = condition()
-    runtimes = {name: recipe(name).runtime for name in converted.models}
+    runtimes = {file.name: file.expected_runtime for file in converted.report.files if file.passed and file.expected_runtime}
     latencies = measure_invoke(
         {name: (data, runtimes[name]) for name, data in converted.models.items()}, converted.source.input, count=CALLS
     )

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limiar.convert.export.recipes import recipe
+from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate_file import differences
 from limiar.convert.gate.refit import check_decisions
 from limiar.convert.pipeline import Converted
 from limiar.convert.report.junit import JUNIT, junit_xml
 from limiar.convert.report.page import report_html
-from limiar.convert.report.report import FileReport, model_card, report_json
+from limiar.convert.report.report import model_card, report_json
 from limiar.convert.run.golden_images import golden_json
 from limiar.convert.run.predictions import PREDICTIONS, predictions_csv
-from limiar.convert.source.source import Source
-from limiar.edge_app.bundle.manifest import MANIFEST, BundleFile, Manifest, ModelFile, Provenance, manifest_json
+from limiar.edge_app.bundle.manifest import MANIFEST, BundleFile, Manifest, MapGrid, ModelFile, Provenance, manifest_json
 from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.inference.golden import GOLDEN
 from limiar.edge_app.system.files import partial_folder, replace_folder, write_whole
@@ -84,7 +83,7 @@ def bundle_files(converted: Converted, release_counter: int, seed: int, card: st
 
 def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
     """Every file of the bundle but its manifest: path -> bytes."""
-    contents = {_model_path(name): data for name, data in converted.models.items()}
+    contents = {_model_path(file): converted.models[file.name] for file in converted.report.files if file.passed}
     contents |= {file.path: file.data for file in converted.golden}
     contents[GOLDEN] = golden_json(converted.golden, converted.golden_logits)
     contents["report.json"] = report_json(converted.report)
@@ -96,7 +95,7 @@ def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
 def _manifest(converted: Converted, contents: Mapping[str, bytes], release_counter: int, seed: int) -> Manifest:
     report, source = converted.report, converted.source
     assert report.default_file is not None  # a report that passed has one
-    models = {_model_path(file.name): _model_file(file, source) for file in report.files if file.passed}
+    models = {_model_path(file): _model_file(file, source.grid) for file in report.files if file.passed}
     files = tuple(
         BundleFile(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), model=models.get(path))
         for path, data in contents.items()
@@ -121,7 +120,7 @@ def _manifest(converted: Converted, contents: Mapping[str, bytes], release_count
         envelope=report.envelope,
         not_proven=report.not_proven or msgspec.UNSET,
     )
-    check_decisions(manifest, report, converted.answers)
+    check_decisions(manifest, report.files, report.gate.decision, converted.answers)
     return manifest
 
 
@@ -130,24 +129,24 @@ def _tools(trained_with: Mapping[str, str]) -> dict[str, str]:
     return {f"train {name}": found for name, found in sorted(trained_with.items())} | converted_with
 
 
-def _model_file(file: FileReport, source: Source) -> ModelFile:
+def _model_file(file: FileReport, grid: MapGrid | None) -> ModelFile:
     assert file.test is not None  # a file that passed was run,
     assert file.tolerance is not None  # on its own runtime too,
     assert file.decision is not None  # and has a decision
-    made = recipe(file.name)
+    assert file.expected_runtime is not None
     return ModelFile(
         name=file.name,
-        format=made.format,
+        format=file.format,
         precision=file.precision,
         decision=file.decision,
-        expected_runtime=made.runtime,
+        expected_runtime=file.expected_runtime,
         tolerance=file.tolerance,
         metrics=file.test.metrics,
         verified=file.verified,
         operating_points=file.operating_points,
-        class_map=source.grid,
+        class_map=grid,
     )
 
 
-def _model_path(name: str) -> str:
-    return f"{name}.{recipe(name).format}"
+def _model_path(file: FileReport) -> str:
+    return f"{file.name}.{file.format}"

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.bundle.manifest import REFER
 
 FLIPS_SHOWN = 24
 DIFFERENCES_SHOWN = 8
@@ -67,11 +66,6 @@ def gallery(tensors: Pixels | None, sha256: Sequence[str], truth: Sequence[str],
         flips_in_all=len(flips),
         differences=tuple(map(picture, others[:DIFFERENCES_SHOWN])),
     )
-
-
-def decided(answers: NDArray[np.int64], referred: NDArray[np.bool_], labels: Sequence[str]) -> list[str]:
-    """Labels int [N] and who of them is left to a person -> decisions."""
-    return [REFER if left else labels[answer] for answer, left in zip(answers, referred, strict=True)]
 
 
 def png_url(tensor: Pixels) -> str:

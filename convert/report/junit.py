@@ -2,8 +2,9 @@
 
 from xml.etree import ElementTree
 
+from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate import Finding
-from limiar.convert.report.report import FileReport, Report
+from limiar.convert.report.report import Report
 from limiar.edge_app.bundle.manifest import CHANCE
 from limiar.edge_app.text import visible
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from limiar.convert.gate.decision_rule import in_words
-from limiar.convert.report.report import FileReport, Report, alike, kilobytes
+from limiar.convert.gate.file_report import FileReport
+from limiar.convert.report.report import Report, alike, kilobytes
 from limiar.edge_app.errors import printable
 from limiar.edge_app.text import counted
 

@@ -4,14 +4,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from limiar.convert.anatomy.first_layer import ROUNDING
-from limiar.convert.gate.decision_rule import in_words, referred
+from limiar.convert.gate.decision_rule import decided, in_words, referred
+from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.noninferiority import PairedLoss, worst
 from limiar.convert.report.curves import draw_reliability, draw_risk_coverage, draw_roc
-from limiar.convert.report.gallery import Gallery, Scored, decided, gallery
+from limiar.convert.report.gallery import Gallery, Scored, gallery
 from limiar.convert.report.plot import draw_panels
 from limiar.convert.report.report import (
-    FileReport,
     Report,
     accuracy_panel,
     alike,
@@ -24,6 +23,7 @@ from limiar.convert.report.report import (
     size_panel,
 )
 from limiar.convert.report.templates import render
+from limiar.convert.run.first_layer import ROUNDING
 from limiar.convert.run.predictions import KERAS, AnswerTable
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import CHANCE, Decision

@@ -1,122 +1,31 @@
 """What convert found, as report.json and a model card: byte for byte the same when made again. The page is page.py's."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from limiar.convert.anatomy.inventory import Inventory
-from limiar.convert.anatomy.layers import LayerNoise
-from limiar.convert.export.recipes import PREFERRED
 from limiar.convert.gate.comparison import Comparison
 from limiar.convert.gate.decision_rule import in_words
-from limiar.convert.gate.gate import LEVEL_LIMIT, Finding, Gate, RuntimeResult
+from limiar.convert.gate.file_report import FileReport
+from limiar.convert.gate.gate import LEVEL_LIMIT, Gate
 from limiar.convert.gate.gate_file import differences, read_gate
+from limiar.convert.gate.release import preferred_to
 from limiar.convert.report.plot import Mark, Panel
 from limiar.convert.report.templates import render
 from limiar.edge_app.bundle.manifest import (
-    Count,
     Decision,
     Envelope,
     InputSpec,
     Metric,
     Name,
     NotProven,
-    OperatingPoint,
-    Sha256,
     Share,
     Text,
-    Tolerance,
     Value,
-    Verified,
 )
 
 REFUSED = "REFUSED"
-
-
-class FileReport(Value, frozen=True, forbid_unknown_fields=True):
-    """A model file, also one that could not be made."""
-
-    name: Name
-    format: str
-    precision: str
-    required: bool
-    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "LEFT OUT"]
-    findings: tuple[Finding, ...]  # of every required check on every runtime
-    allowed: bool = False  # INCONCLUSIVE, and in the bundle all the same
-    decision: Decision | None = None
-    operating_points: tuple[OperatingPoint, ...] = ()
-    inventory: Inventory | None = None
-    layers: tuple[LayerNoise, ...] = ()  # of a quantized TFLite file
-    float_layers: tuple[str, ...] = ()  # that a second try keeps in float
-    bytes: Count | None = None
-    sha256: Sha256 | None = None
-    tolerance: Tolerance | None = None
-    expected_runtime: str | None = None  # the one whose figures stand for the file
-    runtimes: tuple[RuntimeResult, ...] = ()
-    elsewhere: tuple[Verified, ...] = ()  # where other machines saw it give the expected answers
-
-    @property
-    def verified(self) -> tuple[Verified, ...]:
-        """Where it was seen to give the expected answers."""
-        here = (
-            Verified(result.runtime, result.version, result.machine, result.options)
-            for result in self.runtimes
-            if result.version is not None and result.machine is not None
-        )
-        return (*here, *self.elsewhere)
-
-    @property
-    def passed(self) -> bool:
-        """Whether it is in the bundle."""
-        return self.proven or self.allowed
-
-    @property
-    def proven(self) -> bool:
-        """Whether every check passed on every runtime."""
-        return self.verdict == "PASS"
-
-    @property
-    def faults(self) -> list[str]:
-        """Why it is not proven: a line for each check, with the runtimes that it is true of; what is undecided comes last."""
-        by_check: dict[tuple[str, str], list[Finding]] = {}
-        for finding in self.findings:
-            if finding.verdict != "PASS":
-                by_check.setdefault((finding.verdict, finding.check), []).append(finding)
-        everywhere = {result.title for result in self.runtimes}
-        return [_fault(by_check[key], everywhere) for key in sorted(by_check, key=lambda key: key[0])]
-
-    @property
-    def would_decide(self) -> str:
-        """What would decide about a file that is undecided, in short; "" for another."""
-        if self.verdict != "INCONCLUSIVE":
-            return ""
-        losses = [loss for result in self.runtimes if result.test for loss in result.test.losses]
-        undecided = [loss for loss in losses if loss.verdict == "INCONCLUSIVE"]
-        if any(loss.more_images is None for loss in undecided):
-            return "it lies too close to the margin for any number of images"
-        most = max(undecided, key=lambda loss: loss.more_images or 0)
-        labels = {"sensitivity": "the positive label", "specificity": "the other label"}
-        whose = labels.get(most.name, most.name.removeprefix("recall_"))
-        others = " and at most as many of each other label" if len({loss.name for loss in undecided}) > 1 else ""
-        return f"about {most.more_images} more test images of {whose}{others} would decide"
-
-    @property
-    def test(self) -> Comparison | None:
-        """The figures that stand for the file: the test split on its own runtime."""
-        own = (result.test for result in self.runtimes if result.runtime == self.expected_runtime and not result.options)
-        return next(own, None)
-
-
-def _fault(findings: list[Finding], everywhere: set[str]) -> str:
-    """One line for what is wrong alike on several runtimes. everywhere: all that the file was run on."""
-    first, *others = findings
-    if not others:
-        return first.line
-    if {finding.message for finding in findings} == {first.message} and {one.runtime for one in findings} == everywhere:
-        return f"every runtime: {first.message}"
-    return f"{first.runtime}, likewise {', '.join(finding.runtime for finding in others)}: {first.message}"
 
 
 class Exploratory(Value, frozen=True, forbid_unknown_fields=True):
@@ -195,9 +104,7 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def better(self) -> list[FileReport]:
         """The files that a device would rather take than the default one, if they were proven; the best first."""
-        names = PREFERRED[: PREFERRED.index(self.default_file)] if self.default_file else ()
-        by_name = {file.name: file for file in self.files}
-        return [by_name[name] for name in names if name in by_name]
+        return preferred_to(self.default_file, self.files) if self.default_file else []
 
     @property
     def better_in_words(self) -> str:
@@ -314,11 +221,3 @@ def accuracy_panel(report: Report) -> Panel:
             marks[file.name] = Mark(accuracy.value, accuracy.low, accuracy.high, text=share(accuracy.value))
     keras = report.keras["test"].metrics["accuracy"].value
     return Panel("accuracy, test split", marks, line=keras, line_text=f"Keras {share(keras)}")
-
-
-def rounded_up(value: float) -> float:
-    """Two significant digits, never below the value: a tolerance that can be read."""
-    if value == 0:
-        return 0.0
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{math.ceil(round(value / unit, 6)) * unit:.2g}")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -55,6 +56,9 @@ class Answers(msgspec.Struct, frozen=True):
 
 class RuntimeFailure(Exception):
     """The runtime refuses the file, crashes on it or takes too long; str() is the reason, one line."""
+
+
+Outcomes = Mapping[Key, Answers | RuntimeFailure]  # what each runtime gave for one model file
 
 
 def find_environments() -> tuple[list[Environment], list[str]]:

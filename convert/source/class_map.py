@@ -17,7 +17,6 @@ from limiar.edge_app.errors import ConvertError
 from limiar.edge_app.system.stderr import captured_stderr
 
 LAYER = "class_map"
-_DECIMALS = 3  # of a cosine
 
 
 def mapped(model: Any, where: str) -> Any:
@@ -110,15 +109,3 @@ def keras_maps(model: Any, tensors: Pixels) -> np.ndarray:
     """uint8 [N, H, W, C] -> float32 [N, h, w, K] of a mapped model."""
     with captured_stderr():
         return np.asarray(model.predict(tensors.astype(np.float32), verbose=0)[1], np.float32)
-
-
-def alike(maps: np.ndarray, keras: np.ndarray) -> float | None:
-    """Cosine between two sets of maps [N, h, w, K], each map less its mean, which is the logit; None where either is flat.
-
-    -1 where they have other sides, or are not of numbers.
-    """
-    if maps.shape != keras.shape or not np.isfinite(maps).all():
-        return -1.0
-    a, b = (values - values.mean(axis=(1, 2), keepdims=True) for values in (maps.astype(np.float64), keras.astype(np.float64)))
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return round(float((a * b).sum()) / norms, _DECIMALS) if norms > 0 else None

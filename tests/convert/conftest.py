@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from limiar.convert import pipeline
 from limiar.convert.commands.convert import CARD
 from limiar.convert.export import make
 from limiar.convert.export.recipes import RECIPES
@@ -167,11 +166,7 @@ def _make_few(patch: pytest.MonkeyPatch, *names: str) -> None:
     few = ("tflite_fp32", *names)  # with which all others are compared
     chosen = tuple(one for one in RECIPES if one.name in few)
     patch.setattr(make, "RECIPES", chosen)
-    patch.setattr(pipeline, "RECIPES", chosen)
-    there = (
-        "from limiar.convert import pipeline; from limiar.convert.export import make; "
-        f"make.RECIPES = pipeline.RECIPES = tuple(one for one in make.RECIPES if one.name in {few}); "
-    )
+    there = f"from limiar.convert.export import make; make.RECIPES = tuple(one for one in make.RECIPES if one.name in {few}); "
     patch.setattr(repeatable, "_SECOND_PROCESS", there + repeatable._SECOND_PROCESS)
 
 

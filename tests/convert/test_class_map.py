@@ -14,9 +14,10 @@ from limiar.convert.gate.gate import Gate, RuntimeResult, findings
 from limiar.convert.gate.gate_file import read_gate
 from limiar.convert.pipeline import Converted, Request, convert_run
 from limiar.convert.publish.publish import publish_bundle
+from limiar.convert.run.all_runtimes import map_cosine
 from limiar.convert.run.dataset import read_tensors
 from limiar.convert.run.evaluate import TFLITE_PYTHON
-from limiar.convert.source.class_map import alike, grid, keras_maps, mapped
+from limiar.convert.source.class_map import grid, keras_maps, mapped
 from limiar.convert.source.ends import logits_model
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_model import keras_logits
@@ -135,14 +136,14 @@ def test_where_a_layer_s_geometry_is_not_known_the_cells_divide_the_image_evenly
 
 def test_maps_are_alike_by_where_they_are_high() -> None:
     maps = np.random.default_rng(0).normal(size=(4, 5, 5, 2)).astype(np.float32)
-    assert alike(2 * maps + 3, maps) == 1.0
-    assert alike(-maps, maps) == -1.0
-    turned = alike(maps.transpose(0, 2, 1, 3), maps)
+    assert map_cosine(2 * maps + 3, maps) == 1.0
+    assert map_cosine(-maps, maps) == -1.0
+    turned = map_cosine(maps.transpose(0, 2, 1, 3), maps)
     assert turned is not None
     assert turned < 0.5
-    assert alike(maps[:, :4], maps) == -1.0
-    assert alike(np.full_like(maps, np.nan), maps) == -1.0
-    assert alike(np.ones_like(maps), maps) is None
+    assert map_cosine(maps[:, :4], maps) == -1.0
+    assert map_cosine(np.full_like(maps, np.nan), maps) == -1.0
+    assert map_cosine(np.ones_like(maps), maps) is None
 
 
 def test_a_file_whose_map_points_elsewhere_fails(converted: Converted) -> None:
@@ -185,7 +186,7 @@ def test_a_whole_conversion_gives_maps_and_the_very_logits_that_it_gives_without
         runtime = open_runtime(one.runtime, data)
         assert check_golden(golden, bundle.manifest.labels, file, runtime).passed
         maps = [runtime.class_map(tensors[k : k + 1]) for k in range(len(tensors))]
-        cosine = alike(np.array(maps), wanted)
+        cosine = map_cosine(np.array(maps), wanted)
         assert cosine is not None
         assert cosine >= (0.99 if one.precision in ("int8", "dynamic") else 0.999)
     for report in made.report.files:

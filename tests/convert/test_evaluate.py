@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from limiar.convert.anatomy.damage import damages
-from limiar.convert.anatomy.first_layer import File, differs, first_layers
 from limiar.convert.anatomy.flatbuffer import show_all
 from limiar.convert.anatomy.layers import layer_names
 from limiar.convert.pipeline import Converted
 from limiar.convert.run.evaluate import TFLITE_PYTHON, Answers, Bench, Environment, RuntimeFailure, find_environments
+from limiar.convert.run.first_layer import TfliteFile, differs, first_layers
 from limiar.edge_app.errors import ConvertError
 
 
@@ -65,7 +65,7 @@ def test_the_first_layer_that_differs_is_named_as_keras_names_it(converted: Conv
         def values(self, environment: Environment, name: str, model: bytes, row: int) -> list[np.ndarray]:
             return super().values(environment, name, show_all(wrong) if environment == other else model, row)
 
-    file = File("tflite_int8", data, layer_names(data, fp32, noise))
+    file = TfliteFile("tflite_int8", data, layer_names(data, fp32, noise))
     assert converted.thumbnails is not None
     with Planted(converted.thumbnails[:8]) as bench:
         outcomes = {environment.key: bench.answers(environment, file.name, data) for environment in (own, other)}

@@ -4,9 +4,10 @@ import numpy as np
 
 from limiar.convert.export.recipes import recipe
 from limiar.convert.gate.gate_file import read_gate
-from limiar.convert.gate.judge import Images, Judge
+from limiar.convert.gate.judge import Judge
 from limiar.convert.run.dataset import Split
 from limiar.convert.run.golden_images import draw_golden_images
+from limiar.convert.run.images import Images
 from limiar.edge_app.bundle.manifest import InputSpec, Tolerance
 
 SPEC = InputSpec(height=8, width=8, channels=3)

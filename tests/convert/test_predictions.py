@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.convert.report.gallery import FLIPS_SHOWN, Scored, decided, gallery
+from limiar.convert.gate.decision_rule import decided
+from limiar.convert.report.gallery import FLIPS_SHOWN, Scored, gallery
 from limiar.convert.run.predictions import AnswerTable, predictions_csv, read_predictions_csv, softmax_rows
 from limiar.edge_app.errors import ConvertError
 from limiar.edge_app.inference.classifier import softmax

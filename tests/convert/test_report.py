@@ -14,13 +14,14 @@ from PIL import Image
 
 from limiar.convert.gate.gate import Finding
 from limiar.convert.gate.gate_file import read_gate, with_options
+from limiar.convert.gate.judge import rounded_up
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.measure import CALLS, Measured, _latency_panel, publish_measured
 from limiar.convert.publish.publish import publish_bundle
 from limiar.convert.report.junit import junit_xml
 from limiar.convert.report.page import deciding, file_losses, reason, report_html
 from limiar.convert.report.plot import Mark, Panel, draw_panels
-from limiar.convert.report.report import Report, model_card, report_json, rounded_up
+from limiar.convert.report.report import Report, model_card, report_json
 from limiar.convert.run.predictions import predictions_csv, read_predictions_csv
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.bundle.open import open_bundle

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from limiar.convert.commands.convert import CARD
+from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate import Finding
 from limiar.convert.gate.gate_file import read_gate, with_options
 from limiar.convert.pipeline import Converted, Request, convert_run
@@ -19,7 +20,7 @@ from limiar.convert.publish.publish import bundle_files, publish_bundle
 from limiar.convert.report.junit import junit_xml
 from limiar.convert.report.outcome import outcome
 from limiar.convert.report.page import reason, report_html
-from limiar.convert.report.report import FileReport, alike, model_card, report_json
+from limiar.convert.report.report import alike, model_card, report_json
 from limiar.convert.source.source import RunFolder
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.cli import limiar as limiar_group

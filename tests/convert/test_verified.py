@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from limiar.convert.commands.convert import CARD
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.publish import publish_bundle
-from limiar.convert.publish.verified import read_verified, with_verified
+from limiar.convert.report.verified import read_verified, with_verified
 from limiar.convert.run.golden_images import golden_json
 from limiar.edge_app.bundle.manifest import Verified
 from limiar.edge_app.bundle.open import open_bundle

@@ -16,7 +16,7 @@ from limiar.convert.run.evaluate import Answers, Bench, Environment, Key, Runtim
 ROUNDING = 1e-5  # of a float value's largest element: less is another order of adding. Integers differ where they are not equal
 
 
-class File(msgspec.Struct, frozen=True):
+class TfliteFile(msgspec.Struct, frozen=True):
     """A TFLite file, and what its values are called."""
 
     name: str
@@ -25,7 +25,7 @@ class File(msgspec.Struct, frozen=True):
 
 
 def first_layers(
-    bench: Bench, file: File, environments: Sequence[Environment], outcomes: Mapping[Key, Answers | RuntimeFailure]
+    bench: Bench, file: TfliteFile, environments: Sequence[Environment], outcomes: Mapping[Key, Answers | RuntimeFailure]
 ) -> dict[Key, str]:
     """For each environment but the first, the file's own: the layer, "" where none differs beyond rounding.
 

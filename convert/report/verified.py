@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from limiar.convert.report.report import FileReport, Report
+from limiar.convert.gate.file_report import FileReport
+from limiar.convert.report.report import Report
 from limiar.edge_app.bundle.manifest import Verified
 from limiar.edge_app.errors import ConvertError, printable
 from limiar.edge_app.inference.verify import Check, Verification
