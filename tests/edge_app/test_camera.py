@@ -261,7 +261,7 @@ RATE_HZ = 50
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 frames at 50 a second: the left half red, the right half blue, and a black bar that moves down a row a frame."""
     path = tmp_path_factory.mktemp("video") / "red-blue.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), RATE_HZ, (SIDE_PX, SIDE_PX))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE_HZ, (SIDE_PX, SIDE_PX))
     assert writer.isOpened()
     for number in range(60):
         bgr = np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)
@@ -413,7 +413,7 @@ def test_an_rtsp_camera_that_refuses_has_its_own_answer_without_the_password(sta
 def mpeg4(folder: Path, count: int) -> list[bytes]:
     """Frames of MPEG-4 Visual, as the encoder in OpenCV writes them: every twelfth builds on no other."""
     path = folder / "coded.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 48))
     texture = cv2.GaussianBlur(noise(7), (0, 0), 2)
     for number in range(count):
         writer.write(np.roll(texture, number, axis=1))
@@ -564,7 +564,7 @@ def test_seconds_end_it(limiar: Limiar, tiny_path: Path, video: Path) -> None:
 @pytest.fixture
 def endless(tiny_path: Path, video: Path, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """The command over a video that lasts for minutes, started and answering."""
-    bgr = cv2.VideoWriter(str(tmp_path / "long.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 1, (SIDE_PX, SIDE_PX))
+    bgr = cv2.VideoWriter(str(tmp_path / "long.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 1, (SIDE_PX, SIDE_PX))
     for number in range(300):
         bgr.write(noise(number, SIDE_PX, SIDE_PX))
     bgr.release()

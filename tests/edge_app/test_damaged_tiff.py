@@ -103,7 +103,7 @@ def test_a_fax_that_is_cut_or_zeroed_is_refused(tmp_path: Path) -> None:
     Image.fromarray(picture()).convert("1").save(tmp_path / "fax.tif", compression="group4")
     whole = (tmp_path / "fax.tif").read_bytes()
     with Image.open(tmp_path / "fax.tif") as opened:
-        (offset,), (count,) = opened.tag_v2[273], opened.tag_v2[279]
+        (offset,), (count,) = opened.tag_v2[273], opened.tag_v2[279]  # type: ignore[attr-defined]
     changed = bytearray(whole)
     changed[offset + count // 2 : offset + count] = bytes(count - count // 2)
     assert refusal(bytes(changed)) == "E-IMAGE-TRUNCATED"
@@ -114,7 +114,7 @@ def pillows(image: Image.Image, compression: str) -> tuple[bytes, int, int]:
     file = io.BytesIO()
     image.save(file, "TIFF", compression=compression, tiffinfo={278: image.height})
     with Image.open(file) as opened:
-        (offset,), (count,) = opened.tag_v2[273], opened.tag_v2[279]
+        (offset,), (count,) = opened.tag_v2[273], opened.tag_v2[279]  # type: ignore[attr-defined]
     return file.getvalue(), offset, offset + count
 
 

@@ -189,7 +189,7 @@ def test_readers_end_with_who_asks_no_more(tmp_path):
     reading = read_all(items(*sorted(tmp_path.iterdir())), SPEC)
     next(reading)
     assert children()
-    reading.close()
+    reading.close()  # type: ignore[attr-defined]
     assert children() == []
 
 

@@ -39,7 +39,7 @@ FORMATS = [
 
 def write_video(path: Path, fourcc: str, rate_hz: float = 25, count: int = COUNT, size: tuple[int, int] = SIZE) -> Path:
     """Soft noise that drifts: no two frames are equal, and it compresses as a picture does."""
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*fourcc), rate_hz, size)
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*fourcc), rate_hz, size)
     assert writer.isOpened()
     texture = cv2.GaussianBlur(np.random.default_rng(5).integers(0, 256, (size[1], size[0], 3), np.uint8), (0, 0), 2)
     texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)

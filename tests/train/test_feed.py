@@ -132,7 +132,7 @@ def test_two_thousand_images_are_trained_on_and_not_held(tmp_path, two_thousand,
     def train_on_disk(folder):
         data = read(partial(OnDisk, folder))
         parts = [data.part(name) for name in ("train", "val")]
-        examples = [labelled(data.images, rows, data.truth[rows], 2, balance=True) for rows in parts]
+        train, val = (labelled(data.images, rows, data.truth[rows], 2, balance=True) for rows in parts)
         config = request_for(tmp_path).config
         identity = Identity(
             **dict.fromkeys(("model", "recipe", "decode", "resize", "data_sha256", "backend"), ""),
@@ -140,7 +140,7 @@ def test_two_thousand_images_are_trained_on_and_not_held(tmp_path, two_thousand,
             labels=data.labels,
             config=config,
         )
-        fitted = fit(build, *examples, config, identity, folder, lambda epoch: None)
+        fitted = fit(build, train, val, config, identity, folder, lambda epoch: None)
         assert logits(fitted.model, data.images, np.arange(2000)).shape == (2000, 2)
 
     train_on_disk(tmp_path / "first")  # what TensorFlow takes for itself is no image

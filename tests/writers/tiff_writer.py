@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,8 @@ def _packed(part: Samples, layout: Layout) -> bytes:
     else:
         bits = (rows[:, :, None] >> np.arange(layout.bits - 1, -1, -1) & 1).astype(np.uint8)
         raw = np.packbits(bits.reshape(len(rows), -1), axis=1).tobytes()
-    packed = {RAW: bytes, DEFLATE: zlib.compress, PACKBITS: _packbits, LZW: lzw}[layout.compression](raw)
+    pack: dict[int, Callable[[bytes], bytes]] = {RAW: bytes, DEFLATE: zlib.compress, PACKBITS: _packbits, LZW: lzw}
+    packed = pack[layout.compression](raw)
     return bytes(int(f"{byte:08b}"[::-1], 2) for byte in packed) if layout.fill == 2 else packed
 
 
