@@ -1,5 +1,6 @@
 """The project as a whole: what is pinned, what is tracked, and that the docs and the code say the same."""
 
+import ast
 import base64
 import hashlib
 import importlib.metadata
@@ -8,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +32,41 @@ REGISTRIES = re.compile("|".join(f"{a}{b}" for a, b in [("py", "pi[.]org"), ("py
 CODE = re.compile(r"""["'](E(?:-[A-Z0-9]+)+)["']""")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".gif", ".ico"}
 DATA_URI = re.compile(rb"data:image/[a-z.+-]+;base64,([A-Za-z0-9+/=\s]+)")
+
+# What is declared where, and the code that it is declared for; a more exact part of the code takes precedence.
+PARTS = {
+    "edge_app": "",
+    "edge_app/runtimes/onnx.py": "onnx",
+    "edge_app/runtimes/tflite.py": "tflite",
+    "train": "train",
+    "train/data/luna16.py": "luna16",
+    "train/sweep": "sweep",
+    "train/tracking/to_mlflow.py": "mlflow",
+    "train/tracking/to_tensorboard.py": "tensorboard",
+    "convert": "convert",
+    "scripts": "dev",
+    "studies": "dev",
+    "tests": "test",
+}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "SimpleITK": "simpleitk",
+    "cv2": "opencv-python-headless",
+    "mlflow": "mlflow-skinny",
+    "sklearn": "scikit-learn",
+}
+NOT_FROM_PIP = {"_typeshed", "libcamera", "picamera2", "tf_keras"}  # types alone; apt; what wrote tests/convert/data once
+NOT_IMPORTED = {  # a package -> who needs it
+    "alembic": "mlflow-skinny, for runs in SQLite",
+    "sqlalchemy": "mlflow-skinny, for runs in SQLite",
+    "numpy": "also where an extra narrows the device's range",
+    "editables": "hatchling",
+    "hatchling": "scripts/environment.py",
+    "import-linter": "scripts/check",
+    "mypy": "scripts/check",
+    "ruff": "scripts/check",
+    "pytest-xdist": "scripts/test",
+}
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +118,68 @@ def test_no_device_gets_tensorflow(project: Path) -> None:
         packages = re.findall(r"^([a-z0-9-]+)==", (project / "requirements" / f"{name}.lock").read_text(), re.MULTILINE)
         assert "numpy" in packages
         assert not {"tensorflow", "keras", "jax", "scikit-learn", "matplotlib"} & set(packages)
+
+
+def declared(project: Path) -> dict[str, set[str]]:
+    """The packages of each extra, without its ranges and without limiar's own extras; "" is what every device gets."""
+    table = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    lists = {"": table["dependencies"], **table["optional-dependencies"]}
+    packages = {extra: {re.split(r"[^a-z0-9-]", requirement)[0] for requirement in lists[extra]} for extra in lists}
+    return {extra: names - {"limiar"} for extra, names in packages.items()}
+
+
+def is_python(path: Path) -> bool:
+    return path.suffix == ".py" or (not path.suffix and re.match(rb"#!.*python", path.read_bytes()) is not None)
+
+
+def imported(path: Path) -> set[str]:
+    """What a file imports that is neither Python's own nor the project's, by the names that pip knows."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - NOT_FROM_PIP
+    return {DISTRIBUTIONS.get(top, top.replace("_", "-")) for top in tops}
+
+
+@pytest.fixture(scope="session")
+def used(project: Path, tracked: list[Path]) -> dict[str, set[str]]:
+    """The packages that the code of each extra imports."""
+    sources = [path for path in tracked if is_python(path)]
+    beside = [path for path in sources if path.relative_to(project).parts[0] in ("scripts", "studies", "tests")]
+    own = {"limiar", "virtualpi", *(path.stem.replace("_", "-") for path in beside)}
+    found: dict[str, set[str]] = {extra: set() for extra in PARTS.values()}
+    for path in sources:
+        relative = path.relative_to(project)
+        parts = [part for part in PARTS if relative.is_relative_to(part)]
+        if parts:
+            found[PARTS[max(parts, key=len)]] |= imported(path) - own
+    return found
+
+
+def test_what_is_imported_is_declared_where_the_code_that_imports_it_is_installed(
+    project: Path, used: dict[str, set[str]]
+) -> None:
+    lists = declared(project)
+    everything = set[str]().union(*lists.values())
+    with_it = {"sweep": "train", "luna16": "train", "mlflow": "train", "tensorboard": "train"}
+    missing = {}
+    for extra, packages in used.items():
+        at_hand = (
+            everything if extra in ("dev", "test") else lists[""] | lists[extra] | lists.get(with_it.get(extra, ""), set())
+        )
+        missing[extra] = packages - at_hand
+    assert {extra: packages for extra, packages in missing.items() if packages} == {"train": {"jax"}}  # only if asked for
+
+
+def test_what_is_declared_is_imported(project: Path, used: dict[str, set[str]]) -> None:
+    code = {**used, "dev": set[str]().union(*used.values())}
+    unused = {extra: packages - code.get(extra, set()) - set(NOT_IMPORTED) for extra, packages in declared(project).items()}
+    assert {extra: packages for extra, packages in unused.items() if packages} == {
+        "train-gpu": {"tensorflow"}
+    }  # CUDA beside it
 
 
 def test_no_tracked_file_names_a_package_registry(tracked: list[Path]) -> None:
