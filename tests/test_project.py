@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,9 @@ NOT_IMPORTED = {  # a package -> who needs it
     "ruff": "scripts/check",
     "pytest-xdist": "scripts/test",
 }
+
+FILE_NAME = re.compile(r"(?<![\w./-])[\w/-]+\.py\b")
+OTHERS_FILES = {"numpy.py", "random.py", "picamera2.py", "request.py", "mlflow/telemetry/utils.py"}
 
 
 @pytest.fixture(scope="session")
@@ -180,6 +184,30 @@ def test_what_is_declared_is_imported(project: Path, used: dict[str, set[str]]) 
     assert {extra: packages for extra, packages in unused.items() if packages} == {
         "train-gpu": {"tensorflow"}
     }  # CUDA beside it
+
+
+def comments(path: Path) -> Iterator[str]:
+    """The comments and docstrings of a file."""
+    text = path.read_text()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
+def test_a_file_that_a_comment_names_is_beside_it_or_there_from_a_folder_above(project: Path, tracked: list[Path]) -> None:
+    stale = [
+        (str(path.relative_to(project)), name)
+        for path in tracked
+        if is_python(path)
+        for comment in comments(path)
+        for name in FILE_NAME.findall(comment)
+        if name not in OTHERS_FILES
+        if not any((folder / name).is_file() for folder in path.parents if folder.is_relative_to(project))
+    ]
+    assert stale == []
 
 
 def test_no_tracked_file_names_a_package_registry(tracked: list[Path]) -> None:

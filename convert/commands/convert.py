@@ -157,7 +157,7 @@ class Grouped(click.Command):
     type=click.IntRange(0),
     default=1,
     show_default=True,
-    help="Number of the release: devices refuse a bundle with a lower one.",
+    help="Number of the release, raised for each: it says which of two bundles is newer.",
 )
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the model files.")
 @click.option("--intended-use", default=INTENDED_USE, show_default=True, help="What the model is for.")

@@ -28,8 +28,8 @@ PROVEN = "PASS"  # the verdict of a bundle whose model files are all proven
 CHANCE = "chance"  # in provenance.run where the model was not shown to be better than chance, and somebody allowed it
 REFER = "refer"  # the decision that is left to a person; no label may be called so
 REFUSED = "refused"  # what stands in place of a decision for an image that was refused
-DECODE_RULE = "pillow-v1"  # image.py
-RESIZE_RULE = "stretch-v1"  # preprocess.py
+DECODE_RULE = "pillow-v1"  # image/read.py
+RESIZE_RULE = "stretch-v1"  # image/resize.py
 MANIFEST_LIMIT = 4 << 20  # bytes; 1,000 labels and 1,000 files fit ten times
 TOTAL_LIMIT = 1 << 30  # bytes of all files: more than any model for a device, less than an SD card
 _DEPTH_LIMIT = 16  # nesting of the manifest's JSON; the types below need 7
@@ -57,7 +57,7 @@ class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
     channels: Literal[1, 3]
     decode: str = DECODE_RULE
     resize: str = RESIZE_RULE
-    grey_max: GreyMax | msgspec.UnsetType = msgspec.UNSET  # largest value of 16-bit images that declare none; see depth.py
+    grey_max: GreyMax | msgspec.UnsetType = msgspec.UNSET  # largest 16-bit value if images declare none: image/depth.py
 
     @property
     def line(self) -> str:
@@ -186,7 +186,7 @@ class Range(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Envelope(Value, frozen=True, forbid_unknown_fields=True):
-    """What the training images look like, as model inputs: rule.py says what becomes of an image outside."""
+    """What the training images look like, as model inputs: inference/rule.py says what becomes of an image outside."""
 
     images: Count
     quantiles: tuple[Share, Share]  # of low and high
@@ -227,7 +227,7 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     schema: Literal[1] = 1
     name: Name
     version: Name
-    release_counter: Count  # a device refuses one lower than it has marked good
+    release_counter: Count  # raised for each release: says which of two bundles is newer
     licence: Text
     intended_use: Text
     labels: Annotated[tuple[Text, ...], Meta(min_length=2, max_length=1000)]

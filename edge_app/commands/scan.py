@@ -114,7 +114,7 @@ def scan(
         raise click.UsageError("An address is not a file or folder: `limiar camera` answers its frames.")
     if (nul or "-" in paths) and not sys.stdin:
         raise click.UsageError("Paths are to come from stdin, which is closed.")
-    processes = [fork_worker() for _ in range(workers)]  # see fork.py: after what both sides import, before all else
+    processes = [fork_worker() for _ in range(workers)]  # see scan/fork.py: after what both sides import, before all else
 
     from limiar.edge_app.image.folder import Choice
     from limiar.edge_app.inference.rule import Rule

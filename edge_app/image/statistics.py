@@ -1,7 +1,7 @@
 """What training images look like, in a handful of cheap statistics of the model's input.
 
-An image outside is unlike all that the model was trained on: its answer says so, and by default a person decides (rule.py).
-studies/envelope.py measures what that costs, and what it catches.
+An image outside is unlike all that the model was trained on: its answer says so, and by default a person decides
+(inference/rule.py). studies/envelope.py measures what that costs, and what it catches.
 """
 
 import math

@@ -16,7 +16,7 @@ class Origin(Struct, frozen=True):
     bundle: str  # sha256 of the manifest
     file: str  # model file
     runtime: str  # name and version
-    verified: str  # by "bundle" or "device": verified.py
+    verified: str  # by "bundle" or "device": inference/verified.py
     app: str
 
 

@@ -128,7 +128,7 @@ class _Reader:
         self.ready = self._lost = False
         ours, theirs = socket.socketpair()
         code = f"from limiar.train.dataset.reader import main; main({theirs.fileno()}, {os.getpid()})"
-        # The same modules as here, whatever it is started by. numpy's threads would be for nothing: see fork.py.
+        # The same modules as here, whatever it is started by. numpy's threads would be for nothing: see edge_app/scan/fork.py.
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:
             self._process = subprocess.Popen(
