@@ -1,1 +1,53 @@
-"""limiar: from a Keras image classifier to proven answers on a device."""
+"""limiar: from a Keras image classifier to proven answers on a device.
+
+    import limiar
+
+    with limiar.open_classifier("models/lung-nodule") as classify:
+        answer = classify("patch.png")
+        print(answer.decision, answer.label, answer.confidence)
+
+Each name below is imported when it is first used, with what it needs and no more: `import limiar` loads no numpy. Research and
+education, never diagnosis. See docs/api.md.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limiar.edge_app import __version__ as __version__
+    from limiar.edge_app.answer import Answer as Answer
+    from limiar.edge_app.bundle.open import open_bundle as open_bundle
+    from limiar.edge_app.bundle.signature import read_keys as read_keys
+    from limiar.edge_app.camera.watch import camera as camera
+    from limiar.edge_app.errors import LimiarError as LimiarError
+    from limiar.edge_app.inference.explain import explain as explain
+    from limiar.edge_app.inference.open_classifier import open_classifier as open_classifier
+    from limiar.edge_app.inference.verify import verify as verify
+    from limiar.edge_app.output.lines import Line as Line
+    from limiar.edge_app.scan.scan import scan as scan
+
+_HOMES = {
+    "__version__": "edge_app",
+    "Answer": "edge_app.answer",
+    "Line": "edge_app.output.lines",
+    "LimiarError": "edge_app.errors",
+    "camera": "edge_app.camera.watch",
+    "explain": "edge_app.inference.explain",
+    "open_bundle": "edge_app.bundle.open",
+    "open_classifier": "edge_app.inference.open_classifier",
+    "read_keys": "edge_app.bundle.signature",
+    "scan": "edge_app.scan.scan",
+    "verify": "edge_app.inference.verify",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'limiar' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"limiar.{_HOMES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -65,6 +65,14 @@ class Keys(Struct, frozen=True):
     revoked: tuple[PublicKey, ...] = ()
 
 
+def read_keys(*trusted: Path | str, revoked: Iterable[Path | str] = ()) -> Keys:
+    """Public keys, from the files that `limiar keygen` wrote: what is opened with them must be signed by a trusted one.
+
+    Raises KeyFileError.
+    """
+    return Keys(tuple(read_public_key(Path(path)) for path in trusted), tuple(read_public_key(Path(path)) for path in revoked))
+
+
 def sign(manifest: bytes, key: "Ed25519PrivateKey") -> bytes:
     """manifest.json's bytes -> manifest.sig's. The same key and bytes give the same signature (RFC 8032)."""
     return key.sign(CONTEXT + manifest)

@@ -1,93 +1,195 @@
-"""The loop of `limiar camera`: frames -> answers -> store -> lines that may be reported."""
+"""`limiar.camera`: frames -> answers -> store -> lines that may be reported."""
 
+import functools
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import msgspec
-from msgspec import UNSET, Struct
 
 from limiar.edge_app.answer import Answer
-from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.bundle.manifest import REFER, REFUSED
+from limiar.edge_app.bundle.manifest import REFER
 from limiar.edge_app.camera.capture import Capture
-from limiar.edge_app.camera.frame import Frame
+from limiar.edge_app.camera.messages import Roi, View
+from limiar.edge_app.camera.source import Settings, find_source, open_source
 from limiar.edge_app.errors import ImageError, SourceError
-from limiar.edge_app.inference.classifier import Classifier
-from limiar.edge_app.output.lines import CameraLine, FrameLine, Origin, RefusedFrame
+from limiar.edge_app.inference.child import try_model
+from limiar.edge_app.inference.rule import OutsideRule
+from limiar.edge_app.inference.session import Session, open_session
+from limiar.edge_app.output.files import writable
+from limiar.edge_app.output.lines import Line, Origin, answered, refused
+from limiar.edge_app.store.state import default_path
 from limiar.edge_app.store.writer import Store
-from limiar.edge_app.system.clock import iso
+from limiar.edge_app.system.clock import iso, utc_now
+
+if TYPE_CHECKING:  # numpy is loaded after the capture process is forked
+    from limiar.edge_app.bundle.signature import Keys
+    from limiar.edge_app.camera.frame import Frame
+    from limiar.edge_app.inference.classifier import Classifier
 
 
-class Watch(Struct):
-    """A running camera. Iterating over it gives groups of lines, each group after its commit."""
+def camera(
+    bundle: Path | str,
+    source: str,
+    *,
+    file: str | None = None,
+    runtime: str | None = None,
+    threads: int = 1,
+    refer_below: float | None = None,
+    outside: OutsideRule = "refer",
+    roi: Roi | None = None,
+    realtime: bool = False,
+    settings: Settings | None = None,
+    seconds: float | None = None,
+    db: Path | str | None = None,
+    annotate: Path | str | None = None,
+    tell: Callable[[str], None] = lambda note: None,
+    stop: Callable[[], bool] = lambda: False,
+    keys: "Keys | None" = None,
+) -> "Watch":
+    """Answer the frames of a camera or video, as `limiar camera` does: each answer is kept before it is given.
 
-    capture: Capture
-    classifier: Classifier
-    store: Store
-    source: str  # its name
-    boot_id: str
-    origin: Origin
-    now: Callable[[], str]
-    stop: Callable[[], bool]  # asked at least every 50 ms
-    annotate: Callable[[Pixels, Answer, FrameLine], None] | None = None  # given each answer with its frame
+        for line in limiar.camera("models/lung-nodule", "video:ward.mp4", db="results.db"):
+            print(line.sequence, line.taken, line.decision, line.confidence)
 
-    def __iter__(self) -> Iterator[list[CameraLine]]:
-        waiting: list[CameraLine] = []
+    source: "video:FILE", "v4l2:/dev/video0", "rtsp://…", "http://…" (MJPEG) or "picamera:0".
+    roi: the part of each frame that is looked at, in pixels; None: all of it.
+    realtime: play a video file at its own rate; frames are dropped as a camera's are.
+    settings: frame size, rate and pixel format that a camera is asked for.
+    seconds: stop after so long; None: when the video ends, or never.
+    annotate: a folder for a picture of each frame with its answer.
+    tell: given what a person should know about the source, one line each.
+    The others are as for `limiar.scan`.
+
+    Of a camera the latest frame wins; of a video file every frame is answered. The process that captures is forked from this
+    one: start it before threads that hold locks. Raises BundleError, RuntimeUnavailable, StoreError, OutputError, SourceError
+    (the camera cannot be opened, gives no new frame, or shows the same one again and again), at once or while iterating.
+    """
+    address = find_source(source)
+    session = open_session(
+        bundle, file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside, keys=keys
+    )
+    try_model(session.model)
+    opening = functools.partial(open_source, address, realtime, settings or Settings())
+    with ExitStack() as opened:
+        capture = opened.enter_context(Capture(opening, View(address.name, realtime, roi), tell))
+        store = opened.enter_context(Store(Path(db) if db else default_path()))
+        classifier = session.load()
+        origin = session.origin(classifier.runtime.name, classifier.runtime.version)
+        store.use(session.key(origin), origin.verified)
+        if annotate:
+            with writable(Path(annotate)):
+                Path(annotate).mkdir(parents=True, exist_ok=True)
+        end = time.monotonic() + (seconds or float("inf"))
+        return Watch(
+            session,
+            origin,
+            classifier,
+            capture,
+            store,
+            address.name,
+            annotate=Path(annotate) if annotate else None,
+            stop=lambda: stop() or time.monotonic() >= end,
+            opened=opened.pop_all(),
+        )
+
+
+class Watch:
+    """A running camera: iterate over it, once, for its lines. It closes at the end, or when it is left as a context manager."""
+
+    def __init__(
+        self,
+        session: Session,
+        origin: Origin,
+        classifier: "Classifier",
+        capture: Capture,
+        store: Store,
+        source: str,
+        *,
+        annotate: Path | None,
+        stop: Callable[[], bool],
+        opened: ExitStack,
+    ) -> None:
+        self.session = session
+        self.origin = origin
+        self.source = source  # its name, without a password
+        self._classifier = classifier
+        self._capture = capture
+        self._store = store
+        self._boot_id = _boot_id()
+        self._annotate = annotate
+        self._stop = stop  # asked at least every 50 ms
+        self._opened = opened  # closes capture and store
+
+    @property
+    def loss(self) -> str | None:
+        """What of a video file could not be read, in words, once its end is reached."""
+        return self._capture.loss
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._opened.__exit__(kind, error, trace)
+
+    def __iter__(self) -> Iterator[Line]:
+        with self:
+            for lines in self.groups():
+                yield from lines
+
+    def groups(self) -> Iterator[list[Line]]:
+        """Groups of lines, each after its commit."""
+        waiting: list[Line] = []
         failure: SourceError | None = None
-        before = self.store.last_sequence(self.source, self.boot_id)
+        before = self._store.last_sequence(self.source, self._boot_id)
         try:
-            for frame in self.capture.frames():
-                if self.stop():
+            for frame in self._capture.frames():
+                if self._stop():
                     break
                 if frame:
                     waiting.append(self._kept(frame, before + frame.sequence))
-                if self.store.commit_due() or (waiting and not self.store.changed):
-                    self.store.commit()
+                if self._store.commit_due() or (waiting and not self._store.changed):
+                    self._store.commit()
                     yield waiting
                     waiting = []
         except SourceError as error:
             failure = error
-        self.store.commit()
+        self._store.commit()
         yield waiting
         if failure:  # what was answered until then is kept and reported first
             raise failure
 
-    def _kept(self, frame: Frame, sequence: int) -> CameraLine:
-        """Answers a frame and adds the answer to the store; the line to report once it is committed."""
+    def _kept(self, frame: "Frame", sequence: int) -> Line:
+        """Answers a frame and adds the answer to the store; returns the line to report once it is committed."""
         taken = iso(frame.taken_ns)
-        place = (self.source, sequence, taken, frame.dropped)
-        video = {} if frame.place is None else msgspec.structs.asdict(frame.place)
-        if frame.doubtful is not None:
-            video["doubtful"] = frame.doubtful
-        origin = (self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.verified, self.origin.app)
+        about = {"source": self.source, "sequence": sequence, "taken": taken, "dropped": frame.dropped, "stored": False}
+        about |= {} if frame.place is None else msgspec.structs.asdict(frame.place)
+        about["doubtful"] = frame.doubtful
         try:
-            answer = self.classifier.answer(frame.pixels)
+            answer = self._classifier.answer(frame.pixels)
         except ImageError as error:
-            met = (REFUSED, error.code, error.message)
-            return RefusedFrame(*place, *met, *origin, self.now(), stored=False, **video)
+            return refused(self.origin, error.code, error.message, utc_now(), **about)
         if frame.doubtful:
             answer = msgspec.structs.replace(answer, decision=REFER)
-        self.store.add_frame(self.source, self.boot_id, sequence, frame.dropped, msgspec.structs.replace(answer, time=taken))
-        line = FrameLine(
-            *place,
-            answer.decision,
-            answer.label,
-            answer.confidence,
-            answer.probabilities,
-            *origin,
-            answer.time,
-            stored=False,
-            ms=answer.ms,
-            outside=UNSET if answer.outside is None else answer.outside,
-            **video,
-        )
-        if self.annotate:
-            self.annotate(frame.pixels, answer, line)
+        self._store.add_frame(self.source, self._boot_id, sequence, frame.dropped, msgspec.structs.replace(answer, time=taken))
+        line = answered(self.origin, answer, answer.decision, **about)
+        if self._annotate:
+            self._draw(frame, answer, line, self._annotate)
         return line
 
+    def _draw(self, frame: "Frame", answer: Answer, line: Line, folder: Path) -> None:
+        from limiar.edge_app.output.annotate import annotate_frame  # drawing, which few ask for
 
-def boot_id() -> str:
+        annotate_frame(frame.pixels, answer, line, folder)
+
+
+def _boot_id() -> str:
     """What Linux calls this boot: with it, sequence numbers give the order of frames however the clock jumps."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -1,40 +1,29 @@
 """`limiar camera`."""
 
 import re
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from limiar.edge_app import APP, exit_status
-from limiar.edge_app.commands.options import Finite, check_distinct, file_of, key_options, keys_of
-from limiar.edge_app.errors import printable
+from limiar.edge_app import exit_status
+from limiar.edge_app.commands.options import FILE, Answering, Finite, Reporting, answering_options, reporting_options
 from limiar.edge_app.text import counted
 
 if TYPE_CHECKING:
     from limiar.edge_app.camera.messages import Roi
     from limiar.edge_app.camera.source import Settings
-    from limiar.edge_app.inference.rule import OutsideRule
+    from limiar.edge_app.camera.watch import Watch
+    from limiar.edge_app.output.count import FrameCount
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=FILE)
 @click.argument("source")
-@click.option("--file", "name", metavar="NAME", help="Model file of the bundle, as `tflite_int8`; else its default file.")
-@click.option("--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime; else the first that is installed.")
-@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Inference threads.")
-@click.option("--refer-below", type=Finite(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
-@click.option(
-    "--outside",
-    type=click.Choice(["refer", "refuse", "ignore"]),
-    default="refer",
-    show_default=True,
-    help="What becomes of a frame unlike the training images.",
-)
+@answering_options("a frame")
 @click.option("--roi", metavar="X,Y,W,H", help="Look at this part of each frame, in pixels from the top left corner.")
-@click.option("--seconds", type=Finite(min=0, min_open=True), metavar="S", help="Stop after so long.")
+@click.option("--seconds", type=Finite(min=0, min_open=True), metavar="S", help="Stop after so many seconds.")
 @click.option("--realtime", is_flag=True, help="Play a video file at its own rate; frames are dropped as a camera's are.")
 @click.option("--size", metavar="WxH", help="Ask the camera for frames of this size.")
 @click.option("--fps", "rate_hz", type=Finite(min=0, min_open=True), metavar="N", help="Ask the camera for so many a second.")
@@ -44,42 +33,18 @@ if TYPE_CHECKING:
     type=click.Choice(["MJPG", "YUYV"]),
     help="Ask a USB camera for this; most give large frames only as MJPG.",
 )
-@click.option("--jsonl", metavar="FILE|-", help="JSON lines into a file, or - for stdout.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="A spreadsheet.")
-@click.option(
-    "--db",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Results database; else results.db in limiar's state folder.",
-)
-@click.option("--annotate", type=click.Path(path_type=Path), metavar="DIR", help="Write each frame enlarged, with its answer.")
-@click.option(
-    "--quiet", "-q", is_flag=True, help="No table, progress or summary: only errors, and the lines that are asked for."
-)
-@click.option("--verbose", "-v", is_flag=True, help="Say also what answers.")
-@key_options
+@reporting_options("frame")
 def camera(
     bundle: Path,
     source: str,
-    name: str | None,
-    runtime: str | None,
-    threads: int,
-    refer_below: float | None,
-    outside: "OutsideRule",
+    answering: Answering,
     roi: str | None,
     seconds: float | None,
     realtime: bool,
     size: str | None,
     rate_hz: float | None,
     pixel_format: str | None,
-    jsonl: str | None,
-    csv_file: Path | None,
-    db: Path | None,
-    annotate: Path | None,
-    quiet: bool,
-    verbose: bool,
-    key_files: tuple[Path, ...],
-    revoked_files: tuple[Path, ...],
+    reporting: Reporting,
 ) -> int:
     """Answer the frames of a camera or video: video:FILE, v4l2:/dev/video0, rtsp://…, http://… (MJPEG) or picamera:0.
 
@@ -92,80 +57,57 @@ def camera(
       limiar camera models/lung-nodule v4l2:/dev/video0 --roi 200,120,400,400
       limiar camera models/lung-nodule video:ward.mp4 --jsonl answers.jsonl
     """
-    import functools
-    import time
-
-    from limiar.edge_app.bundle.open import open_bundle
-    from limiar.edge_app.camera.capture import Capture
-    from limiar.edge_app.camera.messages import View
-    from limiar.edge_app.camera.source import Settings, find_source, open_source
-    from limiar.edge_app.inference.job import job_of
-    from limiar.edge_app.inference.verified import ensure_verified
-    from limiar.edge_app.output.lines import Origin
-    from limiar.edge_app.scan.pool import try_model
-    from limiar.edge_app.store.state import default_path
-    from limiar.edge_app.store.writer import BundleKey, Store
+    from limiar.edge_app.camera.source import Settings, find_source
+    from limiar.edge_app.camera.watch import camera as start
     from limiar.edge_app.system.interrupt import Interrupt
 
-    address = find_source(source)
-    database = db or default_path()
-    check_distinct({"--db": database, "--jsonl": file_of(jsonl), "--csv": csv_file})
-    if csv_file == Path("-"):
-        raise click.UsageError("--csv is written whole, at the end: give a file. For stdout there is --jsonl -.")
-    if quiet and verbose:
-        raise click.UsageError("--quiet or --verbose, not both.")
+    kind = find_source(source).kind
+    reporting.check()
     settings = Settings(_size(size) if size else None, rate_hz, pixel_format)
-    _check_settings(settings, address.kind)
-    view = View(address.name, realtime, _roi(roi) if roi else None)
-    opened = open_bundle(bundle, keys_of(key_files, revoked_files))
-    manifest = opened.manifest
-    file, model = opened.model(name)
-    decision = file.decision.referring(refer_below)
-    try_model(job_of(manifest, file, model, runtime, threads))
-    opening = functools.partial(open_source, address, realtime, settings)
-    tell = functools.partial(click.echo, err=True) if not quiet else lambda note: None
-    with Interrupt() as interrupt, Capture(opening, view, tell) as capture, Store(database) as store:
-        # numpy and the runtime, now that the capture process is forked
-        from limiar.edge_app.camera.watch import Watch, boot_id
-        from limiar.edge_app.inference.classifier import Classifier
-        from limiar.edge_app.output.frames import Annotations, FrameCount, frame_outputs
-        from limiar.edge_app.runtimes import open_preferred
-        from limiar.edge_app.system.clock import utc_now
+    _check_settings(settings, kind)
+    with Interrupt() as interrupt, start(
+        bundle,
+        source,
+        **answering,
+        roi=_roi(roi) if roi else None,
+        realtime=realtime,
+        settings=settings,
+        seconds=seconds,
+        db=reporting.db,
+        annotate=reporting.annotate,
+        tell=reporting.tell,
+        stop=interrupt.__bool__,
+    ) as running:  # fmt: skip
+        count = _report(running, reporting)
+    reporting.summarize(count.text())
+    return interrupt.status or (exit_status.SOME_REFUSED if _damaged(running, count) else 0)
 
-        loaded = open_preferred(file.format, model, runtime, threads)
-        on = f"{loaded.name} {loaded.version}"
-        verified = ensure_verified(opened, file, loaded.name, loaded.version)
-        store.use(BundleKey(opened.sha256, manifest.name, manifest.version, file.name, on, manifest.labels), verified)
-        if verbose:
-            met = f"{manifest.name} {manifest.version}, {file.name} on {on}, verified by {verified}"
-            click.echo(f"{met}; refer below {decision.refer_below:g}; {printable(str(database))}", err=True)
-        end = time.monotonic() + (seconds or float("inf"))
-        watch = Watch(
-            capture=capture,
-            classifier=Classifier(loaded, manifest.labels, manifest.input, decision, manifest.envelope, outside),
-            store=store,
-            source=address.name,
-            boot_id=boot_id(),
-            origin=Origin(opened.sha256, file.name, on, verified, APP),
-            now=utc_now,
-            stop=lambda: bool(interrupt) or time.monotonic() >= end,
-            annotate=Annotations(annotate) if annotate else None,
-        )
-        count = FrameCount(show_progress=not (quiet or sys.stdout.isatty()))
-        outputs = [*frame_outputs(jsonl, csv_file, manifest.labels, quiet), count]
-        with ExitStack() as closing:  # also after an error: what was answered is in the files
+
+def _report(running: "Watch", reporting: Reporting) -> "FrameCount":
+    """Writes the lines as they come. Raises LimiarError."""
+    from limiar.edge_app.output.count import FrameCount
+
+    reporting.say(running.session.describe(running.origin))
+    count = FrameCount(reporting.shows_progress)
+    outputs = [*reporting.outputs(running.session.manifest.labels, frames=True), count]
+    with ExitStack() as closing:  # also after an error: what was answered is in the files
+        for output in outputs:
+            closing.callback(output.close)
+        for lines in running.groups():
             for output in outputs:
-                closing.callback(output.close)
-            for lines in watch:
-                for output in outputs:
-                    output.write(lines)
-    if not quiet:
-        click.echo(count.text(), err=True)
-    loss = capture.loss or (f"{counted(count.doubtful, 'frame')} until now beside damage, referred" if count.doubtful else "")
+                output.write(lines)
+    return count
+
+
+def _damaged(running: "Watch", count: "FrameCount") -> bool:
+    """Says what of a video could not be read, if anything."""
+    loss = running.loss
+    if not loss and count.doubtful:
+        loss = f"{counted(count.doubtful, 'frame')} until now beside damage, referred"
     if loss:
         cure = "copy the file again, or go back to the recording"
-        click.echo(f"E-SOURCE-DAMAGED: {address.name}: {loss}: {cure}", err=True)
-    return interrupt.status or (exit_status.SOME_REFUSED if loss else 0)
+        click.echo(f"E-SOURCE-DAMAGED: {running.source}: {loss}: {cure}", err=True)
+    return bool(loss)
 
 
 def _check_settings(settings: "Settings", kind: str) -> None:

@@ -5,27 +5,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from limiar.edge_app.commands.options import Finite, key_options, keys_of
+from limiar.edge_app.commands.options import FILE, file_option, key_options, keys_of, refer_below_option, runtime_option
+from limiar.edge_app.errors import printable
 from limiar.edge_app.text import for_json
 
 if TYPE_CHECKING:
-    pass
+    from limiar.edge_app.inference.explain import Explanation
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=FILE)
 @click.argument("image")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE.png", help="Where the picture goes.")
-@click.option("--file", "name", metavar="NAME", help="Model file of the bundle, as `tflite_int8`; else its default file.")
-@click.option("--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime; else the first that is installed.")
-@click.option("--refer-below", type=Finite(0, 1), metavar="P", help="Refer below this confidence; else the bundle's.")
-@click.option("--json", "as_json", is_flag=True, help="Answer and map as one JSON object.")
+@click.option("--out", required=True, type=FILE, metavar="FILE.png", help="Write the picture here.")
+@file_option
+@runtime_option
+@refer_below_option
+@click.option("--json", "as_json", is_flag=True, help="Print the answer and the map as one JSON object.")
 @key_options
 def explain(
     bundle: Path,
     image: str,
     out: Path,
-    name: str | None,
+    file: str | None,
     runtime: str | None,
     refer_below: float | None,
     as_json: bool,
@@ -44,10 +45,23 @@ def explain(
     """
     import msgspec
 
-    from limiar.edge_app.bundle.open import open_bundle
-    from limiar.edge_app.inference.explain import describe
     from limiar.edge_app.inference.explain import explain as explained
 
-    found = explained(open_bundle(bundle, keys_of(key_files, revoked_files)), name, runtime, refer_below, image, out)
-    click.echo(for_json(msgspec.json.encode(found)) if as_json else describe(found, out))
+    keys = keys_of(key_files, revoked_files)
+    found = explained(bundle, image, out=out, file=file, runtime=runtime, refer_below=refer_below, keys=keys)
+    click.echo(for_json(msgspec.json.encode(found)) if as_json else _described(found, out))
     return 0
+
+
+def _described(found: "Explanation", out: Path) -> str:
+    """The explanation for a person."""
+    (x, y), size = found.peak, f"{len(found.class_map[0])}x{len(found.class_map)}"
+    lines = [
+        f"{found.decision}: {found.label} {found.confidence:.1%}, {found.file} on {found.runtime}",
+        f"strongest evidence for {found.label} at x={x}, y={y} (map of {size}): {printable(str(out))}",
+    ]
+    if found.outside:
+        lines.append(f"unlike the training images: {', '.join(found.outside)}")
+    if found.trailing:
+        lines.append(f"the picture in the file is followed by {found.trailing}")
+    return "\n".join(lines)

@@ -1,29 +1,187 @@
-"""What several commands are asked in the same words."""
+"""What several commands are asked in the same words, and what their callbacks get of it."""
 
+import functools
 import math
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import click
 
-from limiar.edge_app.errors import OutputError, printable
+from limiar.edge_app.errors import printable
 
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
-    from limiar.edge_app.output.images import Output
+    from limiar.edge_app.inference.rule import OutsideRule
+    from limiar.edge_app.output.outputs import Output
+
+FILE = click.Path(path_type=Path)
 
 
 class Finite(click.FloatRange):
-    """click takes nan for a number of any range."""
+    """A number of a range; click alone takes nan for a number of any range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is no finite number.", param, ctx)
+            self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class Answering(TypedDict):
+    """What answers and how it decides: the keyword arguments that `limiar.scan`, `camera` and `open_classifier` share."""
+
+    file: str | None
+    runtime: str | None
+    threads: int
+    refer_below: float | None
+    outside: "OutsideRule"
+    keys: "Keys | None"
+
+
+file_option = click.option(
+    "--file", metavar="NAME", help="Model file of the bundle, such as `tflite_int8`. Default: the bundle's own."
+)
+runtime_option = click.option(
+    "--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime. Default: the first that is installed."
+)
+refer_below_option = click.option(
+    "--refer-below",
+    type=Finite(0, 1),
+    metavar="P",
+    help="Refer answers of lower confidence. Default: the bundle's own.",
+)
+
+
+def answering_options(picture: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """The options of Answering, for "an image" or "a frame"; the callback gets it as `answering`."""
+    options = (
+        file_option,
+        runtime_option,
+        click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of an inference."),
+        refer_below_option,
+        click.option(
+            "--outside",
+            type=click.Choice(["refer", "refuse", "ignore"]),
+            default="refer",
+            show_default=True,
+            help=f"What to do with {picture} that is unlike the training images.",
+        ),
+        key_options,
+    )
+
+    def add(command: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(command)
+        def callback(
+            *,
+            file: str | None,
+            runtime: str | None,
+            threads: int,
+            refer_below: float | None,
+            outside: "OutsideRule",
+            key_files: tuple[Path, ...],
+            revoked_files: tuple[Path, ...],
+            **others: Any,
+        ) -> int:
+            answering = Answering(
+                file=file,
+                runtime=runtime,
+                threads=threads,
+                refer_below=refer_below,
+                outside=outside,
+                keys=keys_of(key_files, revoked_files),
+            )
+            return command(answering=answering, **others)
+
+        return functools.reduce(lambda decorated, option: option(decorated), reversed(options), callback)
+
+    return add
+
+
+class Reporting(NamedTuple):
+    """Where a run's answers go."""
+
+    jsonl: str | None
+    csv: Path | None
+    db: Path
+    annotate: Path | None
+    quiet: bool
+    verbose: bool
+
+    def check(self, **others: Path | None) -> None:
+        """Before any work. others: further outputs, by option. Raises UsageError: one would take the place of another."""
+        for option, given in {"csv": self.csv, **others}.items():
+            if given == Path("-"):
+                name = option.replace("_", "-")
+                raise click.UsageError(f"--{name} is written whole, at the end: give a file. For stdout there is --jsonl -.")
+        if self.quiet and self.verbose:
+            raise click.UsageError("--quiet or --verbose, not both.")
+        jsonl = None if self.jsonl in (None, "-") else Path(self.jsonl)
+        of: dict[str, str] = {}
+        for option, path in {"db": self.db, "jsonl": jsonl, "csv": self.csv, **others}.items():
+            name = f"--{option.replace('_', '-')}"
+            if path and (other := of.setdefault(os.path.realpath(path), name)) != name:
+                raise click.UsageError(f"{other} and {name} are the same file: {printable(str(path))}.")
+
+    def outputs(self, labels: tuple[str, ...], *, frames: bool) -> "list[Output]":
+        """Opened. Raises OutputError."""
+        from limiar.edge_app.output.outputs import open_outputs
+
+        return open_outputs(self.jsonl, self.csv, labels, quiet=self.quiet, frames=frames)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether nothing else is on the terminal."""
+        return not (self.quiet or sys.stdout.isatty())
+
+    def summarize(self, *texts: str) -> None:
+        """At the end, on stderr: those that are not empty, a line each, unless --quiet."""
+        if not self.quiet:
+            click.echo("\n".join(filter(None, texts)), err=True)
+
+    def tell(self, note: str) -> None:
+        """What a person should know, on stderr, unless --quiet."""
+        if not self.quiet:
+            click.echo(note, err=True)
+
+    def say(self, text: str) -> None:
+        """On stderr, with --verbose."""
+        if self.verbose:
+            click.echo(f"{text}; {printable(str(self.db))}", err=True)
+
+
+def reporting_options(picture: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """The options of Reporting, for images or frames; the callback gets it as `reporting`."""
+    options = (
+        click.option("--jsonl", metavar="FILE|-", help="Write JSON lines into a file, or to stdout with -."),
+        click.option("--csv", type=FILE, metavar="FILE", help="Write a spreadsheet."),
+        click.option("--db", type=FILE, metavar="FILE", help="Results database. Default: results.db in limiar's state folder."),
+        click.option("--annotate", type=FILE, metavar="DIR", help=f"Write each {picture} enlarged, with its answer."),
+        click.option("--quiet", "-q", is_flag=True, help="Show only errors and the lines that are asked for."),
+        click.option("--verbose", "-v", is_flag=True, help="Show what answers, and each file that is passed over."),
+    )
+
+    def add(command: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(command)
+        def callback(
+            *,
+            jsonl: str | None,
+            csv: Path | None,
+            db: Path | None,
+            annotate: Path | None,
+            quiet: bool,
+            verbose: bool,
+            **others: Any,
+        ) -> int:
+            from limiar.edge_app.store.state import default_path
+
+            return command(reporting=Reporting(jsonl, csv, db or default_path(), annotate, quiet, verbose), **others)
+
+        return functools.reduce(lambda decorated, option: option(decorated), reversed(options), callback)
+
+    return add
 
 
 def key_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -49,37 +207,6 @@ def keys_of(key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> "Ke
         if revoked_files:
             raise click.UsageError("--revoked says which signatures do not count: give --key with one that does.")
         return None
-    from limiar.edge_app.bundle.signature import Keys, read_public_key
+    from limiar.edge_app.bundle.signature import read_keys
 
-    return Keys(tuple(map(read_public_key, key_files)), tuple(map(read_public_key, revoked_files)))
-
-
-def outputs_of(jsonl: str | None, csv_file: Path | None, labels: tuple[str, ...], quiet: bool) -> "list[Output]":
-    from limiar.edge_app.output.images import CsvFile, JsonFile, JsonStream, Table
-
-    outputs: list[Output] = []
-    if jsonl == "-" or (jsonl is None and not sys.stdout.isatty()):
-        outputs.append(JsonStream())
-    elif sys.stdout.isatty() and not quiet:
-        outputs.append(Table())
-    lines = JsonFile(path) if (path := file_of(jsonl)) else None
-    try:
-        sheet = CsvFile(csv_file, labels) if csv_file else None
-    except OutputError:
-        if lines:
-            lines.discard()
-        raise
-    return [*outputs, *(output for output in (lines, sheet) if output)]
-
-
-def file_of(jsonl: str | None) -> Path | None:
-    """What --jsonl names, where that is no stream."""
-    return None if jsonl in (None, "-") else Path(str(jsonl))
-
-
-def check_distinct(files: dict[str, Path | None]) -> None:
-    """One output would take the place of another, of the database even. Raises UsageError."""
-    of: dict[str, str] = {}
-    for option, path in files.items():
-        if path and (other := of.setdefault(os.path.realpath(path), option)) != option:
-            raise click.UsageError(f"{other} and {option} are the same file: {printable(str(path))}.")
+    return read_keys(*key_files, revoked=revoked_files)

@@ -2,19 +2,20 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from limiar.edge_app import APP
 from limiar.edge_app.answer import Answer, Prediction, Timing
-from limiar.edge_app.arrays import Logits
+from limiar.edge_app.arrays import ClassMap, Logits, Pixels
 from limiar.edge_app.bundle.manifest import Decision, Envelope, InputSpec
 from limiar.edge_app.errors import RuntimeUnavailable
 from limiar.edge_app.image.resize import Rows, check_assessable, model_input
 from limiar.edge_app.image.statistics import outside
-from limiar.edge_app.inference.model_check import run_model
+from limiar.edge_app.inference.model import Model
+from limiar.edge_app.inference.model_check import open_checked, run_model, run_with_map
 from limiar.edge_app.inference.rule import OutsideRule, Rule
 from limiar.edge_app.runtimes import Runtime
 from limiar.edge_app.system.clock import utc_now
@@ -61,6 +62,15 @@ class Classifier:
 
     def answer(self, picture: Rows, decode_s: float = 0.0) -> Answer:
         """Resize, refuse what is not assessable, infer, decide. Raises ImageError and RuntimeUnavailable."""
+        return self._answer(picture, decode_s, lambda tensor: (run_model(self.runtime, tensor), None))[0]
+
+    def explain(self, picture: Rows, decode_s: float = 0.0) -> tuple[Answer, ClassMap | None]:
+        """The answer and, of the same inference, the class activation map; None if the file has none. Raises as `answer`."""
+        return self._answer(picture, decode_s, lambda tensor: run_with_map(self.runtime, tensor))
+
+    def _answer(
+        self, picture: Rows, decode_s: float, run: Callable[[Pixels], tuple[Logits, ClassMap | None]]
+    ) -> tuple[Answer, ClassMap | None]:
         started = time.perf_counter()
         tensor = model_input(picture, self._input)
         check_assessable(picture, tensor)
@@ -68,11 +78,11 @@ class Classifier:
         unlike = outside(self._envelope, tensor[..., :1] if grey else tensor) if self._envelope else None
         self._rule.check(unlike)  # before inference, which it saves
         resized = time.perf_counter()
-        logits = run_model(self.runtime, tensor)
+        logits, class_map = run(tensor)
         inferred = time.perf_counter()
         prediction = decide(logits, self._labels, self._rule.decision)
         ms = [round(seconds * 1000, 3) for seconds in (decode_s, resized - started, inferred - resized)]
-        return Answer(
+        answer = Answer(
             decision=self._rule.decide(prediction.label, prediction.confidence, unlike),
             label=prediction.label,
             confidence=prediction.confidence,
@@ -83,3 +93,10 @@ class Classifier:
             outside=unlike,
             trailing=getattr(picture, "trailing", ""),
         )
+        return answer, class_map
+
+
+def load(model: Model) -> Classifier:
+    """Loads a model file into this process and tries it once. Raises RuntimeUnavailable, and ModelUnfit."""
+    rule = model.rule
+    return Classifier(open_checked(model), model.labels, model.input, rule.decision, model.envelope, rule.outside)

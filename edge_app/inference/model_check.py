@@ -4,29 +4,35 @@ A file that is whole and rightly hashed may still be another model: of another i
 numbers, crashes or never ends. So this belongs in a process that may be lost: a worker, or a child of `limiar verify`.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 
-from limiar.edge_app.arrays import Logits, Pixels
+from limiar.edge_app.arrays import ClassMap, Logits, Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ModelUnfit, printable
-from limiar.edge_app.inference.job import Job
+from limiar.edge_app.inference.model import Model
 from limiar.edge_app.runtimes import Runtime, open_preferred
 from limiar.edge_app.text import counted
 
+_Out = TypeVar("_Out")
+_LATER = "took one image and fails over another"
 
-def open_checked(job: Job) -> Runtime:
-    """Loads a job's model file and invokes it once. Raises RuntimeUnavailable, and ModelUnfit where the file is at fault."""
+
+def open_checked(model: Model) -> Runtime:
+    """Loads a model file and invokes it once. Raises RuntimeUnavailable, and ModelUnfit if the file is at fault."""
     try:
-        runtime = open_preferred(job.format, job.model, job.runtime, job.threads)
-        check_model(runtime, len(job.labels), job.input)
+        runtime = open_preferred(model.format, model.data, model.runtime, model.threads)
+        check_model(runtime, len(model.labels), model.input)
     except ModelUnfit as error:
-        raise ModelUnfit(error.code, f"{job.name}: {error.message}") from None
+        raise ModelUnfit(error.code, f"{model.name}: {error.message}") from None
     return runtime
 
 
 def check_model(runtime: Runtime, labels: int, spec: InputSpec) -> None:
     """Raises ModelUnfit: the loaded model file fails, or does not give a finite number for each label."""
-    logits = np.asarray(_run(runtime, _ramp(spec), f"does not take {spec.height}x{spec.width}x{spec.channels} pixels"))
+    logits = np.asarray(_run(runtime.logits, _ramp(spec), f"does not take {spec.height}x{spec.width}x{spec.channels} pixels"))
     if logits.ndim != 1:
         raise _unfit(f"gives an array of {'x'.join(map(str, logits.shape))} in place of a number for each label")
     if logits.shape != (labels,):
@@ -37,12 +43,17 @@ def check_model(runtime: Runtime, labels: int, spec: InputSpec) -> None:
 
 def run_model(runtime: Runtime, image: Pixels) -> Logits:
     """Runtime.logits of an image. Raises ModelUnfit where it fails, though the model took the one that it was tried with."""
-    return _run(runtime, image, "took one image and fails over another")
+    return _run(runtime.logits, image, _LATER)
 
 
-def _run(runtime: Runtime, image: Pixels, met: str) -> Logits:
+def run_with_map(runtime: Runtime, image: Pixels) -> tuple[Logits, ClassMap | None]:
+    """Runtime.logits_and_map of an image. Raises ModelUnfit as `run_model` does."""
+    return _run(runtime.logits_and_map, image, _LATER)
+
+
+def _run(run: Callable[[Pixels], _Out], image: Pixels, met: str) -> _Out:
     try:
-        return runtime.logits(image)
+        return run(image)
     except MemoryError:  # not the model's fault
         raise
     except Exception as error:  # a runtime that is fed with a foreign model raises anything

@@ -38,7 +38,8 @@ def main(runtime_name: str, options: str, model: str, tensors: str, out: str, wa
     if wanted is None:
         np.save(out, np.stack([runtime.logits(images[i : i + 1]) for i in range(len(images))]), allow_pickle=False)
     elif wanted == "maps":
-        maps = [class_map for i in range(len(images)) if (class_map := runtime.class_map(images[i : i + 1])) is not None]
+        found = (runtime.logits_and_map(images[i : i + 1])[1] for i in range(len(images)))
+        maps = [class_map for class_map in found if class_map is not None]
         np.save(out, np.stack(maps), allow_pickle=False)
     else:
         assert isinstance(runtime, InterpreterRuntime)

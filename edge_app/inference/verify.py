@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,9 @@ from limiar.edge_app.bundle.manifest import BundleFile, Decision, Sha256
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.signature import Keys
 from limiar.edge_app.errors import BundleError, RuntimeUnavailable
+from limiar.edge_app.inference.child import START_S, ChildLost, end, receive
 from limiar.edge_app.inference.golden import GOLDEN, GoldenTensors, check_golden, golden_tensors
-from limiar.edge_app.inference.job import Failed
+from limiar.edge_app.inference.model import Failed
 from limiar.edge_app.inference.model_check import check_model
 from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
 from limiar.edge_app.system.children import fork_child
@@ -25,7 +25,6 @@ from limiar.edge_app.text import counted
 
 SIGNATURE_NOT_CHECKED = "not checked"
 SIGNATURE_REFUSED = "refused"
-_START_S = 60.0  # imports, golden images, model and one invocation, on a slow SD card
 _GOLDEN_S = 300.0  # some hundred golden images on the slowest board
 _OUTCOMES = {True: click.style("pass", fg="green"), False: click.style("FAIL", fg="red")}
 # One line of plain text that a page, a Markdown table and a terminal may show: `convert --verified` reads it from elsewhere.
@@ -125,31 +124,19 @@ def _in_child(bundle: Bundle, pairs: list[Pair]) -> Iterator[Check]:
     process, connection = fork_child(lambda parent: _serve(parent, bundle, pairs))
     try:
         for file, runtime in pairs:
-            started = _receive(process, connection, _START_S)
-            reply = started or _receive(process, connection, _GOLDEN_S)
-            if isinstance(reply, Failed):
-                raise BundleError(reply.code, reply.message)
-            if isinstance(reply, str):
-                met = f"E-RUNTIME-START: {reply}: convert the model again, or choose another runtime"
+            try:
+                started = _REPLIES.decode(receive(process, connection, START_S))
+                reply = started or _REPLIES.decode(receive(process, connection, _GOLDEN_S))
+            except ChildLost as lost:
+                met = f"E-RUNTIME-START: it {lost}: convert the model again, or choose another runtime"
                 yield _unchecked(file, runtime, False, met)
                 return
+            if isinstance(reply, Failed):
+                raise BundleError(reply.code, reply.message)
             assert reply
             yield reply.check
     finally:
-        process.kill()
-        process.join()
-        connection.close()
-
-
-def _receive(process: ForkProcess, connection: Connection, limit_s: float) -> Checked | Failed | str | None:
-    """What the child says next, or in words how it was lost."""
-    try:
-        if connection.poll(limit_s):
-            return _REPLIES.decode(connection.recv_bytes())
-    except (EOFError, OSError, msgspec.MsgspecError):
-        process.join(1.0)
-        return f"it ended its process with {process.exitcode}"
-    return f"it took over {limit_s:.0f} s"
+        end(process, connection)
 
 
 def _serve(parent: Connection, bundle: Bundle, pairs: list[Pair]) -> None:

@@ -1,72 +1,109 @@
-"""What is reported of an image or frame. Without numpy: the store's process has none."""
+"""What is reported of an image or a frame: one shape of line. Without numpy: the process that keeps the store has none."""
 
 import base64
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from limiar.edge_app.answer import Timing
+from limiar.edge_app.answer import Answer, Timing
+from limiar.edge_app.bundle.manifest import REFUSED
 from limiar.edge_app.text import for_json
 
 
 class Origin(Struct, frozen=True):
-    """What every line of a scan has in common."""
+    """What every line of a run has in common."""
 
     bundle: str  # sha256 of the manifest
     file: str  # model file
     runtime: str  # name and version
-    verified: str  # by "bundle" or "device": inference/verified.py
-    app: str
+    verified: str  # by "bundle" or "device": see inference/verified.py
+    app: str  # "limiar 0.1.0"
 
 
-class AnswerLine(Struct, frozen=True):
-    """One answered image, as JSON."""
+class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer for an image file or a camera frame, or why it was refused. As JSON, a key that is None is left out."""
 
-    path: str
-    path_base64: str | UnsetType
-    sha256: str
-    decision: str
-    label: str
-    confidence: float
-    probabilities: dict[str, float]
-    outside: tuple[str, ...] | UnsetType  # statistics in which it is unlike the training images; unset: no envelope
-    trailing: str | UnsetType  # what follows the picture in its file, if anything does
-    bundle: str
+    path: str | None = None  # of an image file; bytes that are not UTF-8 as \\xNN
+    path_base64: str | None = None  # the path's bytes, if they are not UTF-8
+    source: str | None = None  # of a frame: "v4l2:/dev/video0"
+    sequence: int | None = None  # counts the frames that the source delivered since boot, over all runs
+    taken: str | None = None  # UTC, by the device's clock
+    dropped: int | None = None  # frames passed over since the one before
+    sha256: str | UnsetType | None = UNSET  # of an image file; None if it could not be read
+    decision: str  # a label, "refer" or "refused"
+    label: str | None = None  # the label with the largest probability, or the one whose threshold is reached
+    confidence: float | None = None  # its probability, 0..1
+    probabilities: dict[str, float] | None = None  # label -> 0..1, sum 1
+    outside: tuple[str, ...] | None = None  # statistics in which it is unlike the training images; None: no envelope
+    trailing: str | None = None  # what follows the picture in its file, if anything does
+    code: str | None = None  # of a refused one: "E-IMAGE-TRUNCATED"
+    message: str | None = None  # of a refused one: what was met, and what to do
+    bundle: str  # these five as in Origin; app is the one that answered
     file: str
     runtime: str
     verified: str
     app: str
-    time: str
-    stored: bool  # the database had the answer already, from an earlier scan or the same image before
-    ms: Timing
+    time: str  # UTC: of the answer
+    stored: bool | None = None  # the database had the answer already; None: nothing is kept
+    ms: Timing | None = None
+    frame: int | None = None  # number in the video file, from 1, counting those that could not be read
+    video_s: float | None = None  # its time in the video file
+    doubtful: bool | None = None  # decoded beside damage, and so referred; None: nobody can tell
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is no answer; `code` and `message` say why."""
+        return self.code is not None
 
 
-class RefusedLine(Struct, frozen=True):
-    """One refused image, as JSON."""
+def answered(origin: Origin, answer: Answer, decision: str, **about: Any) -> Line:
+    """The line of an answer; about: the fields that say which image or frame it is of, and how it was taken."""
+    return Line(
+        decision=decision,
+        label=answer.label,
+        confidence=answer.confidence,
+        probabilities=answer.probabilities,
+        outside=answer.outside,
+        trailing=answer.trailing or None,
+        bundle=origin.bundle,
+        file=origin.file,
+        runtime=origin.runtime,
+        verified=origin.verified,
+        app=answer.app,
+        time=answer.time,
+        ms=answer.ms,
+        **about,
+    )
 
-    path: str
-    path_base64: str | UnsetType
-    sha256: str | None  # None where it could not be read
-    decision: str
-    code: str
-    message: str
-    bundle: str
-    file: str
-    runtime: str
-    verified: str
-    app: str
-    time: str
-    stored: bool
+
+def refused(origin: Origin, code: str, message: str, time: str, **about: Any) -> Line:
+    """The line of an image or frame that has no answer; about: as of `answered`."""
+    return Line(
+        decision=REFUSED,
+        code=code,
+        message=message,
+        bundle=origin.bundle,
+        file=origin.file,
+        runtime=origin.runtime,
+        verified=origin.verified,
+        app=origin.app,
+        time=time,
+        **about,
+    )
 
 
-Line = AnswerLine | RefusedLine
+def image_fields(path: bytes, sha256: bytes) -> dict[str, str | None]:
+    """The fields that say which image file a line is of; sha256 is empty if it could not be read."""
+    text, base64_text = path_fields(path)
+    return {"path": text, "path_base64": base64_text, "sha256": sha256.hex() or None}
 
 
-def path_fields(path: bytes) -> tuple[str, str | UnsetType]:
+def path_fields(path: bytes) -> tuple[str, str | None]:
     """A path for JSON: UTF-8, other bytes as \\xNN and then base64 of the whole."""
     try:
-        return path.decode(), UNSET
+        return path.decode(), None
     except UnicodeDecodeError:
         return path.decode("utf-8", "backslashreplace"), base64.b64encode(path).decode()
 
@@ -78,53 +115,3 @@ def json_lines(lines: Sequence[Struct]) -> bytes:
 
 
 _ENCODER = msgspec.json.Encoder()
-
-
-class FrameLine(Struct, frozen=True):
-    """One answered frame, as JSON."""
-
-    source: str
-    sequence: int  # counts the frames that the source delivered since boot, over all runs
-    taken: str  # UTC, by the device's clock
-    dropped: int  # frames passed over since the one before
-    decision: str
-    label: str
-    confidence: float
-    probabilities: dict[str, float]
-    bundle: str
-    file: str
-    runtime: str
-    verified: str
-    app: str
-    time: str  # of the answer
-    stored: bool  # as in a scan, whether the database had the answer already: never, every frame is new
-    ms: Timing
-    outside: tuple[str, ...] | UnsetType = UNSET  # statistics in which it is unlike the training images; unset: no envelope
-    frame: int | UnsetType = UNSET  # number in the video file, from 1, with those before it that could not be read
-    video_s: float | UnsetType = UNSET  # its time in the video file
-    doubtful: bool | UnsetType = UNSET  # decoded beside damage: referred, whatever the confidence; unset: nobody can tell
-
-
-class RefusedFrame(Struct, frozen=True):
-    """One frame that shows nothing, as JSON; it has no row."""
-
-    source: str
-    sequence: int
-    taken: str
-    dropped: int
-    decision: str
-    code: str
-    message: str
-    bundle: str
-    file: str
-    runtime: str
-    verified: str
-    app: str
-    time: str
-    stored: bool
-    frame: int | UnsetType = UNSET
-    video_s: float | UnsetType = UNSET
-    doubtful: bool | UnsetType = UNSET
-
-
-CameraLine = FrameLine | RefusedFrame

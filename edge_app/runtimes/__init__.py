@@ -30,8 +30,8 @@ class Runtime(Protocol):
     def logits(self, image: "Pixels") -> "Logits":
         """uint8 [1, H, W, C] in, float32 [K] out, dequantized where the file is quantized."""
 
-    def class_map(self, image: "Pixels") -> "ClassMap | None":
-        """uint8 [1, H, W, C] in, float32 [h, w, K] out: the file's second output; None where it has none."""
+    def logits_and_map(self, image: "Pixels") -> "tuple[Logits, ClassMap | None]":
+        """Both of one inference: the logits, and the file's second output, float32 [h, w, K]; None if it has none."""
 
 
 class RuntimeKind(msgspec.Struct, frozen=True):

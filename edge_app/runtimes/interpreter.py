@@ -64,12 +64,10 @@ class InterpreterRuntime:
         self._invoke(image)
         return self._value(self._logits)
 
-    def class_map(self, image: Pixels) -> ClassMap | None:
-        """uint8 [1, H, W, C] in, float32 [h, w, K] out; None where the file has no such output."""
-        if self._map is None:
-            return None
+    def logits_and_map(self, image: Pixels) -> tuple[Logits, ClassMap | None]:
+        """uint8 [1, H, W, C] in, float32 [K] and [h, w, K] out; None if the file has no such output."""
         self._invoke(image)
-        return self._value(self._map)
+        return self._value(self._logits), None if self._map is None else self._value(self._map)
 
     def outputs(self, image: Pixels) -> list[np.ndarray]:
         """uint8 [1, H, W, C] in, every output as the model has it: for a file that shows its inner values."""

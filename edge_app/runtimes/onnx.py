@@ -55,16 +55,19 @@ class OnnxRuntime:
 
     def logits(self, image: Pixels) -> Logits:
         """uint8 [1, H, W, C] in, float32 [K] out."""
-        return self._value(self._logits, image)
+        return self._values([self._logits], image)[0]
 
-    def class_map(self, image: Pixels) -> ClassMap | None:
-        """uint8 [1, H, W, C] in, float32 [h, w, K] out; None where the file has no such output."""
-        return None if self._map is None else self._value(self._map, image)
+    def logits_and_map(self, image: Pixels) -> tuple[Logits, ClassMap | None]:
+        """uint8 [1, H, W, C] in, float32 [K] and [h, w, K] out; None if the file has no such output."""
+        if self._map is None:
+            return self.logits(image), None
+        logits, class_map = self._values([self._logits, self._map], image)
+        return logits, class_map
 
-    def _value(self, output: str, image: Pixels) -> NDArray[np.float32]:
-        """One output, without its batch; what the other alone needs is computed all the same."""
+    def _values(self, outputs: list[str], image: Pixels) -> list[NDArray[np.float32]]:
+        """Some outputs, without their batch; what only the others need is computed all the same."""
         pixels = image if self._raw else image.astype(np.float32)
-        return np.asarray(self._session.run([output], {self._input: pixels})[0][0], np.float32)
+        return [np.asarray(value[0], np.float32) for value in self._session.run(outputs, {self._input: pixels})]
 
 
 def load(model: bytes, threads: int, optimised: bool) -> OnnxRuntime:

@@ -6,12 +6,9 @@ two happen side by side. What was imported before the fork is in memory once for
 
 from multiprocessing.context import ForkProcess
 
-import msgspec
-
-from limiar.edge_app.inference.job import Failed
+from limiar.edge_app.inference.child import told
 from limiar.edge_app.system.channel import ParentEnd, WorkerEnd, channel
 from limiar.edge_app.system.children import forked
-from limiar.edge_app.system.limits import limit_met
 
 
 def fork_worker() -> tuple[ForkProcess, ParentEnd]:
@@ -21,11 +18,7 @@ def fork_worker() -> tuple[ForkProcess, ParentEnd]:
 
 
 def _work(end: WorkerEnd) -> None:
-    try:
+    with told(end.send):
         from limiar.edge_app.scan.worker import work  # what the parent does without
 
         work(end)
-    except (OSError, MemoryError, ImportError, RuntimeError) as error:
-        if not (limit := limit_met(error)):
-            raise
-        end.send(msgspec.msgpack.encode(Failed(limit.code, limit.message)))

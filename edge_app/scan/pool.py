@@ -15,9 +15,9 @@ import msgspec
 
 from limiar.edge_app.answer import Answer
 from limiar.edge_app.errors import ModelUnfit, RuntimeUnavailable
-from limiar.edge_app.inference.job import Failed, Job, Ready, Unfit
+from limiar.edge_app.inference.model import Failed, Ready, Unfit
 from limiar.edge_app.scan.fork import fork_worker
-from limiar.edge_app.scan.messages import Batch, Known, Outcome, Outcomes, Refused, Reply, Task
+from limiar.edge_app.scan.messages import Batch, Job, Known, Outcome, Outcomes, Refused, Reply, Task
 from limiar.edge_app.system.channel import ParentEnd
 from limiar.edge_app.system.process import cpu_s, state
 
@@ -239,7 +239,7 @@ class Workers:
                 self._failed_starts += 1
                 if hung or self._failed_starts == (_STARTS_LATER if self._loaded else _STARTS):
                     times = f"ended its process with {worker.process.exitcode}, {self._failed_starts} times"
-                    met = f"{self._job.name}: trying it {f'took over {_START_S:.0f} s' if hung else times}"
+                    met = f"{self._job.model.name}: trying it {f'took over {_START_S:.0f} s' if hung else times}"
                     raise ModelUnfit("E-RUNTIME-START", f"{met}: choose another --file or --runtime")
             self._workers[index] = _Worker(*fork_worker())
             self._workers[index].start(self._job)
@@ -251,12 +251,6 @@ class Workers:
                 task.alone = True
                 (self._again if task.left() else finished).append(task)
         return finished
-
-
-def try_model(job: Job) -> Ready:
-    """Loads a model file and invokes it once in a process of its own, before this one does. Raises as Workers.start does."""
-    with Workers([fork_worker()]) as workers:
-        return workers.start(job)
 
 
 def _lost(hung: bool) -> Refused:

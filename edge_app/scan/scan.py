@@ -1,88 +1,176 @@
-"""The loop of `limiar scan`: paths -> workers -> store -> lines that may be reported."""
+"""`limiar.scan`: paths -> workers -> store -> lines that may be reported."""
 
-from collections.abc import Callable, Iterable, Iterator
-
-from msgspec import UNSET, Struct
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from limiar.edge_app.answer import Answer
-from limiar.edge_app.bundle.manifest import REFUSED
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.inference.rule import Rule
-from limiar.edge_app.output.lines import AnswerLine, Line, Origin, RefusedLine, path_fields
-from limiar.edge_app.scan.messages import Answered, Outcome, Refused
-from limiar.edge_app.scan.pool import Workers
-from limiar.edge_app.store.writer import Store
+from limiar.edge_app.inference.rule import OutsideRule
+from limiar.edge_app.inference.session import Session, open_session
+from limiar.edge_app.output.lines import Line, Origin, answered, image_fields, refused
+from limiar.edge_app.scan.fork import fork_worker
+from limiar.edge_app.scan.messages import Answered, Job, Outcome, Refused
+from limiar.edge_app.system.clock import utc_now
+
+if TYPE_CHECKING:
+    from limiar.edge_app.bundle.signature import Keys
+    from limiar.edge_app.image.folder import Found
+    from limiar.edge_app.scan.pool import Workers
+    from limiar.edge_app.store.writer import Store
 
 
-class Scan(Struct):
-    """A running scan. Iterating over it gives groups of lines, each group after its commit."""
+def scan(
+    bundle: Path | str,
+    paths: Iterable[Path | str | bytes | None],
+    *,
+    file: str | None = None,
+    runtime: str | None = None,
+    threads: int = 1,
+    workers: int = 1,
+    refer_below: float | None = None,
+    outside: OutsideRule = "refer",
+    db: Path | str | None = None,
+    annotate: Path | str | None = None,
+    again: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    follow: bool = False,
+    passed_over: "Callable[[Found], None]" = lambda found: None,
+    stop: Callable[[], bool] = lambda: False,
+    keys: "Keys | None" = None,
+) -> "Scan":
+    """Answer image files and folders, as `limiar scan` does: each answer is kept in the database before it is given.
 
-    workers: Workers
-    store: Store
-    paths: Iterable[bytes | None]
-    origin: Origin
-    rule: Rule
-    enveloped: bool  # whether the bundle has an envelope
-    again: bool  # infer also what the store has
-    now: Callable[[], str]
-    stop: Callable[[], bool]  # asked between groups; what was answered until then is kept and given
+        for line in limiar.scan("models/lung-nodule", ["images/"], db="results.db"):
+            print(line.path, line.decision, line.confidence, line.code)
 
-    def __iter__(self) -> Iterator[list[Line]]:
+    paths: files and folders (recursive, in name order); None says that none is there yet.
+    file, runtime: a model file of the bundle and a runtime; None: the bundle's default, and the first that is installed.
+    threads: of inference, in each of the `workers` processes.
+    refer_below: refer answers of less confidence, 0..1; None: the bundle's own limit.
+    outside: what becomes of images unlike the training images: "refer", "refuse" or "ignore".
+    db: results database; None: results.db in limiar's state folder.
+    annotate: a folder for a picture of each image with its answer.
+    again: run again even if the database has an answer.
+    include, exclude, follow: which files of folders are taken; see `limiar scan --help`.
+    passed_over: told what folders hold beside pictures.
+    stop: asked every 50 ms; once it says True, what is answered by then is kept and given, and the scan ends.
+    keys: one of these must have signed the bundle; None: no signature is asked for.
+
+    Images that cannot be answered are lines with `code` and `message`. Raises BundleError, RuntimeUnavailable, StoreError,
+    OutputError (annotate), SourceError (paths), at once or while iterating.
+    """
+    # Workers load numpy and a runtime while this process opens everything else: so they are forked first, after what both
+    # import, and what this process alone needs is imported after that.
+    processes = [fork_worker() for _ in range(workers)]
+
+    from limiar.edge_app.image.folder import Choice
+    from limiar.edge_app.output.files import writable
+    from limiar.edge_app.scan.paths import Files
+    from limiar.edge_app.scan.pool import Workers
+    from limiar.edge_app.store.state import default_path
+    from limiar.edge_app.store.writer import Store
+
+    with ExitStack() as opening:
+        pool = opening.enter_context(Workers(processes))
+        session = open_session(
+            bundle, file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside, keys=keys
+        )
+        if annotate:
+            with writable(Path(annotate)):
+                Path(annotate).mkdir(parents=True, exist_ok=True)
+        store = opening.enter_context(Store(Path(db) if db else default_path()))
+        loaded = pool.start(Job(session.model, follow, str(annotate) if annotate else None))
+        origin = session.origin(loaded.runtime, loaded.version)
+        store.use(session.key(origin), origin.verified)
+        listing = (None if path is None else os.fsencode(path) for path in paths)
+        files = Files(
+            listing,
+            Choice(tuple(include), tuple(exclude), follow),
+            passed_over,
+            without=Path(annotate) if annotate else None,
+        )
+        return Scan(session, origin, pool, store, files, again=again, stop=stop, opened=opening.pop_all())
+
+
+class Scan:
+    """A running scan: iterate over it, once, for its lines. It closes at the end, or when it is left as a context manager."""
+
+    def __init__(
+        self,
+        session: Session,
+        origin: Origin,
+        pool: "Workers",
+        store: "Store",
+        files: Iterable[bytes | None],
+        *,
+        again: bool,
+        stop: Callable[[], bool],
+        opened: ExitStack,
+    ) -> None:
+        self.session = session
+        self.origin = origin
+        self.database = store.path
+        self._pool = pool
+        self._store = store
+        self._files = files
+        self._again = again
+        self._stop = stop
+        self._opened = opened  # closes pool and store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._opened.__exit__(kind, error, trace)
+
+    def __iter__(self) -> Iterator[Line]:
+        with self:
+            for lines in self.groups():
+                yield from lines
+
+    def groups(self) -> Iterator[list[Line]]:
+        """Groups of lines, each after its commit."""
         waiting: list[Line] = []
-        for outcomes in self.workers.run(self.paths, self._known):
+        for outcomes in self._pool.run(self._files, self._known):
             for path, outcome in outcomes:
                 waiting.append(self._kept(path, outcome))
-            if self.stop():
+            if self._stop():
                 break
-            if self.store.commit_due() or (waiting and not self.store.changed):
-                self.store.commit()
+            if self._store.commit_due() or (waiting and not self._store.changed):
+                self._store.commit()
                 yield waiting
                 waiting = []
-        self.store.commit()
+        self._store.commit()
         yield waiting
 
     def _known(self, image_sha256: bytes) -> Answer | None:
-        if self.again or (answer := self.store.find(image_sha256)) is None:
+        if self._again or (answer := self._store.find(image_sha256)) is None:
             return None
-        # An answer from before the store kept this is inferred again.
-        return None if self.enveloped and answer.outside is None else answer
+        # An answer from before the store kept what lies outside the envelope is inferred again.
+        return None if self.session.manifest.envelope and answer.outside is None else answer
 
     def _kept(self, path: bytes, outcome: Outcome) -> Line:
-        """Adds a new answer to the store; the line to report once it is committed."""
+        """Adds a new answer to the store; returns the line to report once it is committed."""
         if not isinstance(outcome, Answered):
             return self._refused(path, outcome, stored=False)
         answer, stored = outcome.answer, outcome.stored
         if not stored and (earlier := self._known(outcome.sha256)):
             answer, stored = earlier, True  # the same image twice, in the hands of two workers
         if not stored:
-            self.store.add(outcome.sha256, path, answer)
+            self._store.add(outcome.sha256, path, answer)
         try:  # the store keeps what was decided then; what is reported follows the rule of this scan
-            decision = self.rule.decide(answer.label, answer.confidence, answer.outside)
+            decision = self.session.model.rule.decide(answer.label, answer.confidence, answer.outside)
         except ImageError as error:
             return self._refused(path, Refused(outcome.sha256, error.code, error.message), stored)
-        return AnswerLine(
-            *path_fields(path),
-            outcome.sha256.hex(),
-            decision,
-            answer.label,
-            answer.confidence,
-            answer.probabilities,
-            UNSET if answer.outside is None else answer.outside,
-            answer.trailing or UNSET,
-            self.origin.bundle,
-            self.origin.file,
-            self.origin.runtime,
-            self.origin.verified,
-            answer.app,
-            answer.time,
-            stored,
-            answer.ms,
-        )
+        return answered(self.origin, answer, decision, stored=stored, **image_fields(path, outcome.sha256))
 
-    def _refused(self, path: bytes, outcome: Refused, stored: bool) -> RefusedLine:
-        sha256 = outcome.sha256.hex() or None
-        met = (REFUSED, outcome.code, outcome.message)
-        return RefusedLine(*path_fields(path), sha256, *met, *self._origin(), self.now(), stored)
-
-    def _origin(self) -> tuple[str, str, str, str, str]:
-        return self.origin.bundle, self.origin.file, self.origin.runtime, self.origin.verified, self.origin.app
+    def _refused(self, path: bytes, outcome: Refused, stored: bool) -> Line:
+        image = image_fields(path, outcome.sha256)
+        return refused(self.origin, outcome.code, outcome.message, utc_now(), stored=stored, **image)

@@ -9,18 +9,18 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from limiar.edge_app.answer import Answer
-from limiar.edge_app.errors import ImageError, LimiarError, ModelUnfit
+from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers import check_name
 from limiar.edge_app.image.read import decode, read_file
-from limiar.edge_app.inference.classifier import Classifier
-from limiar.edge_app.inference.job import Failed, Job, Ready, Unfit
-from limiar.edge_app.inference.model_check import open_checked
-from limiar.edge_app.scan.messages import Answered, Batch, Known, Outcome, Outcomes, Refused, Reply, Task
+from limiar.edge_app.inference.classifier import Classifier, load
+from limiar.edge_app.inference.model import Ready
+from limiar.edge_app.scan.messages import Answered, Batch, Job, Known, Outcome, Outcomes, Refused, Reply, Task
 from limiar.edge_app.system.channel import WorkerEnd
 
 _BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own
@@ -36,19 +36,13 @@ class _Image(Struct, frozen=True):
 def work(parent: WorkerEnd) -> None:
     """The life of a worker; it ends when the parent's end of the pipe is closed."""
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        try:
-            _serve(parent)
-        except ModelUnfit as unfit:
-            _send(parent, Unfit(unfit.code, unfit.message))
-        except LimiarError as error:
-            _send(parent, Failed(error.code, error.message))
+        _serve(parent)
 
 
 def _serve(parent: WorkerEnd) -> None:
     job = msgspec.msgpack.decode(parent.receive(), type=Job)
-    runtime = open_checked(job)
-    classifier = Classifier(runtime, job.labels, job.input, job.rule.decision, job.envelope, job.rule.outside)
-    _send(parent, Ready(runtime.name, runtime.version))
+    classifier = load(job.model)
+    _send(parent, Ready(classifier.runtime.name, classifier.runtime.version))
     tasks, replies = msgspec.msgpack.Decoder(Task), msgspec.msgpack.Decoder(Known)
     while True:
         for batch in _batches(tasks.decode(parent.receive()).paths, job.follow):
@@ -95,14 +89,15 @@ def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: J
             check_name(image.content, os.fsdecode(image.path))
             return Answered(image.sha256, known, stored=True)
         started = time.perf_counter()
-        picture = decode(image.content, os.fsdecode(image.path), job.input.grey_max)
+        picture = decode(image.content, os.fsdecode(image.path), job.model.input.grey_max)
         answer = known or classifier.answer(picture, decode_s=time.perf_counter() - started)
         if job.annotate is not None:
             from limiar.edge_app.output.annotate import annotate  # drawing is 10 ms of imports that a plain scan does without
 
             # A stored answer was decided by another rule.
-            decision = job.rule.decide(answer.label, answer.confidence, answer.outside)
-            annotate(picture, msgspec.structs.replace(answer, decision=decision), image.path, image.sha256, job.annotate)
+            decision = job.model.rule.decide(answer.label, answer.confidence, answer.outside)
+            decided = msgspec.structs.replace(answer, decision=decision)
+            annotate(picture.pixels(), decided, image.path, image.sha256, Path(job.annotate))
     except ImageError as error:
         return Refused(image.sha256, error.code, error.message)
     except MemoryError:

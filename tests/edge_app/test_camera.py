@@ -22,6 +22,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -32,7 +33,7 @@ import pytest
 import limiar.edge_app.camera.capture
 import limiar.edge_app.camera.grab
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.bundle.manifest import REFUSED, Decision
+from limiar.edge_app.bundle.manifest import REFUSED
 from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.camera.capture import Capture
 from limiar.edge_app.camera.frame import Frame
@@ -40,11 +41,9 @@ from limiar.edge_app.camera.messages import Roi, View
 from limiar.edge_app.camera.source import Settings, find_source, open_source
 from limiar.edge_app.camera.watch import Watch
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.inference.classifier import Classifier
-from limiar.edge_app.output.lines import FrameLine, Origin, RefusedFrame
-from limiar.edge_app.runtimes import open_preferred
-from limiar.edge_app.store.writer import BundleKey, Store
-from limiar.edge_app.system.clock import utc_now
+from limiar.edge_app.inference.session import Session
+from limiar.edge_app.output.lines import Line
+from limiar.edge_app.store.writer import Store
 
 # Instead of 5 s and 4.5 s: what is tested is that patience ends, not how long it is. On a busy machine the one must end after
 # the other.
@@ -459,28 +458,32 @@ def test_of_a_stream_with_a_loss_the_frames_are_doubtful_until_one_builds_on_no_
 
 
 @pytest.fixture
-def answers(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[Fake], list[FrameLine | RefusedFrame]]:
+def answers(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[Fake], list[Line]]:
     """Runs the loop of the command over a fake source; each group of lines is checked to be in the database already."""
-    model, data = tiny_bundle.model()
-    runtime = open_preferred(model.format, data)
-    on = f"{runtime.name} {runtime.version}"
+    session = Session(tiny_bundle)
+    classifier = session.load()
+    origin = session.origin(classifier.runtime.name, classifier.runtime.version)
 
-    def run(source: Fake) -> list[FrameLine | RefusedFrame]:
-        lines: list[FrameLine | RefusedFrame] = []
-        with Capture(lambda: source, View("fake:0")) as capture, Store(tmp_path / "results.db") as store:
-            store.use(BundleKey(tiny_bundle.sha256, "tiny", "0.1.0", model.name, on, tiny_bundle.manifest.labels), "bundle")
+    def run(source: Fake) -> list[Line]:
+        lines: list[Line] = []
+        with ExitStack() as opened:
+            capture = opened.enter_context(Capture(lambda: source, View("fake:0")))
+            store = opened.enter_context(Store(tmp_path / "results.db"))
+            store.use(session.key(origin), origin.verified)
             watch = Watch(
-                capture=capture,
-                classifier=Classifier(runtime, tiny_bundle.manifest.labels, tiny_bundle.manifest.input, Decision()),
-                store=store,
-                source="fake:0",
-                boot_id="boot",
-                origin=Origin(tiny_bundle.sha256, model.name, on, "bundle", "limiar test"),
-                now=utc_now,
+                session,
+                origin,
+                classifier,
+                capture,
+                store,
+                "fake:0",
+                annotate=None,
                 stop=lambda: False,
+                opened=opened.pop_all(),
             )
+        with watch:
             try:
-                for group in watch:
+                for group in watch.groups():
                     lines.extend(group)
                     answered = {line.sequence for line in lines if line.decision != REFUSED}
                     assert answered <= {row[0] for row in rows(tmp_path / "results.db")}
@@ -497,22 +500,18 @@ def rows(database: Path) -> list[tuple[int, int, str, str]]:
         return db.execute("SELECT sequence, dropped, decision, taken FROM camera_results ORDER BY id").fetchall()
 
 
-def test_every_answer_is_a_row_before_it_is_a_line(
-    answers: Callable[[Fake], list[FrameLine | RefusedFrame]], tmp_path: Path
-) -> None:
+def test_every_answer_is_a_row_before_it_is_a_line(answers: Callable[[Fake], list[Line]], tmp_path: Path) -> None:
     lines = answers(Fake(*map(frame, range(6)), live=False))
     assert [line.sequence for line in lines] == [1, 2, 3, 4, 5, 6]
     assert rows(tmp_path / "results.db") == [(line.sequence, line.dropped, line.decision, line.taken) for line in lines]
 
 
-def test_sequence_numbers_go_on_where_the_last_run_ended(answers: Callable[[Fake], list[FrameLine | RefusedFrame]]) -> None:
+def test_sequence_numbers_go_on_where_the_last_run_ended(answers: Callable[[Fake], list[Line]]) -> None:
     answers(Fake(*map(frame, range(3)), live=False))
     assert [line.sequence for line in answers(Fake(*map(frame, range(2)), live=False))] == [4, 5]
 
 
-def test_a_frame_that_shows_nothing_is_refused_and_has_no_row(
-    answers: Callable[[Fake], list[FrameLine | RefusedFrame]], tmp_path: Path
-) -> None:
+def test_a_frame_that_shows_nothing_is_refused_and_has_no_row(answers: Callable[[Fake], list[Line]], tmp_path: Path) -> None:
     grey, black = np.full((48, 64, 3), 90, np.uint8), np.zeros((48, 64, 3), np.uint8)
     black[0, 0] = 255
     lines = answers(Fake(frame(1), lambda: grey, lambda: black, live=False))
@@ -522,7 +521,7 @@ def test_a_frame_that_shows_nothing_is_refused_and_has_no_row(
 
 
 def test_what_was_answered_before_the_camera_failed_is_reported_first(
-    answers: Callable[[Fake], list[FrameLine | RefusedFrame]],
+    answers: Callable[[Fake], list[Line]],
 ) -> None:
     *lines, failure = answers(Fake(frame(1), lambda: os._exit(7), live=False))
     assert [line.sequence for line in lines] == [1]

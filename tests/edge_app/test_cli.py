@@ -98,7 +98,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from limiar.edge_app.errors import OutputError
-from limiar.edge_app.output.images import JsonFile
+from limiar.edge_app.output.jsonl import JsonFile
 from limiar.edge_app.camera.source import Address
 path = Path(sys.argv[1])
 output = JsonFile(path)

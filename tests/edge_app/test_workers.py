@@ -159,15 +159,15 @@ def test_a_machine_that_is_busy_with_other_things_is_not_the_image_s_fault(
 # A worker that is killed while it loads, as often as argv says.
 LOADING = """
 import os, signal
-import limiar.edge_app.scan.worker
-real = limiar.edge_app.scan.worker.open_checked
+from limiar.edge_app.inference import classifier
+real = classifier.open_checked
 def lost(*given):
     os.makedirs(MARKS, exist_ok=True)
     if len(os.listdir(MARKS)) < TIMES:
         open(os.path.join(MARKS, str(os.getpid())), "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*given)
-limiar.edge_app.scan.worker.open_checked = lost
+classifier.open_checked = lost
 from limiar.edge_app.cli import main
 main()
 """

@@ -12,15 +12,19 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from msgspec import structs
 
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import ModelUnfit
-from limiar.edge_app.inference import verify
+from limiar.edge_app.inference import child, verify
 from limiar.edge_app.inference.golden import GOLDEN
-from limiar.edge_app.inference.job import job_of
+from limiar.edge_app.inference.model import Model
+from limiar.edge_app.inference.session import Session
 from limiar.edge_app.runtimes import installed_runtimes
 from limiar.edge_app.scan import pool
+from limiar.edge_app.scan.fork import fork_worker
+from limiar.edge_app.scan.messages import Job
 
 WRONG = Path(__file__).parent / "data" / "wrong"
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -166,17 +170,29 @@ def test_bench_measures_with_its_own_picture_where_no_golden_image_can_be_read(
 def test_a_model_that_never_ends_is_given_up_by_scan(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     needs("onnx")
     monkeypatch.setattr(pool, "_START_S", 1.0)  # 60 for a slow card
-    file = tiny_bundle.manifest.models["onnx_fp32"].model
-    assert file
-    with pytest.raises(ModelUnfit, match=r"E-RUNTIME-START: onnx_fp32: .*took over 1 s"):
-        pool.try_model(job_of(tiny_bundle.manifest, file, wrong("onnx", "endless"), None))
+    with pool.Workers([fork_worker()]) as workers, pytest.raises(ModelUnfit, match=r"E-RUNTIME-START: onnx_fp32: .*over 1 s"):
+        workers.start(Job(endless(tiny_bundle), follow=False, annotate=None))
+
+
+def test_a_model_that_never_ends_is_given_up_before_this_process_loads_it(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs("onnx")
+    monkeypatch.setattr(child, "START_S", 1.0)
+    with pytest.raises(ModelUnfit, match=r"E-RUNTIME-START: onnx_fp32: trying it took over 1 s: "):
+        child.try_model(endless(tiny_bundle))
+
+
+def endless(bundle: Bundle) -> Model:
+    model = Session(bundle, file="onnx_fp32").model
+    return structs.replace(model, data=wrong("onnx", "endless"))
 
 
 def test_a_model_that_never_ends_fails_verify_and_the_next_file_passes(
     tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs("onnx")
-    monkeypatch.setattr(verify, "_START_S", 5.0)
+    monkeypatch.setattr(verify, "START_S", 5.0)
     bundle = with_model(tmp_path / "bundle", tiny_bundle, "onnx_fp32", wrong("onnx", "endless"))
     found = {check.file: check for check in verify.verify(bundle).checks if check.passed is not None}
     assert (found["onnx_fp32"].passed, found["tflite_int8"].passed, found["tflite_fp32"].passed) == (False, True, True)

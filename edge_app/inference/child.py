@@ -1,0 +1,92 @@
+"""A model file is tried in a child process, which it may crash or hang, before this process loads it.
+
+Without numpy: so the process that keeps the store can ask.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+
+import msgspec
+
+from limiar.edge_app.errors import LimiarError, ModelUnfit, RuntimeUnavailable
+from limiar.edge_app.inference.model import Failed, Model, Ready, Unfit
+from limiar.edge_app.system.children import fork_child
+from limiar.edge_app.system.limits import limit_met
+
+START_S = 60.0  # imports, model and one invocation, on a slow SD card
+_STARTS = 3  # that end while loading, and the model is at fault
+_REPLIES = msgspec.msgpack.Decoder(Ready | Failed | Unfit)
+
+
+class ChildLost(Exception):
+    """A child process ended or fell silent; the text says how."""
+
+
+def try_model(model: Model) -> Ready:
+    """Loads a model file and invokes it once in a child process.
+
+    Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault.
+    """
+    lost = ""
+    for _ in range(_STARTS):
+        process, connection = fork_child(lambda parent: _try(parent, model))
+        try:
+            match _REPLIES.decode(receive(process, connection, START_S)):
+                case Ready() as loaded:
+                    return loaded
+                case Failed(code, message):
+                    raise RuntimeUnavailable(code, message)
+                case Unfit(code, message):
+                    raise ModelUnfit(code, message)
+        except ChildLost as error:
+            lost = f"trying it {error}"
+            if not process.is_alive():
+                lost += f", {_STARTS} times"
+                continue
+            break
+        finally:
+            end(process, connection)
+    raise ModelUnfit("E-RUNTIME-START", f"{model.name}: {lost}: choose another --file or --runtime")
+
+
+def receive(process: ForkProcess, connection: Connection, limit_s: float) -> bytes:
+    """The child's next message. Raises ChildLost, with what it did in words."""
+    try:
+        if connection.poll(limit_s):
+            return connection.recv_bytes()
+    except (EOFError, OSError):
+        process.join(1.0)
+        raise ChildLost(f"ended its process with {process.exitcode}") from None
+    raise ChildLost(f"took over {limit_s:.0f} s")
+
+
+def end(process: ForkProcess, connection: Connection) -> None:
+    """Ends a child, whatever it is doing."""
+    process.kill()
+    process.join()
+    connection.close()
+
+
+@contextmanager
+def told(send: Callable[[bytes], None]) -> Iterator[None]:
+    """In a child: an error that ends its work goes to the parent, as Unfit or Failed."""
+    try:
+        yield
+    except ModelUnfit as unfit:
+        send(msgspec.msgpack.encode(Unfit(unfit.code, unfit.message)))
+    except LimiarError as error:
+        send(msgspec.msgpack.encode(Failed(error.code, error.message)))
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        if not (limit := limit_met(error)):
+            raise
+        send(msgspec.msgpack.encode(Failed(limit.code, limit.message)))
+
+
+def _try(parent: Connection, model: Model) -> None:
+    with told(parent.send_bytes):
+        from limiar.edge_app.inference.model_check import open_checked
+
+        runtime = open_checked(model)
+        parent.send_bytes(msgspec.msgpack.encode(Ready(runtime.name, runtime.version)))

@@ -1,0 +1,77 @@
+"""Counts lines for the summary at the end, and shows on the way how far it is."""
+
+import sys
+import time
+from collections import Counter
+
+from limiar.edge_app.output.lines import Line
+from limiar.edge_app.system.progress import can_rewrite
+from limiar.edge_app.text import counted
+
+_PROGRESS_AFTER_S = 2.0
+_PROGRESS_EVERY_S = 0.5
+
+
+class Count:
+    """What became of a run's images; shows progress on stderr once it takes long, if a person watches."""
+
+    noun = "image"
+
+    def __init__(self, show_progress: bool) -> None:
+        self.decisions: Counter[str] = Counter()
+        self.trailing: Counter[str] = Counter()
+        self.stored = self.outside = self.dropped = self.doubtful = 0
+        self._progress = show_progress and can_rewrite(sys.stderr)
+        self._started = self._shown = time.monotonic()
+
+    def write(self, lines: list[Line]) -> None:
+        for line in lines:
+            self.decisions[line.decision] += 1
+            self.stored += bool(line.stored)
+            self.outside += bool(line.outside)
+            self.dropped += line.dropped or 0
+            self.doubtful += bool(line.doubtful)
+            if line.trailing:
+                self.trailing[line.trailing] += 1
+        now = time.monotonic()
+        if self._progress and now - self._started > _PROGRESS_AFTER_S and now - self._shown > _PROGRESS_EVERY_S:
+            self._shown = now
+            count = counted(self.decisions.total(), self.noun)
+            print(f"\r{count}, {self.rate(now - self._started)} ", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._progress and self._shown != self._started:
+            print(file=sys.stderr)
+
+    def text(self) -> str:
+        """One line: how many, and what became of them."""
+        parts = [counted(self.decisions.total(), self.noun)]
+        parts += [f"{count} {decision}" for decision, count in sorted(self.decisions.items())]
+        if self.doubtful:
+            parts.append(f"{self.doubtful} beside damage")
+        if self.outside:
+            parts.append(f"{self.outside} unlike the training images")
+        parts += [f"{count} followed by {trailing}" for trailing, count in self.trailing.most_common()]
+        if self.stored:
+            parts.append(f"{self.stored} from the store")
+        return f"{', '.join(parts)}; {self.took(time.monotonic() - self._started)}"
+
+    def rate(self, took_s: float) -> str:
+        """How fast it goes: "57 a second"."""
+        return f"{self.decisions.total() / took_s:.0f} a second"
+
+    def took(self, took_s: float) -> str:
+        """The end of `text`."""
+        return f"{took_s:.1f} s"
+
+
+class FrameCount(Count):
+    """What became of a camera's frames."""
+
+    noun = "frame"
+
+    def rate(self, took_s: float) -> str:
+        return f"{self.decisions.total() / took_s:.1f} a second"
+
+    def took(self, took_s: float) -> str:
+        return f"{self.dropped} dropped; {took_s:.1f} s, {self.rate(took_s)}"
