@@ -87,7 +87,8 @@ import hashlib, sys, time
 import numpy as np
 from io import BytesIO
 from PIL import Image
-from limiar.edge_app.bundle.manifest import Decision, InputSpec, open_bundle
+from limiar.edge_app.bundle.manifest import Decision, InputSpec
+from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.inference.classifier import Classifier
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import model_input
