@@ -264,6 +264,17 @@ def test_the_docs_name_every_command_and_no_other(project: Path) -> None:
     assert (command_names() - named, named - command_names()) == (set(), set())  # not in the docs, in the docs alone
 
 
+def test_the_docs_name_every_script_study_and_campaign_and_no_other(project: Path, tracked: list[Path]) -> None:
+    named = set()
+    for document in documents(project):
+        named |= set(re.findall(r"\b(?:scripts|studies|tests/harness)/[a-z]\w*(?:\.py)?\b", document.read_text()))
+    there = {str(path.relative_to(project)) for path in tracked}
+    commands = {name for name in there if re.match(r"scripts/[^._]+$|studies/(?!_)|tests/harness/(?!_)[^/]+\.py$", name)}
+    commands -= {"tests/harness/killing.py"}  # what tests/harness/kill_training.py runs
+    packages = {"tests/harness/virtualpi"}
+    assert (commands - named, named - there - packages) == (set(), set())  # not in the docs, not in the project
+
+
 def code_in(markdown: str) -> list[str]:
     """The fenced blocks and the code spans of a document, but for what programs printed: there `limiar` begins a sentence."""
     fenced = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
