@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The house in numbers: files, rooms, floors, arrows, circles, and the longest of each, for one checkout or several side by side.
+"""The house in numbers: files, rooms, floors, arrows, circles, and the longest of each, for one checkout or several.
 
     studies/house.py [CHECKOUT...]
 
-A room is what lies directly in a package: a folder, or a file. An arrow is an import from one room to another, wherever in a file
-it stands; those for type checking alone do not count. Floors: the longest way down along arrows. Read as text: nothing of a checkout
-is run. docs/architecture.md quotes it.
+A room is what lies directly in a package: a folder, or a file. An arrow is an import from one room to another, wherever in a
+file it stands; those for type checking alone do not count. Floors: the longest way down along arrows. Read as text: nothing of
+a checkout is run.
 """
 
 import argparse
@@ -125,7 +125,9 @@ def functions(trees: dict[str, ast.Module]) -> Iterator[Function]:
             if isinstance(node, ast.FunctionDef):
                 body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
                 lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
-                is_command = any(ast.unparse(one).startswith(("click.command", "limiar.command")) for one in node.decorator_list)
+                is_command = any(
+                    ast.unparse(one).startswith(("click.command", "limiar.command")) for one in node.decorator_list
+                )
                 yield Function(f"{module}.{node.name}", lines, is_command)
 
 
@@ -144,7 +146,7 @@ def rows(checkout: Path) -> Iterator[tuple[str, str]]:
         made = list(functions(trees))
         yield f"{package}: longest function", _longest(made)
         yield f"{package}: longest command", _longest([one for one in made if one.is_command])
-    tests = [path for path in (checkout / "tests").rglob("test_*.py")]
+    tests = (checkout / "tests").rglob("test_*.py")
     defined = [one for path in tests for one in ast.walk(ast.parse(path.read_text())) if isinstance(one, ast.FunctionDef)]
     yield "tests: functions", str(sum(one.name.startswith("test_") for one in defined))
 

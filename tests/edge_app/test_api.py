@@ -144,10 +144,12 @@ for line in limiar.scan({str(BUNDLE)!r}, ["images"], db={str(tmp_path / "l.db")!
 
 def test_a_scan_that_is_left_early_keeps_what_it_gave_and_frees_the_database(place: Path, tmp_path: Path) -> None:
     db = tmp_path / "results.db"
-    for first in limiar.scan(BUNDLE, [place / "images"], db=db):
+    given = []
+    for line in limiar.scan(BUNDLE, [place / "images"], db=db):
+        given.append(line.path)
         break
     again = {line.path: line.stored for line in limiar.scan(BUNDLE, [place / "images"], db=db)}
-    assert again[first.path]
+    assert again[given[0]]
 
 
 def test_a_scan_ends_when_it_is_told_to_stop(place: Path, tmp_path: Path) -> None:
