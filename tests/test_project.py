@@ -260,7 +260,7 @@ def documents(project: Path) -> list[Path]:
 def test_the_docs_name_every_command_and_no_other(project: Path) -> None:
     named = set()
     for document in documents(project):
-        named |= set(re.findall(r"\blimiar ([a-z][a-z-]+)\b", " ".join(code_in(document.read_text()))))
+        named |= set(re.findall(r"\blimiar ([a-z][a-z-]+)\b", "\n".join(code_in(document.read_text()))))
     assert (command_names() - named, named - command_names()) == (set(), set())  # not in the docs, in the docs alone
 
 
