@@ -10,13 +10,11 @@ Pixels lie in memory that both share: through the pipe, a 1080p frame took the p
 """
 
 import contextlib
+import functools
 import mmap
-import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -24,7 +22,8 @@ import msgspec
 from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Taken, View
 from limiar.edge_app.camera.source import Source
 from limiar.edge_app.errors import SourceError
-from limiar.edge_app.system.children import end_with_parent
+from limiar.edge_app.system.channel import WorkerEnd
+from limiar.edge_app.system.children import fork_child
 from limiar.edge_app.system.limits import limit_met
 
 if TYPE_CHECKING:
@@ -46,13 +45,8 @@ class Capture:
         self._name = view.name
         self._tell = tell
         self.loss: str | None = None  # what of a video file could not be read, in words, once its end is reached
-        context = multiprocessing.get_context("fork")
-        self._connection, child = context.Pipe()
         self._memory = mmap.mmap(-1, FRAME_BYTES)
-        arguments = (open_source, view, self._memory, child, self._connection, os.getpid())
-        self._process = context.Process(target=_child, args=arguments, daemon=True)
-        self._process.start()
-        child.close()
+        self._process, self._connection = fork_child(functools.partial(_child, open_source, view, self._memory))
 
     def __enter__(self) -> Self:
         return self
@@ -73,13 +67,13 @@ class Capture:
         self._ask()
         deadline = time.monotonic() + _OPEN_S
         while True:
-            if not self._connection.poll(_TICK_S):
+            if (reply := self._next()) is None:
                 if time.monotonic() >= deadline:
                     cure = "check cable, power and connection, then start again"
                     raise SourceError("E-SOURCE-STALLED", f"{self._name} gave no frame for {FRAME_S:.0f} s: {cure}")
                 yield None
                 continue
-            match self._receive():
+            match reply:
                 case Opened(note):
                     if note:
                         self._tell(note)
@@ -97,15 +91,14 @@ class Capture:
                     deadline = time.monotonic() + FRAME_S
 
     def _ask(self) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: the next receive finds that out
-            self._connection.send_bytes(b"")
+        self._connection.send(b"")
 
-    def _receive(self) -> Opened | Taken | Ended | Failed:
+    def _next(self) -> Opened | Taken | Ended | Failed | None:
         try:
-            reply: Opened | Taken | Ended | Failed = _REPLIES.decode(self._connection.recv_bytes())
-        except (EOFError, OSError, msgspec.MsgspecError):  # OSError: in the middle of a message
+            message = self._connection.next(_TICK_S)
+            return None if message is None else _REPLIES.decode(message)
+        except (EOFError, msgspec.MsgspecError):
             raise self._lost() from None
-        return reply
 
     def _frame(self, taken: Taken) -> "Frame":
         import numpy as np  # here, not above: see the top
@@ -121,18 +114,7 @@ class Capture:
         return SourceError("E-SOURCE-ENDED", f"{met}: start again, and check the camera's driver if it comes back")
 
 
-def _child(
-    open_source: Callable[[], Source],
-    view: View,
-    memory: mmap.mmap,
-    parent: Connection,
-    parents_end: Connection,
-    parents_id: int,
-) -> None:
-    parents_end.close()  # else it would stay open here, and the parent's end would go unnoticed
-    end_with_parent(parents_id)  # also when a camera's library hangs
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _child(open_source: Callable[[], Source], view: View, memory: mmap.mmap, parent: WorkerEnd) -> None:
     # stdout belongs to the results, and FFmpeg would print a stream's password there.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
@@ -143,4 +125,4 @@ def _child(
         if not (limit := limit_met(error)):
             raise
         with contextlib.suppress(OSError):
-            parent.send_bytes(msgspec.msgpack.encode(Failed(limit.code, limit.message)))
+            parent.send(msgspec.msgpack.encode(Failed(limit.code, limit.message)))

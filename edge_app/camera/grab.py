@@ -1,13 +1,10 @@
 """The capture process: it reads a source without pause and hands out fresh frames, one for each that is asked for."""
 
 import contextlib
-import ctypes
 import resource
-import signal
 import time
 from collections.abc import Callable
 from mmap import mmap
-from multiprocessing.connection import Connection
 
 import msgspec
 import numpy as np
@@ -16,6 +13,7 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Roi, Taken, View
 from limiar.edge_app.camera.source import Source
 from limiar.edge_app.errors import LimiarError, SourceError
+from limiar.edge_app.system.channel import WorkerEnd
 from limiar.edge_app.system.clock import now_ns
 from limiar.edge_app.system.limits import DATA, taken_bytes
 
@@ -23,13 +21,10 @@ _FROZEN_S = FRAME_S - 0.5  # before the parent's patience ends, so that it hears
 _NOTHING_S = 0.01  # until a camera that had nothing is asked again
 _SAMPLE_ROWS = 32  # every n-th row tells most pairs of frames apart
 MEMORY_BYTES = 2 << 30  # to read with, beyond what is there once it is open: a 50-megapixel H.264 needs 1.7 GB at most
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: Connection) -> None:
+def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: WorkerEnd) -> None:
     """The life of the capture process; it ends with the source, or when the parent hangs up."""
-    # A camera may block for ever; were the parent killed then, this process would hold the device.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             source = open_source()
@@ -50,14 +45,14 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
-def _serve(source: Source, view: View, memory: mmap, parent: Connection) -> None:
+def _serve(source: Source, view: View, memory: mmap, parent: WorkerEnd) -> None:
     """A live source goes on whether or not a frame is wanted: the latest frame wins. A file waits."""
     passing = source.live or view.realtime
     freshness, form = _Freshness(view.name), _Form(view)
     sequence = dropped = 0
     while True:
         if not passing:
-            parent.recv_bytes()
+            parent.receive()
         pixels, taken_ns = _read(source, view.name), now_ns()
         if pixels is None and not source.live:
             return _send(parent, Ended(source.loss, source.note))
@@ -67,11 +62,11 @@ def _serve(source: Source, view: View, memory: mmap, parent: Connection) -> None
         sequence += 1
         seen = form.part(pixels)
         repeated = source.live and freshness.repeated(pixels, time.monotonic())
-        if repeated or (passing and not parent.poll()):
+        if repeated or (passing and not parent.waits()):
             dropped += 1
             continue
         if passing:
-            parent.recv_bytes()
+            parent.receive()
         np.frombuffer(memory, np.uint8, seen.size).reshape(seen.shape)[:] = seen
         _send(parent, Taken(sequence, taken_ns, dropped, seen.shape[0], seen.shape[1], source.place, source.doubtful))
         dropped = 0
@@ -147,5 +142,5 @@ def _equal(one: Pixels, other: Pixels) -> bool:
     return np.array_equal(one[few], other[few]) and np.array_equal(one, other)
 
 
-def _send(parent: Connection, reply: Opened | Taken | Ended | Failed) -> None:
-    parent.send_bytes(msgspec.msgpack.encode(reply))
+def _send(parent: WorkerEnd, reply: Opened | Taken | Ended | Failed) -> None:
+    parent.send(msgspec.msgpack.encode(reply))

@@ -5,14 +5,13 @@ Without numpy: so the process that keeps the store can ask.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkProcess
 
 import msgspec
 
 from limiar.edge_app.errors import LimiarError, ModelUnfit, RuntimeUnavailable
 from limiar.edge_app.inference.model import Failed, Model, Ready, Unfit
-from limiar.edge_app.system.children import fork_child
+from limiar.edge_app.system.channel import ParentEnd, WorkerEnd
+from limiar.edge_app.system.children import Child, fork_child
 from limiar.edge_app.system.limits import limit_met
 
 START_S = 60.0  # imports, model and one invocation, on a slow SD card
@@ -51,18 +50,18 @@ def try_model(model: Model) -> Ready:
     raise ModelUnfit("E-RUNTIME-START", f"{model.name}: {lost}: choose another --file or --runtime")
 
 
-def receive(process: ForkProcess, connection: Connection, limit_s: float) -> bytes:
+def receive(process: Child, connection: ParentEnd, limit_s: float) -> bytes:
     """The child's next message. Raises ChildLost, with what it did in words."""
     try:
-        if connection.poll(limit_s):
-            return connection.recv_bytes()
-    except (EOFError, OSError):
+        if (message := connection.next(limit_s)) is not None:
+            return message
+    except EOFError:
         process.join(1.0)
         raise ChildLost(f"ended its process with {process.exitcode}") from None
     raise ChildLost(f"took over {limit_s:.0f} s")
 
 
-def end(process: ForkProcess, connection: Connection) -> None:
+def end(process: Child, connection: ParentEnd) -> None:
     """Ends a child, whatever it is doing."""
     process.kill()
     process.join()
@@ -84,9 +83,9 @@ def told(send: Callable[[bytes], None]) -> Iterator[None]:
         send(msgspec.msgpack.encode(Failed(limit.code, limit.message)))
 
 
-def _try(parent: Connection, model: Model) -> None:
-    with told(parent.send_bytes):
+def _try(parent: WorkerEnd, model: Model) -> None:
+    with told(parent.send):
         from limiar.edge_app.inference.model_check import open_checked
 
         runtime = open_checked(model)
-        parent.send_bytes(msgspec.msgpack.encode(Ready(runtime.name, runtime.version)))
+        parent.send(msgspec.msgpack.encode(Ready(runtime.name, runtime.version)))

@@ -1,7 +1,6 @@
 """`limiar verify`: does this bundle give the recorded answers on this machine?"""
 
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from limiar.edge_app.inference.golden import GOLDEN, GoldenTensors, check_golden
 from limiar.edge_app.inference.model import Failed
 from limiar.edge_app.inference.model_check import check_model
 from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
+from limiar.edge_app.system.channel import WorkerEnd
 from limiar.edge_app.system.children import fork_child
 from limiar.edge_app.system.machine import machine
 from limiar.edge_app.text import counted
@@ -139,11 +139,11 @@ def _in_child(bundle: Bundle, pairs: list[Pair]) -> Iterator[Check]:
         end(process, connection)
 
 
-def _serve(parent: Connection, bundle: Bundle, pairs: list[Pair]) -> None:
+def _serve(parent: WorkerEnd, bundle: Bundle, pairs: list[Pair]) -> None:
     """The child: of each pair None once the model file has run, then its Check."""
 
     def send(reply: Checked | Failed | None) -> None:
-        parent.send_bytes(msgspec.msgpack.encode(reply))
+        parent.send(msgspec.msgpack.encode(reply))
 
     try:
         tensors = golden_tensors(bundle)

@@ -4,17 +4,14 @@ Loading numpy, Pillow, OpenCV and a runtime takes a worker as long as all that i
 two happen side by side. What was imported before the fork is in memory once for both, as long as nobody touches it.
 """
 
-from multiprocessing.context import ForkProcess
-
 from limiar.edge_app.inference.child import told
-from limiar.edge_app.system.channel import ParentEnd, WorkerEnd, channel
-from limiar.edge_app.system.children import forked
+from limiar.edge_app.system.channel import ParentEnd, WorkerEnd
+from limiar.edge_app.system.children import Child, fork_child
 
 
-def fork_worker() -> tuple[ForkProcess, ParentEnd]:
+def fork_worker() -> tuple[Child, ParentEnd]:
     """A worker that waits for its Job, and the parent's end of the channel to it. Raises OSError."""
-    parent, worker = channel()
-    return forked(_work, worker, parent), parent
+    return fork_child(_work)
 
 
 def _work(end: WorkerEnd) -> None:

@@ -8,7 +8,6 @@ import math
 import select
 import time
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.context import ForkProcess
 from typing import Self
 
 import msgspec
@@ -19,6 +18,7 @@ from limiar.edge_app.inference.model import Failed, Ready, Unfit
 from limiar.edge_app.scan.fork import fork_worker
 from limiar.edge_app.scan.messages import Batch, Job, Known, Outcome, Outcomes, Refused, Reply, Task
 from limiar.edge_app.system.channel import ParentEnd
+from limiar.edge_app.system.children import Child
 from limiar.edge_app.system.process import cpu_s, state
 
 _TASK_FILES = 16  # the first ones: few, so that answers come at once;
@@ -50,7 +50,7 @@ class _Task:
 class _Worker:
     """A process and the task that it has."""
 
-    def __init__(self, process: ForkProcess, connection: ParentEnd) -> None:
+    def __init__(self, process: Child, connection: ParentEnd) -> None:
         self.process = process
         self.connection = connection
         self.task: _Task | None = None
@@ -101,7 +101,7 @@ class _Worker:
 class Workers:
     """Worker processes. Use as a context manager: leaving ends them."""
 
-    def __init__(self, processes: Iterable[tuple[ForkProcess, ParentEnd]]) -> None:
+    def __init__(self, processes: Iterable[tuple[Child, ParentEnd]]) -> None:
         self._workers = [_Worker(process, connection) for process, connection in processes]
         self._again: list[_Task] = []  # of workers that were lost
         self._loaded: Ready | None = None  # by the first worker

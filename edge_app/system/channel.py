@@ -1,16 +1,20 @@
-"""Whole messages over a socket between a scan's parent and a worker, each after its length.
+"""Whole messages over a socket between a process and its child, each after its length.
 
-A worker can be killed, or stopped, in the middle of a message. So the parent's end never waits for the rest of one: it takes
-what has come and keeps what is not whole yet; what the worker does not read stays with it. The worker's end waits.
+A child can be killed, or stopped, in the middle of a message. So the parent's end never waits for the rest of one: it takes
+what has come and keeps what is not whole yet; what the child does not read stays with it. The child's end waits.
 """
 
+import math
 import os
+import select
 import socket
 import struct
+import time
+from collections import deque
 
 _LENGTH = struct.Struct("!Q")  # bytes of the message that follows
 _AT_ONCE = 1 << 18  # bytes of one read
-_LONGEST = 1 << 28  # a worker's memory was overwritten where it announces more
+_LONGEST = 1 << 28  # a worker that announces more had its memory overwritten
 
 
 def channel() -> tuple["ParentEnd", "WorkerEnd"]:
@@ -30,6 +34,10 @@ class WorkerEnd:
 
     def close(self) -> None:
         self._end.close()
+
+    def waits(self) -> bool:
+        """Whether something came, or the other end was closed: `receive` returns, or raises, soon."""
+        return _readable(self._end, 0)
 
     def send(self, message: bytes) -> None:
         self._end.sendall(_LENGTH.pack(len(message)) + message)
@@ -57,6 +65,7 @@ class ParentEnd:
         self._end.setblocking(False)
         self._unsent = b""
         self._received = bytearray()
+        self._whole: deque[bytes] = deque()  # what `next` has received and not given yet
 
     def fileno(self) -> int:
         return self._end.fileno()
@@ -66,7 +75,7 @@ class ParentEnd:
 
     @property
     def unsent(self) -> bool:
-        """Is there something that `flush` is to be called for, once the socket takes more?"""
+        """Whether something is left for `flush` to send, once the socket takes more."""
         return bool(self._unsent)
 
     def send(self, message: bytes) -> None:
@@ -84,8 +93,17 @@ class ParentEnd:
             left = left[:0]
         self._unsent = bytes(left)
 
+    def next(self, timeout_s: float) -> bytes | None:
+        """The next message; None if it is not whole within this time. Raises EOFError if no more can come."""
+        until = time.monotonic() + timeout_s
+        while not self._whole:
+            if not _readable(self._end, max(0.0, until - time.monotonic())):
+                return None
+            self._whole += self.receive()
+        return self._whole.popleft()
+
     def receive(self) -> list[bytes]:
-        """The messages that are whole by now. Raises EOFError where no more can come."""
+        """The messages that are whole by now. Raises EOFError if no more can come."""
         try:
             data = os.read(self._end.fileno(), _AT_ONCE)
         except BlockingIOError:
@@ -106,3 +124,9 @@ class ParentEnd:
             messages.append(bytes(self._received[_LENGTH.size : end]))
             del self._received[:end]
         return messages
+
+
+def _readable(end: socket.socket, timeout_s: float) -> bool:
+    poll = select.poll()  # unlike select(2), for any descriptor
+    poll.register(end, select.POLLIN)
+    return bool(poll.poll(math.ceil(timeout_s * 1000)))

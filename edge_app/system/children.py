@@ -1,27 +1,77 @@
-"""Child processes, forked: what was imported before is in memory once, and nothing else of the parent's stays open."""
+"""Child processes, forked: what was imported before is in memory once, and nothing else of the parent's stays open.
+
+Not by multiprocessing: it takes a scan's parent 1 MB and 7 ms for modules that nothing else there needs.
+"""
 
 import contextlib
 import gc
-import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkProcess
-from typing import TypeVar
+from typing import NoReturn
 
-from limiar.edge_app.system.channel import ParentEnd, WorkerEnd
+from limiar.edge_app.system.channel import ParentEnd, WorkerEnd, channel
 
-_CONTEXT = multiprocessing.get_context("fork")  # 5 ms, and shares what is imported; spawn takes 60
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_MOST_DESCRIPTORS = 4096  # that are looked for one by one: systemd allows a service 524,288, and limiar has under 30
-_End = TypeVar("_End", WorkerEnd, Connection)
+_MOST_DESCRIPTORS = 4096  # that are tried one by one: systemd allows a service 524,288, and limiar has under 30
+_LOOK_S = 0.005  # between two looks at whether a child has ended
 
 
-def fork_child(target: Callable[[Connection], None]) -> tuple[ForkProcess, Connection]:
-    """A process that runs `target` with its end of a pipe, and the parent's end."""
-    connection, child = _CONTEXT.Pipe()
-    return forked(target, child, connection), connection
+class Child:
+    """A forked process, as its parent sees it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.exitcode: int | None = None  # minus the signal that ended it; None until it was seen to end
+        self._ended = False
+
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        self._wait(os.WNOHANG)
+        return not self._ended
+
+    def kill(self) -> None:
+        """Ends it at once, if it has not ended."""
+        if self.is_alive():
+            os.kill(self.pid, signal.SIGKILL)
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Waits until it has ended, or for so long."""
+        if timeout_s is None:
+            self._wait(0)
+            return
+        until = time.monotonic() + timeout_s
+        while self.is_alive() and time.monotonic() < until:
+            time.sleep(_LOOK_S)
+
+    def _wait(self, options: int) -> None:
+        if self._ended:
+            return
+        try:
+            ended, status = os.waitpid(self.pid, options)
+        except ChildProcessError:  # SIGCHLD is ignored here, as some parents leave it: the kernel keeps no exit status
+            self._ended = True
+            return
+        if ended:
+            self._ended, self.exitcode = True, os.waitstatus_to_exitcode(status)
+
+
+def fork_child(target: Callable[[WorkerEnd], None]) -> tuple[Child, ParentEnd]:
+    """A process that runs `target` with its end of a channel, and the parent's end. Raises OSError."""
+    parents_end, end = channel()
+    gc.freeze()  # the collector leaves alone what is shared
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError:
+        parents_end.close()
+        end.close()
+        raise
+    if pid == 0:
+        _run(target, end, parents_end, parent)
+    end.close()
+    return Child(pid), parents_end
 
 
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
@@ -33,28 +83,35 @@ def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         os._exit(1)
 
 
-def forked(target: Callable[[_End], None], end: _End, parents_end: ParentEnd | Connection) -> ForkProcess:
-    gc.freeze()  # the collector leaves alone what is shared
-    process = _CONTEXT.Process(target=_child, args=(target, end, parents_end, os.getpid()), daemon=True)
-    process.start()
-    end.close()
-    return process
+def _run(target: Callable[[WorkerEnd], None], end: WorkerEnd, parents_end: ParentEnd, parent: int) -> NoReturn:
+    """The child's life. It ends here: what the parent would do next is not the child's."""
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # numpy would start a thread for every other core, which spins where the parent works: 30 ms of a start on two cores.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        parents_end.close()
+        _close_all_but(end.fileno())
+        end_with_parent(parent)
+        target(end)
+        status = 0
+    except BaseException:  # a bug
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
-def _child(target: Callable[[_End], None], end: _End, parents_end: ParentEnd | Connection, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # numpy would start a thread for every other core, which spins where the parent works: 30 ms of a start on two cores.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Nothing else of the parent's stays open here: its end would keep this process alive after it, and the store's lock would
-    # keep the next scan out.
-    parents_end.close()
+def _close_all_but(kept: int) -> None:
+    """The parent's end would keep this process alive after it, and the store's lock would keep the next scan out."""
+    if kept != 0:  # it is, if stdin was closed
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in _descriptors():
-        if descriptor > 2 and descriptor != end.fileno():
+        if descriptor > 2 and descriptor != kept:
             with contextlib.suppress(OSError):  # the listing's own, closed by now
                 os.close(descriptor)
-    end_with_parent(parent)
-    target(end)
 
 
 def _descriptors() -> Iterable[int]:

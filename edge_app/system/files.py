@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,7 +158,7 @@ def remove_left_partials(path: Path) -> None:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-                    shutil.rmtree(path.with_name(name), ignore_errors=True)
+                    _remove_folder(path.with_name(name))
                 else:
                     path.with_name(name).unlink()
             finally:
@@ -183,7 +182,13 @@ def partial_folder(path: Path) -> Iterator[Path]:
         yield partial
     finally:
         os.close(descriptor)
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove_folder(partial)
+
+
+def _remove_folder(path: Path) -> None:
+    import shutil  # brings the libraries of archives along, which a scan does without
+
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
@@ -236,7 +241,7 @@ def replace_folder(partial: Path, path: Path) -> None:
     sync_directory(path.parent)
     if partial.is_symlink() or partial.is_file():
         partial.unlink()
-    shutil.rmtree(partial, ignore_errors=True)
+    _remove_folder(partial)
 
 
 def _exchange(one: Path, other: Path) -> bool:
