@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 DEVICE = ("scan", "camera", "explain", "verify", "bench", "doctor")  # each in its file of commands/
-# As --help lists them: in the order in which a person needs them.
+# As --help lists them: in the order in which people need them.
 GROUPS = {
     "On the desktop": ("phantoms", "check", "train", "sweep", "convert", "inspect", "compare", "keygen"),
     "On a device": DEVICE,
@@ -49,7 +49,7 @@ class Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if any(word == "" or re.fullmatch(r"--[a-z-]+=", word) for word in args):
-            raise click.UsageError("An argument is empty: is a variable of the shell not set?")
+            raise click.UsageError("An argument is empty: is a shell variable not set?")
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -75,7 +75,7 @@ class Commands(click.Group):
 
 
 def _with_cure(callback: Callable[..., Any], name: str, extra: str) -> Callable[..., Any]:
-    """A desktop command: where its packages are not installed, it says how to get them."""
+    """A desktop command that says how to install its packages if they are missing."""
 
     def run(*arguments: Any, **options: Any) -> Any:
         try:
@@ -128,7 +128,7 @@ def main() -> None:
         status = exit_status.INTERRUPTED
     except OutputClosed:
         status = exit_status.CLOSED_PIPE
-    except SystemExit:  # click's, which has replaced a stdout that nobody reads any more
+    except SystemExit:  # click's, which has replaced a stdout that is no longer read
         if sys.stdout is stdout:
             raise
         status = exit_status.CLOSED_PIPE
@@ -137,6 +137,6 @@ def main() -> None:
             raise
         click.echo(str(limit), err=True)
         with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries once more when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries once more when it ends
         status = exit_status.ERROR
     sys.exit(status if isinstance(status, int) else 0)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     pass
 
 
-FRAME_S = 5.0  # without a frame, and the camera has failed; reliability.md P11
+FRAME_S = 5.0  # without a frame, and the camera has failed
 FRAME_BYTES = 64 << 20  # of shared memory, used as far as a frame reaches; a 16-megapixel frame has 48 MB
 
 

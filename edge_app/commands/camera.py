@@ -48,7 +48,7 @@ def camera(
 ) -> int:
     """Answer the frames of a camera or video: video:FILE, v4l2:/dev/video0, rtsp://…, http://… (MJPEG) or picamera:0.
 
-    Of a camera the latest frame wins, and those passed over are counted; of a video file every frame is answered. Each answer
+    From a camera, the latest frame is answered and those passed over are counted; from a video file, every frame. Each answer
     is kept in the database before it is printed. A camera that gives no new frame for 5 seconds is an error. Exit status 4:
     the video ended, but parts of it could not be read.
 

@@ -33,7 +33,7 @@ def explain(
     key_files: tuple[Path, ...],
     revoked_files: tuple[Path, ...],
 ) -> int:
-    """Answer one image as `limiar scan` does, and show where in it the model finds the label.
+    """Answer one image as `limiar scan` does, and show which parts of it speak for the label.
 
     The bundle must have been converted with --cam. The picture shows the image, and beside it the image under the label's
     class activation map: red where the evidence for the label is strongest, blue where it is weakest, on the scale below. It

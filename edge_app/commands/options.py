@@ -101,7 +101,7 @@ def answering_options(picture: str) -> Callable[[Callable[..., int]], Callable[.
 
 
 class Reporting(NamedTuple):
-    """Where a run's answers go."""
+    """The outputs of a run."""
 
     jsonl: str | None
     csv: Path | None
@@ -185,7 +185,7 @@ def reporting_options(picture: str) -> Callable[[Callable[..., int]], Callable[.
 
 
 def key_options(command: Callable[..., int]) -> Callable[..., int]:
-    """--key and --revoked, each any number of times, as `key_files` and `revoked_files`: for what opens a bundle."""
+    """--key and --revoked, each any number of times, as `key_files` and `revoked_files`: for commands that open a bundle."""
     file = click.Path(path_type=Path)
     key = click.option(
         "--key",
@@ -193,19 +193,24 @@ def key_options(command: Callable[..., int]) -> Callable[..., int]:
         type=file,
         multiple=True,
         metavar="PUB",
-        help="Refuse what this public key has not signed.",
+        help="Refuse a bundle that this public key has not signed.",
     )
     revoked = click.option(
-        "--revoked", "revoked_files", type=file, multiple=True, metavar="PUB", help="Refuse what this public key has signed."
+        "--revoked",
+        "revoked_files",
+        type=file,
+        multiple=True,
+        metavar="PUB",
+        help="Refuse a bundle that this public key has signed.",
     )
     return key(revoked(command))
 
 
 def keys_of(key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> "Keys | None":
-    """The public keys, read; None where no signature is asked for."""
+    """The public keys, read; None if no signature is asked for."""
     if not key_files:
         if revoked_files:
-            raise click.UsageError("--revoked says which signatures do not count: give --key with one that does.")
+            raise click.UsageError("--revoked says which signatures do not count: give --key for one that does.")
         return None
     from limiar.edge_app.bundle.signature import read_keys
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--passed-over",
     type=FILE,
     metavar="FILE",
-    help="List what folders hold beside pictures: JSON lines, or a spreadsheet if FILE ends in .csv.",
+    help="List what folders hold besides pictures: JSON lines, or a spreadsheet if FILE ends in .csv.",
 )
 @click.option("-0", "nul", is_flag=True, help="Read paths from stdin, separated by NUL.")
 def scan(
@@ -54,11 +54,11 @@ def scan(
     """Answer images: files, folders (recursive, in name order), - for paths on stdin, one a line.
 
     On a terminal a table, into a pipe JSON lines. Every answer is kept in the database before it is printed; an image that
-    has an answer is not inferred twice. Exit status 4: finished, but some images were refused.
+    has an answer is not run again. Exit status 4: finished, but some images were refused.
 
-    In a folder hidden names, the bins and caches of systems, and what is no picture by its name are passed over and counted;
-    a file given by name is always tried. A GLOB with a slash is matched against the path below the folder (** are any folders),
-    one without against the name.
+    In a folder, hidden files, the trash and caches of operating systems, and files whose names are not those of pictures are
+    passed over and counted; a file given by name is always tried. A GLOB with a slash is matched against the path below the
+    folder (** stands for any folders), one without against the name.
 
     \b
     Example:

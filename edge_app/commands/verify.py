@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The outcome as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @key_options
 def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> int:
     """Check a bundle on this machine: every file's size and hash, and every golden image on every runtime installed here.
 
-    With --key also who signed it. Exit status 3 where anything differs. What --json prints can be given to `limiar convert
-    --verified`, so that the bundle says that it was verified here.
+    With --key, check who signed it too. Exit status 3: something differs. Give what --json prints to `limiar convert
+    --verified`, and the bundle will say that it was verified here.
 
     \b
     Example:

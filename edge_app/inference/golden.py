@@ -1,7 +1,7 @@
-"""A bundle's golden images through a model file and a runtime, compared with what convert recorded.
+"""Runs a bundle's golden images through a model file and a runtime, and compares the answers with those that convert recorded.
 
-The images lie in the bundle as files, so that decoder, resize and runtime are all proven, bit for bit or within the file's
-tolerance. convert and `limiar verify` use the same code.
+The images are in the bundle as files, so decoder, resize and runtime are all proven: bit for bit, or within the file's
+tolerance. convert and `limiar verify` use this same code.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class GoldenResult(Struct, frozen=True):
     images: int
     tensors_differing: tuple[str, ...]  # image paths
     decisions_differing: tuple[str, ...]  # image paths: another label was decided
-    largest_difference: float  # of a logit, absolute; infinite where one is not finite
+    largest_difference: float  # of a logit, absolute; infinite if one is not finite
     tolerance: float
 
     @property
@@ -65,7 +65,7 @@ class GoldenResult(Struct, frozen=True):
 
     @property
     def met(self) -> str:
-        """What differs, in words; empty where it passed."""
+        """What differs, in words; empty if it passed."""
         met = []
         if self.tensors_differing:
             met.append(f"{len(self.tensors_differing)} model inputs differ, {self.tensors_differing[0]} first")
@@ -77,7 +77,7 @@ class GoldenResult(Struct, frozen=True):
 
 
 def golden_tensors(bundle: Bundle) -> GoldenTensors:
-    """Reads a bundle's golden images through this machine's image rules. Raises BundleError where golden.json is no use."""
+    """Reads a bundle's golden images through this machine's image rules. Raises BundleError if golden.json cannot be used."""
     try:
         golden = msgspec.json.decode(bundle.read(GOLDEN), type=Golden)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -97,7 +97,7 @@ def golden_tensors(bundle: Bundle) -> GoldenTensors:
 
 
 def check_golden(tensors: GoldenTensors, labels: Sequence[str], model: ModelFile, runtime: Runtime) -> GoldenResult:
-    """Runs every golden image through a runtime. Raises BundleError where the bundle has no logits for the file."""
+    """Runs every golden image through a runtime. Raises BundleError if the bundle has no logits for the file."""
     expected = tensors.golden.logits.get(model.name, ())
     if [len(row) for row in expected] != [len(labels)] * len(tensors.tensors):
         raise BundleError("E-BUNDLE-GOLDEN", f"{GOLDEN} has no logits for every image of {model.name}: convert the model again")
@@ -106,7 +106,7 @@ def check_golden(tensors: GoldenTensors, labels: Sequence[str], model: ModelFile
     for image, tensor, row in zip(tensors.golden.images, tensors.tensors, expected, strict=True):
         if tensor is None:  # already counted as a differing tensor
             continue
-        with np.errstate(over="ignore"):  # an infinity then, which no answer is near
+        with np.errstate(over="ignore"):  # becomes infinity, which no answer is near
             wanted = np.asarray(row, np.float32)
         found = run_model(runtime, tensor)
         largest = max(largest, _difference(found, wanted))

@@ -1,7 +1,7 @@
-"""A model file is tried before the first image: one invocation says whether it is what its manifest says.
+"""A model file is tried before the first image: one invocation shows whether it is what its manifest says.
 
-A file that is whole and rightly hashed may still be another model: of another input, with other outputs, one that gives no
-numbers, crashes or never ends. So this belongs in a process that may be lost: a worker, or a child of `limiar verify`.
+A file that is whole and has the right hash may still be the wrong model: with another input or other outputs, or one that gives
+NaN, crashes or never ends. So this belongs in a process that may be lost: a worker, or a child (child.py).
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def check_model(runtime: Runtime, labels: int, spec: InputSpec) -> None:
 
 
 def run_model(runtime: Runtime, image: Pixels) -> Logits:
-    """Runtime.logits of an image. Raises ModelUnfit where it fails, though the model took the one that it was tried with."""
+    """Runtime.logits of an image. Raises ModelUnfit if it fails, although the model took the image that it was tried with."""
     return _run(runtime.logits, image, _LATER)
 
 
@@ -56,7 +56,7 @@ def _run(run: Callable[[Pixels], _Out], image: Pixels, met: str) -> _Out:
         return run(image)
     except MemoryError:  # not the model's fault
         raise
-    except Exception as error:  # a runtime that is fed with a foreign model raises anything
+    except Exception as error:  # a runtime that is given a foreign model raises anything
         reason = printable(" ".join(str(error).split()))[:160] or type(error).__name__
         raise _unfit(f"{met} ({reason})") from None
 

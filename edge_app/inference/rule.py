@@ -1,6 +1,6 @@
-"""How a device decides: the model file's decision, and what becomes of an image that is unlike the training images.
+"""How a device decides: the model file's decision, and what happens to an image that is unlike the training images.
 
-Without numpy: a scan's parent decides stored answers by it too.
+Without numpy: the parent of a scan applies it to stored answers.
 """
 
 from typing import Literal
@@ -15,10 +15,10 @@ Outside = tuple[str, ...] | None  # statistics of an image that lie outside the 
 
 
 class Rule(Struct, frozen=True):
-    """Label and confidence, and where the image stands to the envelope -> decision."""
+    """Label, confidence, and the statistics outside the envelope -> decision."""
 
     decision: Decision
-    outside: OutsideRule = "refer"  # a person looks at what is unlike the training images
+    outside: OutsideRule = "refer"  # a person looks at images unlike the training images
 
     def decide(self, label: str, confidence: float, outside: Outside) -> str:
         """The label, or REFER. Raises ImageError E-IMAGE-OUTSIDE, as `check` does."""
@@ -28,7 +28,7 @@ class Rule(Struct, frozen=True):
         return self.decision.decide(label, confidence)
 
     def check(self, outside: Outside) -> None:
-        """Raises ImageError where an image outside is to be refused."""
+        """Raises ImageError if an image outside the envelope is to be refused."""
         if outside and self.outside == "refuse":
             met = f"unlike the training images in {', '.join(outside)}"
             raise ImageError("E-IMAGE-OUTSIDE", f"{met}: give images of the model's kind, or --outside refer")

@@ -1,9 +1,9 @@
-"""The golden images of a bundle through one model file on one runtime, in a process of its own.
+"""Runs the golden images of a bundle through one model file on one runtime, in a process of its own.
 
     python -m limiar.edge_app.inference.trial BUNDLE SHA256 FILE RUNTIME
 
 A device runs it before it uses a runtime that the bundle was not verified on (verified.py). SHA256 is that of the manifest that
-was opened; exit status 0 where all pass, else the last line of stderr says what was met.
+was opened. Exit status 0: all pass; otherwise the last line of stderr says why not.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""May a model file be used on this runtime? Where its bundle was verified on it, at once; else once its golden images passed.
+"""May a model file be used on this runtime? At once if its bundle was verified on it; otherwise after its golden images pass.
 
 The process that keeps the store asks this before anything is answered, and has no numpy: the golden images run in a process of
 their own (trial.py), which a model may crash or hang. What passed is kept in limiar's state folder under the bundle's hash.
@@ -47,7 +47,7 @@ class Trials(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def verified_by(bundle: Bundle, model: ModelFile, runtime: str, version: str) -> VerifiedBy | None:
-    """Who has seen this runtime and version give the file's answers on such a machine; None: nobody yet."""
+    """Who verified that this runtime and version give the file's answers on such a machine; None: no one yet."""
     here = (runtime, version, _machine())
     if here in _listed(model):
         return "bundle"
@@ -57,7 +57,7 @@ def verified_by(bundle: Bundle, model: ModelFile, runtime: str, version: str) ->
 
 
 def ensure_verified(bundle: Bundle, model: ModelFile, runtime: str, version: str) -> VerifiedBy:
-    """The same, after the golden images where nobody has. Raises RuntimeUnavailable where they do not pass."""
+    """The same, running the golden images first if no one has. Raises RuntimeUnavailable if they do not pass."""
     known = verified_by(bundle, model, runtime, version)
     if known:
         return known
@@ -72,12 +72,12 @@ def ensure_verified(bundle: Bundle, model: ModelFile, runtime: str, version: str
 
 
 def _listed(model: ModelFile) -> set[tuple[str, str, str]]:
-    """Runtime, version and machine of the manifest's entries; one with other options than a device's says nothing here."""
+    """Runtime, version and machine of the manifest's entries; one with options that a device does not use is left out."""
     return {(seen.runtime, seen.version, seen.machine) for seen in model.verified if not seen.options}
 
 
 def _try(bundle: Bundle, file: str, runtime: str) -> str:
-    """Runs the golden images in a process of their own; empty where they pass, else what was met."""
+    """Runs the golden images in a process of their own; returns what differs, empty if they pass."""
     import subprocess  # a scan whose bundle was verified here does without
 
     command = python_m("limiar.edge_app.inference.trial", str(bundle.path), bundle.sha256, file, runtime)
@@ -93,7 +93,7 @@ def _try(bundle: Bundle, file: str, runtime: str) -> str:
 
 
 def _cure(model: ModelFile, runtime: str) -> str:
-    """What to do: the versions that the bundle was verified on here, those of the same runtime first."""
+    """What to do: install a version that the bundle was verified on here, of the same runtime first."""
     fitting = sorted(_listed(model), key=lambda seen: (seen[0] != runtime, seen))
     names = [f"{name} {version}" for name, version, machine in fitting if machine == _machine()]
     other = "choose another --file or --runtime; `limiar verify BUNDLE` shows which pass"
@@ -101,22 +101,22 @@ def _cure(model: ModelFile, runtime: str) -> str:
 
 
 def _keep(bundle: Bundle, trial: Trial) -> str:
-    """Keeps what passed; returns what became of it, for the person who waits."""
+    """Keeps what passed; returns how that went, for the person who waits."""
     trials = Trials(bundle.sha256, (*_read(bundle).trials, trial))
     try:
         path = _path(bundle)
     except StoreError:
-        return "but no home folder is there to keep that in: set LIMIAR_STATE, or the next start will try them again"
+        return "but there is no home folder to remember that in: set LIMIAR_STATE, or the next start will run them again"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, msgspec.json.format(msgspec.json.encode(trials), indent=1) + b"\n")
     except OSError as error:  # it passed, and may be used; only the next start does not know
-        return f"but {printable(str(path))} cannot be written ({error.strerror}): the next start will try them again"
-    return "and need not again"
+        return f"but {printable(str(path))} cannot be written ({error.strerror}): the next start will run them again"
+    return "and will not run again"
 
 
 def _read(bundle: Bundle) -> Trials:
-    """What passed for this very bundle; nothing where the record is missing, damaged or another bundle's."""
+    """What passed for this very bundle; nothing if the record is missing, damaged or another bundle's."""
     try:
         found = msgspec.json.decode(read_bounded(_path(bundle), _RECORD_LIMIT), type=Trials)
     except (OSError, StoreError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

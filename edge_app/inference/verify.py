@@ -43,7 +43,7 @@ class Check(Struct, frozen=True, forbid_unknown_fields=True):
     tolerance: float | None
     tensors_differing: tuple[str, ...]
     decisions_differing: tuple[str, ...]
-    message: str  # what was met, where it did not pass
+    message: str  # why it did not pass
     sha256: Sha256  # of the model file
     decision: Decision  # by which decisions were compared
 
@@ -52,7 +52,7 @@ Pair = tuple[BundleFile, str]  # a model file and a runtime
 
 
 class Checked(Struct, frozen=True, array_like=True, tag=True):
-    """What the child says of a pair, once its model file has been run at all."""
+    """What the child says of a pair, once its model file has run."""
 
     check: Check
 
@@ -63,15 +63,15 @@ _REPLIES: msgspec.msgpack.Decoder[Checked | Failed | None] = msgspec.msgpack.Dec
 class Verification(Struct, frozen=True, forbid_unknown_fields=True):
     """The outcome, as `--json` prints it and `limiar convert --verified` reads it."""
 
-    bundle: str  # sha256 of the manifest, empty where the bundle could not be opened
+    bundle: str  # sha256 of the manifest, empty if the bundle could not be opened
     name: str
     version: str
     files: int  # with the size and sha256 of the manifest
     signature: str  # "not checked", "signed by " and 12 digits of the key's fingerprint, or "refused"
     checks: tuple[Check, ...]
-    error: str  # why the bundle could not be opened, else empty
+    error: str  # why the bundle could not be opened, or empty
     passed: bool
-    golden: str  # sha256 of golden.json; empty where the bundle could not be opened
+    golden: str  # sha256 of golden.json; empty if the bundle could not be opened
     app: Plain  # "limiar 0.1.0"
     machine: Plain  # as platform.machine(): "aarch64"
     cpu: Plain  # "Cortex-A72"
@@ -100,7 +100,7 @@ def verify(path: Path, keys: Keys | None = None) -> Verification:
 
 
 def _checks(bundle: Bundle) -> tuple[Check, ...]:
-    """Every model file on every runtime that reads it. Raises BundleError where the golden images are no use."""
+    """Every model file on every runtime that reads it. Raises BundleError if the golden images cannot be used."""
     installed = {found.name for found in installed_runtimes()}
     pairs = [
         (file, runtime)
@@ -110,7 +110,7 @@ def _checks(bundle: Bundle) -> tuple[Check, ...]:
     ]
     run = [pair for pair in pairs if pair[1] in installed]
     found: list[Check] = []
-    while len(found) < len(run):  # a child that is lost has given one check at least
+    while len(found) < len(run):  # even a child that is lost has given one check
         found += _in_child(bundle, run[len(found) :])
     checks = iter(found)
     return tuple(
@@ -120,7 +120,7 @@ def _checks(bundle: Bundle) -> tuple[Check, ...]:
 
 
 def _in_child(bundle: Bundle, pairs: list[Pair]) -> Iterator[Check]:
-    """The checks as far as one process gets: the model file that crashes or hangs it fails. Raises BundleError."""
+    """The checks, as far as one process gets: a model file that crashes or hangs it fails. Raises BundleError."""
     process, connection = fork_child(lambda parent: _serve(parent, bundle, pairs))
     try:
         for file, runtime in pairs:

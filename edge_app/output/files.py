@@ -1,4 +1,4 @@
-"""A file that somebody asked for: it appears under its name when it is closed."""
+"""An output file: it appears under its name when it is closed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from limiar.edge_app.system.files import WholeFile
 
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
-    """Where `path` is opened, made or written. Raises OutputError for the system's reason that it cannot be."""
+    """Raises OutputError if the block cannot open, make or write `path`, with the system's reason."""
     try:
         yield
     except OSError as error:
@@ -19,9 +19,9 @@ def writable(path: Path) -> Iterator[None]:
 
 
 class OutputFile:
-    """A file that appears under its name when it is closed. Raises OutputError where it cannot be written.
+    """A file that appears under its name when it is closed. Raises OutputError if it cannot be written.
 
-    What was there stays where a write failed: the disk is full, and half of the lines would pass for all.
+    If a write fails (the disk is full), what was there stays: half of the lines would pass for all of them.
     """
 
     def __init__(self, path: Path) -> None:

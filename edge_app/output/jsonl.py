@@ -19,11 +19,11 @@ class JsonStream:
         """Raises OutputClosed if nobody reads any more."""
         try:
             left = memoryview(json_lines(lines))
-            while left:  # with PYTHONUNBUFFERED=1 this is the bare file: a signal ends a write halfway
+            while left:  # with PYTHONUNBUFFERED=1 this is the bare file: a signal can end a write halfway
                 left = left[sys.stdout.buffer.write(left) or 0 :]
             sys.stdout.buffer.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains of the pipe once more when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains about the pipe again when it ends
             raise OutputClosed from None
 
     def close(self) -> None:

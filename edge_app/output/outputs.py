@@ -1,4 +1,4 @@
-"""Where a run's lines go, as its options say."""
+"""The outputs that a run's options ask for."""
 
 import sys
 from pathlib import Path

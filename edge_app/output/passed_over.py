@@ -1,4 +1,4 @@
-"""What folders hold beside pictures: counted, and named in a file if one is given."""
+"""What folders hold besides pictures: counted, and listed in a file if one is given."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from limiar.edge_app.text import csv_row, for_csv
 
 
 class PassedOver:
-    """What folders hold beside pictures: counted, and named in a file if one is given."""
+    """What folders hold besides pictures: counted, and listed in a file if one is given."""
 
     def __init__(self, aloud: bool = False) -> None:
         self._aloud = aloud
@@ -22,7 +22,7 @@ class PassedOver:
         self._as_csv = False
 
     def open(self, path: Path | None) -> None:
-        """From now on they are named in this file, if one is given. Raises OutputError."""
+        """From now on, list them in this file, if one is given. Raises OutputError."""
         if path:
             self._whole = OutputFile(path)
             self._as_csv = path.suffix.lower() == ".csv"
@@ -52,11 +52,11 @@ class PassedOver:
 
     @property
     def links(self) -> int:
-        """How many folders were not entered, as links lead to them: they may hold pictures that were asked for."""
+        """How many folders were not entered because they are links: they may hold pictures that were asked for."""
         return self._tally.kinds["link"]
 
     def text(self) -> str:
-        """One line for a person; empty where nothing was passed over."""
+        """One line for a person; empty if nothing was passed over."""
         if not (told := self._tally.text()):
             return ""
         cures = ["--follow enters linked folders"] if self.links else []

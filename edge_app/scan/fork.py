@@ -1,7 +1,7 @@
-"""Starts a worker process, early: after what parent and worker both import, and before all else.
+"""Starts a worker process, early: after what parent and worker both import, and before everything else.
 
-Loading numpy, Pillow, OpenCV and a runtime takes a worker as long as all that its parent does before the first image; so the
-two happen side by side. What was imported before the fork is in memory once for both, as long as nobody touches it.
+Loading numpy, Pillow, OpenCV and a runtime takes a worker as long as everything that its parent does before the first image, so
+the two happen side by side. What was imported before the fork is in memory once for both, as long as neither writes to it.
 """
 
 from limiar.edge_app.inference.child import told
@@ -16,6 +16,6 @@ def fork_worker() -> tuple[Child, ParentEnd]:
 
 def _work(end: WorkerEnd) -> None:
     with told(end.send):
-        from limiar.edge_app.scan.worker import work  # what the parent does without
+        from limiar.edge_app.scan.worker import work  # the parent never needs it
 
         work(end)

@@ -11,14 +11,14 @@ from limiar.edge_app.errors import SourceError
 from limiar.edge_app.image.folder import Choice, Found, is_picture_name, walk
 
 _LISTED_BYTES = 64 << 10  # of one path on a list; Linux takes 4,096
-_TURN_S = 0.05  # of a walk that finds nothing, until the caller gets a turn
+_TURN_S = 0.05  # of a walk that finds nothing, before the caller gets a turn
 
 
 class Files:
-    """The paths to answer: a folder recursively, in name order; what is given by name is always tried.
+    """The paths to answer: folders recursively, in name order; a file given by name is always tried.
 
-    None passes through: nothing is there yet. passed: told what a folder holds beside its pictures.
-    without: a folder that is not entered, since what is answered is written there.
+    None passes through: no path is there yet. passed: told what a folder holds besides pictures.
+    without: a folder that is not entered, because this run writes its pictures there.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Files:
 
     def __iter__(self) -> Iterator[bytes | None]:
         for path in self._paths:
-            # A folder that is called like an image is refused like one, not entered.
+            # A folder named like an image is refused like one, not entered.
             if path and os.path.isdir(path) and not is_picture_name(path):
                 yield from self._walk(path)
             else:
@@ -55,9 +55,9 @@ class Files:
 
 
 def listed(stream: BinaryIO, separator: bytes) -> Iterator[bytes | None]:
-    """Paths from a stream as they come, None while none is there: whoever writes them may take its time.
+    """Paths from a stream as they arrive, None while there is none: the program that writes them may take its time.
 
-    A newline in a name needs the separator NUL. Raises SourceError where no separator comes.
+    A newline in a name needs the separator NUL. Raises SourceError if no separator comes.
     """
     rest = b""
     while True:

@@ -1,7 +1,7 @@
-"""The workers of a scan, seen from the parent: it hands out paths, and gets outcomes back in the order of the paths.
+"""The workers of a scan, seen from the parent: it hands out paths and gets outcomes back in their order.
 
-A worker that dies or falls silent is ended and replaced; what it had not answered is tried again one file at a time, so
-that only the file at fault is refused.
+A worker that dies or falls silent is replaced, and the files that it had not answered are tried again one at a time, so that
+only the file at fault is refused.
 """
 
 import math
@@ -23,13 +23,13 @@ from limiar.edge_app.system.process import cpu_s, state
 
 _TASK_FILES = 16  # the first ones: few, so that answers come at once;
 _TASK_FILES_MOST = 256  # later as many as take a worker about
-_TASK_S = 0.04  # of work, beside which what it waits for its parent counts little
+_TASK_S = 0.04  # of work: long enough that waiting for the parent counts little
 _START_S = 60.0  # imports and model on a slow SD card
 _STARTS = 3  # in a row that end while loading, and the model is at fault;
-_STARTS_LATER = 20  # once it was loaded, something outside is: short of memory, the kernel kills what is largest
-_IMAGE_S = 5.0  # for one image; reliability.md P7
-_BUSY_S = 60.0  # for one image on a machine that gives the worker no time for it
-_LOSSES = 2  # of a worker over one image alone, and the image is at fault; reliability.md P8
+_STARTS_LATER = 20  # once it was loaded, something else is: short of memory, the kernel kills the largest process
+_IMAGE_S = 5.0  # for one image
+_BUSY_S = 60.0  # for one image on a machine too busy to give the worker its time
+_LOSSES = 2  # workers lost over one image alone, and the image is at fault
 _TICK_S = 0.05  # how often the caller gets a turn to commit and report
 
 _REPLIES = msgspec.msgpack.Decoder(Reply)
@@ -40,23 +40,23 @@ class _Task:
         self.number = number
         self.paths = paths
         self.outcomes: list[Outcome] = []
-        self.alone = False  # one path at a time, after a worker was lost over it
-        self.losses = 0  # of workers that had its next path alone
+        self.alone = False  # one path at a time, after a worker was lost over the task
+        self.losses = 0  # workers lost that had its next path alone
 
     def left(self) -> list[bytes]:
         return self.paths[len(self.outcomes) :]
 
 
 class _Worker:
-    """A process and the task that it has."""
+    """A process and the task it has."""
 
     def __init__(self, process: Child, connection: ParentEnd) -> None:
         self.process = process
         self.connection = connection
         self.task: _Task | None = None
         self.given_at = 0.0  # when it got its task
-        self.awaited = 0  # outcomes of what was sent
-        self.asks = False  # it has a task, and has not yet said what it read for it
+        self.awaited = 0  # outcomes still to come
+        self.asks = False  # it has a task and has not yet said which images it read
         self.ready = False
         self.cpu_s = 0.0
         self.deadline = time.monotonic() + _START_S
@@ -70,7 +70,7 @@ class _Worker:
         self.send(Task(paths))
 
     def waits_for_machine(self) -> bool:
-        """Is it over its time because others have the processor, or its memory is swapped out?"""
+        """Is it late because other programs have the processor, or because its memory is swapped out?"""
         late_s = time.monotonic() - self.deadline
         return (
             self.ready
@@ -80,7 +80,7 @@ class _Worker:
         )
 
     def extend(self) -> None:
-        """It was given something, or has said something: its time begins anew."""
+        """It was given something, or said something: its time starts again."""
         self.deadline = time.monotonic() + _IMAGE_S
         self.cpu_s = cpu_s(self.process.pid)
 
@@ -118,7 +118,7 @@ class Workers:
     def start(self, job: Job) -> Ready:
         """Loads the model and tries it; waits for the first worker, which says on what runtime.
 
-        Raises RuntimeUnavailable, and ModelUnfit where the model file is at fault.
+        Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault.
         """
         self._job = job
         for worker in self._workers:
@@ -133,7 +133,7 @@ class Workers:
     ) -> Iterator[list[tuple[bytes, Outcome]]]:
         """Outcomes in the order of the paths, a few at a time; an empty list at least every 50 ms, so that the caller can act.
 
-        A path that is None says that none is there yet. `known` gives the answer that an image's sha256 has already, or None.
+        None in place of a path: there is none yet. `known` gives the answer that an image's sha256 already has, or None.
         Raises RuntimeUnavailable.
         """
         tasks = self._tasks(paths)
@@ -148,7 +148,7 @@ class Workers:
                     more = task is not None
                     if task and task.paths:
                         worker.give(task)
-            # First what a worker waits for: while the caller deals with outcomes it infers the next ones.
+            # First what a worker is waiting for: it then infers while the caller deals with outcomes.
             if not any(worker.asks for worker in self._workers) or time.monotonic() >= turn_at:
                 due: list[tuple[bytes, Outcome]] = []
                 while task_due := finished.pop(following, None):
@@ -162,7 +162,7 @@ class Workers:
                 finished[task.number] = task
 
     def _receive(self, timeout_s: float, known: Callable[[bytes], Answer | None]) -> list[_Task]:
-        """Deals with what the workers say; the tasks that are finished by it."""
+        """Deals with what the workers say; returns the tasks that this finishes."""
         finished: list[_Task] = []
         poll = select.poll()
         by_descriptor = {worker.connection.fileno(): worker for worker in self._workers if worker.deadline > 0.0}
@@ -181,7 +181,7 @@ class Workers:
         return finished
 
     def _heard(self, worker: _Worker, reply: Reply, known: Callable[[bytes], Answer | None]) -> list[_Task]:
-        """Deals with a message; the task that is finished by it."""
+        """Deals with a message; returns the task that this finishes."""
         worker.extend()
         match reply:
             case Ready() as loaded:
@@ -202,19 +202,19 @@ class Workers:
                 if worker.awaited == 0:
                     task, worker.task, worker.deadline = worker.task, None, float("inf")
                     if not task.left():
-                        if not task.alone:  # else the time is that of its last image
+                        if not task.alone:  # alone, the time would be that of its last image
                             self._fit_tasks(len(task.paths), time.monotonic() - worker.given_at)
                         return [task]
                     worker.give(task)
         return []
 
     def _fit_tasks(self, files: int, seconds: float) -> None:
-        """A worker had a task of so many files for so long: the next ones are to take it about _TASK_S."""
+        """Sets the size of the next tasks, so that each takes a worker about _TASK_S."""
         fitting = int(files * _TASK_S / max(seconds, 1e-6))
         self._task_files = max(1, min(fitting, 2 * self._task_files, _TASK_FILES_MOST))
 
     def _tasks(self, paths: Iterable[bytes | None]) -> Iterator[_Task]:
-        """Numbered tasks; one without paths where none is there yet."""
+        """Numbered tasks; one without paths while there are none yet."""
         number = 0
         chunk: list[bytes] = []
         for path in paths:
@@ -228,7 +228,7 @@ class Workers:
             yield _Task(number, chunk)
 
     def _replace_lost(self) -> list[_Task]:
-        """Ends workers that died or are over their time; the tasks that are finished by it. Raises RuntimeUnavailable."""
+        """Replaces workers that died or are late; returns the tasks that this finishes. Raises ModelUnfit."""
         finished: list[_Task] = []
         for index, worker in enumerate(self._workers):
             if time.monotonic() < worker.deadline or (worker.deadline > 0.0 and worker.waits_for_machine()):
