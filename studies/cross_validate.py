@@ -36,9 +36,9 @@ from limiar.train.data.feed import Examples, labelled
 from limiar.train.dataset.image_folder import DataSet, load
 from limiar.train.dataset.splits import Shares
 from limiar.train.fit import models
-from limiar.train.fit.calibrate import fit_temperature, nll
+from limiar.train.fit.calibrate import fit_temperature, probabilities
 from limiar.train.fit.fit import Identity, fit, logits, prepare
-from limiar.train.record.metrics import auc, auc_difference, proportion
+from limiar.train.record.metrics import auc, auc_difference, nll, proportion
 from limiar.train.record.run_folder import SplitRow, splits_csv, table_csv
 
 COLUMNS = ("sha256", "fold", "truth", "score")
@@ -162,7 +162,7 @@ def line(answers: Answers) -> str:
     each = [auc(answers.truth[answers.fold == f], answers.score[answers.fold == f]) for f in np.unique(answers.fold)]
     right = proportion(int(((answers.score > 0) == answers.truth).sum()), len(answers.truth))
     raw = np.stack([np.zeros_like(answers.score), answers.score], axis=1)
-    loss = nll(raw / fit_temperature(raw, answers.truth), answers.truth)
+    loss = nll(answers.truth, probabilities(raw / fit_temperature(raw, answers.truth)))
     shown = " ".join(f"{value:.4f}" for value in each)
     accuracy = f"{right.value:.4f} ({right.low:.3f} to {right.high:.3f})"
     return f"auc {np.mean(each):.4f} ({shown})  accuracy {accuracy}  nll {loss:.4f}"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from limiar.train.check.labels import suspects
-from limiar.train.check.scan import scan
+from limiar.train.check.seen import look_at
+from limiar.train.check.wrong_labels import suspects
 from limiar.train.config import INPUT
-from limiar.train.dataset.image_folder import list_images
+from limiar.train.dataset.listing import list_images
 from limiar.train.dataset.splits import units
 
 SHARES = (0.0, 0.02, 0.05, 0.1)
@@ -22,7 +22,7 @@ LINE = "{:>9} {:>9} {:>13} {:>8} {:>8}"
 def main(folder: Path) -> None:
     """One line for each share; two classes."""
     images = list_images(folder, None).images
-    seen = scan(folder, images, INPUT, np.arange(len(images)), lambda done, total: None)
+    seen = look_at(folder, images, INPUT, np.arange(len(images)), lambda done, total: None)
     unit_of = np.empty(len(seen.images), np.int64)
     for number, unit in enumerate(units(seen.images, seen.tensors)):
         unit_of[unit] = number

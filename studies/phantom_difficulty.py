@@ -27,8 +27,9 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.image.resize import model_input
-from limiar.train.data.phantoms import phantoms, write_phantoms
-from limiar.train.progress import quiet
+from limiar.train.data.phantom_folder import write_phantoms
+from limiar.train.data.phantoms import phantoms
+from limiar.train.fit.importing import quiet
 from limiar.train.record.metrics import auc
 from limiar.train.record.run_folder import MODEL, read_run
 
@@ -87,9 +88,7 @@ def compact(seed: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder, name) for name in ("seen", "unseen", "run")]
         for place, count, own in ((places[0], TRAIN, seed), (places[1], TEST, seed + 1)):
-            place.mkdir()
-            for _ in write_phantoms(place, count, own):
-                pass
+            write_phantoms(place, count, seed=own)
         started = time.monotonic()
         subprocess.run([sys.executable, "-m", "limiar", "train", places[0], "--quick", "--out", places[2]], check=True)
         seconds = time.monotonic() - started

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 import msgspec.inspect
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import LimiarError, TrainError, printable
@@ -238,6 +238,11 @@ def check_backend() -> None:
         raise TrainError("E-TRAIN-BACKEND", f"{met}: set one of these, or unset it")
     if backend == "jax" and find_spec("jax") is None:
         raise LimiarError("E-INSTALL-MISSING", "KERAS_BACKEND=jax, and jax is not installed: pip install jax, or unset it")
+
+
+def input_of(size: tuple[int, int], channels: Literal[1, 3], grey_max: int | None) -> InputSpec:
+    """A model's input: (height, width) in pixels, 1 or 3 channels, and the largest value of undeclared 16-bit images."""
+    return InputSpec(height=size[0], width=size[1], channels=channels, grey_max=UNSET if grey_max is None else grey_max)
 
 
 def check_input(spec: InputSpec) -> None:

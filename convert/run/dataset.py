@@ -13,7 +13,7 @@ from limiar.edge_app.bundle.manifest import Envelope, InputSpec
 from limiar.edge_app.errors import ConvertError, ImageError, printable
 from limiar.edge_app.image.read import read_file
 from limiar.edge_app.image.statistics import measure
-from limiar.train.dataset.reading import Item, Refused, read_all
+from limiar.train.dataset.reading import Item, RefusedImage, read_all
 from limiar.train.record.run_folder import SplitRow
 
 CALIBRATION_IMAGES = 300  # of the train split; TensorFlow's guide asks for 100-500
@@ -67,11 +67,11 @@ def _read(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Iterator[t
     items = [Item(k, os.fsencode(folder / row.file), os.fsencode(row.file)) for k, row in enumerate(rows)]
     for outcome in read_all(items, spec):
         row, path = rows[outcome.row], items[outcome.row].path
-        found = _sha256(path) if isinstance(outcome, Refused) else outcome.sha256.hex()
+        found = _sha256(path) if isinstance(outcome, RefusedImage) else outcome.sha256.hex()
         if found and found != row.sha256:
             met = f"{printable(path)} has sha256 {found[:12]}, splits.csv says {row.sha256[:12]}"
             raise ConvertError("E-CONVERT-DATA-HASH", f"{met}: give the images of the run with --data, or train again")
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, RefusedImage):
             met = f"{printable(path)}: {outcome.message} ({outcome.code})"
             cure = "convert needs the images of the run: give their folder with --data"
             raise ConvertError("E-CONVERT-DATA", f"{met}; {cure}")

@@ -24,7 +24,7 @@ from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import model_input, tensor_sha256
 from limiar.edge_app.inference.golden import Golden, GoldenImage
 from limiar.edge_app.text import counted
-from limiar.train.dataset.reading import Item, Refused, read_all
+from limiar.train.dataset.reading import Item, RefusedImage, read_all
 
 AT_LEAST = 64
 DRAWN = 72  # 4 patterns x 18 encodings
@@ -112,7 +112,7 @@ def take_golden_images(folder: Path, spec: InputSpec) -> list[GoldenFile]:
     for outcome in read_all([Item(k, os.fsencode(path), os.fsencode(path.name)) for k, path in enumerate(paths)], spec):
         source = paths[outcome.row]
         try:
-            if isinstance(outcome, Refused):
+            if isinstance(outcome, RefusedImage):
                 raise outcome.error
             data = read_file(str(source))
         except ImageError as error:

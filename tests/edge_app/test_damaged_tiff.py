@@ -275,7 +275,7 @@ def test_no_command_lets_libtiff_write_to_stderr(tiny_path: Path, tmp_path: Path
     assert not _of_libtiff(done.stderr), done.stderr
     script = (
         "import sys; from pathlib import Path; from limiar.edge_app.bundle.manifest import InputSpec\n"
-        "from limiar.train.dataset.image_folder import Shares, load\n"
+        "from limiar.train.dataset.image_folder import load\nfrom limiar.train.dataset.splits import Shares\n"
         "from limiar.edge_app.errors import DataError\n"
         "try: load(Path(sys.argv[1]), None, InputSpec(40, 40, 3), Shares(seed=0), lambda *_: None)\n"
         "except DataError as error: print(error.code)\n"

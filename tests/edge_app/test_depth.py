@@ -19,7 +19,8 @@ from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import BundleError, DataError, ImageError
 from limiar.edge_app.image import depth
 from limiar.edge_app.image.read import decode
-from limiar.train.dataset.image_folder import Shares, load
+from limiar.train.dataset.image_folder import load
+from limiar.train.dataset.splits import Shares
 from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, of_depth, tiff
 
 DEPTHS = (9, 10, 12, 14, 15, 16)

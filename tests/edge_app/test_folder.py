@@ -16,7 +16,7 @@ from PIL import Image
 from limiar.edge_app.errors import DataError
 from limiar.edge_app.image.folder import Choice, Found, Tally, walk
 from limiar.edge_app.scan.paths import Files
-from limiar.train.dataset.image_folder import list_images
+from limiar.train.dataset.listing import list_images
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

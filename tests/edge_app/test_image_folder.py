@@ -9,7 +9,8 @@ from PIL import Image
 
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import DataError
-from limiar.train.dataset.image_folder import default_positive, list_images, load
+from limiar.train.dataset.image_folder import default_positive, load
+from limiar.train.dataset.listing import list_images
 from limiar.train.dataset.splits import Shares
 
 SPEC = InputSpec(height=40, width=40, channels=3)

@@ -3,7 +3,7 @@
 import pytest
 
 from limiar.edge_app.errors import DataError
-from limiar.train.dataset.image_folder import list_images
+from limiar.train.dataset.listing import list_images
 
 
 @pytest.fixture

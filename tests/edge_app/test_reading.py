@@ -16,7 +16,7 @@ from limiar.edge_app.errors import DataError
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import model_input
 from limiar.train.dataset.image_folder import load
-from limiar.train.dataset.reading import Decoded, Item, Limits, Refused, read_all
+from limiar.train.dataset.reading import Decoded, Item, Limits, RefusedImage, read_all
 from limiar.train.dataset.splits import Shares
 
 SPEC = InputSpec(height=40, width=40, channels=3)
@@ -86,7 +86,7 @@ def test_an_image_that_takes_too_long_is_named_and_the_others_are_read(tmp_path,
     write(tmp_path / "b.png", 2)
     limits = Limits(cpu_s=0.02)
     found = outcomes(read_all(items(tmp_path / "a.png", large, tmp_path / "b.png"), SPEC, limits))
-    assert isinstance(found[1], Refused)
+    assert isinstance(found[1], RefusedImage)
     assert found[1].code == "E-IMAGE-TIMEOUT"
     assert isinstance(found[0], Decoded)
     assert isinstance(found[2], Decoded)
@@ -97,7 +97,7 @@ def test_an_image_that_takes_too_much_memory_is_named_and_the_others_are_read(tm
     write(tmp_path / "b.png", 2)
     limits = Limits(memory_bytes=60 << 20)
     found = outcomes(read_all(items(tmp_path / "a.png", large, tmp_path / "b.png"), SPEC, limits))
-    assert isinstance(found[1], Refused)
+    assert isinstance(found[1], RefusedImage)
     assert found[1].code == "E-IMAGE-MEMORY"
     assert isinstance(found[0], Decoded)
     assert isinstance(found[2], Decoded)
@@ -142,7 +142,7 @@ def test_a_process_that_dies_or_hangs_costs_one_image_at_most(tmp_path, large, n
     striker.join()
     assert struck.is_set()
     assert sorted(found) == list(range(len(paths)))
-    assert [one.code for one in found.values() if isinstance(one, Refused)] == codes
+    assert [one.code for one in found.values() if isinstance(one, RefusedImage)] == codes
     assert children() == []
 
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import DataError
-from limiar.train.dataset.image_folder import list_images, load
+from limiar.train.dataset.image_folder import load
+from limiar.train.dataset.listing import list_images
 from limiar.train.dataset.split_folders import part_of
 from limiar.train.dataset.splits import Shares
 

@@ -27,9 +27,9 @@ LONGEST_DELAY_S = 0.02  # after a file operation: a checkpoint takes that long t
 # operations there and the error.
 STARTER = """
 import contextlib, io, json, os, signal, sys, threading, time
-from limiar.train.progress import quiet
+from limiar.train.fit.importing import quiet
 with quiet():
-    import limiar.train.commands.train, limiar.train.run
+    import limiar.train.commands.train, limiar.train.run.make_run, limiar.train.tracking.trackers
 
 if sys.argv[1:] == ["control"]:  # a run that goes on with the random state that Keras gives a loaded model
     limiar.train.fit.fit._seed_dropout = lambda model, seed, epoch: None

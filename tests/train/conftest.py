@@ -25,15 +25,15 @@ def phantom_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def request_for(phantom_folder):
-    """request_for(out, …) -> a Request of two quick epochs on the phantoms."""
+    """request_for(out, …) -> a TrainRequest of two quick epochs on the phantoms."""
     from limiar.train.config import INPUT
-    from limiar.train.run import Request
+    from limiar.train.run.request import TrainRequest
 
     def make(
         out, *changes, model="compact", recipe="limiar", folder=phantom_folder, seed=0, positive=None, spec=None, hosts=None
     ):
         config = configured(recipe, ["epochs=2", "batch=32", "warmup=0", *changes])
-        return Request(
+        return TrainRequest(
             folder=folder,
             out=out,
             table=None,
@@ -51,19 +51,19 @@ def request_for(phantom_folder):
 
 @pytest.fixture(scope="session")
 def silent():
-    """A Progress that says nothing."""
-    from limiar.train.run import Progress
+    """A Listener that says nothing."""
+    from limiar.train.run.request import Listener
 
-    return Progress(note=lambda text: None, image=lambda done, total: None, epoch=lambda epoch: None)
+    return Listener()
 
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory, request_for, silent):
     """A RUN of three epochs."""
-    from limiar.train.run import train
+    from limiar.train.run.make_run import make_run
 
     out = tmp_path_factory.mktemp("small") / "run"
-    train(request_for(out, "epochs=3"), silent)
+    make_run(request_for(out, "epochs=3"), silent)
     return out
 
 
@@ -71,14 +71,14 @@ def small_run(tmp_path_factory, request_for, silent):
 def _stopped(tmp_path_factory, request_for, silent):
     """The folder of an unfinished run: of two epochs it has had one."""
     from limiar.train.fit.unfinished import partial_folder
-    from limiar.train.run import train
+    from limiar.train.run.make_run import make_run
 
     def stop(epoch):
         raise KeyboardInterrupt
 
     out = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(request_for(out), replace(silent, epoch=stop))
+        make_run(request_for(out), replace(silent, epoch=stop))
     return partial_folder(out)
 
 

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from limiar.train.fit.calibrate import TEMPERATURES, fit_temperature, nll, probabilities
-from limiar.train.record.metrics import ece
+from limiar.train.fit.calibrate import TEMPERATURES, fit_temperature, probabilities
+from limiar.train.record.metrics import ece, nll
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def test_a_known_overconfidence_is_found(answers, factor):
 def test_no_neighbouring_temperature_is_better(answers):
     logits, truth = answers
     best = fit_temperature(logits * 2, truth)
-    there = nll(logits * 2 / best, truth)
-    assert there < min(nll(logits * 2 / (best * factor), truth) for factor in (0.97, 1.03))
+    there = nll(truth, probabilities(logits * 2 / best))
+    assert there < min(nll(truth, probabilities(logits * 2 / (best * factor))) for factor in (0.97, 1.03))
 
 
 def test_calibration_lowers_the_calibration_error(answers):
@@ -75,7 +75,7 @@ def test_with_few_images_caution_brings_new_answers_nearer_to_what_they_say(answ
         drawn = rng.choice(10_000, count, replace=False)
         for caution in lost:
             temperature = fit_temperature(logits[drawn] * 1.1, truth[drawn], caution)
-            lost[caution] += nll(logits[new] * 1.1 / temperature, truth[new]) / 40
+            lost[caution] += nll(truth[new], probabilities(logits[new] * 1.1 / temperature)) / 40
     assert lost[8.0] < lost[0.0]
 
 
@@ -84,7 +84,7 @@ def test_no_neighbouring_temperature_is_better_with_caution_either(answers):
     best = fit_temperature(logits * 2, truth, caution=8.0)
 
     def objective(temperature):
-        return 50 * nll(logits * 2 / temperature, truth) + 8.0 * np.log(temperature) ** 2
+        return 50 * nll(truth, probabilities(logits * 2 / temperature)) + 8.0 * np.log(temperature) ** 2
 
     assert objective(best) < min(objective(best * factor) for factor in (0.97, 1.03))
 

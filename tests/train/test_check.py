@@ -17,17 +17,20 @@ from limiar.edge_app.cli import limiar
 from limiar.edge_app.errors import TrainError
 from limiar.edge_app.image.folder import nobodys
 from limiar.edge_app.text import is_plain
-from limiar.train.check.check import Request, check
+from limiar.train.check import check_data
 from limiar.train.check.features import perceptual_hashes, turned
 from limiar.train.check.near import DISTANCE, near_pairs
-from limiar.train.check.scan import read_one
+from limiar.train.check.report import CheckRequest
+from limiar.train.check.seen import read_one
 from limiar.train.config import INPUT
+from limiar.train.dataset.listed import Listed
 from limiar.train.dataset.reading import Limits, read_all
-from limiar.train.dataset.splits import Listed, Shares
+from limiar.train.dataset.splits import Shares
 
 
 def looked_at(folder, table=None, labels=False, spec=INPUT, **shares):
-    return check(Request(folder, table, Shares(seed=0, **shares), spec, labels), lambda what, done, total: None)
+    request = CheckRequest(folder, table, Shares(seed=0, **shares), spec, labels)
+    return check_data.looked_at(request, lambda what, done, total: None)
 
 
 def found(report):

@@ -7,7 +7,7 @@ import pytest
 
 from limiar.convert.gate.gate_file import DEFAULT
 from limiar.convert.gate.noninferiority import paired_verdict
-from limiar.train.evidence import ALPHA, MARGIN, evidence
+from limiar.train.record.evidence import ALPHA, MARGIN, evidence
 
 
 def test_the_margin_is_the_gates_own():

@@ -19,9 +19,10 @@ from limiar.train.data.feed import Examples, batches, labelled
 from limiar.train.dataset.image_folder import load
 from limiar.train.dataset.image_store import InMemory, OnDisk
 from limiar.train.dataset.splits import Shares
-from limiar.train.fit.fit import Epoch, Identity, fit, logits
+from limiar.train.fit.fit import Identity, fit, logits
 from limiar.train.fit.unfinished import partial_folder
-from limiar.train.run import train
+from limiar.train.record.run_folder import Epoch
+from limiar.train.run.make_run import make_run
 
 SPEC = InputSpec(height=96, width=96, channels=3)
 HELD_BYTES = 2000 * 96 * 96 * 3  # of 2,000 images: 55 MB
@@ -82,10 +83,10 @@ def test_a_run_from_disk_goes_on_without_reading_again_and_gives_the_weights_of_
             raise Stopped
 
     with pytest.raises(Stopped):
-        train(asked, replace(silent, epoch=stop, note=notes.append))
+        make_run(asked, replace(silent, epoch=stop, note=notes.append))
     assert re.match(r"160 images take 0\.7 MB, over 0\.1 MB: they are read from .*run\.partial", notes[0])
     monkeypatch.setattr(OnDisk, "put", None)  # whatever would be decoded again fails
-    train(asked, silent)
+    make_run(asked, silent)
     assert (out / "model.keras").read_bytes() == (small_run / "model.keras").read_bytes()
     assert (out / "predictions.csv").read_bytes() == (small_run / "predictions.csv").read_bytes()
     assert not partial_folder(out).exists()

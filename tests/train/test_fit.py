@@ -15,10 +15,11 @@ from limiar.train.config import INPUT, RECIPES, Config, check_backend, configure
 from limiar.train.data.augment import augmented
 from limiar.train.data.feed import batches, class_weights, labelled
 from limiar.train.dataset.image_store import InMemory
-from limiar.train.fit.fit import Epoch, State, prepare
+from limiar.train.fit.fit import RunState, prepare
 from limiar.train.fit.unfinished import partial_folder
 from limiar.train.record import run_folder
-from limiar.train.run import train
+from limiar.train.record.run_folder import Epoch
+from limiar.train.run.make_run import make_run
 
 
 class Stopped(Exception):
@@ -26,7 +27,7 @@ class Stopped(Exception):
 
 
 def stop_after(number, silent):
-    """A Progress that ends the process after an epoch."""
+    """A Listener that ends the process after an epoch."""
 
     def epoch(line: Epoch):
         if line.epoch == number:
@@ -149,11 +150,11 @@ def test_class_weights_make_the_classes_weigh_the_same():
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path, request_for, silent, small_run):
     out = tmp_path / "run"
     with pytest.raises(Stopped):
-        train(request_for(out, "epochs=3"), stop_after(1, silent))
+        make_run(request_for(out, "epochs=3"), stop_after(1, silent))
     assert not out.exists()
     seen, notes = [], []
     progress = replace(silent, epoch=lambda line: seen.append(line.epoch), note=notes.append)
-    run = train(replace(request_for(out, "epochs=3"), resume=True), progress)
+    run = make_run(replace(request_for(out, "epochs=3"), resume=True), progress)
     assert seen == [2, 3]
     assert any(note.startswith("goes on after epoch 1 of at most 3") for note in notes)
     assert run.epochs == 3
@@ -164,7 +165,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path, req
 
 def test_resume_without_anything_to_go_on_from_is_refused(tmp_path, request_for, silent):
     with pytest.raises(TrainError) as refused:
-        train(replace(request_for(tmp_path / "run"), resume=True), silent)
+        make_run(replace(request_for(tmp_path / "run"), resume=True), silent)
     assert refused.value.code == "E-TRAIN-NOTHING"
     assert list(tmp_path.iterdir()) == []
 
@@ -172,12 +173,12 @@ def test_resume_without_anything_to_go_on_from_is_refused(tmp_path, request_for,
 def test_resume_of_a_finished_run_is_done_and_leaves_it_alone(small_run, request_for, silent):
     before = {path.name: path.read_bytes() for path in small_run.iterdir()}
     partial_folder(small_run).mkdir()  # left by a kill right before the end
-    run = train(replace(request_for(small_run, "epochs=3"), resume=True), silent)
+    run = make_run(replace(request_for(small_run, "epochs=3"), resume=True), silent)
     assert run == run_folder.read_run(small_run)
     assert {path.name: path.read_bytes() for path in small_run.iterdir()} == before
     assert not partial_folder(small_run).exists()
     with pytest.raises(TrainError) as refused:
-        train(replace(request_for(small_run, "epochs=4"), resume=True), silent)
+        make_run(replace(request_for(small_run, "epochs=4"), resume=True), silent)
     assert refused.value.code == "E-TRAIN-OUT"
 
 
@@ -189,11 +190,11 @@ def test_resume_of_a_finished_run_takes_no_other_command_for_its_own(small_run, 
     small = request_for(small_run, "epochs=3", "memory_mb=0.01").config  # an unfinished run would keep its images on the disk
     for other in (replace(asked, folder=fewer), replace(asked, positive="neg"), replace(asked, model="lenet")):
         with pytest.raises(TrainError) as refused:
-            train(replace(other, config=small), silent)
+            make_run(replace(other, config=small), silent)
         assert refused.value.code == "E-TRAIN-OUT"
         assert not partial_folder(small_run).exists()
     told = request_for(small_run, "epochs=3", "memory_mb=500").config
-    assert train(replace(asked, config=told), silent) == run_folder.read_run(small_run)
+    assert make_run(replace(asked, config=told), silent) == run_folder.read_run(small_run)
 
 
 def test_resume_of_a_run_made_before_a_number_existed_takes_that_numbers_default(small_run, tmp_path, request_for, silent):
@@ -202,9 +203,9 @@ def test_resume_of_a_run_made_before_a_number_existed_takes_that_numbers_default
     run = run_folder.read_run(out)
     older = {name: value for name, value in run.config.items() if name not in ("smoothing", "sharp_epochs")}
     (out / run_folder.RECORD).write_bytes(run_folder.record_json(msgspec.structs.replace(run, config=older)))
-    assert train(replace(request_for(out, "epochs=3"), resume=True), silent).config == older
+    assert make_run(replace(request_for(out, "epochs=3"), resume=True), silent).config == older
     with pytest.raises(TrainError) as refused:
-        train(replace(request_for(out, "epochs=3", "smoothing=0.1"), resume=True), silent)
+        make_run(replace(request_for(out, "epochs=3", "smoothing=0.1"), resume=True), silent)
     assert refused.value.code == "E-TRAIN-OUT"
 
 
@@ -222,7 +223,7 @@ def test_an_out_that_cannot_be_made_is_refused(tmp_path, request_for, silent, na
     (tmp_path / "file").write_text("")
     unread = replace(silent, image=lambda done, total: pytest.fail("an image was read"))
     with pytest.raises(TrainError) as refused:
-        train(replace(request_for(tmp_path / name), resume=resume), unread)
+        make_run(replace(request_for(tmp_path / name), resume=resume), unread)
     assert refused.value.code == "E-TRAIN-OUT"
     assert why in refused.value.message
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -232,7 +233,7 @@ def test_an_out_that_is_a_link_to_nothing_is_refused_before_it_trains(tmp_path, 
     (tmp_path / "run").symlink_to("gone")
     unread = replace(silent, image=lambda done, total: pytest.fail("an image was read"))
     with pytest.raises(TrainError) as refused:
-        train(request_for(tmp_path / "run"), unread)
+        make_run(request_for(tmp_path / "run"), unread)
     assert refused.value.code == "E-TRAIN-OUT"
 
 
@@ -245,7 +246,7 @@ def test_an_interrupted_run_is_not_gone_on_with_as_another_one(unfinished, reque
         (request_for(out, recipe="course"), "recipe"),
     ]:
         with pytest.raises(TrainError) as refused:
-            train(asked, silent)
+            make_run(asked, silent)
         assert refused.value.code == "E-TRAIN-RESUME"
         assert f"whose {field} is" in refused.value.message
 
@@ -253,13 +254,13 @@ def test_an_interrupted_run_is_not_gone_on_with_as_another_one(unfinished, reque
 def test_an_interrupted_run_with_other_labels_or_image_rules_is_refused(unfinished, request_for, silent):
     out = unfinished
     path = partial_folder(out) / "state.json"
-    state = msgspec.json.decode(path.read_bytes(), type=State)
+    state = msgspec.json.decode(path.read_bytes(), type=RunState)
     others = {"labels": ("pos", "neg"), "resize": "bicubic-v1", "decode": "cv2", "height": 50, "channels": 1}
     for field, other in others.items():
         identity = msgspec.structs.replace(state.identity, **{field: other})
         path.write_bytes(msgspec.json.encode(msgspec.structs.replace(state, identity=identity)))
         with pytest.raises(TrainError) as refused:
-            train(request_for(out), silent)
+            make_run(request_for(out), silent)
         assert refused.value.code == "E-TRAIN-RESUME"
         assert f"whose {field} is" in refused.value.message
 
@@ -267,7 +268,7 @@ def test_an_interrupted_run_with_other_labels_or_image_rules_is_refused(unfinish
 def test_a_loss_that_is_no_number_stops_the_run_and_leaves_nothing(tmp_path, request_for, silent):
     out = tmp_path / "run"
     with pytest.raises(TrainError) as refused:
-        train(request_for(out, "rate=1e30", "rate_end=1e30"), silent)
+        make_run(request_for(out, "rate=1e30", "rate_end=1e30"), silent)
     assert refused.value.code == "E-TRAIN-NAN"
     assert list(tmp_path.iterdir()) == []
 
@@ -275,14 +276,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_nothing(tmp_path, req
 def test_a_model_that_gives_one_class_is_refused(tmp_path, request_for, silent):
     out = tmp_path / "run"
     with pytest.raises(TrainError) as refused:
-        train(request_for(out, "epochs=1", "rate=1e-12", "rate_end=0", model="lenet"), silent)
+        make_run(request_for(out, "epochs=1", "rate=1e-12", "rate_end=0", model="lenet"), silent)
     assert refused.value.code == "E-TRAIN-ONE-CLASS"
     assert "what was trained is removed" in refused.value.message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path, request_for, silent):
-    run = train(request_for(tmp_path / "run", "epochs=8", "patience=1", "rate=0.02", "rate_end=0.02"), silent)
+    run = make_run(request_for(tmp_path / "run", "epochs=8", "patience=1", "rate=0.02", "rate_end=0.02"), silent)
     assert run.epochs == min(8, run.best_epoch + 1)
 
 

@@ -16,7 +16,7 @@ from limiar.train.data.reviewed import open_parent
 from limiar.train.fit.network import load_network
 from limiar.train.fit.unfinished import partial_folder
 from limiar.train.record.run_folder import MODEL, RECORD, read_run, read_splits
-from limiar.train.run import train
+from limiar.train.run.make_run import make_run
 
 
 def asking(data: bytes, units: int) -> bytes:
@@ -77,7 +77,7 @@ def test_a_run_whose_network_asks_for_too_much_is_not_trained_on(tmp_path, reque
     parent = open_parent(run, tmp_path / "reviewed.csv")
     asked = request_for(tmp_path / "again").continuing(parent, continued(parent.run, ["epochs=1"]))
     with pytest.raises(TrainError) as refused:
-        train(asked, silent)
+        make_run(asked, silent)
     assert refused.value.code == "E-TRAIN-FROM"
     assert "MiB of weights" in refused.value.message
 
@@ -91,6 +91,6 @@ def test_an_unfinished_run_whose_network_is_damaged_says_how_to_start_again(unfi
     else:
         checkpoint.unlink()
     with pytest.raises(TrainError) as refused:
-        train(replace(request_for(out), resume=True), silent)
+        make_run(replace(request_for(out), resume=True), silent)
     assert refused.value.code == "E-TRAIN-RESUME"
     assert "remove that folder to start again" in refused.value.message

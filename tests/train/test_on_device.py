@@ -31,7 +31,7 @@ OPTIONS = ["--quick", "--size", "8", "--channels", "1", *(word for change in CHA
 # The command, with two of the six convolutions: JAX takes most of the time to compile them, in each of three processes.
 COMMAND = """
 import functools
-from limiar.train.progress import quiet
+from limiar.train.fit.importing import quiet
 with quiet():
     from limiar.train.fit import models
 models.BUILDERS["compact"] = functools.partial(models.compact, filters=((16, 2), (32, 2)))
@@ -164,12 +164,12 @@ def test_hosts_that_were_given_other_images_are_named(monkeypatch):
 
 
 def test_what_needs_jax_says_how_to_get_it(tmp_path, request_for, silent):
-    from limiar.train.run import train
+    from limiar.train.run.make_run import make_run
 
     hosts = Hosts(count=2, own=0, coordinator="127.0.0.1:1")
     for changes, more in [(["on_device=yes"], {}), ([], {"hosts": hosts})]:
         with pytest.raises(TrainError) as refused:
-            train(request_for(tmp_path / "run", *changes, **more), silent)
+            make_run(request_for(tmp_path / "run", *changes, **more), silent)
         assert refused.value.code == "E-TRAIN-BACKEND"
         assert "KERAS_BACKEND=jax" in refused.value.message
 

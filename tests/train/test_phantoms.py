@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from limiar.edge_app.errors import TrainError
-from limiar.train.commands.train import phantoms as command
+from limiar.train.commands.phantoms import phantoms as command
 from limiar.train.data.phantoms import KINDS, SIDE, phantom, phantoms
 
 

@@ -11,8 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from limiar.train.commands.terminal import Epochs, Terminal, quiet
 from limiar.train.commands.train import train
-from limiar.train.progress import Epochs, Terminal, quiet
 from limiar.train.tracking import trackers
 
 
@@ -69,7 +69,7 @@ def test_ctrl_c_with_an_epoch_kept_says_how_to_go_on(ctrl_c, tmp_path, monkeypat
 def clock(monkeypatch):
     """clock(seconds): so much later."""
     now = [1000.0]
-    monkeypatch.setattr("limiar.train.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("limiar.train.commands.terminal.time.monotonic", lambda: now[0])
 
     def later(seconds):
         now[0] += seconds
@@ -132,7 +132,7 @@ def test_an_error_of_the_imports_is_the_one_that_is_seen(ctrl_c):
 
 @pytest.mark.parametrize(("backend", "kept"), [("tensorflow", False), ("jax", True)])
 def test_no_ctrl_c_can_be_lost_in_jaxs_callback_where_another_backend_trains(backend, kept):
-    script = "import gc; from limiar.train.progress import quiet\nwith quiet():\n    import keras, jax\n"
+    script = "import gc; from limiar.train.fit.importing import quiet\nwith quiet():\n    import keras, jax\n"
     script += "print([one.__name__ for one in gc.callbacks])"
     environment = os.environ | {"KERAS_BACKEND": backend}
     found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)

@@ -17,7 +17,7 @@ from limiar.train.data.reviewed import SPLIT, Reviewed, list_reviewed, open_pare
 from limiar.train.fit.models import deployable, trainable
 from limiar.train.record import run_folder
 from limiar.train.record.run_folder import SplitRow
-from limiar.train.run import train
+from limiar.train.run.make_run import make_run
 
 ROWS = [SplitRow(f"{part}.png", "0" * 64, "neg", part, group) for part, group in (("train", ""), ("val", "p1"), ("test", "p2"))]
 TENSORS = ["of train", "of val", "of test"]
@@ -127,7 +127,7 @@ def continued_run(tmp_path_factory, small_run, reviewed, request_for, silent):
     out, notes = tmp_path_factory.mktemp("continued") / "run", []
     parent = open_parent(small_run, reviewed)
     asked = request_for(out).continuing(parent, continued(parent.run, ["epochs=2"]))
-    train(asked, replace(silent, note=notes.append))
+    make_run(asked, replace(silent, note=notes.append))
     return out, notes
 
 
@@ -167,7 +167,7 @@ def test_resume_of_a_continued_run_compares_its_images(continued_run, small_run,
     def resumed(table):
         parent = open_parent(small_run, table)
         asked = request_for(out).continuing(parent, continued(parent.run, ["epochs=2"]))
-        return train(replace(asked, resume=True), silent)
+        return make_run(replace(asked, resume=True), silent)
 
     assert resumed(reviewed) == run_folder.read_run(out)
     with pytest.raises(TrainError) as refused:
@@ -179,7 +179,7 @@ def refused_code(tmp_path, request_for, silent, run, table, folder=None):
     parent = open_parent(run, table)
     asked = request_for(tmp_path / "run").continuing(parent, continued(parent.run, ["epochs=1"]))
     with pytest.raises((TrainError, DataError)) as refused:
-        train(replace(asked, folder=folder or asked.folder), silent)
+        make_run(replace(asked, folder=folder or asked.folder), silent)
     assert not (tmp_path / "run").exists()
     return refused.value.code
 

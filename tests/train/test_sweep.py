@@ -13,10 +13,11 @@ from limiar.edge_app.errors import DataError, TrainError
 from limiar.train.commands.sweep import sweep as command
 from limiar.train.config import RECIPES, Config
 from limiar.train.record import run_folder
-from limiar.train.run import train
-from limiar.train.sweep import sweep as sweeping
+from limiar.train.run.make_run import make_run
+from limiar.train.sweep import trials as engine
+from limiar.train.sweep.result import SweepResult, best_of
 from limiar.train.sweep.space import DEFAULT, Varied, parse, setting
-from limiar.train.sweep.sweep import DATABASE, LOCK, STUDY, Outcome, best_of, sweep
+from limiar.train.sweep.trials import DATABASE, LOCK, STUDY, run_trials
 
 RATE = parse(["rate=1e-3..1e-2", "batch=16,32"], Config())
 
@@ -26,7 +27,7 @@ class Stopped(Exception):
 
 
 def swept(request, silent, trials, varied=RATE, epoch=None):
-    return sweep(request, varied, trials, replace(silent, epoch=epoch) if epoch else silent, lambda trial: None)
+    return run_trials(request, varied, trials, replace(silent, epoch=epoch) if epoch else silent, lambda trial: None)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_a_trial_is_the_run_that_train_makes_of_its_settings(small_sweep, tmp_pa
     _, trials = small_sweep
     best = best_of(trials)
     assert best.val_loss == min(trial.val_loss for trial in trials)
-    run = train(request_for(tmp_path / "run", *best.settings), silent)
+    run = make_run(request_for(tmp_path / "run", *best.settings), silent)
     line = (tmp_path / "run" / run_folder.HISTORY).read_text().split()[run.best_epoch]
     assert float(line.split(",")[4]) == best.val_loss
     assert float(line.split(",")[5]) == best.val_accuracy
@@ -143,7 +144,7 @@ def test_a_sweep_interrupted_while_it_read_images_to_disk_goes_on(tmp_path, requ
             raise Stopped
 
     with pytest.raises(Stopped):
-        sweep(asked, RATE, 1, replace(silent, image=stop_at_the_tenth), lambda trial: None)
+        run_trials(asked, RATE, 1, replace(silent, image=stop_at_the_tenth), lambda trial: None)
     assert len(swept(asked, silent, 1)) == 1
 
 
@@ -187,8 +188,8 @@ def test_two_sweeps_at_once_are_refused(tmp_path, request_for, silent):
 
 
 def test_a_trial_whose_loss_is_no_number_has_failed_and_a_bad_one_ends_early(tmp_path, request_for, silent, monkeypatch):
-    monkeypatch.setattr(sweeping, "STARTUP_TRIALS", 1)
-    monkeypatch.setattr(sweeping, "STARTUP_EPOCHS", 0)
+    monkeypatch.setattr(engine, "STARTUP_TRIALS", 1)
+    monkeypatch.setattr(engine, "STARTUP_EPOCHS", 0)
     study = optuna.create_study(storage=f"sqlite:///{tmp_path / DATABASE}", study_name=STUDY, direction="minimize")
     for rate in ("0.002", "1e-7", "1e30"):
         study.enqueue_trial({"rate": rate})
@@ -208,5 +209,7 @@ def test_the_command_prints_the_line_that_trains_the_best(small_sweep, phantom_f
     assert done.exception is None
     assert done.output.splitlines()[-1].startswith("limiar train ")
     assert all(f"--set {one}" in done.output.splitlines()[-1] for one in ("epochs=2", *best_of(trials).settings))
-    outcome = msgspec.json.decode(CliRunner().invoke(command, [*words, "--json"], standalone_mode=False).stdout, type=Outcome)
+    outcome = msgspec.json.decode(
+        CliRunner().invoke(command, [*words, "--json"], standalone_mode=False).stdout, type=SweepResult
+    )
     assert (outcome.trials, outcome.best) == (trials, best_of(trials))

@@ -11,9 +11,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from limiar.edge_app.errors import LimiarError, TrainError
-from limiar.train.fit.fit import Epoch, State
+from limiar.train.fit.fit import RunState
 from limiar.train.record import run_folder
-from limiar.train.run import train
+from limiar.train.record.run_folder import Epoch
+from limiar.train.run.make_run import make_run
 from limiar.train.tracking.to_mlflow import DATABASE, MLflow
 from limiar.train.tracking.to_tensorboard import TensorBoard
 from limiar.train.tracking.trackers import Trackers, open_trackers
@@ -23,7 +24,7 @@ HISTORY = tuple(Epoch(number, 0.001, 1 / number, 0.5, 2 / number, 0.6) for numbe
 
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory, request_for, silent):
-    """(RUN, State at its begin, folder of both logs) of a run of two epochs that both were told of."""
+    """(RUN, RunState at its begin, folder of both logs) of a run of two epochs that both were told of."""
     folder = tmp_path_factory.mktemp("tracked")
     out, states = folder / "run", []
     trackers = open_trackers(out, folder / "tensorboard", str(folder / "mlflow"))
@@ -37,7 +38,7 @@ def tracked(tmp_path_factory, request_for, silent):
         for tracker in trackers:
             tracker.epoch(one)
 
-    run = train(request_for(out), replace(silent, begin=begin, epoch=epoch))
+    run = make_run(request_for(out), replace(silent, begin=begin, epoch=epoch))
     for tracker in trackers:
         tracker.end(run)
     return out, states[0], folder
@@ -66,7 +67,7 @@ def test_a_run_that_goes_on_repeats_in_tensorboard_no_more_than_the_last_epoch(t
         first.epoch(epoch)
     first.end(None)
     again = TensorBoard(tmp_path)
-    again.begin(State(state.identity, HISTORY[:2], best=2))
+    again.begin(RunState(state.identity, HISTORY[:2], best=2))
     again.epoch(HISTORY[2])
     again.end(None)
     assert sorted(set(curve(tmp_path, "loss"))) == [(1, 1.0), (2, 0.5), (3, 0.33333)]
@@ -100,7 +101,7 @@ def test_a_run_that_goes_on_is_the_same_run_of_mlflow_with_every_epoch_once(trac
     first.epoch(HISTORY[0])
     first.end(None)
     again = MLflow(str(folder / "mlflow"), out)
-    again.begin(State(state.identity, HISTORY[:2], best=2))
+    again.begin(RunState(state.identity, HISTORY[:2], best=2))
     again.epoch(HISTORY[2])
     client, runs = mlflow_runs(folder / "mlflow")
     (kept,) = [run for run in runs if run.info.run_name == "other"]

@@ -33,10 +33,12 @@ from limiar.train.fit.unfinished import partial_folder
 from limiar.train.record import run_folder
 from limiar.train.record.metrics import class_metrics
 from limiar.train.record.operating_points import Scores
+from limiar.train.record.referral import referrals
 from limiar.train.report.plots import data_url
-from limiar.train.report.referral import referrals
-from limiar.train.report.report import COURSE_DIFFERENCES, confusion, harder
-from limiar.train.run import positive_of, summary, train
+from limiar.train.report.run_page import COURSE_DIFFERENCES, confusion, harder
+from limiar.train.report.summary import summary
+from limiar.train.run.make_run import make_run
+from limiar.train.run.steps import positive_of
 
 
 def test_a_run_holds_what_the_contract_names(small_run):
@@ -84,7 +86,7 @@ def test_the_history_has_a_line_for_each_epoch(small_run):
 
 
 def test_the_same_seed_gives_the_same_run(small_run, tmp_path, request_for, silent):
-    train(request_for(tmp_path / "again", "epochs=3"), silent)
+    make_run(request_for(tmp_path / "again", "epochs=3"), silent)
     for name in (run_folder.MODEL, run_folder.SPLITS, run_folder.PREDICTIONS, run_folder.HISTORY):
         assert (tmp_path / "again" / name).read_bytes() == (small_run / name).read_bytes()
 
@@ -129,7 +131,7 @@ def test_the_report_escapes_what_a_file_name_says(tmp_path, request_for, silent,
     folder.mkdir()
     for k, path in enumerate(sorted(phantom_folder.iterdir())):
         (folder / f"<script>{k}<_{path.name[-7:]}").write_bytes(path.read_bytes())
-    train(request_for(tmp_path / "run", model="lenet", folder=folder), silent)
+    make_run(request_for(tmp_path / "run", model="lenet", folder=folder), silent)
     page = (tmp_path / "run" / run_folder.REPORT).read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
@@ -141,7 +143,7 @@ def test_the_confusion_matrix_has_the_true_class_in_rows():
 
 
 def test_the_courses_recipe_says_where_it_differs(tmp_path, request_for, silent):
-    run = train(request_for(tmp_path / "run", model="lenet", recipe="course"), silent)
+    run = make_run(request_for(tmp_path / "run", model="lenet", recipe="course"), silent)
     assert (run.temperature, run.best_epoch) == (1.0, 2)  # no temperature, the last epoch
     page = (tmp_path / "run" / run_folder.REPORT).read_text()
     assert all(f"<li>{html.escape(text)}</li>" in page for text in COURSE_DIFFERENCES)
@@ -156,7 +158,7 @@ def test_three_classes_train(tmp_path, request_for, silent):
             pixels = rng.integers(80 * k, 80 * k + 60, (40, 40), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "images" / label / f"{number}.png")
     asked = request_for(tmp_path / "run", "min_per_class=2", "epochs=4", model="lenet", folder=tmp_path / "images")
-    run = train(asked, silent)
+    run = make_run(asked, silent)
     assert (run.labels, run.positive) == (("cat", "dog", "fox"), None)
     assert "recall_fox" in (tmp_path / "run" / run_folder.REPORT).read_text()
 
@@ -170,13 +172,13 @@ def test_an_image_of_any_size_fits_the_reports_grid(side_px, shown_px):
 
 def test_a_run_is_never_written_over(small_run, request_for, silent):
     with pytest.raises(TrainError) as refused:
-        train(request_for(small_run), silent)
+        make_run(request_for(small_run), silent)
     assert refused.value.code == "E-TRAIN-OUT"
 
 
 def test_a_positive_that_is_no_label_is_refused(tmp_path, request_for, silent):
     with pytest.raises(TrainError) as refused:
-        train(request_for(tmp_path / "run", positive="nodule"), silent)
+        make_run(request_for(tmp_path / "run", positive="nodule"), silent)
     assert refused.value.code == "E-TRAIN-POSITIVE"
 
 
@@ -231,7 +233,7 @@ def test_labels_that_are_formulas_or_markup_end_in_a_report(tmp_path, request_fo
             pixels = np.clip(rng.normal(30 + 30 * c, 20, (12, 12)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(place / f"{k}.png")
     changes = ("min_per_class=1", "epochs=1", "batch=8", "rate=0.02")
-    train(request_for(tmp_path / "run", *changes, folder=tmp_path / "images"), silent)
+    make_run(request_for(tmp_path / "run", *changes, folder=tmp_path / "images"), silent)
     page = (tmp_path / "run" / run_folder.REPORT).read_text()
     assert "z $^$" in page
     assert "<b>&amp;" not in page
@@ -242,9 +244,9 @@ def test_a_run_is_there_also_where_its_report_cannot_be_drawn(tmp_path, request_
     def broken(*args):
         raise RuntimeError("no\nfont at <all>")
 
-    monkeypatch.setattr("limiar.train.report.report.plots.roc", broken)
+    monkeypatch.setattr("limiar.train.report.run_page.plots.roc", broken)
     notes = []
-    train(request_for(tmp_path / "run"), replace(silent, note=notes.append))
+    make_run(request_for(tmp_path / "run"), replace(silent, note=notes.append))
     run = run_folder.read_run(tmp_path / "run")
     assert run_folder.read_predictions(tmp_path / "run", run)
     said = [note for note in notes if note.startswith("E-TRAIN-REPORT: ")]
@@ -256,9 +258,9 @@ def test_a_run_is_there_also_where_its_report_cannot_be_drawn(tmp_path, request_
 def test_of_many_images_the_run_says_the_epochs_that_it_had(tmp_path, request_for, silent):
     request = request_for(tmp_path / "run")
     request = replace(request, config=msgspec.structs.replace(request.config, epochs=40, patience=1, images=1))
-    run = train(request, silent)
+    run = make_run(request, silent)
     assert run.config["epochs"] == 20
-    again = train(replace(request, resume=True), silent)  # done already
+    again = make_run(replace(request, resume=True), silent)  # done already
     assert again == run
 
 
@@ -294,7 +296,7 @@ def test_a_label_that_no_bundle_can_hold_is_refused_before_the_training(tmp_path
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{path.stem[:-4]}.png").write_bytes(path.read_bytes())
     with pytest.raises(DataError, match=r"rename it|another name") as refused:
-        train(request_for(tmp_path / "run", folder=tmp_path / "images"), silent)
+        make_run(request_for(tmp_path / "run", folder=tmp_path / "images"), silent)
     assert refused.value.code == "E-DATA-LABEL"
     assert refused.value.message.isprintable()
     assert not partial_folder(tmp_path / "run").exists()
@@ -307,7 +309,7 @@ def test_any_file_name_goes_from_images_to_a_run_and_back(tmp_path, request_for,
     positive = [path for path in sorted(folder.iterdir()) if path.stem.endswith("pos")]
     for path, name in zip(positive, sorted(names), strict=False):
         path.rename(folder / name)
-    train(request_for(tmp_path / "run", "epochs=12", "rate=0.01", folder=folder), silent)
+    make_run(request_for(tmp_path / "run", "epochs=12", "rate=0.01", folder=folder), silent)
     run = run_folder.read_run(tmp_path / "run")
     assert names < {row.file for row in run_folder.read_splits(tmp_path / "run", run)}
     (tmp_path / "run" / run_folder.REPORT).read_text()

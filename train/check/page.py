@@ -1,11 +1,14 @@
 """The page of `limiar check`: every finding with its images beside each other, in one file without scripts."""
 
-from limiar.edge_app.errors import ImageError, printable
+from pathlib import Path
+
+from limiar.edge_app.errors import ImageError, TrainError, printable
+from limiar.edge_app.system.files import write_whole
 from limiar.edge_app.text import counted
 from limiar.edge_app.text import for_html as escape
-from limiar.train.check.check import Case, Finding, Report, Request
-from limiar.train.check.scan import read_one
-from limiar.train.dataset.splits import Listed
+from limiar.train.check.report import Case, CheckFinding, CheckReport, CheckRequest
+from limiar.train.check.seen import read_one
+from limiar.train.dataset.listed import Listed
 from limiar.train.report.page import NOT_FOR_DIAGNOSIS, page
 from limiar.train.report.plots import data_url
 
@@ -15,13 +18,23 @@ _FILES = 8  # images of a case
 UNREADABLE = ("image-refused", "image-blank")
 
 
-def render(report: Report, request: Request) -> str:
+def write_page(report: CheckReport, file: Path) -> None:
+    """Writes the page of a report, with the images that it names. Raises TrainError if the file cannot be written."""
+    try:
+        write_whole(file, render(report).encode())
+    except OSError as error:
+        met = f"{printable(str(file))}: {error.strerror}"
+        raise TrainError("E-CHECK-OUT", f"{met}: give --html a file in a folder that can be written") from None
+
+
+def render(report: CheckReport) -> str:
     """The whole page; reads the images that it shows again."""
+    request = report.request
     sections = [_head(report), *(_finding(finding, request) for finding in report.findings), _method(report)]
     return page(f"limiar check: {report.folder}", sections)
 
 
-def _head(report: Report) -> str:
+def _head(report: CheckReport) -> str:
     outcome = "No fault" if report.passed else "Faults"
     drawn = f"drawn with seed {report.seed}, as training would" if report.drawn else "as given"
     tiles = "".join(
@@ -43,7 +56,7 @@ def _head(report: Report) -> str:
     )
 
 
-def _finding(finding: Finding, request: Request) -> str:
+def _finding(finding: CheckFinding, request: CheckRequest) -> str:
     readable = finding.kind not in UNREADABLE
     shown = "".join(_case(case, request, readable) for case in finding.cases[:CASES])
     more = f"<p>and {len(finding.cases) - CASES} more</p>" if len(finding.cases) > CASES else ""
@@ -54,7 +67,7 @@ def _finding(finding: Finding, request: Request) -> str:
     )
 
 
-def _case(case: Case, request: Request, readable: bool) -> str:
+def _case(case: Case, request: CheckRequest, readable: bool) -> str:
     images = "".join(_image(file, request) if readable else _name(file) for file in case.files[:_FILES])
     more = f"<p>and {len(case.files) - _FILES} more images</p>" if len(case.files) > _FILES else ""
     return f'<h3>{escape(case.text)}</h3><div class="grid">{images}</div>{more}'
@@ -64,7 +77,7 @@ def _name(file: str) -> str:
     return f"<div><span>{escape(printable(file))}</span></div>"
 
 
-def _image(file: str, request: Request) -> str:
+def _image(file: str, request: CheckRequest) -> str:
     """The image as the model gets it, or only its name where that cannot be had."""
     name = escape(printable(file))
     try:
@@ -74,7 +87,7 @@ def _image(file: str, request: Request) -> str:
     return f'<div><img src="{source}" alt="{name}" title="{name}"><span>{name}</span></div>'
 
 
-def _method(report: Report) -> str:
+def _method(report: CheckReport) -> str:
     near = (
         "Duplicates are the same to the model's input. Near duplicates differ in at most 7 of 64 bits of a perceptual hash, in "
         "one of eight turns and mirror images, and their thumbnails correlate by 0.98 or more."

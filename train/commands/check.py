@@ -1,17 +1,17 @@
 """`limiar check`. numpy and what else is heavy is imported when the command runs, not for --help."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from limiar.edge_app import exit_status
-from limiar.edge_app.errors import TrainError, printable
+from limiar.edge_app.errors import printable
 from limiar.edge_app.text import counted
-from limiar.train.commands.train import channels_option, grey_max_option, input_of, size_option
+from limiar.train.commands.options import image_options
 
 if TYPE_CHECKING:
-    from limiar.train.check.check import Finding, Report, Request
+    from limiar.train.check.report import CheckFinding, CheckReport
 
 _LISTED = 20  # classes in a line, the others are counted
 _NAMED = 5  # images of a finding in the table; --json and --html have all
@@ -20,49 +20,30 @@ _COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; where given split, group.")
-@size_option
-@channels_option
-@grey_max_option
+@image_options
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="As for train: draws the split.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="As for train: shares and fewest images.")
 @click.option("--labels/--no-labels", default=True, help="Look for wrong labels; default: yes. Takes the longest.")
-@click.option("--json", "as_json", is_flag=True, help="Everything found as JSON on stdout.")
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also as a page, with the images.")
-def check(
-    data: Path,
-    table: Path | None,
-    size: tuple[int, int],
-    channels: str,
-    grey_max: int | None,
-    seed: int,
-    changes: tuple[str, ...],
-    labels: bool,
-    as_json: bool,
-    html: Path | None,
-) -> int:
-    """Looks for what is wrong with the images in DATA, before they are trained on.
+@click.option("--json", "as_json", is_flag=True, help="Print everything found as JSON on stdout.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page, with the images.")
+def check(data: Path, as_json: bool, html: Path | None, **options: Any) -> int:
+    """Look for what is wrong with the images in DATA, before a model is trained on them.
 
     Unreadable and blank images, duplicates and near duplicates, groups in two splits, classes that are absent, too small or
     unequal, labels that look wrong, traits that give the label away. The split is the given one, else the one that `limiar
-    train` would draw. Exit status 3 where there is a fault; warnings and notes do not count.
+    train` would draw. The exit status is 3 if there is a fault; warnings and notes do not count.
 
     \b
     Example:
       limiar check images/
       limiar check images/ --csv labels.csv --html check.html
     """
-    from limiar.train.check.check import Request
-    from limiar.train.check.check import check as looked_at
-    from limiar.train.config import configured
-    from limiar.train.dataset.splits import Shares
-    from limiar.train.progress import Terminal
+    from limiar.train.check.check_data import check_data
+    from limiar.train.check.page import write_page
+    from limiar.train.commands.terminal import Terminal
 
-    config = configured("limiar", changes)
-    shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=seed)
-    request = Request(data, table, shares, input_of(size, channels, grey_max), labels)
     with Terminal() as terminal:
-        report = looked_at(request, lambda what, done, total: terminal.step(f"{what} {done}/{total}"))
+        report = check_data(data, **options, tick=lambda what, done, total: terminal.step(f"{what} {done}/{total}"))
         for note in report.notes:
             terminal.note(note)
     if as_json:
@@ -70,22 +51,11 @@ def check(
     else:
         _print(report)
     if html is not None:  # last: what was found is not lost to a page that cannot be written
-        _write_page(html, request, report)
+        write_page(report, html)
     return 0 if report.passed else exit_status.FAILED_CHECK
 
 
-def _write_page(html: Path, request: "Request", report: "Report") -> None:
-    from limiar.edge_app.system.files import write_whole
-    from limiar.train.check.page import render
-
-    try:
-        write_whole(html, render(report, request).encode())
-    except OSError as error:
-        met = f"{printable(str(html))}: {error.strerror}"
-        raise TrainError("E-CHECK-OUT", f"{met}: give --html a file in a folder that can be written") from None
-
-
-def _print(report: "Report") -> None:
+def _print(report: "CheckReport") -> None:
     names = [printable(label) for label in report.labels]
     drawn = f"split drawn with seed {report.seed}" if report.drawn else "split as given"
     click.echo(f"{report.folder}: {counted(report.images, 'image')}, {report.refused} refused; {drawn}")
@@ -115,7 +85,7 @@ def _counts(images: list[int], names: list[str]) -> str:
     return f"{sum(images)} images, {each} of each of {len(names)} classes: --json and --html have them"
 
 
-def _print_finding(finding: "Finding") -> None:
+def _print_finding(finding: "CheckFinding") -> None:
     severity = click.style(f"{finding.severity:<8}", fg=_COLOURS[finding.severity])
     click.echo(f"\n{severity} {finding.count:>6}  {finding.kind}: {finding.text}")
     for case in finding.cases[:_NAMED]:

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from PIL import Image
 from limiar.edge_app.errors import DataError, printable
 from limiar.edge_app.system.files import read_bounded, sync_directory
 from limiar.edge_app.text import counted
-from limiar.train.progress import Terminal
 from limiar.train.record.run_folder import table_csv
 
 SIDE = 50  # pixels
@@ -82,22 +81,29 @@ def choose(candidates: Sequence[Candidate], negatives: float, seed: int) -> list
     return sorted(nodules + [others[k] for k in drawn], key=lambda candidate: candidate.row)
 
 
-def write_patches(scans: dict[str, Path], chosen: Sequence[Candidate], out: Path) -> int:
-    """Writes patches and manifest.csv into the new folder `out`, which appears whole. Raises DataError."""
+def write_patches(
+    scans: dict[str, Path],
+    chosen: Sequence[Candidate],
+    out: Path,
+    tick: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Writes patches and manifest.csv, the whole new folder `out` or none; returns how many. Raises DataError.
+
+    tick: told (patches written, of how many).
+    """
     if out.exists():
         raise DataError("E-LUNA16-OUT", f"{printable(str(out))} exists: give another folder, or remove it first")
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     lines = []
     try:
-        with Terminal() as terminal:
-            for candidate, pixels in patches(scans, chosen):
-                data = png(pixels)
-                name = f"luna16_{candidate.row:06d}_{candidate.label}.png"
-                (partial / name).write_bytes(data)
-                digest = hashlib.sha256(data).hexdigest()
-                lines.append((name, candidate.label, "", candidate.scan, candidate.row, digest))
-                terminal.step(f"patches {len(lines)}/{len(chosen)}")
+        for candidate, pixels in patches(scans, chosen):
+            data = png(pixels)
+            name = f"luna16_{candidate.row:06d}_{candidate.label}.png"
+            (partial / name).write_bytes(data)
+            digest = hashlib.sha256(data).hexdigest()
+            lines.append((name, candidate.label, "", candidate.scan, candidate.row, digest))
+            tick(len(lines), len(chosen))
         (partial / "manifest.csv").write_bytes(table_csv(COLUMNS, sorted(lines)))
         sync_directory(partial)
         partial.rename(out)

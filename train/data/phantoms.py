@@ -10,7 +10,6 @@ studies/phantom_difficulty.py measures how hard they are, studies/contact_sheet.
 import io
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,13 +57,6 @@ def phantom(rng: np.random.Generator, kind: str | None) -> Pixels:
     at = _CENTRE + rng.uniform(-4.0, 4.0, 2)
     hu = _nodule(rng, hu, kind, at, radius) if kind else _decoy(rng, hu, at, radius)
     return _windowed(_scanned(rng, hu))
-
-
-def write_phantoms(folder: Path, count: int, seed: int) -> Iterator[str]:
-    """Writes the series into an existing folder, yields each name once it is written."""
-    for name, data in phantoms(count, seed):
-        (folder / name).write_bytes(data)
-        yield name
 
 
 def _parenchyma(rng: np.random.Generator) -> Field:

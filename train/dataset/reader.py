@@ -19,7 +19,7 @@ from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import check_assessable, model_input
 from limiar.edge_app.system.children import end_with_parent
 from limiar.edge_app.system.limits import SIZE, taken_bytes
-from limiar.train.dataset.reading import Decoded, Item, Job, Outcome, Refused
+from limiar.train.dataset.reading import Decoded, Item, Job, Outcome, RefusedImage
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -48,9 +48,9 @@ def _outcome(item: Item, job: Job) -> Outcome:
         tensor = model_input(picture, job.input)
         check_assessable(picture, tensor)
     except ImageError as error:
-        return Refused(item.row, error.code, error.message)
+        return RefusedImage(item.row, error.code, error.message)
     except MemoryError:
-        return Refused(item.row, "E-IMAGE-MEMORY", f"takes over {job.memory_bytes >> 20} MB to decode: make it smaller")
+        return RefusedImage(item.row, "E-IMAGE-MEMORY", f"takes over {job.memory_bytes >> 20} MB to decode: make it smaller")
     return Decoded(item.row, digest, len(data), picture.shape, tensor[0].tobytes())
 
 

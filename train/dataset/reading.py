@@ -57,7 +57,7 @@ class Decoded(Struct, frozen=True, array_like=True, tag=True):
     tensor: bytes | None  # uint8 [H, W, C] of the model's input; None where they are known
 
 
-class Refused(Struct, frozen=True, array_like=True, tag=True):
+class RefusedImage(Struct, frozen=True, array_like=True, tag=True):
     """An image that cannot be used, and why."""
 
     row: int
@@ -70,7 +70,7 @@ class Refused(Struct, frozen=True, array_like=True, tag=True):
         return ImageError(self.code, self.message)
 
 
-Outcome = Decoded | Refused
+Outcome = Decoded | RefusedImage
 _OUTCOMES = msgspec.msgpack.Decoder(Outcome)
 
 
@@ -180,7 +180,7 @@ class _Reader:
         except subprocess.TimeoutExpired:
             return False
 
-    def fault(self) -> Refused | None:
+    def fault(self) -> RefusedImage | None:
         """The image that it was lost over, which is left no more. Raises DataError where it has not even started."""
         waited = time.monotonic() - self._since
         if not self.ready:
@@ -190,14 +190,14 @@ class _Reader:
         if self._lost:
             row = self.left.popleft().row if self.left else None
             said = "ended the process that decoded it: keep it apart and report it"
-            return None if row is None else Refused(row, "E-IMAGE-CRASH", said)
+            return None if row is None else RefusedImage(row, "E-IMAGE-CRASH", said)
         if not self.left or waited < min(self._limits.cpu_s, self._limits.wall_s):
             return None
         over_s = self._limits.cpu_s if cpu_s(self._process.pid) - self._cpu_since > self._limits.cpu_s else None
         over_s = self._limits.wall_s if over_s is None and waited > self._limits.wall_s else over_s
         if over_s is None:
             return None
-        return Refused(self.left.popleft().row, "E-IMAGE-TIMEOUT", f"took over {over_s:g} s to decode: make it smaller")
+        return RefusedImage(self.left.popleft().row, "E-IMAGE-TIMEOUT", f"took over {over_s:g} s to decode: make it smaller")
 
     def end(self) -> None:
         self._process.kill()

@@ -7,16 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from limiar.edge_app.errors import DataError, printable
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An image that a folder or CSV names, not yet read."""
-
-    file: str  # relative to the data folder, forward slashes, os.fsdecode'd
-    label: str
-    split: str = ""  # as given; "" where the split is ours to make
-    group: str = ""
+from limiar.train.dataset.listed import Listed
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,3 @@ def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return shares
-
-
-def nll(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
-    """Mean negative log likelihood in nats."""
-    return float(-np.log(probabilities(logits)[np.arange(len(truth)), truth].clip(1e-300)).mean())

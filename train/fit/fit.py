@@ -19,25 +19,16 @@ from limiar.edge_app.system.files import read_bounded, sync_file, write_whole
 from limiar.train.config import Config
 from limiar.train.data.feed import Examples, batches
 from limiar.train.dataset.image_store import ImageStore
-from limiar.train.fit.calibrate import nll
+from limiar.train.fit.calibrate import probabilities
+from limiar.train.fit.importing import quiet
 from limiar.train.fit.network import CHECKPOINT_LIMIT, load_network
 from limiar.train.fit.unfinished import STATE
-from limiar.train.progress import quiet
+from limiar.train.record.metrics import nll
+from limiar.train.record.run_folder import Epoch
 
 STATE_LIMIT = 64 << 20  # bytes; the longest training there may be takes half of it
 CURE = "repeat the first command, give another --out, or remove that folder to start again"
 PREDICT_BATCH = 256
-
-
-class Epoch(msgspec.Struct, frozen=True):
-    """A line of history.csv. Losses are mean negative log likelihoods in nats, `loss` weighted and augmented."""
-
-    epoch: int  # from 1
-    rate: float
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -59,7 +50,7 @@ class Identity(msgspec.Struct, frozen=True):
     grey_max: int | msgspec.UnsetType = msgspec.UNSET
 
 
-class State(msgspec.Struct, frozen=True):
+class RunState(msgspec.Struct, frozen=True):
     """state.json of an unfinished run."""
 
     identity: Identity
@@ -133,11 +124,11 @@ def fit(
     return Fitted(_load(folder, state.best), state.history, state.best)
 
 
-def unfinished(folder: Path) -> State | None:
+def unfinished(folder: Path) -> RunState | None:
     """What an interrupted run left; None where no epoch of it was whole. Raises TrainError when it cannot be read."""
     path = folder / STATE
     try:
-        return msgspec.json.decode(read_bounded(path, STATE_LIMIT), type=State)
+        return msgspec.json.decode(read_bounded(path, STATE_LIMIT), type=RunState)
     except FileNotFoundError:
         return None
     except OSError as error:  # nor could a folder be made there
@@ -228,18 +219,18 @@ def _measured(model: keras.Model, loss: float, accuracy: float, number: int, val
         rate=float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
         loss=loss,
         accuracy=accuracy,
-        val_loss=nll(answers, truth),
+        val_loss=nll(truth, probabilities(answers)),
         val_accuracy=float((answers.argmax(axis=1) == truth).mean()),
     )
 
 
-def _kept(folder: Path, state: State, model: keras.Model, epoch: Epoch, keep_last: bool) -> State:
+def _kept(folder: Path, state: RunState, model: keras.Model, epoch: Epoch, keep_last: bool) -> RunState:
     """Saves the epoch, then the state that names it, then drops what neither needs: a kill leaves a whole checkpoint."""
     model.save(_checkpoint(folder, epoch.epoch))
     sync_file(_checkpoint(folder, epoch.epoch))  # a power cut must not leave a state that names what never reached the disk
     history = (*state.history, epoch)
     best = epoch.epoch if keep_last else min(history, key=lambda line: line.val_loss).epoch
-    state = State(identity=state.identity, history=history, best=best)
+    state = RunState(identity=state.identity, history=history, best=best)
     write_whole(folder / STATE, msgspec.json.encode(state))
     for path in folder.glob("epoch-*.keras"):
         if path not in (_checkpoint(folder, state.done), _checkpoint(folder, state.best)):
@@ -247,18 +238,18 @@ def _kept(folder: Path, state: State, model: keras.Model, epoch: Epoch, keep_las
     return state
 
 
-def _stopped(state: State, patience: int) -> bool:
+def _stopped(state: RunState, patience: int) -> bool:
     return patience > 0 and state.done - state.best >= patience
 
 
-def resumed(folder: Path, identity: Identity) -> State:
+def resumed(folder: Path, identity: Identity) -> RunState:
     """The state that an interrupted run left, or a fresh one. Raises TrainError when it was another run."""
     state = unfinished(folder)
     if state is None:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob("epoch-*.keras"):  # of a run that was killed in its first epoch
             path.unlink()
-        return State(identity=identity, history=(), best=0)
+        return RunState(identity=identity, history=(), best=0)
     where = printable(str(folder))
     old, new = _fields(state.identity), _fields(identity)
     for field in old:

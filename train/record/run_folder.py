@@ -109,6 +109,17 @@ class PredictionRow(msgspec.Struct, frozen=True):
     logits: tuple[float, ...]  # in the order of Run.labels; columns logit_<label>
 
 
+class Epoch(msgspec.Struct, frozen=True):
+    """A line of history.csv. Losses are mean negative log likelihoods in nats, `loss` weighted and augmented."""
+
+    epoch: int  # from 1
+    rate: float
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
 def read_run(folder: Path) -> Run:
     """train.json of a RUN, with model.keras checked against its sha256. Raises RunError."""
     try:

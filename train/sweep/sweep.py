@@ -1,211 +1,83 @@
-"""Many trainings with other numbers, chosen by Optuna; the validation loss decides, and no trial looks at the test images.
+"""`limiar.sweep`: a search for better numbers of the recipe. Keras and Optuna are imported when it is called."""
 
-Every trial is what `limiar train` with the same --set does, up to the RUN. The database is SQLite in the sweep's folder: an
-interrupted sweep goes on with the trial that it was at, from its last epoch, and then with those that it would have tried.
-"""
-
-import fcntl
-import hashlib
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import keras
-import msgspec
-import optuna
-from optuna.trial import FrozenTrial, TrialState
-
-from limiar.edge_app.errors import TrainError, printable
-from limiar.train.config import changed
-from limiar.train.dataset.image_folder import DataSet
-from limiar.train.fit.fit import Epoch, Identity, prepare, resumed
-from limiar.train.record import run_folder
-from limiar.train.run import Progress, Request, gathered, identified, keeping, trained, within_images
-from limiar.train.sweep.space import Varied, setting
-
-DATABASE, STUDY, LOCK = "study.db", "limiar", "sweep.lock"
-# The median rule: a trial ends early whose best loss so far is above the median of what the others had at that epoch.
-STARTUP_TRIALS, STARTUP_EPOCHS = 5, 5  # that are not pruned, and say what a median is
-
-State = Literal["complete", "pruned", "failed"]
-_STATES: dict[TrialState, State] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """One of them, as `--json` writes it."""
-
-    number: int  # in the order of their ends, from 1
-    state: State  # "failed": the loss was no number
-    settings: tuple[str, ...]  # as --set takes them
-    epochs: int  # trained
-    val_loss: float | None  # of the epoch that would be kept, nats; of a pruned one the best so far
-    val_accuracy: float | None  # of the same epoch
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The sweep, as `--json` writes it."""
-
-    schema: Literal[1] = 1
-    trials: tuple[Trial, ...]
-    best: Trial | None
-    command: tuple[str, ...]  # that trains the best one; () where none is complete
+from limiar.edge_app.errors import LimiarError
+from limiar.train.config import check_backend
+from limiar.train.fit.importing import quiet
+from limiar.train.run.request import SILENT, Listener, TrainRequest, request_of
+from limiar.train.sweep.result import SweepResult, SweepTrial, best_of
+from limiar.train.sweep.space import parse
 
 
 def sweep(
-    request: Request, varied: tuple[Varied, ...], trials: int, progress: Progress, done: Callable[[Trial], None]
-) -> tuple[Trial, ...]:
-    """Trains until so many trials are over, those of an earlier start counted. request.out: the sweep's folder.
+    data: Path | str,
+    out: Path | str,
+    *,
+    trials: int = 30,
+    vary: Sequence[str] = (),
+    table: Path | str | None = None,
+    model: Literal["compact", "lenet"] | None = None,
+    size: tuple[int, int] = (40, 40),
+    channels: Literal[1, 3] = 3,
+    grey_max: int | None = None,
+    recipe: Literal["standard", "limiar", "reference", "course"] | None = None,
+    positive: str | None = None,
+    seed: int = 0,
+    changes: Sequence[str] = (),
+    listener: Listener = SILENT,
+    done: Callable[[SweepTrial], None] = lambda trial: None,
+) -> SweepResult:
+    """Trains with other numbers until `trials` are over, those of an earlier call counted; the lowest validation loss is best.
 
-    done: told of each trial at its end. Raises DataError and TrainError.
+    Each keyword is the option of `limiar sweep` with that name, and has its default; `table` is --csv and `changes` --set.
+    vary: "KEY=LOW..HIGH" or "KEY=A,B,C" each. done: told of each trial at its end. An interrupted sweep goes on in `out`.
+
+        from limiar import sweep
+
+        found = sweep("images", "sweep", trials=10, vary=["rate=1e-4..1e-2"])
+        if found.best:
+            print(found.best.val_loss, *found.command)
+
+    Raises DataError, TrainError, and LimiarError if Optuna is not installed.
     """
-    out = request.out
-    with _locked(out):
-        data, _ = gathered(request, keeping(out, request.config, progress), progress)
-        request = within_images(request, data)
-        identity = identified(request, data, run_folder.splits_csv(data.rows), None)
-        study = _study(out, identity, varied)
-        _requeue(study)
-        while (over := len(_over(study))) < trials:
-            # From the number of trials alone, so that an interrupted sweep tries what it would have tried.
-            study.sampler = optuna.samplers.TPESampler(seed=request.seed * 1_000_003 + over)
-            _try(study, request, data, identity, varied, progress)
-            done(_trial(_over(study)[-1], over + 1, varied))
-        shutil.rmtree(out / "trials", ignore_errors=True)
-        return tuple(_trial(one, number, varied) for number, one in enumerate(_over(study), start=1))
-
-
-def best_of(trials: tuple[Trial, ...]) -> Trial | None:
-    """The complete one with the lowest validation loss."""
-    complete = [trial for trial in trials if trial.state == "complete" and trial.val_loss is not None]
-    return min(complete, key=lambda trial: trial.val_loss or 0.0, default=None)
-
-
-def _try(
-    study: optuna.Study, request: Request, data: DataSet, identity: Identity, varied: tuple[Varied, ...], progress: Progress
-) -> None:
-    trial = study.ask()
-    config = changed(request.config, [setting(one.key, _drawn(trial, one)) for one in varied])
-    own = msgspec.structs.replace(identity, config=config)
-    folder = request.out / "trials" / hashlib.sha256(msgspec.json.encode(own)).hexdigest()[:16]
-    keras.utils.clear_session()  # else every network so far stays in memory
-    prepare(request.seed, config)
-
-    def epoch(one: Epoch) -> None:
-        _report(trial, one)
-        progress.epoch(one)
-        if trial.should_prune():
-            raise optuna.TrialPruned
-
-    try:
-        for earlier in resumed(folder, own).history:
-            _report(trial, earlier)
-        fitted = trained(replace(request, config=config), data, own, folder, replace(progress, epoch=epoch))
-    except optuna.TrialPruned:
-        study.tell(trial, state=TrialState.PRUNED)
-    except TrainError as error:
-        if error.code != "E-TRAIN-NAN":
-            raise
-        study.tell(trial, state=TrialState.FAIL)
-    else:
-        kept = fitted.history[fitted.best - 1]
-        trial.set_user_attr("val_accuracy", kept.val_accuracy)
-        study.tell(trial, kept.val_loss)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _drawn(trial: optuna.Trial, varied: Varied) -> str | float:
-    if varied.choices:
-        return str(trial.suggest_categorical(varied.key, varied.choices))
-    if varied.whole:
-        return int(trial.suggest_int(varied.key, int(varied.low), int(varied.high), log=varied.log))
-    return trial.suggest_float(varied.key, varied.low, varied.high, log=varied.log)
-
-
-def _report(trial: optuna.Trial, epoch: Epoch) -> None:
-    trial.report(epoch.val_loss, epoch.epoch)
-
-
-def _study(out: Path, identity: Identity, varied: tuple[Varied, ...]) -> optuna.Study:
-    """A new study, or the one that is there. Raises TrainError where that one is another."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=f"sqlite:///{(out / DATABASE).resolve()}",
-        study_name=STUDY,
-        direction="minimize",
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(STARTUP_TRIALS, STARTUP_EPOCHS),
+    check_backend()
+    recipe = recipe or "limiar"  # thirty trials of the standard recipe would take a night
+    request = request_of(
+        Path(data),
+        Path(out),
+        recipe=recipe,
+        table=Path(table) if table is not None else None,
+        model=model,
+        size=size,
+        channels=channels,
+        grey_max=grey_max,
+        positive=positive,
+        seed=seed,
+        changes=changes,
     )
-    facts = {**msgspec.to_builtins(identity), **msgspec.structs.asdict(identity.config), "config": None}
-    facts |= {f"--vary {one.key}": msgspec.json.encode(one).decode() for one in varied}
-    facts = json.loads(json.dumps(facts))  # as they come back
-    kept = study.user_attrs.get("facts")
-    if kept is None:
-        study.set_user_attr("facts", facts)
-        return study
-    for name in {**kept, **facts}:
-        if kept.get(name) != facts.get(name):
-            was, now = (printable(str(found.get(name)))[:120] for found in (kept, facts))
-            met = f"{printable(str(out))} is a sweep whose {name} is {was}, this one's is {now}"
-            raise TrainError("E-SWEEP-OTHER", f"{met}: repeat the first command, or give another --out")
-    return study
-
-
-def _requeue(study: optuna.Study) -> None:
-    """The trial that an interrupted sweep was at is tried again: its numbers lead to its checkpoints."""
-    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        if trial.params:
-            study.enqueue_trial(trial.params, skip_if_exists=False)
-        study.set_user_attr("interrupted", [*study.user_attrs.get("interrupted", []), trial.number])
-        study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _over(study: optuna.Study) -> list[FrozenTrial]:
-    """Those that ended by themselves."""
-    interrupted = set(study.user_attrs.get("interrupted", []))
-    return [one for one in study.get_trials(deepcopy=False) if one.state in _STATES and one.number not in interrupted]
-
-
-def _trial(one: FrozenTrial, number: int, varied: tuple[Varied, ...]) -> Trial:
-    losses = one.intermediate_values
-    settings = (setting(each.key, one.params[each.key]) for each in varied if each.key in one.params)
-    value = one.value if one.state == TrialState.COMPLETE else min(losses.values(), default=None)
-    return Trial(number, _STATES[one.state], tuple(settings), len(losses), value, one.user_attrs.get("val_accuracy"))
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """The sweep's folder, made where it is not there. Two at once would take each other's trials for interrupted ones."""
-    where = printable(str(out))
+    varied = parse(vary, request.config)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        found = {path.name for path in out.iterdir()}
-        if found and found.isdisjoint({DATABASE, LOCK}):
-            raise TrainError("E-SWEEP-OUT", f"{where} exists and is no sweep: give another --out, or remove it first")
-        descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise TrainError("E-SWEEP-OUT", f"{where}: {error.strerror}: give another --out") from None
-    holds = False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        holds = True
-        yield
-    except BlockingIOError:
-        met = f"another limiar sweep is at work in {where}"
-        raise TrainError("E-SWEEP-BUSY", f"{met}: wait for it, or give another --out") from None
-    finally:
-        if holds:
-            _leave_nothing(out)
-        os.close(descriptor)
+        with quiet():
+            from limiar.train.sweep.trials import run_trials
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        met = "limiar sweep needs optuna, which is not installed"
+        raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[sweep]'") from None
+    found = run_trials(request, varied, trials, listener, done)
+    best = best_of(found)
+    return SweepResult(trials=found, best=best, command=_command(request, model, (*changes, *best.settings)) if best else ())
 
 
-def _leave_nothing(out: Path) -> None:
-    """Takes away the folder of a sweep that was refused before it kept anything. Only who holds the lock may."""
-    with suppress(OSError):  # somebody else did
-        if {path.name for path in out.iterdir()} == {LOCK}:
-            (out / LOCK).unlink()
-            out.rmdir()
+def _command(request: TrainRequest, model: str | None, changes: Sequence[str]) -> tuple[str, ...]:
+    """The `limiar train` that trains with these numbers."""
+    spec = request.input
+    words = ["limiar", "train", str(request.folder), "--out", "RUN"]
+    given = {"--csv": request.table, "--model": model, "--positive": request.positive, "--grey-max": spec.grey_max or None}
+    words += [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    words += ["--size", f"{spec.height}x{spec.width}", "--channels", str(spec.channels)]
+    words += ["--recipe", request.recipe, "--seed", str(request.seed)]
+    return (*words, *(word for change in changes for word in ("--set", change)))

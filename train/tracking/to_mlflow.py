@@ -24,10 +24,11 @@ from limiar.edge_app.errors import TrainError, printable
 from limiar.train.fit.calibrate import probabilities
 from limiar.train.record import run_folder
 from limiar.train.record.metrics import class_metrics
-from limiar.train.record.run_folder import Run
+from limiar.train.record.provenance import commit
+from limiar.train.record.run_folder import Epoch, Run
 
-if TYPE_CHECKING:  # they bring Keras
-    from limiar.train.fit.fit import Epoch, State
+if TYPE_CHECKING:  # it brings Keras
+    from limiar.train.fit.fit import RunState
 
 EXPERIMENT = "limiar"
 DATABASE, ARTIFACTS = "mlflow.db", "artifacts"  # in a folder that is given in place of a server
@@ -52,7 +53,7 @@ class MLflow:
             found = self._client.get_experiment_by_name(EXPERIMENT)
             self._experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT, artifacts)
 
-    def begin(self, state: "State") -> None:
+    def begin(self, state: "RunState") -> None:
         """A new run; or where an interrupted one goes on, that one."""
         identity = state.identity
         own = f"{self._out.resolve()}\0".encode("utf-8", "surrogateescape") + msgspec.json.encode(identity)
@@ -64,7 +65,7 @@ class MLflow:
             if epoch.epoch not in logged:
                 self.epoch(epoch)
 
-    def epoch(self, epoch: "Epoch") -> None:
+    def epoch(self, epoch: Epoch) -> None:
         """A value of every curve."""
         values = msgspec.structs.asdict(epoch)
         step = values.pop("epoch")
@@ -89,9 +90,7 @@ class MLflow:
         found = self._client.search_runs([self._experiment], f"tags.`{KEY}` = '{key}'", order_by=["attributes.start_time DESC"])
         return next((run.info.run_id for run in found if run.info.status in UNFINISHED), None)
 
-    def _created(self, key: str, state: "State") -> str:
-        from limiar.train.run import commit
-
+    def _created(self, key: str, state: "RunState") -> str:
         identity = state.identity
         tags = {KEY: key, "commit": commit(), "data_sha256": identity.data_sha256, "parent_model_sha256": identity.parent}
         created = self._client.create_run(self._experiment, run_name=printable(self._out.name))

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 from tensorboard.summary import Writer
 
-from limiar.train.fit.fit import Epoch, State
-from limiar.train.record.run_folder import Run
+from limiar.train.fit.fit import RunState
+from limiar.train.record.run_folder import Epoch, Run
 
 
 class TensorBoard:
@@ -17,7 +17,7 @@ class TensorBoard:
         self._earlier = any(folder.glob("events.out.tfevents.*"))
         self._writer = Writer(str(folder))
 
-    def begin(self, state: State) -> None:
+    def begin(self, state: RunState) -> None:
         """Epochs of an interrupted run are there already; of the last one a kill may have come before its line."""
         for epoch in state.history[-1:] if self._earlier else state.history:
             self.epoch(epoch)

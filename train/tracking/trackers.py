@@ -6,14 +6,14 @@ from typing import Protocol
 
 from limiar.edge_app.errors import LimiarError, TrainError, printable
 from limiar.edge_app.text import for_terminal
-from limiar.train.fit.fit import Epoch, State
-from limiar.train.record.run_folder import Run
+from limiar.train.fit.fit import RunState
+from limiar.train.record.run_folder import Epoch, Run
 
 
 class Tracker(Protocol):
     """Is told of one run."""
 
-    def begin(self, state: State) -> None:
+    def begin(self, state: RunState) -> None:
         """Before the first epoch. state: with the epochs that an interrupted run had trained already."""
 
     def epoch(self, epoch: Epoch) -> None:
@@ -29,7 +29,7 @@ class Trackers:
     def __init__(self, trackers: Sequence[Tracker], note: Callable[[str], None]) -> None:
         self._trackers, self._note = list(trackers), note
 
-    def begin(self, state: State) -> None:
+    def begin(self, state: RunState) -> None:
         """Nothing is trained yet: raises what they raise."""
         for tracker in self._trackers:
             tracker.begin(state)

@@ -10,8 +10,7 @@ from limiar.edge_app.errors import printable
 from limiar.edge_app.text import counted
 from limiar.edge_app.text import for_html as escape
 from limiar.train.dataset.image_folder import DataSet
-from limiar.train.fit.calibrate import nll, probabilities
-from limiar.train.fit.fit import Epoch
+from limiar.train.fit.calibrate import probabilities
 from limiar.train.record.metrics import (
     ECE_BINS,
     RESAMPLES,
@@ -19,13 +18,14 @@ from limiar.train.record.metrics import (
     confidence_bins,
     decided_metrics,
     ece_interval,
+    nll,
     proportion,
 )
 from limiar.train.record.operating_points import Scores, operating_points
-from limiar.train.record.run_folder import SPLIT_NAMES, Run
+from limiar.train.record.referral import COURSE, referrals
+from limiar.train.record.run_folder import SPLIT_NAMES, Epoch, Run
 from limiar.train.report import plots
 from limiar.train.report.page import NOT_FOR_DIAGNOSIS, page
-from limiar.train.report.referral import COURSE, referrals
 
 GRID = 18  # images of each row of the grid
 COURSE_DIFFERENCES = (
@@ -49,7 +49,7 @@ def render(run: Run, data: DataSet, logits: NDArray[np.float32], history: Sequen
     answers = probabilities(logits)
     sections = [
         _headline(run, data, answers),
-        _metrics(run, data, logits, answers),
+        _metrics(run, data, answers),
         _classes(run, data, answers),
         _points(run, data, answers),
         _curves(run, data, answers, history),
@@ -74,7 +74,7 @@ def _headline(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
     )
 
 
-def _metrics(run: Run, data: DataSet, logits: NDArray[np.float32], answers: NDArray[np.float64]) -> str:
+def _metrics(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
     lines = []
     for part in reversed(SPLIT_NAMES):  # test first: that is what a reader came for
         rows = data.part(part)
@@ -83,7 +83,7 @@ def _metrics(run: Run, data: DataSet, logits: NDArray[np.float32], answers: NDAr
         measured["ece"] = ece_interval(truth, own)
         for name, m in measured.items():
             lines.append((part, name, f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}", m.n))
-        lines.append((part, "nll", f"{nll(logits[rows], truth):.4f}", "", len(rows)))
+        lines.append((part, "nll", f"{nll(truth, own):.4f}", "", len(rows)))
     note = (
         "Intervals are two-sided 95 %: Wilson's score interval (1927) for shares, DeLong's variance (1988) on the logit scale "
         f"for the AUC. By the course's rule a confidence below {COURSE} is referred: refer_rate; accuracy_decided counts the "

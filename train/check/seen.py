@@ -19,15 +19,15 @@ from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import check_assessable, model_input, tensor_sha256
 from limiar.train.check import features as check_features
 from limiar.train.dataset import reading
+from limiar.train.dataset.listed import Listed
 from limiar.train.dataset.reading import Item, read_all
-from limiar.train.dataset.splits import Listed
 
 FORMATS = {extension: name for name, extensions in EXTENSIONS.items() for extension in extensions}
 TRAITS = ("width", "height", "aspect ratio", "colour", "file size", "brightness", "contrast", *map(str.lower, EXTENSIONS))
 
 
 @dataclass(frozen=True)
-class Refused:
+class Unusable:
     """An image that training would refuse, and why."""
 
     image: Listed
@@ -35,11 +35,11 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Scan:
+class Seen:
     """What was read; row k of every array belongs to images[k]."""
 
     images: tuple[Listed, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[Unusable, ...]
     files: tuple[str, ...]  # sha256 of each file
     tensors: tuple[str, ...]  # sha256 of each model input
     traits: NDArray[np.float32]  # [N, len(TRAITS)]
@@ -63,9 +63,9 @@ def read_one(folder: Path, image: Listed, spec: InputSpec) -> Pixels:
     return image_input
 
 
-def scan(
+def look_at(
     folder: Path, images: Sequence[Listed], spec: InputSpec, described: NDArray[np.int64], tick: Callable[[int, int], None]
-) -> Scan:
+) -> Seen:
     """Reads every image once. described: which rows of `images`, in order, get shape features. tick: (read, in all)."""
     count = len(images)
     traits = np.zeros((count, len(TRAITS)), np.float32)
@@ -73,14 +73,14 @@ def scan(
     thumbnails = np.zeros((count, check_features.THUMBNAIL, check_features.THUMBNAIL), np.uint8)
     features = np.zeros((len(described), check_features.length(spec)), np.float32)
     place = {int(row): at for at, row in enumerate(described)}
-    faults: dict[int, Refused] = {}
+    faults: dict[int, Unusable] = {}
     hexes: dict[int, tuple[str, str]] = {}  # sha256 of file and input
     items = [Item(k, os.fsencode(folder / image.file), os.fsencode(image.file)) for k, image in enumerate(images)]
     for done, read in enumerate(read_all(items, spec), start=1):
         tick(done, count)
         k = read.row
-        if isinstance(read, reading.Refused):
-            faults[k] = Refused(images[k], read.error)
+        if isinstance(read, reading.RefusedImage):
+            faults[k] = Unusable(images[k], read.error)
             continue
         tensor = np.frombuffer(read.tensor or b"", np.uint8).reshape(spec.height, spec.width, spec.channels)
         grey = check_features.grey(tensor)
@@ -96,7 +96,7 @@ def scan(
     kept = np.array(taken, dtype=np.int64)
     row_of = {k: row for row, k in enumerate(taken)}
     usable = [k for k in place if k in row_of]
-    return Scan(
+    return Seen(
         images=tuple(images[k] for k in taken),
         refused=tuple(refused),
         files=tuple(files),

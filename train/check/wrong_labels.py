@@ -32,7 +32,7 @@ _EXCHANGED = (0.0, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 
 
 
 @dataclass(frozen=True)
-class Labels:
+class JudgedLabels:
     """What the trees think of the labels."""
 
     accuracy: float  # out of fold, against the given labels
@@ -42,7 +42,7 @@ class Labels:
 
 def suspects(
     features: NDArray[np.float32], labels: Sequence[str], units: NDArray[np.int64], seed: int, tick: Callable[[int, int], None]
-) -> Labels | None:
+) -> JudgedLabels | None:
     """features: [N, F] with the label of each row; rows of one unit (group, equal or near images) share a fold.
 
     None where the classes are too small. tick: (folds done, in all).
@@ -67,7 +67,7 @@ def suspects(
     others[np.arange(len(truth)), truth] = -np.inf
     rows = [int(row) for row in np.argsort(-wrong, kind="stable") if wrong[row] > SUSPECT]
     found = tuple((row, names[int(others[row].argmax())], float(wrong[row])) for row in rows)
-    return Labels(float((scores.argmax(axis=1) == truth).mean()), exchanged, found)
+    return JudgedLabels(float((scores.argmax(axis=1) == truth).mean()), exchanged, found)
 
 
 def _wrong(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:

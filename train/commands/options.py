@@ -1,0 +1,65 @@
+"""What several commands of training are asked in the same words."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+
+def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
+    """`40` or `48x32` -> (height, width) in pixels. Whether a network can be built for it is said later."""
+    sides = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", value)
+    if not sides:
+        raise click.BadParameter(f"{value!r} is neither a number of pixels nor HEIGHTxWIDTH.")
+    return int(sides[1]), int(sides[2] or sides[1])
+
+
+def _number(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    return int(value)
+
+
+_SIZE = click.option(
+    "--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels."
+)
+_CHANNELS = click.option(
+    "--channels", type=click.Choice(["1", "3"]), callback=_number, default="3", show_default=True, help="1: grey; 3: colour."
+)
+_GREY_MAX = click.option(
+    "--grey-max",
+    type=click.IntRange(256, 65_535),
+    metavar="N",
+    help="Largest value of 16-bit images that do not declare their range, such as 4095 for 12 bits.",
+)
+_CSV = click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; optional: split, group.")
+_MODEL = (
+    _CSV,
+    click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe."),
+    _SIZE,
+    _CHANNELS,
+    _GREY_MAX,
+    click.option(
+        "--recipe",
+        type=click.Choice(["standard", "limiar", "reference", "course"]),
+        help="Default: standard; limiar with --quick, for lenet and in a sweep.",
+    ),
+    click.option("--positive", metavar="LABEL", help="The positive one of two labels. Default: pos, else the second by name."),
+    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True),
+    click.option(
+        "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a number of the recipe (see docs/training.md)."
+    ),
+)
+
+
+def image_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Which images, and how a model gets them: in `limiar check`, before its own options."""
+    for option in (_GREY_MAX, _CHANNELS, _SIZE, _CSV):
+        command = option(command)
+    return command
+
+
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Images, network and recipe: in `limiar train` and `limiar sweep`."""
+    for option in reversed(_MODEL):
+        command = option(command)
+    return command

@@ -1,0 +1,31 @@
+"""An image that a folder or a table names, and what is told of the faults met on the way to it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from limiar.edge_app.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An image that a folder or CSV names, not yet read."""
+
+    file: str  # relative to the data folder, forward slashes, os.fsdecode'd
+    label: str
+    split: str = ""  # as given; "" where the split is ours to make
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images of a data folder, with what a person should be told about how they were found."""
+
+    images: tuple[Listed, ...]
+    notes: tuple[str, ...]
+
+
+Met = Callable[[DataError, str], None]  # told what spoils a folder, and the file or folder concerned
+
+
+def refuse(error: DataError, file: str) -> None:
+    raise error

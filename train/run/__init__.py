@@ -1,0 +1,1 @@
+"""A training from images to a RUN."""
