@@ -11,8 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from limiar.train.commands.terminal import Epochs, Terminal, quiet
+from limiar.train.commands.terminal import Epochs, Terminal
 from limiar.train.commands.train import train
+from limiar.train.fit.importing import quiet
 from limiar.train.tracking import trackers
 
 
