@@ -186,7 +186,7 @@ def test_with_the_repository_s_address_the_package_s_page_links_there(
         metadata = next(files.read(name).decode() for name in files.namelist() if name.endswith("METADATA"))
     assert "Project-URL: Repository, https://example.org/one/limiar\n" in metadata
     assert (
-        f"![Generated CT-like patches, answered: green when decided, red when referred to a person](https://example.org/one/limiar/raw/{commit}/docs/scan.png)"
+        f"![Generated CT-like patches, answered: green if decided, red if referred to a person](https://example.org/one/limiar/raw/{commit}/docs/scan.png)"
         in metadata
     )
     assert f"https://example.org/one/limiar/blob/{commit}/docs/errors.md" in metadata
