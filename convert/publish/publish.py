@@ -18,9 +18,17 @@ from limiar.convert.report.page import report_html
 from limiar.convert.report.report import model_card, report_json
 from limiar.convert.run.golden_images import golden_json
 from limiar.convert.run.predictions import PREDICTIONS, predictions_csv
-from limiar.edge_app.bundle.manifest import MANIFEST, BundleFile, Manifest, MapGrid, ModelFile, Provenance, manifest_json
+from limiar.edge_app.bundle.manifest import (
+    GOLDEN,
+    MANIFEST,
+    BundleFile,
+    Manifest,
+    MapGrid,
+    ModelFile,
+    Provenance,
+    manifest_json,
+)
 from limiar.edge_app.bundle.write import write_bundle
-from limiar.edge_app.inference.golden import GOLDEN
 from limiar.edge_app.system.files import partial_folder, replace_folder, write_whole
 
 if TYPE_CHECKING:

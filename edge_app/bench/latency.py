@@ -24,13 +24,13 @@ from limiar.edge_app import APP
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import BEYOND, Latency, Progress, interleaved, silent
-from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.edge_app.bundle.manifest import GOLDEN, InputSpec
 from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import RuntimeUnavailable, printable
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.image.resize import model_input
 from limiar.edge_app.inference.classifier import Classifier
-from limiar.edge_app.inference.golden import GOLDEN, golden_tensors
+from limiar.edge_app.inference.golden import golden_tensors
 from limiar.edge_app.inference.model_check import run_model
 from limiar.edge_app.inference.verified import VerifiedBy, verified_by
 from limiar.edge_app.runtimes import RUNTIMES, Runtime, installed_runtimes, open_runtime

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
+GOLDEN = "golden/golden.json"  # inference/golden.py
 PROVEN = "PASS"  # the verdict of a bundle whose model files are all proven
 CHANCE = "chance"  # in provenance.run where the model was not shown to be better than chance, and somebody allowed it
 REFER = "refer"  # the decision that is left to a person; no label may be called so

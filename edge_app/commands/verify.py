@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 import click
 
 from limiar.edge_app import exit_status
-from limiar.edge_app.commands.options import key_options, keys_of
+from limiar.edge_app.commands.options import FILE, key_options, keys_of
+from limiar.edge_app.text import counted
 
 if TYPE_CHECKING:
-    pass
+    from limiar.edge_app.inference.verify import Verification
+
+_OUTCOMES = {True: click.style("pass", fg="green"), False: click.style("FAIL", fg="red")}
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @key_options
 def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> int:
@@ -29,12 +32,32 @@ def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_fil
     """
     import msgspec
 
-    from limiar.edge_app.inference.verify import print_table
     from limiar.edge_app.inference.verify import verify as verified
 
     found = verified(bundle, keys_of(key_files, revoked_files))
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
-        print_table(found)
+        _print_table(found)
     return 0 if found.passed else exit_status.FAILED_CHECK
+
+
+def _print_table(found: "Verification") -> None:
+    """The outcome for a person."""
+    if found.error:
+        click.echo(found.error, err=True)
+        return
+    click.echo(f"{found.name} {found.version}, manifest sha256 {found.bundle[:12]}")
+    click.echo(f"{counted(found.files, 'file')}: size and sha256 as in the manifest; signature: {found.signature}")
+    click.echo(f"\n{'model file':<17} {'runtime':<22} {'images':>6} {'largest difference':>18}  outcome")
+    for check in found.checks:
+        if check.passed is None:
+            continue
+        apart = "" if check.largest_difference is None else f"{check.largest_difference:.3g} of {check.tolerance:.3g}"
+        runtime = f"{check.runtime} {check.version or ''}"
+        click.echo(f"{check.file:<17} {runtime:<22} {check.images or '':>6} {apart:>18}  {_OUTCOMES[check.passed]}")
+        if check.message:
+            click.echo(f"    {check.message}")
+    for missing in dict.fromkeys(f"{one.runtime} is {one.message}" for one in found.checks if one.passed is None):
+        click.echo(f"not checked: {missing}")
+    click.echo("\n" + (click.style("PASS", fg="green") if found.passed else click.style("FAIL", fg="red")))

@@ -11,7 +11,7 @@ import msgspec
 from limiar.edge_app.errors import LimiarError, ModelUnfit, RuntimeUnavailable
 from limiar.edge_app.inference.model import Failed, Model, Ready, Unfit
 from limiar.edge_app.system.channel import ParentEnd, WorkerEnd
-from limiar.edge_app.system.children import Child, fork_child
+from limiar.edge_app.system.children import Child, start_child
 from limiar.edge_app.system.limits import limit_met
 
 START_S = 60.0  # imports, model and one invocation, on a slow SD card
@@ -30,8 +30,9 @@ def try_model(model: Model) -> Ready:
     """
     lost = ""
     for _ in range(_STARTS):
-        process, connection = fork_child(lambda parent: _try(parent, model))
+        process, connection = start_child(load_once)
         try:
+            connection.send(msgspec.msgpack.encode(model))
             match _REPLIES.decode(receive(process, connection, START_S)):
                 case Ready() as loaded:
                     return loaded
@@ -83,9 +84,10 @@ def told(send: Callable[[bytes], None]) -> Iterator[None]:
         send(msgspec.msgpack.encode(Failed(limit.code, limit.message)))
 
 
-def _try(parent: WorkerEnd, model: Model) -> None:
+def load_once(parent: WorkerEnd) -> None:
+    """The child's life."""
     with told(parent.send):
-        from limiar.edge_app.inference.model_check import open_checked
+        from limiar.edge_app.inference.model_check import open_checked  # numpy and the runtime
 
-        runtime = open_checked(model)
+        runtime = open_checked(msgspec.msgpack.decode(parent.receive(), type=Model))
         parent.send(msgspec.msgpack.encode(Ready(runtime.name, runtime.version)))

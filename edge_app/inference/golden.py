@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from limiar.edge_app.arrays import Logits, Pixels
-from limiar.edge_app.bundle.manifest import REFER, ModelFile, Sha256, Text
+from limiar.edge_app.bundle.manifest import GOLDEN, REFER, ModelFile, Sha256, Text
 from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import BundleError, ImageError, printable
 from limiar.edge_app.image.read import decode
@@ -20,8 +20,6 @@ from limiar.edge_app.image.resize import model_input, tensor_sha256
 from limiar.edge_app.inference.classifier import decide
 from limiar.edge_app.inference.model_check import run_model
 from limiar.edge_app.runtimes import Runtime
-
-GOLDEN = "golden/golden.json"
 
 
 class GoldenImage(Struct, frozen=True, forbid_unknown_fields=True):

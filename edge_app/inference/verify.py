@@ -1,32 +1,28 @@
-"""`limiar verify`: does this bundle give the recorded answers on this machine?"""
+"""`limiar.verify`: does this bundle give the recorded answers on this machine? Without numpy: children run the models."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import click
 import msgspec
 from msgspec import Meta, Struct
 
 from limiar.edge_app import APP
-from limiar.edge_app.bundle.manifest import BundleFile, Decision, Sha256
+from limiar.edge_app.bundle.manifest import GOLDEN, BundleFile, Decision, Manifest, Sha256
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.signature import Keys
-from limiar.edge_app.errors import BundleError, RuntimeUnavailable
+from limiar.edge_app.errors import BundleError
 from limiar.edge_app.inference.child import START_S, ChildLost, end, receive
-from limiar.edge_app.inference.golden import GOLDEN, GoldenTensors, check_golden, golden_tensors
 from limiar.edge_app.inference.model import Failed
-from limiar.edge_app.inference.model_check import check_model
-from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
+from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes
 from limiar.edge_app.system.channel import WorkerEnd
-from limiar.edge_app.system.children import fork_child
+from limiar.edge_app.system.children import start_child
 from limiar.edge_app.system.machine import machine
-from limiar.edge_app.text import counted
 
 SIGNATURE_NOT_CHECKED = "not checked"
 SIGNATURE_REFUSED = "refused"
 _GOLDEN_S = 300.0  # some hundred golden images on the slowest board
-_OUTCOMES = {True: click.style("pass", fg="green"), False: click.style("FAIL", fg="red")}
 # One line of plain text that a page, a Markdown table and a terminal may show: `convert --verified` reads it from elsewhere.
 Plain = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f<>|`\\]{1,200}\Z")]
 
@@ -49,6 +45,15 @@ class Check(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Pair = tuple[BundleFile, str]  # a model file and a runtime
+
+
+class ToCheck(Struct, frozen=True, array_like=True):
+    """What the child checks."""
+
+    path: bytes  # of the bundle
+    manifest: Manifest
+    sha256: str  # of the manifest
+    pairs: tuple[tuple[str, str], ...]  # path of a model file, and a runtime
 
 
 class Checked(Struct, frozen=True, array_like=True, tag=True):
@@ -114,22 +119,24 @@ def _checks(bundle: Bundle) -> tuple[Check, ...]:
         found += _in_child(bundle, run[len(found) :])
     checks = iter(found)
     return tuple(
-        next(checks) if runtime in installed else _unchecked(file, runtime, None, f"not installed: {RUNTIMES[runtime].install}")
+        next(checks) if runtime in installed else unchecked(file, runtime, None, f"not installed: {RUNTIMES[runtime].install}")
         for file, runtime in pairs
     )
 
 
 def _in_child(bundle: Bundle, pairs: list[Pair]) -> Iterator[Check]:
     """The checks, as far as one process gets: a model file that crashes or hangs it fails. Raises BundleError."""
-    process, connection = fork_child(lambda parent: _serve(parent, bundle, pairs))
+    process, connection = start_child(serve)
     try:
+        names = tuple((file.path, runtime) for file, runtime in pairs)
+        connection.send(msgspec.msgpack.encode(ToCheck(os.fsencode(bundle.path), bundle.manifest, bundle.sha256, names)))
         for file, runtime in pairs:
             try:
                 started = _REPLIES.decode(receive(process, connection, START_S))
                 reply = started or _REPLIES.decode(receive(process, connection, _GOLDEN_S))
             except ChildLost as lost:
                 met = f"E-RUNTIME-START: it {lost}: convert the model again, or choose another runtime"
-                yield _unchecked(file, runtime, False, met)
+                yield unchecked(file, runtime, False, met)
                 return
             if isinstance(reply, Failed):
                 raise BundleError(reply.code, reply.message)
@@ -139,68 +146,14 @@ def _in_child(bundle: Bundle, pairs: list[Pair]) -> Iterator[Check]:
         end(process, connection)
 
 
-def _serve(parent: WorkerEnd, bundle: Bundle, pairs: list[Pair]) -> None:
-    """The child: of each pair None once the model file has run, then its Check."""
+def serve(parent: WorkerEnd) -> None:
+    """The child's life."""
+    from limiar.edge_app.inference import checks  # numpy and the runtimes
 
-    def send(reply: Checked | Failed | None) -> None:
-        parent.send(msgspec.msgpack.encode(reply))
-
-    try:
-        tensors = golden_tensors(bundle)
-        for file, runtime in pairs:
-            send(Checked(_check(bundle, file, runtime, tensors, started=lambda: send(None))))
-    except BundleError as error:
-        send(Failed(error.code, error.message))
+    checks.serve(parent)
 
 
-def _check(bundle: Bundle, file: BundleFile, runtime: str, tensors: GoldenTensors, started: Callable[[], None]) -> Check:
-    assert file.model
-    model, manifest = file.model, bundle.manifest
-    try:
-        opened = open_runtime(runtime, bundle.model(model.name)[1])
-        check_model(opened, len(manifest.labels), manifest.input)
-        started()
-        result = check_golden(tensors, manifest.labels, model, opened)
-    except (BundleError, RuntimeUnavailable) as error:
-        return _unchecked(file, runtime, False, str(error))
-    return Check(
-        model.name,
-        runtime,
-        result.version,
-        result.passed,
-        result.images,
-        result.largest_difference,
-        result.tolerance,
-        result.tensors_differing,
-        result.decisions_differing,
-        result.met,
-        file.sha256,
-        model.decision,
-    )
-
-
-def _unchecked(file: BundleFile, runtime: str, passed: bool | None, message: str) -> Check:
+def unchecked(file: BundleFile, runtime: str, passed: bool | None, message: str) -> Check:
     assert file.model
     version = next((found.version for found in installed_runtimes(file.model.format) if found.name == runtime), None)
     return Check(file.model.name, runtime, version, passed, 0, None, None, (), (), message, file.sha256, file.model.decision)
-
-
-def print_table(found: Verification) -> None:
-    """The outcome for a person."""
-    if found.error:
-        click.echo(found.error, err=True)
-        return
-    click.echo(f"{found.name} {found.version}, manifest sha256 {found.bundle[:12]}")
-    click.echo(f"{counted(found.files, 'file')}: size and sha256 as in the manifest; signature: {found.signature}")
-    click.echo(f"\n{'model file':<17} {'runtime':<22} {'images':>6} {'largest difference':>18}  outcome")
-    for check in found.checks:
-        if check.passed is None:
-            continue
-        apart = "" if check.largest_difference is None else f"{check.largest_difference:.3g} of {check.tolerance:.3g}"
-        runtime = f"{check.runtime} {check.version or ''}"
-        click.echo(f"{check.file:<17} {runtime:<22} {check.images or '':>6} {apart:>18}  {_OUTCOMES[check.passed]}")
-        if check.message:
-            click.echo(f"    {check.message}")
-    for missing in dict.fromkeys(f"{one.runtime} is {one.message}" for one in found.checks if one.passed is None):
-        click.echo(f"not checked: {missing}")
-    click.echo("\n" + (click.style("PASS", fg="green") if found.passed else click.style("FAIL", fg="red")))

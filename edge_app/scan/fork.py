@@ -6,16 +6,17 @@ the two happen side by side. What was imported before the fork is in memory once
 
 from limiar.edge_app.inference.child import told
 from limiar.edge_app.system.channel import ParentEnd, WorkerEnd
-from limiar.edge_app.system.children import Child, fork_child
+from limiar.edge_app.system.children import Child, start_child
 
 
 def fork_worker() -> tuple[Child, ParentEnd]:
     """A worker that waits for its Job, and the parent's end of the channel to it. Raises OSError."""
-    return fork_child(_work)
+    return start_child(work)
 
 
-def _work(end: WorkerEnd) -> None:
+def work(end: WorkerEnd) -> None:
+    """The worker's life."""
     with told(end.send):
-        from limiar.edge_app.scan.worker import work  # the parent never needs it
+        from limiar.edge_app.scan import worker  # the parent never needs it
 
-        work(end)
+        worker.work(end)

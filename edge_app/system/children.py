@@ -1,17 +1,24 @@
-"""Child processes, forked: what was imported before is in memory once, and nothing else of the parent's stays open.
+"""Child processes: forked, so that what was imported before is in memory once, or started anew beside other threads.
+
+A fork copies one thread, and the locks that others hold as they are: numpy's pool or TensorFlow's would hang the child. So a
+process that has more than one thread, as whoever uses limiar as a library may, starts another Python instead.
 
 Not by multiprocessing: it takes a scan's parent 1 MB and 7 ms for modules that nothing else there needs.
 """
 
 import contextlib
 import gc
+import importlib
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from limiar.edge_app.system.channel import ParentEnd, WorkerEnd, channel
+from limiar.edge_app.system.python import python_c
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _MOST_DESCRIPTORS = 4096  # that are tried one by one: systemd allows a service 524,288, and limiar has under 30
@@ -57,6 +64,33 @@ class Child:
             self._ended, self.exitcode = True, os.waitstatus_to_exitcode(status)
 
 
+def start_child(target: Callable[[WorkerEnd], None]) -> tuple[Child, ParentEnd]:
+    """As `fork_child`, but beside other threads it starts another Python; target is a function at the top of a module."""
+    if _has_one_thread():
+        return fork_child(target)
+    parents_end, end = channel()
+    os.set_inheritable(end.fileno(), True)
+    words = (str(end.fileno()), str(os.getpid()), target.__module__, target.__qualname__)
+    command = python_c("from limiar.edge_app.system.children import main; main(*sys.argv[1:])", *words)
+    try:
+        pid = os.posix_spawn(command[0], command, os.environ)
+    except OSError:
+        parents_end.close()
+        raise
+    finally:
+        end.close()
+    return Child(pid), parents_end
+
+
+def main(descriptor: str, parent: str, module: str, function: str) -> None:
+    """The other Python's life."""
+    end = WorkerEnd(socket.socket(fileno=int(descriptor)))
+    os.set_inheritable(end.fileno(), False)
+    _prepare(int(parent))
+    target: Callable[[WorkerEnd], None] = getattr(importlib.import_module(module), function)
+    target(end)
+
+
 def fork_child(target: Callable[[WorkerEnd], None]) -> tuple[Child, ParentEnd]:
     """A process that runs `target` with its end of a channel, and the parent's end. Raises OSError."""
     parents_end, end = channel()
@@ -87,13 +121,9 @@ def _run(target: Callable[[WorkerEnd], None], end: WorkerEnd, parents_end: Paren
     """The child's life. It ends here: what the parent would do next is not the child's."""
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # numpy would start a thread for every other core, which spins where the parent works: 30 ms of a start on two cores.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         parents_end.close()
         _close_all_but(end.fileno())
-        end_with_parent(parent)
+        _prepare(parent)
         target(end)
         status = 0
     except BaseException:  # a bug
@@ -102,6 +132,21 @@ def _run(target: Callable[[WorkerEnd], None], end: WorkerEnd, parents_end: Paren
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+def _prepare(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # numpy would start a thread for every other core, which spins where the parent works: 30 ms of a start on two cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    end_with_parent(parent)
+
+
+def _has_one_thread() -> bool:
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except FileNotFoundError:  # no /proc
+        return threading.active_count() == 1
 
 
 def _close_all_but(kept: int) -> None:

@@ -1,7 +1,12 @@
 """What the tests of the device share: a real, tiny bundle, and the real command."""
 
-import hashlib
 import os
+
+# Processes of the tests that replace a function of a worker must fork it: numpy's threads would have them start another Python.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# isort: split
+import hashlib
 import platform
 import shutil
 import subprocess

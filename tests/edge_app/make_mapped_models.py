@@ -17,10 +17,10 @@ from limiar.convert.export.tflite import convert_tflite
 from limiar.convert.source.class_map import mapped
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_model import export_saved_model
-from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.edge_app.bundle.manifest import GOLDEN, InputSpec
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.image.resize import model_input
-from limiar.edge_app.inference.golden import GOLDEN, Golden
+from limiar.edge_app.inference.golden import Golden
 from limiar.edge_app.runtimes import open_preferred
 
 DATA = Path(__file__).parent / "data"

@@ -156,6 +156,26 @@ def test_a_scan_ends_when_it_is_told_to_stop(place: Path, tmp_path: Path) -> Non
     assert list(limiar.scan(BUNDLE, [place / "images"], db=tmp_path / "r.db", stop=lambda: True)) == []
 
 
+def test_a_scan_and_a_verification_work_beside_threads_that_compute(
+    place: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    code = f"""
+import threading, time
+import numpy as np
+import limiar
+def compute():
+    while True:
+        np.random.default_rng(0).random((200, 200)) @ np.ones((200, 200))
+for _ in range(3):
+    threading.Thread(target=compute, daemon=True).start()
+for turn in range(3):
+    lines = list(limiar.scan({str(BUNDLE)!r}, ["images"], db="{tmp_path}/%d.db" % turn))
+    print(len(lines), lines[-1].code)
+print(limiar.verify({str(BUNDLE)!r}).passed)
+"""
+    assert python(code, place, environment) == "6 E-IMAGE-TRUNCATED\n" * 3 + "True\n"
+
+
 def test_a_line_as_json_has_the_keys_that_apply_and_no_others(place: Path, tmp_path: Path) -> None:
     lines = {line.path: line for line in limiar.scan(BUNDLE, [place / "images"], db=tmp_path / "r.db")}
     whole, cut = (msgspec.to_builtins(lines[str(place / "images" / name)]) for name in ("0.png", "cut.png"))

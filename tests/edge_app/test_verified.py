@@ -19,12 +19,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.edge_app.bundle.manifest import BundleFile, Verified
+from limiar.edge_app.bundle.manifest import GOLDEN, BundleFile, Verified
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import RuntimeUnavailable
 from limiar.edge_app.inference import verified
-from limiar.edge_app.inference.golden import GOLDEN
 from limiar.edge_app.runtimes import installed_runtimes
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from limiar.edge_app.bundle.manifest import MANIFEST
+from limiar.edge_app.bundle.manifest import GOLDEN, MANIFEST
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.write import write_bundle
-from limiar.edge_app.inference.golden import GOLDEN, Golden, check_golden, golden_tensors
+from limiar.edge_app.inference.golden import Golden, check_golden, golden_tensors
 from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]

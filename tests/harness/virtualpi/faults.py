@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 
 import wheelhouse
+from limiar.edge_app.bundle.manifest import GOLDEN
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.write import write_bundle
-from limiar.edge_app.inference.golden import GOLDEN
 from virtualpi import PROJECT, Failed, debian
 from virtualpi.answers import ask_here, ask_there, compared, is_on, is_whole
 from virtualpi.device import make_device
