@@ -160,20 +160,21 @@ def test_a_scan_and_a_verification_work_beside_threads_that_compute(
     place: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     code = f"""
-import threading, time
+import threading
 import numpy as np
 import limiar
+bundle = {str(BUNDLE)!r}
 def compute():
     while True:
         np.random.default_rng(0).random((200, 200)) @ np.ones((200, 200))
 for _ in range(3):
     threading.Thread(target=compute, daemon=True).start()
 for turn in range(3):
-    lines = list(limiar.scan({str(BUNDLE)!r}, ["images"], db="{tmp_path}/%d.db" % turn))
+    lines = list(limiar.scan(bundle, [{str(place / "images")!r}], db=f"{{turn}}.db"))
     print(len(lines), lines[-1].code)
-print(limiar.verify({str(BUNDLE)!r}).passed)
+print(limiar.verify(bundle).passed)
 """
-    assert python(code, place, environment) == "6 E-IMAGE-TRUNCATED\n" * 3 + "True\n"
+    assert python(code, tmp_path, environment) == "6 E-IMAGE-TRUNCATED\n" * 3 + "True\n"
 
 
 def test_a_line_as_json_has_the_keys_that_apply_and_no_others(place: Path, tmp_path: Path) -> None:
