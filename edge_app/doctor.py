@@ -1,4 +1,4 @@
-"""`limiar doctor`: what this machine is, what is installed, and what is missing with the command that gets it."""
+"""What this machine is, what is installed, and what is missing with the command that installs it."""
 
 import concurrent.futures
 import os
@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-import click
 from msgspec import Struct
 
 from limiar import edge_app
@@ -25,7 +24,7 @@ from limiar.edge_app.system.python import python_c
 _IMPORT_S = 60.0  # for one package, from a slow SD card
 _OLDEST_PYTHON = (3, 11)
 
-# In a process of its own: a wheel built for another CPU ends the process that imports it.
+# In its own process: a wheel built for another CPU ends the process that imports it.
 _IMPORT = """
 import importlib, sys
 from importlib import metadata
@@ -44,11 +43,11 @@ class Package(Struct, frozen=True):
     """Something that limiar imports."""
 
     name: str
-    version: str | None  # None: missing, or it cannot be imported
+    version: str | None  # None: missing, or cannot be imported
     path: str | None
     error: str | None  # why it cannot be imported
-    needed: bool  # else an extra
-    install: str  # the command that gets it
+    needed: bool  # False: an extra
+    install: str  # the command that installs it
 
 
 class State(Struct, frozen=True):
@@ -77,7 +76,11 @@ class Diagnosis(Struct, frozen=True):
 
 
 def diagnose() -> Diagnosis:
-    """Looks at everything; imports every package once, in processes of their own."""
+    """Looks at everything, and imports every package once, each in its own process.
+
+    found = diagnose()
+    print(found.app, found.problems)
+    """
     here = machine()
     with concurrent.futures.ThreadPoolExecutor(here.cores) as pool:
         importing = [pool.submit(_package, *wanted) for wanted in _wanted_packages()]
@@ -102,7 +105,7 @@ def diagnose() -> Diagnosis:
 def find_problems(here: Machine, packages: tuple[Package, ...], runtimes: tuple[Package, ...], state: State) -> Iterator[str]:
     """What keeps limiar from working, each with its cure."""
     if here.bits != 64:
-        yield f"Python has {here.bits} bits, and no runtime has such a wheel: install a 64-bit system"
+        yield f"Python has {here.bits} bits, and runtimes are made for 64: install a 64-bit system"
     if tuple(map(int, here.python.split(".")[:2])) < _OLDEST_PYTHON:
         yield f"Python {here.python} is too old: install 3.11 or newer"
     for package in packages:
@@ -114,7 +117,7 @@ def find_problems(here: Machine, packages: tuple[Package, ...], runtimes: tuple[
     if not any(package.version for package in runtimes):
         yield f"no runtime works: {runtimes[0].install}"
     if not state.path:
-        yield "this user has no home folder to keep results in: set LIMIAR_STATE to a folder that can be written"
+        yield "this user has no home folder to keep results in: set LIMIAR_STATE to a folder that this user can write"
     elif not state.writable:
         yield f"{state.path} cannot be written: give it to this user, or set LIMIAR_STATE"
 
@@ -123,8 +126,8 @@ _MISSING = "is missing"
 
 
 def _wanted_packages() -> Iterator[tuple[str, str, str, bool, str]]:
-    """Name, module, distribution, needed, the command that gets it."""
-    get = "pip install limiar"
+    """Name, module, distribution, needed, the command that installs it."""
+    install = "pip install limiar"
     for name, module, distribution in (
         ("numpy", "numpy", "numpy"),
         ("Pillow", "PIL.Image", "pillow"),
@@ -134,7 +137,7 @@ def _wanted_packages() -> Iterator[tuple[str, str, str, bool, str]]:
         ("click", "click", "click"),
         ("cryptography", "cryptography", "cryptography"),
     ):
-        yield name, module, distribution, True, get
+        yield name, module, distribution, True, install
     apt = "sudo apt install python3-picamera2, and a venv made with --system-site-packages"
     yield "picamera2", "picamera2", "picamera2", False, apt
 
@@ -149,7 +152,7 @@ def _package(name: str, module: str, distribution: str, needed: bool, install: s
     top = package or module.partition(".")[0]
     command = python_c(_IMPORT, module, top, distribution)
     try:
-        environment = os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever a terminal has here
+        environment = os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever the terminal's is
         done = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", timeout=_IMPORT_S, env=environment, check=False
         )
@@ -169,7 +172,7 @@ def _why(done: "subprocess.CompletedProcess[str]", top: str) -> str:
 
 
 def _needed(name: str, found: frozenset[str] = frozenset()) -> frozenset[str]:
-    """A distribution and, in turn, those that it requires without extras, as far as they are installed."""
+    """A distribution and, in turn, those that it requires without extras, if they are installed."""
     name = re.sub(r"[-_.]+", "-", name).lower()  # as PyPA's "Names and normalization" has it
     if name in found:
         return found
@@ -185,7 +188,7 @@ def _needed(name: str, found: frozenset[str] = frozenset()) -> frozenset[str]:
 
 
 def _size(name: str) -> int:
-    """Bytes of an installed distribution's files. One that is installed in place lists none of its own: its folder counts."""
+    """Bytes of an installed distribution's files. limiar installed in place lists none of its own: its folder counts."""
     paths = {Path(str(file.locate())) for file in metadata.files(name) or ()}
     if name == "limiar":
         paths |= set(Path(edge_app.__file__).parent.rglob("*"))
@@ -205,36 +208,6 @@ def _state() -> State:
         folder = default_path().parent
     except StoreError:
         return State("", False, 0)
-    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # limiar makes what is not there
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # limiar makes the rest
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     return State(str(folder), writable, shutil.disk_usage(there).free >> 20)
-
-
-def print_diagnosis(found: Diagnosis) -> None:
-    """For a person."""
-    here, now = found.machine, found.condition
-    writable = "writable" if found.state.writable else "NOT writable"
-    rows = [
-        ("limiar", f"{found.app.split()[1]}, {found.path}, {found.installed_mb:.0f} MiB with what it needs"),
-        ("Python", f"{here.python}, {found.executable}"),
-        ("machine", f"{here.board or 'no board name'}, {here.architecture}, {here.bits} bits"),
-        ("CPU", f"{here.cpu}, {here.cores} cores, {' '.join(here.features) or 'no vector units that count'}"),
-        ("memory", f"{here.memory_mb} MiB"),
-        ("system", f"{here.system}, Linux {here.kernel}"),
-        ("clock", f"governor {now.governor or 'unknown'}, load {now.load_1min}"),
-        *((package.name, _described(package)) for package in (*found.runtimes, *found.packages)),
-        ("SQLite", found.sqlite),
-        ("cameras", ", ".join(found.cameras) or "no V4L2 camera"),
-        ("state", f"{found.state.path or 'no home folder'}, {writable}, {found.state.free_mb} MiB free"),
-    ]
-    width = max(len(name) for name, _ in rows)
-    for name, text in rows:
-        click.echo(f"{name:<{width}}  {text}")
-    for problem in found.problems:
-        click.echo(click.style(f"problem: {problem}", fg="red"))
-
-
-def _described(package: Package) -> str:
-    if package.version:
-        return f"{package.version}, {package.path}"
-    return f"{package.error}: {package.install}"

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from limiar.edge_app.errors import LimiarError
-from limiar.edge_app.system.progress import Progress
+from limiar.edge_app.system.progress import ProgressLine
 from limiar.train.data.luna16 import choose, read_candidates, write_patches
 
 
@@ -35,8 +35,8 @@ def main() -> int:
     try:
         scans = {path.stem: path for path in sorted(asked.scans.rglob("*.mhd"))}
         chosen = choose(read_candidates(asked.candidates, set(scans)), asked.negatives, asked.seed)
-        with Progress() as progress:
-            count = write_patches(scans, chosen, asked.out, lambda done, total: progress("patches", done, total))
+        with ProgressLine() as line:
+            count = write_patches(scans, chosen, asked.out, lambda done, total: line.draw(f"patches: {done} of {total}"))
     except LimiarError as error:
         print(error, file=sys.stderr)
         return 1

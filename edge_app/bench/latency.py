@@ -1,4 +1,4 @@
-"""`limiar bench`: latency, start-up and memory of a bundle's model files on the runtimes installed here.
+"""Latency, start-up and memory of a bundle's model files on the runtimes installed here.
 
 All variants (model file x runtime x threads) run in one process, a block of calls at a time, in an order that is shuffled
 for every round: what slows the machine down for a while slows all of them down alike, and the spread between rounds shows it.
@@ -11,9 +11,9 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import click
 import cv2
 import msgspec
 import numpy as np
@@ -23,9 +23,9 @@ from PIL import Image
 from limiar.edge_app import APP
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bench.start import Start
-from limiar.edge_app.bench.timing import BEYOND, Latency, Progress, interleaved, silent
+from limiar.edge_app.bench.timing import BEYOND, Latency, Tell, interleaved, silent
 from limiar.edge_app.bundle.manifest import GOLDEN, InputSpec
-from limiar.edge_app.bundle.open import Bundle
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.errors import RuntimeUnavailable, printable
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.image.resize import model_input
@@ -37,13 +37,15 @@ from limiar.edge_app.runtimes import RUNTIMES, Runtime, installed_runtimes, open
 from limiar.edge_app.system.clock import utc_now
 from limiar.edge_app.system.machine import Condition, Machine, condition, machine
 from limiar.edge_app.system.python import python_m
-from limiar.edge_app.text import counted
+
+if TYPE_CHECKING:
+    from limiar.edge_app.bundle.signature import Keys
 
 _STARTS = 5  # fresh processes a variant; the median counts
 _START_S = 120.0  # for one of them
-_IMAGE_SIDE_PX = 128  # of the whole way; decoding a larger image would hide what the model takes
+_IMAGE_SIDE_PX = 128  # of the image that is answered; decoding a larger one would hide what the model takes
 _NOISE_LEVELS = 4.0  # of the sample picture, standard deviation
-_SPREAD = 0.2  # between the medians of rounds, and the machine was not quiet
+_SPREAD = 0.2  # if the medians of rounds differ by more, the machine was busy
 
 
 class Variant(Struct, frozen=True):
@@ -61,10 +63,10 @@ class Measurement(Struct, frozen=True):
     runtime: str
     version: str
     threads: int
-    verified: VerifiedBy | Literal["no"]  # no: nobody has yet, and `limiar scan` would run the golden images first
+    verified: VerifiedBy | Literal["no"]  # no: `limiar scan` would run the golden images first
     bytes: int  # of the model file
-    invoke: Latency  # model input -> logits
-    whole: Latency  # the bytes of a PNG -> answer
+    invoke: Latency  # from model input to logits
+    whole: Latency  # from the bytes of a PNG to the answer
     start: Start  # the median of each of its figures
 
 
@@ -89,33 +91,48 @@ class BenchResult(Struct, frozen=True, kw_only=True):
     seed: int  # of the order
     beyond: int = BEYOND
     starts: int  # fresh processes a variant
-    inputs: int  # different model inputs of the invoke latency
-    image: str  # of the whole-way latency
+    inputs: int  # different model inputs for `invoke`
+    image: str  # for `whole`
     machine: Machine
     before: Condition
     after: Condition
-    notes: tuple[str, ...]  # what makes the figures doubtful
+    notes: tuple[str, ...]  # why the figures are doubtful
     measurements: tuple[Measurement, ...]
     skipped: tuple[Skipped, ...]
 
 
 def bench(
-    bundle: Bundle,
+    bundle: "Bundle | Path | str",
+    *,
     files: Sequence[str] = (),
     runtimes: Sequence[str] = (),
     threads: Sequence[int] = (1,),
     count: int = 1000,
     seed: int = 0,
-    progress: Progress = silent,
+    keys: "Keys | None" = None,
+    progress: Tell = silent,
 ) -> BenchResult:
-    """Measures the named model files and runtimes, or all. Raises BundleError, and RuntimeUnavailable where none starts."""
+    """Measures latency (microseconds), start-up (milliseconds) and memory (MiB) of model files on the runtimes installed here.
+
+        result = limiar.bench("models/lung-nodule", files=["tflite_int8"], threads=[1, 2])
+        for one in result.measurements:
+            print(one.file, one.runtime, one.threads, one.invoke.p50_us, one.whole.p50_us, one.start.peak_mb)
+
+    files, runtimes: names; none: all of the bundle, all that are installed. threads: of inference, each number in turn.
+    count: calls of each variant; 1000 give p99. seed: of the order in which variants take turns.
+    keys: one of these must have signed the bundle; None: no signature is asked for. An opened bundle was checked already.
+    progress: told what is being measured, how many of it are done, and of how many.
+
+    Raises BundleError, and RuntimeUnavailable if no variant starts; one that does not is in `skipped`, with the reason.
+    """
+    bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, keys)
     before = condition()
     png = sample_png()
     started = _started(bundle, _variants(bundle, files, runtimes, threads), png, progress)
     skipped = [Skipped(one.file, one.runtime, one.threads, met) for one, met in started.items() if isinstance(met, str)]
     starts = {variant: start for variant, start in started.items() if isinstance(start, Start)}
     if not starts:
-        none = "none of these runtimes reads these files" if runtimes else "no runtime is installed for its files"
+        none = "none of these runtimes reads these files" if runtimes else "no runtime for its files is installed"
         met = skipped[0].message if skipped else none
         raise RuntimeUnavailable(
             "E-BENCH-NOTHING", f"{printable(str(bundle.path))}: nothing runs here ({met}): see `limiar doctor`"
@@ -159,7 +176,7 @@ def bench(
 def measure_invoke(
     models: Mapping[str, tuple[bytes, str]], spec: InputSpec, threads: int = 1, count: int = 1000, seed: int = 0
 ) -> dict[str, Latency]:
-    """The invoke latency of models that are no bundle yet: name -> (bytes, runtime) gives name -> latency, interleaved.
+    """The latency of models that are not in a bundle yet: name -> (bytes, runtime) gives name -> latency, interleaved.
 
     For convert, which keeps it beside the bundle: `measure_invoke({"tflite_int8": (model, "litert")}, manifest.input)`.
     Raises RuntimeUnavailable.
@@ -195,10 +212,10 @@ def _variants(bundle: Bundle, files: Sequence[str], runtimes: Sequence[str], thr
     ]
 
 
-def _started(bundle: Bundle, variants: Sequence[Variant], png: bytes, progress: Progress) -> dict[Variant, Start | str]:
+def _started(bundle: Bundle, variants: Sequence[Variant], png: bytes, progress: Tell) -> dict[Variant, Start | str]:
     """Starts each variant in fresh processes, in turn; the medians, or why it does not start.
 
-    A file that crashes its runtime takes only such a process with it, and is not loaded here afterwards.
+    A file that crashes its runtime ends only such a process, and is not loaded here afterwards.
     """
     found: dict[Variant, list[Start]] = {variant: [] for variant in variants}
     failed: dict[Variant, str] = {}
@@ -237,7 +254,7 @@ def _median(starts: Sequence[Start]) -> Start:
 
 
 def _inputs(bundle: Bundle, png: bytes) -> list[Pixels]:
-    """Model inputs: the bundle's golden images where it has some that can be read, else the sample."""
+    """Model inputs: the bundle's golden images that can be read; if there are none, the sample."""
     golden = any(file.path == GOLDEN for file in bundle.manifest.files)
     tensors = [tensor for tensor in golden_tensors(bundle).tensors if tensor is not None] if golden else []
     return tensors or [model_input(decode(png), bundle.manifest.input)]
@@ -250,9 +267,9 @@ def _timed(
     png: bytes,
     count: int,
     seed: int,
-    progress: Progress,
+    progress: Tell,
 ) -> tuple[dict[Variant, Latency], dict[Variant, Latency]]:
-    """The invoke and the whole-way latency of each variant, all interleaved."""
+    """`invoke` and `whole` of each variant, all interleaved."""
     calls: dict[tuple[Variant, str], Callable[[], object]] = {}
     for variant in variants:
         model, data = bundle.model(variant.file)
@@ -276,71 +293,20 @@ def _whole(classifier: Classifier, png: bytes) -> Callable[[], object]:
 
 
 def _notes(here: Machine, before: Condition, after: Condition, measurements: Iterable[Measurement]) -> Iterable[str]:
-    """What makes the figures doubtful."""
+    """Why the figures are doubtful."""
     if before.load_1min > here.cores / 2:
         yield f"the machine was busy before: load {before.load_1min} on {here.cores} cores"
     if before.governor not in (None, "performance"):
-        yield f"the clock governor is {before.governor}, not performance: short work is timed at a low clock"
+        yield f"the clock governor is {before.governor}, not performance: short work runs at a low clock rate"
     if after.throttled not in (None, "0x0", "0"):
         yield f"the board has throttled since boot: flags {after.throttled}"
     moved = [one for one in measurements if _spread(one.invoke) > _SPREAD]
     if moved:
         worst = max(moved, key=lambda one: _spread(one.invoke))
         met = f"{worst.file} on {worst.runtime} by {_spread(worst.invoke):.0%}"
-        yield f"the medians of rounds moved, {met}: close other programs and measure again"
+        yield f"the medians of rounds differ, {met}: close other programs and measure again"
 
 
 def _spread(latency: Latency) -> float:
     """How far the medians of rounds lie apart, as a share of the lower one."""
     return (latency.round_high_us - latency.round_low_us) / latency.round_low_us
-
-
-def print_table(result: BenchResult) -> None:
-    """For a person: two tables of a row a variant, within 80 columns, then what the figures rest on."""
-    here = result.machine
-    click.echo(f"{result.name} {result.version} on {here.board or here.cpu}")
-    click.echo(f"{here.cores} cores, {here.system}, {here.architecture}\n")
-    for line in (*_aligned([_LATENCY, *map(_latency, result.measurements)]), ""):
-        click.echo(line)
-    for line in _aligned([_STARTING, *map(_starting, result.measurements)]):
-        click.echo(line)
-    for missed in result.skipped:
-        click.echo(f"{missed.file} on {missed.runtime}, {counted(missed.threads, 'thread')}: left out: {missed.message}")
-    calls = result.measurements[0].invoke.count
-    click.echo(
-        f"""
-Microseconds of {calls} calls each, interleaved. "in": from the model's input to
-its logits; "rounds": the lowest and the highest median of a round of these.
-"all": from the bytes of an image to its answer. The image:
-{result.image}.
-A percentile is given where {BEYOND} calls lie beyond it.
-Starts: from nothing to the loaded model and to the first answer, medians of
-{result.starts} fresh processes."""
-    )
-    for note in result.notes:
-        click.echo(f"Doubtful: {note}")
-
-
-_LATENCY = ("file", "runtime", "thr", "in p50", "p90", "p99", "rounds", "all p50", "p90", "p99")
-_STARTING = ("file", "runtime", "thr", "verified", "load ms", "ready ms", "answer ms", "peak MiB")
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Texts to the left, which are the first two columns, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    sides = ("<", "<", *">" * (len(widths) - 2))
-    return [" ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)) for row in rows]
-
-
-def _latency(one: Measurement) -> tuple[str, ...]:
-    invoke, whole = (
-        ["-" if figure is None else f"{figure:.0f}" for figure in (latency.p50_us, latency.p90_us, latency.p99_us)]
-        for latency in (one.invoke, one.whole)
-    )
-    rounds = f"{one.invoke.round_low_us:.0f}..{one.invoke.round_high_us:.0f}"
-    return one.file, one.runtime, str(one.threads), *invoke, rounds, *whole
-
-
-def _starting(one: Measurement) -> tuple[str, ...]:
-    start = (one.start.load_ms, one.start.ready_ms, one.start.answered_ms, one.start.peak_mb)
-    return one.file, one.runtime, str(one.threads), one.verified, *(f"{figure:.0f}" for figure in start)

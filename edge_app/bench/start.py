@@ -2,7 +2,7 @@
 
     python -m limiar.edge_app.bench.start BUNDLE SHA256 FILE RUNTIME THREADS STARTED_NS < IMAGE
 
-SHA256 is that of the manifest that was opened, and with --key signed: another bundle that lies there now is not run.
+SHA256 is that of the manifest that was opened, and signed if keys were given: if another bundle is there now, it is not run.
 STARTED_NS is the caller's monotonic clock when it started this process. stdout is a Start as JSON.
 """
 
@@ -36,7 +36,7 @@ class Start(Struct, frozen=True):
 def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, started_ns: str) -> None:
     opened = open_bundle(bundle)
     if opened.sha256 != sha256:
-        sys.exit("another bundle lies there now")
+        sys.exit("another bundle is there now")
     model, data = opened.model(file)
     loading_ns = time.monotonic_ns()
     loaded = open_runtime(runtime, data, int(threads))
@@ -56,10 +56,10 @@ def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, starte
 
 
 def _peak_mb() -> float:
-    """Not getrusage: its ru_maxrss begins with what the parent had when it forked (getrusage(2), kernel/fork.c)."""
+    """Not by getrusage: its ru_maxrss begins with what the parent had when it forked (getrusage(2), kernel/fork.c)."""
     try:
         peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    except OSError:  # no /proc: at least what it says, which the parent's share only adds to
+    except OSError:  # no /proc: this is too high rather than too low
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert peak, "every process has a peak"
     return int(peak[1]) / 1024

@@ -16,7 +16,7 @@ _BLOCK = 20  # calls of a variant at a time: few, so that rounds are many; enoug
 _WARM_UP = 50  # calls of each variant before anything is timed: lazy set-up, clock frequency
 
 Key = TypeVar("Key", bound=Hashable)
-Progress = Callable[[str, int, int], None]  # what, done, of how many
+Tell = Callable[[str, int, int], None]  # what, how many are done, of how many
 
 
 class Latency(Struct, frozen=True):
@@ -32,14 +32,14 @@ class Latency(Struct, frozen=True):
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Tells nobody."""
 
 
 def interleaved(
     calls: Mapping[Key, Callable[[], object]],
     count: int,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Tell = silent,
 ) -> dict[Key, Latency]:
     """Times `count` calls of each, a block at a time, in a new order every round; no garbage is collected meanwhile."""
     order = list(calls)

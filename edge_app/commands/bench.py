@@ -5,28 +5,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from limiar.edge_app.commands.options import key_options, keys_of
+from limiar.edge_app.commands.options import FILE, key_options, keys_of
 
 if TYPE_CHECKING:
-    pass
+    from limiar.edge_app.bench.latency import BenchResult
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--file", "files", multiple=True, metavar="NAME", help="Model file, as `tflite_int8`; several, or A,B; else all.")
+@click.argument("bundle", type=FILE)
 @click.option(
-    "--runtime", "runtimes", multiple=True, metavar="R", help="Runtime; several, or A,B; else all that are installed."
+    "--file", "files", multiple=True, metavar="NAME", help="Model file, such as `tflite_int8`; several, or A,B. Default: all."
 )
-@click.option("--threads", default="1", show_default=True, metavar="N,N", help="Inference threads, as 1,2.")
-@click.option("--count", type=click.IntRange(20), default=1000, show_default=True, help="Calls each; 1000 give p99.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which variants take turns.")
+@click.option("--runtime", "runtimes", multiple=True, metavar="R", help="Runtime; several, or A,B. Default: all installed.")
+@click.option("--threads", default="1", show_default=True, metavar="N,N", help="Inference threads, such as 1,2.")
+@click.option("--count", type=click.IntRange(20), default=1000, show_default=True, help="Calls of each; 1000 give p99.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order in which variants take turns.")
 @click.option(
     "--json",
     "json_file",
     is_flag=False,
     flag_value="-",
     metavar="[FILE]",
-    help="Print JSON in place of the table; with FILE write it there beside the table.",
+    help="Print JSON instead of the table; with FILE, write it there and print the table.",
 )
 @key_options
 def bench(
@@ -40,7 +40,7 @@ def bench(
     key_files: tuple[Path, ...],
     revoked_files: tuple[Path, ...],
 ) -> int:
-    """Measure latency, start-up and memory of a bundle's model files on the runtimes that are installed here.
+    """Measure latency, start-up and memory of a bundle's model files on the runtimes installed here.
 
     Variants take turns in one process; start-up and memory come from fresh processes. Close other programs first.
 
@@ -48,39 +48,68 @@ def bench(
     Example:
       limiar bench models/lung-nodule --file tflite_int8,tflite_fp32 --threads 1,2 --json bench.json
     """
-    import msgspec
+    counts, keys = _thread_counts(threads), keys_of(key_files, revoked_files)
+    to = None if json_file in (None, "-") else Path(json_file)
+    if to:
+        _check_writable(to)
 
-    from limiar.edge_app.bench.latency import bench as measured
-    from limiar.edge_app.bench.latency import print_table
-    from limiar.edge_app.bundle.open import open_bundle
-    from limiar.edge_app.output.files import writable
-    from limiar.edge_app.system.files import check_replaceable, write_whole
-    from limiar.edge_app.system.progress import Progress
+    from limiar.edge_app.bench.latency import bench as measure
+    from limiar.edge_app.system.progress import ProgressLine
 
+    with ProgressLine() as line:
+        result = measure(
+            bundle,
+            files=_listed(files),
+            runtimes=_listed(runtimes),
+            threads=counts,
+            count=count,
+            seed=seed,
+            keys=keys,
+            progress=lambda what, done, total: line.draw(f"{what}: {done} of {total}"),
+        )
+    _report(result, to, table=json_file != "-")
+    return 0
+
+
+def _thread_counts(threads: str) -> list[int]:
+    """From --threads. Raises UsageError."""
     try:
         counts = [int(number) for number in threads.split(",")]
     except ValueError:
         counts = [0]
     if not all(1 <= number <= 64 for number in counts):
         raise click.BadParameter(f"{threads!r} is not a list of numbers from 1 to 64.", param_hint="--threads")
-    opened = open_bundle(bundle, keys_of(key_files, revoked_files))
-    if json_file and json_file != "-":
-        with writable(Path(json_file)):  # said before minutes of measuring
-            Path(json_file).parent.mkdir(parents=True, exist_ok=True)
-            check_replaceable(Path(json_file))
-    with Progress() as progress:
-        result = measured(opened, _listed(files), _listed(runtimes), counts, count, seed, progress)
-    data = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
-    if json_file == "-":
-        click.echo(data, nl=False)
-        return 0
-    print_table(result)
-    if json_file:
-        with writable(Path(json_file)):
-            write_whole(Path(json_file), data)
-    return 0
+    return counts
 
 
 def _listed(names: tuple[str, ...]) -> list[str]:
     """`--file A --file B,C` -> A, B, C, each once."""
     return list(dict.fromkeys(name for given in names for name in given.split(",") if name))
+
+
+def _check_writable(path: Path) -> None:
+    """Before minutes of measuring. Raises OutputError."""
+    from limiar.edge_app.output.files import writable
+    from limiar.edge_app.system.files import check_replaceable
+
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_replaceable(path)
+
+
+def _report(result: "BenchResult", to: Path | None, table: bool) -> None:
+    """The table, and JSON into a file; or JSON alone. Raises OutputError."""
+    import msgspec
+
+    from limiar.edge_app.bench.table import table as lines_of
+    from limiar.edge_app.output.files import writable
+    from limiar.edge_app.system.files import write_whole
+
+    data = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+    if not table:
+        click.echo(data, nl=False)
+        return
+    click.echo("\n".join(lines_of(result)))
+    if to:
+        with writable(to):
+            write_whole(to, data)

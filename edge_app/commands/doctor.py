@@ -1,5 +1,6 @@
 """`limiar doctor`."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -7,15 +8,15 @@ import click
 from limiar.edge_app import exit_status
 
 if TYPE_CHECKING:
-    pass
+    from limiar.edge_app.doctor import Diagnosis, Package
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="What was found as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as one JSON object.")
 def doctor(as_json: bool) -> int:
-    """Say what this machine is, what is installed, and what is missing with the command that gets it.
+    """Show what this machine is, what is installed, and what is missing, with the command that installs it.
 
-    Exit status 3 where something that limiar needs is missing or broken.
+    Exit status 3 if something that limiar needs is missing or broken.
 
     \b
     Example:
@@ -23,11 +24,38 @@ def doctor(as_json: bool) -> int:
     """
     import msgspec
 
-    from limiar.edge_app.doctor import diagnose, print_diagnosis
+    from limiar.edge_app.doctor import diagnose
 
     found = diagnose()
-    if as_json:
-        click.echo(msgspec.json.encode(found))
-    else:
-        print_diagnosis(found)
-    return 0 if not found.problems else exit_status.FAILED_CHECK
+    click.echo(msgspec.json.encode(found) if as_json else "\n".join(_lines(found)))
+    return exit_status.FAILED_CHECK if found.problems else 0
+
+
+def _lines(found: "Diagnosis") -> Iterator[str]:
+    """The diagnosis for a person."""
+    here, now = found.machine, found.condition
+    writable = "writable" if found.state.writable else "NOT writable"
+    rows = [
+        ("limiar", f"{found.app.split()[1]}, {found.path}, {found.installed_mb:.0f} MiB with what it needs"),
+        ("Python", f"{here.python}, {found.executable}"),
+        ("machine", f"{here.board or 'no board name'}, {here.architecture}, {here.bits} bits"),
+        ("CPU", f"{here.cpu}, {here.cores} cores, {' '.join(here.features) or 'no vector units that matter here'}"),
+        ("memory", f"{here.memory_mb} MiB"),
+        ("system", f"{here.system}, Linux {here.kernel}"),
+        ("clock", f"governor {now.governor or 'unknown'}, load {now.load_1min}"),
+        *((package.name, _described(package)) for package in (*found.runtimes, *found.packages)),
+        ("SQLite", found.sqlite),
+        ("cameras", ", ".join(found.cameras) or "no V4L2 camera"),
+        ("state", f"{found.state.path or 'no home folder'}, {writable}, {found.state.free_mb} MiB free"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        yield f"{name:<{width}}  {text}"
+    for problem in found.problems:
+        yield click.style(f"problem: {problem}", fg="red")
+
+
+def _described(package: "Package") -> str:
+    if package.version:
+        return f"{package.version}, {package.path}"
+    return f"{package.error}: {package.install}"

@@ -1,15 +1,11 @@
 """Counts lines for the summary at the end, and shows on the way how far it is."""
 
-import sys
 import time
 from collections import Counter
 
 from limiar.edge_app.output.lines import Line
-from limiar.edge_app.system.progress import can_rewrite
+from limiar.edge_app.system.progress import ProgressLine
 from limiar.edge_app.text import counted
-
-_PROGRESS_AFTER_S = 2.0
-_PROGRESS_EVERY_S = 0.5
 
 
 class Count:
@@ -21,8 +17,8 @@ class Count:
         self.decisions: Counter[str] = Counter()
         self.trailing: Counter[str] = Counter()
         self.stored = self.outside = self.dropped = self.doubtful = 0
-        self._progress = show_progress and can_rewrite(sys.stderr)
-        self._started = self._shown = time.monotonic()
+        self._line = ProgressLine(show_progress)
+        self._started = time.monotonic()
 
     def write(self, lines: list[Line]) -> None:
         for line in lines:
@@ -33,15 +29,11 @@ class Count:
             self.doubtful += bool(line.doubtful)
             if line.trailing:
                 self.trailing[line.trailing] += 1
-        now = time.monotonic()
-        if self._progress and now - self._started > _PROGRESS_AFTER_S and now - self._shown > _PROGRESS_EVERY_S:
-            self._shown = now
-            count = counted(self.decisions.total(), self.noun)
-            print(f"\r{count}, {self.rate(now - self._started)} ", end="", file=sys.stderr, flush=True)
+        if self._line.shows:
+            self._line.draw(f"{counted(self.decisions.total(), self.noun)}, {self.rate(time.monotonic() - self._started)}")
 
     def close(self) -> None:
-        if self._progress and self._shown != self._started:
-            print(file=sys.stderr)
+        self._line.clear()
 
     def text(self) -> str:
         """One line: how many, and what became of them."""

@@ -1,54 +1,62 @@
-"""One line on stderr for a person who waits."""
+"""What a person sees who waits: one line on stderr, on a terminal alone."""
 
 import os
 import sys
 import time
 from typing import Self, TextIO
 
-_AFTER_S = 2.0
+_AFTER_S = 2.0  # work that ends sooner needs no progress
 _EVERY_S = 0.2
 
 
-def can_rewrite(stream: TextIO) -> bool:
+def _can_rewrite(stream: TextIO | None) -> bool:
     """Whether a stream is a terminal that takes the cursor back."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-class Line:
-    """A line on stderr that is drawn again, on a terminal alone. Clear it before anything else is printed there."""
+class ProgressLine:
+    """A line that is drawn over itself, and cleared at the end: what is printed next starts at the margin.
 
-    def __init__(self) -> None:
-        self.shows = sys.stderr is not None and can_rewrite(sys.stderr)
+    with ProgressLine() as line:
+        for number, image in enumerate(images):
+            line.draw(f"images: {number} of {len(images)}")
+    """
+
+    def __init__(self, shown: bool = True, after_s: float = _AFTER_S, every_s: float = _EVERY_S) -> None:
+        """shown: False draws nothing, as --quiet asks. after_s: before the first drawing; every_s: between two."""
+        self.shows = shown and _can_rewrite(sys.stderr)
+        self._every_s = every_s
+        self._due_s = time.monotonic() + after_s
         self._drawn = False
-
-    def draw(self, text: str) -> None:
-        """Replaces what the line said."""
-        if self.shows:
-            self._drawn = True
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Takes the line away."""
-        if self._drawn:
-            self._drawn = False
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-class Progress:
-    """`progress("starts", 3, 20)` draws the line, after two seconds; leaving clears it. Use as a context manager."""
-
-    def __init__(self) -> None:
-        self._line = Line()
-        self._began = self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._line.clear()
+        self.clear()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._began > _AFTER_S and now - self._shown > _EVERY_S:
-            self._shown = now
-            self._line.draw(f"{what}: {done} of {total}")
+    def draw(self, text: str) -> None:
+        """Shows a text in place of the last one, if it is time; what the terminal is too narrow for is left out."""
+        now_s = time.monotonic()
+        if not self.shows or now_s < self._due_s:
+            return
+        self._due_s = now_s + self._every_s
+        self._drawn = True
+        _write(f"\r\x1b[K{text[: _columns() - 1]}")
+
+    def clear(self) -> None:
+        """Takes the line away, so that something else can be printed; `draw` may follow."""
+        if self._drawn:
+            self._drawn = False
+            _write("\r\x1b[K")
+
+
+def _write(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80

@@ -12,7 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from limiar.edge_app.bench.latency import BenchResult, measure_invoke, print_table, sample_png
+import limiar as api
+from limiar.edge_app.bench.latency import BenchResult, measure_invoke, sample_png
+from limiar.edge_app.bench.table import table
 from limiar.edge_app.bench.timing import interleaved, latency, percentile
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.errors import RuntimeUnavailable
@@ -92,7 +94,7 @@ def test_the_sample_is_one_picture() -> None:
     assert sample_png() == sample_png()
 
 
-def test_models_that_are_no_bundle_yet_can_be_measured(tiny_bundle: Bundle) -> None:
+def test_models_that_are_not_in_a_bundle_yet_can_be_measured(tiny_bundle: Bundle) -> None:
     models = {name: (tiny_bundle.model(name)[1], "litert") for name in ("tflite_fp32", "tflite_int8")}
     if not any(found.name == "litert" for found in installed_runtimes()):
         pytest.skip("LiteRT is not installed here")
@@ -107,7 +109,7 @@ def test_every_file_on_every_runtime_is_measured_and_the_json_says_how(
     file = tmp_path / "bench.json"
     done = quick_bench(tiny_path, "--count", "40", "--threads", "1,2", "--json", file)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == b""  # no progress where nobody watches
+    assert done.stderr == b""  # progress is for a terminal
     result = msgspec.json.decode(file.read_bytes(), type=BenchResult)
     expected = {
         (model.name, runtime.name, runtime.version, threads)
@@ -128,15 +130,25 @@ def test_every_file_on_every_runtime_is_measured_and_the_json_says_how(
         assert f"{one.file} " in done.stdout.decode()
 
 
-def test_the_table_fits_what_it_says(limiar: Limiar, tiny_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_fits_what_it_says(limiar: Limiar, tiny_path: Path) -> None:
     done = limiar("bench", tiny_path, "--count", "40", "--file", "tflite_int8", "--json", "-")
     result = msgspec.json.decode(done.stdout, type=BenchResult)
-    print_table(result)
-    lines = capsys.readouterr().out.splitlines()
+    lines = "\n".join(table(result)).splitlines()
     assert max(map(len, lines)) <= 80
     head, *rows = lines[3 : 4 + len(result.measurements)]
     assert [len(row) for row in rows] == [len(head)] * len(rows)
     assert {row.split()[0] for row in rows} == {"tflite_int8"}
+
+
+def test_the_library_measures_what_was_opened_and_says_how_far_it_is(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("limiar.edge_app.bench.latency._STARTS", 1)
+    told: list[tuple[str, int, int]] = []
+    result = api.bench(tiny_bundle, files=["tflite_int8"], count=20, progress=lambda *step: told.append(step))
+    assert {one.file for one in result.measurements} == {"tflite_int8"}
+    assert ("starts", 0, len(result.measurements)) in told
+    assert ("calls of each", 0, 20) in told
 
 
 def test_a_variant_that_does_not_start_is_left_out_with_its_reason(quick_bench: Limiar, tiny_path: Path) -> None:

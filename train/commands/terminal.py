@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from limiar.edge_app.errors import printable
-from limiar.edge_app.system.progress import Line
+from limiar.edge_app.system.progress import ProgressLine
 from limiar.train.fit.unfinished import STATE, partial_folder
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from limiar.train.record.run_folder import Epoch
     from limiar.train.run.request import Listener
 
-_QUIET_S = 2.0  # a job that ends sooner shows no progress
-_REDRAW_S = 0.1
 _LINE_S = 10.0  # between lines where none can be drawn again: a log, a pipe
 _WORTH_SAYING_S = 20.0  # a training that ends sooner needs no estimate
 
@@ -28,9 +26,9 @@ class Terminal:
     """Progress on stderr: a line that is drawn again on a terminal, now and then a new one elsewhere. Notes stay."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self._line = Line()
+        self._line = ProgressLine()
         self._quiet = quiet
-        self._next = time.monotonic() + (_QUIET_S if self._line.shows else _LINE_S)
+        self._next = time.monotonic() + _LINE_S
 
     def __enter__(self) -> Self:
         return self
@@ -45,14 +43,12 @@ class Terminal:
 
     def step(self, text: str, due: bool = False) -> None:
         """How far the job is. due: a pipe gets it even if its last line is less than ten seconds old."""
-        now = time.monotonic()
-        if self._quiet or (now < self._next and not (due and not self._line.shows)):
+        if self._quiet:
             return
         if self._line.shows:
-            self._next = now + _REDRAW_S
             self._line.draw(text)
-        else:
-            self._next = now + _LINE_S
+        elif due or time.monotonic() >= self._next:
+            self._next = time.monotonic() + _LINE_S
             print(text, file=sys.stderr, flush=True)
 
     def told(self, text: str) -> None:
