@@ -53,11 +53,6 @@ def for_html(text: str) -> str:
     return escape(visible(text))
 
 
-def for_plot(text: str) -> str:
-    """A label in a matplotlib figure: one line, and no dollar sign starts a formula."""
-    return for_terminal(text).replace("$", r"\$")
-
-
 def visible(text: str) -> str:
     """Several lines, without anything that acts on what shows them: for XML, and for templates that escape by themselves."""
     return _ACTS.sub(lambda found: found[0] if found[0] in "\n\t" else _named(found[0]), text)

@@ -80,7 +80,8 @@ def _compare(old: Path, new: Path) -> "Review | BenchReview":
 def _words() -> dict[str, object]:
     """What the page writes figures with."""
     from limiar.convert.compare.compare import points
-    from limiar.convert.report.report import kilobytes, metric_title, share
+    from limiar.convert.report.report import kilobytes
+    from limiar.edge_app.report.figures import metric_title, share
 
     return {"points": points, "kilobytes": kilobytes, "title": metric_title, "share": share}
 
@@ -100,7 +101,8 @@ def _print(review: "Review | BenchReview") -> None:
 
 def _print_files(review: "Review") -> None:
     from limiar.convert.compare.compare import points
-    from limiar.convert.report.report import kilobytes, metric_title
+    from limiar.convert.report.report import kilobytes
+    from limiar.edge_app.report.figures import metric_title
 
     for file in review.files:
         sizes = [kilobytes(side.bytes) if side else "left out" for side in (file.old, file.new)]

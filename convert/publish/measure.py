@@ -8,7 +8,6 @@ import msgspec
 
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.publish import for_the_build, measured_folder, write_folder
-from limiar.convert.report.plot import Mark, Panel, draw_panels
 from limiar.convert.report.report import accuracy_panel, rows_by_size, size_panel
 from limiar.convert.report.templates import render
 from limiar.convert.run.predictions import LATENCY
@@ -16,6 +15,7 @@ from limiar.edge_app import APP
 from limiar.edge_app.bench.latency import measure_invoke
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.bundle.manifest import MANIFEST
+from limiar.edge_app.report.panels import Mark, Panel, draw_panels
 from limiar.edge_app.system.clock import utc_now
 from limiar.edge_app.system.machine import Condition, Machine, condition, machine
 

@@ -1,15 +1,13 @@
 """The images to look at: those that a file decides otherwise than Keras, and those whose scores differ most."""
 
-import base64
-import io
 from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.report.image import png_url
 
 FLIPS_SHOWN = 24
 DIFFERENCES_SHOWN = 8
@@ -66,10 +64,3 @@ def gallery(tensors: Pixels | None, sha256: Sequence[str], truth: Sequence[str],
         flips_in_all=len(flips),
         differences=tuple(map(picture, others[:DIFFERENCES_SHOWN])),
     )
-
-
-def png_url(tensor: Pixels) -> str:
-    """uint8 [H, W, C] as a PNG inside a URL, at its own size: the page enlarges it."""
-    buffer = io.BytesIO()
-    Image.fromarray(tensor[..., 0] if tensor.shape[-1] == 1 else tensor).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

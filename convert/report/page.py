@@ -7,19 +7,14 @@ from numpy.typing import NDArray
 from limiar.convert.gate.decision_rule import decided, in_words, referred
 from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.noninferiority import PairedLoss, worst
-from limiar.convert.report.curves import draw_reliability, draw_risk_coverage, draw_roc
 from limiar.convert.report.gallery import Gallery, Scored, gallery
-from limiar.convert.report.plot import draw_panels
 from limiar.convert.report.report import (
     Report,
     accuracy_panel,
     alike,
-    interval,
     kilobytes,
     metric_names,
-    metric_title,
     rows_by_size,
-    share,
     size_panel,
 )
 from limiar.convert.report.templates import render
@@ -27,6 +22,9 @@ from limiar.convert.run.first_layer import ROUNDING
 from limiar.convert.run.predictions import KERAS, AnswerTable
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import CHANCE, Decision
+from limiar.edge_app.report.figures import interval, metric_title, share
+from limiar.edge_app.report.panels import draw_panels
+from limiar.train.record.curves import draw_reliability, draw_risk_coverage, draw_roc
 from limiar.train.record.operating_points import labels_of
 
 MANY = 5  # labels; of more, tables show the worst alone

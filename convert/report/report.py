@@ -11,7 +11,6 @@ from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate import LEVEL_LIMIT, Gate
 from limiar.convert.gate.gate_file import differences, read_gate
 from limiar.convert.gate.release import preferred_to
-from limiar.convert.report.plot import Mark, Panel
 from limiar.convert.report.templates import render
 from limiar.edge_app.bundle.manifest import (
     Decision,
@@ -24,6 +23,8 @@ from limiar.edge_app.bundle.manifest import (
     Text,
     Value,
 )
+from limiar.edge_app.report.figures import interval, metric_title, share
+from limiar.edge_app.report.panels import Mark, Panel
 
 REFUSED = "REFUSED"
 
@@ -174,25 +175,6 @@ def metric_names(metrics: Mapping[str, Metric]) -> list[str]:
     shown = [name for name in metrics if not name.startswith("recall_") and name != "agreement"]
     recalls = [name for name in metrics if name.startswith("recall_")]
     return shown + (recalls if len(recalls) <= 5 else [])
-
-
-def metric_title(name: str) -> str:
-    """As a column's head."""
-    if name.startswith("recall_"):
-        return f"recall of {name.removeprefix('recall_')}"
-    if name.startswith("auc_"):
-        return f"AUC of {name.removeprefix('auc_')}"
-    return {"auc": "AUC"}.get(name, name.replace("_", " "))
-
-
-def share(value: float) -> str:
-    """0..1 with three decimals."""
-    return f"{value:.3f}"
-
-
-def interval(metric: Metric) -> str:
-    """A metric with its 95 % interval."""
-    return f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
 
 
 def kilobytes(count: int) -> str:

@@ -20,11 +20,11 @@ from limiar.convert.publish.measure import CALLS, Measured, _latency_panel, publ
 from limiar.convert.publish.publish import publish_bundle
 from limiar.convert.report.junit import junit_xml
 from limiar.convert.report.page import deciding, file_losses, reason, report_html
-from limiar.convert.report.plot import Mark, Panel, draw_panels
 from limiar.convert.report.report import Report, model_card, report_json
 from limiar.convert.run.predictions import predictions_csv, read_predictions_csv
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.bundle.open import open_bundle
+from limiar.edge_app.report.panels import Mark, Panel, draw_panels
 from limiar.edge_app.text import visible
 
 ACTS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"

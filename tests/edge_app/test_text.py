@@ -21,7 +21,7 @@ from PIL import Image
 from limiar.edge_app.bundle.manifest import manifest_json, parse_manifest
 from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import BundleError, LimiarError
-from limiar.edge_app.text import counted, csv_row, for_csv, for_html, for_json, for_plot, for_terminal, is_plain, visible
+from limiar.edge_app.text import counted, csv_row, for_csv, for_html, for_json, for_terminal, is_plain, visible
 from limiar.train.record.run_folder import table_csv
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -100,15 +100,6 @@ def test_xml_of_it_is_well_formed(nasty: tuple[str, ...]) -> None:
         element.text = visible(text)
         again = ElementTree.fromstring(ElementTree.tostring(element, encoding="utf-8"))
         assert again.text == visible(text)
-
-
-def test_matplotlib_draws_it_without_taking_it_for_mathematics(nasty: tuple[str, ...]) -> None:
-    cbook = pytest.importorskip("matplotlib.cbook", reason="a device has no matplotlib")
-    text_of = pytest.importorskip("matplotlib.text", reason="a device has no matplotlib")
-    for text in nasty:
-        assert not cbook.is_math_text(for_plot(text)), text
-        drawn, is_math = text_of.Text(0, 0, for_plot(text))._preprocess_math(for_plot(text))
-        assert (drawn, is_math) == (for_terminal(text), False)
 
 
 def test_an_error_is_one_line_whatever_it_quotes(nasty: tuple[str, ...]) -> None:

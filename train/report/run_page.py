@@ -1,21 +1,26 @@
-"""report.html of a RUN: one self-contained file that a person reads, with every figure's interval and method."""
+"""report.html of a RUN: one file, with every figure's interval and method."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.bundle.manifest import Metric
 from limiar.edge_app.errors import printable
+from limiar.edge_app.report import templates
+from limiar.edge_app.report.figures import interval, metric_title, share
+from limiar.edge_app.report.image import png_url
 from limiar.edge_app.text import counted
-from limiar.edge_app.text import for_html as escape
 from limiar.train.dataset.image_folder import DataSet
 from limiar.train.fit.calibrate import probabilities
+from limiar.train.record.curves import draw_reliability, draw_risk_coverage, draw_roc
 from limiar.train.record.metrics import (
     ECE_BINS,
     RESAMPLES,
     class_metrics,
-    confidence_bins,
     decided_metrics,
     ece_interval,
     nll,
@@ -24,10 +29,13 @@ from limiar.train.record.metrics import (
 from limiar.train.record.operating_points import Scores, operating_points
 from limiar.train.record.referral import COURSE, referrals
 from limiar.train.record.run_folder import SPLIT_NAMES, Epoch, Run
-from limiar.train.report import plots
-from limiar.train.report.page import NOT_FOR_DIAGNOSIS, page
+from limiar.train.report.learning import CLASSES, draw_class_rocs, draw_learning, short
 
-GRID = 18  # images of each row of the grid
+PARTS = tuple(reversed(SPLIT_NAMES))  # test first: that is what a reader came for
+TILES = 4
+NAMED = 6  # classes in the heading
+GRID = 18  # images in a row
+IMAGE_PX = 80  # of a side
 COURSE_DIFFERENCES = (
     "The last layer has one output per class. The course's text gives it one per training image, a slip.",
     "Images are read and resized by limiar's image rules, so that a device sees the same pixels.",
@@ -44,104 +52,115 @@ COURSE_SLIP = (
 )
 
 
-def render(run: Run, data: DataSet, logits: NDArray[np.float32], history: Sequence[Epoch]) -> str:
-    """The whole page. logits: [N, K] of the model that ships, row k belongs to data.rows[k]."""
+@dataclass(frozen=True)
+class OfClass:
+    """A line of the table by class."""
+
+    label: str
+    precision: Metric | None  # None: it was never answered
+    recall: Metric
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class OfPoint:
+    """A line of the table of operating points."""
+
+    aim: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image with its answer."""
+
+    url: str
+    title: str
+    answer: str
+    right: bool
+
+
+def render(run: Run, data: DataSet, logits: NDArray[np.float32], history: Sequence[Epoch]) -> bytes:
+    """The page. logits: [N, K] of the model that ships, row k belongs to data.rows[k]."""
     answers = probabilities(logits)
-    sections = [
-        _headline(run, data, answers),
-        _metrics(run, data, answers),
-        _classes(run, data, answers),
-        _points(run, data, answers),
-        _curves(run, data, answers, history),
-        _images(run, data, answers),
-        *([_course()] if run.recipe == "course" else []),
-        _record(run),
-    ]
-    return page(f"limiar: {run.model} on {counted(len(data.rows), 'image')}", sections)
-
-
-def _headline(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
-    test = data.part("test")
-    measured = class_metrics(data.truth[test], answers[test], run.labels, run.positive)
-    tiles = "".join(
-        f'<div class="tile"><b>{m.value:.3f}</b><span>{escape(name)}</span><small>{m.low:.3f} to {m.high:.3f}</small></div>'
-        for name, m in list(measured.items())[:4]
+    positive = run.labels.index(run.positive) if run.positive else None
+    scores = {part: Scores(answers[data.part(part)], data.truth[data.part(part)], positive) for part in PARTS}
+    test = scores["test"]
+    labels = [printable(label) for label in run.labels]
+    matrix = confusion(test.truth, test.probabilities.argmax(axis=1), len(labels))
+    columns, points = _points(run, scores)
+    measured = {part: _measured(run, scores[part]) for part in PARTS}
+    own = {short(run.model): test.probabilities}
+    return templates.render(
+        Path(__file__).parent,
+        "run_page.html.j2",
+        run=run,
+        images_in_words=counted(len(data.rows), "image"),
+        classes=" or ".join(labels[:NAMED]) + (f" or {len(labels) - NAMED} more" if len(labels) > NAMED else ""),
+        test_images=len(test.truth),
+        tiles=list(measured["test"].items())[:TILES],
+        learning=draw_learning(history, run.best_epoch),
+        harder=harder(run.config),
+        roc=_roc(run, test),
+        roc_caption=_roc_caption(run),
+        reliability=draw_reliability(test.truth, own),
+        risk_coverage=draw_risk_coverage(test.truth, own),
+        rules=referrals(scores["val"], test),
+        parts={part: len(scores[part].truth) for part in PARTS},
+        measured={name: {part: measured[part].get(name) for part in PARTS} for name in measured["test"]},
+        nll={part: nll(scores[part].truth, scores[part].probabilities) for part in PARTS},
+        course=COURSE,
+        bins=ECE_BINS,
+        resamples=RESAMPLES,
+        by_class=_by_class(labels, matrix),
+        labels=labels,
+        matrix=[(label, row.tolist()) for label, row in zip(labels, matrix, strict=True)],
+        columns=columns,
+        points=points,
+        images=_images(run, data, answers),
+        differences=COURSE_DIFFERENCES,
+        slip=COURSE_SLIP,
+        facts=_facts(run),
+        title=metric_title,
+        share=share,
+        interval=interval,
     )
-    return (
-        f"<header><h1>{escape(run.model)}: {' against '.join(escape(printable(label)) for label in run.labels)}</h1>"
-        f"<p>Keras model on the {len(test)} test images, label of all of them, with 95&nbsp;% intervals.</p>"
-        f'<div class="tiles">{tiles}</div><p class="warning">{NOT_FOR_DIAGNOSIS}</p></header>'
-    )
 
 
-def _metrics(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
-    lines = []
-    for part in reversed(SPLIT_NAMES):  # test first: that is what a reader came for
-        rows = data.part(part)
-        truth, own = data.truth[rows], answers[rows]
-        measured = class_metrics(truth, own, run.labels, run.positive) | decided_metrics(truth, own, COURSE)
-        measured["ece"] = ece_interval(truth, own)
-        for name, m in measured.items():
-            lines.append((part, name, f"{m.value:.4f}", f"{m.low:.4f} to {m.high:.4f}", m.n))
-        lines.append((part, "nll", f"{nll(truth, own):.4f}", "", len(rows)))
-    note = (
-        "Intervals are two-sided 95 %: Wilson's score interval (1927) for shares, DeLong's variance (1988) on the logit scale "
-        f"for the AUC. By the course's rule a confidence below {COURSE} is referred: refer_rate; accuracy_decided counts the "
-        "others alone, every other row all images. nll is the mean negative log likelihood in nats; ece the mean gap of "
-        f"confidence and accuracy over {ECE_BINS} bins, which chance alone makes larger than it is, so that its interval, a "
-        f"basic bootstrap of {RESAMPLES} draws, lies below it for the most part. Training images are measured unaugmented."
-    )
-    table = _table(("split", "figure", "value", "95 % interval", "n"), lines)
-    rules = "".join(f"<p>{escape(line)}.</p>" for line in referrals(*_scores(run, data, answers)))
-    return f"<section><h2>Measured</h2>{rules}{table}<p>{note}</p></section>"
+def unrendered(met: str) -> bytes:
+    """The page of a RUN whose own cannot be drawn. met: why."""
+    return templates.render(Path(__file__).parent, "no_report.html.j2", met=met)
 
 
-def _classes(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
-    test = data.part("test")
-    matrix = confusion(data.truth[test], answers[test].argmax(axis=1), len(run.labels))
-    lines = []
-    for k, label in enumerate(run.labels):
+def _measured(run: Run, part: Scores) -> dict[str, Metric]:
+    found = class_metrics(part.truth, part.probabilities, run.labels, run.positive)
+    found |= decided_metrics(part.truth, part.probabilities, COURSE)
+    return found | {"ece": ece_interval(part.truth, part.probabilities)}
+
+
+def _by_class(labels: Sequence[str], matrix: NDArray[np.int64]) -> list[OfClass]:
+    found = []
+    for k, label in enumerate(labels):
         right, support, given = int(matrix[k, k]), int(matrix[k].sum()), int(matrix[:, k].sum())
-        recall, precision = proportion(right, support), proportion(right, given) if given else None
-        f1 = 2 * right / (support + given)
-        shown = f"{precision.value:.3f} ({precision.low:.3f} to {precision.high:.3f})" if precision else "none given"
-        lines.append(
-            (
-                printable(label),
-                shown,
-                f"{recall.value:.3f} ({recall.low:.3f} to {recall.high:.3f})",
-                f"{f1:.3f}",
-                support,
-            )
-        )
-    report = _table(("class", "precision", "recall", "F1", "support"), lines)
-    names = [printable(label) for label in run.labels]
-    body = [(name, *(int(count) for count in row)) for name, row in zip(names, matrix, strict=True)]
-    confused = _table(("true class", *(f"answered {name}" for name in names)), body)
-    return f"<section><h2>By class, on test</h2>{report}<h3>Confusion matrix</h3>{confused}</section>"
+        precision = proportion(right, given) if given else None
+        found.append(OfClass(label, precision, proportion(right, support), 2 * right / (support + given), support))
+    return found
 
 
-def _points(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
-    val, test = _scores(run, data, answers)
-    points = operating_points(val, test, run.labels)
+def _points(run: Run, scores: dict[str, Scores]) -> tuple[list[str], list[OfPoint]]:
+    """Heads of the columns but the first, and the lines."""
+    points = operating_points(scores["val"], scores["test"], run.labels)
     figures = list(points[0].val)  # the most probable label: every image is answered, so that no figure is missing
+    heads = [f"{metric_title(name)}, {split}" for split in ("validation", "test") for name in figures]
     lines = []
     for point in points:
-        cut = f"{point.decision.threshold.at_least:.6g}" if point.decision.threshold else ""
-        measured = [split.get(name) for split in (point.val, point.test) for name in figures]
-        lines.append((point.aim, cut, *(f"{m.value:.3f} ({m.low:.3f} to {m.high:.3f})" if m else "" for m in measured)))
-    head = (f"{name}, {split}" for split in ("validation", "test") for name in figures)
-    columns = ("aim", f"{printable(run.positive)} from" if run.positive else "", *head)
-    table = _table(columns, lines, "points")
-    note = "Chosen on validation, then measured on test. A bundle has its own for each model file."
-    return f"<section><h2>Operating points</h2>{table}<p>{note}</p></section>"
-
-
-def _scores(run: Run, data: DataSet, answers: NDArray[np.float64]) -> tuple[Scores, Scores]:
-    """Of val and test."""
-    positive = run.labels.index(run.positive) if run.positive else None
-    val, test = (Scores(answers[rows], data.truth[rows], positive) for rows in (data.part("val"), data.part("test")))
-    return val, test
+        measured = (split.get(name) for split in (point.val, point.test) for name in figures)
+        cells = [interval(metric) if metric else "" for metric in measured]
+        if run.positive:
+            cells.insert(0, f"{point.decision.threshold.at_least:.6g}" if point.decision.threshold else "")
+        lines.append(OfPoint(point.aim, tuple(cells)))
+    return [*([f"{printable(run.positive)} from"] if run.positive else []), *heads], lines
 
 
 def confusion(truth: NDArray[np.int64], answered: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -149,31 +168,20 @@ def confusion(truth: NDArray[np.int64], answered: NDArray[np.int64], classes: in
     return np.bincount(truth * classes + answered, minlength=classes * classes).reshape(classes, classes)
 
 
-def _curves(run: Run, data: DataSet, answers: NDArray[np.float64], history: Sequence[Epoch]) -> str:
-    def column(name: str) -> NDArray[np.float64]:
-        return np.array([getattr(epoch, name) for epoch in history], dtype=np.float64)
+def _roc(run: Run, test: Scores) -> str:
+    if test.positive is not None:
+        return draw_roc(test.truth, {short(run.model): test.probabilities}, test.positive)
+    recalls = class_metrics(test.truth, test.probabilities, run.labels, None)
+    least_found = sorted(run.labels, key=lambda label: recalls[f"recall_{label}"].value)[:CLASSES]
+    shown = {k: printable(label) for k, label in enumerate(run.labels) if label in least_found}
+    return draw_class_rocs(test.truth, test.probabilities, shown)
 
-    learning = plots.learning_curves(
-        column("epoch"),
-        {"training": column("loss"), "validation": column("val_loss")},
-        {"training": column("accuracy"), "validation": column("val_accuracy")},
-        run.best_epoch,
-    )
-    test = data.part("test")
-    truth, own = data.truth[test], answers[test]
-    recalls = class_metrics(truth, own, run.labels, None)
-    least_found = sorted(run.labels, key=lambda label: recalls[f"recall_{label}"].value)[: plots.CURVES]
-    shown = [run.positive] if run.positive else [label for label in run.labels if label in least_found]
-    curves = {
-        printable(label): plots.roc_points(truth == run.labels.index(label), own[:, run.labels.index(label)]) for label in shown
-    }
-    few = f", of the {len(shown)} classes found least" if 1 < len(shown) < len(run.labels) else ""
-    note = f"Training figures are of augmented images{harder(run.config)}; the dashed line is the epoch kept."
-    return (
-        f'<section><h2>Learning curves</h2><figure class="wide">{learning}</figure><p>{note}</p></section>'
-        f'<section class="pair"><figure><h2>ROC on test{few}</h2>{plots.roc(curves)}</figure>'
-        f"<figure><h2>Reliability on test</h2>{_reliability(own, truth)}</figure></section>"
-    )
+
+def _roc_caption(run: Run) -> str:
+    if run.positive:
+        return f"ROC of {printable(run.positive)}: what is found of it, against false alarms."
+    which = f"the {CLASSES} classes found least" if len(run.labels) > CLASSES else "each class"
+    return f"ROC of {which} against all others."
 
 
 def harder(config: dict[str, Any]) -> str:
@@ -184,51 +192,34 @@ def harder(config: dict[str, Any]) -> str:
     return (f", with {with_these}" if with_these else "") + sharp
 
 
-def _reliability(answers: NDArray[np.float64], truth: NDArray[np.int64]) -> str:
-    confidence, right = answers.max(axis=1), answers.argmax(axis=1) == truth
-    place = confidence_bins(confidence, ECE_BINS)
-    chosen = [place == b for b in sorted(set(place.tolist()))]
-    shares = [proportion(int(right[own].sum()), int(own.sum())) for own in chosen]
-    value, low, high = (np.array([getattr(share, name) for share in shares]) for name in ("value", "low", "high"))
-    return plots.reliability(np.array([confidence[own].mean() for own in chosen]), value, low, high)
-
-
-def _images(run: Run, data: DataSet, answers: NDArray[np.float64]) -> str:
+def _images(run: Run, data: DataSet, answers: NDArray[np.float64]) -> list[tuple[str, list[Shown]]]:
     """A row of each class from training, then the test images that are answered most wrongly."""
-    rows = []
+    found = []
     train = data.part("train")
     for k, label in enumerate(run.labels[:GRID]):
         own = train[data.truth[train] == k]
-        rows.append((f"training: {printable(label)}", own[np.linspace(0, len(own) - 1, min(GRID, len(own))).astype(int)]))
+        chosen = own[np.linspace(0, len(own) - 1, min(GRID, len(own))).astype(int)]
+        found.append((f"training: {printable(label)}", _shown(run, data, answers, chosen)))
     test = data.part("test")
     wrong = test[answers[test].argmax(axis=1) != data.truth[test]]
-    rows.append(("test: most wrong", wrong[np.argsort(answers[wrong, data.truth[wrong]], kind="stable")][:GRID]))
-    grid = "".join(
-        f'<h3>{escape(name)}</h3><div class="grid">{"".join(_image(run, data, answers, k) for k in chosen)}</div>'
-        for name, chosen in rows
-        if len(chosen)
-    )
-    note = "As the model gets them, larger or smaller. Under each: its answer and confidence."
-    return f"<section><h2>Images</h2>{grid}<p>{note}</p></section>"
+    worst = wrong[np.argsort(answers[wrong, data.truth[wrong]], kind="stable")][:GRID]
+    return [*found, ("test: most wrong", _shown(run, data, answers, worst))]
 
 
-def _image(run: Run, data: DataSet, answers: NDArray[np.float64], k: int) -> str:
-    answer = int(answers[k].argmax())
-    state = "right" if answer == data.truth[k] else "wrong"
-    text = f"{printable(run.labels[answer])} {answers[k, answer]:.2f}"
-    title = f"{printable(data.rows[k].file)}: {printable(data.rows[k].label)}"
-    source = plots.data_url(data.images.take(np.array([k]))[0])
-    image = f'<img src="{source}" alt="{escape(title)}" title="{escape(title)}">'
-    return f'<div class="{state}">{image}<span>{escape(text)}</span></div>'
+def _shown(run: Run, data: DataSet, answers: NDArray[np.float64], rows: Iterable[int]) -> list[Shown]:
+    return [
+        Shown(
+            url=png_url(data.images.take(np.array([k]))[0], IMAGE_PX),
+            title=f"{printable(data.rows[k].file)}: {printable(data.rows[k].label)}",
+            answer=f"{printable(run.labels[answer])} {answers[k, answer]:.2f}",
+            right=answer == data.truth[k],
+        )
+        for k, answer in ((k, int(answers[k].argmax())) for k in rows)
+    ]
 
 
-def _course() -> str:
-    items = "".join(f"<li>{escape(text)}</li>" for text in COURSE_DIFFERENCES)
-    return f"<section><h2>What differs from the course</h2><ul>{items}</ul><p>{escape(COURSE_SLIP)}</p></section>"
-
-
-def _record(run: Run) -> str:
-    facts = {
+def _facts(run: Run) -> dict[str, object]:
+    return {
         "recipe": run.recipe,
         "data": f"{run.data.folder}, {counted(run.data.images, 'image')}, splits.csv sha256 {run.data.sha256[:12]}",
         "input": run.input.line,
@@ -241,19 +232,3 @@ def _record(run: Run) -> str:
         "config": ", ".join(f"{key} {value}" for key, value in run.config.items()),
         "versions": ", ".join(f"{tool} {number}" for tool, number in run.versions.items()),
     }
-    return f"<section><h2>The run</h2>{_table((), facts.items(), 'facts')}</section>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Iterable[object]], kind: str = "") -> str:
-    """An HTML table whose first column names the rows; every cell is escaped. One that is too wide scrolls, by keys too."""
-    top = f"<thead><tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr></thead>" if head else ""
-    body = "".join(_row(row, head if kind == "points" else ()) for row in rows)
-    return f'<div class="scroll" tabindex="0"><table class="{kind}">{top}<tbody>{body}</tbody></table></div>'
-
-
-def _row(row: Iterable[object], heads: Sequence[str]) -> str:
-    """heads: what a phone, on which the row is a block, shows before each cell but the first; none: nothing."""
-    first, *others = (escape(str(cell)) for cell in row)
-    told = [f' data-head="{escape(name)}"' for name in heads[1:]] or [""] * len(others)
-    cells = "".join(f"<td{own}>{cell}</td>" for own, cell in zip(told, others, strict=True))
-    return f'<tr><th scope="row">{first}</th>{cells}</tr>'

@@ -14,13 +14,12 @@ import numpy as np
 
 from limiar.edge_app.errors import TrainError
 from limiar.edge_app.system.files import sync_directory, write_whole
-from limiar.edge_app.text import for_html, for_terminal
+from limiar.edge_app.text import for_terminal
 from limiar.train.dataset.image_folder import DataSet
 from limiar.train.fit.unfinished import STATE
 from limiar.train.record import run_folder
 from limiar.train.record.run_folder import Epoch, PredictionRow, Run
-from limiar.train.report.page import page
-from limiar.train.report.run_page import render
+from limiar.train.report.run_page import render, unrendered
 
 
 def publish(
@@ -50,24 +49,22 @@ def publish(
     write_whole(made / run_folder.PREDICTIONS, run_folder.predictions_csv(rows, run.labels))
     lines = [msgspec.structs.astuple(epoch) for epoch in history]
     write_whole(made / run_folder.HISTORY, run_folder.table_csv(Epoch.__struct_fields__, lines))
-    write_whole(made / run_folder.REPORT, _report(run, data, answers, history, note).encode())
+    write_whole(made / run_folder.REPORT, _report(run, data, answers, history, note))
     write_whole(made / run_folder.RECORD, run_folder.record_json(run))
     made.rename(out)
     sync_directory(out.parent)
     remove_partial(partial)
 
 
-def _report(run: Run, data: DataSet, answers: np.ndarray, history: tuple[Epoch, ...], note: Callable[[str], None]) -> str:
+def _report(run: Run, data: DataSet, answers: np.ndarray, history: tuple[Epoch, ...], note: Callable[[str], None]) -> bytes:
     """The page; where it cannot be drawn one that says why: hours of training are not lost to a picture."""
     try:
         return render(run, data, answers, history)
-    except Exception as error:  # matplotlib and what it calls raise anything: ValueError, RuntimeError, MemoryError, …
+    except Exception as error:  # whatever it is: the RUN is worth more than its page
         reason = for_terminal(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
         met = f"the report cannot be drawn ({reason})"
         note(str(TrainError("E-TRAIN-REPORT", f"{met}: the RUN is whole and can be converted; please report this")))
-        return page(
-            "limiar: no report", [f"<section><h1>No report</h1><p>{for_html(met)}.</p><p>The RUN is whole.</p></section>"]
-        )
+        return unrendered(met)
 
 
 def remove_partial(partial: Path) -> None:

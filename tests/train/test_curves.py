@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from limiar.convert.report.curves import (
+from limiar.train.record.curves import (
     draw_reliability,
     draw_risk_coverage,
     draw_roc,

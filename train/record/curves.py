@@ -1,75 +1,57 @@
-"""ROC, reliability and risk against coverage of two models, as SVG that follows the page's colours.
+"""ROC, reliability and risk against coverage of one model or two, as figures and as SVG that follows the page's colours.
 
 Drawn without a library: the bytes depend on nothing but the answers. Every function takes labels int [N] and, for each model by
-its name, probabilities float64 [N, K]; the first is the reference (a broad pale line), the second lies upon it.
+its name, probabilities float64 [N, K]; of two the first is the reference (a broad pale line), and the second lies upon it.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from limiar.edge_app.text import for_html as escape
+from limiar.edge_app.report.chart import FLOOR_PX, Axes, Line, draw_chart, draw_line
 from limiar.train.record.metrics import ECE_BINS, auc, confidence_bins, proportion_interval
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.int64]
 Answers = Mapping[str, Floats]
-Line = tuple[Floats, Floats]  # x and y, as many of each
 
 LEAST_COVERAGE = 0.05  # where risk against coverage begins: the error rate of two images means nothing
 _MACRO_POINTS = 101  # false positive rates at which the classes' curves are averaged
 _CLASSES = ("first", "second")  # of CSS, by a model's place
-_WIDTH_PX, _HEIGHT_PX, _LEFT_PX, _RIGHT_PX, _TOP_PX, _BOTTOM_PX = 330, 320, 48, 12, 44, 42
-_LEGEND_PX, _COUNTS_PX = 16, 36
-
-
-class _Axes(msgspec.Struct, frozen=True):
-    """A square of the picture, and what its sides mean."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
-    bottom: int = _HEIGHT_PX - _BOTTOM_PX
-
-    def across(self, value: float) -> float:
-        low, high = self.x
-        return _LEFT_PX + (value - low) / (high - low) * (_WIDTH_PX - _LEFT_PX - _RIGHT_PX)
-
-    def up(self, value: float) -> float:
-        low, high = self.y
-        return self.bottom - (value - low) / (high - low) * (self.bottom - _TOP_PX)
+_COUNTS_PX = 36
 
 
 def draw_roc(labels: Truth, answers: Answers, positive: int | None) -> str:
     """Sensitivity against 1 - specificity; with more than two labels the mean over "this label or another" of each."""
-    axes = _Axes((0.0, 1.0), (0.0, 1.0))
-    names, parts = [], []
-    for style, (name, probabilities) in zip(_CLASSES, answers.items(), strict=False):
+    axes = Axes((0.0, 1.0), (0.0, 1.0))
+    legend, parts = {}, []
+    for style, (name, probabilities) in zip(_styles(answers), answers.items(), strict=True):
         line = roc(labels == positive, probabilities[:, positive]) if positive is not None else macro_roc(labels, probabilities)
         area = _area(labels, probabilities, positive)
-        names.append(f"{name}: {'' if positive is not None else 'mean '}AUC {area:.3f}")
-        parts.append(_line(axes, line, style))
-    chance = _line(axes, (np.array([0.0, 1.0]), np.array([0.0, 1.0])), "compare")
+        legend[style] = f"{name}: {'' if positive is not None else 'mean '}AUC {area:.3f}"
+        parts.append(draw_line(axes, line, style))
+    chance = draw_line(axes, (np.array([0.0, 1.0]), np.array([0.0, 1.0])), "compare")
     x, y = ("1 - specificity", "sensitivity") if positive is not None else ("other labels called so", "label found")
-    return _svg("ROC", axes, (x, y), names, [chance, *parts], (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.25, 0.5, 0.75, 1.0))
+    return draw_chart("ROC", axes, (x, y), legend, [chance, *parts], (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.25, 0.5, 0.75, 1.0))
 
 
 def draw_reliability(labels: Truth, answers: Answers) -> str:
     """Share of right answers against the top label's confidence, in 15 bins, with 95 % intervals and the images in each."""
     classes = max((probabilities.shape[1] for probabilities in answers.values()), default=2)
     start = math.floor(ECE_BINS / classes) / ECE_BINS  # a top label has at least 1 / K
-    axes = _Axes((start, 1.0), (0.0, 1.0), _HEIGHT_PX - _BOTTOM_PX - _COUNTS_PX)
-    parts = [_line(axes, (np.array([start, 1.0]), np.array([start, 1.0])), "compare")]
-    names = []
-    for place, (style, (name, probabilities)) in enumerate(zip(_CLASSES, answers.items(), strict=False)):
+    axes = Axes((start, 1.0), (0.0, 1.0), FLOOR_PX - _COUNTS_PX)
+    parts = [draw_line(axes, (np.array([start, 1.0]), np.array([start, 1.0])), "compare")]
+    legend = {}
+    for place, (style, (name, probabilities)) in enumerate(zip(_styles(answers), answers.items(), strict=True)):
         bins = reliability(labels, probabilities)
-        names.append(f"{name}: ECE {sum(abs(one.accuracy - one.confidence) * one.images for one in bins) / len(labels):.3f}")
+        legend[style] = f"{name}: ECE {sum(abs(one.accuracy - one.confidence) * one.images for one in bins) / len(labels):.3f}"
         parts += [_whisker(axes, one, style) for one in bins]
         parts += [_count(axes, one, max(other.images for other in bins)) for one in bins if place == len(answers) - 1]
     ticks = [tick for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0) if tick >= start]
-    return _svg("Reliability", axes, ("confidence; images", "right"), names, parts, ticks, (0.0, 0.25, 0.5, 0.75, 1.0))
+    return draw_chart("Reliability", axes, ("confidence; images", "right"), legend, parts, ticks, (0.0, 0.25, 0.5, 0.75, 1.0))
 
 
 def draw_risk_coverage(labels: Truth, answers: Answers) -> str:
@@ -78,11 +60,14 @@ def draw_risk_coverage(labels: Truth, answers: Answers) -> str:
     highest = max((float(risk.max()) for _, risk in lines.values()), default=0.0)
     step = next(size for size in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25) if highest <= 5 * size or size == 0.25)
     top = max(1, math.ceil(round(highest / step, 9))) * step
-    axes = _Axes((0.0, 1.0), (0.0, top))
-    names = [f"{name}: {risk[-1]:.3f} wrong of all" for name, (_, risk) in lines.items()]
-    parts = [_line(axes, line, style) for style, line in zip(_CLASSES, lines.values(), strict=False)]
+    axes = Axes((0.0, 1.0), (0.0, top))
+    wrong = (f"{name}: {risk[-1]:.3f} wrong of all" for name, (_, risk) in lines.items())
+    legend = dict(zip(_styles(answers), wrong, strict=True))
+    parts = [draw_line(axes, line, style) for style, line in zip(_styles(answers), lines.values(), strict=True)]
     ticks = [round(step * number, 9) for number in range(round(top / step) + 1)]
-    return _svg("Risk and coverage", axes, ("share answered", "share wrong"), names, parts, (0.0, 0.25, 0.5, 0.75, 1.0), ticks)
+    return draw_chart(
+        "Risk and coverage", axes, ("share answered", "share wrong"), legend, parts, (0.0, 0.25, 0.5, 0.75, 1.0), ticks
+    )
 
 
 def roc(is_positive: NDArray[np.bool_], scores: Floats) -> Line:
@@ -137,58 +122,23 @@ def risk_coverage(labels: Truth, probabilities: Floats) -> Line:
     return coverage[shown], risk[shown]
 
 
+def _styles(answers: Answers) -> tuple[str, ...]:
+    """The class of each model's line: one alone is drawn as what lies upon a reference."""
+    return _CLASSES[len(_CLASSES) - len(answers) :]
+
+
 def _area(labels: Truth, probabilities: Floats, positive: int | None) -> float:
     chosen = range(probabilities.shape[1]) if positive is None else [positive]
     return float(np.mean([auc(labels == label, probabilities[:, label]) for label in chosen]))
 
 
-def _svg(
-    title: str,
-    axes: _Axes,
-    sides: tuple[str, str],
-    names: Sequence[str],
-    parts: Iterable[str],
-    x_ticks: Iterable[float],
-    y_ticks: Iterable[float],
-) -> str:
-    described = escape(f"{title}. {sides[1]} against {sides[0]}. {'; '.join(names)}")
-    right, middle = _WIDTH_PX - _RIGHT_PX, (axes.bottom + _TOP_PX) // 2
-    drawn = [
-        f'<svg class="curve" viewBox="0 0 {_WIDTH_PX} {_HEIGHT_PX}" width="{_WIDTH_PX}" role="img" aria-label="{described}">'
-    ]
-    for style, place, name in zip(_CLASSES, range(len(names)), names, strict=False):
-        y = 10 + place * _LEGEND_PX
-        drawn.append(f'<path class="line {style}" d="M{_LEFT_PX} {y}h22"/>')
-        drawn.append(f'<text x="{_LEFT_PX + 30}" y="{y + 4}">{escape(name)}</text>')
-    for tick in x_ticks:
-        x = f"{axes.across(tick):.1f}"
-        drawn.append(f'<path class="grid" d="M{x} {_TOP_PX}V{axes.bottom}"/>')
-        drawn.append(f'<text class="tick" x="{x}" y="{_HEIGHT_PX - _BOTTOM_PX + 15}" text-anchor="middle">{tick:g}</text>')
-    for tick in y_ticks:
-        y_text = f"{axes.up(tick):.1f}"
-        drawn.append(f'<path class="grid" d="M{_LEFT_PX} {y_text}H{right}"/>')
-        drawn.append(f'<text class="tick" x="{_LEFT_PX - 6}" y="{axes.up(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    centre = (_LEFT_PX + right) // 2
-    drawn.append(f'<text class="head" x="{centre}" y="{_HEIGHT_PX - 8}" text-anchor="middle">{escape(sides[0])}</text>')
-    turned = f'transform="translate(12 {middle}) rotate(-90)"'
-    drawn.append(f'<text class="head" {turned} text-anchor="middle">{escape(sides[1])}</text>')
-    return "".join([*drawn, *parts, "</svg>"])
-
-
-def _line(axes: _Axes, line: Line, style: str) -> str:
-    """A path; points that fall on the same tenth of a pixel are drawn once."""
-    points = [f"{axes.across(x):.1f} {axes.up(y):.1f}" for x, y in zip(*line, strict=True)]
-    seen = [point for before, point in zip([None, *points], points, strict=False) if point != before]
-    return f'<path class="line {style}" d="M{"L".join(seen)}"/>' if seen else ""
-
-
-def _whisker(axes: _Axes, one: Bin, style: str) -> str:
+def _whisker(axes: Axes, one: Bin, style: str) -> str:
     x, y = f"{axes.across(one.confidence):.1f}", f"{axes.up(one.accuracy):.1f}"
     line = f'<path class="line {style} thin" d="M{x} {axes.up(one.low):.1f}V{axes.up(one.high):.1f}"/>'
     return f'{line}<circle class="dot {style}" cx="{x}" cy="{y}" r="{5 if style == "first" else 3.5}"/>'
 
 
-def _count(axes: _Axes, one: Bin, most: int) -> str:
+def _count(axes: Axes, one: Bin, most: int) -> str:
     """The images of a bin, as a bar and a number below the axis."""
     number = math.ceil(round(one.confidence * ECE_BINS, 9))
     left, right = axes.across(max(axes.x[0], (number - 1) / ECE_BINS)), axes.across(number / ECE_BINS)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from limiar.edge_app.report.ticks import log_ticks, ticks
 from limiar.edge_app.text import for_html as escape
 
 _NAME_PX, _ROW_PX, _PANEL_PX, _GAP_PX, _HEAD_PX, _FOOT_PX, _VALUE_PX = 118, 26, 260, 34, 30, 26, 64
@@ -61,7 +62,7 @@ def _draw_panel(panel: Panel, rows: list[str], left: int, height: int) -> list[s
 
     bottom = height - _FOOT_PX
     parts = [f'<text class="head" x="{left}" y="14">{escape(panel.title)}</text>']
-    for tick in _log_ticks(low, high) if panel.log else _ticks(low, high):
+    for tick in log_ticks(low, high) if panel.log else ticks(low, high):
         parts.append(f'<line class="grid" x1="{x(tick)}" x2="{x(tick)}" y1="{_HEAD_PX - 6}" y2="{bottom}"/>')
         parts.append(f'<text class="tick" x="{x(tick)}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>')
     if panel.line is not None:
@@ -100,18 +101,3 @@ def _range(panel: Panel) -> tuple[float, float]:
         low, high = low - 0.05, high + 0.05
     margin = 0.0 if from_zero else 0.04 * (high - low)
     return low - margin, high + margin
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """At most five round values inside the axis."""
-    unit = 10.0 ** math.floor(math.log10(high - low))  # the axis is 1 to 10 of them long
-    step = next(unit * size for size in (0.5, 1, 2, 5) if (high - low) / (unit * size) <= 4)
-    first = math.ceil(low / step)
-    return [round(number * step, 10) for number in range(first, math.floor(high / step) + 1)]
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """The powers of ten inside the axis; the shorter it is, the more of what lies between them."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    sizes = (1,) if high / low > 3000 else (1, 3) if high / low > 30 else (1, 2, 5)
-    return [tick for power in powers for size in sizes if low <= (tick := size * 10.0**power) <= high]

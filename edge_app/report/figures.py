@@ -1,0 +1,22 @@
+"""A measured figure in words."""
+
+from limiar.edge_app.bundle.manifest import Metric
+
+
+def metric_title(name: str) -> str:
+    """As a column's head."""
+    if name.startswith("recall_"):
+        return f"recall of {name.removeprefix('recall_')}"
+    if name.startswith("auc_"):
+        return f"AUC of {name.removeprefix('auc_')}"
+    return {"auc": "AUC", "ece": "ECE"}.get(name, name.replace("_", " "))
+
+
+def share(value: float) -> str:
+    """0..1 with three decimals."""
+    return f"{value:.3f}"
+
+
+def interval(metric: Metric) -> str:
+    """A metric with its 95 % interval."""
+    return f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
