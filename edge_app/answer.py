@@ -1,4 +1,4 @@
-"""What the classifier says of an image, and what the store keeps of it. Without numpy: the store's process has none."""
+"""The classifier's answer for an image, and what the store keeps of it. No numpy: the store's process has none."""
 
 import msgspec
 

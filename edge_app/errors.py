@@ -1,7 +1,20 @@
-"""The error tree. Every error carries a stable code; docs/errors.md lists them all.
+"""Everything that limiar refuses. Each error has a stable code; docs/errors.md lists them all.
 
-Only the outermost layer of the command line catches a LimiarError and prints it as one line. Anything else that escapes is
-a bug and keeps its traceback.
+    LimiarError                 and of itself: what a machine lacks, what is not installed
+    ├── BundleError             a bundle is not what its manifest says, or not for this device
+    ├── KeyFileError            a key file cannot be used, or must not be
+    ├── ImageError              an image has no answer
+    ├── RuntimeUnavailable      a runtime is not installed, or does not load the file
+    │   └── ModelUnfit          the model file is at fault; exit status 3
+    ├── SourceError             a camera, video or list of files cannot be read
+    ├── StoreError              the results database cannot be used
+    ├── OutputError             a file or stream cannot be written
+    ├── DataError               images, labels or splits do not fit training or conversion
+    ├── TrainError              training was refused, or failed
+    └── ConvertError            conversion was refused, or failed
+
+Only the command line's outermost layer catches a LimiarError, and prints it as one line. Anything else that escapes is a bug
+and keeps its traceback.
 """
 
 from limiar.edge_app.text import for_terminal as printable
@@ -11,7 +24,13 @@ __all__ = ["printable"]
 
 
 class LimiarError(Exception):
-    """`code` is stable and for programs; `message` is one line: what was met, where, and what to do."""
+    """`code` is stable, for programs; `message` is one line: what was met, where, and what to do.
+
+    try:
+        limiar.open_bundle("bundles/first")
+    except limiar.LimiarError as error:
+        print(error.code, error.message)
+    """
 
     def __init__(self, code: str, message: str) -> None:
         message = printable(without_passwords(message))  # it quotes names and libraries, and goes to a terminal
@@ -33,11 +52,11 @@ class ImageError(LimiarError):
 
 
 class RuntimeUnavailable(LimiarError):
-    """The runtime that a model file needs is not installed, or does not load the file."""
+    """The runtime that a model file needs is not installed, or cannot load the file."""
 
 
 class ModelUnfit(RuntimeUnavailable):
-    """A model file is not what its bundle says, or takes its process with it. The command line exits with 3."""
+    """A model file is not what its bundle says, or crashes its process. The command line exits with 3."""
 
 
 class SourceError(LimiarError):
@@ -49,7 +68,7 @@ class StoreError(LimiarError):
 
 
 class OutputError(LimiarError):
-    """A file or stream that somebody asked for cannot be written."""
+    """An output file or stream cannot be written."""
 
 
 class DataError(LimiarError):
@@ -61,8 +80,8 @@ class TrainError(LimiarError):
 
 
 class ConvertError(LimiarError):
-    """A RUN, or another Keras model, could not be converted."""
+    """A RUN, or another Keras model, cannot be converted."""
 
 
 class OutputClosed(Exception):
-    """Whoever read our output has closed it: not an error, but an end."""
+    """The reader of our output has closed it: not an error, but an end."""

@@ -1,4 +1,4 @@
-"""How a command ends, for shells: 0 is done, 1 refused or failed, 2 usage (click's)."""
+"""Exit statuses of commands; besides, 0 is done and 2 a usage error (click's)."""
 
 ERROR = 1
 FAILED_CHECK = 3  # a gate or a verification did not pass

@@ -1,29 +1,29 @@
-"""Text that others wrote (names of files, labels, what a library says) made safe for where it is shown.
+"""Text that others wrote (file names, labels, messages of libraries), made safe for where it is shown.
 
-Whatever is written to a terminal, log, table, page, picture or XML goes through one of these. What a program reads back (JSON,
-a RUN's tables) keeps the very characters; `csv_row` writes them so that they come back.
+Everything written to a terminal, log, table, page, picture or XML goes through one of these. What a program reads back (JSON, a
+RUN's tables) keeps its exact characters; `csv_row` writes them so that they can be read back.
 """
 
 import re
 from collections.abc import Iterable
 
-# What acts instead of being seen: controls (C0, DEL, C1), marks and overrides of direction (Unicode UAX #9), line and paragraph
-# separators, lone surrogates, and what XML 1.0 (section 2.2) does not know. Joiners stay: Persian and Hindi need them.
+# Characters that act instead of being seen: controls (C0, DEL, C1), marks and overrides of direction (Unicode UAX #9), line
+# and paragraph separators, lone surrogates, and what XML 1.0 (section 2.2) excludes. Joiners stay: Persian and Hindi need them.
 _ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _USER_INFO = re.compile(r"([a-z][a-z0-9+.-]{1,15}:/{1,3})\S*@", re.IGNORECASE)  # of an address: RFC 3986, section 3.2.1
-# A spreadsheet runs a cell that starts so as a formula (OWASP, CSV injection), in some languages also the wide forms; where the
-# comma is the decimal sign, a semicolon starts a cell.
+# A spreadsheet runs a cell that starts like this as a formula (OWASP, CSV injection), in some languages also the wide forms;
+# with a decimal comma, a semicolon starts a cell.
 _STARTS_FORMULA = re.compile(r"(^|;)(\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def for_terminal(text: bytes | str) -> str:
-    """One line for a terminal or log: what does not print, and bytes that are not UTF-8, become \\xNN."""
+    """One line for a terminal or log: unprintable characters, and bytes that are not UTF-8, become \\xNN."""
     text = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
     return text if text.isprintable() else "".join(c if c.isprintable() else _named(c) for c in text)
 
 
 def without_passwords(text: str) -> str:
-    """Each address in it without its user and password."""
+    """The text, with user and password taken out of each address."""
     return _USER_INFO.sub(r"\1", text)
 
 
@@ -36,9 +36,9 @@ def for_csv(cell: object) -> object:
 
 
 def for_json(data: bytes) -> bytes:
-    """The same JSON, of which a terminal shows every character and in which no text ends a line: it goes to both.
+    """The same JSON, with every character visible on a terminal and no line end inside a text.
 
-    JSON escapes C0 alone; Python's str.splitlines also ends a line at U+0085 and U+2028.
+    JSON escapes only C0; Python's str.splitlines also ends a line at U+0085 and U+2028.
     """
     if data.isascii() and b"\x7f" not in data:
         return data
@@ -54,21 +54,21 @@ def for_html(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Several lines, without anything that acts on what shows them: for XML, and for templates that escape by themselves."""
+    """Several lines, without characters that act instead of being seen: for XML, and templates that do their own escaping."""
     return _ACTS.sub(lambda found: found[0] if found[0] in "\n\t" else _named(found[0]), text)
 
 
 def is_plain(text: str) -> bool:
-    """Whether a label holds nothing that acts instead of being seen."""
+    """Whether a label has no character that acts instead of being seen."""
     return not _ACTS.search(text)
 
 
 def csv_row(cells: Iterable[object]) -> str:
-    """A line of a CSV, with "\\n" at its end; each cell comes back as it was, whatever it holds."""
+    """A line of a CSV, ending in "\\n"; a reader gets each cell back exactly, whatever is in it."""
     import csv
 
     row = _Row()
-    csv.writer(row, lineterminator="\r\n").writerow(cells)  # a cell with either of the two is quoted only by this one
+    csv.writer(row, lineterminator="\r\n").writerow(cells)  # with this one, a cell with either of the two is quoted
     return row.text[:-2] + "\n"
 
 
@@ -78,10 +78,10 @@ class _Row:
 
 
 def width(text: str) -> int:
-    """Columns that it takes on a terminal: two for a wide character (Unicode UAX #11), none for a mark on the one before."""
+    """Columns on a terminal: two for a wide character (Unicode UAX #11), none for a mark on the one before."""
     if text.isascii():
         return len(text)
-    import unicodedata  # 1 MB of tables, for the names that need it
+    import unicodedata  # 1 MB of tables, which few names need
 
     return sum(
         0 if unicodedata.combining(c) or unicodedata.category(c) == "Cf" else 1 + (unicodedata.east_asian_width(c) in "WF")
@@ -90,7 +90,7 @@ def width(text: str) -> int:
 
 
 def fitted(text: str, columns: int) -> str:
-    """A text in so many columns: padded, or with its middle left out; the end of a path says more than its middle."""
+    """A text in exactly this many columns: padded, or without its middle; the end of a path says more than its middle."""
     if (taken := width(text)) <= columns:
         return text + " " * (columns - taken)
     head = _start(text, (columns - 1) // 2)
@@ -113,7 +113,7 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 def _named(character: str) -> str:
-    """A character as the bytes that it is in a file's name, \\xNN each; a surrogate that stands for no byte as \\uNNNN."""
+    """A character as its bytes in a file's name, \\xNN each; a surrogate that stands for no byte as \\uNNNN."""
     try:
         return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:

@@ -1,1 +1,1 @@
-"""The bundle contract."""
+"""The bundle: its manifest, how it is opened and checked, signed and written."""

@@ -1,8 +1,8 @@
 """The bundle contract: what convert publishes and a device opens.
 
 A bundle is a directory: `manifest.json`, model files, `golden/`, reports and the model card. The manifest lists every other
-file with its size and sha256; a file that is not listed, or not what the manifest says, stops the bundle from being used.
-These types are the only schema.
+file with its size and sha256; a bundle with a file that is not listed, or not as listed, is refused. These types are the only
+schema.
 """
 
 import json
@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
+from typing import Annotated, Any, Literal, NoReturn, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,16 +19,13 @@ from limiar.edge_app.errors import BundleError, printable
 from limiar.edge_app.runtimes import title
 from limiar.edge_app.text import is_plain, visible
 
-if TYPE_CHECKING:
-    pass
-
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 GOLDEN = "golden/golden.json"  # inference/golden.py
 PROVEN = "PASS"  # the verdict of a bundle whose model files are all proven
-CHANCE = "chance"  # in provenance.run where the model was not shown to be better than chance, and somebody allowed it
-REFER = "refer"  # the decision that is left to a person; no label may be called so
-REFUSED = "refused"  # what stands in place of a decision for an image that was refused
+CHANCE = "chance"  # in provenance.run if the model was not shown to be better than chance, and that was allowed
+REFER = "refer"  # the decision to leave it to a person; no label may have this name
+REFUSED = "refused"  # in place of a decision, for an image that was refused
 DECODE_RULE = "pillow-v1"  # image/read.py
 RESIZE_RULE = "stretch-v1"  # image/resize.py
 MANIFEST_LIMIT = 4 << 20  # bytes; 1,000 labels and 1,000 files fit ten times
@@ -47,11 +44,11 @@ Step = Annotated[float, Meta(gt=0.0)]
 
 
 class Value(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of everything in a manifest: immutable, and a key that is not declared is refused."""
+    """Base of everything in a manifest: immutable; undeclared keys are refused."""
 
 
 class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
-    """What a model takes, and the image rules that make it: a device with other rules refuses the bundle."""
+    """A model's input, and the image rules that make it: a device with other rules refuses the bundle."""
 
     height: Side
     width: Side
@@ -68,14 +65,14 @@ class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Threshold(Value, frozen=True, forbid_unknown_fields=True):
-    """Of two labels, this one wins where its probability is at least `at_least`."""
+    """Of two labels, this one wins if its probability is at least `at_least`."""
 
     label: Text
     at_least: Share
 
 
 class Decision(Value, frozen=True, forbid_unknown_fields=True):
-    """The label is the threshold's, else the largest probability; one of less than `refer_below` is referred to a person."""
+    """The label by the threshold, or of the largest probability; below `refer_below` it is referred to a person."""
 
     refer_below: Share = 0.95  # the course's rule: over 95 % or "not detected"
     threshold: Threshold | None = None
@@ -88,7 +85,7 @@ class Decision(Value, frozen=True, forbid_unknown_fields=True):
         return next(label for label in probabilities if (label == self.threshold.label) == wins)
 
     def referring(self, below: float | None) -> "Decision":
-        """With another `refer_below`; with None as it is."""
+        """The same with another `refer_below`; None: unchanged."""
         return self if below is None else msgspec.structs.replace(self, refer_below=below)
 
     def decide(self, label: str, confidence: float) -> str:
@@ -113,13 +110,13 @@ class Tolerance(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Verified(Value, frozen=True, forbid_unknown_fields=True):
-    """Where a model file was seen to give the expected answers."""
+    """Where a model file gave the expected answers."""
 
     runtime: Text  # "litert"
     version: Text
     machine: Text  # as platform.machine(): "x86_64", "aarch64"
-    options: str = ""  # otherwise than a device runs it by default: "4 threads", "without XNNPACK"
-    cpu: Text | None = None  # where another machine measured: "Cortex-A72"
+    options: str = ""  # if not as a device runs it by default: "4 threads", "without XNNPACK"
+    cpu: Text | None = None  # if another machine measured: "Cortex-A72"
 
     @property
     def line(self) -> str:
@@ -129,7 +126,7 @@ class Verified(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class OperatingPoint(Value, frozen=True, forbid_unknown_fields=True):
-    """Another decision than the one that ships, and what it is good for; chosen on validation, never on test."""
+    """A decision other than the one that ships, and what it is good for; chosen on validation, never on test."""
 
     name: Name  # "sensitivity-0.95"
     aim: Text  # for a person
@@ -139,7 +136,7 @@ class OperatingPoint(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class MapGrid(Value, frozen=True, forbid_unknown_fields=True):
-    """A class activation map, and where its cells lie: cell i of an axis looks at first + i * step, px of the model's input."""
+    """A class activation map and its cells: cell i of an axis is centred on first + i * step, px of the model's input."""
 
     height: Side
     width: Side
@@ -158,7 +155,7 @@ class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
     tolerance: Tolerance
     metrics: dict[str, Metric]
     verified: tuple[Verified, ...]
-    operating_points: tuple[OperatingPoint, ...] = ()  # no device decides by them yet
+    operating_points: tuple[OperatingPoint, ...] = ()  # devices do not decide by them yet
     class_map: MapGrid | None = None  # of its second output, the class activation map
 
 
@@ -178,7 +175,7 @@ STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
 
 class Range(Value, frozen=True, forbid_unknown_fields=True):
-    """Of one statistic over the training images: two quantiles, and the smallest and largest value met."""
+    """One statistic over the training images: two quantiles, and the smallest and largest value."""
 
     low: float
     high: float
@@ -195,7 +192,7 @@ class Envelope(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Provenance(Value, frozen=True, forbid_unknown_fields=True):
-    """Where the model came from. Nothing in it depends on when convert ran."""
+    """Where the model came from. Nothing here depends on when convert ran."""
 
     run: dict[str, str]  # model, recipe, commit, model_sha256, …
     data: dict[str, str]  # what was trained on, and its hash
@@ -204,7 +201,7 @@ class Provenance(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class NotProven(Value, frozen=True, forbid_unknown_fields=True):
-    """Model files that are in the bundle though the test split could not decide about them, because somebody allowed it."""
+    """Model files that the test split could not decide about, and that were allowed into the bundle all the same."""
 
     allowed_by: Text  # "gate.toml", "--allow-undecided"
     files: Annotated[dict[Name, Text], Meta(min_length=1)]  # model file -> what is not known
@@ -217,7 +214,7 @@ class NotProven(Value, frozen=True, forbid_unknown_fields=True):
 
 
 def verdict(not_proven: NotProven | None, run: Mapping[str, str]) -> str:
-    """Of a bundle, in short: PASS, and after it what nobody has proven. run: as in `Provenance`."""
+    """A bundle's verdict in short: PASS, and then what was not proven. run: as in `Provenance`."""
     said = not_proven.verdict if not_proven else PROVEN
     return f"{said}, not shown to be better than chance on validation, allowed by --allow-chance" if CHANCE in run else said
 
@@ -238,11 +235,11 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     files: Annotated[tuple[BundleFile, ...], Meta(min_length=1, max_length=10_000)]
     provenance: Provenance
     envelope: Envelope | None = None
-    not_proven: NotProven | msgspec.UnsetType = msgspec.UNSET  # left out of the file where every model file is proven
+    not_proven: NotProven | msgspec.UnsetType = msgspec.UNSET  # not in the file if every model file is proven
 
     @property
     def verdict(self) -> str:
-        """PASS, and what nobody has proven, in short."""
+        """PASS, and what was not proven, in short."""
         return verdict(self.not_proven or None, self.provenance.run)
 
     @property
@@ -256,18 +253,18 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
     try:
         if _depth(raw) > _DEPTH_LIMIT:
             raise ValueError(f"nested deeper than {_DEPTH_LIMIT}")
-        # msgspec keeps the last of two equal keys without a word; the standard parser can be told to refuse.
+        # msgspec silently keeps the last of two equal keys; the standard parser can be told to refuse.
         fields = json.loads(raw.decode(), object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite)
         schema = fields.get("schema") if isinstance(fields, dict) else None
         if schema != 1 or isinstance(schema, bool):
             raise BundleError(
                 "E-BUNDLE-SCHEMA",
-                f"{where}: schema {printable(str(schema))[:40]}, this app reads 1: install the limiar that made it",
+                f"{where}: schema {printable(str(schema))[:40]}, this app reads 1: install the limiar version that made it",
             )
         manifest = msgspec.convert(fields, Manifest)
         _check_consistent(manifest)
         if (odd := _unseen(fields)) is not None:
-            raise ValueError(f"{odd!r} holds a character that acts on a terminal or page instead of being seen")
+            raise ValueError(f"{odd!r} has a character that acts on a terminal or page instead of being seen")
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # json.JSONDecodeError is a ValueError
         reason = printable(str(error))[:200]
         raise BundleError(
@@ -284,9 +281,9 @@ def manifest_json(manifest: Manifest) -> bytes:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        counts = Counter(key for key, _ in pairs)  # counted once: 4 MB hold enough keys to keep a count for each busy for hours
+        counts = Counter(key for key, _ in pairs)  # counted once: list.count for each key of 4 MB would take hours
         twice = next(key for key, count in counts.items() if count > 1)
-        raise ValueError(f"key {twice[:40]!r} stands twice")
+        raise ValueError(f"key {twice[:40]!r} is there twice")
     return fields
 
 
@@ -303,7 +300,7 @@ def _no_constant(text: str) -> NoReturn:
 def _depth(raw: bytes) -> int:
     """Largest nesting, counted before parsing: a parser's own recursion limit differs between Python versions."""
     depth = deepest = 0
-    # A string without an end reaches to the end of the text: looked for again from each quote, 4 MB of quotes take hours.
+    # An unclosed string is taken to reach the end of the text: looking for its end again from each quote of 4 MB takes hours.
     for match in re.finditer(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', raw, re.DOTALL):
         token = match.group()
         if token in b"[{":
@@ -322,7 +319,7 @@ def _check_consistent(manifest: Manifest) -> None:
     folded = [path.casefold() for path in paths]
     if len(set(folded)) != len(folded):
         twin = next(path for path in paths if folded.count(path.casefold()) > 1)
-        raise BundleError("E-BUNDLE-PATH", f"{printable(twin)} differs from another file by case alone: convert again")
+        raise BundleError("E-BUNDLE-PATH", f"{printable(twin)} differs from another file only in case: convert again")
     if sum(file.bytes for file in manifest.files) > TOTAL_LIMIT:
         raise BundleError("E-BUNDLE-SIZE", f"the files add up to over {TOTAL_LIMIT >> 20} MiB: leave model files out")
     names = [file.model.name for file in manifest.files if file.model]
@@ -333,13 +330,13 @@ def _check_consistent(manifest: Manifest) -> None:
     if manifest.not_proven and (unknown := sorted(set(manifest.not_proven.files) - set(names))):
         raise ValueError(f"not_proven names {unknown[0]!r}, which is not among the model files")
     if len(set(manifest.labels)) != len(manifest.labels):
-        raise ValueError("a label stands twice")
+        raise ValueError("a label is there twice")
     if odd := next((label for label in manifest.labels if not is_plain(label)), None):
         raise ValueError(f"label {odd!r} is not one line")
     if {REFER, REFUSED} & set(manifest.labels):
-        raise ValueError(f"a label is called {REFER} or {REFUSED}, which are decisions")
+        raise ValueError(f"a label has the name {REFER} or {REFUSED}, which is a decision")
     if (manifest.positive is not None) != (len(manifest.labels) == 2):
-        raise ValueError("a positive label belongs to exactly two labels")
+        raise ValueError("there is a positive label exactly if there are two labels")
     if manifest.positive is not None and manifest.positive not in manifest.labels:
         raise ValueError(f"positive {manifest.positive!r} is not among the labels")
     for file in manifest.models.values():
@@ -351,7 +348,7 @@ def _check_consistent(manifest: Manifest) -> None:
 
 
 def _unseen(value: object) -> str | None:
-    """The first text in a JSON value that holds something unseen; line ends and tabs may stand in one."""
+    """The first text in a JSON value with an unseen character; line ends and tabs are allowed."""
     if isinstance(value, str):
         return None if value == visible(value) else value
     inside = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()

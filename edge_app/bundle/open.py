@@ -1,17 +1,12 @@
-"""Opens a bundle: every listed file is there, with the size and sha256 that the manifest says."""
+"""Opens a bundle: every listed file is there, with the size and sha256 in the manifest."""
 
 import hashlib
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from limiar.edge_app.bundle.signature import SIGNATURE_BYTES, Keys, PublicKey, signer
-from limiar.edge_app.errors import BundleError, printable
-
-if TYPE_CHECKING:
-    pass
 from limiar.edge_app.bundle.manifest import (
     DECODE_RULE,
     MANIFEST,
@@ -23,16 +18,18 @@ from limiar.edge_app.bundle.manifest import (
     ModelFile,
     parse_manifest,
 )
+from limiar.edge_app.bundle.signature import SIGNATURE_BYTES, Keys, PublicKey, signer
+from limiar.edge_app.errors import BundleError, printable
 
 
 class Bundle:
-    """An opened bundle: every listed file was there with the size and sha256 that the manifest says."""
+    """An opened bundle: every listed file was there, with the size and sha256 in the manifest."""
 
     def __init__(self, path: Path, manifest: Manifest, sha256: str, signed_by: PublicKey | None = None) -> None:
         self.path = path
         self.manifest = manifest
         self.sha256 = sha256  # of manifest.json's exact bytes: this names the bundle
-        self.signed_by = signed_by  # None: opened without keys, so that no signature was asked for
+        self.signed_by = signed_by  # None: opened without keys, so no signature was asked for
 
     def read(self, path: str) -> bytes:
         """The bytes of a listed file, checked as they are read. Raises BundleError."""
@@ -44,7 +41,7 @@ class Bundle:
         )
 
     def model(self, name: str | None = None) -> tuple[ModelFile, bytes]:
-        """A model file by name (the default file without one) and the very bytes that were checked. Raises BundleError."""
+        """A model file by name (None: the default file), and the bytes that were checked. Raises BundleError."""
         name = name or self.manifest.default_file
         file = self.manifest.models.get(name)
         if file is None or file.model is None:
@@ -57,17 +54,17 @@ class Bundle:
 
 
 def open_bundle(path: Path | str, keys: Keys | None = None) -> Bundle:
-    """Opens a bundle and checks it whole: signature, manifest, listing, sizes, hashes, image rules. Raises BundleError.
+    """Opens a bundle and checks all of it: signature, manifest, listing, sizes, hashes, image rules. Raises BundleError.
 
-    With `keys` a trusted one must have signed it; without, whoever can write the folder can write another manifest.
+    With `keys`, a trusted one must have signed it. Without, anyone who can write the folder can write another manifest.
     """
     path = Path(path)
     if not path.is_dir():
-        raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} is not a folder: give the folder that holds {MANIFEST}")
+        raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} is not a folder: give the folder with {MANIFEST}")
     if not os.path.lexists(path / MANIFEST):
         raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} {_without_manifest(path)}")
     raw = _read_manifest(path)
-    # Before anything that the manifest says is believed.
+    # Before anything in the manifest is trusted.
     signed_by = _check_signature(path, raw, keys) if keys is not None else None
     manifest = parse_manifest(raw, where=printable(str(path)))
     if (manifest.input.decode, manifest.input.resize) != (DECODE_RULE, RESIZE_RULE):
@@ -105,7 +102,7 @@ def _check_signature(path: Path, raw: bytes, keys: Keys) -> PublicKey:
         )
     signature = b"".join(_chunks(path, SIGNATURE, SIGNATURE_BYTES))
     if len(signature) != SIGNATURE_BYTES:
-        met = f"{SIGNATURE} has not the {SIGNATURE_BYTES} bytes of a signature"
+        met = f"{SIGNATURE} is not the {SIGNATURE_BYTES} bytes of a signature"
         _refuse("E-BUNDLE-SIGNATURE-SIZE", path, met, "copy the bundle again")
     if key := signer(raw, signature, keys.revoked):
         met = f"signed by the revoked key {key.fingerprint[:12]}"
@@ -113,12 +110,12 @@ def _check_signature(path: Path, raw: bytes, keys: Keys) -> PublicKey:
     if key := signer(raw, signature, keys.trusted):
         return key
     trusted = ", ".join(key.fingerprint[:12] for key in keys.trusted)
-    met = f"no trusted key ({trusted}) has signed this {MANIFEST}: it was altered, or signed by somebody else"
-    _refuse("E-BUNDLE-SIGNATURE-WRONG", path, met, "get it from whom you trust, or give the right --key")
+    met = f"no trusted key ({trusted}) has signed this {MANIFEST}: it was altered, or signed by someone else"
+    _refuse("E-BUNDLE-SIGNATURE-WRONG", path, met, "get it from a source you trust, or give the right --key")
 
 
 def _check_listing(path: Path, manifest: Manifest) -> None:
-    """Every listed file is there, regular and of its size; nothing else is. Raises BundleError."""
+    """Every listed file is there, a plain file of its size, and nothing else is. Raises BundleError."""
     listed = {file.path: file for file in manifest.files}
     folders = {parent.as_posix() for name in listed for parent in Path(name).parents}
     found = set()
@@ -148,7 +145,7 @@ def _check_listing(path: Path, manifest: Manifest) -> None:
         found.add(name)
     for name in listed:
         if name not in found:
-            _refuse("E-BUNDLE-MISSING", path, f"{name} is in the manifest and not there", "copy the bundle again")
+            _refuse("E-BUNDLE-MISSING", path, f"{name} is in the manifest, but missing", "copy the bundle again")
 
 
 def _walk(root: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -164,14 +161,13 @@ def _walk(root: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _without_manifest(path: Path) -> str:
-    """What a folder is that somebody took for a bundle, and what to do."""
+    """What a folder without a manifest may be, and what to do."""
     if os.path.lexists(path / "train.json"):
-        return "is a RUN of limiar train: limiar convert RUN --out BUNDLE makes a bundle of it"
+        return "is a RUN of limiar train: make a bundle of it with limiar convert RUN --out BUNDLE"
     if os.path.lexists(path / "report.json"):
-        return (
-            f"holds a report and no {MANIFEST}: it is what was refused, or a bundle that lacks a part: convert or copy it again"
-        )
-    return f"holds no {MANIFEST}, so it is not a bundle: give the folder that limiar convert wrote"
+        met = f"has a report but no {MANIFEST}: conversion refused it, or a part of it is missing"
+        return f"{met}: convert or copy it again"
+    return f"has no {MANIFEST}, so it is not a bundle: give the folder that limiar convert wrote"
 
 
 def _chunks(root: Path, name: str, limit: int) -> Iterator[bytes]:
@@ -208,7 +204,7 @@ def _check_hash(root: Path, file: BundleFile, keep: list[bytes] | None = None) -
         _refuse(
             "E-BUNDLE-SIZE",
             root,
-            f"{file.path} has not the {file.bytes} bytes of the manifest",
+            f"{file.path} is not the {file.bytes} bytes the manifest says",
             "copy the bundle again",
         )
     if digest.hexdigest() != file.sha256:

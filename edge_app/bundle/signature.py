@@ -1,7 +1,7 @@
-"""Ed25519 signatures of a bundle: manifest.sig holds the 64 raw bytes over CONTEXT + the exact bytes of manifest.json.
+"""Ed25519 signatures of a bundle: manifest.sig is the 64 raw bytes over CONTEXT + the exact bytes of manifest.json.
 
-The manifest lists every file with its sha256, so that one signature speaks for the whole bundle. Keys are PEM files as
-`openssl pkey` reads them: PKCS #8 for the private one, SubjectPublicKeyInfo for the public one.
+The manifest lists every file with its sha256, so one signature covers the whole bundle. Keys are PEM files that `openssl pkey`
+reads: PKCS #8 for the private one, SubjectPublicKeyInfo for the public one.
 """
 
 import codecs
@@ -18,17 +18,17 @@ from msgspec import Struct
 
 from limiar.edge_app.errors import KeyFileError, printable
 
-# cryptography takes 60 ms to import: only who makes or checks a signature waits for it.
+# cryptography takes 60 ms to import: only signing and checking a signature wait for it.
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-CONTEXT = b"limiar-bundle-v1\0"  # a signature made for anything else is none for a bundle
+CONTEXT = b"limiar-bundle-v1\0"  # so that a signature made for anything else does not count
 SIGNATURE_BYTES = 64
 _KEY_FILE_LIMIT = 16 << 10  # bytes; an Ed25519 key has 120, the largest RSA key that is told apart by type 13,000
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----.*?-----END \1-----", re.DOTALL)
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # The y coordinates of the points whose order divides 8, those beyond the field's prime too, without the sign of x. For such a
-# "key" anybody can make signatures that OpenSSL accepts (Chalkias et al., Taming the many EdDSAs, 2020, table 1).
+# "key" anyone can make signatures that OpenSSL accepts (Chalkias et al., Taming the many EdDSAs, 2020, table 1).
 _SMALL_ORDER = frozenset(
     bytes.fromhex(y)
     for y in (
@@ -43,7 +43,7 @@ _SMALL_ORDER = frozenset(
 )
 
 
-_P = 2**255 - 19  # of the field that the curve's coordinates are in: RFC 8032, section 5.1
+_P = 2**255 - 19  # the prime of the curve's field: RFC 8032, section 5.1
 _D = -121665 * pow(121666, -1, _P) % _P
 
 
@@ -59,14 +59,16 @@ class PublicKey(Struct, frozen=True):
 
 
 class Keys(Struct, frozen=True):
-    """Whose signature counts: a trusted key's, unless the key is revoked as well."""
+    """Whose signatures count: those of trusted keys that are not revoked."""
 
     trusted: tuple[PublicKey, ...]
     revoked: tuple[PublicKey, ...] = ()
 
 
 def read_keys(*trusted: Path | str, revoked: Iterable[Path | str] = ()) -> Keys:
-    """Public keys, from the files that `limiar keygen` wrote: what is opened with them must be signed by a trusted one.
+    """Public keys from files of `limiar keygen`: a bundle opened with them must be signed by a trusted one.
+
+    keys = limiar.read_keys("release.pub", revoked=["stolen.pub"])
 
     Raises KeyFileError.
     """
@@ -74,7 +76,7 @@ def read_keys(*trusted: Path | str, revoked: Iterable[Path | str] = ()) -> Keys:
 
 
 def sign(manifest: bytes, key: "Ed25519PrivateKey") -> bytes:
-    """manifest.json's bytes -> manifest.sig's. The same key and bytes give the same signature (RFC 8032)."""
+    """The bytes of manifest.json -> those of manifest.sig; the same key and bytes give the same signature (RFC 8032)."""
     return key.sign(CONTEXT + manifest)
 
 
@@ -98,7 +100,7 @@ def public_half(key: "Ed25519PrivateKey") -> PublicKey:
 
 
 def read_private_key(path: Path) -> "Ed25519PrivateKey":
-    """A private key that nobody but its owner may read. Raises KeyFileError."""
+    """A private key that only its owner may read. Raises KeyFileError."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -107,12 +109,12 @@ def read_private_key(path: Path) -> "Ed25519PrivateKey":
     if b" PUBLIC KEY-----" in pem:
         _refuse("E-KEY-TYPE", path, "is a public key, which cannot sign", "give NAME.key of `limiar keygen`")
     if mode & _OTHERS:
-        met = f"may be used by others than its owner (mode {stat.S_IMODE(mode):04o})"
-        _refuse("E-KEY-MODE", path, met, "make a new key if anybody may have read it, else chmod 600")
+        met = f"can be used by others than its owner (mode {stat.S_IMODE(mode):04o})"
+        _refuse("E-KEY-MODE", path, met, "make a new key if someone may have read it, or else chmod 600")
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
-        met = "is encrypted with a password, and nobody can be asked for it"
+        met = "is encrypted, and limiar does not ask for passwords"
         _refuse("E-KEY-ENCRYPTED", path, met, "decrypt it with `openssl pkey`, mode 600")
     except (ValueError, UnsupportedAlgorithm):
         _refuse_format(path)
@@ -139,14 +141,14 @@ def read_public_key(path: Path) -> PublicKey:
         _refuse_kind(path)
     raw = key.public_bytes_raw()
     if raw[:-1] + bytes([raw[-1] & 0x7F]) in _SMALL_ORDER:
-        _refuse("E-KEY-WEAK", path, "is a point of small order: anybody can sign for it", "make a key with `limiar keygen`")
+        _refuse("E-KEY-WEAK", path, "is a point of small order: anyone can sign for it", "make a key with `limiar keygen`")
     if not _is_point(raw):
-        _refuse("E-KEY-FORMAT", path, "is damaged: its key is no point of the curve", "copy it again")
+        _refuse("E-KEY-FORMAT", path, "is damaged: its key is not a point of the curve", "copy it again")
     return PublicKey(raw)
 
 
 def _is_point(raw: bytes) -> bool:
-    """Whether a key can be somebody's: RFC 8032, section 5.1.3. The library looks when a signature is checked.
+    """Whether a key can be a real one: RFC 8032, section 5.1.3. The library only looks when it checks a signature.
 
     By then a damaged key in --revoked has let pass what it is there to refuse.
     """
@@ -175,20 +177,20 @@ def _read(path: Path) -> tuple[bytes, int]:
             _refuse("E-KEY-READ", path, str(error.strerror), "copy the key again")
     if len(pem) > _KEY_FILE_LIMIT:
         _refuse_format(path)
-    if (blocks := pem.count(b"-----BEGIN")) > 1:  # the libraries read the first and pass over the rest without a word
-        _refuse("E-KEY-FORMAT", path, f"holds {blocks} PEM blocks", "give each key a file, and an option, of its own")
+    if (blocks := pem.count(b"-----BEGIN")) > 1:  # the libraries silently read only the first
+        _refuse("E-KEY-FORMAT", path, f"has {blocks} PEM blocks", "give each key its own file, and its own option")
     beside, found = _BLOCK.subn(b"", pem.removeprefix(codecs.BOM_UTF8))
-    if found and beside.strip():  # a second key whose frame is damaged, or that is in another form
-        _refuse("E-KEY-FORMAT", path, "holds something else beside its key", "leave only the PEM block in it, a key a file")
+    if found and beside.strip():  # perhaps a second key with a damaged frame, or in another form
+        _refuse("E-KEY-FORMAT", path, "has something beside its key", "leave only the PEM block in it, one key for each file")
     return pem, mode
 
 
 def _refuse_format(path: Path) -> NoReturn:
-    _refuse("E-KEY-FORMAT", path, "holds no key in PEM form", "give a file that `limiar keygen` made")
+    _refuse("E-KEY-FORMAT", path, "is not a key in PEM form", "give a file that `limiar keygen` made")
 
 
 def _refuse_kind(path: Path) -> NoReturn:
-    _refuse("E-KEY-TYPE", path, "is a key of another kind than Ed25519", "make one with `limiar keygen`")
+    _refuse("E-KEY-TYPE", path, "is not an Ed25519 key", "make one with `limiar keygen`")
 
 
 def _refuse(code: str, path: Path, met: str, cure: str) -> NoReturn:

@@ -1,23 +1,22 @@
-"""Publishes a bundle, whole or not at all."""
+"""Writes a bundle, whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from limiar.edge_app.bundle.manifest import MANIFEST, SIGNATURE, Manifest, manifest_json, parse_manifest
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.bundle.signature import Keys, public_half, sign
 from limiar.edge_app.errors import BundleError, printable
-from limiar.edge_app.system.files import partial_folder, replace_folder, sync_directory
+from limiar.edge_app.system.files import partial_folder, replace_folder, sync_directory, write_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from limiar.edge_app.bundle.manifest import MANIFEST, SIGNATURE, Manifest, manifest_json, parse_manifest
 
 
 def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes], key: "Ed25519PrivateKey | None" = None) -> None:
-    """Publishes a bundle at `path`, whole or not at all, signed where there is a key; one that is there already is replaced.
+    """Writes a bundle at `path`, whole or not at all, signed if there is a key; a bundle that is there is replaced.
 
-    `manifest.files` must describe `contents` (relative path -> bytes) exactly. Raises BundleError.
+    `manifest.files` must describe `contents` (relative path -> bytes) exactly. Raises BundleError, and OSError.
     """
     if path.exists() and not (path / MANIFEST).is_file():
         raise BundleError(
@@ -29,19 +28,12 @@ def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes], key
         for name, data in contents.items():
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write_flushed(target, data)
+            write_whole(target, data)
         if key is not None:
-            _write_flushed(partial / SIGNATURE, sign(raw, key))
+            write_whole(partial / SIGNATURE, sign(raw, key))
         # Manifest last: a directory without one is an unfinished bundle.
-        _write_flushed(partial / MANIFEST, raw)
+        write_whole(partial / MANIFEST, raw)
         for folder in {partial, *(file.parent for file in partial.rglob("*"))}:
             sync_directory(folder)
         open_bundle(partial, Keys((public_half(key),)) if key is not None else None)
         replace_folder(partial, path)
-
-
-def _write_flushed(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -186,8 +186,8 @@ def test_what_is_no_folder_is_no_bundle(tmp_path: Path, make: Damage) -> None:
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        ("train.json", "is a RUN of limiar train: limiar convert RUN --out BUNDLE"),
-        ("report.json", "holds a report and no manifest.json"),
+        ("train.json", "is a RUN of limiar train: make a bundle of it with limiar convert RUN --out BUNDLE"),
+        ("report.json", "has a report but no manifest.json"),
         ("cat/1.jpg", "is not a bundle: give the folder that limiar convert wrote"),
     ],
 )
@@ -417,10 +417,10 @@ def test_no_text_makes_the_nesting_slow_to_count(text: bytes) -> None:
         parse_manifest(text, where="x")
 
 
-def test_many_keys_do_not_make_the_one_that_stands_twice_slow_to_find() -> None:
+def test_many_keys_do_not_make_the_one_that_is_there_twice_slow_to_find() -> None:
     """Counting each key on its own would take hours here."""
     keys = b"".join(b'"%d":0,' % key for key in range(300_000))
-    with pytest.raises(BundleError, match="key 'x' stands twice"):
+    with pytest.raises(BundleError, match="key 'x' is there twice"):
         parse_manifest(b"{" + keys + b'"x":0,"x":0}', where="x")
 
 
