@@ -1,4 +1,4 @@
-"""Runtimes behind one method. `open_runtime` imports only the one asked for."""
+"""Runtimes behind one method; `open_runtime` imports only the one that is asked for."""
 
 import contextlib
 import importlib
@@ -25,7 +25,7 @@ class Runtime(Protocol):
 
     @property
     def kernels(self) -> str:
-        """What computes, in a word or two: "XNNPACK"."""
+        """What computes, in a few words: "XNNPACK"."""
 
     def logits(self, image: "Pixels") -> "Logits":
         """uint8 [1, H, W, C] in, float32 [K] out, dequantized where the file is quantized."""
@@ -35,13 +35,13 @@ class Runtime(Protocol):
 
 
 class RuntimeKind(msgspec.Struct, frozen=True):
-    """What a runtime is called, reads and needs."""
+    """What a runtime reads, and what it needs."""
 
     format: Literal["tflite", "onnx"]
     module: str  # its adapter
     package: str  # its distribution
-    install: str  # the line that gets it
-    variants: tuple[str, ...] = ()  # keys of OPTIONS: how else than by default a file is tried when it is converted
+    install: str  # the command that installs it
+    variants: tuple[str, ...] = ()  # keys of OPTIONS: how convert tries a file besides the default
 
 
 class RuntimeVersion(msgspec.Struct, frozen=True):
@@ -55,13 +55,13 @@ class RuntimeVersion(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How a runtime is to compute."""
+    """How a runtime computes."""
 
     threads: int = 1
-    optimised: bool = True  # False: without what makes it quick, TFLite files without XNNPACK, ONNX files as they are written
+    optimised: bool = True  # False: slower; TFLite files without XNNPACK, ONNX graphs as written
 
 
-OPTIONS = {  # as a bundle's manifest says it; "": as a device runs it when not told
+OPTIONS = {  # as in a bundle's manifest; "": a device's default
     "": Options(),
     "4 threads": Options(threads=4),
     "without XNNPACK": Options(optimised=False),
@@ -81,13 +81,13 @@ RUNTIMES = {  # in order of preference for its format
 
 
 def title(runtime: str, options: str) -> str:
-    """A runtime asked to compute otherwise than by default: "litert, 4 threads"."""
+    """A runtime with its options: "litert, 4 threads"."""
     return f"{runtime}, {options}" if options else runtime
 
 
 def installed_runtimes(model_format: str | None = None) -> list[RuntimeVersion]:
-    """The runtimes installed here (for a format, or all), preferred first; found in the package metadata, not imported."""
-    from importlib import metadata  # 10 ms that a scan's start does without
+    """The runtimes installed here (for a format, or all), preferred first; from package metadata, without importing them."""
+    from importlib import metadata  # 10 ms, which a scan does not need at its start
 
     found = []
     for name, kind in RUNTIMES.items():
@@ -98,7 +98,7 @@ def installed_runtimes(model_format: str | None = None) -> list[RuntimeVersion]:
 
 
 def open_preferred(model_format: str, model: bytes, wanted: str | None = None, threads: int = 1) -> Runtime:
-    """Loads a model into the runtime asked for, or the first one installed that reads the format. Raises RuntimeUnavailable."""
+    """Loads a model into the wanted runtime, or the first installed one that reads the format. Raises RuntimeUnavailable."""
     fitting = [name for name, kind in RUNTIMES.items() if kind.format == model_format]
     if wanted in RUNTIMES and wanted not in fitting:
         cure = f"choose one of {', '.join(fitting)}"
@@ -117,7 +117,7 @@ def open_runtime(name: str, model: bytes, threads: int = 1, optimised: bool = Tr
     optimised: as in Options.
     """
     if name not in RUNTIMES:
-        raise RuntimeUnavailable("E-RUNTIME-UNKNOWN", f"no runtime {name}: choose one of {', '.join(RUNTIMES)}")
+        raise RuntimeUnavailable("E-RUNTIME-UNKNOWN", f"there is no runtime {name}: choose one of {', '.join(RUNTIMES)}")
     try:
         adapter = importlib.import_module(RUNTIMES[name].module)
     except ModuleNotFoundError as error:
@@ -129,7 +129,7 @@ def open_runtime(name: str, model: bytes, threads: int = 1, optimised: bool = Tr
 
 
 def one_image(inputs: Sequence[_Input]) -> _Input:
-    """The only input of a model. Raises ModelUnfit where it has none, or several."""
+    """The only input of a model. Raises ModelUnfit if it has none, or several."""
     if len(inputs) != 1:
         met = f"the model takes {counted(len(inputs), 'input')}, not one image"
         raise ModelUnfit("E-RUNTIME-INPUT", f"{met}: convert it with limiar")

@@ -1,4 +1,4 @@
-"""What LiteRT's and tflite-runtime's Interpreter have in common: the same class under two names."""
+"""The Interpreter of LiteRT and of tflite-runtime: the same class under two names."""
 
 import os
 import re
@@ -12,12 +12,12 @@ from limiar.edge_app.errors import ModelUnfit
 from limiar.edge_app.runtimes import one_image
 from limiar.edge_app.system.stderr import captured_stderr
 
-# The delegate's greeting says that the quick kernels are used; said at every start it is noise.
+# The delegate's greeting: at every start it is noise.
 _GREETING = re.compile(rb"INFO: (Created TensorFlow Lite XNNPACK delegate for CPU|Initialized TensorFlow Lite runtime)\.")
 
 
 class InterpreterRuntime:
-    """A TFLite model with fixed batch 1 in an Interpreter. LiteRT's CompiledModel is avoided: see load() in litert.py."""
+    """A TFLite model with fixed batch 1 in an Interpreter. Not LiteRT's CompiledModel: see runtimes/litert.py."""
 
     def __init__(self, name: str, version: str, module: Any, model: bytes, threads: int, optimised: bool) -> None:
         """module: the package's `interpreter`."""
@@ -43,7 +43,7 @@ class InterpreterRuntime:
         given = one_image(self._interpreter.get_input_details())
         self._outputs = self._interpreter.get_output_details()
         if not self._outputs:
-            raise ModelUnfit("E-RUNTIME-MODEL", "the model gives nothing: convert it again, or choose another --file")
+            raise ModelUnfit("E-RUNTIME-MODEL", "the model has no output: convert it again, or choose another --file")
         # By their shapes, not their order: logits are [1, K], the map [1, h, w, K].
         self._logits = next((output for output in self._outputs if len(output["shape"]) == 2), self._outputs[0])
         self._map = next((output for output in self._outputs if len(output["shape"]) == 4), None)
@@ -55,7 +55,7 @@ class InterpreterRuntime:
 
     @property
     def kernels(self) -> str:
-        """XNNPACK where it computes at least a part of the model."""
+        """XNNPACK if it computes at least a part of the model."""
         delegated = any(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
         return "XNNPACK" if delegated else "built-in kernels"
 

@@ -1,9 +1,9 @@
-"""The SQLite file under the store: whose it is, who writes to it, and how its disk keeps a promise.
+"""The SQLite file under the store: whose it is, who writes to it, and whether its disk keeps what is committed.
 
-One process writes. Its lock is on the file itself and not on a name: a hard link, a bind mount or a linked folder lead to the
-same lock. But SQLite finds a journal by the name of its database: a file with two names has two journals, and answers under one
-name are lost under the other. Such a file is refused. What is reported must be stored under the name that was given, so the
-name is looked at again after each commit.
+One process writes. Its lock is on the file itself, not on a name: a hard link, a bind mount or a linked folder leads to the
+same lock. But SQLite finds a journal by the name of its database: a file with two names has two journals, and answers stored
+under one name are lost under the other. Such a file is refused. What is reported must be stored under the name that was given,
+so the name is checked again after each commit.
 """
 
 import contextlib
@@ -20,20 +20,20 @@ from pathlib import Path
 from limiar.edge_app.errors import StoreError, printable
 from limiar.edge_app.system.limits import limit_met
 
-APPLICATION_ID = int.from_bytes(b"limi", "big")  # in the header: file(1) and limiar tell by it whose database this is
-OWN_TABLES = frozenset({"bundles", "results", "camera_results"})  # of a limiar that did not set the application_id yet
+APPLICATION_ID = int.from_bytes(b"limi", "big")  # in the header: it tells file(1) and limiar whose database this is
+OWN_TABLES = frozenset({"bundles", "results", "camera_results"})  # of versions that did not set the application_id yet
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES, _APPLICATION_ID_AT = 100, 68  # sqlite.org/fileformat2.html, section 1.3
 
 _CHECK_S = 0.5  # for quick_check at start: 218 MB in the page cache, a million answers, took 0.5 s
-_CHECK_STEPS = 10_000  # of SQLite's machine between two looks at the clock
+_CHECK_STEPS = 10_000  # of SQLite's virtual machine, between two looks at the clock
 
-# An open-file-description lock: fcntl locks of a process would end when SQLite closes any descriptor of the file, and flock is
-# emulated on NFS and SMB by a lock on the whole file, which would keep our own SQLite out. It lies far behind SQLite's own.
+# An open-file-description lock: a process's fcntl locks would end when SQLite closes any descriptor of the file, and NFS and
+# SMB emulate flock by a lock on the whole file, which would keep our own SQLite out. It lies far behind SQLite's own locks.
 _LOCK_AT = 1 << 60
 _LOCK = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, _LOCK_AT, 1, 0)  # struct flock, fcntl(2)
 
-# Write-ahead logging needs memory that all users of the file share, and machines do not share any (sqlite.org/wal.html).
+# Write-ahead logging needs memory that all users of the file share, which machines do not (sqlite.org/wal.html).
 _SHARES = frozenset(
     {
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "virtiofs", "vboxsf", "prl_fs", "fuse.vmhgfs-fuse"),
@@ -41,21 +41,21 @@ _SHARES = frozenset(
     }
 )
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-# SQLITE_ERROR: our SQL fits our tables, so these are not what they were.
+# SQLITE_ERROR: our SQL fits our tables, so the tables are not what they were.
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH})
-_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)  # the last two from damaged text and lengths, also of a message
+_ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)  # the last two come from damaged text and lengths, also in a message
 _DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_READONLY})
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_PROBE_BYTES = 128 << 10  # more than a new journal and the memory map beside it
+_PROBE_BYTES = 128 << 10  # more than a new journal and its memory map
 
 
 class Database:
     """A limiar database, open for writing by this process alone; a new one has no tables yet."""
 
     def __init__(self, path: Path) -> None:
-        """Raises StoreError: another process writes, it is another program's, has two names or damage; its disk refuses."""
+        """Raises StoreError: another process writes, it is another program's, has two names, is damaged; its disk refuses."""
         self.path = Path(os.path.realpath(path))
         self._connection: sqlite3.Connection | None = None
         self._beside: dict[str, tuple[int, int]] = {}  # -wal and -shm -> device, inode
@@ -92,23 +92,23 @@ class Database:
             raise self.broken(error) from None
 
     def check_place(self) -> None:
-        """What was committed is stored under the name that was given, and nowhere else. Raises StoreError."""
+        """Checks that what was committed is stored under the name that was given, and nowhere else. Raises StoreError."""
         here = os.fstat(self._descriptor)
         if here.st_nlink > 1:
             self._check_names()
         for suffix, identity in {"": (here.st_dev, here.st_ino), **self._beside}.items():
             if self._identity(suffix) != identity:
                 met = f"{printable(str(self.path))}{suffix} was deleted, renamed or replaced while limiar wrote to it"
-                cure = "what was not reported is not kept: put it back, or run again and it is answered anew"
+                cure = "what was not reported is not kept: put it back, or run again to answer it again"
                 raise StoreError("E-STORE-MOVED", f"{met}: {cure}")
 
     def note_journal(self) -> None:
-        """The files beside the database are those of now; once a transaction has made them."""
+        """Remembers which files are beside the database, after the transaction that makes them."""
         suffixes = ("-wal", "-shm") if self.write_ahead else ()
         self._beside = {suffix: found for suffix in suffixes if (found := self._identity(suffix))}
 
     def close(self) -> None:
-        """The descriptor last: closing it frees SQLite's own locks too."""
+        """Closes the descriptor last: that also frees SQLite's own locks."""
         if self._connection:
             self._connection.close()
         os.close(self._descriptor)
@@ -119,11 +119,11 @@ class Database:
         return self._refused(error) if isinstance(error, OSError) else error
 
     def broken(self, error: Exception) -> StoreError:
-        """SQLite's error as ours: by its code, and by what the system says of the disk."""
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # without one: text that is no UTF-8
+        """SQLite's error as ours: by its code, and by what the system says about the disk."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # without one: text that is not UTF-8
         primary = code & 0xFF
         try:
-            self.check_place()  # else what follows from it would pass for the reason
+            self.check_place()  # otherwise a consequence would be taken for the reason
         except StoreError as moved:
             return moved
         if primary in _BUSY:
@@ -140,26 +140,26 @@ class Database:
         return self._refused(error)
 
     def damaged(self, met: str) -> StoreError:
-        """Bytes of the file are not what was written."""
+        """The error for a file that is not what was written."""
         import shlex  # damage is rare
 
         where = printable(str(self.path))
-        # Not `.recover`: Debian 12's sqlite3 is built without it. A dump of a damaged database ends in ROLLBACK.
+        # Not `.recover`: Debian 12's sqlite3 lacks it. A dump of a damaged database ends in ROLLBACK.
         save = f"sqlite3 {shlex.quote(where)} .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 SAVED.db"
         cure = f"move it and its -wal aside and scan again, or save what can be read and use that: {save}"
         return StoreError("E-STORE-DAMAGED", f"{where}: {printable(met)}: {cure}")
 
     def _locked(self) -> int:
-        """A descriptor of the file with the lock on it, which the kernel frees when its holder ends, however it ends."""
+        """A locked descriptor of the file; the kernel frees the lock when its holder ends, however that happens."""
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
             try:
                 if not stat.S_ISREG((found := os.fstat(descriptor)).st_mode):
-                    raise OSError(errno.EINVAL, "is there and no plain file")
+                    raise OSError(errno.EINVAL, "is there, and is not a plain file")
                 try:
                     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _LOCK)
                 except OSError as error:
-                    if error.errno != errno.EINVAL:  # a kernel without such locks
+                    if error.errno != errno.EINVAL:  # EINVAL: a kernel without such locks
                         raise
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._identity("") == (found.st_dev, found.st_ino):
@@ -170,7 +170,7 @@ class Database:
             os.close(descriptor)  # replaced meanwhile
 
     def _check_names(self) -> None:
-        """Raises StoreError if the file can be reached by a second name, beside which another journal would lie."""
+        """Raises StoreError if the file has a second name, beside which another journal would lie."""
         where = printable(str(self.path))
         names = os.fstat(self._descriptor).st_nlink
         if names > 1:
@@ -183,11 +183,11 @@ class Database:
         finally:
             os.close(folder)
         if alone:
-            met = f"{where} is mounted as a single file, so its journal would lie apart from it and be lost"
-            raise StoreError("E-STORE-NAMES", f"{met}: mount the folder that it lies in")
+            met = f"{where} is mounted as a single file, so its journal would be elsewhere and be lost"
+            raise StoreError("E-STORE-NAMES", f"{met}: mount its folder instead")
 
     def _check_owner(self) -> None:
-        """Looks before anything is changed, without leaving a trace. Raises StoreError for another program's file."""
+        """Before anything is changed, and without leaving a trace. Raises StoreError for another program's file."""
         head = os.pread(self._descriptor, _HEADER_BYTES, 0)
         self._new = not head
         if not head:
@@ -195,15 +195,15 @@ class Database:
         where = printable(str(self.path))
         if head[: len(_MAGIC)] != _MAGIC:
             cure = "check that it is a limiar database, or use another --db"
-            raise StoreError("E-STORE-WRITE", f"{where}: its first bytes are not those of a database: {cure}")
+            raise StoreError("E-STORE-WRITE", f"{where} does not begin like a database: {cure}")
         owner = int.from_bytes(head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4], "big")
         if owner == APPLICATION_ID:
             return
         met, tables = f"application_id {owner:#x}", set[str]()
         if owner == 0:
-            tables = self._tables("mode=ro&immutable=1")  # the file as it lies there: nothing is made beside it
+            tables = self._tables("mode=ro&immutable=1")  # the file as it is: nothing is made beside it
             if not tables and self._identity("-wal"):
-                tables = self._tables("mode=ro")  # all of it may be in the journal yet
+                tables = self._tables("mode=ro")  # everything may still be in the journal
             if not tables or tables >= OWN_TABLES:
                 self._new = True
                 return
@@ -218,7 +218,7 @@ class Database:
             }
 
     def _connect(self) -> bool:
-        """Opens the file with a journal that its disk can keep; is it a write-ahead log?"""
+        """Opens the file with a journal that its disk can keep, and says whether that is a write-ahead log."""
         if self.write_ahead_here():
             try:
                 connection = self._open()
@@ -231,18 +231,18 @@ class Database:
                 if error.sqlite_errorcode & 0xFF not in _DISK or self._probe():
                     raise
         connection = self._open()
-        # In this mode SQLite reads a write-ahead log without shared memory, where another disk has left one.
+        # In this mode SQLite reads a write-ahead log, if another disk has left one, without shared memory.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         connection.execute("PRAGMA journal_mode=DELETE").fetchone()
         connection.execute("PRAGMA locking_mode=NORMAL")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # of the attempt
-        # FULL does not flush the folder after the journal is deleted: after a power cut it could come back and undo the commit.
+        # FULL does not flush the folder once the journal is deleted: after a power cut it could be back, and undo the commit.
         connection.execute("PRAGMA synchronous=EXTRA")
         return False
 
     def write_ahead_here(self) -> bool:
-        """Has the disk of the file one machine that writes to it? Whether it can share memory is seen when it is tried."""
+        """Whether only one machine writes to the disk of the file. Whether it can share memory is found out by trying."""
         return _file_system(_mount_id(self._descriptor)) not in _SHARES
 
     def _open(self) -> sqlite3.Connection:
@@ -252,14 +252,14 @@ class Database:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA cell_size_check=ON")
         if self._new:
-            # Before the journal is chosen, so that it is in the file itself and not in a log beside it.
+            # Before the journal is chosen, so that the id is in the file itself and not in a log beside it.
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             self._new = False
         return connection
 
     def _check_pages(self) -> None:
-        """quick_check, as far as it comes in its time: large databases are read in part. Raises StoreError."""
+        """quick_check, as far as it gets in its time: large databases are read in part. Raises StoreError."""
         assert self._connection
         end = time.monotonic() + _CHECK_S
         self._connection.set_progress_handler(lambda: time.monotonic() > end, _CHECK_STEPS)
@@ -275,12 +275,12 @@ class Database:
             self._connection.set_progress_handler(None, 0)
 
     def _check_schema(self) -> None:
-        """Raises StoreError: a trigger, or a view in a table's place, may change or drop an answer that is reported as kept."""
+        """Raises StoreError for a trigger or view, which could change or drop an answer that is reported as kept."""
         found = self.execute("SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1")
         if found:
             kind, name = found[0]
-            met = f"{printable(str(self.path))} holds a {kind} that limiar did not make ({printable(str(name))})"
-            cure = "what is stored could be changed by it: remove it with sqlite3, or give another --db"
+            met = f"{printable(str(self.path))} has a {kind} that limiar did not make ({printable(str(name))})"
+            cure = "it could change what is stored: remove it with sqlite3, or give another --db"
             raise StoreError("E-STORE-FOREIGN", f"{met}: {cure}")
 
     def _identity(self, suffix: str) -> tuple[int, int] | None:
@@ -298,25 +298,26 @@ class Database:
         if (limit := limit_met(error)) and limit.code == "E-MACHINE-LIMIT" and not isinstance(error, BlockingIOError):
             return StoreError(limit.code, limit.message)
         if number in (errno.EEXIST, errno.ENOTDIR):
-            met = f"{where}: its folder cannot be made, a file has that name"
+            met = f"{where}: its folder cannot be made: there is a file of that name"
             return StoreError("E-STORE-WRITE", f"{met}: give another place with --db or LIMIAR_STATE")
         if isinstance(error, BlockingIOError):
             return StoreError("E-STORE-BUSY", f"another limiar writes to {where}: wait for it, or use another --db")
         if number in _FULL:
-            return StoreError("E-STORE-FULL", f"the disk of {where} is full; what was reported is kept: free space, run again")
+            met = f"the disk of {where} is full; what was reported is kept"
+            return StoreError("E-STORE-FULL", f"{met}: free space, then run again")
         if number in _NO_LOCKS:
             cure = "mount the share with locks, or use a --db on a disk of this machine"
-            return StoreError("E-STORE-LOCKS", f"{met}, so a second writer could not be kept out: {cure}")
+            return StoreError("E-STORE-LOCKS", f"{met}, and without locks a second writer cannot be kept out: {cure}")
         if number in _NOT_ALLOWED:
             cure = "give a place that this user can write, with --db or LIMIAR_STATE"
             return StoreError("E-STORE-WRITE", f"{met}: {cure}")
-        cure = "check that it is a limiar database and its disk can be written, or use another --db"
+        cure = "check that it is a limiar database on a disk that can be written, or use another --db"
         if number == errno.EFBIG:
             cure = "raise the limit on a file's size (ulimit -f), or use a --db on a file system that takes larger files"
         return StoreError("E-STORE-WRITE", f"{met}: {cure}")
 
     def _probe(self) -> OSError | None:
-        """SQLite keeps the system's reason to itself; a small file beside the database meets the same one."""
+        """SQLite does not pass on the system's reason; writing a small file beside the database meets the same one."""
         probe = self.path.with_name(f".{self.path.name}.{os.getpid()}.probe")
         try:
             try:
@@ -332,7 +333,7 @@ class Database:
 
 
 def _mount_id(descriptor: int) -> int:
-    """Of what an open file lies on; -1 where there is no /proc."""
+    """The mount that an open file is on; -1 if there is no /proc."""
     with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="utf-8") as lines:
         for line in lines:
             if line.startswith("mnt_id:"):
@@ -341,7 +342,7 @@ def _mount_id(descriptor: int) -> int:
 
 
 def _file_system(mount_id: int) -> str:
-    """Its type, as mount(8) has it; empty where it is not known."""
+    """A mount's type, as mount(8) shows it; empty if it is not known."""
     with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
         for line in lines:
             mount, _, kind = line.partition(" - ")

@@ -1,4 +1,4 @@
-"""Where limiar keeps what it must remember."""
+"""limiar's state folder."""
 
 import os
 from pathlib import Path
@@ -12,16 +12,16 @@ def default_path() -> Path:
 
 
 def state_folder() -> Path:
-    """Where limiar keeps what it must remember: LIMIAR_STATE, else XDG_STATE_HOME/limiar, else ~/.local/state/limiar.
+    """LIMIAR_STATE; if that is not set, XDG_STATE_HOME/limiar; and if that is not set, ~/.local/state/limiar.
 
-    Raises StoreError where there is no home: a user without an account, as containers start them.
+    Raises StoreError if there is no home folder: containers run users that have no account.
     """
     if state := os.environ.get("LIMIAR_STATE"):
         return Path(state)
     for name, below in (("XDG_STATE_HOME", "limiar"), ("HOME", ".local/state/limiar")):
-        if (folder := os.environ.get(name, "")).startswith("/"):  # the specification has relative ones ignored
+        if (folder := os.environ.get(name, "")).startswith("/"):  # by the specification, relative ones are ignored
             return Path(folder) / below
-    import pwd  # where nothing of the environment says it
+    import pwd  # only if the environment does not say it
 
     try:
         return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/state/limiar"

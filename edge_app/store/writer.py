@@ -1,7 +1,7 @@
 """Results in SQLite: every answer once, kept before it is reported.
 
-WAL with synchronous=FULL: 400 simulated power cuts lost no acknowledged row, where NORMAL lost 2 %. Commits are grouped, and
-a result may be reported only after its commit. One process writes: see database.py.
+WAL with synchronous=FULL: 400 simulated power cuts lost no acknowledged row; NORMAL lost 2 %. Commits are grouped, and a result
+may be reported only after its commit. One process writes: see store/database.py.
 """
 
 import time
@@ -17,11 +17,11 @@ from limiar.edge_app.bundle.manifest import REFER
 from limiar.edge_app.errors import StoreError, printable
 from limiar.edge_app.store.database import Database
 
-_SUM_TOLERANCE = 1e-6  # of probabilities in float64; of an older row, which has no crc32
-_COMMIT_AFTER_S = 0.2  # of answers at most are lost with the power, and none of them was reported
+_SUM_TOLERANCE = 1e-6  # of probabilities in float64, for older rows, which have no crc32
+_COMMIT_AFTER_S = 0.2  # a power cut loses at most the answers of this time, and none that was reported
 
-# Only ever appended to: `user_version` counts how many of them a database has seen. A column that comes later is NULL in
-# older rows, or their crc32 does not fit any more.
+# Only ever appended to: `user_version` counts how many of them a database has seen. A later column must be NULL in older
+# rows, or their crc32 would no longer fit.
 MIGRATIONS = (
     """
     CREATE TABLE bundles (
@@ -113,21 +113,21 @@ _ADD_FRAME = """
 
 
 class BundleKey(msgspec.Struct, frozen=True):
-    """What an answer came from: with the image's sha256 it makes the answer unique."""
+    """What gave an answer: with the image's sha256, it makes the answer unique."""
 
     sha256: str
     name: str
     version: str
     file: str
     runtime: str  # name and version
-    labels: tuple[str, ...]  # that it can answer
+    labels: tuple[str, ...]  # its possible answers
 
 
 class Store:
     """The results database, open for writing by this process alone. Use as a context manager: leaving commits."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the database. Raises StoreError: as Database does, or a newer limiar made it."""
+        """Opens or creates the database. Raises StoreError: as Database does, and if a newer limiar made it."""
         self._changed_at: float | None = None
         self._bundle: object = 0
         self._db = Database(path)
@@ -150,7 +150,7 @@ class Store:
             self._db.close()
 
     def use(self, key: BundleKey, verified: str) -> None:
-        """Answers from now on come from this bundle, model file and runtime, and who verified them. Raises StoreError."""
+        """Says which bundle, model file and runtime give the following answers, and who verified them. Raises StoreError."""
         sha256 = bytes.fromhex(key.sha256)
         self._change(_USE, (sha256, key.name, key.version, key.file, key.runtime, verified))
         found = self._db.execute(
@@ -160,33 +160,33 @@ class Store:
         self._key = key
 
     def find(self, image_sha256: bytes) -> Answer | None:
-        """The answer for an image from the bundle in use, also one that is not yet committed. Raises StoreError."""
+        """The answer for an image from the bundle in use, committed or not. Raises StoreError."""
         rows = self._db.execute(_FIND, (image_sha256, self._bundle))
         if not rows:
             return None
         *values, crc32 = rows[0]
         try:
             if crc32 not in (None, self._crc32((image_sha256,), values)):
-                raise ValueError("its crc32 is another")
+                raise ValueError("its crc32 does not fit")
             return _answer(values, self._key.labels)
         except (ValueError, msgspec.MsgspecError) as error:
             path = printable(str(self.path))
-            met = f"{path}: the answer of the image with sha256 {image_sha256.hex()} is damaged ({printable(str(error))})"
-            cure = "scan that image with --again, which puts a new answer in its place"
+            met = f"{path}: the answer for the image with sha256 {image_sha256.hex()} is damaged ({printable(str(error))})"
+            cure = "scan that image with --again, which replaces its answer"
             raise StoreError("E-STORE-DAMAGED", f"{met}: {cure}") from None
 
     def add(self, image_sha256: bytes, path: bytes, answer: Answer) -> None:
-        """Keeps an image's answer; one that is there already for this bundle is replaced. Raises StoreError."""
+        """Keeps an image's answer, and replaces one that this bundle gave before. Raises StoreError."""
         values = _values(answer)
         self._change(_ADD, (self._bundle, image_sha256, path, *values, self._crc32((image_sha256,), values)))
 
     def add_frame(self, source: str, boot_id: str, sequence: int, dropped: int, answer: Answer) -> None:
-        """Keeps a camera frame's answer, once per source, boot and sequence. Raises StoreError."""
+        """Keeps a camera frame's answer, once for each source, boot and sequence. Raises StoreError."""
         frame, values = (source, boot_id, sequence, dropped), _values(answer)
         self._change(_ADD_FRAME, (self._bundle, *frame, *values, self._crc32(frame, values)))
 
     def last_sequence(self, source: str, boot_id: str) -> int:
-        """The highest frame sequence kept for a source since boot, 0 without one. Raises StoreError."""
+        """The highest frame sequence kept for a source since boot, or 0. Raises StoreError."""
         found = self._db.execute("SELECT MAX(sequence) FROM camera_results WHERE source = ? AND boot_id = ?", (source, boot_id))
         last = found[0][0]
         if not isinstance(last, int | None):
@@ -195,15 +195,15 @@ class Store:
 
     @property
     def changed(self) -> bool:
-        """Is anything added that is not committed?"""
+        """Whether something was added that is not committed."""
         return self._changed_at is not None
 
     def commit_due(self) -> bool:
-        """Have answers waited for the disk long enough?"""
+        """Whether answers have waited for the disk long enough."""
         return self._changed_at is not None and time.monotonic() - self._changed_at >= _COMMIT_AFTER_S
 
     def commit(self) -> None:
-        """On return everything added is on the disk, under the name that was given, and may be reported. Raises StoreError."""
+        """Puts all that was added on the disk, under the name that was given: it may be reported then. Raises StoreError."""
         if self._changed_at is not None:
             self._db.execute("COMMIT")
             self._changed_at = None
@@ -216,7 +216,7 @@ class Store:
         self._db.execute(sql, values)
 
     def _crc32(self, of: tuple[object, ...], values: Iterable[object]) -> int:
-        """Over an answer, and what it is the answer of and from: a flipped bit may also lead to another image's row."""
+        """Over an answer, its image and what gave it: a flipped bit may also lead to another image's row."""
         kept = (value for value in values if value is not None)
         return zlib.crc32(msgspec.msgpack.encode((self._key.sha256, self._key.file, self._key.runtime, *of, *kept)))
 
@@ -227,7 +227,7 @@ class Store:
             cure = "use a newer limiar, or another --db"
             raise StoreError(
                 "E-STORE-NEWER",
-                f"{printable(str(self.path))} has schema {version}, this app knows {len(MIGRATIONS)}: {cure}",
+                f"{printable(str(self.path))} has schema {version}, this limiar knows {len(MIGRATIONS)}: {cure}",
             )
         if version == len(MIGRATIONS):
             return
@@ -236,23 +236,23 @@ class Store:
         self._db.execute_script(f"BEGIN IMMEDIATE; {scripts} PRAGMA user_version = {len(MIGRATIONS)}; COMMIT;")
 
     def _brought(self) -> int:
-        """How many migrations the tables have seen."""
+        """How many migrations the tables have had."""
         tables = ("bundles", "results")
         has = {f"{table}.{row[1]}" for table in tables for row in self._db.execute(f"PRAGMA table_info({table})")}
         return sum(column in has for column in _BROUGHT)
 
 
 def _values(answer: Answer) -> tuple[object, ...]:
-    """In the order of _ADD and _ADD_FRAME, from the decision on."""
+    """The columns of _ADD and _ADD_FRAME from `decision` on."""
     probabilities = msgspec.json.encode(answer.probabilities).decode()
-    ms = (float(answer.ms.decode), float(answer.ms.resize), float(answer.ms.infer))  # as a REAL column gives them back
+    ms = (float(answer.ms.decode), float(answer.ms.resize), float(answer.ms.infer))  # as a REAL column returns them
     outside = None if answer.outside is None else msgspec.json.encode(answer.outside).decode()
     start = (answer.decision, answer.label, float(answer.confidence), probabilities)
     return *start, *ms, outside, answer.trailing, answer.app, answer.time
 
 
 def _answer(values: Sequence[object], labels: tuple[str, ...]) -> Answer:
-    """A row's values in the order of _FIND. Raises ValueError, MsgspecError: no answer of these labels."""
+    """The columns of _FIND -> Answer. Raises ValueError and MsgspecError if they are not an answer with these labels."""
     decision, label, confidence, probabilities, decode, resize, infer, outside, trailing, app, at = values
     found = {
         "decision": decision,
@@ -269,7 +269,7 @@ def _answer(values: Sequence[object], labels: tuple[str, ...]) -> Answer:
     shares = answer.probabilities
     whole = abs(sum(shares.values()) - 1) < _SUM_TOLERANCE and shares.get(answer.label) == answer.confidence
     if tuple(shares) != labels or not whole or answer.decision not in (*labels, REFER):
-        raise ValueError("it cannot be an answer of this model")
+        raise ValueError("it is not an answer of this model")
     return answer
 
 

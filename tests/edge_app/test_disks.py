@@ -180,7 +180,7 @@ def in_two_places(tmp_path: Path, what: str, held: str) -> list[str]:
 def test_a_database_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path) -> None:
     (line,) = in_two_places(tmp_path, "file", "free")
     assert line.startswith("E-STORE-NAMES: ")
-    assert line.endswith("mount the folder that it lies in")
+    assert line.endswith("mount its folder instead")
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])

@@ -161,7 +161,7 @@ def test_who_verified_the_runtime_is_kept_as_at_its_last_use(path: Path) -> None
 @pytest.mark.parametrize("place", ["file/results.db", "file/folder/results.db"])
 def test_a_file_where_the_folder_must_be_is_said(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(StoreError, match="a file has that name: give another place with --db or LIMIAR_STATE"):
+    with pytest.raises(StoreError, match="there is a file of that name: give another place with --db or LIMIAR_STATE"):
         Store(tmp_path / place)
     assert (tmp_path / "file").read_text() == "kept"
 
