@@ -15,19 +15,17 @@ import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import msgspec
 
+from limiar.edge_app.camera.frame import Frame
 from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Taken, View
 from limiar.edge_app.camera.source import Source
 from limiar.edge_app.errors import SourceError
 from limiar.edge_app.system.channel import WorkerEnd
 from limiar.edge_app.system.children import fork_child
 from limiar.edge_app.system.limits import limit_met
-
-if TYPE_CHECKING:
-    from limiar.edge_app.camera.frame import Frame
 
 _OPEN_S = 30.0  # for picamera2's imports from a slow SD card, or an RTSP camera far away
 _END_S = 0.5  # to hang up in order, before it is ended
@@ -40,12 +38,21 @@ _REPLIES = msgspec.msgpack.Decoder(Opened | Taken | Ended | Failed)
 class Capture:
     """A source in a process of its own. Use as a context manager."""
 
-    def __init__(self, open_source: Callable[[], Source], view: View, tell: Callable[[str], None] = lambda note: None) -> None:
-        """`tell` is given what a person should know: of a camera once it is open, of a video at its end."""
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        view: View,
+        tell: Callable[[str], None] = lambda note: None,
+        memory: mmap.mmap | None = None,
+    ) -> None:
+        """tell: given what a person should know, of a camera once it is open, of a video at its end.
+
+        memory: FRAME_BYTES that another process shares too; None: only these two do.
+        """
         self._name = view.name
         self._tell = tell
         self.loss: str | None = None  # what of a video file could not be read, in words, once its end is reached
-        self._memory = mmap.mmap(-1, FRAME_BYTES)
+        self._memory = memory or mmap.mmap(-1, FRAME_BYTES)
         self._process, self._connection = fork_child(functools.partial(_child, open_source, view, self._memory))
 
     def __enter__(self) -> Self:
@@ -58,7 +65,7 @@ class Capture:
             self._process.kill()
             self._process.join(_END_S)  # not for ever: a driver can hold a process that is being killed
 
-    def frames(self) -> "Iterator[Frame | None]":
+    def frames(self) -> Iterator[Frame | None]:
         """Each frame when it comes, and None at least every 50 ms, so that the caller can act. Raises SourceError.
 
         Of a live source it is the first frame after the one before was dealt with; of a video file every frame, until its end.
@@ -100,13 +107,9 @@ class Capture:
         except (EOFError, msgspec.MsgspecError):
             raise self._lost() from None
 
-    def _frame(self, taken: Taken) -> "Frame":
-        import numpy as np  # here, not above: see the top
-
-        from limiar.edge_app.camera.frame import Frame
-
-        pixels = np.frombuffer(self._memory, np.uint8, taken.height * taken.width * 3).reshape(taken.height, taken.width, 3)
-        return Frame(pixels, taken.sequence, taken.taken_ns, taken.dropped, taken.place, taken.doubtful)
+    def _frame(self, taken: Taken) -> Frame:
+        size = (taken.height, taken.width)
+        return Frame(self._memory, *size, taken.sequence, taken.taken_ns, taken.dropped, taken.place, taken.doubtful)
 
     def _lost(self) -> SourceError:
         self._process.join(_END_S)

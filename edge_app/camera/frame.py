@@ -1,17 +1,36 @@
-"""What a camera or video gives."""
+"""A frame, as the process that keeps the store has it: its pixels lie in memory that processes share."""
 
-import msgspec
+import mmap
+from typing import TYPE_CHECKING, Any
 
-from limiar.edge_app.arrays import Pixels
+from msgspec import Struct
+
 from limiar.edge_app.camera.damage import Place
 
+if TYPE_CHECKING:  # that process loads no numpy
+    from limiar.edge_app.arrays import Pixels
 
-class Frame(msgspec.Struct, frozen=True):
+
+class Frame(Struct, frozen=True):
     """One camera frame."""
 
-    pixels: Pixels  # uint8 [H, W, 3], RGB
+    memory: Any  # mmap.mmap or bytes: uint8 [H, W, 3], RGB; shared memory until the next frame is asked for
+    height: int
+    width: int
     sequence: int  # counts the frames that the source delivered, from 1
     taken_ns: int  # UTC, nanoseconds since 1970
     dropped: int  # frames that were captured and passed over since the frame before
     place: Place | None = None  # in its video file
-    doubtful: bool | None = None  # decoded beside damage, or built on a frame that is missing; None: nobody can tell
+    doubtful: bool | None = None  # decoded beside damage, or built on a frame that is missing; None: cannot be known
+
+    @property
+    def pixels(self) -> "Pixels":
+        """uint8 [H, W, 3], RGB: a view of the shared memory. Copy what is to be kept."""
+        return pixels(self.memory, self.height, self.width)
+
+
+def pixels(memory: mmap.mmap | bytes, height: int, width: int) -> "Pixels":
+    """uint8 [H, W, 3]: a view of memory."""
+    import numpy as np
+
+    return np.frombuffer(memory, np.uint8, height * width * 3).reshape(height, width, 3)

@@ -1,14 +1,9 @@
-"""What the process that keeps the store and the one that captures say to each other."""
-
-from typing import TYPE_CHECKING
+"""What the process that keeps the store says to the one that captures and the one that answers, and they to it."""
 
 from msgspec import Struct
 
+from limiar.edge_app.answer import Answer
 from limiar.edge_app.camera.damage import Place
-
-if TYPE_CHECKING:
-    pass
-
 
 FRAME_S = 5.0  # without a frame, and the camera has failed
 FRAME_BYTES = 64 << 20  # of shared memory, used as far as a frame reaches; a 16-megapixel frame has 48 MB
@@ -47,6 +42,28 @@ class Taken(Struct, frozen=True, tag=True):
     width: int
     place: Place | None
     doubtful: bool | None
+
+
+class Look(Struct, frozen=True, array_like=True):
+    """Answer the frame that lies in the shared memory now."""
+
+    height: int
+    width: int
+    doubtful: bool  # decoded beside damage: refer it
+    picture: bytes | None  # a file to draw it with its answer in
+
+
+class FrameAnswer(Struct, frozen=True, array_like=True, tag=True):
+    """A frame has an answer."""
+
+    answer: Answer
+
+
+class FrameRefusal(Struct, frozen=True, array_like=True, tag=True):
+    """A frame has no answer, and why."""
+
+    code: str
+    message: str
 
 
 class Ended(Struct, frozen=True, tag=True):

@@ -1,6 +1,8 @@
 """`limiar.camera`: frames -> answers -> store -> lines that may be reported."""
 
 import functools
+import mmap
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,13 +13,12 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from limiar.edge_app.answer import Answer
-from limiar.edge_app.bundle.manifest import REFER
+from limiar.edge_app.camera.answering import Answering
 from limiar.edge_app.camera.capture import Capture
-from limiar.edge_app.camera.messages import Roi, View
+from limiar.edge_app.camera.frame import Frame
+from limiar.edge_app.camera.messages import FRAME_BYTES, Roi, View
 from limiar.edge_app.camera.source import Settings, find_source, open_source
-from limiar.edge_app.errors import ImageError, SourceError
-from limiar.edge_app.inference.child import try_model
+from limiar.edge_app.errors import ImageError, LimiarError, StoreError
 from limiar.edge_app.inference.rule import OutsideRule
 from limiar.edge_app.inference.session import Session, open_session
 from limiar.edge_app.output.files import writable
@@ -26,10 +27,8 @@ from limiar.edge_app.store.state import default_path
 from limiar.edge_app.store.writer import Store
 from limiar.edge_app.system.clock import iso, utc_now
 
-if TYPE_CHECKING:  # numpy is loaded after the capture process is forked
+if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
-    from limiar.edge_app.camera.frame import Frame
-    from limiar.edge_app.inference.classifier import Classifier
 
 
 def camera(
@@ -65,21 +64,21 @@ def camera(
     tell: given what a person should know about the source, one line each.
     The others are as for `limiar.scan`.
 
-    Of a camera the latest frame wins; of a video file every frame is answered. The process that captures is forked from this
-    one: start it before threads that hold locks. Raises BundleError, RuntimeUnavailable, StoreError, OutputError, SourceError
-    (the camera cannot be opened, gives no new frame, or shows the same one again and again), at once or while iterating.
+    Of a camera the latest frame wins; of a video file every frame is answered. The processes that capture and answer are forked
+    from this one: start it before threads that hold locks. Raises BundleError, RuntimeUnavailable, StoreError, OutputError,
+    SourceError (the camera cannot be opened, gives no new frame, or repeats one), at once or while iterating.
     """
     address = find_source(source)
     session = open_session(
         bundle, file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside, keys=keys
     )
-    try_model(session.model)
     opening = functools.partial(open_source, address, realtime, settings or Settings())
+    memory = mmap.mmap(-1, FRAME_BYTES)
     with ExitStack() as opened:
-        capture = opened.enter_context(Capture(opening, View(address.name, realtime, roi), tell))
+        answering = opened.enter_context(Answering(session.model, memory))
+        capture = opened.enter_context(Capture(opening, View(address.name, realtime, roi), tell, memory))
         store = opened.enter_context(Store(Path(db) if db else default_path()))
-        classifier = session.load()
-        origin = session.origin(classifier.runtime.name, classifier.runtime.version)
+        origin = session.origin(answering.loaded.runtime, answering.loaded.version)
         store.use(session.key(origin), origin.verified)
         if annotate:
             with writable(Path(annotate)):
@@ -88,7 +87,7 @@ def camera(
         return Watch(
             session,
             origin,
-            classifier,
+            answering,
             capture,
             store,
             address.name,
@@ -105,7 +104,7 @@ class Watch:
         self,
         session: Session,
         origin: Origin,
-        classifier: "Classifier",
+        answering: Answering,
         capture: Capture,
         store: Store,
         source: str,
@@ -117,13 +116,13 @@ class Watch:
         self.session = session
         self.origin = origin
         self.source = source  # its name, without a password
-        self._classifier = classifier
+        self._answering = answering
         self._capture = capture
         self._store = store
         self._boot_id = _boot_id()
         self._annotate = annotate
         self._stop = stop  # asked at least every 50 ms
-        self._opened = opened  # closes capture and store
+        self._opened = opened  # closes answering, capture and store
 
     @property
     def loss(self) -> str | None:
@@ -146,7 +145,7 @@ class Watch:
     def groups(self) -> Iterator[list[Line]]:
         """Groups of lines, each after its commit."""
         waiting: list[Line] = []
-        failure: SourceError | None = None
+        failure: LimiarError | None = None
         before = self._store.last_sequence(self.source, self._boot_id)
         try:
             for frame in self._capture.frames():
@@ -158,35 +157,38 @@ class Watch:
                     self._store.commit()
                     yield waiting
                     waiting = []
-        except SourceError as error:
+        except StoreError:  # it can keep nothing any more
+            raise
+        except LimiarError as error:
             failure = error
         self._store.commit()
         yield waiting
         if failure:  # what was answered until then is kept and reported first
             raise failure
 
-    def _kept(self, frame: "Frame", sequence: int) -> Line:
+    def _kept(self, frame: Frame, sequence: int) -> Line:
         """Answers a frame and adds the answer to the store; returns the line to report once it is committed."""
         taken = iso(frame.taken_ns)
         about = {"source": self.source, "sequence": sequence, "taken": taken, "dropped": frame.dropped, "stored": False}
         about |= {} if frame.place is None else msgspec.structs.asdict(frame.place)
         about["doubtful"] = frame.doubtful
         try:
-            answer = self._classifier.answer(frame.pixels)
+            answer = self._answering.answer(frame, self._picture(taken, sequence))
         except ImageError as error:
             return refused(self.origin, error.code, error.message, utc_now(), **about)
-        if frame.doubtful:
-            answer = msgspec.structs.replace(answer, decision=REFER)
-        self._store.add_frame(self.source, self._boot_id, sequence, frame.dropped, msgspec.structs.replace(answer, time=taken))
-        line = answered(self.origin, answer, answer.decision, **about)
-        if self._annotate:
-            self._draw(frame, answer, line, self._annotate)
-        return line
+        kept = msgspec.structs.replace(answer, time=taken)
+        self._store.add_frame(self.source, self._boot_id, sequence, frame.dropped, kept)
+        return answered(self.origin, answer, answer.decision, **about)
 
-    def _draw(self, frame: "Frame", answer: Answer, line: Line, folder: Path) -> None:
-        from limiar.edge_app.output.annotate import annotate_frame  # drawing, which few ask for
-
-        annotate_frame(frame.pixels, answer, line, folder)
+    def _picture(self, taken: str, sequence: int) -> Path | None:
+        """DIR/SOURCE-TIME-SEQUENCE.png, if pictures are asked for."""
+        if self._annotate is None:
+            return None
+        kind, _, rest = self.source.partition(":")
+        name = rest.rpartition("/")[2] if kind in ("video", "v4l2") else self.source
+        source = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[-100:]  # a name may have 255 bytes
+        time_digits = re.sub(r"[^0-9TZ]", "", taken)
+        return self._annotate / f"{source}-{time_digits}-{sequence:06}.png"
 
 
 def _boot_id() -> str:

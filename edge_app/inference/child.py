@@ -28,26 +28,30 @@ def try_model(model: Model) -> Ready:
 
     Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault.
     """
+    process, connection, loaded = load_with(lambda: start_child(load_once), model)
+    end(process, connection)
+    return loaded
+
+
+def load_with(start: Callable[[], tuple[Child, ParentEnd]], model: Model) -> tuple[Child, ParentEnd, Ready]:
+    """Starts a child and has it load a model file; returns the child, which goes on. Raises as `try_model`."""
     lost = ""
     for _ in range(_STARTS):
-        process, connection = start_child(load_once)
+        process, connection = start()
+        connection.send(msgspec.msgpack.encode(model))
         try:
-            connection.send(msgspec.msgpack.encode(model))
-            match _REPLIES.decode(receive(process, connection, START_S)):
-                case Ready() as loaded:
-                    return loaded
-                case Failed(code, message):
-                    raise RuntimeUnavailable(code, message)
-                case Unfit(code, message):
-                    raise ModelUnfit(code, message)
+            reply = _REPLIES.decode(receive(process, connection, START_S))
         except ChildLost as error:
-            lost = f"trying it {error}"
-            if not process.is_alive():
-                lost += f", {_STARTS} times"
-                continue
-            break
-        finally:
+            hung = process.is_alive()
             end(process, connection)
+            lost = f"trying it {error}" if hung else f"trying it {error}, {_STARTS} times"
+            if hung:
+                break
+            continue
+        if isinstance(reply, Ready):
+            return process, connection, reply
+        end(process, connection)
+        raise (ModelUnfit if isinstance(reply, Unfit) else RuntimeUnavailable)(reply.code, reply.message)
     raise ModelUnfit("E-RUNTIME-START", f"{model.name}: {lost}: choose another --file or --runtime")
 
 

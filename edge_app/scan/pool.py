@@ -19,7 +19,7 @@ from limiar.edge_app.scan.fork import fork_worker
 from limiar.edge_app.scan.messages import Batch, Job, Known, Outcome, Outcomes, Refused, Reply, Task
 from limiar.edge_app.system.channel import ParentEnd
 from limiar.edge_app.system.children import Child
-from limiar.edge_app.system.process import cpu_s, state
+from limiar.edge_app.system.process import cpu_s, gets_no_time
 
 _TASK_FILES = 16  # the first ones: few, so that answers come at once;
 _TASK_FILES_MOST = 256  # later as many as take a worker about
@@ -72,12 +72,7 @@ class _Worker:
     def waits_for_machine(self) -> bool:
         """Is it late because other programs have the processor, or because its memory is swapped out?"""
         late_s = time.monotonic() - self.deadline
-        return (
-            self.ready
-            and late_s < _BUSY_S - _IMAGE_S
-            and cpu_s(self.process.pid) - self.cpu_s < _IMAGE_S
-            and state(self.process.pid) in ("R", "D")
-        )
+        return self.ready and late_s < _BUSY_S - _IMAGE_S and gets_no_time(self.process.pid, self.cpu_s, _IMAGE_S)
 
     def extend(self) -> None:
         """It was given something, or said something: its time starts again."""

@@ -15,6 +15,14 @@ def cpu_s(pid: int | None) -> float:
         return 0.0
 
 
+def gets_no_time(pid: int, before_s: float, limit_s: float) -> bool:
+    """Whether a process is late because others have the processor, or because its memory is swapped out.
+
+    before_s: what `cpu_s` said when it began; limit_s: of computing, seconds.
+    """
+    return cpu_s(pid) - before_s < limit_s and state(pid) in ("R", "D")
+
+
 def state(pid: int | None) -> str:
     """Its state in one letter, proc(5): R runs or waits for a processor, D waits for a disk; empty where that is not known."""
     try:

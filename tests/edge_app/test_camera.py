@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import json
 import logging
+import mmap
 import os
 import signal
 import socket
@@ -35,9 +36,10 @@ import limiar.edge_app.camera.grab
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import REFUSED
 from limiar.edge_app.bundle.open import Bundle
+from limiar.edge_app.camera.answering import Answering
 from limiar.edge_app.camera.capture import Capture
 from limiar.edge_app.camera.frame import Frame
-from limiar.edge_app.camera.messages import Roi, View
+from limiar.edge_app.camera.messages import FRAME_BYTES, Roi, View
 from limiar.edge_app.camera.source import Settings, find_source, open_source
 from limiar.edge_app.camera.watch import Watch
 from limiar.edge_app.errors import SourceError
@@ -102,7 +104,7 @@ def kept(capture: Capture) -> Iterator[Frame]:
     """Frames whose pixels stay: those of the capture are overwritten by the next."""
     for found in capture.frames():
         if found:
-            yield msgspec.structs.replace(found, pixels=found.pixels.copy())
+            yield msgspec.structs.replace(found, memory=found.pixels.tobytes())
 
 
 @pytest.fixture
@@ -461,19 +463,20 @@ def test_of_a_stream_with_a_loss_the_frames_are_doubtful_until_one_builds_on_no_
 def answers(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[Fake], list[Line]]:
     """Runs the loop of the command over a fake source; each group of lines is checked to be in the database already."""
     session = Session(tiny_bundle)
-    classifier = session.load()
-    origin = session.origin(classifier.runtime.name, classifier.runtime.version)
+    memory = mmap.mmap(-1, FRAME_BYTES)
 
     def run(source: Fake) -> list[Line]:
         lines: list[Line] = []
         with ExitStack() as opened:
-            capture = opened.enter_context(Capture(lambda: source, View("fake:0")))
+            answering = opened.enter_context(Answering(session.model, memory))
+            capture = opened.enter_context(Capture(lambda: source, View("fake:0"), memory=memory))
+            origin = session.origin(answering.loaded.runtime, answering.loaded.version)
             store = opened.enter_context(Store(tmp_path / "results.db"))
             store.use(session.key(origin), origin.verified)
             watch = Watch(
                 session,
                 origin,
-                classifier,
+                answering,
                 capture,
                 store,
                 "fake:0",
@@ -526,6 +529,42 @@ def test_what_was_answered_before_the_camera_failed_is_reported_first(
     *lines, failure = answers(Fake(frame(1), lambda: os._exit(7), live=False))
     assert [line.sequence for line in lines] == [1]
     assert isinstance(failure, SourceError)
+
+
+FAULTY = """
+import os, time
+from limiar.edge_app.inference import classifier
+real = classifier.run_model
+def faulty(runtime, tensor):
+    if tensor[0, 0, 0, 0] == 7:  # a pure colour of the frame's corner
+        FAULT
+    return real(runtime, tensor)
+classifier.run_model = faulty
+from limiar.edge_app.camera import answering
+answering._FRAME_S = 1.0
+from limiar.edge_app.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [("time.sleep(60)", "E-IMAGE-TIMEOUT"), ("os._exit(9)", "E-IMAGE-CRASH")], ids=["hangs", "crashes"]
+)
+def test_a_frame_over_which_the_model_is_lost_is_refused_and_the_next_ones_are_answered(
+    tiny_path: Path, tmp_path: Path, fault: str, code: str
+) -> None:
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(20, 230, (48, 64, 3), dtype=np.uint8) for _ in range(4)]
+    frames[1][:24, :24] = 7
+    video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 10, (64, 48))
+    for one in frames:
+        video.write(one)
+    video.release()
+    command = [sys.executable, "-P", "-c", FAULTY.replace("FAULT", fault), "camera", tiny_path, f"video:{tmp_path / 'v.avi'}"]
+    environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state")}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line.get("code") for line in lines] == [None, code, None, None], done.stderr
 
 
 # The command

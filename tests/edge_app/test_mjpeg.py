@@ -94,7 +94,7 @@ def watched(address: str) -> tuple[list[Frame], SourceError]:
     source = find_source(address)
     frames: list[Frame] = []
     with Capture(functools.partial(open_source, source), View(source.name)) as capture, pytest.raises(SourceError) as raised:
-        frames.extend(msgspec.structs.replace(found, pixels=found.pixels.copy()) for found in capture.frames() if found)
+        frames.extend(msgspec.structs.replace(found, memory=found.pixels.tobytes()) for found in capture.frames() if found)
     return frames, raised.value
 
 

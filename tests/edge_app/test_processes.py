@@ -57,7 +57,7 @@ def test_the_process_of_a_scan_that_keeps_the_store_has_one_thread_and_no_librar
         assert any(loaded(worker) & RUNTIMES for worker in workers)
 
 
-def test_a_camera_is_read_by_a_process_without_a_runtime_and_answered_by_the_one_that_keeps_the_store(
+def test_the_process_of_a_camera_that_keeps_the_store_has_one_thread_and_neither_a_camera_nor_a_runtime(
     tiny_path: Path, tmp_path: Path
 ) -> None:
     video = tmp_path / "a_minute.avi"
@@ -67,7 +67,9 @@ def test_a_camera_is_read_by_a_process_without_a_runtime_and_answered_by_the_one
     writer.release()
     with running(tmp_path / "state", "camera", tiny_path, f"video:{video}", "--realtime") as camera:
         assert b'"decision"' in camera.stdout.readline()
-        (capture,) = children(camera.pid)
+        assert loaded(camera.pid) == set()
+        assert threads(camera.pid) == 1
+        answering, capture = sorted(children(camera.pid))
+        assert loaded(answering) & RUNTIMES
+        assert "cv2" in loaded(capture)
         assert not loaded(capture) & RUNTIMES
-        # Unlike that of a scan: a frame is answered where the answer is kept.
-        assert loaded(camera.pid) & RUNTIMES

@@ -53,7 +53,7 @@ def watched(path: Path) -> tuple[list[Frame], str | None]:
     """Every frame through the real capture process, and what it says is missing. Raises SourceError."""
     address = find_source(f"video:{path}")
     with Capture(functools.partial(open_source, address), View(address.name)) as capture:
-        frames = [msgspec.structs.replace(found, pixels=found.pixels.copy()) for found in capture.frames() if found]
+        frames = [msgspec.structs.replace(found, memory=found.pixels.tobytes()) for found in capture.frames() if found]
     return frames, capture.loss
 
 

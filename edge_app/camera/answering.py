@@ -1,0 +1,120 @@
+"""The process that answers frames: it shares their pixels, and a frame that crashes or hangs the model costs it alone.
+
+parent -> child   Model, once; then a Look for each frame
+child -> parent   Ready, Failed or Unfit, once; then a FrameAnswer or a FrameRefusal for each frame
+"""
+
+import contextlib
+import functools
+import mmap
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.bundle.manifest import REFER
+from limiar.edge_app.camera.frame import Frame
+from limiar.edge_app.camera.messages import FrameAnswer, FrameRefusal, Look
+from limiar.edge_app.errors import ImageError, LimiarError, ModelUnfit
+from limiar.edge_app.inference.child import ChildLost, end, load_with, receive, told
+from limiar.edge_app.inference.model import Failed, Model, Ready, Unfit
+from limiar.edge_app.system.channel import WorkerEnd
+from limiar.edge_app.system.children import fork_child
+from limiar.edge_app.system.process import cpu_s, gets_no_time
+
+_FRAME_S = 5.0  # for one frame
+_BUSY_S = 60.0  # for one frame on a machine too busy to give the process its time
+_LOSSES = 2  # processes lost over one frame, and the frame is at fault
+_REPLIES = msgspec.msgpack.Decoder(FrameAnswer | FrameRefusal | Failed | Unfit)
+
+
+class Answering:
+    """A model file that answers frames, in a process of its own. Use as a context manager: leaving ends it."""
+
+    def __init__(self, model: Model, memory: mmap.mmap) -> None:
+        """memory: where the frames' pixels are. Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault."""
+        self._model = model
+        self._memory = memory
+        self._start()
+
+    def _start(self) -> None:
+        start = functools.partial(fork_child, functools.partial(_serve, self._memory))
+        self._process, self._connection, self.loaded = load_with(start, self._model)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        end(self._process, self._connection)
+
+    def answer(self, frame: Frame, picture: Path | None = None) -> Answer:
+        """Answers a frame, whose pixels are in the memory now; one beside damage is referred.
+
+        picture: a file to draw the frame with its answer in. Raises ImageError, RuntimeUnavailable, OutputError.
+        """
+        target = None if picture is None else os.fsencode(picture)
+        look = msgspec.msgpack.encode(Look(frame.height, frame.width, bool(frame.doubtful), target))
+        for loss in range(_LOSSES):
+            self._connection.send(look)
+            try:
+                reply = _REPLIES.decode(self._next())
+            except ChildLost as lost:
+                hung = self._process.is_alive()
+                end(self._process, self._connection)
+                self._start()
+                if hung:
+                    raise ImageError("E-IMAGE-TIMEOUT", f"the process that answers it {lost}: choose another --file") from None
+                if loss + 1 == _LOSSES:
+                    met = f"the process that answers it {lost}, {_LOSSES} times"
+                    raise ImageError("E-IMAGE-CRASH", f"{met}: keep the frame and report it") from None
+                continue
+            match reply:
+                case FrameAnswer() as found:
+                    return found.answer
+                case FrameRefusal(code, message):
+                    raise ImageError(code, message)
+                case Unfit(code, message):
+                    raise ModelUnfit(code, message)
+                case Failed(code, message):
+                    raise LimiarError(code, message)
+        raise AssertionError("the last loss is an error")
+
+    def _next(self) -> bytes:
+        """Raises ChildLost."""
+        started, before_s = time.monotonic(), cpu_s(self._process.pid)
+        while True:
+            try:
+                return receive(self._process, self._connection, _FRAME_S)
+            except ChildLost:
+                late = self._process.is_alive() and time.monotonic() - started < _BUSY_S
+                if not (late and gets_no_time(self._process.pid, before_s, _FRAME_S)):
+                    raise
+
+
+def _serve(memory: mmap.mmap, parent: WorkerEnd) -> None:
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), told(parent.send):
+        from limiar.edge_app.camera.frame import pixels
+        from limiar.edge_app.inference.classifier import load  # numpy and the runtime
+
+        classifier = load(msgspec.msgpack.decode(parent.receive(), type=Model))
+        parent.send(msgspec.msgpack.encode(Ready(classifier.runtime.name, classifier.runtime.version)))
+        looks = msgspec.msgpack.Decoder(Look)
+        while True:
+            look = looks.decode(parent.receive())
+            seen = pixels(memory, look.height, look.width)
+            try:
+                answer = classifier.answer(seen)
+            except ImageError as error:
+                parent.send(msgspec.msgpack.encode(FrameRefusal(error.code, error.message)))
+                continue
+            if look.doubtful:
+                answer = msgspec.structs.replace(answer, decision=REFER)
+            if look.picture is not None:
+                from limiar.edge_app.output.annotate import draw_answer  # which few ask for
+
+                draw_answer(seen, answer, Path(os.fsdecode(look.picture)))
+            parent.send(msgspec.msgpack.encode(FrameAnswer(answer)))
