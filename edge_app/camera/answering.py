@@ -1,6 +1,6 @@
 """The process that answers frames: it shares their pixels, and a frame that crashes or hangs the model costs it alone.
 
-parent -> child   Model, once; then a Look for each frame
+parent -> child   Model, once, and the descriptor of the memory; then a Look for each frame
 child -> parent   Ready, Failed or Unfit, once; then a FrameAnswer or a FrameRefusal for each frame
 """
 
@@ -17,13 +17,13 @@ import msgspec
 
 from limiar.edge_app.answer import Answer
 from limiar.edge_app.bundle.manifest import REFER
-from limiar.edge_app.camera.frame import Frame
-from limiar.edge_app.camera.messages import FrameAnswer, FrameRefusal, Look
+from limiar.edge_app.camera.frame import Frame, SharedMemory
+from limiar.edge_app.camera.messages import FRAME_BYTES, FrameAnswer, FrameRefusal, Look
 from limiar.edge_app.errors import ImageError, LimiarError, ModelUnfit
 from limiar.edge_app.inference.child import ChildLost, end, load_with, receive, told
 from limiar.edge_app.inference.model import Failed, Model, Ready, Unfit
 from limiar.edge_app.system.channel import WorkerEnd
-from limiar.edge_app.system.children import fork_child
+from limiar.edge_app.system.children import start_child
 from limiar.edge_app.system.process import cpu_s, gets_no_time
 
 _FRAME_S = 5.0  # for one frame
@@ -35,15 +35,16 @@ _REPLIES = msgspec.msgpack.Decoder(FrameAnswer | FrameRefusal | Failed | Unfit)
 class Answering:
     """A model file that answers frames, in a process of its own. Use as a context manager: leaving ends it."""
 
-    def __init__(self, model: Model, memory: mmap.mmap) -> None:
+    def __init__(self, model: Model, memory: SharedMemory) -> None:
         """memory: where the frames' pixels are. Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault."""
         self._model = model
         self._memory = memory
         self._start()
 
     def _start(self) -> None:
-        start = functools.partial(fork_child, functools.partial(_serve, self._memory))
+        start = functools.partial(start_child, answer_frames, (self._memory.descriptor,))
         self._process, self._connection, self.loaded = load_with(start, self._model)
+        self._connection.send(msgspec.msgpack.encode(self._memory.descriptor))
 
     def __enter__(self) -> Self:
         return self
@@ -95,13 +96,15 @@ class Answering:
                     raise
 
 
-def _serve(memory: mmap.mmap, parent: WorkerEnd) -> None:
+def answer_frames(parent: WorkerEnd) -> None:
+    """The child's life."""
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), told(parent.send):
         from limiar.edge_app.camera.frame import pixels
         from limiar.edge_app.inference.classifier import load  # numpy and the runtime
 
         classifier = load(msgspec.msgpack.decode(parent.receive(), type=Model))
         parent.send(msgspec.msgpack.encode(Ready(classifier.runtime.name, classifier.runtime.version)))
+        memory = mmap.mmap(msgspec.msgpack.decode(parent.receive(), type=int), FRAME_BYTES)
         looks = msgspec.msgpack.Decoder(Look)
         while True:
             look = looks.decode(parent.receive())

@@ -1,14 +1,29 @@
 """A frame, as the process that keeps the store has it: its pixels lie in memory that processes share."""
 
 import mmap
+import os
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from limiar.edge_app.camera.damage import Place
+from limiar.edge_app.camera.messages import FRAME_BYTES
 
 if TYPE_CHECKING:  # that process loads no numpy
     from limiar.edge_app.arrays import Pixels
+
+
+class SharedMemory:
+    """FRAME_BYTES for the pixels of one frame, which other processes map by its descriptor."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("frame")
+        os.ftruncate(self.descriptor, FRAME_BYTES)
+        self.map = mmap.mmap(self.descriptor, FRAME_BYTES)
+
+    def close(self) -> None:
+        """The pages go when nothing maps them any more."""
+        os.close(self.descriptor)
 
 
 class Frame(Struct, frozen=True):

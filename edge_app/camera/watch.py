@@ -1,7 +1,6 @@
 """`limiar.camera`: frames -> answers -> store -> lines that may be reported."""
 
 import functools
-import mmap
 import re
 import time
 import uuid
@@ -15,8 +14,8 @@ import msgspec
 
 from limiar.edge_app.camera.answering import Answering
 from limiar.edge_app.camera.capture import Capture
-from limiar.edge_app.camera.frame import Frame
-from limiar.edge_app.camera.messages import FRAME_BYTES, Roi, View
+from limiar.edge_app.camera.frame import Frame, SharedMemory
+from limiar.edge_app.camera.messages import Roi, View
 from limiar.edge_app.camera.source import Settings, find_source, open_source
 from limiar.edge_app.errors import ImageError, LimiarError, StoreError
 from limiar.edge_app.inference.rule import OutsideRule
@@ -73,10 +72,11 @@ def camera(
         bundle, file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside, keys=keys
     )
     opening = functools.partial(open_source, address, realtime, settings or Settings())
-    memory = mmap.mmap(-1, FRAME_BYTES)
     with ExitStack() as opened:
+        memory = SharedMemory()
+        opened.callback(memory.close)
         answering = opened.enter_context(Answering(session.model, memory))
-        capture = opened.enter_context(Capture(opening, View(address.name, realtime, roi), tell, memory))
+        capture = opened.enter_context(Capture(opening, View(address.name, realtime, roi), tell, memory.map))
         store = opened.enter_context(Store(Path(db) if db else default_path()))
         origin = session.origin(answering.loaded.runtime, answering.loaded.version)
         store.use(session.key(origin), origin.verified)

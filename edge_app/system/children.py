@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from limiar.edge_app.system.channel import ParentEnd, WorkerEnd, channel
@@ -64,12 +64,13 @@ class Child:
             self._ended, self.exitcode = True, os.waitstatus_to_exitcode(status)
 
 
-def start_child(target: Callable[[WorkerEnd], None]) -> tuple[Child, ParentEnd]:
+def start_child(target: Callable[[WorkerEnd], None], shared: Sequence[int] = ()) -> tuple[Child, ParentEnd]:
     """As `fork_child`, but beside other threads it starts another Python; target is a function at the top of a module."""
     if _has_one_thread():
-        return fork_child(target)
+        return fork_child(target, shared)
     parents_end, end = channel()
-    os.set_inheritable(end.fileno(), True)
+    for descriptor in (end.fileno(), *shared):
+        os.set_inheritable(descriptor, True)
     words = (str(end.fileno()), str(os.getpid()), target.__module__, target.__qualname__)
     command = python_c("from limiar.edge_app.system.children import main; main(*sys.argv[1:])", *words)
     try:
@@ -79,6 +80,8 @@ def start_child(target: Callable[[WorkerEnd], None]) -> tuple[Child, ParentEnd]:
         raise
     finally:
         end.close()
+        for descriptor in shared:
+            os.set_inheritable(descriptor, False)
     return Child(pid), parents_end
 
 
@@ -91,8 +94,11 @@ def main(descriptor: str, parent: str, module: str, function: str) -> None:
     target(end)
 
 
-def fork_child(target: Callable[[WorkerEnd], None]) -> tuple[Child, ParentEnd]:
-    """A process that runs `target` with its end of a channel, and the parent's end. Raises OSError."""
+def fork_child(target: Callable[[WorkerEnd], None], shared: Sequence[int] = ()) -> tuple[Child, ParentEnd]:
+    """A process that runs `target` with its end of a channel, and the parent's end. Raises OSError.
+
+    shared: descriptors that are open in it too.
+    """
     parents_end, end = channel()
     gc.freeze()  # the collector leaves alone what is shared
     parent = os.getpid()
@@ -103,7 +109,7 @@ def fork_child(target: Callable[[WorkerEnd], None]) -> tuple[Child, ParentEnd]:
         end.close()
         raise
     if pid == 0:
-        _run(target, end, parents_end, parent)
+        _run(target, end, parents_end, parent, shared)
     end.close()
     return Child(pid), parents_end
 
@@ -117,12 +123,14 @@ def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         os._exit(1)
 
 
-def _run(target: Callable[[WorkerEnd], None], end: WorkerEnd, parents_end: ParentEnd, parent: int) -> NoReturn:
+def _run(
+    target: Callable[[WorkerEnd], None], end: WorkerEnd, parents_end: ParentEnd, parent: int, shared: Sequence[int]
+) -> NoReturn:
     """The child's life. It ends here: what the parent would do next is not the child's."""
     status = 1
     try:
         parents_end.close()
-        _close_all_but(end.fileno())
+        _close_all_but((end.fileno(), *shared))
         _prepare(parent)
         target(end)
         status = 0
@@ -149,12 +157,12 @@ def _has_one_thread() -> bool:
         return threading.active_count() == 1
 
 
-def _close_all_but(kept: int) -> None:
+def _close_all_but(kept: Sequence[int]) -> None:
     """The parent's end would keep this process alive after it, and the store's lock would keep the next scan out."""
-    if kept != 0:  # it is, if stdin was closed
+    if 0 not in kept:  # it is, if stdin was closed
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in _descriptors():
-        if descriptor > 2 and descriptor != kept:
+        if descriptor > 2 and descriptor not in kept:
             with contextlib.suppress(OSError):  # the listing's own, closed by now
                 os.close(descriptor)
 

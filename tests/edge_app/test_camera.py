@@ -11,7 +11,6 @@ import importlib.util
 import itertools
 import json
 import logging
-import mmap
 import os
 import signal
 import socket
@@ -38,8 +37,8 @@ from limiar.edge_app.bundle.manifest import REFUSED
 from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.camera.answering import Answering
 from limiar.edge_app.camera.capture import Capture
-from limiar.edge_app.camera.frame import Frame
-from limiar.edge_app.camera.messages import FRAME_BYTES, Roi, View
+from limiar.edge_app.camera.frame import Frame, SharedMemory
+from limiar.edge_app.camera.messages import Roi, View
 from limiar.edge_app.camera.source import Settings, find_source, open_source
 from limiar.edge_app.camera.watch import Watch
 from limiar.edge_app.errors import SourceError
@@ -463,13 +462,13 @@ def test_of_a_stream_with_a_loss_the_frames_are_doubtful_until_one_builds_on_no_
 def answers(tiny_bundle: Bundle, tmp_path: Path) -> Callable[[Fake], list[Line]]:
     """Runs the loop of the command over a fake source; each group of lines is checked to be in the database already."""
     session = Session(tiny_bundle)
-    memory = mmap.mmap(-1, FRAME_BYTES)
+    memory = SharedMemory()
 
     def run(source: Fake) -> list[Line]:
         lines: list[Line] = []
         with ExitStack() as opened:
             answering = opened.enter_context(Answering(session.model, memory))
-            capture = opened.enter_context(Capture(lambda: source, View("fake:0"), memory=memory))
+            capture = opened.enter_context(Capture(lambda: source, View("fake:0"), memory=memory.map))
             origin = session.origin(answering.loaded.runtime, answering.loaded.version)
             store = opened.enter_context(Store(tmp_path / "results.db"))
             store.use(session.key(origin), origin.verified)
