@@ -1,4 +1,4 @@
-"""What the demo came to: `demo_table.py FOLDER TIMES`, the demo's folder and a file of `step<TAB>seconds` lines."""
+"""Prints the demo's summary: `demo_table.py FOLDER TIMES`, the demo's folder and a file of `step<TAB>seconds` lines."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ class Answer(msgspec.Struct, frozen=True):
 def truths(folder: Path, answers: list[Answer]) -> dict[str, str]:
     """sha256 -> true label, of the images that training never saw.
 
-    The generated ones say it in their names; of one's own, the test split is what training kept apart.
+    Generated images say it in their names; of your own images, these are the test split that training kept apart.
     """
     run = read_run(folder / "run")
     if (folder / "unseen-images").is_dir():

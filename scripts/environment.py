@@ -1,7 +1,7 @@
 """Makes the virtual environments that scripts/ use, each exactly as its lock says: `environment.py NAME...`.
 
-Needs a Python from 3.11 to 3.13 and nothing else. An environment that is as it should be is left alone; one that is
-older than its lock, or half made, is made again. Packages come from wherever this machine's pip is set up to get them.
+Needs a Python from 3.11 to 3.13 and nothing else. An environment that is up to date is left alone; one that is older than its
+lock, or unfinished, is made again. Packages come from wherever this machine's pip is configured to get them.
 """
 
 import ast
@@ -32,7 +32,7 @@ ENVIRONMENTS = {
     "desktop": Environment(".venv", "desktop.lock", editable=True),
     "device-newest": Environment(".venv-device-newest", "device-newest.lock", editable=False),
     "device-lowest": Environment(".venv-device-lowest", "device-lowest.lock", editable=False),
-    # convert runs this checkout in it, to see what tflite-runtime makes of the files that it has just written.
+    # convert runs this checkout in it, to try the files that it has just written with tflite-runtime.
     "tflite-runtime": Environment(".venv-tflite", "tflite-runtime.lock", editable=True),
 }
 DESKTOP = PROJECT / ENVIRONMENTS["desktop"].folder / "bin"
@@ -69,7 +69,7 @@ def main(names: list[str]) -> int:
 
 
 def make(environment: Environment) -> None:
-    """Makes the environment, or finds it as it should be. Raises EnvironmentFailed."""
+    """Makes the environment unless it is up to date. Raises EnvironmentFailed."""
     folder = PROJECT / environment.folder
     desktop = environment == ENVIRONMENTS["desktop"]
     python = sys.executable if desktop else python_3_11()
@@ -102,7 +102,7 @@ def sha256(path: Path) -> str:
 
 
 def stamp(folder: Path) -> tuple[str, str]:
-    """The fingerprints of an existing environment; empty ones where there is none, or it is half made."""
+    """The fingerprints of an existing environment; empty ones if there is none, or it is unfinished."""
     if not folder.exists():
         return "", ""
     if not (folder / STAMP).is_file():
@@ -120,7 +120,7 @@ def begin(folder: Path) -> None:
 
 
 def install(folder: Path, *arguments: str) -> None:
-    """Installs with uv, in a third of pip's time; where that does not work, with pip."""
+    """Installs with uv, in a third of pip's time; if that fails, with pip."""
     python = folder / "bin" / "python"
     uv = [str(DESKTOP / "uv"), "pip", "install", "--quiet", "--python", str(python), *arguments]
     done = subprocess.run(uv, env=uv_settings(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -130,7 +130,7 @@ def install(folder: Path, *arguments: str) -> None:
 
 
 def uv_settings() -> dict[str, str]:
-    """The process's environment, with this machine's pip configuration said in uv's words (uv does not read pip's)."""
+    """The process's environment, with this machine's pip configuration as uv's variables (uv does not read pip's)."""
     settings = dict(os.environ)
     listed = subprocess.check_output([DESKTOP / "python", "-m", "pip", "config", "list"], text=True)
     for line in listed.splitlines():
@@ -150,7 +150,7 @@ def wheel(built: Path, editable: bool) -> Path:
 
 
 def python_3_11() -> str:
-    """A Python 3.11: the only one from 3.11 on that tflite-runtime and all of the lowest versions have wheels for."""
+    """A Python 3.11: the only version for which tflite-runtime and all of the lowest versions have wheels."""
     for candidate in (sys.executable, "python3.11", "python3"):
         found = shutil.which(candidate)
         probe = [found or candidate, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 11))"]

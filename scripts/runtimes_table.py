@@ -1,4 +1,4 @@
-"""What `limiar convert` would run a file on here: each runtime's Python, version, and what computes. For scripts/runtimes."""
+"""Prints what `limiar convert` would run a file on here: each runtime's Python, version and kernels. For scripts/runtimes."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Prints what came out of each pytest run, and of all together last: `test_totals.py RESULT.xml...` (JUnit files)."""
+"""Prints the outcomes of each pytest run, and the totals last: `test_totals.py RESULT.xml...` (JUnit files)."""
 
 import sys
 from collections import Counter

@@ -1,6 +1,6 @@
-"""The wheels of a device, for a machine that is not this one: 64-bit ARM, and any Python that pip has wheels for.
+"""The wheels of a device, for another machine than this one: 64-bit ARM, and any Python that pip has wheels for.
 
-scripts/install_pi reads locks with it on the device itself: its imports are Python's own.
+scripts/install_pi reads locks with it on the device itself, so it imports nothing but the standard library.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ def make_wheelhouse(folder: Path, limiar: Path, python: str) -> list[Wheel]:
     made = wheels(folder)
     lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{sha256(wheel.path)}\n" for wheel in made]
     (folder / "requirements.txt").write_text("".join(lines))
-    # What a device will do, as far as another machine can: all is there, and no file has another hash.
+    # What a device will do, as far as another machine can check: everything is there, and every hash is right.
     offline = ("--no-index", "--find-links", folder, "--require-hashes", "--requirement", folder / "requirements.txt")
     with tempfile.TemporaryDirectory(prefix="limiar-wheelhouse-") as target:
         _run(*PIP, "install", "--quiet", "--dry-run", "--target", target, *offline, *machine_options(python))
@@ -59,7 +59,7 @@ def make_wheelhouse(folder: Path, limiar: Path, python: str) -> list[Wheel]:
 
 
 def download(folder: Path, python: str, lock: Path = DEVICE, extras: Sequence[str] = ("onnx",), arch: str = "aarch64") -> None:
-    """What limiar and its extras need of others, as a lock has it, hashes checked. Raises WheelhouseError."""
+    """The packages that limiar and its extras need, from a lock, with hashes checked. Raises WheelhouseError."""
     with tempfile.TemporaryDirectory(prefix="limiar-wheelhouse-") as scratch:
         locked = Path(scratch, "device.lock")
         locked.write_text("".join(locked_for_devices(lock, extras)))
@@ -120,7 +120,7 @@ def wheels(folder: Path) -> list[Wheel]:
 
 
 def build_wheel(folder: Path) -> Path:
-    """limiar's own, from this checkout as it lies. Raises WheelhouseError."""
+    """limiar's own wheel, from this checkout as it is. Raises WheelhouseError."""
     _run(sys.executable, "-P", "-m", "hatchling", "build", "--target", "wheel", "--directory", folder, cwd=PROJECT)
     return next(folder.glob("limiar-*.whl"))
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Does conversion hold for networks that limiar has not designed? Prints a table; exit status 1 where it does not.
+"""Does conversion work for networks that limiar did not design? Prints a table; exit status 1 if it does not.
 
     studies/applications_models.py [NAME...]
 
-Four networks of keras.applications with random weights, 96x96 pixels, four labels of generated images, each converted as
-`limiar convert --model` does, on every runtime that is here. Every file that can be made must load on every runtime of its
+Four networks of keras.applications with random weights, 96x96 pixels and four labels of generated images, each converted as
+`limiar convert --model` does, on every runtime installed here. Every file that can be made must load on every runtime of its
 format, and the float files must agree with Keras; a file that cannot be made must have the converter's reason. What int8 loses
-in a network that nobody trained is shown and decides nothing.
+in an untrained network is shown but decides nothing.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -73,7 +73,7 @@ def main() -> int:
 
 
 def outcome(file: FileReport, largest: float) -> tuple[bool, str]:
-    """Whether a file is as it must be, and what there is to say of it."""
+    """Whether a file is as it must be, and what to say about it."""
     if file.verdict == "LEFT OUT":
         reason = file.findings[0].message
         return reason.startswith(("E-CONVERT-TFLITE", "E-CONVERT-ONNX", "E-CONVERT-FLOAT")), reason[:110]
@@ -85,7 +85,7 @@ def outcome(file: FileReport, largest: float) -> tuple[bool, str]:
     for runtime in dict.fromkeys(result.runtime for result in file.runtimes):
         ways = [difference(result, largest) for result in file.runtimes if result.runtime == runtime]
         if found := [value for value in ways if value is not None]:
-            told.append(f"{runtime} {max(found):.1e}")  # of the ways in which it can be asked, the one that differs most
+            told.append(f"{runtime} {max(found):.1e}")  # of the runtime's variants, the one that differs most
     checks = {finding.check for finding in file.findings if finding.verdict == "FAIL"}
     failed = f"; fails {', '.join(sorted(checks))}" if checks else ""
     return loads and agrees and bool(differences), ", ".join(told) + failed
@@ -120,7 +120,7 @@ def converted_model(name: str, data: Path, folder: Path, progress: Progress) -> 
 
 
 def network(name: str, data: Path, scaling: Scaling) -> Any:
-    """Random weights, but as a trained network has them: moving statistics of real values, logits that tell labels apart.
+    """Random weights that behave like trained ones: moving statistics of real values, logits that tell labels apart.
 
     As they are initialized, MobileNetV3Small's logits are all about 1e-10, which float16 cannot hold.
     """
@@ -140,14 +140,14 @@ def network(name: str, data: Path, scaling: Scaling) -> Any:
     features = np.asarray(keras.Model(model.inputs[0], last.input)(pixels)).reshape(len(files), -1)
     centre = features.mean(axis=0)
     wanted = np.array([[SPREAD if file.parent.name == label else -SPREAD for label in LABELS] for file in files])
-    # The weak directions of random features would take large weights, and int8's and float16's noise with them.
+    # The weak directions of random features would need large weights, which amplify int8's and float16's noise.
     kernel = np.linalg.lstsq(features - centre, wanted - wanted.mean(axis=0), rcond=0.4)[0]
     last.set_weights([kernel.reshape(last.weights[0].shape), wanted.mean(axis=0) - centre @ kernel])
     return model
 
 
 def write_images(data: Path, rng: np.random.Generator) -> None:
-    """A folder for each label, in colour, with every image another."""
+    """A folder for each label, in colour, no two images the same."""
     for label in LABELS:
         (data / label).mkdir(parents=True)
         for index, pixels in enumerate(drawn(label, rng)):

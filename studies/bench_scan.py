@@ -3,9 +3,9 @@
 
     studies/bench_scan.py [--bundle models/lung-nodule] [--images 30000] [--rounds 3] [--json FILE]
 
-Everything is measured in one run, side by side: the variants take turns, each figure is the median of its rounds, and only
-ratios are worth quoting on a machine that others use too. All images are generated, no two are equal, every scan gets a
-fresh database, and its inferences are counted. Inference has one thread everywhere.
+Everything is measured in one run: the variants take turns, each figure is the median of its rounds, and on a shared machine
+only ratios are worth quoting. All images are generated, no two are equal, every scan gets a fresh database, and its inferences
+are counted. Inference always has one thread.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -31,7 +31,7 @@ from limiar.edge_app.bundle.open import open_bundle
 LARGE_IMAGES = 400  # JPEGs of one megapixel
 START_ROUNDS = 15
 
-# The bare loop: what one would write without limiar. argv: model file, list of paths, what to add to it.
+# The bare loop: what you would write without limiar. argv: model file, list of paths, what to add to it.
 BARE = """
 import sys, time
 import numpy as np
@@ -135,7 +135,7 @@ class Ratio(msgspec.Struct, frozen=True):
 
     what: str
     ratio: float
-    bound: str = ""  # ">=0.5" or "<=1.4"; empty for what is only told
+    bound: str = ""  # ">=0.5" or "<=1.4"; empty if it is only reported
 
     @property
     def holds(self) -> bool:
@@ -169,7 +169,7 @@ def measure(bundle: Path, images: int, rounds: int, folder: Path) -> list[Ratio]
     spec = opened.manifest.input
     model = folder / "model.tflite"
     model.write_bytes(opened.model()[1])
-    # First of all: once this process has loaded numpy and the rest, PSS would count their pages for the smaller half.
+    # Comes first: once this process has loaded numpy and the rest, PSS would count only half of their pages.
     bare_mb, scan_mb = memory_mb(bundle, model, folder)
     lenet = folder / "lenet.tflite"
     lenet.write_bytes(lenet_fp32(folder))

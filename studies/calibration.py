@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""What a RUN's test images can say of its calibration: calibration RUN... [--fresh DATA].
+"""What can a RUN's test images say about its calibration?
 
-The calibration error (ECE) that the test split shows, and what it would show on average, and in 95 of 100 draws at most, if
-every confidence were exactly right: truths are drawn from the model's own probabilities. --fresh measures it on images that
-the RUN has nothing to do with, which may be many.
+    studies/calibration.py RUN... [--fresh DATA]
+
+Prints the calibration error (ECE) that the test split shows, and what it would show, on average and at most in 95 of 100 draws,
+if every confidence were exactly right: truths are drawn from the model's own probabilities. --fresh measures it on other
+images, which may be many.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -30,7 +32,7 @@ def main() -> None:
     """A line for each RUN."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--fresh", type=Path, metavar="DATA", help="folder of images with labels, none of them the RUN's")
+    parser.add_argument("--fresh", type=Path, metavar="DATA", help="Folder of labelled images that are not the RUN's.")
     asked = parser.parse_args()
     print(LINE.format("run", "images", "ece", "if exact, on average", "95 % of draws", "ece, fresh"))
     for folder in asked.runs:

@@ -1,6 +1,6 @@
 """Ten classes of small RGB images: a disc and another shape, one of them red, the other blue, on grey noise.
 
-A class says which of five shapes it is, and whether that one is red. Both have the same area, so that an image's mean colour
+A class says which of five shapes it is, and whether the shape is red. Both have the same area, so that an image's mean colour
 does not give the class away.
 """
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Phantoms beside real CT patches, as one picture, to see whether they look alike.
+"""Draws phantoms beside real CT patches in one picture, to see whether they look alike.
 
     studies/contact_sheet.py SHEET.png [--seed S] [--lung DIR]
 
-Columns 1-8 are phantoms, 9-16 patches of the `lung` data set (its training split); the upper half has nodules, the lower has
-none. The picture holds CT patches: keep it out of the project.
+Columns 1-8 are phantoms, 9-16 patches of the `lung` data set (its training split); the upper half has nodules, the lower half
+has none. The picture contains CT patches: keep it out of the project.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""What a recipe is worth on images that it was not trained on, without a look at the test split.
+"""What is a recipe worth on images that it was not trained on? Does not look at the test split.
 
     studies/cross_validate.py DATA [--recipe limiar] [--set KEY=VALUE] [--folds 3] [--against OTHER.csv]
 
-The images of train and val are cut into contiguous folds of about as many images (groups whole), each answered by a network
-that was trained on the other folds; a split of another name that begins with `train` only trains, and only from rows outside
-the fold's range. Early stopping is off, since the fold itself would have to choose the epoch. Prints AUC (mean over folds: a
-network's logits are comparable with its own alone), accuracy, and the mean negative log likelihood at the best single
-temperature. --out keeps the answers; --against compares with those of another recipe, image by image.
+The images of train and val are cut into contiguous folds of about the same size (groups stay whole), each answered by a network
+trained on the other folds; any other split that begins with `train` is used only for training, and only its rows outside the
+fold's range. Early stopping is off, because the fold itself would have to choose the epoch. Prints AUC (mean over folds: a
+network's logits are comparable only with its own), accuracy, and the mean negative log likelihood at the best single
+temperature. --out keeps the answers; --against compares them with those of another recipe, image by image.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -92,12 +92,12 @@ def held_out(data: DataSet, model: str, config: Config, folds: int, seed: int, s
     for fold in range(folds):
         mine = [k for k, own in zip(scored, part, strict=True) if own == fold]
         files = {data.rows[k].file for k in mine}
-        # Listed side by side, of one scan perhaps: what lies between the fold's images in name order is not trained on.
+        # Neighbours in a listing may be of one scan: rows between the fold's images in name order are not trained on.
         outside = [k for k in further if not min(files) <= data.rows[k].file <= max(files)]
         learnt = sorted([k for k, own in zip(scored, part, strict=True) if own != fold] + outside)
         learnt = first_of_each(data, learnt, share)
         if {*data.truth[mine]} != {0, 1} or {*data.truth[learnt]} != {0, 1}:
-            sys.exit("a fold, or what it is answered by, lacks a label: give images whose labels are mixed in name order")
+            sys.exit("a fold or its training images lack a label: give images whose labels are mixed in name order")
         train = labelled(data.images, *_with_truth(data, learnt), 2, config.balance, config.smoothing)
         held = labelled(data.images, *_with_truth(data, mine), 2)
         raw = trained(data, train, held, model, config, seed)
@@ -106,7 +106,7 @@ def held_out(data: DataSet, model: str, config: Config, folds: int, seed: int, s
 
 
 def first_of_each(data: DataSet, rows: list[int], share: float) -> list[int]:
-    """The first `share` of each label's rows: whole scans, where those lie side by side."""
+    """The first `share` of each label's rows: whole scans, if their images are listed together."""
     own = [[row for row in rows if data.truth[row] == label] for label in range(len(data.labels))]
     return sorted(row for some in own for row in some[: round(len(some) * share)])
 
@@ -119,8 +119,8 @@ def _with_truth(data: DataSet, rows: list[int]) -> tuple[NDArray[np.int64], NDAr
 def parts(rows: Sequence[SplitRow], count: int) -> NDArray[np.int64]:
     """The part 0..count-1 of each row: contiguous in the order given, about equally many of each, a group in one part.
 
-    Images that lie side by side in a listing are often of one scan or session: a random cut would let a network see the
-    neighbours of what it answers.
+    Neighbours in a listing are often of one scan or session: a random cut would let a network see the neighbours of the images
+    that it answers.
     """
     place = {row.group: k for k, row in reversed(list(enumerate(rows))) if row.group}  # a group is where it first occurs
     order = np.array([place.get(row.group, k) for k, row in enumerate(rows)], dtype=np.int64)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How much memory does the largest image of each kind take? Prints format x megapixels -> peak above idle, and the time.
+"""How much memory does the largest image of each kind take? Prints the peak above idle and the time, by format and megapixels.
 
     studies/decode_memory.py [--only WORD]
 
 Promise P7: an image costs at most 300 MB above idle and 5 seconds. Each image is as large as the image rules let it be
-(megapixels, or 64 MB of file), and is read, decoded and resized in a fresh process that has answered a small one before.
-The limits in edge_app/image/containers follow from this table. Exit status 1: something is over the promise.
+(megapixels, or 64 MB of file), and is read, decoded and resized in a fresh process that has answered a small image before. The
+limits in edge_app/image/containers follow from this table. Exit status 1 if something exceeds the promise.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -41,7 +41,7 @@ Make = Callable[[int, int], bytes]  # height, width -> a file
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="WORD", help="only the kinds whose name holds WORD")
+    parser.add_argument("--only", default="", metavar="WORD", help="Only the kinds whose name contains WORD.")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)  # what the fresh process is told: SMALL LARGE
     arguments = parser.parse_args()
     if arguments.measure:
@@ -82,9 +82,9 @@ def row(name: str, make: Make, height: int, width: int) -> bool:
 
 
 def measure(small: str, large: str) -> None:
-    """Prints peak megabytes above idle, seconds, and the code where the image was refused or `-`."""
+    """Prints peak megabytes above idle, seconds, and the code if the image was refused, else `-`."""
     answer(small)
-    Path("/proc/self/clear_refs").write_text("5")  # proc(5): forget the peak until now
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): forget the peak so far
     idle_kb = status_kb("VmRSS")
     started = time.monotonic()
     refused = answer(large)
@@ -205,7 +205,7 @@ FAST = {"compress_level": 1}
 PROGRESSIVE = {"quality": 85, "subsampling": 0, "progressive": True}
 WIDEST = int(PIXELS_MP * 1e6 / SIDE_PX) + 1  # the height of the widest image; libjpeg stops at 65,500
 
-# name -> what makes it, megapixels, height where it is no square
+# name -> what makes it, megapixels, height if it is not square
 KINDS: dict[str, tuple[Make, float, int | None]] = {
     "PNG grey": (saved("L", "PNG", 8, **FAST), PIXELS_MP, None),
     "PNG grey 16-bit": (saved("I;16", "PNG", 4, **FAST), PIXELS_MP, None),

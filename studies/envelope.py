@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What does a bundle's envelope cost and catch? What `limiar scan` decides with and without it.
+"""What does a bundle's envelope cost, and what does it catch? Compares what `limiar scan` decides with and without it.
 
     studies/envelope.py BUNDLE DATA [--csv MANIFEST] [--count 500] [--seed 0]
 
 DATA: the images that the model was trained on, with a table of splits (by default DATA/manifest.csv); those of val and test are
-counted. The rest is drawn: phantoms, and what a device may meet when something is wrong. Each is counted as `limiar scan`
-sees it; what it refuses already as not assessable is counted apart. Says how many images lie outside, what the model's default
-file decides of the set with `--outside ignore` and with the default `refer`, of the data also with what accuracy, and which
+counted. The other sets are drawn: phantoms, and what a device may see if something is wrong. Each image is counted as `limiar
+scan` sees it; images that it refuses as not assessable are counted separately. Prints how many images are outside, what share
+the default file decides with `--outside ignore` and with the default `refer`, for the data also with what accuracy, and which
 statistics were outside most often.
 """
 
@@ -48,7 +48,7 @@ def main() -> None:
     manifest = bundle.manifest
     envelope = manifest.envelope
     if envelope is None:
-        raise SystemExit(f"{asked.bundle} has no envelope: convert it again with this limiar")
+        raise SystemExit(f"{asked.bundle}  has no envelope: convert it again with this version")
     splits, truth = read_splits(asked.data, asked.csv or asked.data / "manifest.csv")
     patches = [image for split in ("val", "test") for image in splits[split]]
     sets: dict[str, list[Image]] = {f"{split} images": images for split, images in splits.items()}
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def cost(classifier: Classifier, split: str, images: list[Image], labels: list[str]) -> None:
-    """What a person is asked more, and what the decided answers gain."""
+    """How much more is referred to a person, and what the decided answers gain."""
     answers = [classifier.answer(image) for image in images]
     print(f"\n{split}, {len(images)} images")
     for said, rule in (("--outside ignore", False), ("--outside refer", True)):

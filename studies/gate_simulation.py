@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""How often does the gate pass a file that lost exactly the margin? Asks the very function that `limiar convert` decides with.
+"""How often does the gate pass a file that lost exactly the margin? Calls the very function that `limiar convert` decides with.
 
     studies/gate_simulation.py [--draws 20000] [--seed 1] [--size 190/247]
 
-Draws test splits of three sizes. Of the positive images a file lost the margin of gate.toml: it disagrees with Keras on a share
-of them that is the margin itself, or 2 or 6 points more, and loses more of those than it gains. Of the negative ones it lost
-nothing and disagrees on 0, 2 or 6 points. The rate of passes must not lie above alpha: the lower end of its exact one-sided
-95 % interval is at most alpha. The control, "accuracy drop <= 1 point", must break that, or the simulation could not fail.
+Draws test splits of three sizes. On the positive images the file lost the margin of gate.toml: it disagrees with Keras on a
+share equal to the margin, or 2 or 6 points more, and loses more of those images than it gains. On the negative images it lost
+nothing and disagrees on 0, 2 or 6 points. The rate of passes must not exceed alpha: the lower end of its exact one-sided 95 %
+interval is at most alpha. The control, "accuracy drop <= 1 point", must break this, or the simulation could not fail.
 
-Then copies (docs/gate.md): of images that lie evenly about the boundary of Keras's decision, so many that the margin is lost if
-every one within the reach is answered otherwise. Their control heaps the same images within the reach and puts none around it,
-which breaks the assumption that copies are proven by.
+Then copies (docs/gate.md): images are spread evenly about the boundary of Keras's decision, so many that the margin is lost if
+every one within the reach gets a different answer. Their control puts all these images within the reach and none around it,
+which breaks the assumption behind the proof for copies.
 
-Prints a table, then the power: how often a file passes that lost nothing. Exit status 1 where a bound does not hold.
+Prints a table, then the power: how often a file that lost nothing passes. Exit status 1 if a bound does not hold.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -34,7 +34,7 @@ from limiar.convert.gate.noninferiority import Verdict, overall, paired_verdict
 
 SIZES = ("190/247", "437/437", "1000/1000")  # positive and negative images; the first is the lung test split
 EXTRA = (0.0, 0.02, 0.06)  # share of the images on which a file disagrees beyond what it must
-GAINS = (0.0, 0.03)  # of specificity, for the control: what it gains hides what is lost
+GAINS = (0.0, 0.03)  # of specificity, for the control: the gain hides the loss
 COPIES = (5, 15, 26, 58)  # images of a class; from 59 on pairs are enough
 CONTROL = 0.01  # drop of accuracy that the usual comparison allows
 
@@ -57,7 +57,7 @@ class Drawn:
 
 
 class Verdicts:
-    """The shipped decision for each outcome that was drawn; each is asked for once."""
+    """The shipped decision for each outcome drawn; each is computed once."""
 
     def __init__(self, margin: float, alpha: float) -> None:
         self._rule = (margin, alpha)
@@ -76,7 +76,7 @@ class Verdicts:
 
 
 def draw(rng: np.random.Generator, draws: int, n: int, loss: float, differing: float) -> Drawn:
-    """A class of n images of which `differing` are answered otherwise, with a net loss of `loss` (both shares)."""
+    """A class of n images of which `differing` get a different answer, with a net loss of `loss` (both shares)."""
     lost, gained = (differing + loss) / 2, (differing - loss) / 2
     return Drawn(n, rng.multinomial(n, [lost, gained, 1 - lost - gained], size=draws)[:, :2])
 
@@ -128,7 +128,7 @@ def main(words: Sequence[str]) -> int:
     print("control: with specificity as it was, and 3 points higher")
     print(f"\ncopies that lose the margin: how often they pass\n{'images':>11} {'evenly':>9} {'heaped, the control':>21}")
     heaped_worst = 0.0
-    apart = np.random.default_rng((asked.seed, 1))  # so that the figures around are what they were
+    apart = np.random.default_rng((asked.seed, 1))  # so that the other figures stay the same
     for n in COPIES:
         even_passed, heaped = (copies_passed(apart, asked.draws, n, rule.margin, rule.alpha, heap) for heap in (False, True))
         worst, heaped_worst = (

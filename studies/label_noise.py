@@ -1,5 +1,10 @@
 #!/usr/bin/env python3
-"""How many exchanged labels `limiar check` finds: label_noise DATA. Labels of a share of the images are exchanged in memory."""
+"""How many exchanged labels does `limiar check` find? Prints what it finds, by how many were exchanged.
+
+    studies/label_noise.py DATA
+
+Labels are exchanged in memory; the folder stays as it is.
+"""
 
 import _desktop  # noqa: F401  # before all that only an environment has
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Trains on generated images and on ten times as many, and says what memory each took: it may grow by rows, not by pixels.
+"""Trains on generated images and on ten times as many, and prints the memory of each: it may grow by rows, not by pixels.
 
     studies/long_memory.py [--images 200000]
 
-Prints images, peak memory of the training process (its resident set, `ru_maxrss`) and seconds for a tenth and for all, and
-what an image more took. Exit status 1 when that is over the limit. 200,000 images take some 3 GB of disk, in the folder for
-temporary files, and a quarter of an hour on two cores.
+Prints images, peak memory of the training process (its resident set, `ru_maxrss`) and seconds for a tenth and for all of them,
+and the memory of each additional image. Exit status 1 if that exceeds the limit. 200,000 images take about 3 GB of disk, in the
+folder for temporary files, and a quarter of an hour on two cores.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -23,9 +23,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-LIMIT_BYTES = 1_500  # for each image more: its file name, hashes, split and answers, most of them more than once for a moment
+LIMIT_BYTES = (
+    1_500  # of each additional image: its file name, hashes, split and answers, most of them more than once for a moment
+)
 SIDE_PX = 48
-PIXEL_BYTES = SIDE_PX * SIDE_PX * 3  # of an image as the model gets it: what is not to be held
+PIXEL_BYTES = SIDE_PX * SIDE_PX * 3  # of an image as the model gets it: what must not be held
 MEMORY_MB = 8  # the limit that limiar train is given, so that both sets are read from disk
 
 

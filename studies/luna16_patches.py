@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Patches for training out of LUNA16's scans.
+"""Cuts patches for training out of LUNA16's scans.
 
     studies/luna16_patches.py SCANS CANDIDATES.csv OUT [--negatives N] [--seed S]
 
-SCANS holds the scans (subset0 … subset9 or a part of them: .mhd with .raw or .zraw), CANDIDATES.csv is LUNA16's candidates.csv
-or candidates_V2.csv (seriesuid, coordX, coordY, coordZ in mm, class). Every candidate of class 1 of a scan that is there
-becomes a patch …_pos.png, and N random ones of class 0 for each of them …_neg.png: one axial slice, 50x50 pixels round the
+SCANS contains the scans (subset0 … subset9 or some of them: .mhd with .raw or .zraw), CANDIDATES.csv is LUNA16's candidates.csv
+or candidates_V2.csv (seriesuid, coordX, coordY, coordZ in mm, class). Every candidate of class 1 in an available scan becomes a
+patch …_pos.png, and for each of them N random candidates of class 0 become …_neg.png: one axial slice, 50x50 pixels around the
 candidate at the scan's own pixel spacing, -1000..400 HU as 0..255, air beyond the scan's edge. OUT/manifest.csv gives each
 patch its scan as group, so that `limiar train OUT` keeps a patient's images in one split.
 
-Needs SimpleITK: pip install 'limiar[luna16]'. LUNA16 is CC BY 4.0 (luna16.grand-challenge.org): say so where you publish.
+Needs SimpleITK: pip install 'limiar[luna16]'. LUNA16 is CC BY 4.0 (luna16.grand-challenge.org): say so if you publish.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""How hard the phantoms are: hard for what sees brightness alone, learnable for `compact`.
+"""How hard are the phantoms? They must be hard for a model that sees brightness alone, and learnable for `compact`.
 
     studies/phantom_difficulty.py [--seed S] [--no-compact]
 
-1,500 phantoms of one seed for training, 1,000 of another for test. Exit status 3 where a figure misses its aim.
+1,500 phantoms of one seed for training, 1,000 of another for test. Exit status 3 if a figure misses its aim.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -35,7 +35,7 @@ from limiar.train.record.run_folder import MODEL, read_run
 
 TRAIN, TEST = 1500, 1000
 PIXELS_BELOW, HISTOGRAM_BELOW, COMPACT_ABOVE, COMPACT_SECONDS = 0.90, 0.75, 0.97, 180.0
-STRENGTHS = (1.0, 1e-2, 1e-4)  # of the regression's inverse penalty; the best on test counts, to be fair to it
+STRENGTHS = (1.0, 1e-2, 1e-4)  # inverse penalties of the regression; the best on test counts, in its favour
 BINS = 32
 
 Truth = NDArray[np.bool_]

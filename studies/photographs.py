@@ -1,7 +1,7 @@
-"""Photographs as phones and small boards' cameras write them, drawn: a bottle, a cup or a ball on a table.
+"""Draws photographs as phones and small cameras write them: a bottle, a cup or a ball on a table.
 
-JPEG of several sizes and qualities, upright by EXIF alone, some with padding after the end. Light, place, size and the table
-are drawn anew for each; a class has its usual colour, more or less, as things have.
+JPEGs of several sizes and qualities, rotated by EXIF alone, some with padding after the end. Light, place, size and the table
+are drawn anew for each; a class has roughly its usual colour, as things do.
 """
 
 import io
@@ -21,7 +21,7 @@ _BACKGROUND = 6  # the grain is made so many times coarser than a pixel
 
 
 def write_photographs(folder: Path, count: int, seed: int) -> None:
-    """So many in all, in class folders below `folder`; the same seed gives the same ones."""
+    """`count` in all, in class folders below `folder`; the same seed gives the same ones."""
     rng = np.random.default_rng(seed)
     for k in range(count):
         place = folder / CLASSES[k % len(CLASSES)]

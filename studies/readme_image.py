@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws docs/scan.png from a demo's folder: generated patches with the answers that `limiar scan --annotate` wrote on them.
+"""Draws docs/scan.png from a demo's folder: generated patches with the answers that `limiar scan --annotate` writes on them.
 
     studies/readme_image.py out/demo-YYYYMMDD-HHMMSS
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Does a RUN get better by images that were reviewed later? Half of the training images are held back, then added.
+"""Does a RUN get better with images that were reviewed later? Half of the training images are held back, then added.
 
     studies/retraining.py DATA OUT [--rates 0.0001,0.0003]
 
-DATA: a folder with manifest.csv (file, label, split, luna16_candidate_row), as the lung data set has. Blocks of neighbouring
-candidate rows, which lie in the same scans, stay together. RUNs go to OUT, and one that is there is not made again; figures are
-of the validation split alone.
+DATA: a folder with manifest.csv (file, label, split, luna16_candidate_row), like the lung data set. Blocks of neighbouring
+candidate rows, which come from the same scans, stay together. RUNs go to OUT, and an existing one is not made again; figures
+are for the validation split alone.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How good are the answers of `limiar scan` on a labelled folder? Prints the figures that README and model card quote.
+"""How good are the answers of `limiar scan` on a labelled folder? Prints the figures that README and the model card quote.
 
     studies/score.py BUNDLE DATA [--split test] [--file NAME] [--csv MANIFEST]
 
-Runs the real `limiar scan` over DATA with a fresh database and compares its lines with the table (columns file, label,
-split; by default DATA/manifest.csv). All images of the split count, referred ones too; a refused one counts as wrong.
+Runs the real `limiar scan` over DATA with a fresh database and compares its lines with the table (columns file, label, split;
+by default DATA/manifest.csv). All images of the split count, including referred ones; a refused one counts as wrong.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -48,7 +48,7 @@ def main() -> int:
     absent = [path for path in truth if path not in found]
     if absent or not truth:
         raise SystemExit(
-            f"{len(absent)} of {len(truth)} {asked.split} images have no line: give the table that belongs to DATA"
+            f"{len(absent)} of {len(truth)} {asked.split}  images are not in the table: give the table that belongs to DATA"
         )
 
     labels = [manifest.labels.index(label) for label in truth.values()]

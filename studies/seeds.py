@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How much of a figure is chance: RUNs that differ in their seed alone, side by side, with the standard deviation.
+"""How much of a figure is chance? Prints RUNs that differ only in their seed side by side, with the standard deviation.
 
     for seed in 0 1 2 3 4; do limiar train DATA --recipe reference --seed $seed --out runs/$seed; done
     studies/seeds.py runs/0 runs/1 runs/2 runs/3 runs/4
 
-DATA has a given split (a table with the column `split`), since the seed would draw another each time. Figures are those of
-the Keras models on the test split, read from each RUN's predictions.csv. Then how many images are answered wrongly by how
-many of the networks: chance spreads errors over images, a wrong label or a missing kind of training image collects them.
+DATA has a given split (a table with the column `split`), because each seed would draw a different one. The figures are those of
+the Keras models on the test split, from each RUN's predictions.csv. Then how many images are wrong in how many of the networks:
+chance spreads errors over images, a wrong label or a missing kind of training image concentrates them.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -33,9 +33,13 @@ def main() -> int:
         parser.error("give two RUNs or more")
     runs = [read_run(folder) for folder in folders]
     if len({run.data.sha256 for run in runs}) > 1:
-        sys.exit("these RUNs differ in images or splits: where the seed drew the split, give --csv with a column split to each")
+        sys.exit(
+            "these RUNs differ in images or splits: if the seed drew the split, train each with a --csv that has a column split"
+        )
     if len({identity(run) for run in runs}) > 1 or len({run.seed for run in runs}) < len(runs):
-        sys.exit("these RUNs differ in more than their seed, or have one in common: give RUNs of one recipe")
+        sys.exit(
+            "these RUNs differ in more than their seed, or two have the same seed: give RUNs of one recipe with different seeds"
+        )
     table = [figures(folder, run) for folder, run in zip(folders, runs, strict=True)]
     names = list(table[0])
     print(f"{runs[0].model}, recipe {runs[0].recipe}, test split")

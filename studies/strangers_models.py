@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Does `limiar convert` take models as strangers make them? Prints a table; exit status 1 where it does not.
+"""Does `limiar convert` accept models as other people make them? Prints a table; exit status 1 if it does not.
 
     studies/strangers_models.py [NAME...]
 
-Small models of each kind, with a last layer that is fitted to generated coloured images, saved as people save them. Each must
-become a bundle whose Keras model is right on validation, or be refused by one line that names cause and cure; the cure is then
-followed where a program can, and must lead to the bundle. The models of Keras 2 are the tests'.
+Small models of many kinds, with a last layer fitted to generated coloured images, saved as people save them. Each must become a
+bundle whose Keras model is right on validation, or be refused by one line that names cause and cure; if a program can follow
+the cure, it does, and the result must be a bundle. The Keras 2 models are those of the tests.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -36,7 +36,7 @@ from limiar.edge_app.errors import LimiarError
 SIDE_PX = 24
 LABELS = ("blue", "green", "red")
 EACH = 70  # images of a label
-RIGHT = 0.8  # of validation: what the Keras model of a bundle must be right for
+RIGHT = 0.8  # of validation: the share for which the Keras model of a bundle must be right
 SHAPE = (SIDE_PX, SIDE_PX, 3)
 KERAS_2 = Path(__file__).parent.parent / "tests" / "convert" / "data" / "keras2"
 WIDTH, INDENT = 128, "    "  # of what is printed
@@ -51,10 +51,10 @@ Pixels = np.ndarray  # float32 [N, SIDE_PX, SIDE_PX, 3], 0..255
 
 @dataclass(frozen=True)
 class Stranger:
-    """A model that somebody might give."""
+    """A model that someone might give."""
 
     model: Callable[["Images"], Any]  # makes it, fitted
-    refused: str = ""  # the code, where it must be refused as it is
+    refused: str = ""  # the code, if it must be refused as it is
     follow: bool = True  # whether a program can follow the cure
     words: tuple[str, ...] = ()  # further options
     suffix: str = ".keras"
@@ -111,7 +111,7 @@ def through(*middle: Any, scaled: bool = True) -> Callable[[Images], Any]:
 
 
 def in_front(make: Callable[[Any], Any]) -> Callable[[Images], Any]:
-    """Something else done to the pixels inside the model."""
+    """Other scaling of the pixels inside the model."""
 
     def build(images: Images) -> Any:
         image = keras.Input(SHAPE)
@@ -122,7 +122,7 @@ def in_front(make: Callable[[Any], Any]) -> Callable[[Images], Any]:
 
 
 def outside(scaled: Callable[[Pixels], Pixels]) -> Callable[[Images], Any]:
-    """The same done outside of it: a model that saturates where pixels come otherwise."""
+    """The same scaling outside the model, which saturates if the pixels come unscaled."""
 
     def build(images: Images) -> Any:
         image = keras.Input(SHAPE)
@@ -264,7 +264,7 @@ def main() -> int:
     wrong = 0
     print(f"{'model':<24}{'outcome':<10}{'files':>6}    below: what it was told, and what was done")
     with tempfile.TemporaryDirectory(prefix="limiar-") as folder:
-        os.chdir(folder)  # an environment of tflite-runtime here is not looked for: twice as quick
+        os.chdir(folder)  # does not look for an environment of tflite-runtime: twice as fast
         Path("gate.toml").write_text(GATE, encoding="utf-8")
         images = Images(Path(folder))
         for name in names:
@@ -278,7 +278,7 @@ def main() -> int:
 
 
 def tried(stranger: Stranger, images: Images, folder: Path) -> tuple[str, int, list[str]]:
-    """Outcome, model files in the bundle, and what there is to say, each a line."""
+    """Outcome, number of model files in the bundle, and remarks, one line each."""
     keras.utils.set_random_seed(1)
     path = folder / f"model{stranger.suffix}"
     model = stranger.model(images)
@@ -320,7 +320,7 @@ def converted(words: list[str]) -> BaseException | None:
 
 
 def cure(error: LimiarError, stranger: Stranger, images: Images, path: Path, model: Any) -> Iterator[str]:
-    """The options that the line names, once what it says of the file is done."""
+    """The options that the line names, after doing what it says about the file."""
     if error.code == "E-CONVERT-QUANTIZED":
         through()(images).save(path)
     elif error.code == "E-CONVERT-OUTPUTS":

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Ten unbalanced classes of RGB images, from images to answers, with limiar's commands alone: OUT holds all that it makes.
+"""Takes ten unbalanced classes of RGB images from images to answers, with limiar's commands alone. All files go to OUT.
 
     studies/ten_classes.py OUT [--rarest 480]
 
 Generates coloured shapes (studies/coloured_shapes.py) of mixed sizes, the rarest class `--rarest` times and the most frequent
-four times as often; trains on them, converts the model, and scans 20 images of each class that training never saw. Prints what
-a regression on the mean colour reaches, and accuracy and recall of each class of the scan. Exit status 1 where a command fails.
-With fewer of the rarest class than 480 the gate may find its test split too small to judge.
+four times as often; trains on them, converts the model, and scans 20 images of each class that training never saw. Prints the
+accuracy of a regression on the mean colour, and the accuracy and recall of each class in the scan. Exit status 1 if a command
+fails. With fewer than 480 images of the rarest class, the gate may find its test split too small to judge.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def limiar(*words: str | Path) -> None:
-    """Ends the script where the command does not end well."""
+    """Ends the script if the command fails."""
     started = time.monotonic()
     command = [sys.executable, "-P", "-c", "from limiar.edge_app.cli import main; main()", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""How fast does `limiar train` learn beside a plain `model.fit` over the same arrays, and what does the device do meanwhile?
+"""How fast does `limiar train` learn beside a plain `model.fit` over the same arrays, and how busy is the device meanwhile?
 
     KERAS_BACKEND=jax studies/train_speed.py [--images 4096] [--rounds 5] [--batch 64] [--precision auto]
 
 Everything is measured in one run, on whatever device JAX finds: three ways take turns, epoch by epoch, each figure is the
-median of its rounds, and only ratios are worth quoting on a machine that others use too. Images are generated. `plain` is
-model.fit on arrays in memory, as Keras does it by default: no augmentation, float32, XLA. `host` is what limiar does without
-an accelerator, `device` what it does with one (train/device/on_device.py); both augment. `computes` is the share of an
-epoch's time that the device needs for the same steps when their inputs are there already: the rest it waits for the host. Gaps
-between the kernels of a step count as computing.
+median of its rounds, and on a shared machine only ratios are worth quoting. Images are generated. `plain` is model.fit on
+arrays in memory with Keras's defaults: no augmentation, float32, XLA. `host` is what limiar does without an accelerator,
+`device` what it does with one (train/device/on_device.py); both augment. `computes` is the share of an epoch's time that the
+device needs for the same steps if their inputs are ready: for the rest it waits for the host. Gaps between the kernels of a
+step count as computing.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -90,7 +90,7 @@ def measured(name: str, asked: argparse.Namespace) -> tuple[dict[str, float], fl
 
 
 def generated(count: int) -> Examples:
-    """Noise under two labels: what is learnt does not matter here."""
+    """Noise with two labels: what is learned does not matter here."""
     images = InMemory(count, INPUT)
     rng = np.random.default_rng(0)
     for row in range(count):

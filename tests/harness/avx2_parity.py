@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""Does a bundle answer on a processor that has AVX2 alone as on this one? Prints a table; exit status 1 where it does not.
+"""Does a bundle give the same answers on a processor with AVX2 alone? Prints a table; exit status 1 if it does not.
 
     tests/harness/avx2_parity.py [models/lung-nodule] [--file onnx_int8] [--cpu Haswell] [--qemu FILE]
 
-Every model file answers the bundle's golden images and some that are made here, on this processor and on one that QEMU
-emulates, through limiar.edge_app.inference.parity in this very Python. The int8 files must agree bit for bit, the others within
-their tolerance.
+Every model file answers the bundle's golden images and some made here, on this processor and on one that QEMU emulates, through
+limiar.edge_app.inference.parity in this very Python. The int8 files must agree bit for bit, the others within their tolerance.
 Controls: the bundle's fp32 ONNX graph quantized as limiar does it but with 8-bit weights, and as onnxruntime does it by default
-(S8S8): both must differ where this processor has VNNI. Without --file `limiar verify` is run on the emulated processor too.
+(S8S8): both must differ if this processor has VNNI. Without --file `limiar verify` is run on the emulated processor too.
 
-QEMU is the one that scripts/virtual_pi has: a package of Debian, unpacked into its cache, not installed. Exit status 2: this is
-no x86-64 machine, or QEMU cannot be had.
+QEMU is the one that scripts/virtual_pi uses: a Debian package, unpacked into its cache, not installed. Exit status 2: this is
+not an x86-64 machine, or QEMU is not available.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -75,7 +74,7 @@ def main(words: Sequence[str]) -> int:
     print(f"this processor: {here.cpu}; {' '.join(here.features)}")
     print(f"emulated: {asked.cpu}, {run([qemu[0], '--version']).splitlines()[0]}; {' '.join(emulated).lower()}")
     if "AVX2" not in emulated or any(name.startswith("AVX512") for name in emulated):
-        print("the emulated processor is not one that has AVX2 alone: choose another --cpu", file=sys.stderr)
+        print("the emulated processor does not have AVX2 alone: choose another --cpu", file=sys.stderr)
         return 1
     tensors = np.concatenate([golden(bundle), made(bundle)])
     print(f"\n{'model file':<34}{'runtime':<16}{'images':>7}{'differ':>8}{'largest':>11}{'allowed':>9}  outcome")
@@ -99,7 +98,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 def subjects(bundle: Bundle, files: Sequence[str] | None) -> Iterator[Subject]:
-    """The bundle's files, then the controls, where the bundle has what they are made of."""
+    """The bundle's files, then the controls, if the bundle has what they are made of."""
     for name in files or bundle.manifest.models:
         model, data = bundle.model(name)
         allowed = 0.0 if model.precision in EXACT else model.tolerance.same_runtime

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Does the floor of the per-layer noise catch a damaged file? Prints a table; exit status 1 where it does not.
+"""Does the floor of the per-layer noise catch a damaged file? Prints a table; exit status 1 if it does not.
 
     tests/harness/damage.py models/lung-nodule models/lung-nodule.run ../shared/data/lung [--floor 25]
 
-The scale of every layer of the bundle's int8 file is changed in turn, to 0.9 and 1.1 of what it was. The floor must catch each
-layer that has weights, and nothing in the undamaged file. Images are the first of the RUN's validation split.
+The scale of every layer of the bundle's int8 file is changed in turn, to 0.9 and 1.1 times its value. The floor must catch each
+layer that has weights, and nothing in the undamaged file. The images are the first of the RUN's validation split.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has

@@ -4,10 +4,10 @@
     tests/harness/flip_bundle.py [--bundle models/lung-nodule] [--count 12000] [--commands 100] [--seed N]
 
 A copy of the bundle is signed with a key made for it. One bit of every byte of manifest.json and manifest.sig is flipped, and
---count bits of its other files, as many in each file; each time the bundle is opened with the key and a model is read, as the
-app does. --commands more are tried through `limiar verify --key`. The control opens without the key a bundle of which one
-letter of the manifest's free text was altered: that must be accepted, else the harness sees nothing. Exit status 1 where a
-flip was accepted or the control was not.
+--count bits of its other files, equally many in each; each time the bundle is opened with the key and a model is read, as the
+app does. --commands more are tried through `limiar verify --key`. As a control, a bundle with one letter changed in the
+manifest's free text is opened without the key: that must be accepted, otherwise the harness is blind. Exit status 1 if a flip
+was accepted or the control was not.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -53,7 +53,7 @@ def main() -> int:
     options.add_argument("--bundle", type=Path, default=PROJECT / "models" / "lung-nodule")
     options.add_argument("--count", type=int, default=12_000, help="flips in the files that the manifest lists")
     options.add_argument("--commands", type=int, default=100, help="flips that are tried through `limiar verify --key`")
-    options.add_argument("--seed", type=int, default=random.randrange(2**32))  # which bits is no secret
+    options.add_argument("--seed", type=int, default=random.randrange(2**32))  # not a secret
     asked = options.parse_args()
     rng = random.Random(asked.seed)
     with tempfile.TemporaryDirectory(prefix="limiar-flip-") as folder:
@@ -90,14 +90,14 @@ def every_byte(bundle: Path, rng: random.Random) -> Iterator[Flip]:
 
 
 def every_byte_again(bundle: Path, rng: random.Random) -> Iterator[Flip]:
-    """The same in no order, without an end, manifest and signature in turn."""
+    """The same in random order, endlessly, manifest and signature in turn."""
     while True:
         for name in (MANIFEST, SIGNATURE):
             yield Flip(name, rng.randrange((bundle / name).stat().st_size), rng.randrange(8))
 
 
 def samples_of(bundle: Path, rng: random.Random) -> Iterator[Flip]:
-    """Bits of all other files, each file in its turn, without an end."""
+    """Bits of all other files, file by file in turn, endlessly."""
     sizes = {file.path: file.bytes for file in open_bundle(bundle).manifest.files if file.bytes}
     for name, size in itertools.cycle(sizes.items()):
         yield Flip(name, rng.randrange(size), rng.randrange(8))

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Runs other projects' test images through the image rules and through a second decoder, and prints where they differ.
+"""Runs other projects' test images through the image rules and a second decoder, and prints where they differ.
 
     tests/harness/image_suites.py [--folder NAME=DIR ...] [--kept out/suites] [--json FILE] [--all]
 
 Without --folder it gets the suites of Pillow (pip: the source archive, which has bmpsuite too), libpng (with PngSuite),
-libjpeg-turbo and libnsbmp (in the source of netsurf), all three by apt-get source. The second decoder is ImageMagick
-(apt-get install imagemagick), or else OpenCV. Exit status 1: a file is answered that the second decoder reads otherwise, or
-refused without its agreement, and EXPLAINED says nothing of it.
+libjpeg-turbo and libnsbmp (in the source of netsurf), all three by apt-get source. The second decoder is ImageMagick (apt-get
+install imagemagick), or else OpenCV. Exit status 1 if an answer differs from the second decoder's, or a file is refused that
+the second decoder accepts, and EXPLAINED does not say why.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -44,13 +44,13 @@ SOURCES = {  # suite -> package of Debian's sources, the folder in it
 }
 MAGICK = shutil.which("magick") or shutil.which("convert-im6.q16") or shutil.which("convert-im7.q16")
 READ = {"PNG", "JPEG", "BMP", "BMP3", "DIB", "WEBP", "TIFF", "PGM", "PPM", "PNM"}  # ImageMagick's names
-EXPLAINED = {  # what a file's path holds -> why its answer may differ
+EXPLAINED = {  # part of a file's path -> why its answer may differ
     "apng/": "animated by its acTL; ImageMagick 6 shows the first frame and does not say so",
     "blend_transparency.png": "an animated PNG too",
     "1_trns.png": "a transparent sample beyond the depth: its lowest bits count (ISO/IEC 15948, 11.3.2.1)",
     "8bit.s.tif": "signed samples: nothing says which of them is black",
     "bmp/b/": "bmpsuite calls it bad: decoders may read what is there of it, or nothing",
-    "rletrns.bmp": "pixels are left out: what is behind them is not said, others take black",
+    "rletrns.bmp": "pixels are left out: the file does not say what is behind them, others take black",
     "pal8os2v2-16.bmp": "a header of 16 bytes, which Windows does not read either",
     "pal8os2v2.bmp": "equal to bmpsuite's pal8.bmp; ImageMagick 6 reads the palette with 3 bytes a colour",
     "pal8oversizepal.bmp": "equal to bmpsuite's pal8.bmp: colours that no pixel uses do no harm",
@@ -64,22 +64,22 @@ EXPLAINED = {  # what a file's path holds -> why its answer may differ
     "no_rows_per_strip.tif": "its directory leads to a second one",
     "clipboard.dib": "a part of a BMP: the file header is missing",
     "courB08.pbm": "a PNG under the name of another format",
-    "exif_imagemagick_orientation.png": "an orientation in ImageMagick's own text chunk, which is not EXIF's place in a PNG",
+    "exif_imagemagick_orientation.png": "an orientation in ImageMagick's own text chunk, but a PNG has its EXIF in eXIf",
     ".ico": "an icon holds several pictures",
-    "hopper_webp.tif": "off the list: TIFF in WebP",
+    "hopper_webp.tif": "not on the list: WebP in TIFF",
     "png_decompression_dos.png": "a text that inflates to more than 1 MB",
-    "tRNS_null_1x1.png": "a line end behind the PNG's end",
+    "tRNS_null_1x1.png": "a line end after the PNG's end",
     "tiff_gray_2_4_bpp/hopper": "white is zero: equal to the one where it is not; ImageMagick 6 inverts only 1 and 8 bits",
     "tiff_wrong_bits_per_sample_2.tiff": "two depths for one picture",
     "rgb-alpha-16": "alpha goes over black after both have 8 bits: up to 3 levels",
     "testimgari.jpg": "arithmetic-coded: nothing can tell that such data were cut",
-    "afl-bmp/": "a damaged file of a fuzzer: decoders part ways on it",
+    "afl-bmp/": "a fuzzer's damaged file: decoders disagree about it",
 }
 
 
 @dataclass(frozen=True)
 class Second:
-    """What the second decoder makes of a file."""
+    """What the second decoder says about a file."""
 
     pixels: Pixels | None  # uint8 [H, W, 3]; None: it reads nothing
     complaint: str  # what it said on stderr
@@ -90,7 +90,7 @@ class Found:
     """One file of a suite."""
 
     file: str
-    code: str  # "" where it is answered
+    code: str  # "" if it is answered
     message: str
     levels: int | None  # the largest difference of an answer; None: no second answer, or none of ours
     agreed: bool
@@ -106,7 +106,7 @@ def main() -> int:
     options.add_argument("--folder", action="append", default=[], metavar="NAME=DIR", help="take this suite instead")
     options.add_argument("--kept", type=Path, default=Path("out/suites"), help="where suites are kept (default: %(default)s)")
     options.add_argument("--json", type=Path)
-    options.add_argument("--all", action="store_true", help="name every file, not only those that are not agreed on")
+    options.add_argument("--all", action="store_true", help="name every file, not only those on which the two disagree")
     asked = options.parse_args()
     print(f"second decoder: {MAGICK or 'OpenCV ' + cv2.__version__}")
     suites = dict(entry.split("=", 1) for entry in asked.folder) or got(asked.kept)
@@ -130,7 +130,7 @@ def main() -> int:
 
 
 def got(kept: Path) -> dict[str, Path]:
-    """The suites, from where they are kept or else from pip and apt; says how. One that cannot be had is named and left out."""
+    """The suites, kept ones or else from pip and apt; says how. One that is not available is named and left out."""
     suites = {}
     kept.mkdir(parents=True, exist_ok=True)
     for name in ("Pillow", *SOURCES):
@@ -142,7 +142,7 @@ def got(kept: Path) -> dict[str, Path]:
                     unpack(archive, part, folder)
             suites[name] = folder
         except (OSError, subprocess.SubprocessError, tarfile.TarError, StopIteration) as error:
-            print(f"{name}: not to be had here ({error!r})", file=sys.stderr)
+            print(f"{name}: not available here ({error!r})", file=sys.stderr)
     return suites
 
 
@@ -213,7 +213,7 @@ def compared(path: Path, folder: Path) -> Found:
     finally:
         signal.alarm(0)
     if second.pixels is None or second.pixels.shape != ours.shape:
-        return Found(file, "", "the second decoder answers otherwise", None, False, complaint)
+        return Found(file, "", "the second decoder answers differently", None, False, complaint)
     levels = int(np.abs(ours.astype(int) - second.pixels).max())
     return Found(file, "", "", levels, levels <= NEAR, complaint)
 

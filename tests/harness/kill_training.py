@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Kills `limiar train` with SIGKILL again and again, has it go on with --resume, and compares what it ends with.
+"""Kills `limiar train` with SIGKILL again and again, resumes it with --resume, and compares the results.
 
     tests/harness/kill_training.py [DATA] [--kills 100] [--seed N] [--control]
 
 DATA: a folder of images; without it 160 phantoms are drawn. Kills come at any time: before the first epoch, between two file
 operations, while a checkpoint is written, while the RUN gets its files and its name. Each run is killed up to three times, then
-ends, and must have the model.keras, predictions.csv, splits.csv and history.csv of a run that was never killed, byte by byte.
-The control does not seed dropout anew in each epoch: there runs must differ, else the harness sees nothing.
+finishes, and its model.keras, predictions.csv, splits.csv and history.csv must equal those of a run that was never killed, byte
+by byte. The control does not seed dropout again in each epoch: its runs must differ, otherwise the harness is blind.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has

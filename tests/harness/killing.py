@@ -1,7 +1,7 @@
-"""Kills the real `limiar train` and has it go on, until a RUN is there; tests/harness/kill_training.py and a test use it.
+"""Kills the real `limiar train` and resumes it until a RUN exists; tests/harness/kill_training.py and a test use it.
 
-A parent process imports what training needs and forks a process for every start, which saves each the seconds that TensorFlow
-takes to load; nothing is computed before the fork.
+A parent process imports what training needs and forks a process for every start, which saves each of them the seconds that
+TensorFlow takes to load; nothing is computed before the fork.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ COMPARED = (run_folder.MODEL, run_folder.PREDICTIONS, run_folder.SPLITS, run_fol
 LONGEST_DELAY_S = 0.02  # after a file operation: a checkpoint takes that long to be written
 
 # A line of JSON on stdin is a start: arguments, the folder that is watched, the file operation there at which the process is
-# killed (0: none), and how long after it. A line on stdout is its end: wait status; and where it was not killed, the file
+# killed (0: none), and how long after it. A line on stdout is its end: the wait status and, if it was not killed, the file
 # operations there and the error.
 STARTER = """
 import contextlib, io, json, os, signal, sys, threading, time
@@ -76,7 +76,7 @@ class Ended:
     """How a start of `limiar train` ended."""
 
     killed: bool
-    operations: int  # on files of the RUN; 0 where it was killed
+    operations: int  # on files of the RUN; 0 if it was killed
     seconds: float
 
 
@@ -92,7 +92,7 @@ class Series:
 
 
 class Starter:
-    """Starts `limiar train` again and again. control: one that does not go on as it should, so that a harness must see it."""
+    """Starts `limiar train` again and again. control: resumes it wrongly, which a harness must notice."""
 
     def __init__(self, control: bool = False) -> None:
         self._process = subprocess.Popen(
@@ -112,7 +112,7 @@ class Starter:
     def start(self, arguments: list[str], out: Path, at: int = 0, delay_s: float = 0.0, after_s: float | None = None) -> Ended:
         """One start, killed at the at-th file operation beside `out` or `after_s` seconds from its start, or not at all.
 
-        Raises RuntimeError where it ended in any other way.
+        Raises RuntimeError if it ended in any other way.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -143,7 +143,7 @@ def run_with_kills(
     """Starts a run at `out`, kills it so many times at most, lets it end, and compares it with `unkilled`, byte by byte.
 
     whole: how the unkilled one ended. Half of the kills come at a file operation or shortly after it, half at any time.
-    Raises RuntimeError where a start ends in any other way, also where --resume is refused with an epoch left to go on from.
+    Raises RuntimeError where a start ends in any other way, also if --resume is refused with an epoch left to go on from.
     """
     partial = out.with_name(f"{out.name}.partial")
     resume: list[str] = []

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Cuts the power under a running `limiar scan` and looks for every answer that it had reported (reliability.md, P1).
+"""Cuts the power under a running `limiar scan`, then looks for every answer that it had reported (reliability.md, P1).
 
     sudo tests/harness/powercut.py [--cuts 100] [--seed N] [--results FILE]
 
-The database lies on an ext4 file system of its own, on a loop device in a mount namespace of its own. At a random time the
-file system is shut down without flushing its journal (FS_IOC_SHUTDOWN with FSOP_GOING_FLAGS_NOLOGFLUSH): what the kernel
-had not written is gone, as with the power. It is mounted again, and the database must be whole and hold every line that was
-read before the cut. The control runs the same with less synchronous, and must lose lines: else the harness sees nothing.
-With --journal rollback the scan takes the disk for a share, where no write-ahead log can be.
+The database is on its own ext4 file system, on a loop device in a separate mount namespace. At a random time the file system is
+shut down without flushing its journal (FS_IOC_SHUTDOWN with FSOP_GOING_FLAGS_NOLOGFLUSH): everything that the kernel had not
+written is lost, as in a power cut. It is mounted again, and the database must be intact and have every line that was read
+before the cut. The control runs with a lower `synchronous` and must lose lines, otherwise the harness is blind. With --journal
+rollback the scan treats the disk as a share, where a write-ahead log does not work.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -74,7 +74,7 @@ def main() -> int:
     options.add_argument("--bundle", type=Path, default=PROJECT / "models" / "lung-nodule")
     options.add_argument("--cuts", type=int, default=100)
     options.add_argument("--journal", choices=JOURNALS, default="wal")
-    options.add_argument("--seed", type=int, default=random.randrange(2**32))  # times of cuts are no secret
+    options.add_argument("--seed", type=int, default=random.randrange(2**32))  # not a secret
     options.add_argument("--results", type=Path, help="the outcome is appended here, a JSON line for each kind")
     asked = options.parse_args()
     if os.geteuid() != 0:
@@ -97,7 +97,7 @@ def main() -> int:
 
 
 def private_mounts() -> None:
-    """A mount namespace that nobody else sees: what is mounted in it is gone with this process."""
+    """A private mount namespace: what is mounted in it disappears with this process."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
         sys.exit(f"powercut needs a mount namespace: {os.strerror(ctypes.get_errno())}")

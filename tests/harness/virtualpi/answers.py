@@ -89,7 +89,7 @@ def _read(done: "subprocess.CompletedProcess[str]", path: Path) -> Answers:
 
 
 def is_on(where: str, root: Root, cpu: str) -> Outcome:
-    """Does the root's Python run on the processor that it is to run on? Raises Failed where it does not even start."""
+    """Does the root's Python run on the intended processor? Raises Failed if it does not even start."""
     done = root.run("python3", "-P", "/guest/where.py", timeout_s=60)
     place = msgspec.json.decode(done.stdout, type=Place)
     found, must = f"{place.uname}, CPU part {place.cpu_part}", f"aarch64, CPU part {_PARTS[cpu]}"
@@ -161,7 +161,7 @@ def _of(file: str, *both: Answers) -> list[tuple[Answers, str]]:
 
 
 def read_scan(done: "subprocess.CompletedProcess[str]") -> list[Line]:
-    """The lines of `limiar scan`, by path. Raises Failed where it was refused."""
+    """The lines of `limiar scan`, by path. Raises Failed if it was refused."""
     if done.returncode not in (0, 4):  # 4: some images were refused, here and there alike
         raise Failed(f"limiar scan ended with {done.returncode}: {done.stderr.strip()[-300:]}")
     return sorted(

@@ -96,7 +96,7 @@ class Guest:
         while not self.lines.empty():
             line = self.lines.get()
             if line is None:
-                raise Failed("the machine ended by itself")
+                raise Failed("the machine stopped unexpectedly")
             found.append(line)
         return found
 

@@ -1,7 +1,7 @@
 """The app's source for Raspberry Pi cameras on the real picamera2 and the real libcamera, without a board.
 
 limiar's built wheel runs in a Debian 13 root of this machine's architecture, over libcamera 0.7 of its backports, whose virtual
-camera shows files. What must be so stands in tests/virtual_pi. Then faults are planted, and the tests must find each.
+camera shows files. The tests are in tests/virtual_pi. Then faults are planted, and the tests must find each.
 
     scripts/virtual_pi camera
     scripts/virtual_pi camera --json
@@ -105,7 +105,7 @@ class Tests:
         return [Outcome(self._where, f"planted fault: {fault.name}", found, "found", failed == len(cases) > 0)]
 
     def _run(self, name: str, more: dict[str, Path] | None = None, *arguments: str) -> tuple[str, list[ElementTree.Element]]:
-        """What pytest said, and the test cases of its JUnit file. Raises Failed where pytest itself could not run them."""
+        """What pytest said, and the test cases of its JUnit file. Raises Failed if pytest itself could not run them."""
         progress(f"tests/virtual_pi: {name}")
         out = self._folder / f"{name}.out"
         out.mkdir()

@@ -45,7 +45,7 @@ class Device:
 
 
 def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> Device:
-    """limiar: its wheel, unpacked into `folder`. Raises Unavailable; Failed where the wheel asks for what no device has."""
+    """limiar: its wheel, unpacked into `folder`. Raises Unavailable; Failed if the wheel asks for what no device has."""
     python, lock = PYTHONS[suite], TFLITE_LOCK if extra == "tflite" else wheelhouse.DEVICE
     house = wheels(python, lock, (extra,))
     try:

@@ -1,8 +1,8 @@
-"""scripts/install_pi on systems as they come: Debian 12 and 13, with a network and without, and where it must refuse.
+"""scripts/install_pi on fresh systems: Debian 12 and 13, with a network and without, and the systems that it must refuse.
 
 With a network: fresh roots of this machine's architecture, in which packages run their own scripts; a user with sudo installs,
 interrupts, updates, and installs for a camera. Without one: the 64-bit ARM wheels on an emulated Cortex-A72, in a network
-namespace that has nothing. Refused: 32-bit ARM, another release, another Python, and what cannot be had without a network.
+namespace that has nothing. Refused: 32-bit ARM, another release, another Python, and anything that needs a network.
 
     scripts/virtual_pi install
     scripts/virtual_pi install --suite trixie
@@ -180,7 +180,7 @@ def with_network(suite: str, release: Path, folder: Path, figures: list[tuple[st
 
 
 def camera(root: Root, suite: str, house: str, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
-    """One numpy for apt's modules and pip's; and what comes of it where nobody says so."""
+    """One numpy for apt's modules and pip's; and what happens without the constraint."""
     where = f"{suite}, camera, stubs of {' '.join(sorted({re.split('[./]', stub)[0] for stub in STUBS[suite]}))}"
     progress(f"{suite}: install_pi --camera")
     started = time.monotonic()

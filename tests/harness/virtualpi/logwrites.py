@@ -2,7 +2,7 @@
 
 The log is QEMU's (`-blockdev driver=blklogwrites`), in the format of Linux's dm-log-writes
 (https://docs.kernel.org/admin-guide/device-mapper/log-writes.html): a superblock, then for each write a sector with its header
-and the data. The superblock's count of entries may be older than the log; the end is where no header is.
+and the data. The superblock's count of entries may be older than the log, which ends at the first sector that is not a header.
 """
 
 import struct
@@ -17,7 +17,7 @@ _FLUSH, _FUA = 1, 2  # LOG_FLUSH_FLAG, LOG_FUA_FLAG; a discard (4) or a mark (8)
 
 
 class LogError(Exception):
-    """Not a log of writes, or one that cannot be believed: str() says why."""
+    """Not a log of writes, or one that cannot be trusted: str() says why."""
 
 
 class Entry(NamedTuple):
@@ -40,7 +40,7 @@ class Replayed(NamedTuple):
 def replay(log: Path, image: Path) -> Replayed:
     """Writes to `image`, as it was before the log began, what was on the disk for certain at its end. Raises LogError.
 
-    Kept is what a flush came after, and what was written through (FUA); all else had been promised to nobody.
+    What a flush followed, and what was written through (FUA), is kept; the disk had not promised anything else.
     """
     with log.open("rb") as source, image.open("r+b") as disk:
         found = list(entries(source))

@@ -59,7 +59,7 @@ def main(asked: argparse.Namespace) -> None:
         times, outcomes = page.measured("machine")
         page.write("machine", times + [(f"{one.where}: {one.what}", one.found) for one in outcomes if one.what not in PLACE])
         return
-    seed = random.randrange(2**32) if asked.seed is None else asked.seed  # times of cuts are no secret
+    seed = random.randrange(2**32) if asked.seed is None else asked.seed  # not a secret
     asked.log.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="limiar-machine-") as name,

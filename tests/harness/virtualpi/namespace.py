@@ -1,7 +1,7 @@
 """Runs commands in a Debian root, of this machine's architecture or, through QEMU, of another.
 
 Each runs in user, mount and process namespaces of its own: mounts, and the kernel's entry that hands foreign programs to QEMU
-(binfmt_misc, one for each user namespace since Linux 6.7), are seen by nobody else and gone with it.
+(binfmt_misc, one for each user namespace since Linux 6.7), are invisible elsewhere and disappear with it.
 """
 
 import os
@@ -60,7 +60,7 @@ exec {READY}>&-
 # --kill-child alone is forgotten: the kernel takes it from a process that becomes root by a program's start.
 exec setpriv --pdeathsig KILL chroot "$root" /usr/bin/env --chdir="$folder" "$@"
 """
-# What the commands of _ENTER say where a machine does not let them: a part of it, and what to do.
+# What the commands of _ENTER say if a machine does not allow them: a part of it, and what to do.
 _CURES = {
     "unshare failed": "let users make namespaces (sysctl kernel.unprivileged_userns_clone=1), or run it as root",
     "binfmt_misc": f"needs Linux 6.7, this is {platform.release()}; on a newer one run it as root, outside of a container",
@@ -91,7 +91,7 @@ class Root:
         timeout_s: float = 600,
         check: bool = True,
     ) -> "subprocess.CompletedProcess[str]":
-        """Runs a command as root. Raises Failed where it fails and that is checked, with the end of what it said."""
+        """Runs a command as root. Raises Failed if it fails and that is checked, with the end of what it said."""
         with self.start(*command, environ=environ, folder=folder, network=network) as process:
             try:
                 out, err = process.communicate(timeout=timeout_s)
@@ -107,7 +107,7 @@ class Root:
     def start(
         self, *command: str | Path, environ: Mapping[str, str] | None = None, folder: str = "/", network: bool = True
     ) -> Iterator["subprocess.Popen[str]"]:
-        """The running process, with pipes. Killed at the end. Raises Unavailable where the root cannot be entered."""
+        """The running process, with pipes. Killed at the end. Raises Unavailable if the root cannot be entered."""
         if _stopped.is_set():
             raise Unavailable("stopped")
         binds = [str(word) for there, here in self.binds.items() for word in (here, there)]
@@ -151,7 +151,7 @@ class Root:
 
 
 def stop() -> None:
-    """Ends what runs, in a root or beside it, and lets nothing more start in one: for a handler of signals."""
+    """Ends everything that runs, in a root or beside it, and lets nothing more start in one: for a signal handler."""
     _stopped.set()
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
@@ -170,7 +170,7 @@ def _not_entered(said: str) -> Unavailable:
 
 
 def _map_users(pid: int) -> None:
-    """Root there is who runs this; for root, all others are who they are here, so that apt and dpkg can work.
+    """root there is the user who runs this; if that is root, all other users stay the same, so that apt and dpkg work.
 
     Raises Unavailable.
     """

@@ -1,4 +1,4 @@
-"""What was asked of a Raspberry Pi that is not there, what was found, and what it must be."""
+"""What was asked of an emulated Raspberry Pi, what was found, and what it must be."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ class Outcome(Struct, frozen=True):
 
 
 def report(outcomes: Iterable[Outcome], as_json: bool = False) -> None:
-    """Prints a table, or JSON. Raises Failed where an answer is not as it must be, or nothing was asked."""
+    """Prints a table, or JSON. Raises Failed if an answer is not as it must be, or nothing was asked."""
     found = list(outcomes)
     if as_json:
         print(json.dumps([asdict(one) for one in found], indent=1))
@@ -42,5 +42,5 @@ def report(outcomes: Iterable[Outcome], as_json: bool = False) -> None:
 
 
 def progress(text: str) -> None:
-    """What is done now, also into a log: a run that is cut for time has said how far it came."""
+    """Says what is being done, also in a log: a run that is cut for time has said how far it got."""
     print(f"{time.monotonic() - _STARTED:4.0f} s  {text}", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""The tables of docs/raspberry-pi.md: each level writes its own from what its run found, and nobody else does.
+"""The tables of docs/raspberry-pi.md: each level writes its own from what its run found, and nothing else writes them.
 
-A level adds `--docs` with option(parser), and where it was asked for calls write("user", [("installed", "262 MB")]).
+A level adds `--docs` with option(parser) and, if it is given, calls write("user", [("installed", "262 MB")]).
 """
 
 import argparse
@@ -34,7 +34,7 @@ def write(level: str, rows: Sequence[tuple[str, str]], page: Path = PAGE) -> Non
     if level not in sections(text) or not rows:
         met = "measured nothing" if not rows else f"has no lines <!-- virtual_pi {level} --> and <!-- end --> there"
         raise Failed(f"{page.name} stays as it was: `scripts/virtual_pi {level}` {met}")
-    # What it was measured on: a time says nothing about another machine, least of all about a board.
+    # The machine: a time says nothing about another machine, least of all about a board.
     where = f"{datetime.now(UTC):%Y-%m-%d}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}"
     lines = [(f"`scripts/virtual_pi {level}`", where), ("---", "---"), *rows]
     table = "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
@@ -46,7 +46,7 @@ def measured(level: str) -> tuple[list[tuple[str, str]], list[Outcome]]:
     """Runs a level from nothing, and again with what that left in its cache: both times, and what was found. Raises Failed."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as cache:
-        environ = {**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": cache}  # all goes with it, also where the run is killed
+        environ = {**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": cache}  # all goes with it, even if the run is killed
         for what in ("from nothing", "again, with its cache"):
             started = time.monotonic()
             command = [sys.executable, "-P", "-m", "virtualpi", level, "--json"]

@@ -1,9 +1,9 @@
-"""Cuts the power of a booted machine in the middle of `limiar scan`, and looks for every answer that it had reported.
+"""Cuts the power of a booted machine in the middle of `limiar scan`, then looks for every answer that it had reported.
 
-The images and the database lie on a disk of their own, an ext4 file system. At a random time after the first line of a scan
-QEMU is killed, and of what the guest had written to that disk only what was flushed is kept: see logwrites.py. The machine is
-booted on what is left; ext4 recovers, the database must be whole and hold every line that was read before any cut so far, and
-the next scan begins.
+The images and the database are on a separate disk with an ext4 file system. At a random time after the first line of a scan
+QEMU is killed, and of what the guest wrote to that disk only what was flushed is kept: see logwrites.py. The machine boots from
+what is left; ext4 recovers, the database must be intact and have every line that was read before any cut so far, and the next
+scan begins.
 """
 
 import json
@@ -100,8 +100,8 @@ def make_disk(folder: Path, scans: int) -> Path:
 
 
 def cut_again_and_again(kind: Kind, cuts: int, seed: int, image: Image, disk: Path, log: TextIO) -> Series:
-    """Changes `disk`. Raises Failed where a machine does not answer, LogError."""
-    series, rng = Series(kind, []), random.Random(seed)  # times of cuts are no secret
+    """Changes `disk`. Raises Failed if a machine does not answer, LogError."""
+    series, rng = Series(kind, []), random.Random(seed)  # not a secret
     data = Data(disk.with_suffix(".running"), disk.with_suffix(".log"))
     reported: set[str] = set()
     for number in range(cuts + 1):

@@ -1,7 +1,7 @@
-"""What Raspberry Pi OS gets from an archive of its own and Debian has not, python3-picamera2, as a package made here.
+"""Makes python3-picamera2, which Raspberry Pi OS has in its own archive and Debian does not have.
 
-It holds the real picamera2, and a simplejpeg that was compiled for the suite's numpy, as Raspberry Pi's is. Stubs, which can be
-imported and do nothing, stand for what it imports and what cannot be had: see STUBS.
+The package contains the real picamera2, and a simplejpeg compiled for the suite's numpy, like Raspberry Pi's. Stubs, which can
+be imported and do nothing, replace imports that are not available: see STUBS.
 """
 
 import re

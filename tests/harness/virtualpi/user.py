@@ -145,7 +145,7 @@ def installed(device: Device) -> Iterator[Outcome]:
 
 
 def commands(here: Here, device: Device, root: Root, out: Path) -> Iterator[Outcome]:
-    """What a person asks: doctor, verify, scan. The JSON of verify goes to `out` where it passed."""
+    """What a person runs: doctor, verify, scan. The JSON of verify goes to `out` if it passed."""
     where, runtimes = f"{device.suite}, {root.cpu}", RUNTIMES[device.extra]
     progress(f"{where}: limiar doctor, verify and scan, {', '.join(runtimes)}")
     if device.extra == "onnx":  # once a suite: it imports every package in a process of its own
@@ -176,7 +176,7 @@ def verified(where: str, root: Root, device: Device, out: Path) -> Iterator[Outc
 
 
 def read(done: "subprocess.CompletedProcess[str]", kind: type[T]) -> T:
-    """The JSON that a command printed, whatever its exit status. Raises Failed where it printed something else."""
+    """The JSON that a command printed, whatever its exit status. Raises Failed if it printed something else."""
     try:
         return msgspec.json.decode(done.stdout, type=kind)
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Which machine this Python runs on, as JSON: asked before anything else, since on another all else says nothing."""
+"""Prints which machine this Python runs on, as JSON: asked first, because on the wrong machine nothing else means anything."""
 
 import json
 import os
