@@ -1,14 +1,14 @@
-# Sourced by the scripts beside it: finds a Python that limiar runs on, and gives them `environment NAME...`.
+# Sourced by the scripts beside it: finds a Python that limiar runs on, and defines `environment NAME...`.
 
 for candidate in python3.11 python3.12 python3.13 python3; do
-    # A name on the path can be an empty shim of a version manager: only what answers counts.
+    # A name on the path can be an empty shim of a version manager: it counts only if it runs.
     if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
         python=$candidate
         break
     fi
 done
 if [ -z "${python:-}" ]; then
-    echo "limiar needs Python 3.11, 3.12 or 3.13, and none of python3.11, python3.12, python3.13, python3 is one: install one" >&2
+    echo "limiar needs Python 3.11, 3.12 or 3.13, but none of python3.11, python3.12, python3.13, python3 is one: install one" >&2
     exit 1
 fi
 
@@ -16,5 +16,5 @@ environment() { # NAME...
     "$python" scripts/environment.py "$@"
 }
 
-# A command line starts dozens of processes here; without bytecode each would compile all that it imports, TensorFlow for 10 s.
+# A command may start dozens of processes; without bytecode each would compile everything that it imports, TensorFlow for 10 s.
 unset PYTHONDONTWRITEBYTECODE
