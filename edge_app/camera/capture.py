@@ -4,7 +4,7 @@ A camera stack can block for ever, crash, or give the same frame again and again
 answer. The child is forked before this process loads numpy or a runtime, whose threads a fork would leave behind.
 
 parent -> child   an empty message: one frame, please
-child -> parent   Opened, once; then Taken for each frame asked for; Ended or Failed is the last
+child -> parent   Opened, once; then Taken for each frame asked for; Ended or SourceFailed is the last
 
 Pixels lie in memory that both share: through the pipe, a 1080p frame took the parent 5 ms instead of 0.1.
 """
@@ -20,7 +20,7 @@ from typing import Self
 import msgspec
 
 from limiar.edge_app.camera.frame import Frame
-from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Taken, View
+from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Opened, SourceFailed, Taken, View
 from limiar.edge_app.camera.source import Source
 from limiar.edge_app.errors import SourceError
 from limiar.edge_app.system.channel import WorkerEnd
@@ -32,7 +32,7 @@ _END_S = 0.5  # to hang up in order, before it is ended
 _TICK_S = 0.05  # how often the caller gets a turn to commit and report
 
 
-_REPLIES = msgspec.msgpack.Decoder(Opened | Taken | Ended | Failed)
+_REPLIES = msgspec.msgpack.Decoder(Opened | Taken | Ended | SourceFailed)
 
 
 class Capture:
@@ -85,7 +85,7 @@ class Capture:
                     if note:
                         self._tell(note)
                     deadline = time.monotonic() + FRAME_S
-                case Failed(code, message):
+                case SourceFailed(code, message):
                     raise SourceError(code, message)
                 case Ended(loss, note):
                     self.loss = loss
@@ -100,7 +100,7 @@ class Capture:
     def _ask(self) -> None:
         self._connection.send(b"")
 
-    def _next(self) -> Opened | Taken | Ended | Failed | None:
+    def _next(self) -> Opened | Taken | Ended | SourceFailed | None:
         try:
             message = self._connection.next(_TICK_S)
             return None if message is None else _REPLIES.decode(message)
@@ -128,4 +128,4 @@ def _child(open_source: Callable[[], Source], view: View, memory: mmap.mmap, par
         if not (limit := limit_met(error)):
             raise
         with contextlib.suppress(OSError):
-            parent.send(msgspec.msgpack.encode(Failed(limit.code, limit.message)))
+            parent.send(msgspec.msgpack.encode(SourceFailed(limit.code, limit.message)))

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Failed, Opened, Roi, Taken, View
+from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Opened, Roi, SourceFailed, Taken, View
 from limiar.edge_app.camera.source import Source
 from limiar.edge_app.errors import LimiarError, SourceError
 from limiar.edge_app.system.channel import WorkerEnd
@@ -35,7 +35,7 @@ def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: Wo
             finally:
                 source.close()
         except LimiarError as error:
-            _send(parent, Failed(error.code, error.message))
+            _send(parent, SourceFailed(error.code, error.message))
 
 
 def _limit_memory() -> None:
@@ -142,5 +142,5 @@ def _equal(one: Pixels, other: Pixels) -> bool:
     return np.array_equal(one[few], other[few]) and np.array_equal(one, other)
 
 
-def _send(parent: WorkerEnd, reply: Opened | Taken | Ended | Failed) -> None:
+def _send(parent: WorkerEnd, reply: Opened | Taken | Ended | SourceFailed) -> None:
     parent.send(msgspec.msgpack.encode(reply))

@@ -73,7 +73,7 @@ class Ended(Struct, frozen=True, tag=True):
     note: str | None  # what is odd about it
 
 
-class Failed(Struct, frozen=True, tag=True):
+class SourceFailed(Struct, frozen=True, tag=True):
     """The source cannot be used any longer."""
 
     code: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from limiar.edge_app import exit_status
-from limiar.edge_app.commands.options import FILE, Answering, Finite, Reporting, answering_options, reporting_options
+from limiar.edge_app.commands.options import FILE, AnswerOptions, Finite, Reporting, answering_options, reporting_options
 from limiar.edge_app.text import counted
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def camera(
     bundle: Path,
     source: str,
-    answering: Answering,
+    answering: AnswerOptions,
     roi: str | None,
     seconds: float | None,
     realtime: bool,

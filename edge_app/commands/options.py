@@ -30,7 +30,7 @@ class Finite(click.FloatRange):
         return number
 
 
-class Answering(TypedDict):
+class AnswerOptions(TypedDict):
     """What answers and how it decides: the keyword arguments that `limiar.scan`, `camera` and `open_classifier` share."""
 
     file: str | None
@@ -56,7 +56,7 @@ refer_below_option = click.option(
 
 
 def answering_options(picture: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """The options of Answering, for "an image" or "a frame"; the callback gets it as `answering`."""
+    """The options of AnswerOptions, for "an image" or "a frame"; the callback gets it as `answering`."""
     options = (
         file_option,
         runtime_option,
@@ -85,7 +85,7 @@ def answering_options(picture: str) -> Callable[[Callable[..., int]], Callable[.
             revoked_files: tuple[Path, ...],
             **others: Any,
         ) -> int:
-            answering = Answering(
+            answering = AnswerOptions(
                 file=file,
                 runtime=runtime,
                 threads=threads,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from limiar.edge_app import exit_status
-from limiar.edge_app.commands.options import FILE, Answering, Reporting, answering_options, reporting_options
+from limiar.edge_app.commands.options import FILE, AnswerOptions, Reporting, answering_options, reporting_options
 from limiar.edge_app.errors import OutputError, SourceError
 from limiar.edge_app.text import without_passwords
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def scan(
     bundle: Path,
     paths: tuple[str, ...],
-    answering: Answering,
+    answering: AnswerOptions,
     workers: int,
     reporting: Reporting,
     again: bool,
