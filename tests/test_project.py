@@ -276,6 +276,26 @@ def test_the_docs_name_every_script_study_and_campaign_and_no_other(project: Pat
     assert (commands - named, named - there - packages) == (set(), set())  # not in the docs, not in the project
 
 
+def anchor(heading: str) -> str:
+    """What a heading is called in a link, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def test_every_link_of_the_docs_leads_to_a_file_and_a_heading(project: Path) -> None:
+    pages = {page: re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL) for page in documents(project)}
+    anchors = {
+        page: {anchor(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)} for page, text in pages.items()
+    }
+    broken = []
+    for page, text in pages.items():
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+            name, _, heading = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            if not target.exists() or (heading and heading not in anchors.get(target, {heading})):
+                broken.append((page.name, link))
+    assert broken == []
+
+
 def code_in(markdown: str) -> list[str]:
     """The fenced blocks and the code spans of a document, but for what programs printed: there `limiar` begins a sentence."""
     fenced = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
