@@ -1,1 +1,1 @@
-"""Frames to answers: `limiar camera`."""
+"""From frames to answers: `limiar camera`."""

@@ -1,7 +1,7 @@
-"""What a person writes for a source -> where it is, and what it may be called.
+"""What a person writes for a source -> where it is, and a name for it that may be shown.
 
-A user, a password and whatever may hold a token never reach a message, a result or the database, however the address is
-misspelt: what cannot be taken apart with certainty is not shown.
+A user, a password or a token never reaches a message, a result or the database, however the address is misspelt: what cannot be
+taken apart with certainty is not shown.
 """
 
 import os
@@ -15,7 +15,7 @@ from limiar.edge_app.errors import SourceError, printable
 _STREAMS = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http"}  # scheme -> kind
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,15}:/|[^/]*://", re.IGNORECASE)
 _SCHEME = re.compile(r"((?:(?:video|v4l2|picamera):\s*)*)([a-z][a-z0-9+.-]{1,15}:(?=/))?", re.IGNORECASE)
-# Cameras that want them in the path: /user=admin_password=…_channel=1.
+# Some cameras take them in the path: /user=admin_password=…_channel=1.
 _SECRET = re.compile(r"((?:user(?:name)?|pass(?:word|wd)?|pwd|psw|token|auth|key|secret)=)[^/&;_]*", re.IGNORECASE)
 
 
@@ -24,7 +24,7 @@ class Address(Struct, frozen=True):
 
     kind: str  # video, v4l2, rtsp, http or picamera
     target: str  # a file, a device, a URL or a number
-    name: str  # as results and messages call it: without the password of a URL
+    name: str  # in results and messages: a URL without its password
 
 
 def find_source(text: str) -> Address:
@@ -52,7 +52,7 @@ def _stream(text: str) -> Address:
     """Raises SourceError."""
     try:
         url = urlsplit(text)
-        _ = url.port  # ValueError where it is not a number
+        _ = url.port  # ValueError if it is not a number
     except ValueError:
         url = SplitResult("", "", "", "", "")
     # After an unquoted # / or ? in a password, what follows would be taken for the path.
@@ -65,11 +65,11 @@ def _stream(text: str) -> Address:
 
 
 def _shown(text: str) -> str:
-    """What is not a source, as far as it surely holds no secret: what follows the last @, and no query."""
+    """A text that is not a source, as far as it certainly has no secret: what follows the last @, without a query."""
     start = _SCHEME.match(text)
     assert start  # it may be empty
     before, at, rest = text[start.end() :].rpartition("@")
-    # An @ behind a ? may stand in the query.
+    # An @ behind a ? may belong to the query.
     shown = "…" if at and ("?" in before or "#" in before) else re.split(r"[?#]", rest, maxsplit=1)[0]
     shown = _SECRET.sub(r"\1…", shown.lstrip("/") if start[2] else shown)
     return printable(f"{start[0]}//{shown}" if start[2] else f"{start[0]}{shown}")

@@ -1,7 +1,7 @@
-"""What a video file is by its first bytes, and whether its end is there: asked before FFmpeg sees it.
+"""What a video file is, by its first bytes, and whether its end is there; checked before FFmpeg sees it.
 
-FFmpeg decides by content alone, and among what it plays are lists that name other files and addresses. So what is not known
-here as a video is not given to it.
+FFmpeg goes by content alone, and also plays lists that name other files and addresses. So it only gets what is known here as a
+video.
 """
 
 import os
@@ -40,29 +40,29 @@ _STARTS = {
     "YUV4MPEG": re.compile(rb"YUV4MPEG2 "),
     "MXF": re.compile(rb"\x06\x0e\x2b\x34"),
 }
-_LISTS = {  # which FFmpeg, or another player, would follow to other files and addresses
+_LISTS = {  # FFmpeg, or another player, would follow them to other files and addresses
     "an M3U playlist": re.compile(rb"#EXT|#M3U", re.IGNORECASE),
     "a list of files for FFmpeg": re.compile(rb"ffconcat|(?:file|stream|duration|inpoint)\s", re.IGNORECASE),
     "a PLS playlist": re.compile(rb"\[playlist\]", re.IGNORECASE),
     "a session description (SDP)": re.compile(rb"v=0\s"),
-    "an XML or HTML page, as a DASH, ASX or SMIL playlist is": re.compile(rb"<[?!a-z]", re.IGNORECASE),
+    "an XML or HTML page, such as a DASH, ASX or SMIL playlist": re.compile(rb"<[?!a-z]", re.IGNORECASE),
     "a playlist of addresses": re.compile(rb"(?:https?|rtsps?|rtmp|file|ftp)://", re.IGNORECASE),
 }
 _IMAGES = re.compile(rb"\x89PNG|BM|II\*\x00|MM\x00\*|RIFF....WEBP|P[1-6]\s", re.DOTALL)
 
 
 class Container:
-    """A video file as a container of frames. Raises SourceError for what FFmpeg must not be asked to play."""
+    """A video file as a container of frames. Raises SourceError for what FFmpeg must not play."""
 
     def __init__(self, path: str, name: str) -> None:
         self._path, self._name = path, name
-        self.missing_bytes = 0  # by which the file is shorter than it says
-        self.fault: str | None = None  # what is missing by its own blocks, packets or pages, in words
-        if not os.path.isfile(path):  # FFmpeg would take a URL or a list of files
+        self.missing_bytes = 0  # the file says that it is this much longer
+        self.fault: str | None = None  # in words, what its own blocks, packets or pages say is missing
+        if not os.path.isfile(path):  # FFmpeg would also take a URL or a list of files
             raise SourceError("E-SOURCE-OPEN", f"{name} is not a file: check the path")
         try:
             path.encode()
-        except UnicodeEncodeError:  # OpenCV would end the process with a fault
+        except UnicodeEncodeError:  # it would crash OpenCV
             raise SourceError("E-SOURCE-OPEN", f"{name} has a name that is not UTF-8: rename the file") from None
         try:
             with open(path, "rb") as file:
@@ -76,36 +76,36 @@ class Container:
 
     @property
     def timed(self) -> bool:
-        """Has each frame its time in the file? In an AVI they are counted."""
+        """Whether each frame has its time in the file; in an AVI, frames are counted."""
         return self.kind != "AVI"
 
     @property
     def measured(self) -> bool:
-        """Does it say how long it is?"""
+        """Whether the file says how long it is."""
         return self.kind in ("MP4", "AVI", "Matroska or WebM")
 
     def read_error(self) -> str | None:
-        """Where the disk gives the file no further, in words; None where it does as far as one can read in 2 seconds."""
+        """In words, where reading the file from its disk fails; None if what can be read in 2 seconds is there."""
         at, until_s = 0, time.monotonic() + _READ_S
         try:
             with open(self._path, "rb", buffering=0) as file:
                 while time.monotonic() < until_s and (block := file.read(_BLOCK_BYTES)):
                     at += len(block)
         except OSError as error:
-            return f"the disk does not give the file from byte {at} on ({error.strerror})"
+            return f"the file cannot be read from byte {at} on ({error.strerror})"
         return None
 
     def unreadable(self) -> SourceError:
-        """Why FFmpeg does not open it."""
+        """The error if FFmpeg does not open it."""
         if self._silent():
-            return SourceError("E-SOURCE-OPEN", f"{self._name} holds no video track, only sound: give a video")
-        met = f"{self._name} begins as {self.kind} and does not open"
+            return SourceError("E-SOURCE-OPEN", f"{self._name} has no video track, only sound: give a video")
+        met = f"{self._name} begins like {self.kind}, but does not open"
         return SourceError("E-SOURCE-OPEN", f"{met}: copy the file again, and check that FFmpeg plays it")
 
     def without_frames(self, loss: str | None) -> SourceError:
-        """No frame of it could be read."""
+        """The error if no frame could be read."""
         if loss is None:
-            return SourceError("E-SOURCE-OPEN", f"{self._name} holds no frame: record it again")
+            return SourceError("E-SOURCE-OPEN", f"{self._name} has no frame: record it again")
         cure = "copy the file again; if another player shows it, convert it with ffmpeg -i FILE -c:v libx264 video.mkv"
         return SourceError("E-SOURCE-DAMAGED", f"{self._name}: {loss}: {cure}")
 
@@ -141,11 +141,11 @@ class Container:
             case "MPEG transport stream":
                 parts = list(_last_packet(file))
             case _:
-                return  # of a stream nobody says how long it is
+                return  # a stream does not say how long it is
         self.missing_bytes = max((part.missing_bytes for part in parts), default=0)
 
     def _silent(self) -> bool:
-        """Does it name sound and no picture?"""
+        """Whether it has a track of sound and none of pictures."""
         with open(self._path, "rb") as file:
             if self.kind == "MP4":
                 index = next((part for part in _boxes(file) if part.name == b"moov"), None)
@@ -162,7 +162,7 @@ class _Part(Struct, frozen=True):
     name: bytes
     start: int
     end: int
-    missing_bytes: int  # that lie behind the end of the file
+    missing_bytes: int  # beyond the end of the file
 
 
 def _boxes(file: BinaryIO) -> Iterator[_Part]:
@@ -175,18 +175,18 @@ def _boxes(file: BinaryIO) -> Iterator[_Part]:
             (length,) = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))
         end = start + length if length else size  # 0: to the end of the file
         if end < start + 8:
-            return  # damaged, and nothing tells where the next one is
+            return  # damaged: where the next one starts is not known
         yield _Part(name, start, end, max(0, end - size))
         start = end
 
 
 def _riffs(file: BinaryIO) -> Iterator[_Part]:
-    """An AVI's RIFF chunks: one, or one a GB (OpenDML AVI extensions, 1996)."""
+    """An AVI's RIFF chunks: one, or one for each GB (OpenDML AVI extensions, 1996)."""
     start, size = 0, _size(file)
     while start + 12 <= size:
         file.seek(start)
         name, length = struct.unpack("<4sI", file.read(8))
-        if name != b"RIFF" or not 4 <= length < 0xFFFFFFF0:  # while it was recorded, nobody knew how long
+        if name != b"RIFF" or not 4 <= length < 0xFFFFFFF0:  # the length was not known while it was recorded
             return
         end = start + 8 + length
         yield _Part(name, start, end, max(0, end - size))
@@ -199,12 +199,12 @@ def _segments(file: BinaryIO) -> Iterator[_Part]:
     while start + 12 <= size:
         file.seek(start)
         head = file.read(12)
-        first = 9 - head[4].bit_length()  # bytes of the length: as many as there are leading zeros, and one
+        first = 9 - head[4].bit_length()  # bytes of the length: one more than there are leading zeros
         if head[:4] not in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67") or first > 8:
             return
         length = int.from_bytes(head[4 : 4 + first]) & ((1 << 7 * first) - 1)
         if length == (1 << 7 * first) - 1:
-            return  # while it was recorded, nobody knew how long
+            return  # the length was not known while it was recorded
         end = start + 4 + first + length
         yield _Part(head[:4], start, end, max(0, end - size))
         start = end

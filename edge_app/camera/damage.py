@@ -1,4 +1,4 @@
-"""Which frames of a video there were, which are missing, and which are doubtful. Without OpenCV."""
+"""Which frames of a video were read, which are missing, and which are doubtful. Without OpenCV."""
 
 import itertools
 import math
@@ -7,16 +7,16 @@ from msgspec import Struct
 
 from limiar.edge_app.text import counted
 
-_GRID = 0.25  # of the time between two frames: so far from its tick a frame may be, and still be counted by its time
-_FEWER = 0.05  # of the frames: so far the durations of whole files are off without a reason
+_GRID = 0.25  # of the time between two frames: a frame that is farther from its tick is not counted by its time
+_FEWER = 0.05  # of the frames: the durations of whole files are off by this much for no reason
 _SHOWN_RANGES = 6  # of missing frames, in one line
-_STARTS_ANEW = ("I", "?")  # kinds of frames that build on no other, or may: not every decoder says
+_STARTS_ANEW = ("I", "?")  # kinds of frames that build on no other, or perhaps: not every decoder says
 
 
 class Place(Struct, frozen=True):
     """Where in its video a frame lies."""
 
-    frame: int  # counts from 1, with those that could not be read as far as they are known
+    frame: int  # from 1, counting also those that are known to be there and could not be read
     video_s: float  # seconds since the video's start
 
 
@@ -24,14 +24,14 @@ class Doubt:
     """From damage until a frame that builds on no other and was decoded after it."""
 
     def __init__(self) -> None:
-        self.now = False  # is the last frame decoded from damaged data, or built on a frame that is?
+        self.now = False  # the last frame was decoded from damaged data, or builds on a frame that was
         self._starts_anew = False
 
     def frame(self, damaged: bool, starts_anew: bool, kind: str) -> None:
-        """A frame of a `kind`, I, P, B or ?. `damaged`: something was met since the frame before.
+        """Takes a frame of a `kind`: I, P, B or ?. `damaged`: damage was met since the frame before.
 
-        `starts_anew`: the last packet that the decoder took does, and is whole; since a decoder may hold frames back, that need
-        not be this frame.
+        `starts_anew`: the last packet that the decoder took builds on no other, and is whole; as a decoder may hold frames
+        back, it need not be this frame's.
         """
         self.now = self.now or damaged
         self._starts_anew = starts_anew or (self._starts_anew and not damaged)
@@ -40,10 +40,10 @@ class Doubt:
 
 
 class Account:
-    """Takes what happens in order: `failed`, or `placed` for a frame that was read; at the end `loss`.
+    """Takes events in order: `failed`, or `placed` for a frame that was read; at the end, `loss`.
 
-    A loss counts only where something was met: counts and durations of whole files are wrong too often, by a variable frame
-    rate, a list of cuts, or sound that goes on longer.
+    A loss counts only if damage was met: counts and durations of whole files are wrong too often, because of a variable frame
+    rate, a list of cuts, or sound that lasts longer.
     """
 
     def __init__(self, rate_hz: float, announced: int, timed: bool, met_at_start: bool) -> None:
@@ -52,7 +52,7 @@ class Account:
         self._timed = timed  # each frame has its time in the file, which a loss before it does not shift
         self._met_at_start = self._damaged = met_at_start
         self._seen: set[int] = set()
-        self._count = 0  # of frames, with those that failed before the last that was read
+        self._count = 0  # of frames up to the last that was read, with those that failed
         self._failed = self._failed_loudly = 0  # since then
         self._regular = rate_hz > 0  # so far the nth frame came at the nth tick of the frame rate
         self._first_s = self._last_s = 0.0
@@ -60,16 +60,16 @@ class Account:
         self.doubtful = 0  # frames
 
     def failed(self, loudly: bool) -> None:
-        """A frame could not be read, or that was the end; `loudly`: the decoder complained, which it does not at the end."""
+        """Takes a frame that could not be read, or the end; `loudly`: the decoder complained, which it does not at the end."""
         self._failed += 1
         self._failed_loudly += loudly
         self._damaged = self._damaged or loudly
 
     def placed(self, time_s: float, complained: bool, key: bool, kind: str) -> Place:
-        """A frame that was read, by the decoder's clock.
+        """Takes a frame that was read; time_s: by the decoder's clock.
 
-        `complained`: the decoder did, since the frame before. `key`: the last packet that it took starts anew. `kind`: of this
-        frame, I, P, B or ?.
+        `complained`: the decoder did, since the frame before. `key`: the last packet that it took builds on no other. `kind`:
+        of this frame, I, P, B or ?.
         """
         lost, first = self._failed, not self._seen
         self._count += lost + 1
@@ -87,35 +87,35 @@ class Account:
         return Place(number, round(time_s, 3))
 
     def loss(self, missing_bytes: int, fault: str | None = None) -> str | None:
-        """What is missing of the video, in words; None where nothing was met.
+        """What is missing of the video, in words; None if no damage was met.
 
-        `missing_bytes`: at the end of the file. `fault`: what its container says itself, in words.
+        `missing_bytes`: at the end of the file. `fault`: what its container says, in words.
         """
         if not (self._damaged or missing_bytes or fault):
             return None
         referred = f"{counted(self.doubtful, 'frame')} beside damage {'is' if self.doubtful == 1 else 'are'} referred"
         parts = [self._missing(), referred if self.doubtful else ""]
         parts += [f"the file is {missing_bytes} bytes short" if missing_bytes else "", fault or ""]
-        return ", ".join(filter(None, parts)) or "parts of it are damaged that hold no frame"
+        return ", ".join(filter(None, parts)) or "parts of it without frames are damaged"
 
     def remark(self) -> str | None:
-        """Of a video in which no damage was met, that it holds far fewer frames than its header says."""
+        """In words, if a video without damage has far fewer frames than its header says."""
         if len(self._seen) >= self._announced * (1 - _FEWER) - 2:
             return None
         return f"{len(self._seen)} frames, though its header announces {self._announced}; no damage was met"
 
     @property
     def short(self) -> bool:
-        """Were fewer frames read than the header announces? That alone is no sign of damage."""
+        """Whether fewer frames were read than the header announces; that alone is not a sign of damage."""
         return len(self._seen) < self._announced
 
     @property
     def empty(self) -> bool:
-        """Was no frame read?"""
+        """Whether no frame was read."""
         return not self._seen
 
     def _time(self, time_s: float, first: bool) -> float:
-        """Some containers have no time for their last frames, or for any."""
+        """The time, or an estimate: some containers have none for their last frames, or for any."""
         if math.isfinite(time_s) and (time_s > 0 or (first and time_s == 0)):
             return time_s
         return 0.0 if first or not self._rate_hz else self._last_s + 1 / self._rate_hz
@@ -147,6 +147,6 @@ class Account:
 
 
 def _ranges(seen: list[int], last: int) -> list[tuple[int, int]]:
-    """What lies between the numbers seen, from 1 to `last`."""
+    """The gaps between the numbers seen, from 1 to `last`."""
     edges = [0, *seen, last + 1]
     return [(before + 1, after - 1) for before, after in itertools.pairwise(edges) if after - before > 1]

@@ -1,4 +1,4 @@
-"""OpenCV's FFmpeg, and what it says about a video. Imported in the capture process alone."""
+"""OpenCV's FFmpeg, and its messages about a video. Imported only in the capture process."""
 
 import ctypes
 import os
@@ -10,24 +10,24 @@ import cv2
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import SourceError
 
-# Warnings and errors: nothing else tells a damaged frame from a whole one. They hold a stream's URL with its password, and so
-# go to nobody: `Heard` takes them, or the null device that is the capture process's stdout.
+# Warnings and errors: nothing else tells a damaged frame from a whole one. They quote a stream's URL with its password, so they
+# are never shown: `Heard` takes them, or /dev/null, which is the capture process's stdout.
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "24"
-# Over UDP a lost packet is a torn frame; OpenCV 5 asks for TCP by itself, 4.11 does not.
+# Over UDP a lost packet is a torn frame; OpenCV 5 asks for TCP on its own, 4.11 does not.
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
 
-FRAME_LIMIT_PX = 50_000_000  # of a whole frame, as of an image: 150 MB, twice, while its colours are turned round
+FRAME_LIMIT_PX = 50_000_000  # of a whole frame, as for an image: 150 MB, twice while its colours are reordered
 
 _MESSAGE = re.compile(rb"\[OPENCV:FFMPEG:(\d+)\] (.*)")
 _ERROR = 16  # libavutil/log.h: AV_LOG_ERROR; a warning is 24
-# Errors that whole videos meet: a conversion that is done another way, and a comment of a camera's in its JPEGs.
+# Errors in whole videos: a conversion that is then done another way, and a camera's comment in its JPEGs.
 _HARMLESS = re.compile(rb"Cannot convert interlaced|APP fields")
 _TELLING = re.compile(rb"corrupt|EOI missing|partial file|prematurely|missed|[Tt]runcat|damaged|mismatch")  # of warnings
 _C = ctypes.CDLL(None)
 
 
 class Heard:
-    """What FFmpeg says while this is entered, instead of on stdout, where OpenCV prints it."""
+    """Takes what FFmpeg says while this is entered, which OpenCV prints on stdout."""
 
     def __init__(self) -> None:
         self._file = os.memfd_create("ffmpeg", os.MFD_CLOEXEC)
@@ -38,16 +38,16 @@ class Heard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _C.fflush(None)  # it is C that prints
+        _C.fflush(None)  # C's stdout, not Python's
         os.dup2(self._stdout, 1)
         os.close(self._stdout)
 
     def damage(self) -> bool:
-        """Was any of it, since it was taken last, about data that are damaged or missing?"""
+        """Whether any of it, since the last call, was about damaged or missing data."""
         return any(_tells(int(level), text) for level, text in _MESSAGE.findall(self.taken()))
 
     def taken(self) -> bytes:
-        """What was said since. It may hold passwords: never to be shown."""
+        """What was said since the last call. Never show it: it may quote passwords."""
         size = os.lseek(self._file, 0, os.SEEK_CUR)
         said = os.pread(self._file, size, 0)
         os.ftruncate(self._file, 0)
@@ -55,7 +55,7 @@ class Heard:
         return said
 
     def close(self) -> None:
-        """Forgets it all."""
+        """Frees the memory."""
         os.close(self._file)
 
 
@@ -64,7 +64,7 @@ def _tells(level: int, text: bytes) -> bool:
 
 
 def check_size(capture: cv2.VideoCapture, name: str) -> None:
-    """Raises SourceError for frames that would take too much memory: asked before the first one is made."""
+    """Raises SourceError for frames that would take too much memory, before the first one is decoded."""
     width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
     if width * height > FRAME_LIMIT_PX:
         met = f"{name} has frames of {width}x{height} pixels, the limit is {FRAME_LIMIT_PX // 1_000_000} megapixels"
@@ -72,7 +72,7 @@ def check_size(capture: cv2.VideoCapture, name: str) -> None:
 
 
 def retrieved(capture: cv2.VideoCapture) -> Pixels | None:
-    """The frame that was grabbed, uint8 [H, W, 3], RGB; None where it cannot be had after all."""
+    """The frame that was grabbed, uint8 [H, W, 3], RGB; None if it cannot be decoded."""
     found, frame = capture.retrieve()
     if not found:
         return None
@@ -81,10 +81,10 @@ def retrieved(capture: cv2.VideoCapture) -> Pixels | None:
 
 
 def starts_anew(capture: cv2.VideoCapture) -> bool:
-    """Does the last packet that the decoder took build on no other?"""
+    """Whether the last packet that the decoder took builds on no other."""
     return capture.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) > 0
 
 
 def kind(capture: cv2.VideoCapture) -> str:
-    """Of the frame that was grabbed: I, P or B, or ? where the decoder does not say."""
+    """The kind of the frame that was grabbed: I, P or B, or ? if the decoder does not say."""
     return chr(int(capture.get(cv2.CAP_PROP_FRAME_TYPE))) if capture.get(cv2.CAP_PROP_FRAME_TYPE) > 0 else "?"

@@ -34,9 +34,9 @@ class Frame(Struct, frozen=True):
     width: int
     sequence: int  # counts the frames that the source delivered, from 1
     taken_ns: int  # UTC, nanoseconds since 1970
-    dropped: int  # frames that were captured and passed over since the frame before
+    dropped: int  # frames passed over since the one before
     place: Place | None = None  # in its video file
-    doubtful: bool | None = None  # decoded beside damage, or built on a frame that is missing; None: cannot be known
+    doubtful: bool | None = None  # decoded beside damage, or built on a missing frame; None: unknown
 
     @property
     def pixels(self) -> "Pixels":

@@ -1,7 +1,7 @@
-"""Network cameras that send JPEGs one after the other over HTTP (MJPEG). Imported in the capture process alone.
+"""Network cameras that send one JPEG after another over HTTP (MJPEG). Imported only in the capture process.
 
-What the camera sends is never given to FFmpeg, which would follow a playlist. Each picture is decoded by the rules for image
-files, so that a damaged one is passed over.
+What the camera sends never reaches FFmpeg, which would follow a playlist. Each picture is decoded by the rules for image files,
+and a damaged one is passed over.
 """
 
 import ssl
@@ -18,15 +18,15 @@ from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.errors import ImageError, SourceError
 from limiar.edge_app.image.read import BYTES_LIMIT, decode
 
-_ANSWER_S = 10.0  # to connect, and for each read; the parent's patience with a stream that falls silent ends sooner
-_LINE_BYTES = 65536  # at most of a line in a header
+_ANSWER_S = 10.0  # to connect, and for each read; if a stream falls silent, the parent gives up sooner
+_LINE_BYTES = 65536  # at most, of a line in a header
 _HEADER_LINES = 100
 _LINE_END = b"\r\n"  # no JPEG ends with these
-_DAMAGED_S = FRAME_S - 0.5  # of nothing but damaged pictures, and that is the reason to give
+_DAMAGED_S = FRAME_S - 0.5  # after so long with only damaged pictures, that is the error
 
 
 def open_source(address: Address, _realtime: bool, _settings: Settings) -> Source:
-    """Raises SourceError where nothing answers, or not with MJPEG."""
+    """Raises SourceError if nothing answers, or not with MJPEG."""
     url = urlsplit(address.target)
     host = url.netloc.rpartition("@")[2]
     plain = url._replace(netloc=host).geturl()
@@ -40,9 +40,9 @@ def open_source(address: Address, _realtime: bool, _settings: Settings) -> Sourc
 
 
 def _opener(url: str, user: str | None, password: str | None) -> urllib.request.OpenerDirector:
-    """Speaks HTTP and HTTPS with this address alone.
+    """Speaks HTTP and HTTPS with this address only.
 
-    No proxy, since a camera stands in the local network; no redirection, which could lead anywhere, password and all.
+    No proxy: a camera is in the local network. No redirection: it could take the password anywhere.
     """
     opener = urllib.request.OpenerDirector()
     handlers: list[urllib.request.BaseHandler] = [
@@ -60,11 +60,12 @@ def _opener(url: str, user: str | None, password: str | None) -> urllib.request.
 
 def _refused(name: str, status: int) -> SourceError:
     if status in (401, 403):
-        return SourceError("E-SOURCE-DENIED", f"{name} wants another user or password (HTTP {status}): http://user:password@…")
+        met = f"{name} does not accept this user and password (HTTP {status})"
+        return SourceError("E-SOURCE-DENIED", f"{met}: give http://user:password@…")
     if status in (429, 503):
-        return SourceError("E-SOURCE-BUSY", f"{name} is in use (HTTP {status}): end its other viewers, then start again")
+        return SourceError("E-SOURCE-BUSY", f"{name} is in use (HTTP {status}): close its other viewers, then start again")
     if 300 <= status < 400:
-        return SourceError("E-SOURCE-OPEN", f"{name} sends to another address (HTTP {status}): give that one")
+        return SourceError("E-SOURCE-OPEN", f"{name} redirects to another address (HTTP {status}): give that one")
     return SourceError("E-SOURCE-OPEN", f"{name} gives HTTP {status}: look for its MJPEG address in its manual")
 
 
@@ -72,7 +73,7 @@ def _unanswered(name: str, error: Exception) -> SourceError:
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         cure = "save its certificate and set SSL_CERT_FILE to that, or give http://…"
-        return SourceError("E-SOURCE-OPEN", f"{name} has a certificate that nothing here trusts: {cure}")
+        return SourceError("E-SOURCE-OPEN", f"{name} has a certificate that this machine does not trust: {cure}")
     reason = " ".join(str(cause).split())[:100] or type(cause).__name__
     return SourceError("E-SOURCE-OPEN", f"{name} does not answer ({reason}): check address and network, and that it is on")
 
@@ -91,7 +92,7 @@ class MjpegStream:
         self._good_s = time.monotonic()
         self._divided = False  # the line before the next part has been read
         kind = response.headers.get_content_type()
-        # Many cameras write the dashes of the line that divides parts into its name as well.
+        # Many cameras count the dashes of the dividing line as part of the boundary's name.
         self._boundary = str(response.headers.get_param("boundary", "")).strip("-").encode("latin-1", "replace")
         if not kind.startswith("multipart/") or not self._boundary:
             response.close()
@@ -124,7 +125,7 @@ class MjpegStream:
             self._divided = self._divides(self._line())
         self._divided = False
         length = self._header().get("content-length", "")
-        if length.isdecimal() and int(length):  # some cameras write 0 where they do not know it
+        if length.isdecimal() and int(length):  # some cameras write 0 if they do not know it
             self._check(int(length))
             body = self._response.read(int(length))
             if len(body) < int(length):

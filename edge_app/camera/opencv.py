@@ -1,4 +1,4 @@
-"""V4L2 cameras and RTSP streams, through OpenCV. Imported in the capture process alone."""
+"""V4L2 cameras and RTSP streams, through OpenCV. Imported only in the capture process."""
 
 import os
 import re
@@ -17,13 +17,13 @@ _RATE_TOLERANCE = 0.02  # 29.97 is 30
 
 
 def open_source(address: Address, _realtime: bool, settings: Settings) -> Source:
-    """Raises SourceError where there is no such camera."""
+    """Raises SourceError if there is no such camera."""
     if address.kind == "rtsp":
         heard = Heard()
         options = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _CONNECT_MS, cv2.CAP_PROP_N_THREADS, 1)  # see VideoFile: one thread
         with heard:
             capture = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, options)
-        said = heard.taken()  # of damage: before there is a frame, it says nothing
+        said = heard.taken()  # before the first frame it is not about damage
         if not capture.isOpened():
             raise _unopened(said, address.name)
         check_size(capture, address.name)
@@ -57,7 +57,7 @@ class Camera:
 
 
 class Stream(Camera):
-    """An RTSP stream. What is lost on the way shows in what the decoder says, and in the frames until one starts anew."""
+    """An RTSP stream. After a loss the decoder complains, and frames are doubtful until one builds on no other."""
 
     def __init__(self, capture: cv2.VideoCapture, heard: Heard) -> None:
         super().__init__(capture)
@@ -80,18 +80,18 @@ class Stream(Camera):
 
 
 def _unopened(said: bytes, name: str) -> SourceError:
-    """By RTSP's status (RFC 2326, section 7.1.1), or what the network says; FFmpeg's words hold the password."""
+    """By RTSP's status (RFC 2326, section 7.1.1); FFmpeg's own words may not be quoted, they have the password."""
     if re.search(rb"\b40[13] ", said):
-        return SourceError("E-SOURCE-DENIED", f"{name} wants another user or password: rtsp://user:password@…")
+        return SourceError("E-SOURCE-DENIED", f"{name} does not accept this user and password: give rtsp://user:password@…")
     if re.search(rb"\b404 ", said):
         return SourceError("E-SOURCE-OPEN", f"{name} has nothing at this path: look for its RTSP address in its manual")
     if re.search(rb"\b453 |\b503 ", said):
-        return SourceError("E-SOURCE-BUSY", f"{name} has no room for another viewer: end one, then start again")
+        return SourceError("E-SOURCE-BUSY", f"{name} has no room for another viewer: close one, then start again")
     return SourceError("E-SOURCE-OPEN", f"{name} does not open: check address and network, and that the camera is on")
 
 
 def ask(capture: cv2.VideoCapture, settings: Settings) -> None:
-    """Asks a V4L2 camera for what was set: the format first, since most give large frames only as MJPG."""
+    """Asks a V4L2 camera for the settings: the format first, since most give large frames only as MJPG."""
     if settings.pixel_format:
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*settings.pixel_format))
     if settings.size:
@@ -102,7 +102,7 @@ def ask(capture: cv2.VideoCapture, settings: Settings) -> None:
 
 
 def other(capture: cv2.VideoCapture, settings: Settings, name: str) -> str | None:
-    """What it gives other than it was asked for, in words: a camera takes what is nearest, and says nothing."""
+    """In words, what a camera gives that was not asked for: it silently takes the nearest that it has."""
     found = []
     size = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
     if settings.size and size != settings.size:

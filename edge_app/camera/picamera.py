@@ -1,9 +1,9 @@
-"""The cameras of a Raspberry Pi, through picamera2. Imported in the capture process alone."""
+"""The cameras of a Raspberry Pi, through picamera2. Imported only in the capture process."""
 
 import logging
 import os
 
-os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")  # before the import; else it greets on stderr
+os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")  # before the import, or it greets on stderr
 
 import cv2
 import numpy as np
@@ -13,10 +13,10 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.errors import SourceError
 
-logging.getLogger("picamera2").setLevel(logging.CRITICAL)  # it writes to stderr what it raises as well
+logging.getLogger("picamera2").setLevel(logging.CRITICAL)  # it writes to stderr what it also raises
 
-# libcamera names formats as DRM does, by the digits of a little-endian number: "BGR888" lies in memory as R, G, B.
-_PACKED = {  # format -> bytes a pixel, and where in them red, green and blue are
+# libcamera names formats as DRM does, by the digits of a little-endian number: "BGR888" is R, G, B in memory.
+_PACKED = {  # format -> bytes of a pixel, and where in them red, green and blue are
     "BGR888": (3, (0, 1, 2)),
     "RGB888": (3, (2, 1, 0)),
     "XBGR8888": (4, (0, 1, 2)),
@@ -45,7 +45,7 @@ def open_source(address: Address, _realtime: bool, settings: Settings) -> Source
         raise
     except Exception as error:  # picamera2 raises RuntimeError, IndexError and what libcamera's bindings raise
         first: BaseException = error
-        while first.__cause__:  # picamera2's own says that it "did not complete", libcamera's why: the camera is busy
+        while first.__cause__:  # picamera2's says that it "did not complete", libcamera's says why: the camera is busy
             first = first.__cause__
         reason = " ".join(str(first).split())[:160]
         cure = "check its cable, and that no other program uses it"
@@ -64,13 +64,13 @@ class PiCamera:
     def __init__(self, number: int, settings: Settings) -> None:
         self._camera = Picamera2(number)
         main: dict[str, object] = {"format": "BGR888"}
-        wanted: dict[str, object] = {"main": main, "raw": None}  # a raw stream would take memory that nobody reads
+        wanted: dict[str, object] = {"main": main, "raw": None}  # a raw stream would take memory for nothing
         if settings.size:
             main["size"] = settings.size
         if settings.rate_hz:
             wanted["controls"] = {"FrameRate": settings.rate_hz}
         self._camera.configure(self._camera.create_video_configuration(**wanted))
-        stream = self._camera.camera_configuration()["main"]  # a camera may give another format than it was asked for
+        stream = self._camera.camera_configuration()["main"]  # a camera may give a format that was not asked for
         self._format, self._size, self._stride = str(stream["format"]), stream["size"], stream["stride"]
         if self._format not in {*_PACKED, *_HALVED, *_INTERLEAVED}:
             raise SourceError("E-SOURCE-FORMAT", f"picamera:{number} gives {self._format}: use a camera that gives RGB or YUV")
@@ -80,7 +80,7 @@ class PiCamera:
         self._camera.start()
 
     def read(self) -> Pixels | None:
-        # The plain buffer, not capture_array: that knows fewer formats, and leaves the padding of some rows in.
+        # The plain buffer, not capture_array: that knows fewer formats, and leaves padding in some rows.
         return to_rgb(self._camera.capture_buffer("main"), self._format, self._size, self._stride)
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ def to_rgb(buffer: Pixels, pixel_format: str, size: tuple[int, int], stride: int
     """A frame as libcamera delivers it -> uint8 [H, W, 3], RGB.
 
     `buffer` is uint8 [bytes], `size` is width and height in pixels, `stride` the bytes of a row with its padding. YUV is read
-    as ITU-R BT.601 with limited range; it comes only from cameras that cannot give RGB.
+    as ITU-R BT.601 with limited range; only cameras that cannot give RGB send it.
     """
     width, height = size
     if pixel_format in _PACKED:

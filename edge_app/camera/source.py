@@ -1,4 +1,4 @@
-"""Where images come from: files here, cameras in a child process.
+"""Cameras and videos as sources of frames, opened in the capture process.
 
 `find_source` reads what a person writes; `open_source` imports OpenCV or picamera2, and only the one that is needed.
 """
@@ -22,33 +22,33 @@ if TYPE_CHECKING:  # the process that keeps the store finds the source before it
 class Source(Protocol):
     """A camera or a video."""
 
-    live: bool  # a camera: None means that there is nothing yet. Else a file: None is its end
+    live: bool  # a camera: `read` returns None if there is nothing yet. False: a file, and None is its end
 
     @property
     def place(self) -> "Place | None":
-        """Where in a video file the frame lies that was read last; None for a camera."""
+        """The last frame's place in its video file; None for a camera."""
 
     @property
     def doubtful(self) -> bool | None:
-        """Was the last frame decoded beside damage, or does it build on one that is missing? None where nobody can tell."""
+        """Whether the last frame was decoded beside damage, or builds on a missing frame; None: unknown."""
 
     @property
     def loss(self) -> str | None:
-        """What of a video file could not be read, in words, once its end is reached."""
+        """At the end of a video file: in words, what of it could not be read."""
 
     @property
     def note(self) -> str | None:
-        """What a person should know: what a camera gives other than it was asked for; at its end, what is odd about a video."""
+        """What a person should know: what a camera gives that was not asked for; at its end, what is odd about a video."""
 
     def read(self) -> "Pixels | None":
-        """The next frame, uint8 [H, W, 3], RGB, in an array of its own. May block. Raises whatever the camera stack raises."""
+        """The next frame, uint8 [H, W, 3], RGB, in its own array. May block. Raises whatever the camera stack raises."""
 
     def close(self) -> None:
         """Frees the camera."""
 
 
 class Settings(Struct, frozen=True):
-    """What a camera is asked for. It may give something else, and then says so in its `note`."""
+    """What a camera is asked for; if it gives something else, its `note` says so."""
 
     size: tuple[int, int] | None = None  # width and height, in pixels
     rate_hz: float | None = None  # frames a second
@@ -70,8 +70,8 @@ _INSTALL = {
 
 
 def open_source(address: Address, realtime: bool = False, settings: Settings = _NOTHING) -> Source:
-    """Opens a source; `realtime` lets a video file play at its own rate. Raises SourceError."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read at its import; its warnings come on top of our line and say less
+    """Opens a source; with `realtime`, a video file plays at its own rate. Raises SourceError."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read at its import; its warnings only repeat our message
     try:
         module = importlib.import_module(_MODULES[address.kind])
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What a video file's own blocks, packets and pages say is missing, where FFmpeg ends or goes on without a word."""
+"""What a video file's own blocks, packets and pages say is missing: FFmpeg ends, or goes on, without a word."""
 
 import os
 import re
@@ -11,25 +11,25 @@ import numpy as np
 _READ_S = 2.0  # less than the parent's patience
 _NUL_BYTES = 512  # at the end of a file: a sector that was never written
 _BLOCK_BYTES = 1 << 20
-_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes of an MPEG transport packet, and where its sync byte stands
+_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes of an MPEG transport packet, and the place of its sync byte
 _SYNC = 0x47
 _NUL = bytes(_NUL_BYTES)
 _BEFORE_BYTES = 12
 _CLUSTER = b"\x1f\x43\xb6\x75"
 _VOID = re.compile(rb"\xec.{1,8}$", re.DOTALL)
-_END_OF_IMAGE = re.compile(rb"\xff\xd9[\0\xff]*$")  # padding of a board's camera follows it
+_END_OF_IMAGE = re.compile(rb"\xff\xd9[\0\xff]*$")  # with the padding of a board's camera
 _OGG_PAGE = b"OggS"
 _OGG_PAGE_BYTES = 27 + 255 + 255 * 255  # RFC 3533, 6: the longest
 
 
 def fault(file: BinaryIO, kind: str) -> str | None:
-    """In words what is missing of a file of this kind; None where nothing is, or nothing tells."""
+    """In words, what a file of this kind lacks; None if nothing, or if nothing tells."""
     look = _LOOKS.get(kind)
     return look(file) if look else None
 
 
 def _nul_end(file: BinaryIO) -> str | None:
-    """A copy that was never finished often has its full length, and NUL where nothing came."""
+    """An unfinished copy often has its full length, and NUL for what never came."""
     at = _size(file)
     while at:
         start = max(0, at - _BLOCK_BYTES)
@@ -39,11 +39,11 @@ def _nul_end(file: BinaryIO) -> str | None:
         if kept:
             break
     lost = _size(file) - at
-    return f"its last {lost} bytes are nothing but NUL" if lost >= _NUL_BYTES else None
+    return f"its last {lost} bytes are all NUL" if lost >= _NUL_BYTES else None
 
 
 def _lost_sector(file: BinaryIO, start: int = 0, allowed: re.Pattern[bytes] | None = None) -> str | None:
-    """Coded pictures hold no such run of NUL, but a card gives one for what it has lost. allowed: what may stand before it."""
+    """Coded pictures have no such run of NUL, but a card returns one for what it has lost. allowed: what may come before it."""
     until_s = time.monotonic() + _READ_S
     file.seek(start)
     data, at = file.read(_BLOCK_BYTES), start
@@ -52,7 +52,7 @@ def _lost_sector(file: BinaryIO, start: int = 0, allowed: re.Pattern[bytes] | No
         while found >= 0:
             before = data[max(0, found - _BEFORE_BYTES) : found]
             if not (allowed and allowed.search(before)):
-                return f"over {_NUL_BYTES} NUL bytes stand where pictures should, from byte {at + found} on"
+                return f"over {_NUL_BYTES} NUL bytes are in place of pictures, from byte {at + found} on"
             found = data.find(_NUL, len(data) - len(data[found:].lstrip(b"\0")))
         more = file.read(_BLOCK_BYTES)
         kept = data[max(0, len(data.rstrip(b"\0")) - _BEFORE_BYTES) :] if more else b""
@@ -61,7 +61,7 @@ def _lost_sector(file: BinaryIO, start: int = 0, allowed: re.Pattern[bytes] | No
 
 
 def _matroska(file: BinaryIO) -> str | None:
-    """RFC 9559: from the first cluster on. Sound and pictures that are not compressed may be NUL, and so may a Void element."""
+    """RFC 9559: from the first cluster on. Uncompressed sound and pictures may be NUL, and so may a Void element."""
     file.seek(0)
     head = file.read(_BLOCK_BYTES)
     first = head.find(_CLUSTER)
@@ -100,7 +100,7 @@ def _skip_colours(file: BinaryIO, flags: int) -> None:
 
 
 def _ogg(file: BinaryIO) -> str | None:
-    """RFC 3533, 6: the last page of each stream says that it is."""
+    """RFC 3533, 6: the last page of each stream says that it is the last."""
     size = _size(file)
     file.seek(max(0, size - 2 * _OGG_PAGE_BYTES))
     end = file.read()
@@ -109,7 +109,7 @@ def _ogg(file: BinaryIO) -> str | None:
 
 
 def _transport_stream(file: BinaryIO) -> str | None:
-    """ISO/IEC 13818-1, 2.4.3.2: each packet begins with a sync byte, and those of one stream are counted from 0 to 15."""
+    """ISO/IEC 13818-1, 2.4.3.2: each packet begins with a sync byte, and the packets of a stream count from 0 to 15."""
     until_s = time.monotonic() + _READ_S
     file.seek(0)
     head = file.read(512)
@@ -123,7 +123,7 @@ def _transport_stream(file: BinaryIO) -> str | None:
     while time.monotonic() < until_s and (data := file.read(_BLOCK_BYTES // length * length)):
         packets = np.frombuffer(data, np.uint8, len(data) // length * length).reshape(-1, length)[:, sync:]
         broken += int(np.count_nonzero(packets[:, 0] != _SYNC))
-        packets = packets[(packets[:, 0] == _SYNC) & (packets[:, 3] & 0x10 > 0)]  # those that carry something
+        packets = packets[(packets[:, 0] == _SYNC) & (packets[:, 3] & 0x10 > 0)]  # those with content
         stream = (packets[:, 1] & 0x1F).astype(int) << 8 | packets[:, 2]
         breaks = (packets[:, 3] & 0x20 > 0) & (packets[:, 4] > 0) & (packets[:, 5] & 0x80 > 0)  # the count may begin anew
         for number in np.unique(stream):

@@ -1,6 +1,6 @@
 """A video device before OpenCV opens it: whether it is there, may be opened, is a camera, and is free.
 
-OpenCV says of each of them only that it did not open. Without OpenCV and numpy.
+OpenCV itself only says that it did not open. Without OpenCV and numpy.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _BUF_TYPE_CAPTURE = 1
 
 
 def check_camera(path: str, name: str) -> None:
-    """Raises SourceError for what is not there, may not be opened or is not a camera: each with a cure of its own."""
+    """Raises SourceError for what is not there, may not be opened or is not a camera, each with its own cure."""
     try:
         found = os.stat(path)
     except OSError:
@@ -43,30 +43,30 @@ def check_camera(path: str, name: str) -> None:
     try:
         capability = fcntl.ioctl(device, _QUERYCAP, bytes(104))
     except OSError as error:
-        met = f"{name} does not answer as a video device does ({error.strerror})"
+        met = f"{name} does not answer like a video device ({error.strerror})"
         raise SourceError("E-SOURCE-NOT-CAMERA", f"{met}: {_cameras()}") from None
     finally:
         os.close(device)
     _, card, _, _, of_card, of_node = struct.unpack_from("16s32s32sIII", capability)
     if not (of_node if of_card & _DEVICE_CAPS else of_card) & _CAPTURE:
         model = printable(card.rstrip(b"\0")[:32])
-        met = f"{name} ({model}) is a device that gives no pictures; most cameras have a second one that does"
+        met = f"{name} ({model}) does not give pictures; most cameras have a second device that does"
         raise SourceError("E-SOURCE-NOT-CAMERA", f"{met}: {_cameras()}")
 
 
 def why_not(path: str, name: str) -> SourceError:
-    """Of a camera that passed `check_camera` and that OpenCV does not open."""
+    """The error for a camera that passed `check_camera` and that OpenCV does not open."""
     with contextlib.suppress(OSError):
         device = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             wanted = struct.pack("I", _BUF_TYPE_CAPTURE).ljust(_FORMAT_BYTES, b"\0")
-            fcntl.ioctl(device, _S_FMT, fcntl.ioctl(device, _G_FMT, wanted))  # nothing changes, if nobody else streams
+            fcntl.ioctl(device, _S_FMT, fcntl.ioctl(device, _G_FMT, wanted))  # no change; EBUSY if another program streams
         except OSError as error:
             if error.errno == errno.EBUSY:
                 return _busy(path, name)
         finally:
             os.close(device)
-    return SourceError("E-SOURCE-OPEN", f"{name} is a camera and does not start: unplug it and plug it in again")
+    return SourceError("E-SOURCE-OPEN", f"{name} is a camera, but does not start: unplug it and plug it in again")
 
 
 def _unopened(error: OSError, found: os.stat_result, path: str, name: str) -> SourceError:
@@ -75,8 +75,8 @@ def _unopened(error: OSError, found: os.stat_result, path: str, name: str) -> So
             group = grp.getgrgid(found.st_gid).gr_name
         except KeyError:  # a container that does not know the host's groups
             group = str(found.st_gid)
-        cure = f"sudo usermod -aG {group} $USER, then log in again; for a container give it the device"
-        return SourceError("E-SOURCE-DENIED", f"{name} may not be opened by this user, but by the group {group}: {cure}")
+        cure = f"sudo usermod -aG {group} $USER, then log in again; in a container, pass the device to it"
+        return SourceError("E-SOURCE-DENIED", f"{name} is for the group {group}, which this user is not in: {cure}")
     if error.errno == errno.EBUSY:
         return _busy(path, name)
     cure = "plug it in again, and look for its driver in dmesg"
@@ -86,11 +86,11 @@ def _unopened(error: OSError, found: os.stat_result, path: str, name: str) -> So
 def _busy(path: str, name: str) -> SourceError:
     users = _users(os.path.realpath(path))
     who = f"by {', '.join(users)}" if users else "by another program"
-    return SourceError("E-SOURCE-BUSY", f"{name} is in use {who}: end that, then start again")
+    return SourceError("E-SOURCE-BUSY", f"{name} is in use {who}: close that, then start again")
 
 
 def _users(device: str) -> list[str]:
-    """Programs that have it open, as far as this user may see."""
+    """Programs that have it open, as far as this user can see."""
     found = []
     for process in sorted(glob.glob("/proc/[0-9]*")):
         with contextlib.suppress(OSError):
@@ -101,9 +101,9 @@ def _users(device: str) -> list[str]:
 
 
 def _cameras() -> str:
-    """What a person could give instead."""
+    """In words, what could be given instead."""
     known = sorted(glob.glob("/dev/v4l/by-id/*-index0")) or sorted(glob.glob("/dev/video[0-9]*"))
-    return f"here there is {', '.join(map(printable, known[:4]))}" if known else "here there is no video device at all"
+    return f"this machine has {', '.join(map(printable, known[:4]))}" if known else "this machine has no video device"
 
 
 def _file_kind(mode: int) -> str:

@@ -1,8 +1,8 @@
-"""Video files, through OpenCV's FFmpeg. Imported in the capture process alone.
+"""Video files, through OpenCV's FFmpeg. Imported only in the capture process.
 
-A damaged frame ends nothing: what comes after it is read, and what is lost is counted. OpenCV says of a frame only whether
-there is one. It shows as whole what FFmpeg has patched, and what builds on a frame that is missing; only the decoder's own
-messages tell (docs/camera.md has what was measured).
+A damaged frame does not end a video: what comes after it is read, and what is lost is counted. OpenCV only says whether there
+is a frame. Frames that FFmpeg has patched, or that build on a missing one, look whole; only the decoder's messages tell
+(docs/camera.md has the measurements).
 """
 
 import math
@@ -20,17 +20,17 @@ from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.errors import SourceError
 
 _RATE_LIMIT_HZ = 1000.0  # a file that claims more, or nothing, does not know its frame rate
-_SILENT_FAILURES = 256  # in a row, and FFmpeg has no more: of a frame that it cannot read it says so
-_SKIP_S = 3.0  # to look for the next good frame: less than the parent's patience
+_SILENT_FAILURES = 256  # in a row: the end, for FFmpeg complains about a frame that it cannot read
+_SKIP_S = 3.0  # to look for the next good frame: less than the parent waits
 
 
 def open_source(address: Address, realtime: bool, _settings: Settings) -> Source:
-    """Raises SourceError where there is no such video."""
+    """Raises SourceError if there is no such video."""
     return VideoFile(address, realtime)
 
 
 class _Shot(Struct, frozen=True):
-    """A frame that was read, and where it lies."""
+    """A frame that was read, and its place."""
 
     pixels: Pixels
     place: Place
@@ -46,12 +46,12 @@ class VideoFile:
         self._name = address.name
         self._container = Container(address.target, self._name)
         self._heard = Heard()
-        # One thread: a message is about the frame at hand then, not about one that comes a dozen later.
+        # One thread: then a message is about this frame, not about one a dozen later.
         with self._heard:
             self._capture = cv2.VideoCapture(os.path.abspath(address.target), cv2.CAP_FFMPEG, (cv2.CAP_PROP_N_THREADS, 1))
         if not self._capture.isOpened():
             raise self._container.unreadable()
-        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # OpenCV 5 turns frames by itself, 4.11 if it is asked
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # OpenCV 5 turns frames by default, 4.11 does not
         check_size(self._capture, self._name)
         rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
         rate_hz = rate_hz if 0 < rate_hz <= _RATE_LIMIT_HZ else 0.0
@@ -60,7 +60,7 @@ class VideoFile:
         self._interval_s = 1 / rate_hz if realtime else 0.0
         self._due_s = math.nan
         announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        # To open it the decoder looks at its first seconds, and does not say twice what it passes over there.
+        # The decoder reads the first seconds to open the file, and does not complain twice about them.
         met_at_start = self._heard.damage()
         self._account = Account(rate_hz, announced, self._container.timed, met_at_start)
         self._ahead: _Shot | None = None
@@ -71,14 +71,14 @@ class VideoFile:
         self.note: str | None = None
 
     def read(self) -> Pixels | None:
-        """The next frame. It is held back until the one after it is read: damage often shows in what follows."""
+        """The next frame; it is held back until the one after it was read: damage often shows in what follows."""
         if not self._begun:
             self._begun = True
             self._ahead, _ = self._next()
         shot = self._ahead
         if shot is None:
             self.loss = self._account.loss(self._container.missing_bytes, self._container.fault)
-            # To FFmpeg a disk that fails is the end of a stream, whose length nothing else tells.
+            # To FFmpeg a failing disk looks like the end of the file, unless the file says how long it is.
             if self.loss is None and (self._account.short or not self._container.measured):
                 self.loss = self._container.read_error()
             if self.loss is None and (remark := self._account.remark()):
@@ -87,7 +87,7 @@ class VideoFile:
                 raise self._container.without_frames(self.loss)
             return None
         self._ahead, met = self._next()
-        met = met or (self._ahead is None and self._container.fault is not None)  # what ends too early may have cut this one
+        met = met or (self._ahead is None and self._container.fault is not None)  # a file that ends early may have cut it
         self.place = shot.place
         self.doubtful = shot.doubtful or met or (self._ahead is not None and self._ahead.doubtful)
         self._account.doubtful += self.doubtful

@@ -1,1 +1,1 @@
-"""What Linux gives, with its errors in one line."""
+"""Files, processes, the clock, the terminal and the machine: what Linux offers, and its errors in one line."""

@@ -1,7 +1,7 @@
 """Whole messages over a socket between a process and its child, each after its length.
 
 A child can be killed, or stopped, in the middle of a message. So the parent's end never waits for the rest of one: it takes
-what has come and keeps what is not whole yet; what the child does not read stays with it. The child's end waits.
+what has come, keeps a message that is not whole yet, and keeps what the child does not read. The child's end waits.
 """
 
 import math
@@ -14,17 +14,17 @@ from collections import deque
 
 _LENGTH = struct.Struct("!Q")  # bytes of the message that follows
 _AT_ONCE = 1 << 18  # bytes of one read
-_LONGEST = 1 << 28  # a worker that announces more had its memory overwritten
+_LONGEST = 1 << 28  # a child that announces more had its memory overwritten
 
 
 def channel() -> tuple["ParentEnd", "WorkerEnd"]:
-    """Both ends of a new one. Raises OSError."""
+    """Both ends of a new channel. Raises OSError."""
     parent, worker = socket.socketpair()
     return ParentEnd(parent), WorkerEnd(worker)
 
 
 class WorkerEnd:
-    """Sends and receives, and waits until that is done. Raises OSError and EOFError when the other end is closed."""
+    """Sends and receives, and waits until that is done. Raises OSError and EOFError once the other end is closed."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
@@ -58,7 +58,7 @@ class WorkerEnd:
 
 
 class ParentEnd:
-    """Sends and receives what goes at once. An end that is lost receives EOFError, also after OSError."""
+    """Sends and receives what it can at once. Raises EOFError once the other end is lost."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
@@ -88,8 +88,8 @@ class ParentEnd:
             while left:
                 left = left[self._end.send(left) :]
         except BlockingIOError:
-            pass  # it is full
-        except OSError:  # the worker died: `receive` finds that out
+            pass  # the socket is full
+        except OSError:  # the child died: `receive` finds that out
             left = left[:0]
         self._unsent = bytes(left)
 

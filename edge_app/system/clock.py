@@ -1,4 +1,4 @@
-"""The device's clock, which may be wrong: order never follows from it."""
+"""The device's clock, which may be wrong: nothing takes its order from it."""
 
 import time
 
@@ -6,7 +6,7 @@ _NS_LIMIT = (1 << 63) - 1  # what a message between processes holds: the years 1
 
 
 def take_any_year() -> None:
-    """time.time raises OverflowError outside 1677 to 2262, and even `import logging` calls it: then another takes its place."""
+    """Replaces time.time if it raises OverflowError, as it does outside 1677 to 2262: even `import logging` calls it."""
     try:
         time.time()
     except OverflowError:
@@ -19,12 +19,12 @@ def utc_now() -> str:
 
 
 def now_ns() -> int:
-    """Now as nanoseconds since 1970; a clock that is centuries wrong stands at the end of what 64 bits hold."""
+    """Now as nanoseconds since 1970; if the clock is centuries wrong, the end of what 64 bits hold."""
     return max(-_NS_LIMIT, min(_now_ms() * 1_000_000, _NS_LIMIT))
 
 
 def _now_ms() -> int:
-    """Unlike time.time_ns, this takes any year."""
+    """Unlike time.time_ns, for any year."""
     return int(time.clock_gettime(time.CLOCK_REALTIME) * 1000)
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that a loop asks, so that work in hand is finished and kept."""
+"""Ctrl-C and SIGTERM as a question that a loop asks, so that it can finish and keep its work."""
 
 import signal
 from types import FrameType
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM is only noted; a second one acts as it always did."""
+    """While entered, the first SIGINT or SIGTERM is only noted; a second one acts as usual."""
 
     def __init__(self) -> None:
         self.signal: int | None = None

@@ -1,4 +1,4 @@
-"""What a machine refuses for want of something, in one line instead of a traceback."""
+"""What a machine lacks (memory, processes, open files, disk), in one line instead of a traceback."""
 
 import errno
 import resource
@@ -11,9 +11,9 @@ _OUTPUT = {
     errno.ENOSPC: "free space",
     errno.EDQUOT: "free space",
     errno.EFBIG: "raise the limit on a file's size (ulimit -f)",
-    errno.EIO: "check the terminal or disk that it goes to",
+    errno.EIO: "check the terminal or disk",
 }
-# What a library could not be loaded for: glibc's dlopen(3) says it in words alone.
+# Why a library could not be loaded: glibc's dlopen(3) says it only in words.
 _WORDS = (
     ("cannot allocate memory", errno.ENOMEM),
     ("failed to map segment", errno.ENOMEM),
@@ -24,11 +24,11 @@ _WORDS = (
 
 
 SIZE, DATA = 0, 5  # columns of /proc/PID/statm, proc(5): all address space; data and stack
-_ASSUMED = 2 << 30  # bytes; where there is no /proc: more than Python takes with all that limiar imports on a device
+_ASSUMED = 2 << 30  # bytes, if there is no /proc: more than Python takes with all that limiar imports on a device
 
 
 def taken_bytes(column: int) -> int:
-    """Of memory that this process has asked for."""
+    """Bytes of memory that this process has asked for."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[column]) * resource.getpagesize()
@@ -37,18 +37,19 @@ def taken_bytes(column: int) -> int:
 
 
 def limit_met(error: BaseException) -> LimiarError | None:
-    """The limit behind an error, and how to raise it; None where it is something else."""
+    """The limit behind an error, and how to raise it; None if it is something else."""
     number = error.errno if isinstance(error, OSError) else errno.ENOMEM if isinstance(error, MemoryError) else None
     if isinstance(error, ImportError | RuntimeError) or (isinstance(error, OSError) and number is None):  # of ctypes.CDLL
         said = _said(error)
         number = next((number for words, number in _WORDS if words in said), None)
     if number in _FILES:
-        return LimiarError("E-MACHINE-LIMIT", "too many files are open: raise the limit (ulimit -n 256), or end other programs")
+        met = "too many files are open"
+        return LimiarError("E-MACHINE-LIMIT", f"{met}: raise the limit (ulimit -n 256), or close other programs")
     if number in _MEMORY:
-        met = "there is no memory, or no process, left"
-        return LimiarError("E-MACHINE-LIMIT", f"{met}: raise the limit (ulimit -v, ulimit -u), or end other programs")
+        met = "no memory, or no process, is left"
+        return LimiarError("E-MACHINE-LIMIT", f"{met}: raise the limit (ulimit -v, ulimit -u), or close other programs")
     if isinstance(error, FileNotFoundError) and str(error.strerror).startswith("No usable temporary directory"):
-        return LimiarError("E-MACHINE-LIMIT", "no folder takes temporary files: set TMPDIR to one that can be written")
+        return LimiarError("E-MACHINE-LIMIT", "there is no folder for temporary files: set TMPDIR to one that can be written")
     if isinstance(error, OSError) and error.errno in _OUTPUT:
         where = printable(str(error.filename)) if error.filename else "an output"
         cure = f"{_OUTPUT[error.errno]}, then run the same command"
@@ -57,6 +58,6 @@ def limit_met(error: BaseException) -> LimiarError | None:
 
 
 def _said(error: BaseException) -> str:
-    """Its words and those of what it came from, in lower case: numpy 1 tells a person to leave its source folder."""
+    """The words of an error and of its causes, in lower case: numpy 1 hides the cause behind advice on its source folder."""
     before = error.__cause__ or error.__context__
     return f"{error} {_said(before) if before else ''}".lower()

@@ -1,4 +1,4 @@
-"""What this machine is, and in which condition: Linux says so under /proc and /sys."""
+"""What this machine is, and its condition, from /proc and /sys."""
 
 import os
 import platform
@@ -27,13 +27,13 @@ _ARM_PARTS = {  # "CPU part" of the arm64 /proc/cpuinfo; a model name is there o
 
 
 class Machine(Struct, frozen=True):
-    """What does not change while it runs."""
+    """What does not change while the machine runs."""
 
     architecture: str  # as platform.machine(): "x86_64", "aarch64"
     bits: int  # of this Python
     cpu: str
     cores: int  # that this process may use
-    features: tuple[str, ...]  # those that quantized kernels use
+    features: tuple[str, ...]  # vector units that quantized kernels use
     board: str | None  # "Raspberry Pi 4 Model B Rev 1.4"
     memory_mb: int
     system: str  # "Debian GNU/Linux 12 (bookworm)"
@@ -42,7 +42,7 @@ class Machine(Struct, frozen=True):
 
 
 class Condition(Struct, frozen=True):
-    """What moves latency and is not limiar's doing. None: this machine does not say."""
+    """What changes latency from outside limiar. None: this machine does not say."""
 
     load_1min: float  # processes that ran or waited
     governor: str | None  # of the clock of CPU 0
@@ -52,7 +52,7 @@ class Condition(Struct, frozen=True):
 
 
 def machine() -> Machine:
-    """Reads it once."""
+    """Describes this machine."""
     info = _read("/proc/cpuinfo") or ""
     memory_kb = re.search(r"MemTotal:\s+(\d+)", _read("/proc/meminfo") or "")
     return Machine(
@@ -70,7 +70,7 @@ def machine() -> Machine:
 
 
 def condition() -> Condition:
-    """Reads it as it is now."""
+    """The condition now."""
     clock_khz, temperature_mc = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"), _read(_ZONE)
     return Condition(
         load_1min=round(os.getloadavg()[0], 2),
@@ -86,7 +86,7 @@ _ZONE = "/sys/class/thermal/thermal_zone0/temp"
 
 
 def available_mb() -> int:
-    """Memory that a new job may take: what the kernel says is available, or a container's limit where that is less."""
+    """MiB of memory that a new job may take: what the kernel says is available, or a container's limit if that is less."""
     kb = re.search(r"MemAvailable:\s+(\d+)", _read("/proc/meminfo") or "")
     found = [int(kb[1]) >> 10 if kb else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20]
     own = Path(f"{_CGROUPS}/{(_read('/proc/self/cgroup') or '').rpartition('0::/')[2]}")
@@ -104,7 +104,7 @@ def cpu_model(info: str) -> str:
 
 
 def cpu_features(info: str) -> tuple[str, ...]:
-    """The text of /proc/cpuinfo -> the vector units that matter here, in alphabetical order."""
+    """The text of /proc/cpuinfo -> vector units that quantized kernels use, in alphabetical order."""
     lines = re.findall(r"^(?:flags|Features)\s*:\s*(.+)$", info, re.MULTILINE)
     return tuple(sorted(_FEATURES.intersection(*(line.split() for line in lines)))) if lines else ()
 

@@ -1,4 +1,4 @@
-"""What another process is doing."""
+"""What other processes are doing."""
 
 import time
 
@@ -6,7 +6,7 @@ _CPU_CLOCK = 2  # CPUCLOCK_SCHED, in the lowest bits: linux/posix-timers.h; glib
 
 
 def cpu_s(pid: int | None) -> float:
-    """Seconds that a process has computed so far; 0 where it is there no more."""
+    """Seconds that a process has computed so far; 0 if it has ended."""
     if pid is None:
         return 0.0
     try:
@@ -24,7 +24,7 @@ def gets_no_time(pid: int, before_s: float, limit_s: float) -> bool:
 
 
 def state(pid: int | None) -> str:
-    """Its state in one letter, proc(5): R runs or waits for a processor, D waits for a disk; empty where that is not known."""
+    """A process's state, proc(5): R runs or waits for a processor, D waits for a disk; empty if it is not known."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0]

@@ -1,10 +1,10 @@
-"""Processes of one's own: another Python that runs this very limiar, whatever else on the path is called so."""
+"""Command lines that run this same limiar in another process, even if something else on the path has its name."""
 
 import sys
 from pathlib import Path
 
 _FOLDER = str(Path(__file__).parents[3])
-# `python -m` would look for the package in all of the path.
+# `python -m` would look for the package along the whole path.
 _FIRST = """
 import sys
 from importlib.machinery import PathFinder
@@ -17,10 +17,10 @@ _RUN = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alt
 
 
 def python_c(code: str, *words: str) -> list[str]:
-    """The command line that runs Python code in a process of its own."""
+    """The command line that runs Python code."""
     return [sys.executable, "-P", "-c", _FIRST + code, _FOLDER, *words]
 
 
 def python_m(module: str, *words: str) -> list[str]:
-    """The command line that runs a module of limiar in a process of its own, as `python -m` does."""
+    """The command line that runs a module of limiar, as `python -m` does."""
     return python_c(_RUN, module, *words)

@@ -1,4 +1,4 @@
-"""What C++ libraries write to file descriptor 2 behind Python's back."""
+"""What C and C++ libraries write to file descriptor 2, past Python's sys.stderr."""
 
 import contextlib
 import os
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-KEPT = "stderr-"  # how the files begin
-kept_in: Path | None = None  # a folder: what is written while a library ends the process is there for whoever started it
+KEPT = "stderr-"  # how the names of the files begin
+kept_in: Path | None = None  # a folder: if a library ends the process, its parent finds there what was written
 
 
 @contextlib.contextmanager
 def captured_stderr() -> Iterator[list[bytes]]:
-    """Keeps the block's stderr from the user; the list holds its lines once the block has ended, also by an error."""
+    """Hides the block's stderr; its lines are in the list once the block has ended, also by an error."""
     lines: list[bytes] = []
     sys.stderr.flush()
     saved = os.dup(2)
@@ -32,24 +32,24 @@ def captured_stderr() -> Iterator[list[bytes]]:
 
 def _file() -> IO[bytes]:
     if kept_in is not None:
-        import tempfile  # on the desktop alone
+        import tempfile  # only on the desktop
 
         with contextlib.suppress(OSError):  # full
             return tempfile.NamedTemporaryFile("w+b", prefix=KEPT, dir=kept_in)
-    return open(os.memfd_create("stderr"), "w+b")  # a device may have no folder for temporary files
+    return open(os.memfd_create("stderr"), "w+b")  # a device may lack a folder for temporary files
 
 
-_SILENCE = threading.Lock()  # two threads that put back what they found would leave each other's /dev/null there
+_SILENCE = threading.Lock()  # without it, two threads could leave each other's /dev/null there
 
 
 @contextlib.contextmanager
 def without_stderr() -> Iterator[None]:
-    """Keeps the block's stderr from everybody: libtiff says there what its status says too."""
+    """Discards the block's stderr: libtiff writes there what its status says too."""
     with _SILENCE:
         sys.stderr.flush()
         try:
             saved = os.dup(2)
-        except OSError:  # closed: nothing can be written there
+        except OSError:  # it is closed
             yield
             return
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

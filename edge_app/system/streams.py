@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr as every command may rely on them, however it was started."""
+"""stdin, stdout and stderr that every command can rely on, however it was started."""
 
 import io
 import os
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class _Messages(io.FileIO):
-    """A message that nobody can read, on a full disk or a terminal that was closed, ends no command: its exit status tells."""
+    """stderr. A message that cannot be written (full disk, closed terminal) does not end a command: its exit status tells."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
         try:
@@ -20,9 +20,9 @@ class _Messages(io.FileIO):
 
 
 def open_streams() -> None:
-    """/dev/null takes the place of what is closed: else the next file that is opened would be stdin or stdout.
+    """Opens /dev/null in place of a closed one: otherwise the next file that is opened would be stdin or stdout.
 
-    What a terminal of another encoding cannot show becomes \\xNN or \\uNNNN.
+    What the terminal's encoding cannot show becomes \\xNN or \\uNNNN.
     """
     for descriptor in range(3):
         try:
@@ -32,8 +32,8 @@ def open_streams() -> None:
     if sys.stdout is None:
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8")
     elif isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another encoding than a name's
-    if sys.stderr is sys.__stderr__:  # nobody has taken its place
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names in another encoding than the terminal's
+    if sys.stderr is sys.__stderr__:  # it was not replaced
         encoding = sys.stderr.encoding if sys.stderr else "utf-8"
         sys.stderr = io.TextIOWrapper(
             io.BufferedWriter(_Messages(2, "w", closefd=False)), encoding, "backslashreplace", line_buffering=True

@@ -94,7 +94,7 @@ def test_a_camera_that_may_not_be_opened_names_the_group_that_may(node: Path) ->
     done = subprocess.run(
         [sys.executable, "-c", program, node, project], capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout.startswith("E-SOURCE-DENIED: camera may not be opened by this user, but by the group ")
+    assert done.stdout.startswith("E-SOURCE-DENIED: camera is for the group ")
     assert "sudo usermod -aG " in done.stdout
 
 
@@ -127,12 +127,12 @@ def opened(node: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_metadata_node_of_a_camera_leads_to_the_other_one(opened: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "ioctl", Driver(METADATA))
-    with pytest.raises(SourceError, match=r"E-SOURCE-NOT-CAMERA: camera \(USB Camera\) is a device that gives no pictures"):
+    with pytest.raises(SourceError, match=r"E-SOURCE-NOT-CAMERA: camera \(USB Camera\) does not give pictures"):
         v4l2.check_camera(str(opened), "camera")
 
 
 def test_a_device_that_does_not_answer_is_no_camera(opened: Path) -> None:
-    with pytest.raises(SourceError, match="E-SOURCE-NOT-CAMERA: camera does not answer as a video device does"):
+    with pytest.raises(SourceError, match="E-SOURCE-NOT-CAMERA: camera does not answer like a video device"):
         v4l2.check_camera(str(opened), "camera")
 
 
@@ -155,7 +155,7 @@ def test_a_camera_in_use_names_the_program(opened: Path, monkeypatch: pytest.Mon
 
 def test_a_camera_that_is_free_and_does_not_start_says_so(opened: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "ioctl", Driver(CAPTURE))
-    assert str(v4l2.why_not(str(opened), "camera")).startswith("E-SOURCE-OPEN: camera is a camera and does not start")
+    assert str(v4l2.why_not(str(opened), "camera")).startswith("E-SOURCE-OPEN: camera is a camera, but does not start")
 
 
 # What a camera is asked for

@@ -230,13 +230,13 @@ def test_a_disk_that_fails_is_said_where_ffmpeg_takes_it_for_the_end(tmp_path: P
     container = Container(str(write_video(tmp_path / "video.ts", "mpg2")), "video:video.ts")
     assert container.read_error() is None
     monkeypatch.setattr(container, "_path", "/proc/self/mem")  # which has no byte 0
-    assert container.read_error() == "the disk does not give the file from byte 0 on (Input/output error)"
+    assert container.read_error() == "the file cannot be read from byte 0 on (Input/output error)"
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mp4", "mp4v")
     path.write_bytes(path.read_bytes().replace(b"vide", b"soun"))
-    with pytest.raises(SourceError, match=r"E-SOURCE-OPEN: .*holds no video track, only sound"):
+    with pytest.raises(SourceError, match=r"E-SOURCE-OPEN: .*has no video track, only sound"):
         watched(path)
 
 
