@@ -1,1 +1,1 @@
-"""The image rules: bytes to pixels, pixels to model input."""
+"""The image rules: from the bytes of a file to pixels, and from pixels to model input."""

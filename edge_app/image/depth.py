@@ -1,12 +1,12 @@
-"""Samples of more than 8 bits -> levels of 0..255: by the range that the file declares, or the bundle, never by a guess.
+"""Samples of more than 8 bits -> levels of 0..255, by the range that the file or the bundle declares, never by a guess.
 
-A sample of 0..most becomes (sample * 65535 // most) >> 8: of a full 16-bit range that is sample >> 8, of 8 bits the sample
-itself, of 12 bits sample >> 4 to within a level, and `most` is always 255.
+A sample of 0..most becomes (sample * 65535 // most) >> 8: for a full 16-bit range that is sample >> 8, for 8 bits the sample
+itself, for 12 bits sample >> 4 to within a level, and `most` always becomes 255.
 
-A file of 16 bits that declares no range of its own holds 10, 12 or 14 bits as often as 16: what a scanner or a CT gave. Read as
-16 bits it becomes 4, 16 or 64 grey levels, which a model answers as readily as a picture. So it is refused when its values
-cannot be a full range, unless the bundle says how far its images' values reach (`grey_max`). Of 5,119 CT patches, taken as
-16 bits, none is refused by these two rules.
+A 16-bit file that declares no range has 10, 12 or 14 bits as often as 16: whatever a scanner or a CT gave. Read as 16 bits it
+becomes 4, 16 or 64 grey levels, and a model answers that as readily as a picture. So it is refused if its values cannot be a
+full range, unless the bundle says how far its images' values reach (`grey_max`). Of 5,119 CT patches, taken as 16 bits, these
+two rules refuse none.
 """
 
 from functools import lru_cache
@@ -20,17 +20,17 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ImageError
 
 FULL = 65_535  # the largest value of 16 bits
-_SPAN = 1 << 14  # of all values but a thousandth at each end: 14 bits, the most that is commonly kept in 16
+_SPAN = 1 << 14  # of all values but a thousandth at each end: 14 bits, the most that is commonly stored in 16
 _TAIL = 1000  # one sample in so many may lie outside, at each end: hot pixels
-_LEVELS = 32  # of 256, that hold 99 % of the samples: text burnt into 12 bits, or HU below 0 stored as 65,000, spans all
+_LEVELS = 32  # of 256, with 99 % of the samples: text burnt into 12 bits, or HU below 0 stored as 65,000, spans all
 _LEVELS_SHARE = 0.99
 _FINER = 4  # times as many values as levels: an 8-bit picture stored in 16 bits loses nothing
 
-Counts = NDArray[np.int64]  # [65536], how often each value is met
+Counts = NDArray[np.int64]  # [65536], how often each value occurs
 
 
 def count(samples: NDArray[np.unsignedinteger[Any]]) -> Counts:
-    """How often each value is met, [65536]. One band of an image at a time: numpy widens what it counts to 8 bytes."""
+    """How often each value occurs, [65536]. For one band of an image at a time: numpy widens what it counts to 8 bytes."""
     return np.bincount(samples.ravel(), minlength=FULL + 1)
 
 
@@ -42,11 +42,11 @@ def levels(
     white_is_zero: bool = False,
     significant: int | None = None,
 ) -> Pixels:
-    """uint8 [65536], the level of each value. declared: the largest value by the file itself; grey_max: by the bundle.
+    """uint8 [65536], the level of each value. declared: the largest value, by the file itself; grey_max: by the bundle.
 
-    counts: 0 where the range is that of the bits, and no value can lie beyond it. significant: what a PNG's sBIT says.
+    counts: all 0 if the range is that of the bits, so that no value can be beyond it. significant: what a PNG's sBIT says.
 
-    Raises ImageError: a value is larger than what was declared, or nothing was and the values cannot be the full range.
+    Raises ImageError: a value is larger than declared, or nothing was declared and the values cannot be the full range.
     """
     largest = int(counts.nonzero()[0].max(initial=0))
     most = declared or FULL
@@ -58,9 +58,9 @@ def levels(
     elif most == FULL:
         _check_full(counts, largest, significant)
     if largest > most:
-        raise ImageError("E-IMAGE-DEPTH", f"holds the value {largest} and declares at most {most}: write it again")
+        raise ImageError("E-IMAGE-DEPTH", f"has the value {largest}, but declares at most {most}: write it again")
     table = scale(most)
-    # Of a value's mirror, not 255 less its level: both ends of a range that is not a power of two stay ends.
+    # The level of a value's mirror, not 255 less its level: both ends of a range that is not a power of two stay ends.
     return np.concatenate([table[most::-1], table[most + 1 :]]) if white_is_zero else table
 
 
@@ -72,9 +72,9 @@ def scale(most: int) -> Pixels:
 
 
 def opacity(largest: int, declared: int | None, grey_max: int | UnsetType = UNSET) -> Pixels:
-    """uint8 [65536], the level of each alpha value. largest: of those that are met.
+    """uint8 [65536], the level of each alpha value. largest: of those that occur.
 
-    Alpha has the colours' range, unless a value lies beyond it: then it is the full one.
+    Alpha has the range of the colours, or the full one if a value lies beyond that.
     """
     most = declared or (FULL if grey_max is UNSET else grey_max)
     return scale(most if largest <= most else FULL)
@@ -83,7 +83,7 @@ def opacity(largest: int, declared: int | None, grey_max: int | UnsetType = UNSE
 def _check_full(counts: Counts, largest: int, significant: int | None) -> None:
     values = np.count_nonzero(counts)
     if values == 1:
-        return  # one flat colour is refused for that, whatever its depth
+        return  # one flat colour is refused as such, whatever its depth
     up_to = counts.cumsum()
     tail = int(up_to[-1]) // _TAIL
     low, high = np.searchsorted(up_to, tail, side="right"), np.searchsorted(up_to, up_to[-1] - tail)

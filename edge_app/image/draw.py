@@ -10,7 +10,7 @@ from limiar.edge_app.bundle.manifest import REFER
 
 _SIDE_PX = 400  # of the longer side
 _BAND_PX = 44  # below the image, for the text
-_COLOURS = {True: (0, 128, 0), False: (200, 0, 0)}  # decided, referred; both read on white
+_COLOURS = {True: (0, 128, 0), False: (200, 0, 0)}  # decided, referred; both are legible on white
 
 
 def enlarged(pixels: Pixels) -> Image.Image:
@@ -22,7 +22,7 @@ def enlarged(pixels: Pixels) -> Image.Image:
 
 
 def png(image: Image.Image, answer: Answer) -> bytes:
-    """An `enlarged` image, or several in one, with the answer below, as a file."""
+    """The bytes of a PNG file: an `enlarged` image, or several in one, with the answer below."""
     width, height = image.size
     whole = max(width, _SIDE_PX)
     canvas = Image.new("RGB", (whole, height + _BAND_PX), "white")

@@ -1,6 +1,6 @@
-"""A folder -> the pictures below it. What is nobody's picture is passed over, and said: the one list of such names.
+"""A folder -> the pictures below it. The rest is passed over and counted; this is the one list of names that are passed over.
 
-The same rules for what a device answers and for what training, checks and conversion read.
+The same rules hold for what a device answers and for what training, checks and conversion read.
 """
 
 import os
@@ -17,7 +17,7 @@ from limiar.edge_app.text import counted
 
 Kind = Literal["hidden", "system", "unfinished", "excluded", "output", "link", "twice", "other"]
 
-# Folders and files that systems and shares make: bins, indexes, caches of small pictures, what a repair found. Lower case.
+# Folders and files that systems and shares make: bins, indexes, caches of small pictures, remains of a repair. Lower case.
 _SYSTEM = frozenset(
     {
         *(
@@ -35,13 +35,13 @@ _SYSTEM = frozenset(
         *("lost+found", "lost.dir", "~snapshot", "dicomdir"),  # Linux, Android, NetApp, the index of a DICOM medium
     }
 )
-_FOUND = re.compile(r"found\.\d{3}", re.IGNORECASE)  # what a repair of a Windows disk has put aside
+_FOUND = re.compile(r"found\.\d{3}", re.IGNORECASE)  # put aside by a repair of a Windows disk
 _UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".opdownload")
 _HEAD_BYTES = 132  # up to the mark of a DICOM file (PS3.10, 7.1)
 
 
 class Found(NamedTuple):
-    """A picture to take, where kind is None; else what is passed over, and why."""
+    """A picture to take, if `kind` is None; otherwise something that is passed over, and why."""
 
     path: bytes
     kind: Kind | None = None
@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
 
 class Passed(Struct, frozen=True):
-    """What a walk has passed over, as a line of `--passed-over FILE`."""
+    """Something that was passed over, as a line of `--passed-over FILE`."""
 
     path: str
     path_base64: str | UnsetType  # of a name that is not UTF-8
@@ -60,23 +60,23 @@ class Passed(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """What a person wants of a folder. A glob with a slash means the path below the folder, else the name."""
+    """What to take from a folder. A glob with a slash is for the path below the folder, one without for the name."""
 
-    include: tuple[str, ...] = ()  # only files that match one of these, also where their names are no pictures'
-    exclude: tuple[str, ...] = ()  # no files that match one of these, and no folders
-    follow: bool = False  # links to files and folders are followed, each folder is entered once
+    include: tuple[str, ...] = ()  # only files that match one of these, even if their names are not those of pictures
+    exclude: tuple[str, ...] = ()  # no files and no folders that match one of these
+    follow: bool = False  # follow links to files and folders; each folder is entered once
 
 
 def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = None) -> Iterator[Found]:
-    """What lies below a folder, in name order. Where a folder cannot be read, it is given itself, to be refused by the reason.
+    """What is below a folder, in name order. A folder that cannot be read is returned itself, to be refused with the reason.
 
-    without: the real path of a folder that is not entered, since what is answered is written there.
+    without: the real path of a folder that is not entered, since answered images are written there.
     """
     choice = choice or Choice()
     include, exclude = choice.include, choice.exclude
     entered = {_identity(folder)}
     start = len(os.path.join(folder, b""))
-    left: list[os.DirEntry[bytes]] = []  # the next one last: folders may lie deeper than Python recurses
+    left: list[os.DirEntry[bytes]] = []  # the next one last: folders may be nested deeper than Python recurses
     while True:
         try:
             with os.scandir(folder) as entries:
@@ -91,7 +91,7 @@ def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = No
                 yield Found(entry.path, kind, _REASONS[kind], is_link, is_folder)
             elif exclude and _named(exclude, below, is_folder):
                 yield Found(entry.path, "excluded", "--exclude names it", is_link, is_folder)
-            elif is_folder and not is_picture_name(entry.name):  # one that is called like an image is refused like one
+            elif is_folder and not is_picture_name(entry.name):  # a folder with the name of an image is refused like one
                 if without and os.path.realpath(entry.path) == without:
                     yield Found(entry.path, "output", "answers are written there", is_link, is_folder)
                 elif is_link and not choice.follow:
@@ -108,7 +108,7 @@ def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = No
             elif include or _is_picture(entry, name):
                 yield Found(entry.path, is_link=is_link)
             else:
-                yield Found(entry.path, "other", f"{_extension(name) or 'no extension'}: no picture by its name", is_link)
+                yield Found(entry.path, "other", f"{_extension(name) or 'no extension'}: not a picture by its name", is_link)
         else:
             return
 
@@ -121,7 +121,7 @@ _REASONS: dict[Kind, str] = {
 
 
 def nobodys(name: str, is_folder: bool) -> Kind | None:
-    """Why a file or folder of this name is nobody's picture; None where it may be one."""
+    """Why a file or folder of this name is passed over; None if it is not."""
     if name.startswith("."):
         return "hidden"
     if name.lower() in _SYSTEM or _FOUND.fullmatch(name):
@@ -132,7 +132,7 @@ def nobodys(name: str, is_folder: bool) -> Kind | None:
 
 
 class Tally:
-    """Counts what was passed over, for a line that says it."""
+    """Counts what was passed over, for a line at the end."""
 
     def __init__(self) -> None:
         self.kinds: Counter[Kind] = Counter()
@@ -146,7 +146,7 @@ class Tally:
             self._extensions[_extension(os.fsdecode(found.path)) or "without an extension"] += 1
 
     def text(self) -> str:
-        """For a person: "3 other files (2 .txt, 1 .zip), 1 hidden"; empty where there is nothing."""
+        """For a person: "3 other files (2 .txt, 1 .zip), 1 hidden"; empty if there is nothing."""
         parts = []
         if others := self.kinds["other"]:
             common = self._extensions.most_common()
@@ -179,7 +179,7 @@ def _identity(folder: bytes) -> tuple[int, int]:
 
 
 def is_picture_name(path: bytes) -> bool:
-    """Whether a path ends as pictures do that are read here."""
+    """Whether a path has the extension of a picture that is read here."""
     return _extension(os.fsdecode(path)) in IMAGE_EXTENSIONS
 
 
@@ -188,7 +188,7 @@ def _extension(name: str) -> str:
 
 
 def _is_picture(entry: os.DirEntry[bytes], name: str) -> bool:
-    """By its extension, also one that will be refused; where there is none, or the end of a number, by its first bytes."""
+    """By its extension, also one that will be refused; if it has none, or one that is a number, by its first bytes."""
     extension = _extension(name)
     if extension in IMAGE_EXTENSIONS or extension in FOREIGN_EXTENSIONS:
         return True
@@ -209,7 +209,7 @@ def _holds_picture(path: bytes) -> bool:
 
 
 def _named(globs: Sequence[str], below: bytes, is_folder: bool) -> bool:
-    """Whether one of the globs means this path. As in ripgrep: with a slash the whole path below the folder, ** any folders."""
+    """Whether a glob matches this path. As in ripgrep: with a slash, the whole path below the folder; ** is any folders."""
     parts = os.fsdecode(below).split("/")
     for glob in globs:
         if glob.endswith("/") and not is_folder:

@@ -1,8 +1,8 @@
 """Bytes of an image file -> pixels: the only decoder in the project, rule id `pillow-v1`.
 
-Pillow decodes, strictly, what containers has found whole, and decoders what Pillow reads wrongly. EXIF orientation is applied;
-more than 8 bits become 8 by the range that is declared (depth.py); palettes become RGB; alpha goes over black; CMYK, animations
-and everything off the list are refused.
+Pillow decodes, strictly, what image/containers has found whole; image/decoders decode what Pillow reads wrongly. EXIF
+orientation is applied; more than 8 bits become 8 by the declared range (image/depth.py); palettes become RGB; alpha goes over
+black; CMYK, animations and every other format are refused.
 """
 
 import errno
@@ -32,7 +32,7 @@ from limiar.edge_app.system.stderr import without_stderr
 
 BYTES_LIMIT = 64_000_000
 
-_PLUGINS = {  # imported when met: PIL.Image.open would load them all, 10 ms of every start
+_PLUGINS = {  # imported when needed: PIL.Image.open would load them all, 10 ms of every start
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
     "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
@@ -45,21 +45,21 @@ _COLOR_MAP = 320  # TIFF 6.0, section 5
 _JPEG_TABLES = 347  # TIFF 6.0, supplement 2
 _PLAIN = "save it as grey or RGB"
 
-# What Pillow warns of is either refused here or harmless (odd EXIF); a device's log is no place for it.
+# What Pillow warns of is either refused here or harmless (odd EXIF), and does not belong in a device's log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_file(path: bytes | str, follow: bool = False) -> bytes:
-    """All bytes of a regular file, opened once, so that nothing can be swapped between check and read. Raises ImageError.
+    """All bytes of a plain file, opened once: nothing can be swapped between check and read. Raises ImageError.
 
-    follow: take also a link to one.
+    follow: also take a link to one.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     except OSError as error:
         raise _unopened(error) from None
     except ValueError:  # NUL in the name
-        raise ImageError("E-IMAGE-MISSING", "NUL in its name: for paths that NUL separates give -0") from None
+        raise ImageError("E-IMAGE-MISSING", "NUL in its name: if NUL separates the paths, give -0") from None
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
@@ -70,7 +70,7 @@ def read_file(path: bytes | str, follow: bool = False) -> bytes:
         data = _read_all(descriptor, before.st_size + 1)
         after = os.fstat(descriptor)
         if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise ImageError("E-IMAGE-CHANGED", "changed while it was read: wait until it is written whole")
+            raise ImageError("E-IMAGE-CHANGED", "changed while it was read: wait until it is complete")
         return data
     except OSError as error:
         raise ImageError("E-IMAGE-READ", f"{error.strerror}: check the file and its disk") from None
@@ -80,7 +80,7 @@ def read_file(path: bytes | str, follow: bool = False) -> bytes:
 
 def _read_all(descriptor: int, limit: int) -> bytes:
     data = os.read(descriptor, limit)
-    if len(data) in (0, limit - 1):  # the usual case: one read gave the whole file
+    if len(data) in (0, limit - 1):  # usually one read gives the whole file
         return data
     chunks = [data]
     while data and sum(map(len, chunks)) < limit:
@@ -102,8 +102,8 @@ def _unopened(error: OSError) -> ImageError:
 class Picture:
     """A decoded image that slices like an array: `picture[top:bottom]` is uint8 [rows, W] (grey) or [rows, W, 3] (RGB).
 
-    Rows are converted when asked for. A 50-megapixel RGB image is 200 MB inside Pillow; a second whole copy would not fit
-    beside it.
+    Rows are converted on demand: a 50-megapixel RGB image is 200 MB inside Pillow, and a second whole copy would not fit beside
+    it.
     """
 
     def __init__(self, stored: Image.Image | Pixels, orientation: int, trailing: str = "") -> None:
@@ -133,7 +133,7 @@ class Picture:
         return _pixels(self._stored if whole else self._stored.crop((left, top, right, bottom)))
 
     def _stored_box(self, top: int, bottom: int) -> tuple[int, int, int, int]:
-        """Where the rows top..bottom of the upright image lie in the stored one, as left, top, right, bottom."""
+        """The rows top..bottom of the upright image, in the stored one: left, top, right, bottom."""
         width, height = self._size
         if self._orientation in (1, 2):
             return 0, top, width, bottom
@@ -152,7 +152,7 @@ class Picture:
 def decode(data: bytes, name: str = "", grey_max: int | UnsetType = UNSET) -> Picture:
     """The bytes of an image file -> its picture. A `name` with an image extension must fit the content. Raises ImageError.
 
-    grey_max: the largest value of 16-bit images that do not say it themselves (InputSpec).
+    grey_max: the largest value of 16-bit images that do not declare one (InputSpec).
     """
     if len(data) > BYTES_LIMIT:
         raise ImageError("E-IMAGE-BYTES", f"{len(data)} bytes, the limit is {BYTES_LIMIT}: make it smaller")
@@ -184,7 +184,7 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
     match container:
         case Png():
             image = decoders.png.load(data, image)
-            orientation = _orientation(image, "PNG")  # its note may stand behind the pixels
+            orientation = _orientation(image, "PNG")  # it may come after the pixels
             image = decoders.png.in_8_bits(data, image, container, grey_max)
         case Jpeg():
             pixels = _jpeg().decode(data)
@@ -212,18 +212,18 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
 
 
 def _seen(image: Image.Image) -> Image.Image:
-    """A BMP by its colours where its alpha is 0 throughout: nobody saves a picture that cannot be seen."""
+    """Ignores a BMP's alpha if it is 0 everywhere: no one saves an invisible picture."""
     hidden = image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
     return image.convert("RGB") if hidden else image
 
 
 def _jpeg() -> ModuleType:
-    """Its own decoder too is loaded when it is met: 2 ms."""
+    """Loaded when needed: 2 ms."""
     return importlib.import_module("limiar.edge_app.image.decoders.jpeg")
 
 
 def _open(data: bytes, container: Container) -> Image.Image:
-    """Reads the header and refuses what the image rules leave out, before a pixel is decoded. Raises ImageError."""
+    """Reads the header and refuses what the image rules exclude, before a pixel is decoded. Raises ImageError."""
     try:
         image = _opened(data, container.format)
     except SyntaxError as error:
@@ -247,7 +247,7 @@ def _opened(data: bytes, container_format: str) -> Image.Image:
     plugin: Callable[[io.BytesIO], Image.Image] = getattr(importlib.import_module(module), name)
     try:
         return plugin(io.BytesIO(data))
-    except Exception:  # good pixels, and notes that are damaged, or larger than Pillow takes
+    except Exception:  # the pixels are good, but notes are damaged, or larger than Pillow takes
         match container_format:
             case "JPEG":
                 return plugin(io.BytesIO(_jpeg().without_notes(data)))
@@ -257,7 +257,7 @@ def _opened(data: bytes, container_format: str) -> Image.Image:
 
 
 def _check_colour_map(image: Image.Image) -> None:
-    """A TIFF's colours have 16 bits, of which Pillow takes the upper 8; many writers store 0..255, and all would be black."""
+    """A TIFF's palette has 16 bits, and Pillow takes the upper 8; many writers store 0..255, which would all be black."""
     tags = getattr(image, "tag_v2", {})
     if image.mode == "P" and (colours := tags.get(_COLOR_MAP)) and max(colours) < 256:
         image.putpalette(bytes(colours), "RGB;L")
@@ -271,14 +271,14 @@ def _orientation(image: Image.Image, container_format: str) -> int:
     try:
         exif.load(image.info["exif"])
         orientation = exif.get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF raises anything, and the pixels are good: as it is stored, like other viewers
+    except Exception:  # damaged EXIF raises anything, but the pixels are good: shown as stored, as other viewers do
         return 1
     return orientation if orientation in range(1, 9) else 1
 
 
 def _pixels(image: Image.Image) -> Pixels:
     """A loaded Pillow image of a declared mode -> uint8 [H, W] or [H, W, 3]."""
-    if image.mode == "L" and "transparency" not in image.info:  # the usual case, without a copy
+    if image.mode == "L" and "transparency" not in image.info:  # the usual case needs no copy
         return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width)
     if image.mode in ("1", "L"):
         image = image.convert("LA" if "transparency" in image.info else "L")

@@ -1,6 +1,6 @@
 """Pixels -> model input: the only resize in the project, rule id `stretch-v1`.
 
-The same bytes give the same tensor on every machine, library version and architecture; tests/edge_app hold its sha256.
+The same bytes give the same tensor on every machine, library version and architecture; tests/edge_app check its sha256.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ImageError
 
-cv2.setNumThreads(1)  # an image is small: OpenCV's thread pool costs more than it gives, and workers share the cores
+cv2.setNumThreads(1)  # images are small: OpenCV's thread pool costs more than it gains, and workers share the cores
 
-_WHOLE_BYTES = 16 << 20  # of a picture that is converted at once: cutting bands out of a Pillow image copies it once more
-_BAND_BYTES = 2 << 20  # of a large image at a time; on the way to its mean a band takes up to ten times as much
+_WHOLE_BYTES = 16 << 20  # a picture up to this is converted at once: cutting bands out of a Pillow image copies it once more
+_BAND_BYTES = 2 << 20  # of a larger image at a time; computing its means takes up to ten times as much
 _SIDE_MIN_PX = 4  # a narrower strip, stretched to a square, shows nothing
 _FLAT_LEVELS = 8  # grey levels between the darkest and the brightest pixel
 _EXTREME_SHARE = 0.99  # of the pixels; of 5,119 CT patches the most extreme has 0.61 dark and 0.43 bright ones
@@ -56,19 +56,19 @@ def luma(rgb: Pixels) -> Pixels:
 
 
 def tensor_sha256(tensor: Pixels) -> str:
-    """Names a model input: sha256 over its bytes in C order."""
+    """A name for a model input: sha256 over its bytes in C order."""
     return hashlib.sha256(np.ascontiguousarray(tensor).tobytes()).hexdigest()
 
 
 def check_assessable(picture: Rows, tensor: Pixels) -> None:
-    """Refuses what holds no picture: a strip, one flat colour, nearly all black or white. Raises ImageError."""
+    """Refuses what does not show anything: a strip, one flat colour, nearly all black or white. Raises ImageError."""
     height, width = picture.shape[:2]
     if min(height, width) < _SIDE_MIN_PX:
-        raise ImageError("E-IMAGE-THIN", f"{width}x{height} pixels, not assessable: give at least {_SIDE_MIN_PX} a side")
+        raise ImageError("E-IMAGE-THIN", f"{width}x{height} pixels, not assessable: give at least {_SIDE_MIN_PX} on each side")
     low, high = map(int, cv2.minMaxLoc(tensor.reshape(-1))[:2])  # a quarter of the time of numpy's two
     if high - low < _FLAT_LEVELS:
         raise ImageError("E-IMAGE-UNIFORM", f"all pixels lie within {low}..{high}, not assessable: check lens, light and file")
-    # The counts are only needed where the darkest or brightest pixel is extreme.
+    # The counts are only needed if the darkest or brightest pixel is extreme.
     if low <= _FLAT_LEVELS and np.count_nonzero(tensor <= _FLAT_LEVELS) >= _EXTREME_SHARE * tensor.size:
         raise ImageError("E-IMAGE-BLACK", "nearly all pixels are black, not assessable: check lens cap, light and exposure")
     if high >= 255 - _FLAT_LEVELS and np.count_nonzero(tensor >= 255 - _FLAT_LEVELS) >= _EXTREME_SHARE * tensor.size:
@@ -76,7 +76,7 @@ def check_assessable(picture: Rows, tensor: Pixels) -> None:
 
 
 def _uint8(array: NDArray[Any]) -> Pixels:
-    """OpenCV's stubs lose the type, which it keeps."""
+    """OpenCV keeps the type, but its stubs do not say so."""
     return array
 
 

@@ -1,6 +1,6 @@
-"""What training images look like, in a handful of cheap statistics of the model's input.
+"""What training images look like, in a few cheap statistics of the model's input.
 
-An image outside is unlike all that the model was trained on: its answer says so, and by default a person decides
+An image outside their ranges is unlike the training images: its answer says so, and by default a person decides
 (inference/rule.py). studies/envelope.py measures what that costs, and what it catches.
 """
 
@@ -16,9 +16,9 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import STATISTICS, Envelope, Range
 from limiar.edge_app.image.resize import luma
 
-QUANTILES = (0.001, 0.999)  # one training image in 500 lies outside a range; of fewer than 1,000 images none does
-_TAIL = 0.01  # of the pixels: a single one is no sign of anything
-_GREY = 2.0  # of `colour`: a video of grey pictures has up to 1.15 by its codec's rounding, and nobody sees it
+QUANTILES = (0.001, 0.999)  # one training image in 500 lies outside a range; none, if there are fewer than 1,000
+_TAIL = 0.01  # of the pixels: single ones mean nothing
+_GREY = 2.0  # of `colour`: rounding by its codec gives a video of grey pictures up to 1.15, which cannot be seen
 _LEVEL = np.arange(256)
 _LEVEL_SQUARED = _LEVEL * _LEVEL
 
@@ -26,9 +26,9 @@ _LEVEL_SQUARED = _LEVEL * _LEVEL
 def statistics(tensor: Pixels) -> dict[str, float]:
     """A model input, uint8 [1, H, W, 1 or 3] -> each of STATISTICS, the same numbers on every machine (sums of integers).
 
-    Of the grey image (ITU-R BT.601): `mean` and `deviation`; `low` and `high`, the levels that 1 % of the pixels do not exceed
+    Of the grey image (ITU-R BT.601): `mean` and `deviation`; `low` and `high`, the levels that 1 % of the pixels do not exceed,
     or do; `sharpness`, the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000); `clipped`, the share of pixels that are
-    0 or 255. Of the colours: `colour`, colourfulness (Hasler & Süsstrunk, Proc. SPIE 5007 (2003), equation 7), 0 where grey.
+    0 or 255. For the colours: `colour`, colourfulness (Hasler & Süsstrunk, Proc. SPIE 5007 (2003), equation 7), 0 if grey.
     """
     image = tensor[0]
     red = image[..., 0]
@@ -50,11 +50,11 @@ def statistics(tensor: Pixels) -> dict[str, float]:
 
 
 def measure(tensors: Iterable[Pixels]) -> Envelope:
-    """The envelope of training images, each uint8 [1, H, W, C]; they may come one by one. Raises ValueError for none."""
+    """The envelope of training images, each uint8 [1, H, W, C], one at a time. Raises ValueError if there are none."""
     rows = np.array([list(statistics(tensor).values()) for tensor in tensors])
     if not len(rows):
         raise ValueError("an envelope needs an image")
-    # Values that were met, never one between two of them: a range's end is an image's.
+    # Measured values, never one between two of them: each end of a range is an image's.
     low = np.quantile(rows, QUANTILES[0], axis=0, method="lower")
     high = np.quantile(rows, QUANTILES[1], axis=0, method="higher")
     ends = zip(STATISTICS, low.tolist(), high.tolist(), rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True)
@@ -73,12 +73,12 @@ def _within(range: Range, value: float, name: str) -> bool:
 
 
 def _moments(n: int, total: int, squares: int) -> tuple[float, float]:
-    """Mean and standard deviation, from whole sums, so that no machine adds in another order."""
+    """Mean and standard deviation from integer sums, which do not depend on the order of adding."""
     return total / n, math.sqrt(n * squares - total * total) / n
 
 
 def _moments_of(values: NDArray[Any]) -> tuple[float, float]:
-    # OpenCV adds in float64, where whole sums are exact. With IPP it squares the root of one, which is off by far less than 1.
+    # OpenCV adds in float64, where integer sums are exact. With IPP it squares a root, which is off by far less than 1.
     return _moments(values.size, int(cv2.sumElems(values)[0]), round(cv2.norm(values, cv2.NORM_L2SQR)))
 
 

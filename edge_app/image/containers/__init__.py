@@ -1,7 +1,7 @@
-"""Is an image file whole, of one declared format, one image, and nothing more?
+"""Checks that an image file is whole, of one format, one image, and nothing more.
 
-Decoders are lenient: Pillow passes a PNG without IEND and does not check the CRC of its pixels, libjpeg paints what is
-missing grey. So each container is walked here before a decoder sees it. Formats: PNG, JPEG, BMP, WebP, TIFF, PGM/PPM.
+Decoders are lenient: Pillow accepts a PNG without IEND and does not check the CRC of its pixels, libjpeg fills in what is
+missing with grey. So each container is walked here before a decoder sees it. Formats: PNG, JPEG, BMP, WebP, TIFF, PGM/PPM.
 """
 
 import os.path
@@ -45,7 +45,7 @@ _PICTURES = IMAGE_EXTENSIONS | FOREIGN_EXTENSIONS
 
 
 def inspect_named(data: bytes, name: str) -> Container:
-    """The same where the file has a name: an extension of pictures must say what it holds. Raises ImageError."""
+    """`inspect` for a file with a name: an extension of pictures must fit the content. Raises ImageError."""
     _check_raw(data, name)
     container = inspect(data)
     check_name(data, name)
@@ -53,20 +53,20 @@ def inspect_named(data: bytes, name: str) -> Container:
 
 
 def check_name(data: bytes, name: str) -> None:
-    """Does the name say what an image holds that was read before, maybe under another one? Raises ImageError."""
+    """Checks the name of an image that was read before, perhaps under another name. Raises ImageError."""
     _check_raw(data, name)
     extension, held = _extension(name), _format(data)
     if held and extension in _PICTURES and extension not in EXTENSIONS[held]:
-        raise ImageError("E-IMAGE-EXTENSION", f"named {extension} and holds {held}: name it for what it is")
+        raise ImageError("E-IMAGE-EXTENSION", f"named {extension}, but it is {held}: name it for what it is")
 
 
 def holds_picture(head: bytes) -> bool:
-    """By its first bytes, of a file whose name does not say. Two or three letters, as of a BMP or PGM, also begin a text."""
+    """By its first bytes, if its name does not say. Text can also begin with the two letters of a BMP or PGM."""
     return _format(head) in _CERTAIN or recognise(head) in (HEIC, AVIF, DICOM, GIF)
 
 
 def _check_raw(data: bytes, name: str) -> None:
-    if data.startswith(_TIFF):  # what Pillow would show is a thumbnail
+    if data.startswith(_TIFF):  # Pillow would show its thumbnail
         for foreign in (RAW, SLIDE):
             if _extension(name) in foreign.extensions:
                 raise refusal(foreign)
@@ -82,7 +82,7 @@ def _format(data: bytes) -> str | None:
 
 
 def inspect(data: bytes) -> Container:
-    """Walks the container of an image file. Raises ImageError: off the list, truncated, broken, more than one image."""
+    """Walks the container of an image file. Raises ImageError: another format, truncated, broken, more than one image."""
     if not data:
         raise ImageError("E-IMAGE-EMPTY", "the file has 0 bytes: write it again")
     if held := _format(data):
@@ -92,9 +92,9 @@ def inspect(data: bytes) -> Container:
     foreign = recognise(data)
     if foreign:
         raise refusal(foreign)
-    if not data[:_HEAD_BYTES].strip(b"\0"):  # what a card gives where it has lost a file
-        raise ImageError("E-IMAGE-FORMAT", "starts with nothing but NUL: copy or record it again")
-    if data.startswith(b"\x89PNG"):  # 5.2: that is what its signature is made for
-        raise ImageError("E-IMAGE-FORMAT", "a PNG whose first bytes were changed, as by a transfer as text: copy it again")
+    if not data[:_HEAD_BYTES].strip(b"\0"):  # what a card returns for a file that it has lost
+        raise ImageError("E-IMAGE-FORMAT", "starts with NUL bytes only: copy or record it again")
+    if data.startswith(b"\x89PNG"):  # 5.2: its signature is made to show this
+        raise ImageError("E-IMAGE-FORMAT", "a PNG whose first bytes were changed, as in a transfer as text: copy it again")
     met = f"starts with {data[:8]!r}: not PNG, JPEG, BMP, WebP, TIFF, PGM or PPM"
     raise ImageError("E-IMAGE-FORMAT", f"{met}: save it as one of these")

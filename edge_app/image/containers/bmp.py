@@ -1,4 +1,4 @@
-"""BMP (Microsoft, "Bitmap Storage"): a header that says where the pixels are, and how long the file is if one believes it."""
+"""BMP (Microsoft, "Bitmap Storage"): a header that says where the pixels are and, not always rightly, how long the file is."""
 
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.container import PIXELS_MP, Container, check_end, check_pixels, truncated
@@ -32,9 +32,9 @@ class Bmp(Container, frozen=True, kw_only=True):
 
 
 def inspect(data: bytes) -> Bmp:
-    """Sides, depth and palette, and whether all pixels are there. The size field is believed only if it says more.
+    """Sides, depth and palette, and whether all pixels are there. The size field counts only if it says more.
 
-    Many writers leave it 0 or count without the header. Raises ImageError.
+    Many writers leave it 0, or do not count the header. Raises ImageError.
     """
     if len(data) < _FILE_HEADER + _CORE:
         raise truncated("the BMP header")
@@ -54,7 +54,7 @@ def inspect(data: bytes) -> Bmp:
         raise ImageError("E-IMAGE-BROKEN", f"{width}x{height} pixels: write it again")
     check_pixels("BMP", width, height, PIXELS_MP)
     if compression in _HELD:
-        raise ImageError("E-IMAGE-FORMAT", f"a BMP that holds {_HELD[compression]}: save it as one")
+        raise ImageError("E-IMAGE-FORMAT", f"a BMP around {_HELD[compression]}: save that itself")
     if depth not in _DEPTHS.get(compression, ()):
         raise ImageError("E-IMAGE-BROKEN", f"a BMP with {depth} bits and compression {compression}: write it again")
     palette = _FILE_HEADER + header + (12 if compression == _MASKS and header == 40 else 0)

@@ -1,4 +1,4 @@
-"""What a container is, what is refused in all of them alike, and the limits of size."""
+"""A container, what is refused in all of them, and the limits of size."""
 
 import msgspec
 
@@ -7,22 +7,22 @@ from limiar.edge_app.image.containers.trailing import after_end
 
 MEGAPIXEL = 1_000_000
 
-# A decoder that keeps the image more than once gets a lower limit, so that any image stays under 300 MB (reliability.md P7).
+# A decoder that keeps the image more than once gets a lower limit: every image stays under 300 MB.
 PIXELS_MP = 50
 PIXELS_MP_TWICE = 16  # TIFF, and JPEG with several scans; measured by studies/decode_memory.py, like the others
 PIXELS_MP_PADDED = 20  # of a TIFF's tiles, which reach beyond its edges
 PIXELS_MP_WEBP = 12  # lossless with alpha: 22 bytes a pixel
 
-SIDE_PX = 65_535  # as in JPEG: one row of a longer one, in every form that it takes in a resize, would pass the 300 MB
+SIDE_PX = 65_535  # as in JPEG: the copies of one longer row during a resize would exceed the 300 MB
 
 
 class Container(msgspec.Struct, frozen=True):
     """What the header of an image file says."""
 
     format: str  # as in FORMATS
-    bits: int | None  # per sample, where the container tells it in its header
-    decoder_mp: int  # the largest image that the decoder holds in bounded memory, megapixels
-    trailing: str = ""  # what follows the picture's end and is understood, as "padding"
+    bits: int | None  # of a sample, if the container's header says it
+    decoder_mp: int  # the largest image that the decoder can decode in bounded memory, megapixels
+    trailing: str = ""  # what follows the picture's end and is understood, such as "padding"
 
 
 def truncated(what: str) -> ImageError:
@@ -30,7 +30,7 @@ def truncated(what: str) -> ImageError:
 
 
 def check_end(data: bytes, end: int, what: str) -> str:
-    """The name of the padding that follows the end, "" where nothing does. Raises ImageError: cut, or anything else."""
+    """A name for the padding after the end, or "". Raises ImageError: the end is missing, or something else follows."""
     if len(data) < end:
         raise truncated(what)
     return after_end(data, end, what)
@@ -41,7 +41,7 @@ def unread_depth(what: str) -> ImageError:
 
 
 def check_pixels(kind: str, width: int, height: int, limit_mp: int) -> None:
-    """Raises ImageError where an image is larger than what its decoder holds in bounded memory."""
+    """Raises ImageError if an image is too large for its decoder to decode in bounded memory."""
     if width * height > limit_mp * MEGAPIXEL:
         met = f"{width}x{height} pixels, the limit for this kind of {kind} is {limit_mp} megapixels"
         raise ImageError("E-IMAGE-PIXELS", f"{met}: make it smaller")

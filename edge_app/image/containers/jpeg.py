@@ -9,17 +9,17 @@ from limiar.edge_app.image.containers import trailing
 from limiar.edge_app.image.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, truncated, unread_depth
 from limiar.edge_app.image.containers.foreign import JPEG_LS, refusal
 
-_MARKER = re.compile(rb"\xff{1,256}([^\x00\xff])")  # B.1.1.2: fill bytes may stand before it; Pillow takes 1 s for 3 MB
+_MARKER = re.compile(rb"\xff{1,256}([^\x00\xff])")  # B.1.1.2: fill bytes may precede it; Pillow takes 1 s for 3 MB
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not stuffing, not a restart, not a fill byte
 _FILL = bytes([255]) * 257
 DHT, SOS, _COM, _JPEG_LS = 0xC4, 0xDA, 0xFE, 0xF7
 _FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}
 SEQUENTIAL, PROGRESSIVE = frozenset({0xC0, 0xC1}), 0xC2  # Table B.1
 _ARITHMETIC, _LOSSLESS = frozenset({0xC9, 0xCA}), frozenset({0xC3, 0xCB})
-_SEGMENTS = 10_000  # in 64 MB of the longest are a thousand
+_SEGMENTS = 10_000  # 64 MB have a thousand of the longest
 _SCANS = 100  # 40 ms each, of 16 megapixels; ten are usual
 _PICTURES = 16  # behind the first: MPO of a burst
-_DECLARED = (  # in an APPn of the first picture: further ones follow
+_DECLARED = (  # in an APPn of the first picture: says that further pictures follow
     b"MPF\0",  # CIPA DC-007, 5.1
     b"http://ns.google.com/photos/1.0/container/",  # Ultra HDR 1.1, GContainer
 )
@@ -36,10 +36,10 @@ class Walked(msgspec.Struct):
     bits: int | None
     kind: int  # marker of the last frame header
     components: int
-    pieces: list[tuple[int, int]]  # from and to which byte stands what its pixels need: no APPn, no comment
-    notes: list[tuple[int, int]]  # those APPn that say how to show it
+    pieces: list[tuple[int, int]]  # from and to which byte; all that its pixels need: no APPn, no comment
+    notes: list[tuple[int, int]]  # from and to which byte; the APPn that say how to show it
     further: bool  # it declares that further pictures follow
-    gain_map: bool  # it is no picture of its own, but the gain map of one
+    gain_map: bool  # it is not a picture itself, but the gain map of one
 
 
 class Jpeg(Container, frozen=True):
@@ -58,7 +58,7 @@ def inspect(data: bytes) -> Jpeg:
     if first.bits != 8:
         raise unread_depth(f"{first.bits}-bit JPEG")
     if first.kind not in SEQUENTIAL | {PROGRESSIVE}:
-        # Of arithmetic-coded data no decoder can tell that they were cut: the end of them need not be written (D.1.8).
+        # No decoder can tell that arithmetic-coded data were cut: their end need not be written (D.1.8).
         kind = {first.kind in _ARITHMETIC: "arithmetic-coded", first.kind in _LOSSLESS: "lossless"}.get(True, "hierarchical")
         raise ImageError("E-IMAGE-FORMAT", f"a JPEG that is {kind}, which is not read here: save it as a baseline JPEG")
     return Jpeg("JPEG", 8, PIXELS_MP if first.scans == 1 else PIXELS_MP_TWICE, trailing=behind)
@@ -75,7 +75,7 @@ def walk(data: bytes, at: int) -> Walked:
         if match is None:
             if at + 2 > len(data):
                 raise truncated("the JPEG")
-            raise ImageError("E-IMAGE-BROKEN", f"no JPEG marker where one must be, at byte {at}: copy or record it again")
+            raise ImageError("E-IMAGE-BROKEN", f"a JPEG marker is missing at byte {at}: copy or record it again")
         marker, at = data[match.end() - 1], match.end()
         if marker == 0xD9:
             found.end = at
@@ -86,7 +86,7 @@ def walk(data: bytes, at: int) -> Walked:
         if marker in _FRAME and length >= 8:
             found.frames += 1
             found.bits, found.components, found.kind = data[at + 2], data[at + 7], marker
-            if marker == _JPEG_LS:  # its data have another stuffing (ISO/IEC 14495-1, A.1): no further segment is found
+            if marker == _JPEG_LS:  # its data are stuffed differently (ISO/IEC 14495-1, A.1): no further segment would be found
                 raise refusal(JPEG_LS)
         start, at = match.end() - 2, at + length
         if marker == SOS:
@@ -119,7 +119,7 @@ def _holds(data: bytes, start: int, end: int, marks: tuple[bytes, ...]) -> bool:
 
 
 def _behind(data: bytes, first: Walked) -> str:
-    """Short names of what follows the first picture, "" where nothing does. Raises ImageError: it is not understood."""
+    """Short names of what follows the first picture, or "". Raises ImageError if it is not understood."""
     at, parts = first.end, list[str]()
     if at == len(data):
         return ""
@@ -142,12 +142,12 @@ def _behind(data: bytes, first: Walked) -> str:
 
 
 def _is_padding(data: bytes, at: int) -> bool:
-    """Also EOI again, as some cameras write it."""
+    """Whether only padding follows, or EOI again, which some cameras write."""
     return trailing.is_padding(data[at:].replace(b"\xff\xd9", b""), 0)
 
 
 def _further(data: bytes, at: int) -> tuple[str, int]:
-    """The name of the picture at byte `at` and where it ends. Raises ImageError: it is broken."""
+    """A name for the picture at byte `at`, and its end. Raises ImageError if it is broken."""
     try:
         walked = walk(data, at)
     except ImageError as error:

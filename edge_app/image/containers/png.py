@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, check_end, truncated, unread_depth
 
-_CHUNKS = 50_000  # Pillow takes 15 us for each; 64 MB in those of libpng, of 8 KB, are 8,000
+_CHUNKS = 50_000  # Pillow takes 15 us for each; libpng's are of 8 KB, so 64 MB have 8,000
 
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types
@@ -17,8 +17,8 @@ class Png(Container, frozen=True, kw_only=True):
 
     colour: int  # colour type
     colours: int  # in its palette
-    transparent: int | None  # the grey sample that is, of 1, 2 or 4 bits
-    significant: int | None  # bits of a sample that the original had, where sBIT says so
+    transparent: int | None  # the grey sample that is transparent, of 1, 2 or 4 bits
+    significant: int | None  # bits of the original's samples, if sBIT says so
 
 
 def inspect(data: bytes) -> Png:
@@ -50,7 +50,7 @@ def inspect(data: bytes) -> Png:
     if b"acTL" in kinds:
         raise ImageError("E-IMAGE-FRAMES", "an animated PNG: save one frame")
     if bits == 16 and b"tRNS" in kinds:
-        raise unread_depth("16-bit colour with one that is transparent")
+        raise unread_depth("16-bit colour with a transparent one")
     return Png(
         "PNG",
         bits,
@@ -64,7 +64,7 @@ def inspect(data: bytes) -> Png:
 
 
 def pixels(data: bytes) -> Iterator[tuple[int, int]]:
-    """From and to which byte the deflated pixels stand, in pieces: chunks IDAT follow each other (5.6)."""
+    """From and to which byte the deflated pixels are, in pieces: IDAT chunks follow each other (5.6)."""
     at, met = 8, False
     while at < len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
@@ -77,9 +77,9 @@ def pixels(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def without_notes(data: bytes) -> bytes:
-    """The same PNG, one that inspect has found whole, without what it can be shown without (5.4: a capital is critical).
+    """A PNG that `inspect` has found whole, without what is not needed to show it (5.4: a capital means critical).
 
-    Pillow fails on texts and profiles of over 1 MB, and on some that are damaged.
+    Pillow fails on texts and profiles of over 1 MB, and on some damaged ones.
     """
     pieces, at = [data[:8]], 8
     while at < len(data):

@@ -1,4 +1,4 @@
-"""PGM and PPM (netpbm): a header in words, then samples, as bytes or as words."""
+"""PGM and PPM (netpbm): a header of words, then samples as bytes or as words."""
 
 import re
 
@@ -6,7 +6,7 @@ from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.container import PIXELS_MP, Container, check_end, check_pixels, truncated
 
 _HEADER_MOST = 4096  # bytes, with comments
-_SPACES = re.compile(rb"[ \t\n\v\f\r]*+(?:#[^\n\r]*+[ \t\n\v\f\r]++)*+")  # possessive: nothing is tried twice
+_SPACES = re.compile(rb"[ \t\n\v\f\r]*+(?:#[^\n\r]*+[ \t\n\v\f\r]++)*+")  # possessive: no backtracking
 _NUMBER = re.compile(rb"[0-9]{1,9}+(?![0-9])")
 _SPACE = b" \t\n\v\f\r"
 _PLAIN = (b"P2", b"P3")
@@ -45,7 +45,9 @@ def inspect(data: bytes) -> Pnm:
     samples = 1 if kind in _GREY else 3
     start, plain, behind = at + 1, kind in _PLAIN, ""
     size = width * height * samples * (1 if most < 256 else 2)
-    start += data.startswith(b"\r\n", at) and len(data) == start + 1 + size  # one white space, and Windows writes it in two
+    start += (
+        data.startswith(b"\r\n", at) and len(data) == start + 1 + size
+    )  # one white space, which Windows writes as two characters
     if plain:
         if len(data) - start < 2 * width * height * samples - 1:  # a digit and a space each
             raise truncated(f"the {name}'s pixels")

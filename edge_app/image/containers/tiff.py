@@ -22,7 +22,7 @@ from limiar.edge_app.image.containers.container import (
 
 # TIFF 6.0, section 2: bytes of a value, by type
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_WHOLE = (1, 3, 4, 13)  # of those the types of numbers that are whole and not negative
+_WHOLE = (1, 3, 4, 13)  # of these, the unsigned integers
 _PIXELS = {273: 279, 324: 325}  # offsets of strips or tiles -> their byte counts
 _IMAGES = 330  # directories of further images
 _DIRECTORIES = (34665, 34853, 40965)  # of EXIF, GPS, interoperability
@@ -35,13 +35,13 @@ RAW, GROUP4, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA, ZSTD = 1, 4, 5, 7,
 _READ = {RAW, GROUP4, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA, ZSTD}
 _OTHERS = {2: "CCITT", 3: "CCITT group 3", 6: "JPEG of the old kind", 50001: "WebP", 34676: "SGILog", 34712: "JPEG 2000"}
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, _PALETTE, YCBCR = 0, 1, 2, 3, 6
-_SAMPLES = 8  # of a pixel: no image that is read has more than four
+_SAMPLES = 8  # of a pixel, at most: images that are read have up to four
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_EXTRA_MOST = 2  # times the bytes that a strip needs: the last one may be filled up to its full rows
+_EXTRA_MOST = 2  # times the bytes that a strip needs: the last one may be padded to full rows
 
 
 class Segments(Struct, frozen=True):
-    """Where the pixels lie: strips as wide as the image, or tiles."""
+    """Where the pixels are: in strips as wide as the image, or in tiles."""
 
     tiled: bool
     width: int  # pixels of one
@@ -53,33 +53,33 @@ class Segments(Struct, frozen=True):
 
 
 class Tiff(Container, frozen=True, kw_only=True):
-    """What a TIFF's first directory says of its pixels."""
+    """What a TIFF's first directory says about its pixels."""
 
     order: Literal["little", "big"]
     width: int  # as stored, before orientation
     height: int
     depth: int  # bits a sample
-    stored: int  # bits that a sample takes up: 16 where 12 or 14 were not packed
+    stored: int  # bits that a sample takes up: 16 if 12 or 14 are not packed
     samples: int  # of a pixel
-    extra: tuple[int, ...]  # what those beyond grey or RGB are: 0 anything, 1 alpha that was multiplied in, 2 alpha
+    extra: tuple[int, ...]  # the samples beyond grey or RGB: 0 anything, 1 alpha that was multiplied in, 2 alpha
     photometric: int
     compression: int
     planes: int  # 1, or one for each sample
     reversed_bits: bool  # FillOrder 2
     predictor: int
     orientation: int  # 1..8
-    declared: int | None  # the largest value that a sample may have, where the file says so
+    declared: int | None  # the largest value that a sample may have, if the file says so
     subsampling: tuple[int, ...]  # of YCbCr, across and down
     segments: Segments
 
     def bytes(self, index: int) -> int:
-        """How many bytes strip or tile `index` has when it is decompressed."""
+        """How many bytes strip or tile `index` has once it is decompressed."""
         segments = self.segments
         row = index // segments.across % segments.down
         return self.bytes_of(segments.height if segments.tiled else min(segments.height, self.height - row * segments.height))
 
     def bytes_of(self, high: int) -> int:
-        """The same of so many rows."""
+        """How many bytes this many rows of one have."""
         segments = self.segments
         if self.photometric == YCBCR and self.samples == 3:
             across, down = self.subsampling
@@ -88,9 +88,9 @@ class Tiff(Container, frozen=True, kw_only=True):
 
 
 def inspect(data: bytes) -> Tiff:
-    """TIFF 6.0, section 2: entries in directories, their values and the pixels anywhere: all in the file, nothing more.
+    """TIFF 6.0, section 2: directories, their values and the pixels, anywhere; all must be in the file, and nothing more.
 
-    Sizes are counted from the tags, and strips that can be checked are, before a decoder is asked. Raises ImageError.
+    Sizes are counted from the tags, and strips are checked if they can be, before a decoder runs. Raises ImageError.
     """
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
     directories = [int.from_bytes(data[4:8], order)]
@@ -109,7 +109,7 @@ def inspect(data: bytes) -> Tiff:
         directories += [values[tag][0] for tag in _DIRECTORIES if values.get(tag)]
         tags = tags or values
     end = max(ends)
-    end += len(data) == end + 1 and end % 2  # parts begin at even bytes: one more may fill up
+    end += len(data) == end + 1 and end % 2  # parts begin at even bytes: one byte may be padding
     behind = check_end(data, end, "TIFF")
     tiff = msgspec.structs.replace(_layout(tags, order), trailing=behind)
     _check_segments(data, tiff)
@@ -117,7 +117,7 @@ def inspect(data: bytes) -> Tiff:
 
 
 def _directory(data: bytes, at: int, order: Literal["little", "big"]) -> tuple[dict[int, tuple[int, ...]], list[int]]:
-    """The values of the tags that lead on, and where the directory ends and each tag's values. Raises ImageError."""
+    """The values of the tags that are needed, and the ends of the directory and of each tag's values. Raises ImageError."""
     end = at + 2 + 12 * int.from_bytes(data[at : at + 2], order) + 4
     if end > len(data):
         raise truncated("a TIFF directory")
@@ -141,7 +141,7 @@ def _directory(data: bytes, at: int, order: Literal["little", "big"]) -> tuple[d
 
 
 def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -> Tiff:
-    """What the tags say of the pixels. Raises ImageError: nothing that is read, or more than fits into memory."""
+    """What the tags say about the pixels. Raises ImageError: not read here, or too large for memory."""
     one = {name: tags[tag][0] for name, tag in _ONE.items() if tags.get(tag)}
     missing = [tag for name, tag in _ONE.items() if name in ("width", "height", "photometric") and name not in one]
     if missing:  # without PhotometricInterpretation one decoder takes 0 for white and the other for black
@@ -164,10 +164,10 @@ def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -
         name = _OTHERS.get(compression, f"compression {compression}")
         raise ImageError("E-IMAGE-FORMAT", f"a TIFF in {name}, which is not in the image rules: save it without, or in deflate")
     predictor = (tags.get(317) or (1,))[0]
-    if predictor != 1 and compression in (RAW, PACKBITS):  # libtiff takes no notice of it there, others do
+    if predictor != 1 and compression in (RAW, PACKBITS):  # libtiff ignores it there, others do not
         met = f"a TIFF with predictor {predictor} and compression {compression}, which decoders read differently"
         raise ImageError("E-IMAGE-FORMAT", f"{met}: save it without, or in deflate")
-    if one["photometric"] == _PALETTE and one.get("fill") == 2 and compression == RAW:  # Pillow does not know it
+    if one["photometric"] == _PALETTE and one.get("fill") == 2 and compression == RAW:  # Pillow does not support it
         raise ImageError("E-IMAGE-FORMAT", "a TIFF of a palette whose bits are stored in reverse: save it in LZW or deflate")
     planes = samples if one.get("planar", 1) == 2 else 1
     segments = _segments(tags, width, height, planes)
@@ -192,7 +192,7 @@ def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -
         subsampling=sub if len(sub := tags.get(530, ())) == 2 and min(sub) > 0 else (2, 2),
         segments=segments,
     )
-    # Some writers say 12 or 14 bits and give each sample 16: only the lengths tell.
+    # Some writers say 12 or 14 bits and use 16 for each sample: only the lengths tell.
     loose = msgspec.structs.replace(tiff, stored=16)
     if tiff.depth > 8 and tiff.compression == RAW and segments.counts == tuple(map(loose.bytes, range(len(segments.counts)))):
         return loose
@@ -200,10 +200,10 @@ def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -
 
 
 def _declared(depth: int, tags: dict[int, tuple[int, ...]]) -> int | None:
-    """The largest value of a sample: by BitsPerSample, or by MaxSampleValue or SMaxSampleValue if that ends a range of bits.
+    """The largest value of a sample: by BitsPerSample, or by MaxSampleValue or SMaxSampleValue if that is 2^n - 1.
 
-    Many writers put the largest value that was met there (TIFF 6.0, section 8: "no effect on the visual appearance"); what is
-    not 2^n - 1 is taken as that, and declares nothing.
+    Many writers put the image's own largest value there (TIFF 6.0, section 8: "no effect on the visual appearance"), so other
+    values declare nothing.
     """
     named = [max(tags[tag]) for tag in (281, 341) if tags.get(tag)]
     ranges = [most for most in named if 8 <= most.bit_length() < depth and most + 1 == 1 << most.bit_length()]
@@ -219,7 +219,7 @@ def _segments(tags: dict[int, tuple[int, ...]], width: int, height: int, planes:
     if wide < 1 or high < 1:
         raise ImageError("E-IMAGE-BROKEN", f"a TIFF with strips or tiles of {wide}x{high} pixels: write it again")
     across, down = math.ceil(width / wide), math.ceil(height / high)
-    if tiled:  # a decoder makes room for whole ones
+    if tiled:  # a decoder allocates whole tiles
         check_pixels("TIFF's tile", wide, high, PIXELS_MP_TWICE)
         check_pixels("TIFF with its tiles", across * wide, down * high, PIXELS_MP_PADDED)
     offsets, counts = (tags.get(tag, ()) for tag in ((324, 325) if tiled else (273, 279)))
@@ -233,14 +233,14 @@ def _segments(tags: dict[int, tuple[int, ...]], width: int, height: int, planes:
 
 
 def _check_segments(data: bytes, tiff: Tiff) -> None:
-    """Are all strips and tiles as long as their pixels? libtiff leaves rows black for which it has none. Raises ImageError.
+    """Checks that all strips and tiles are as long as their pixels: libtiff leaves missing rows black. Raises ImageError.
 
-    Of LZMA and zstd libtiff says itself when one is short.
+    For LZMA and zstd, libtiff itself says if one is short.
     """
     segments = tiff.segments
     for index, offset in enumerate(segments.offsets):
         needed = tiff.bytes(index)
-        if offset < _HEADER_BYTES:  # as a sparse file has it; what stands there are no pixels
+        if offset < _HEADER_BYTES:  # in a sparse file; there are no pixels there
             met = f"strip or tile {index + 1} of the TIFF has no place in the file"
             raise ImageError("E-IMAGE-TRUNCATED", f"{met}: copy or record it again")
         if tiff.compression == RAW:
@@ -264,7 +264,7 @@ def _check_segments(data: bytes, tiff: Tiff) -> None:
 
 
 def _check_deflated(packed: memoryview, needed: int, index: int) -> None:
-    """Inflates it, piece by piece: libtiff stops at the last row and does not look at the checksum. Raises ImageError."""
+    """Inflates it, piece by piece: libtiff stops at the last row and does not check the checksum. Raises ImageError."""
     inflate = zlib.decompressobj()
     found = 0
     rest: memoryview | bytes = packed
@@ -280,9 +280,9 @@ def _check_deflated(packed: memoryview, needed: int, index: int) -> None:
 
 
 def _check_packbits(packed: memoryview, lengths: tuple[int, int], index: int) -> None:
-    """TIFF 6.0, section 9: runs up to the last pixel, of the image or of a strip that is filled up. Raises ImageError.
+    """TIFF 6.0, section 9: runs up to the last pixel of the image, or of a padded strip. Raises ImageError.
 
-    libtiff throws away what is too much: after damage a literal byte is taken for the length of a run.
+    libtiff discards what is too much: after damage, a literal byte is taken for the length of a run.
     """
     at = found = 0
     for wanted in lengths:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.container import PIXELS_MP_WEBP, Container, check_end, check_pixels, truncated
 
-_CHUNKS = 1_000  # of a still picture there are seven kinds
+_CHUNKS = 1_000  # a still picture has seven kinds
 
 
 def inspect(data: bytes) -> Container:
@@ -21,7 +21,7 @@ def inspect(data: bytes) -> Container:
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The kind of each, and from and to which byte its content stands. Raises ImageError."""
+    """Each chunk's kind, and from and to which byte its content is. Raises ImageError."""
     at, count, end = 12, 0, 8 + int.from_bytes(data[4:8], "little")
     while at < end:
         count += 1

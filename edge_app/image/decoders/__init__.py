@@ -1,4 +1,4 @@
-"""What Pillow reads wrongly or not at all: a file whose container is whole -> a Pillow image of 8 bits a channel."""
+"""Decoders for what Pillow reads wrongly or not at all: a file whose container is whole -> 8 bits a channel."""
 
 from limiar.edge_app.image.decoders import bmp, bmp_masks, png, pnm, tiff
 

@@ -1,7 +1,7 @@
-"""BMP with a palette, also in run-length coding -> grey or palette. Pillow leaves out what a damaged one lacks.
+"""BMP with a palette, also in run-length coding -> grey or palette. Pillow accepts damaged ones that lack pixels.
 
-Pillow also takes 1 and 4 bits for 8 where the palette is a plain grey one. Source: Microsoft, "Bitmap Storage" and
-"Bitmap Compression" (Win32, wingdi).
+Pillow also takes 1 and 4 bits for 8 if the palette is plain grey. Source: Microsoft, "Bitmap Storage" and "Bitmap Compression"
+(Win32, wingdi).
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ from limiar.edge_app.image.containers.bmp import Bmp
 from limiar.edge_app.image.containers.container import truncated
 
 _RLE8, _RLE4 = 1, 2
-_PADDED = {_RLE8: 4, _RLE4: 8}  # pixels: ImageMagick codes a row with what fills it up to 4 bytes where nothing is packed
+_PADDED = {_RLE8: 4, _RLE4: 8}  # pixels: ImageMagick also codes what fills a row up to 4 bytes when it is not packed
 _END_OF_LINE, _END, _DELTA = 0, 1, 2  # after a 0
 
 
 def decodes(bmp: Bmp) -> bool:
-    """Whether it is this module's, and not Pillow's."""
+    """Whether this module decodes it, not Pillow."""
     return bmp.depth in (1, 4, 8)
 
 
 def decode(data: bytes, bmp: Bmp) -> Image.Image:
-    """Mode L where all colours are grey, else P. Raises ImageError: rows are missing, or an index has no colour."""
+    """Mode L if all colours are grey, otherwise P. Raises ImageError: rows are missing, or an index has no colour."""
     indices = _run_lengths(data, bmp) if bmp.run_lengths else _plain(data, bmp)
     if not bmp.top_down:
         indices = indices[::-1]
@@ -52,7 +52,7 @@ def _plain(data: bytes, bmp: Bmp) -> Pixels:
 
 
 def _run_lengths(data: bytes, bmp: Bmp) -> Pixels:
-    """uint8 [H, W], in the order of the file. Each row must be filled: pixels that are left out have no colour."""
+    """uint8 [H, W], in the order of the file. Each row must be filled: skipped pixels have no colour."""
     wide = -(-bmp.width // _PADDED[bmp.compression]) * _PADDED[bmp.compression]
     pixels = bytearray(wide * bmp.height)
     at, end, nibbles = bmp.offset, bmp.end, bmp.compression == _RLE4
@@ -76,10 +76,10 @@ def _run_lengths(data: bytes, bmp: Bmp) -> Pixels:
         elif value == _END and ((row, column) == (bmp.height, 0) or (row == bmp.height - 1 and column >= bmp.width)):
             return np.frombuffer(pixels, np.uint8).reshape(bmp.height, wide)[:, : bmp.width]
         else:
-            met = f"the BMP's run lengths leave pixels out in row {row + 1}"
+            met = f"the BMP's run lengths skip pixels in row {row + 1}"
             raise ImageError("E-IMAGE-BROKEN", f"{met}: copy it again, or save it without compression")
         if row >= bmp.height or column + count > wide:
-            met = f"the BMP's run lengths lead out of row {row + 1}"
+            met = f"the BMP's run lengths leave row {row + 1}"
             raise ImageError("E-IMAGE-BROKEN", f"{met}: copy it again, or save it without compression")
         start = row * wide + column
         pixels[start : start + count] = run[:count]

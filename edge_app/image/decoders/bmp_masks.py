@@ -1,4 +1,4 @@
-"""BMP of 16 or 32 bits whose colours lie where its masks say: the layouts that not every Pillow has."""
+"""BMP of 16 or 32 bits with colour masks: the layouts that not every Pillow reads."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.bmp import Bmp
 
 _MASKS = 3  # compression
-_PLACE = 54  # of the masks: within the header, or behind one of 40 bytes
-_WITH_ALPHA = 56  # bytes of the first header that has a mask for it
-_PILLOW = {  # what every Pillow from 11 on reads, depth and masks
+_PLACE = 54  # of the masks: within the header, or after one of 40 bytes
+_WITH_ALPHA = 56  # bytes of the shortest header with a mask for alpha
+_PILLOW = {  # depths and masks that every Pillow from 11 on reads
     (16, 0xF800, 0x7E0, 0x1F),
     (16, 0x7C00, 0x3E0, 0x1F),
     (32, 0xFF0000, 0xFF00, 0xFF, 0),
@@ -24,7 +24,7 @@ _BAND = 64  # rows at a time
 
 
 def masks(data: bytes, bmp: Bmp) -> tuple[int, ...]:
-    """Red, green, blue, and of 32 bits alpha; empty where they are not this module's."""
+    """Red, green, blue, and for 32 bits alpha; empty if Pillow decodes it."""
     if bmp.compression != _MASKS or bmp.depth not in (16, 32):
         return ()
     alpha = int.from_bytes(data[14:18], "little") >= _WITH_ALPHA
@@ -36,7 +36,7 @@ def masks(data: bytes, bmp: Bmp) -> tuple[int, ...]:
 
 
 def decode(data: bytes, bmp: Bmp, masks: tuple[int, ...]) -> Image.Image:
-    """Mode RGB, or RGBA where there is alpha. Raises ImageError: a mask that is not a run of bits."""
+    """Mode RGB, or RGBA if there is alpha. Raises ImageError: a mask is not a run of bits."""
     for number, mask in enumerate(masks):
         if mask & (mask + (mask & -mask)) or mask >> bmp.depth or not (mask or number == 3):
             raise ImageError("E-IMAGE-COLOUR", f"a BMP with the colour mask {mask:#x}: save it with 24 bits")
