@@ -1,28 +1,33 @@
-"""The conversion in a child process, so that somebody is left to speak when a C++ library ends it (SIGABRT, SIGSEGV).
+"""Work in a child process, so that the caller is still there when a C++ library ends it (SIGABRT, SIGSEGV).
 
-TensorFlow's converter, tf2onnx and the runtimes do so over models that they do not expect. The child is forked before any of
-them is loaded; the parent loads nothing, waits, and knows what the child was at. Where that was the making of a model file,
-the conversion runs once more without the file.
+TensorFlow's converter, tf2onnx and the runtimes do so on models that they do not expect. The child is forked before any of
+them is loaded; the parent loads nothing, waits, and knows which step the child was at. If that was the making of a model
+file, the work is done once more without the file.
 """
 
 import mmap
 import os
+import pickle
 import re
 import shutil
 import signal
 import sys
 import tempfile
+import threading
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
 from limiar.edge_app.errors import ConvertError, LimiarError, printable
 from limiar.edge_app.system import stderr
 from limiar.edge_app.system.children import end_with_parent
+from limiar.edge_app.system.limits import limit_met
 
-Work = Callable[["Child"], int]  # -> the exit status
+Done = TypeVar("Done")
 
 _SLOT = 4096  # bytes for the step that the child is at
 _REASON = 200  # characters
@@ -30,21 +35,32 @@ _TELLS = re.compile(r"check failed|error|fatal|terminate called|assert", re.IGNO
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BY_TERMINAL = 128  # siginfo_t.si_code SI_KERNEL: Ctrl-C, which has reached the child too
 _LIMITS = {
-    signal.SIGKILL: "most often for want of memory: end other programs, or give fewer or smaller images",
+    signal.SIGKILL: "probably for lack of memory: end other programs, or give fewer or smaller images",
     signal.SIGXCPU: "over the limit of computing time: raise it (ulimit -t)",
 }
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What a conversion is at."""
+    """The step that the work is at."""
 
     text: str  # "making tflite_int8"
     files: tuple[str, ...] = ()  # that are left out if it ends the process
-    status: int | None = None  # the exit status, once all is done
+
+
+class Returned(msgspec.Struct, Generic[Done], frozen=True):
+    """How the work ended: with a value."""
+
+    value: Done
+
+
+class Raised(msgspec.Struct, frozen=True):
+    """How the work ended: with an error."""
+
+    error: BaseException
 
 
 class Child:
-    """The conversion's own end."""
+    """What the work tells its parent."""
 
     def __init__(self, slot: mmap.mmap | None, ended: Mapping[str, str]) -> None:
         self._slot = slot
@@ -52,67 +68,94 @@ class Child:
 
     def at(self, text: str, *files: str) -> None:
         """Says what is done from now on; files: those that it makes."""
-        self._say(Step(printable(text)[:_REASON], files))
-
-    def done(self, status: int) -> None:
-        """All is done and said: a library that ends the process while it is unloaded changes nothing."""
-        self._say(Step("ending", status=status))
-
-    def _say(self, step: Step) -> None:
         if self._slot:
-            self._slot[:] = msgspec.json.encode(step).ljust(_SLOT)
+            self._slot[:] = msgspec.json.encode(Step(printable(text)[:_REASON], files)).ljust(_SLOT)
 
 
-def in_child(work: Work) -> int:
-    """Runs `work` in a child, and again without the model files over which it ended. Returns the exit status of the last.
+def in_child(work: Callable[[Child], Done]) -> Done:
+    """Does `work` in a child, and again without the model files over which it ended. Returns what the last one returned.
 
-    Raises ConvertError where it ended in a step that makes no file, and LimiarError where the machine ended it. A process that
-    TensorFlow's threads run in already cannot be forked: there the work is done at once.
+    What the work raises is raised here too, KeyboardInterrupt and SystemExit included. Raises ConvertError if a library ended
+    it in a step that makes no file, and LimiarError if the machine did. A process with other threads, TensorFlow's for
+    example, cannot be forked: there the work is done in the process itself.
     """
-    if "tensorflow" in sys.modules:
+    if "tensorflow" in sys.modules or threading.active_count() > 1:
         return work(Child(None, {}))
     ended: dict[str, str] = {}
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some parents leave it, nobody could wait for a child
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # some parents leave it ignored, and then a child cannot be waited for
     while True:
         slot = mmap.mmap(-1, _SLOT)
-        scratch = Path(tempfile.mkdtemp(prefix="limiar-"))  # whatever ends the child, nothing of its own is left
+        scratch = Path(tempfile.mkdtemp(prefix="limiar-"))  # removed here, whatever ends the child
+        told = os.memfd_create("outcome")
+        sys.stdout.flush()  # else both would write what is waiting there
         parent = os.getpid()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD})
         try:
             child = os.fork()
-            if child:
-                status = _waited(child)
-                said = _said(scratch)
+            if child == 0:
+                _child(work, Child(slot, ended), told, scratch, parent, before)
+            status = _waited(child)
+            said = _said(scratch)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            if os.getpid() == parent:
-                shutil.rmtree(scratch, ignore_errors=True)
-        if child == 0:
-            end_with_parent(parent, signal.SIGTERM)
-            tempfile.tempdir = str(scratch)
-            stderr.kept_in = scratch
-            own = Child(slot, ended)
-            status = work(own)
-            with suppress(OSError):  # whoever read stdout has closed it, which is met again later
-                sys.stdout.flush()
-                own.done(status)
-            return status
+            shutil.rmtree(scratch, ignore_errors=True)
+        with open(told, "rb") as file, suppress(EOFError, pickle.UnpicklingError):  # it has ended before it could tell
+            file.seek(0)
+            outcome: Returned[Done] | Raised = pickle.load(file)  # noqa: S301  # the child is this very program
+            if isinstance(outcome, Returned):
+                return outcome.value
+            if isinstance(outcome.error, KeyboardInterrupt | SystemExit):
+                _say_stopped(_step(slot))
+            raise outcome.error
         step = _step(slot)
         if status < 0 and sys.stderr.isatty():
             print("\r\x1b[2K", end="", file=sys.stderr)  # its progress
-        if step.status is None and (-status in _PASSED_ON or status - 128 in _PASSED_ON):
-            print(f"limiar convert was stopped while {step.text}", file=sys.stderr)
-        if status >= 0:
-            return status
-        if step.status is not None:
-            return step.status
-        how = _how(-status, step, said)
+        how = _how(status, step, said)
         if not step.files:
-            cure = "convert again, and if it ends so twice, report it with the output of `limiar doctor`"
+            cure = "convert again; if it happens again, report it with the output of `limiar doctor`"
             raise ConvertError("E-CONVERT-CRASH", f"a library ended the process while {step.text} ({how}): {cure}")
         ended |= dict.fromkeys(step.files, how)
         met = f"a library ended the process while {step.text} ({how})"
         print(f"Warning: {met}; converting again without {', '.join(step.files)}", file=sys.stderr)
+
+
+def _child(
+    work: Callable[[Child], object], own: Child, told: int, scratch: Path, parent: int, signals: "set[signal.Signals | int]"
+) -> NoReturn:
+    """Does the work, writes into the descriptor `told` what came of it, and ends without unloading any library."""
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        end_with_parent(parent, signal.SIGTERM)
+        tempfile.tempdir = str(scratch)
+        stderr.kept_in = scratch
+        outcome: Returned[object] | Raised
+        try:
+            outcome = Returned(work(own))
+        except BaseException as error:
+            outcome = Raised(_to_send(error))
+        with open(told, "wb") as file:
+            pickle.dump(outcome, file)
+        with suppress(OSError):  # the reader of stdout has closed it
+            sys.stdout.flush()
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _to_send(error: BaseException) -> BaseException:
+    """The error as another process can raise it; what is not one of ours keeps its traceback as a note."""
+    if limit := limit_met(error):
+        return limit
+    if not isinstance(error, LimiarError | KeyboardInterrupt | SystemExit):
+        error.add_note("In the child process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # just written
+    except Exception:  # of a library: it holds what cannot be sent, or cannot be made from its words
+        sent = RuntimeError(f"{type(error).__name__}: {error}")
+        sent.add_note("\n".join(error.__notes__))
+        return sent
+    return error
 
 
 def _waited(child: int) -> int:
@@ -133,18 +176,28 @@ def _step(slot: mmap.mmap) -> Step:
         return Step("starting")
 
 
-def _how(number: int, step: Step, said: str) -> str:
-    """In words. Raises SystemExit for a signal that asks to end, LimiarError for one that the machine sends."""
-    if number in _PASSED_ON:
-        raise SystemExit(128 + number)
-    name = signal.Signals(number).name
-    if limit := _LIMITS.get(signal.Signals(number)):
+def _how(status: int, step: Step, said: str) -> str:
+    """In words. Raises KeyboardInterrupt or SystemExit after a signal that asks to end, LimiarError if the machine sent it."""
+    asked = -status if status < 0 else status - 128
+    if asked in _PASSED_ON:
+        _say_stopped(step)
+        if asked == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + asked)
+    if status >= 0:
+        return f"exit status {status}"
+    name = signal.Signals(-status).name
+    if limit := _LIMITS.get(signal.Signals(-status)):
         raise LimiarError("E-MACHINE-LIMIT", f"limiar convert was ended by {name} while {step.text}, {limit}")
     return f"{name}: {said}" if said else name
 
 
+def _say_stopped(step: Step) -> None:
+    print(f"limiar convert was stopped while {step.text}", file=sys.stderr)
+
+
 def _said(scratch: Path) -> str:
-    """The line that tells why, of what it wrote to stderr in its step; the last one where none does."""
+    """The line that says why, of what it wrote to stderr in its step; the last one if none does."""
     captured = sorted(scratch.glob(f"{stderr.KEPT}*"), key=lambda path: path.stat().st_mtime_ns)
     written = [line.strip() for path in captured for line in path.read_text("utf-8", "replace").splitlines()]
     lines = [line for line in written if line]

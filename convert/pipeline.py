@@ -1,4 +1,4 @@
-"""The straight line from a model to what a bundle is made of: read, convert, run on every runtime, judge."""
+"""The straight line from a model to the contents of a bundle: read, convert, run on every runtime, judge."""
 
 import math
 from collections.abc import Mapping
@@ -15,19 +15,20 @@ from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate import Gate
 from limiar.convert.gate.judge import Judge
 from limiar.convert.gate.noninferiority import smallest_margin
-from limiar.convert.report.report import REFUSED, Exploratory, Report
-from limiar.convert.report.verified import Elsewhere, with_verified
+from limiar.convert.report.elsewhere import Elsewhere, with_verified
+from limiar.convert.report.release_report import REFUSED, Exploratory, ReleaseReport
 from limiar.convert.run import dataset
 from limiar.convert.run.all_runtimes import run_files, with_maps
 from limiar.convert.run.evaluate import Answers, Bench, Environment, Outcomes, RuntimeFailure, find_environments
 from limiar.convert.run.golden_images import GoldenFile, draw_golden_images, golden_json, take_golden_images
-from limiar.convert.run.images import Images
+from limiar.convert.run.model_inputs import Images
 from limiar.convert.run.predictions import KERAS, AnswerTable
 from limiar.convert.source.chance import check_chance, check_unit
 from limiar.convert.source.class_map import keras_maps
 from limiar.convert.source.ends import UNIT
 from limiar.convert.source.keras_model import keras_logits
-from limiar.convert.source.source import KerasFile, RunFolder, Source, read_source
+from limiar.convert.source.origin import KerasFile, RunFolder
+from limiar.convert.source.source_model import SourceModel, read_source
 from limiar.convert.source.steady import check_steady
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import Envelope, Metric, verdict
@@ -38,8 +39,8 @@ from limiar.train.record.metrics import proportion, rounded
 MAP_IMAGES = 32  # of validation, whose class activation maps are compared with Keras's
 
 
-class Request(msgspec.Struct, frozen=True):
-    """What is asked of convert."""
+class ConvertRequest(msgspec.Struct, frozen=True):
+    """What the caller wants."""
 
     origin: RunFolder | KerasFile
     golden: Path | None  # None: golden images are drawn
@@ -48,20 +49,20 @@ class Request(msgspec.Struct, frozen=True):
     version: str
     licence: str
     intended_use: str
-    seed: int  # of the calibration sample, of the golden images, and of the splits of a KerasFile where none are given
+    seed: int  # of the calibration sample, of the golden images, and of the splits of a KerasFile if none are given
     thumbnails: bool = True  # images of the test split in report.html
     verified: tuple[Elsewhere, ...] = ()  # what other machines found
-    allowed_by: str = "gate.toml"  # who lets undecided files in, where somebody does
+    allowed_by: str = "gate.toml"  # what lets undecided files in, if anything does
     cam: bool = False  # a class activation map as second output
-    ended: dict[str, str] = {}  # model file -> how its making has ended the process: it is left out
-    allow_chance: bool = False  # also a model that is no better than chance on validation
+    ended: dict[str, str] = {}  # model file -> how making it ended the process: it is left out
+    allow_chance: bool = False  # even a model that is no better than chance on validation
 
 
 class Converted(msgspec.Struct, frozen=True):
     """All that a bundle is made of."""
 
-    source: Source
-    report: Report
+    source: SourceModel
+    report: ReleaseReport
     models: dict[str, bytes]  # of the files that passed
     answers: AnswerTable  # of val and test
     thumbnails: Pixels | None  # uint8 [N, H, W, C], a row for each image of `answers`; None: no page may show one
@@ -69,8 +70,8 @@ class Converted(msgspec.Struct, frozen=True):
     golden_logits: dict[str, np.ndarray]  # file -> float64 [images, K]
 
 
-def convert_run(request: Request, note: Note) -> Converted:
-    """Converts and judges; writes nothing. `note` is told what is done next. Raises ConvertError, RunError and DataError."""
+def convert_run(request: ConvertRequest, note: Note) -> Converted:
+    """Converts and judges; writes nothing. `note` is told each step. Raises ConvertError, RunError and DataError."""
     environments, not_checked = find_environments()
     note("reading the model and its images")
     source = read_source(request.origin, request.seed, request.cam)
@@ -108,8 +109,8 @@ def convert_run(request: Request, note: Note) -> Converted:
     )
 
 
-def _read_images(request: Request, source: Source) -> tuple[Images, Pixels]:
-    """What is answered, and what the integer files are calibrated with."""
+def _read_images(request: ConvertRequest, source: SourceModel) -> tuple[Images, Pixels]:
+    """The images to answer, and those that calibrate the integer files."""
     folder, rows, spec = source.folder, source.rows, source.input
     chosen = dataset.calibration_rows(rows, request.seed)
     val, test = (dataset.split_rows(rows, part, source.labels) for part in ("val", "test"))
@@ -124,8 +125,8 @@ def _read_images(request: Request, source: Source) -> tuple[Images, Pixels]:
     return images, dataset.calibration_tensors(calibration)
 
 
-def _better_than_chance(request: Request, source: Source, images: Images, keras: np.ndarray) -> Source:
-    """The source with what is to be said of its labels and pixels. Raises ConvertError: it is no better than chance."""
+def _better_than_chance(request: ConvertRequest, source: SourceModel, images: Images, keras: np.ndarray) -> SourceModel:
+    """The source with remarks on its labels and pixels. Raises ConvertError: it is no better than chance."""
     origin = request.origin
     a_run = isinstance(origin, RunFolder)
     parts = images.parts(keras)["val"]
@@ -146,7 +147,9 @@ def _better_than_chance(request: Request, source: Source, images: Images, keras:
     return msgspec.structs.replace(source, facts=source.facts | found.facts, notes=(*source.notes, *found.notes))
 
 
-def _ground(judge: Judge, images: Images, calibration: Pixels, request: Request, environments: list[Environment]) -> Ground:
+def _ground(
+    judge: Judge, images: Images, calibration: Pixels, request: ConvertRequest, environments: list[Environment]
+) -> Ground:
     """What files are made with. A second try of the integer file is judged on validation, on the runtime of its figures."""
     environment = next(found for found in environments if found.key == recipe(INTEGER).key)
     retry, floor = request.gate.retry, request.gate.limits.layer_snr_db
@@ -188,19 +191,19 @@ def _judged(judge: Judge, recipe: Recipe, made: Made | ConvertError, outcomes: O
 
 
 def _report(
-    request: Request,
-    source: Source,
+    request: ConvertRequest,
+    source: SourceModel,
     judge: Judge,
     images: Images,
     calibration: int,
     envelope: Envelope,
     files: tuple[FileReport, ...],
     not_checked: list[str],
-) -> Report:
+) -> ReleaseReport:
     default_file = release.default_file(files)
     refused = default_file is None or any(file.required and not file.passed for file in files)
     not_proven = None if refused else release.not_proven(files, request.allowed_by)
-    return Report(
+    return ReleaseReport(
         verdict=REFUSED if refused else verdict(not_proven, source.facts),
         not_proven=not_proven,
         name=request.name,

@@ -38,6 +38,9 @@ class LimiarError(Exception):
         self.code = code
         self.message = message
 
+    def __reduce__(self) -> tuple[type["LimiarError"], tuple[str, str]]:
+        return type(self), (self.code, self.message)  # from another process too
+
 
 class BundleError(LimiarError):
     """A bundle is not what its manifest says, or cannot be used on this device."""

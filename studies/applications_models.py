@@ -26,12 +26,11 @@ from PIL import Image
 from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate import RuntimeResult
 from limiar.convert.gate.gate_file import read_gate
-from limiar.convert.pipeline import Converted, Request, convert_run
-from limiar.convert.progress import Progress
+from limiar.convert.pipeline import Converted, ConvertRequest, convert_run
 from limiar.convert.run.predictions import KERAS
-from limiar.convert.source.ends import Scaling
 from limiar.convert.source.frameworks import keras
-from limiar.convert.source.source import KerasFile
+from limiar.convert.source.origin import KerasFile, Scaling
+from limiar.convert.steps import Steps
 from limiar.edge_app.errors import LimiarError
 
 SIDE_PX = 96
@@ -50,17 +49,17 @@ def main() -> int:
     asked = options.parse_args()
     wrong = 0
     print(f"{'model':<18}{'file':<16}{'outcome':<14}largest difference of a logit / largest logit, or the reason")
-    with tempfile.TemporaryDirectory(prefix="limiar-") as folder, Progress() as progress:
+    with tempfile.TemporaryDirectory(prefix="limiar-") as folder, Steps() as steps:
         data = Path(folder, "images")
         write_images(data, np.random.default_rng(0))
         for name in asked.names:
             try:
-                converted = converted_model(name, data, Path(folder), progress)
+                converted = converted_model(name, data, Path(folder), steps)
             except LimiarError as error:
                 print(f"{name:<18}{'':<16}{'ERROR':<14}{error}")
                 wrong += 1
                 continue
-            progress.note("")
+            steps.note("")
             largest = float(np.abs(converted.answers.logits[KERAS]).max())
             for file in converted.report.files:
                 holds, told = outcome(file, largest)
@@ -97,14 +96,14 @@ def difference(result: RuntimeResult, largest: float) -> float | None:
     return result.test.largest_difference / largest
 
 
-def converted_model(name: str, data: Path, folder: Path, progress: Progress) -> Converted:
+def converted_model(name: str, data: Path, folder: Path, steps: Steps) -> Converted:
     """A network, saved, and converted from that file."""
-    progress.note(f"building {name}")
+    steps.note(f"building {name}")
     scaling = SCALING.get(name)
     path = folder / f"{name}.keras"
     network(name, data, scaling or Scaling()).save(path)
     gate = msgspec.structs.replace(read_gate(), retry=None, inconclusive_passes=True)  # few images, and no second tries
-    request = Request(
+    request = ConvertRequest(
         origin=KerasFile(path, data, scaling=scaling),
         golden=None,
         gate=gate,
@@ -116,7 +115,7 @@ def converted_model(name: str, data: Path, folder: Path, progress: Progress) -> 
         thumbnails=False,
         allow_chance=True,  # nobody trained it
     )
-    return convert_run(request, lambda text, *files: progress.note(f"{name}: {text}" if text else ""))
+    return convert_run(request, lambda text, *files: steps.note(f"{name}: {text}" if text else ""))
 
 
 def network(name: str, data: Path, scaling: Scaling) -> Any:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from limiar.convert.export.tflite import convert_tflite
+from limiar.convert.export.to_tflite import convert_tflite
 from limiar.convert.source.keras_model import export_saved_model
 from limiar.edge_app.runtimes import Runtime, open_runtime
 from limiar.train.config import INPUT

@@ -236,7 +236,7 @@ def lenet_fp32(folder: Path) -> bytes:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
 
-    from limiar.convert.export.tflite import convert_tflite
+    from limiar.convert.export.to_tflite import convert_tflite
     from limiar.convert.source.keras_model import export_saved_model
     from limiar.edge_app.system.stderr import captured_stderr
     from limiar.train.config import INPUT

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from limiar.convert.source.keras_model import keras_logits
-from limiar.convert.source.source import RunFolder, read_source
+from limiar.convert.source.origin import RunFolder
+from limiar.convert.source.source_model import read_source
 from limiar.train.dataset.image_folder import load
 from limiar.train.dataset.splits import Shares
 from limiar.train.fit.calibrate import probabilities

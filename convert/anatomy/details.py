@@ -1,13 +1,16 @@
 """What `limiar inspect` shows of a model file: inventory, layers, and how their values and weights are quantized."""
 
+import os
+from pathlib import Path
+
 import msgspec
 import numpy as np
 
 from limiar.convert.anatomy.flatbuffer import Graph
 from limiar.convert.anatomy.inventory import Inventory, inventory
 from limiar.convert.anatomy.layers import LayerNoise
-from limiar.edge_app.bundle.manifest import Count, Name, Value
-from limiar.edge_app.bundle.open import Bundle
+from limiar.edge_app.bundle.manifest import Count, Manifest, Name, Value
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.errors import ConvertError, printable
 
 _REPORT = "report.json"
@@ -45,6 +48,13 @@ class Details(Value, frozen=True, forbid_unknown_fields=True):
     noise: tuple[LayerNoise, ...]  # as the bundle's report has it; TFLite alone
 
 
+class Inspection(msgspec.Struct, frozen=True):
+    """A bundle's model files."""
+
+    bundle: Manifest
+    files: tuple[Details, ...]  # by name
+
+
 class _FileReport(msgspec.Struct, frozen=True):
     """What is needed of report.json; one of an older limiar has no noise."""
 
@@ -56,16 +66,25 @@ class _Report(msgspec.Struct, frozen=True):
     files: tuple[_FileReport, ...]
 
 
-def bundle_details(bundle: Bundle, name: str | None) -> list[Details]:
-    """A model file of a bundle, or all of them. Raises BundleError and ConvertError."""
-    noise = _noise(bundle)
+def inspect(bundle: str | os.PathLike[str], file: str | None = None) -> Inspection:
+    """Shows what a bundle's model files are made of, or one of them. Needs no TensorFlow.
+
+    Raises BundleError if the bundle or its file is not what the manifest says, and ConvertError.
+
+        for file in inspect("models/lung-nodule").files:
+            print(file.name, file.bytes, file.inventory.float_tensors)
+            for layer in file.layers:
+                print(layer.operator, layer.value.shape)
+    """
+    opened = open_bundle(Path(bundle))
+    noise = _noise(opened)
     found = []
-    for each in [name] if name else sorted(bundle.manifest.models):
-        file, data = bundle.model(each)
-        layers = _tflite(Graph(data)) if file.format == "tflite" else _onnx(data)
-        parts = inventory(file.format, data)
-        found.append(Details(each, file.format, file.precision, len(data), parts, tuple(layers), noise.get(each, ())))
-    return found
+    for name in [file] if file else sorted(opened.manifest.models):
+        model, data = opened.model(name)
+        layers = _tflite(Graph(data)) if model.format == "tflite" else _onnx(data)
+        parts = inventory(model.format, data)
+        found.append(Details(name, model.format, model.precision, len(data), parts, tuple(layers), noise.get(name, ())))
+    return Inspection(opened.manifest, tuple(found))
 
 
 def _noise(bundle: Bundle) -> dict[str, tuple[LayerNoise, ...]]:

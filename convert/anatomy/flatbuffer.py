@@ -31,7 +31,7 @@ class Graph:
             self.main = self.model.subgraphs[0]
             if data[4:8] != _IDENTIFIER:
                 raise ValueError("no identifier")
-        except Exception:  # the generated reader trusts its offsets: whatever it stumbles over means the same
+        except Exception:  # the generated reader trusts its offsets: any error means a damaged file
             raise ConvertError("E-CONVERT-READ", "this is no TFLite model: convert it again") from None
 
     def data(self) -> bytes:
@@ -46,7 +46,7 @@ class Graph:
         return text(code.customCode) if self.is_custom(op) else OPERATORS.get(_number(code), f"BUILTIN {_number(code)}")
 
     def is_custom(self, op: schema.OperatorT) -> bool:
-        """Whether it is no builtin: TensorFlow's own (Flex) or somebody's."""
+        """Whether it is no builtin: TensorFlow's own (Flex) or someone's."""
         return bool(_number(self.model.operatorCodes[op.opcodeIndex]) == schema.BuiltinOperator.CUSTOM)
 
     def version(self, op: schema.OperatorT) -> int:
@@ -68,14 +68,14 @@ class Graph:
         return () if signature is None else tuple(int(side) for side in signature)
 
     def quantization(self, index: int) -> Quantization | None:
-        """Of a tensor; None where it is float or has none."""
+        """Of a tensor; None if it is float or has none."""
         found = self.main.tensors[index].quantization
         if found is None or found.scale is None or not len(found.scale):
             return None
         return Quantization(tuple(map(float, found.scale)), tuple(map(int, found.zeroPoint)))
 
     def is_weight(self, index: int) -> bool:
-        """Whether the file holds its values."""
+        """Whether its values are in the file."""
         data = self.model.buffers[self.main.tensors[index].buffer].data
         return data is not None and len(data) > 0
 
@@ -103,7 +103,7 @@ def made_values(graph: Graph) -> list[int]:
 
 
 def show_all(data: bytes) -> bytes:
-    """The file with all of `made_values` as its outputs, so that any runtime gives them; a delegate else keeps none of them."""
+    """The file with all of `made_values` as its outputs, so that a runtime returns them; a delegate would drop them."""
     graph = Graph(data)
     graph.main.outputs = np.array(made_values(graph), np.int32)
     graph.model.signatureDefs = None  # they name the outputs that were

@@ -1,4 +1,4 @@
-"""What a model file is made of: operators, float tensors, input and output. Needs no TensorFlow; onnx for ONNX files alone."""
+"""A model file's parts: operators, float tensors, input and output. Needs no TensorFlow; onnx for ONNX files alone."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -34,24 +34,24 @@ class Inventory(Value, frozen=True, forbid_unknown_fields=True):
     operators: tuple[Operator, ...]  # by name
     float_tensors: Count  # values and weights
     first_floats: tuple[str, ...]  # the names of the first five
-    flex: tuple[str, ...]  # operators that only TensorFlow or somebody's own library has
+    flex: tuple[str, ...]  # operators that only TensorFlow or someone's own library has
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    external: tuple[str, ...] = ()  # weights that lie in other files (ONNX)
+    external: tuple[str, ...] = ()  # weights in other files (ONNX)
 
 
 def inventory(model_format: str, data: bytes) -> Inventory:
-    """A model file's parts. model_format: "tflite" or "onnx". Raises ConvertError where it cannot be read."""
+    """A model file's parts. model_format: "tflite" or "onnx". Raises ConvertError if it cannot be read."""
     return _tflite(Graph(data)) if model_format == "tflite" else _onnx(data)
 
 
 def check_inventory(found: Inventory) -> None:
-    """What holds for every file. Raises ConvertError."""
+    """Checks what every file must fulfil. Raises ConvertError."""
     if found.flex:
-        met = f"the file needs {printable(', '.join(found.flex[:_NAMED]))}, which only TensorFlow or a library of its own has"
+        met = f"the file needs {printable(', '.join(found.flex[:_NAMED]))}, which only TensorFlow or a separate library has"
         raise ConvertError("E-CONVERT-FLEX", f"{met}: replace the layer that makes it")
     if found.external:
-        met = f"the weights {printable(', '.join(found.external[:_NAMED]))} lie in another file"
+        met = f"the weights {printable(', '.join(found.external[:_NAMED]))} are in another file"
         raise ConvertError("E-CONVERT-EXTERNAL", f"{met}: keep them inside the model")
     if len(found.inputs) != 1:
         names = printable(", ".join(port.name for port in found.inputs[:_NAMED]))
@@ -76,13 +76,13 @@ def check_full_integer(data: bytes, kept: Collection[str] = ()) -> None:
     others = [index for index in range(len(graph.main.tensors)) if graph.type(index) in FLOATS and index not in declared]
     if others:
         first = printable(f"{graph.name(others[0])} {graph.type(others[0])}")
-        met = f"the integer file holds {len(others)} float tensors, {first} first"
+        met = f"the integer file has {len(others)} float tensors, {first} first"
         raise ConvertError("E-CONVERT-FLOAT", f"{met}: replace the layer that has no integer kernel")
     found = _tflite(graph)
     given = found.inputs[0]
     if (given.type, given.scale, given.zero_point) != ("UINT8", 1.0, 0):
         met = f"the integer file's input is {given.type} with scale {given.scale} and zero point {given.zero_point}"
-        cure = "not UINT8 with 1.0 and 0: raw pixels would be misread; scaling belongs into the graph"
+        cure = "not UINT8 with 1.0 and 0: raw pixels would be misread; scaling belongs in the graph"
         raise ConvertError("E-CONVERT-SCALE", f"{met}, {cure}")
     for output in found.outputs:
         if output.type != "INT8":

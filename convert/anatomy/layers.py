@@ -100,7 +100,7 @@ class _Ratio:
             self._any = True
 
     def decibels(self) -> float | None:
-        """None where nothing was compared; a value that is all zero, and should be, is as good as can be."""
+        """None if nothing was compared; a value that is all zero, and should be, is as good as can be."""
         if not self._any:
             return None
         if self._noise == 0.0:

@@ -1,1 +1,1 @@
-"""One file a command: options, then one call of a public function."""
+"""One file a command: options, then one call of a public function, then printing."""

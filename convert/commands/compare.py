@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from limiar.edge_app import exit_status
-from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.errors import printable
 from limiar.edge_app.text import counted, for_json
 
 if TYPE_CHECKING:
-    from limiar.convert.compare.bench import BenchReview
+    from limiar.convert.compare.bench_results import BenchReview
     from limiar.convert.compare.compare import Review
 
 
@@ -39,55 +39,22 @@ def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str
     """
     import msgspec
 
-    review = _compare(old, new)
-    if html is not None:
-        from limiar.convert.report.templates import render
-        from limiar.edge_app.system.files import write_whole
+    from limiar.convert.compare.compare import compare
 
-        try:
-            write_whole(html, render("compare.html.j2", review=review, **_words()))
-        except OSError as error:
-            met = f"{printable(str(html))}: {error.strerror}"
-            raise ConvertError("E-COMPARE-OUT", f"{met}: give --html a file in a folder that can be written") from None
+    review = compare(old, new)
+    if html is not None:
+        from limiar.convert.compare.page import write_page
+
+        write_page(html, review)
     if as_json:
         click.echo(for_json(msgspec.json.format(msgspec.json.encode(review), indent=1)))
     else:
         _print(review)
-    return exit_status.FAILED_CHECK if fail_on and _reaches(review.outcome, fail_on) else 0
-
-
-def _reaches(outcome: str, fail_on: str) -> bool:
-    """Whether the outcome is `fail_on` or graver."""
-    from limiar.convert.compare.compare import GRAVITY
-
-    grave = [one.replace(" ", "-") for one in GRAVITY]
-    return grave.index(outcome.replace(" ", "-")) >= grave.index(fail_on)
-
-
-def _compare(old: Path, new: Path) -> "Review | BenchReview":
-    for path in (old, new):
-        if not path.exists():
-            raise ConvertError("E-COMPARE-KIND", f"{printable(str(path))} is not there: check the path")
-    if old.is_file() and new.is_file():
-        from limiar.convert.compare.bench import compare_bench
-
-        return compare_bench(old, new)
-    from limiar.convert.compare.compare import compare as compare_folders
-
-    return compare_folders(old, new)
-
-
-def _words() -> dict[str, object]:
-    """What the page writes figures with."""
-    from limiar.convert.compare.compare import points
-    from limiar.convert.report.report import kilobytes
-    from limiar.edge_app.report.figures import metric_title, share
-
-    return {"points": points, "kilobytes": kilobytes, "title": metric_title, "share": share}
+    return exit_status.FAILED_CHECK if fail_on and review.reaches(fail_on) else 0
 
 
 def _print(review: "Review | BenchReview") -> None:
-    from limiar.convert.compare.bench import BenchReview
+    from limiar.convert.compare.bench_results import BenchReview
 
     click.echo(review.summary)
     click.echo(f"old {review.old}, new {review.new}")
@@ -101,7 +68,7 @@ def _print(review: "Review | BenchReview") -> None:
 
 def _print_files(review: "Review") -> None:
     from limiar.convert.compare.compare import points
-    from limiar.convert.report.report import kilobytes
+    from limiar.convert.report.release_report import kilobytes
     from limiar.edge_app.report.figures import metric_title
 
     for file in review.files:

@@ -9,7 +9,7 @@ import click
 from limiar.edge_app.errors import printable
 
 if TYPE_CHECKING:
-    from limiar.convert.anatomy.details import Details, Tensor
+    from limiar.convert.anatomy.details import Details, Inspection, Tensor
 
 _COLUMNS = 80
 
@@ -30,23 +30,26 @@ def inspect(bundle: Path, name: str | None, as_json: bool) -> int:
     """
     import msgspec
 
-    from limiar.convert.anatomy.details import bundle_details
-    from limiar.edge_app.bundle.manifest import PROVEN
-    from limiar.edge_app.bundle.open import open_bundle
+    from limiar.convert.anatomy.details import inspect
 
-    opened = open_bundle(bundle)
-    found = bundle_details(opened, name)
+    found = inspect(bundle, name)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))
-        return 0
-    manifest = opened.manifest
-    if manifest.verdict != PROVEN:
-        click.echo(f"{printable(manifest.name)} {printable(manifest.version)}: {printable(manifest.verdict)}\n")
-    for index, file in enumerate(found):
-        click.echo("\n".join([""] * bool(index) + _table(file)))
-        if manifest.not_proven and (why := manifest.not_proven.files.get(file.name)):
-            click.echo(f"  undecided, allowed by {printable(manifest.not_proven.allowed_by)}: {printable(why)}")
+        click.echo(msgspec.json.format(msgspec.json.encode(found.files), indent=1))
+    else:
+        _print(found)
     return 0
+
+
+def _print(found: "Inspection") -> None:
+    from limiar.edge_app.bundle.manifest import PROVEN
+
+    bundle = found.bundle
+    if bundle.verdict != PROVEN:
+        click.echo(f"{printable(bundle.name)} {printable(bundle.version)}: {printable(bundle.verdict)}\n")
+    for index, file in enumerate(found.files):
+        click.echo("\n".join([""] * bool(index) + _table(file)))
+        if bundle.not_proven and (why := bundle.not_proven.files.get(file.name)):
+            click.echo(f"  undecided, allowed by {printable(bundle.not_proven.allowed_by)}: {printable(why)}")
 
 
 def _table(file: "Details") -> list[str]:

@@ -1,1 +1,1 @@
-"""`limiar compare`: which of two is better."""
+"""`limiar compare`: which of two is better. Imports report, gate and run."""

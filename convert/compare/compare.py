@@ -1,12 +1,13 @@
-"""`limiar compare`: is the new one better? Two bundles or two RUNs, image by image where both kept their answers.
+"""`limiar compare`: is the new one better? Two bundles or two RUNs, image by image if both kept their answers.
 
 Figures of different test images say nothing about that: one split may be the easier one. Only images of both test splits are
-compared, which is said first; where there are none, or where nobody can know, the two are not comparable.
+compared, which is said first; if there are none, or where nobody can know, the two are not comparable.
 
 What is compared is the label that each image gets by the file's decision rule, referred images too. Needs no TensorFlow.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.convert.compare.bench_results import BenchReview, compare_bench
+from limiar.convert.compare.outcome import GRAVITY, Outcome, reaches
 from limiar.convert.compare.subjects import Kind, Subject, SubjectFile, read_subject
 from limiar.convert.gate.decision_rule import decided, in_words, referred
 from limiar.convert.gate.noninferiority import bounds
@@ -27,12 +30,11 @@ from limiar.train.record.operating_points import labels_of
 ALPHA = 0.025  # at either end: the two-sided 95 % of every other interval here
 _DECIMALS = 6  # of a figure
 
-Outcome = Literal["better", "worse", "undecided", "same", "not comparable"]
-GRAVITY: tuple[Outcome, ...] = ("same", "better", "undecided", "worse", "not comparable")  # of several, the last one counts
+StrPath = str | os.PathLike[str]
 
 
 class Change(Value, frozen=True, forbid_unknown_fields=True):
-    """What became of one figure."""
+    """How one figure changed."""
 
     name: str  # "accuracy", "sensitivity", "recall_<label>", "auc", "auc_<label>" (against all others), …
     old: float
@@ -54,10 +56,10 @@ class FileReview(Value, frozen=True, forbid_unknown_fields=True):
     name: str
     old: Side | None  # None: not there, so it did not pass its gate
     new: Side | None
-    old_name: str | None = None  # of the old file, where a default file is compared with another one
-    paired: bool = False  # else `changes` come from two intervals that know nothing of each other
+    old_name: str | None = None  # of the old file, if a default file is compared with another one
+    paired: bool = False  # otherwise `changes` come from two separate intervals
     images: Count = 0  # compared
-    flips: Metric | None = None  # share of them that are decided otherwise
+    flips: Metric | None = None  # share of them that are decided differently
     changes: tuple[Change, ...] = ()
 
     @property
@@ -67,7 +69,7 @@ class FileReview(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Difference(Value, frozen=True, forbid_unknown_fields=True):
-    """Something said of both that is not the same."""
+    """A fact that differs."""
 
     name: str
     old: str
@@ -88,9 +90,34 @@ class Review(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     files: tuple[FileReview, ...]
     differences: tuple[Difference, ...]
 
+    def reaches(self, limit: str) -> bool:
+        """Whether the outcome is `limit` or graver: "same" < "better" < "undecided" < "worse" < "not comparable"."""
+        return reaches(self.outcome, limit)
 
-def compare(old: Path, new: Path) -> Review:
-    """Reviews two bundles or two RUNs. Raises ConvertError (other kinds, other labels), BundleError, RunError."""
+
+def compare(old: StrPath, new: StrPath) -> Review | BenchReview:
+    """Says whether the new one is better than the old one: two bundles, two RUNs, or two files of `limiar bench --json`.
+
+    `outcome` is the verdict in a word, `summary` in a line; a Review has each model file's figures with 95 % intervals.
+    Raises ConvertError (not two of a kind, or different labels), BundleError and RunError.
+
+        review = limiar.compare("bundles/1.0.0", "bundles/1.1.0")
+        print(review.summary)
+        if review.reaches("worse"):
+            for file in review.files:
+                print(file.name, [(change.name, change.outcome) for change in file.changes])
+    """
+    paths = Path(old), Path(new)
+    for path in paths:
+        if not path.exists():
+            raise ConvertError("E-COMPARE-KIND", f"{printable(str(path))} does not exist: check the path")
+    if all(path.is_file() for path in paths):
+        return compare_bench(*paths)
+    return _compare_folders(*paths)
+
+
+def _compare_folders(old: Path, new: Path) -> Review:
+    """Two bundles or two RUNs. Raises ConvertError, BundleError and RunError."""
     before, after = read_subject(old), read_subject(new)
     if before.kind != after.kind:
         met = f"{printable(str(old))} is a {before.kind[:-1]}, {printable(str(new))} a {after.kind[:-1]}"
@@ -116,7 +143,7 @@ def compare(old: Path, new: Path) -> Review:
 
 
 class Common(msgspec.Struct, frozen=True):
-    """What the two can be compared by."""
+    """What the comparison rests on."""
 
     notes: tuple[str, ...]  # how it was found
     pair: tuple[AnswerTable, AnswerTable] | None = None  # the same images in the same order, of old and new
@@ -160,7 +187,7 @@ def _by_figures(old: Subject, new: Subject, why: str) -> Common:
     if old.splits == new.splits:
         unpaired = "so the figures of two test splits are compared, not image by image: differences must be larger to be seen"
         return Common((f"{why}, {unpaired}.",))
-    met = "and the two were converted with different splits: nobody can know which test images they share"
+    met = "and the two were converted with different splits: which test images they share cannot be known"
     return Common((f"{why}, {met}.",), first="not comparable, measured on different splits: ", comparable=False)
 
 
@@ -293,7 +320,7 @@ def _scores(given: _Given, label: str | None) -> NDArray[np.float64]:
 def _shares(name: str, old: NDArray[np.bool_], new: NDArray[np.bool_]) -> Change:
     """bool [n], right or not, of the same images: the difference with the bounds of the gate, one at each end."""
     lost, gained, n = int((old & ~new).sum()), int((new & ~old).sum()), len(new)
-    low, high = bounds(gained, lost, n, ALPHA)  # of the gain: what is lost and what is gained change places
+    low, high = bounds(gained, lost, n, ALPHA)  # of the gain: lost and gained change places
     gain = Metric(value=(gained - lost) / n, low=low, high=high, n=n)
     return _change(name, float(old.mean()), float(new.mean()), gain, same=lost + gained == 0)
 

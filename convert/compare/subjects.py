@@ -1,4 +1,4 @@
-"""What `limiar compare` reads of a bundle or a RUN, in the same words for both."""
+"""What `limiar compare` reads from a bundle or a RUN, in the same form for both."""
 
 import hashlib
 from contextlib import suppress
@@ -20,7 +20,7 @@ Kind = Literal["bundles", "runs"]
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """One of the two, as far as it can be compared."""
+    """One of the two."""
 
     kind: Kind
     name: str
@@ -31,9 +31,9 @@ class Subject(msgspec.Struct, frozen=True):
     default_file: str
     files: dict[str, "SubjectFile"]
     answers: AnswerTable | None  # of the test split
-    measured_of: str | None  # sha256 of the bundle whose measurements lie beside it, where they say so
+    measured_of: str | None  # sha256 of the bundle that the measurements beside it are of, if they say so
     splits: str | None  # sha256 of splits.csv: which images it was measured on
-    not_proven: str | None  # the verdict of a bundle that somebody has allowed without proof
+    not_proven: str | None  # the verdict of a bundle that was allowed without proof
     facts: dict[str, str]  # tool versions, licence, where it comes from, …
 
 
@@ -47,12 +47,12 @@ class SubjectFile(msgspec.Struct, frozen=True):
 
 
 def read_subject(path: Path) -> Subject:
-    """A bundle or a RUN by what lies in the folder. Raises ConvertError, BundleError, RunError."""
+    """A bundle or a RUN, depending on the folder's files. Raises ConvertError, BundleError, RunError."""
     if (path / MANIFEST).exists():
         return _bundle(open_bundle(path))
     if (path / RECORD).exists():
         return _run(path, read_run(path))
-    met = f"{printable(str(path))} holds neither {MANIFEST} nor {RECORD}"
+    met = f"{printable(str(path))} has neither {MANIFEST} nor {RECORD}"
     raise ConvertError("E-COMPARE-KIND", f"{met}: give two bundles, two RUNs, or two files of limiar bench --json")
 
 
@@ -90,7 +90,7 @@ def _bundle(bundle: Bundle) -> Subject:
 
 
 def _measured_of(latency: Path) -> str | None:
-    """The manifest's sha256 in latency.json; None where there is no such file or it is none."""
+    """The manifest's sha256 in latency.json; None if there is no such file, or it is not one."""
     with suppress(OSError, msgspec.MsgspecError, ValueError):
         return msgspec.json.decode(read_bounded(latency, RECORD_LIMIT), type=_Of).bundle
     return None

@@ -1,1 +1,1 @@
-"""A Keras model as TFLite and ONNX files."""
+"""A Keras model as TFLite and ONNX files. Imports anatomy and source."""

@@ -4,7 +4,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 INPUT = "image"
-OUTPUTS = ("logits", "class_map")  # the first always, the second where there is one
+OUTPUTS = ("logits", "class_map")  # the first always, the second if there is one
 IR_VERSION = 8  # of opset 17; onnxruntime reads it since 1.12
 
 

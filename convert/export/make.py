@@ -1,4 +1,4 @@
-"""A Keras model -> the file of each recipe, or why it cannot be had. The integer file gets a second try."""
+"""A Keras model -> the file of each recipe, or the reason why there is none. The integer file gets a second try."""
 
 import functools
 import tempfile
@@ -10,10 +10,10 @@ import msgspec
 
 from limiar.convert.anatomy.inventory import Inventory, inventory
 from limiar.convert.anatomy.layers import LAYER_IMAGES, LayerNoise, layer_noise, too_noisy
-from limiar.convert.export.onnx import convert_onnx, onnx_model
 from limiar.convert.export.recipes import RECIPES
 from limiar.convert.export.retry import choose_float_layers
-from limiar.convert.export.tflite import calibrated, convert_tflite, keep_in_float
+from limiar.convert.export.to_onnx import convert_onnx, onnx_model
+from limiar.convert.export.to_tflite import calibrated, convert_tflite, keep_in_float
 from limiar.convert.source.blame import blamed, one_line
 from limiar.convert.source.keras_model import REPLACE, export_saved_model
 from limiar.convert.source.portable import exportable
@@ -27,7 +27,7 @@ Files = dict[str, "Made | ConvertError"]
 
 
 class Note(Protocol):
-    """Is told what is done next."""
+    """Is told the next step."""
 
     def __call__(self, text: str, *files: str) -> None:
         """text: for a person; files: that are left out if the step ends the process."""
@@ -84,7 +84,7 @@ def make_files(model: Any, spec: InputSpec, ground: Ground, note: Note) -> Files
                 if recipe.name == REFERENCE or not isinstance(reference, Made):
                     made[recipe.name] = _described("tflite", data)
                 elif recipe.name == INTEGER:
-                    note(f"looking at the layers of {recipe.name}", recipe.name)
+                    note(f"measuring the layers of {recipe.name}", recipe.name)
                     made[recipe.name] = _second_try(model, saved_model, reference.data, data, ground)
                 else:
                     made[recipe.name] = _with_layers(model, reference.data, data, ground)
@@ -94,7 +94,7 @@ def make_files(model: Any, spec: InputSpec, ground: Ground, note: Note) -> Files
 
 
 def _second_try(model: Any, saved_model: Path, reference: bytes, data: bytes, ground: Ground) -> Made:
-    """The integer file, or, where that loses on validation, one with its worst layers in float that does not."""
+    """The integer file; if that loses on validation, one with its worst layers in float that does not."""
     first = _with_layers(model, reference, data, ground)
     ranges = functools.cache(lambda: calibrated(saved_model, ground.calibration))
 

@@ -1,4 +1,4 @@
-"""Where an integer file loses, its worst layers are kept in float: chosen with images of validation, never of test."""
+"""If an integer file loses too much, its worst layers are kept in float: chosen on validation images, never on test images."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 

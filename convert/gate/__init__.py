@@ -1,1 +1,1 @@
-"""Which files may be released, and why."""
+"""Which files may be released, and why. Imports run, export and anatomy."""

@@ -12,8 +12,8 @@ from limiar.convert.gate.copies import copy_bound, distances, reach
 from limiar.convert.gate.decision_rule import referred
 from limiar.convert.gate.noninferiority import PairedLoss, bounds, paired_loss
 from limiar.convert.run.dataset import Split
-from limiar.convert.run.predictions import softmax_rows
 from limiar.edge_app.bundle.manifest import Count, Decision, Metric, Value
+from limiar.edge_app.inference.softmax import softmax
 from limiar.train.record.metrics import (
     DECIMALS,
     auc_difference,
@@ -50,13 +50,13 @@ class Comparison(Value, frozen=True, forbid_unknown_fields=True):
     finite: bool  # else the rest is empty
     metrics: dict[str, Metric] = msgspec.field(default_factory=dict)
     losses: tuple[PairedLoss, ...] = ()  # what the gate decides by
-    # From here on reported; decides only where gate.toml sets a limit.
+    # From here on only reported, unless gate.toml sets a limit.
     differences: dict[str, Metric] = msgspec.field(
         default_factory=dict
     )  # accuracy and auc, file less Keras, 95 % intervals of the pairs
     calibration: dict[str, float] = msgspec.field(default_factory=dict)  # nll, brier, ece
     ece: Metric | None = None  # the last of these with its interval
-    flips: Metric | None = None  # share of the images that are decided otherwise, 95 % by Clopper and Pearson
+    flips: Metric | None = None  # share of the images that are decided differently, 95 % by Clopper and Pearson
     p_accuracy: float | None = None  # McNemar's exact test, two-sided; exploratory
     largest_difference: float | None = None  # of a logit from Keras's, absolute
     worst_group: GroupLoss | None = None  # None: no group is known
@@ -72,7 +72,7 @@ class Terms(msgspec.Struct, frozen=True):
     copy_difference: float | None = None  # of a logit from Keras's; a file that differs less may be proven as a copy
 
 
-class Answered(msgspec.Struct, frozen=True):
+class SplitAnswers(msgspec.Struct, frozen=True):
     """What one model says of a split."""
 
     logits: NDArray[np.float32]  # [N, K]
@@ -87,14 +87,14 @@ class Answered(msgspec.Struct, frozen=True):
         return np.where(self.referred, -1, self.labels)
 
 
-def answered(logits: NDArray[np.float32], decision: Decision, names: tuple[str, ...]) -> Answered:
+def answered(logits: NDArray[np.float32], decision: Decision, names: tuple[str, ...]) -> SplitAnswers:
     """logits: float32 [N, K], finite; names: the K labels."""
-    probabilities = softmax_rows(logits)
+    probabilities = softmax(logits)
     labels = labels_of(decision, probabilities, names)
-    return Answered(logits, probabilities, labels, referred(decision, probabilities, labels), decision)
+    return SplitAnswers(logits, probabilities, labels, referred(decision, probabilities, labels), decision)
 
 
-def compare(file: Answered, keras: Answered, split: Split, terms: Terms) -> Comparison:
+def compare(file: SplitAnswers, keras: SplitAnswers, split: Split, terms: Terms) -> Comparison:
     """One split's figures, and how they agree with Keras's.
 
     `agreement` is the share of images that get the label that Keras gives.
@@ -145,7 +145,7 @@ def mcnemar(lost: int, gained: int) -> float:
 
 
 def significant(value: float, digits: int = 2) -> float:
-    """Rounded to this many digits, and what is below _NOISE raised to it: more of a rounding error means nothing."""
+    """Rounded to this many digits; less than _NOISE becomes _NOISE: below it is rounding error."""
     return float(f"{max(value, _NOISE):.{digits - 1}e}") if value else 0.0
 
 
@@ -156,8 +156,10 @@ def loss_names(names: Sequence[str], positive: str | None) -> list[str]:
     return ["sensitivity" if name == positive else "specificity" for name in names]
 
 
-def _as_copy(loss: PairedLoss, file: Answered, keras: Answered, difference: float, mine: Flags, terms: Terms) -> PairedLoss:
-    """A loss that the pairs leave undecided, decided where the file is a copy and no image got another label."""
+def _as_copy(
+    loss: PairedLoss, file: SplitAnswers, keras: SplitAnswers, difference: float, mine: Flags, terms: Terms
+) -> PairedLoss:
+    """A loss that the pairs leave undecided, decided if the file is a copy and no image got another label."""
     limit = terms.copy_difference
     same = bool((file.labels == keras.labels).all())
     if loss.verdict != "INCONCLUSIVE" or limit is None or difference > limit or not same:
@@ -180,7 +182,7 @@ def _losses(lost: Flags, gained: Flags, truth: NDArray[np.int64], terms: Terms) 
 
 
 def _differences(
-    file: Answered, keras: Answered, lost: Flags, gained: Flags, truth: NDArray[np.int64], terms: Terms
+    file: SplitAnswers, keras: SplitAnswers, lost: Flags, gained: Flags, truth: NDArray[np.int64], terms: Terms
 ) -> list[tuple[str, Metric]]:
     down, up, n = int(lost.sum()), int(gained.sum()), len(truth)
     low, high = bounds(up, down, n, _SIDE)
@@ -192,7 +194,7 @@ def _differences(
 
 
 def _worst_group(lost: Flags, gained: Flags, groups: Sequence[str]) -> GroupLoss | None:
-    """Of the groups with the largest loss, also where that is none or a gain, the one with most images; None: none is known."""
+    """The group with the largest loss (or smallest gain), the larger one of equals; None: no group is known."""
     named = np.array(groups)
     found = []
     for group in sorted(set(groups) - {""}):

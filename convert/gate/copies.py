@@ -1,12 +1,12 @@
-"""What proves a copy: a file whose logits are Keras's but for rounding. Pairs would need 59 images of every class for it.
+"""The proof for a copy: a file whose logits are Keras's except for rounding. Pairs would need 59 images of every class.
 
-Let no logit lie further than d from Keras's. An image can then get another label only where Keras's own decision hangs on less
-than 2 d (the distance between its two largest logits, or of its score from the threshold), so a class can lose no larger share
-than that of its images within this reach. ALLOWANCE widens the reach for images that nobody has seen.
+Let no logit be further than d from Keras's. An image can then get another label only if Keras's own decision depends on less
+than 2 d (the distance between its two largest logits, or of its score from the threshold), so a class loses at most the
+share of its images within this reach. ALLOWANCE widens the reach for unseen images.
 
 A share within a reach of rounding errors is too small to be counted. Those within WIDER times the reach are counted: k of n
 give the upper bound of Clopper and Pearson (Biometrika 26 (1934) 404-413), one-sided at alpha, and a WIDERth of that bounds the
-share within the reach, if images lie no closer together right beside the boundary than around it. That is the assumption; a
+share within the reach, if images are no denser right at the boundary than around it. That is the assumption; a
 trained classifier, whose images keep away from the boundary, meets it. docs/gate.md, "Copies".
 """
 

@@ -1,7 +1,7 @@
-"""The decision rule of each file, fitted on validation: a threshold belongs to the scores of the very file that it cuts.
+"""The decision rule of each file, fitted on validation: a threshold belongs to the scores of one file.
 
-A file with a quantized output can give few scores. Its threshold is stored half way between two of them that are neighbours,
-so that no device's last bit moves an image over it; where too few lie near it, one step of rounding would move many images, and
+A file with a quantized output can give few different scores. Its threshold is stored half way between two neighbours, so that
+no device's last bit moves an image across it; if too few scores are near it, one step of rounding would move many images, and
 the file is refused.
 """
 
@@ -16,13 +16,13 @@ from limiar.edge_app.bundle.manifest import REFER, Decision, Share, Threshold, V
 from limiar.edge_app.errors import ConvertError
 from limiar.train.record.operating_points import Scores, error_cut, expit, labels_of, logit, next_lower, sensitive_score
 
-FALLBACK = Decision().refer_below  # where a target error cannot be reached
+FALLBACK = Decision().refer_below  # if a target error cannot be reached
 NEAR = 0.05  # of a threshold: what counts as near it, in probability
 AT_LEAST = 8  # scores that the file can give near its threshold
 _OUTPUT_STEPS = 255  # two int8 logits lie at most so many steps apart; of int16 ones this is only a floor
 
 
-class Rule(Value, frozen=True, forbid_unknown_fields=True):
+class DecisionRule(Value, frozen=True, forbid_unknown_fields=True):
     """[decision] of gate.toml: exactly one of these."""
 
     error_decided: Share | None = None  # at most so many of the decided images are wrong, the least confident are referred
@@ -35,7 +35,7 @@ class Rule(Value, frozen=True, forbid_unknown_fields=True):
             raise ValueError("[decision] takes one of error_decided, confidence, sensitivity, refer_rate")
 
 
-def fit(rule: Rule, scores: Scores, labels: tuple[str, ...]) -> Decision:
+def fit(rule: DecisionRule, scores: Scores, labels: tuple[str, ...]) -> Decision:
     """The file's decision. Raises ConvertError: the target cannot be reached, or too few scores lie near the threshold."""
     if rule.sensitivity is not None:
         return Decision(refer_below=0.0, threshold=_sensitivity(rule.sensitivity, scores, labels))
@@ -50,7 +50,7 @@ def fit(rule: Rule, scores: Scores, labels: tuple[str, ...]) -> Decision:
     return Decision(refer_below=cut)
 
 
-def fitted(rule: Rule, decision: Decision, scores: Scores, labels: tuple[str, ...]) -> str:
+def fitted(rule: DecisionRule, decision: Decision, scores: Scores, labels: tuple[str, ...]) -> str:
     """What a decision does on the images that it was fitted on, one line."""
     answers = labels_of(decision, scores.probabilities, labels)
     decided = ~referred(decision, scores.probabilities, answers)
@@ -62,12 +62,12 @@ def fitted(rule: Rule, decision: Decision, scores: Scores, labels: tuple[str, ..
 
 
 def referred(decision: Decision, probabilities: NDArray[np.float64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """bool [N]: left to a person, because the probability of the label is below the rule's."""
+    """bool [N]: left to a person, because the label's probability is too low."""
     return np.asarray(probabilities[np.arange(len(answers)), answers] < decision.refer_below)
 
 
 def decided(answers: NDArray[np.int64], referred: NDArray[np.bool_], labels: Sequence[str]) -> list[str]:
-    """Labels int [N] and who of them is left to a person -> decisions."""
+    """Labels, int [N], and which images are left to a person -> decisions."""
     return [REFER if left else labels[answer] for answer, left in zip(answers, referred, strict=True)]
 
 

@@ -1,23 +1,23 @@
-"""What the gate found of one model file: every figure that is reported, and the verdict."""
+"""What the gate found about one model file: every figure in the report, and the verdict."""
 
 from typing import Literal
 
 from limiar.convert.anatomy.inventory import Inventory
 from limiar.convert.anatomy.layers import LayerNoise
 from limiar.convert.gate.comparison import Comparison
-from limiar.convert.gate.gate import Finding, RuntimeResult
+from limiar.convert.gate.gate import GateFinding, RuntimeResult
 from limiar.edge_app.bundle.manifest import Count, Decision, Name, OperatingPoint, Sha256, Tolerance, Value, Verified
 
 
 class FileReport(Value, frozen=True, forbid_unknown_fields=True):
-    """A model file, also one that could not be made."""
+    """A model file, even one that could not be made."""
 
     name: Name
     format: Literal["tflite", "onnx"]
     precision: str
     required: bool
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "LEFT OUT"]
-    findings: tuple[Finding, ...]  # of every required check on every runtime
+    findings: tuple[GateFinding, ...]  # of every required check on every runtime
     allowed: bool = False  # INCONCLUSIVE, and in the bundle all the same
     decision: Decision | None = None
     operating_points: tuple[OperatingPoint, ...] = ()
@@ -29,11 +29,11 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     tolerance: Tolerance | None = None
     expected_runtime: str | None = None  # the one whose figures stand for the file
     runtimes: tuple[RuntimeResult, ...] = ()
-    elsewhere: tuple[Verified, ...] = ()  # where other machines saw it give the expected answers
+    elsewhere: tuple[Verified, ...] = ()  # other machines on which it gave the expected answers
 
     @property
     def verified(self) -> tuple[Verified, ...]:
-        """Where it was seen to give the expected answers."""
+        """Where it gave the expected answers."""
         here = (
             Verified(result.runtime, result.version, result.machine, result.options)
             for result in self.runtimes
@@ -53,8 +53,8 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
 
     @property
     def faults(self) -> list[str]:
-        """Why it is not proven: a line for each check, with the runtimes that it is true of; what is undecided comes last."""
-        by_check: dict[tuple[str, str], list[Finding]] = {}
+        """Why it is not proven: a line for each check, with its runtimes; undecided ones come last."""
+        by_check: dict[tuple[str, str], list[GateFinding]] = {}
         for finding in self.findings:
             if finding.verdict != "PASS":
                 by_check.setdefault((finding.verdict, finding.check), []).append(finding)
@@ -63,7 +63,7 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
 
     @property
     def would_decide(self) -> str:
-        """What would decide about a file that is undecided, in short; "" for another."""
+        """How many images would decide about an undecided file; "" for any other."""
         if self.verdict != "INCONCLUSIVE":
             return ""
         losses = [loss for result in self.runtimes if result.test for loss in result.test.losses]
@@ -83,8 +83,8 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
         return next(own, None)
 
 
-def _fault(findings: list[Finding], everywhere: set[str]) -> str:
-    """One line for what is wrong alike on several runtimes. everywhere: all that the file was run on."""
+def _fault(findings: list[GateFinding], everywhere: set[str]) -> str:
+    """One line for the same fault on several runtimes. everywhere: all runtimes of the file."""
     first, *others = findings
     if not others:
         return first.line

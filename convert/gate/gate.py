@@ -1,4 +1,4 @@
-"""The gate, and what it makes of a file's figures on one runtime. gate_file.py reads it."""
+"""The gate, and its findings about a file on one runtime. gate_file.py reads it."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from msgspec import Meta
 from limiar.convert.anatomy.layers import LayerNoise, too_noisy
 from limiar.convert.export.recipes import Recipe
 from limiar.convert.gate.comparison import Comparison
-from limiar.convert.gate.decision_rule import Rule
+from limiar.convert.gate.decision_rule import DecisionRule
 from limiar.convert.gate.noninferiority import PairedLoss, Verdict, overall, worst
 from limiar.edge_app.bundle.manifest import Count, Share, Size, Value
 from limiar.edge_app.runtimes import title
@@ -29,13 +29,13 @@ class NonInferiority(Value, frozen=True, forbid_unknown_fields=True):
     alpha: Level  # one-sided
 
 
-class Limits(Value, frozen=True, forbid_unknown_fields=True):
-    """What else decides. None: it is reported alone."""
+class GateLimits(Value, frozen=True, forbid_unknown_fields=True):
+    """Further limits. None: the figure is only reported."""
 
     fp32_logit_difference: Size | None = None  # largest, of a file of full precision, from Keras's
     logit_difference: Size | None = None  # largest, of any file
     layer_snr_db: float | None = None  # smallest signal-to-noise ratio of a layer of a quantized TFLite file
-    flips: Share | None = None  # share of the images that are decided otherwise than with Keras
+    flips: Share | None = None  # share of the images that are decided differently than with Keras
     accuracy_drop: Share | None = None
     auc_drop: Share | None = None
     nll_rise: Size | None = None
@@ -58,9 +58,9 @@ class Gate(Value, frozen=True, forbid_unknown_fields=True):
     required: tuple[str, ...]
     inconclusive_passes: bool  # they are in the bundle, and the verdict says so
     noninferiority: NonInferiority
-    decision: Rule
+    decision: DecisionRule
     retry: Retry | None = None  # None: the integer file is judged as it is
-    limits: Limits = Limits()
+    limits: GateLimits = GateLimits()
 
 
 class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
@@ -69,14 +69,14 @@ class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
     runtime: str
     version: str | None = None
     machine: str | None = None
-    options: str = ""  # otherwise than a device runs it by default: "4 threads"
+    options: str = ""  # how it differs from what a device does by default: "4 threads"
     kernels: str | None = None  # what computed: "XNNPACK"
     val: Comparison | None = None
     test: Comparison | None = None
     own_difference: float | None = None  # largest, of a test image's logit, from the file's own runtime as a device runs it
-    first_layer: str | None = None  # whose value is another than there; "": none, beyond rounding; None: not looked for
+    first_layer: str | None = None  # whose value differs from there; "": none, beyond rounding; None: not looked for
     golden_difference: float | None = None  # largest, of a golden image's logit, from the file's own runtime
-    golden_decisions: Count | None = None  # golden images decided otherwise than there
+    golden_decisions: Count | None = None  # golden images decided differently than there
     golden_colours: float | None = None  # cosine between what swapped red and blue change in these logits and in Keras's
     class_map: float | None = None  # cosine between its map's and Keras's; None: none was asked for, or it is flat
     error: str | None = None  # why there is no answer at all
@@ -92,8 +92,8 @@ class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
         return title(f"{self.runtime} {self.version}" if self.version else self.runtime, self.options)
 
 
-class Finding(Value, frozen=True, forbid_unknown_fields=True):
-    """What one required check says of a file on one runtime."""
+class GateFinding(Value, frozen=True, forbid_unknown_fields=True):
+    """The result of one required check of a file on one runtime."""
 
     check: str  # "runs", "finite", "golden images", "sensitivity", …
     runtime: str  # "" where the check is of the file itself
@@ -106,54 +106,56 @@ class Finding(Value, frozen=True, forbid_unknown_fields=True):
         return f"{self.runtime}: {self.message}" if self.runtime else self.message
 
 
-def findings(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResult) -> list[Finding]:
+def findings(gate: Gate, recipe: Recipe, keras: Comparison, result: RuntimeResult) -> list[GateFinding]:
     """Every required check of a file on one runtime. keras: the Keras model on the test split."""
     runtime = result.title
     if result.test is None or result.val is None:
-        return [Finding("runs", runtime, "FAIL", result.error or "no answer")]
+        return [GateFinding("runs", runtime, "FAIL", result.error or "no answer")]
     if not (result.test.finite and result.val.finite):
-        return [Finding("finite", runtime, "FAIL", "NaN or infinity among the logits")]
+        return [GateFinding("finite", runtime, "FAIL", "NaN or infinity among the logits")]
     found = [
-        Finding("finite", runtime, "PASS", "all logits are numbers"),
+        GateFinding("finite", runtime, "PASS", "all logits are numbers"),
         _golden(result),
         *_colours(result),
         *_class_map(result),
     ]
     found += _recalls(result.test.losses, gate.noninferiority, runtime)
-    # A limit that nobody looks at would be a promise broken.
+    # A limit that is not checked would be a broken promise.
     if gate.limits.auc_drop is not None and "auc" not in result.test.metrics:
         found.append(_unknown("auc_drop", runtime, "more than two labels have no AUC"))
     if gate.limits.group_drop is not None and result.test.worst_group is None:
         found.append(_unknown("group_drop", runtime, "no image of the test split has a group"))
     return found + [
-        Finding(name, runtime, "PASS" if value <= limit else "FAIL", f"{name} is {value:.4g}, the limit is {limit:g}")
+        GateFinding(name, runtime, "PASS" if value <= limit else "FAIL", f"{name} is {value:.4g}, the limit is {limit:g}")
         for name, value, limit in _limited(gate.limits, recipe, keras, result.test)
     ]
 
 
-def _unknown(limit: str, runtime: str, why: str) -> Finding:
-    return Finding(limit, runtime, "FAIL", f"{limit} has a limit, and {why}: leave it out of gate.toml")
+def _unknown(limit: str, runtime: str, why: str) -> GateFinding:
+    return GateFinding(limit, runtime, "FAIL", f"{limit} has a limit, and {why}: leave it out of gate.toml")
 
 
-def noise_findings(gate: Gate, layers: tuple[LayerNoise, ...]) -> list[Finding]:
+def noise_findings(gate: Gate, layers: tuple[LayerNoise, ...]) -> list[GateFinding]:
     """Of a file whose layers were compared with the fp32 file's: the floor of gate.toml, and which are below it."""
     floor = gate.limits.layer_snr_db
     if floor is None or not layers:
         return []
     noisy = too_noisy(layers, floor)
     if not noisy:
-        return [Finding("layer noise", "", "PASS", f"every layer is above {floor:g} dB")]
+        return [GateFinding("layer noise", "", "PASS", f"every layer is above {floor:g} dB")]
     named = ", ".join(f"{layer.layer} ({layer.snr_db:g} dB)" for layer in noisy[:_NAMED])
-    return [Finding("layer noise", "", "FAIL", f"{counted(len(noisy), 'layer is', 'layers are')} below {floor:g} dB: {named}")]
+    return [
+        GateFinding("layer noise", "", "FAIL", f"{counted(len(noisy), 'layer is', 'layers are')} below {floor:g} dB: {named}")
+    ]
 
 
-def saturation_finding(share: float) -> Finding:
-    """share: of the test images with a logit well beyond all that the file ever gives: its output is cut off there."""
+def saturation_finding(share: float) -> GateFinding:
+    """share: of the test images with a Keras logit well outside the file's range: its output is cut off there."""
     met = f"{100 * share:.1f} % of the test images have a Keras logit beyond the largest or smallest that the file gives"
-    return Finding("saturation", "", "FAIL" if share > _SATURATED else "PASS", met)
+    return GateFinding("saturation", "", "FAIL" if share > _SATURATED else "PASS", met)
 
 
-def verdict(found: list[Finding]) -> Verdict:
+def verdict(found: list[GateFinding]) -> Verdict:
     """Of a file: every required check on every runtime."""
     return overall(finding.verdict for finding in found)
 
@@ -172,48 +174,48 @@ def describe(loss: PairedLoss, rule: NonInferiority) -> str:
     return f"{text}: about {loss.more_images} more images of this class would decide"
 
 
-def _recalls(losses: tuple[PairedLoss, ...], rule: NonInferiority, runtime: str) -> list[Finding]:
+def _recalls(losses: tuple[PairedLoss, ...], rule: NonInferiority, runtime: str) -> list[GateFinding]:
     """Sensitivity and specificity; of more than two labels one finding, which names the worst."""
     if len(losses) == 2:
-        return [Finding(loss.name, runtime, loss.verdict, describe(loss, rule)) for loss in losses]
+        return [GateFinding(loss.name, runtime, loss.verdict, describe(loss, rule)) for loss in losses]
     named = worst(losses)
     others = sum(loss.verdict == named.verdict for loss in losses) - 1
     message = describe(named, rule) + (f"; {others} more labels are {named.verdict}" if others else "")
-    return [Finding("recall", runtime, overall(loss.verdict for loss in losses), message)]
+    return [GateFinding("recall", runtime, overall(loss.verdict for loss in losses), message)]
 
 
-def _golden(result: RuntimeResult) -> Finding:
+def _golden(result: RuntimeResult) -> GateFinding:
     """The golden images' decisions, where neither is referred. How far logits lie apart is recorded as the tolerance."""
     differing = result.golden_decisions or 0
     message = "every golden image is decided as on the file's own runtime"
     if differing:
         message = f"{counted(differing, 'golden image')} decided otherwise than on the file's own runtime"
-    return Finding("golden images", result.title, "FAIL" if differing else "PASS", message)
+    return GateFinding("golden images", result.title, "FAIL" if differing else "PASS", message)
 
 
-def _colours(result: RuntimeResult) -> list[Finding]:
-    """Swapped channels show in nothing but coloured images, and a test split may have none. Silent where there are none."""
+def _colours(result: RuntimeResult) -> list[GateFinding]:
+    """Only coloured images show swapped channels, and a test split may have none. Empty if the golden images have none."""
     cosine = result.golden_colours
     if cosine is None:
         return []
     met = f"red and blue in each other's place change the golden images' logits as in Keras, cosine {cosine:g}"
     if cosine <= _SWAPPED:
         met = f"red and blue are swapped: the coloured golden images' logits change as if they were, cosine {cosine:g}"
-    return [Finding("golden colours", result.title, "FAIL" if cosine <= _SWAPPED else "PASS", met)]
+    return [GateFinding("golden colours", result.title, "FAIL" if cosine <= _SWAPPED else "PASS", met)]
 
 
-def _class_map(result: RuntimeResult) -> list[Finding]:
-    """A map that points elsewhere would mislead whoever looks at it, and no logit would show it."""
+def _class_map(result: RuntimeResult) -> list[GateFinding]:
+    """A map that points elsewhere would mislead anyone who looks at it, and no logit would show it."""
     cosine = result.class_map
     if cosine is None:
         return []
     met = f"the class activation map points where Keras's does, cosine {cosine:g}"
     if cosine < _MAP_ALIKE:
         met = f"the class activation map points elsewhere than Keras's, cosine {cosine:g}, {_MAP_ALIKE:g} is needed"
-    return [Finding("class map", result.title, "PASS" if cosine >= _MAP_ALIKE else "FAIL", met)]
+    return [GateFinding("class map", result.title, "PASS" if cosine >= _MAP_ALIKE else "FAIL", met)]
 
 
-def _limited(limits: Limits, recipe: Recipe, keras: Comparison, test: Comparison) -> list[tuple[str, float, float]]:
+def _limited(limits: GateLimits, recipe: Recipe, keras: Comparison, test: Comparison) -> list[tuple[str, float, float]]:
     """Name, value and limit of everything that gate.toml limits."""
     figures: dict[str, float | None] = {
         "fp32_logit_difference": test.largest_difference if recipe.precision == "fp32" else None,

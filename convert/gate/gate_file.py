@@ -1,4 +1,4 @@
-"""gate.toml: the default gate, a file with what is to be otherwise, and the gate that then holds as TOML."""
+"""gate.toml: the default gate, a file with what differs from it, and the resulting gate as TOML."""
 
 import difflib
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from limiar.convert.export.recipes import RECIPES
-from limiar.convert.gate.decision_rule import Rule
+from limiar.convert.gate.decision_rule import DecisionRule
 from limiar.convert.gate.gate import Gate
 from limiar.edge_app.errors import ConvertError, printable
 from limiar.edge_app.system.files import read_bounded
@@ -33,7 +33,7 @@ _CAN_BE_OFF = ("retry", "limits")  # sections in which, or in place of which, `f
 
 
 def read_gate(path: Path | None = None) -> Gate:
-    """The default gate, and over it what the file says. Raises ConvertError: unreadable, an unknown key or model file."""
+    """The default gate with the changes of the file. Raises ConvertError: unreadable, an unknown key or model file."""
     default = tomllib.loads(DEFAULT.read_text(encoding="utf-8"))
     if path is None:
         return _checked(msgspec.convert(default, Gate), str(DEFAULT))
@@ -42,7 +42,7 @@ def read_gate(path: Path | None = None) -> Gate:
         own = tomllib.loads(read_bounded(path, _LIMIT, follow=True).decode("utf-8"))
         gate = msgspec.convert(_merged(default, own), Gate)
     except OSError as error:
-        cure = "give --gate a file with what is to be otherwise, as docs/gate.md shows"
+        cure = "give --gate a file with the values to change, as docs/gate.md shows"
         raise ConvertError("E-CONVERT-GATE-FILE", f"{where}: {error.strerror}: {cure}") from None
     except (ValueError, RecursionError) as error:  # msgspec's and tomllib's errors are ValueErrors
         raise _invalid(where, printable(_in_words(str(error), default))[:200]) from None
@@ -50,13 +50,13 @@ def read_gate(path: Path | None = None) -> Gate:
 
 
 def with_options(gate: Gate, require: Iterable[str], margin: float | None, refer_below: float | None, undecided: bool) -> Gate:
-    """The gate with what the command line asks for beyond it. Raises ConvertError: an unknown model file."""
+    """The gate with the changes of the command line. Raises ConvertError: an unknown model file."""
     required = tuple(dict.fromkeys((*gate.required, *require)))
     gate = msgspec.structs.replace(gate, required=required, inconclusive_passes=gate.inconclusive_passes or undecided)
     if margin is not None:
         gate = msgspec.structs.replace(gate, noninferiority=msgspec.structs.replace(gate.noninferiority, margin=margin))
     if refer_below is not None:
-        gate = msgspec.structs.replace(gate, decision=Rule(confidence=refer_below))
+        gate = msgspec.structs.replace(gate, decision=DecisionRule(confidence=refer_below))
     return _checked(gate, "--require")
 
 
@@ -74,13 +74,13 @@ def gate_toml(gate: Gate) -> str:
 
 
 def differences(gate: Gate) -> str:
-    """What is otherwise than by default, one line: "noninferiority.margin = 0.1; limits.flips = 0.2"; "" if nothing is."""
+    """What differs from the default, one line: "noninferiority.margin = 0.1; limits.flips = 0.2"; "" if nothing is."""
     default, own = _flat(_plain(read_gate())), _flat(_plain(gate))
     return "; ".join(f"{name} = {json.dumps(value)}" for name, value in own.items() if default.get(name) != value)
 
 
 def _in_words(met: str, default: Mapping[str, Any]) -> str:
-    """What msgspec has met, in the words of the file: a key with its section, and the one that was probably meant."""
+    """msgspec's error in the words of the file: the key with its section, and the one that was probably meant."""
     met = re.sub(r"`\$\.?([^`]*)`", r"\1", met)
     if unknown := re.fullmatch(r"Object contains unknown field `([^`]*)`(?: - at (.*))?", met):
         key = ".".join(filter(None, (unknown[2], unknown[1])))
@@ -109,7 +109,7 @@ def _merged(default: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any
 
 
 def _plain(gate: Gate) -> dict[str, Any]:
-    """As a file would have it: what is not limited is left out, and `false` if it is limited by default."""
+    """As a file would have it: without what has no limit, or with `false` if it has one by default."""
     fields: dict[str, Any] = msgspec.to_builtins(gate)
     usual = tomllib.loads(DEFAULT.read_text(encoding="utf-8"))["limits"]
     fields["decision"] = {name: value for name, value in fields["decision"].items() if value is not None}
@@ -130,7 +130,7 @@ def _checked(gate: Gate, where: str) -> Gate:
     known = [recipe.name for recipe in RECIPES]
     for key in ("required", "required_one_of"):
         if unknown := sorted(set(getattr(gate, key)) - set(known)):
-            raise _invalid(where, f"{key} has {printable(unknown[0])[:64]}, which is none of {', '.join(sorted(known))}")
+            raise _invalid(where, f"{key} has {printable(unknown[0])[:64]}, which is not one of {', '.join(sorted(known))}")
     return gate
 
 

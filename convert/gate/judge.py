@@ -1,4 +1,4 @@
-"""Answers -> a verdict on each model file, with its decision, its golden logits and how far a device's may lie from them."""
+"""Answers -> a verdict on each model file, with its decision, its golden logits and how far a device's may differ from them."""
 
 import hashlib
 import math
@@ -9,16 +9,16 @@ import numpy as np
 
 from limiar.convert.export.make import Made
 from limiar.convert.export.recipes import Recipe
-from limiar.convert.gate.comparison import Answered, Comparison, Terms, answered, compare, not_finite, significant
+from limiar.convert.gate.comparison import Comparison, SplitAnswers, Terms, answered, compare, not_finite, significant
 from limiar.convert.gate.decision_rule import fit, fitted
 from limiar.convert.gate.file_report import FileReport
-from limiar.convert.gate.gate import Finding, Gate, RuntimeResult, findings, noise_findings, saturation_finding, verdict
+from limiar.convert.gate.gate import Gate, GateFinding, RuntimeResult, findings, noise_findings, saturation_finding, verdict
 from limiar.convert.run.dataset import Split
 from limiar.convert.run.evaluate import Answers, Key, Outcomes, RuntimeFailure
-from limiar.convert.run.images import Images, Part
-from limiar.convert.run.predictions import softmax_rows
+from limiar.convert.run.model_inputs import Images, Part
 from limiar.edge_app.bundle.manifest import Decision, OperatingPoint, Tolerance
 from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.inference.softmax import softmax
 from limiar.train.record.operating_points import Scores, operating_points
 
 GOLDEN_DECIMALS = 3  # of a float file's golden logits: a grid that is coarse beside the last bits that processors differ in
@@ -40,14 +40,14 @@ class Judge:
     ) -> None:
         """keras: float32 [N, K], the Keras model's logits for `images.tensors`.
 
-        Raises ConvertError where gate.toml's decision cannot be reached even by Keras.
+        Raises ConvertError if gate.toml's decision cannot be reached even by Keras.
         """
         self._images = images
         rule, copies = gate.noninferiority, gate.limits.fp32_logit_difference
         self._terms = Terms(labels, positive, rule.margin, rule.alpha, copies)
         self._gate = gate
         parts = images.parts(keras)
-        # Tolerances, which ship, are a share of it: nothing of the test split may set one.
+        # The tolerances in the bundle are a share of it, and must not depend on the test split.
         self._largest_logit = max(float(np.abs(logits).max(initial=0.0)) for part, logits in parts.items() if part != "test")
         self.decision = self._fit(parts["val"], step=None)
         self._keras_test = parts["test"]
@@ -63,7 +63,7 @@ class Judge:
             precision=recipe.precision,
             required=self._required(recipe),
             verdict="LEFT OUT",
-            findings=(Finding("conversion", "", "FAIL", reason),),
+            findings=(GateFinding("conversion", "", "FAIL", reason),),
         )
 
     def loses_on_validation(self, val: np.ndarray, step: float | None, limit: float) -> bool:
@@ -77,7 +77,7 @@ class Judge:
         return max(loss.loss for loss in compared.losses) > limit
 
     def verdict(self, recipe: Recipe, made: Made, outcomes: Outcomes) -> FileReport:
-        """A file that was made, by its parts and by what every runtime gave for it."""
+        """A file that was made: from its parts, and from its answers on every runtime."""
         own = outcomes.get(recipe.key)
         decision, found = self._decision(own, step=made.inventory.outputs[0].scale)
         found += noise_findings(self._gate, made.layers)
@@ -88,7 +88,7 @@ class Judge:
         for result in results:
             found += findings(self._gate, recipe, self.keras["test"], result)
         if not results:
-            found.append(Finding("runs", "", "FAIL", f"no runtime for {recipe.format} files is installed here"))
+            found.append(GateFinding("runs", "", "FAIL", f"no runtime for {recipe.format} files is installed here"))
         said = verdict(found)
         return FileReport(
             name=recipe.name,
@@ -111,7 +111,7 @@ class Judge:
         )
 
     def golden_logits(self, recipe: Recipe, outcomes: Outcomes) -> np.ndarray | None:
-        """float64 [images, K] from the file's own runtime; exact for an integer file. None where it gave nothing finite."""
+        """float64 [images, K] from the file's own runtime; exact for an integer file. None if it gave nothing finite."""
         outcome = outcomes.get(recipe.key)
         if not isinstance(outcome, Answers):
             return None
@@ -120,17 +120,17 @@ class Judge:
             return None
         return golden if recipe.same_runtime == 0 else golden.round(GOLDEN_DECIMALS)
 
-    def _decision(self, own: Answers | RuntimeFailure | None, step: float | None) -> tuple[Decision | None, list[Finding]]:
+    def _decision(self, own: Answers | RuntimeFailure | None, step: float | None) -> tuple[Decision | None, list[GateFinding]]:
         """The file's decision, fitted on validation, and the finding about it."""
         if not isinstance(own, Answers) or not np.isfinite(own.logits).all():
             return None, []
         try:
             decision = self._fit(self._images.parts(own.logits)["val"], step)
         except ConvertError as error:
-            return None, [Finding("decision", "", "FAIL", str(error))]
+            return None, [GateFinding("decision", "", "FAIL", str(error))]
         val = self._scores(self._images.parts(own.logits)["val"], self._images.val, step)
         said = fitted(self._gate.decision, decision, val, self._terms.names)
-        return decision, [Finding("decision", "", "PASS", said)]
+        return decision, [GateFinding("decision", "", "PASS", said)]
 
     def _fit(self, logits: np.ndarray, step: float | None) -> Decision:
         return fit(self._gate.decision, self._scores(logits, self._images.val, step), self._terms.names)
@@ -146,7 +146,7 @@ class Judge:
     def _scores(self, logits: np.ndarray, split: Split, step: float | None) -> Scores:
         terms = self._terms
         positive = None if terms.positive is None else terms.names.index(terms.positive)
-        return Scores(softmax_rows(logits), split.labels, positive, step)
+        return Scores(softmax(logits), split.labels, positive, step)
 
     def _result(
         self,
@@ -155,7 +155,7 @@ class Judge:
         own: Mapping[Part, np.ndarray],
         decision: Decision | None,
     ) -> RuntimeResult:
-        """own: what the file's own runtime gave; empty where it gave nothing."""
+        """own: what the file's own runtime gave; empty if it gave nothing."""
         runtime, options = key
         if isinstance(outcome, RuntimeFailure):
             return RuntimeResult(runtime, options=options, error=str(outcome))
@@ -184,7 +184,7 @@ class Judge:
         return float(outside.any(axis=1).mean())
 
     def _colours(self, logits: np.ndarray) -> float | None:
-        """Cosine between what swapped colours change in these logits and in Keras's. None where they change nothing.
+        """Cosine between what swapped colours change in these logits and in Keras's. None if they change nothing.
 
         A direction, not a distance: golden images are unlike the calibration images, and an integer file may saturate on them.
         """
@@ -193,7 +193,7 @@ class Judge:
         return round(float((here * keras).sum()) / norms, COSINE_DECIMALS) if np.isfinite(norms) and norms > 0 else None
 
     def _golden_decisions(self, found: np.ndarray, golden: np.ndarray | None, decision: Decision) -> int | None:
-        """Golden images that are decided otherwise than on the file's own runtime, neither time being referred."""
+        """Golden images that are decided differently than on the file's own runtime, neither time being referred."""
         if golden is None or not np.isfinite(found).all() or not np.isfinite(golden).all():
             return None
         here, there = (answered(logits, decision, self._terms.names) for logits in (found, golden))
@@ -204,7 +204,7 @@ class Judge:
             return not_finite(len(logits))
         return self._compare(part, answered(logits, decision, self._terms.names))
 
-    def _compare(self, part: Literal["val", "test"], found: Answered) -> Comparison:
+    def _compare(self, part: Literal["val", "test"], found: SplitAnswers) -> Comparison:
         split = self._images.val if part == "val" else self._images.test
         return compare(found, self._keras[part], split, self._terms)
 
@@ -221,7 +221,7 @@ class Judge:
 
 
 def _largest_difference(found: np.ndarray, own: np.ndarray | None) -> float | None:
-    """Of a logit, [N, K]; None where there is nothing to compare with, or not of numbers alone."""
+    """Of a logit, [N, K]; None without anything to compare with, or with NaN or infinity."""
     difference = np.nan if own is None else float(np.abs(found - own).max())
     return significant(difference) if np.isfinite(difference) else None
 

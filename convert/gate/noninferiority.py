@@ -29,11 +29,11 @@ from limiar.edge_app.bundle.manifest import Count, Value
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Proof = Literal["pairs", "copy"]  # what the bounds come from: the images of both, or limiar.convert.gate.copies
 
-MOST_IMAGES = 1_000_000  # of one class: nobody is told to find more
+MOST_IMAGES = 1_000_000  # of one class: no message asks for more
 _EXACT_IMAGES = 5_000  # of more, Tango's bounds and the exact ones agree to 0.0001, and these take a second
 _DECIMALS = 6  # of a loss and its bounds
 _PRECISION = 2e-5  # of an exact bound; always given on the conservative side
-_GRID = 40  # rates of disagreement that the exact bound looks at before it refines round the worst
+_GRID = 40  # rates of disagreement that the exact bound tries before it refines around the worst
 _REFINED = 3  # times
 _NEGLIGIBLE = 1e-13  # a thousand such terms are far below the precision
 
@@ -56,7 +56,7 @@ class PairedLoss(Value, frozen=True, forbid_unknown_fields=True):
 
 
 def paired_loss(name: str, lost: int, gained: int, n: int, margin: float, alpha: float) -> PairedLoss:
-    """The loss, its bounds, and what `paired_verdict` says of it, with what would decide where that is undecided."""
+    """The loss, its bounds, and what `paired_verdict` says of it, and how many images would decide if it is undecided."""
     verdict = paired_verdict(lost, gained, n, margin, alpha)
     more = images_to_decide(lost, gained, n, margin, alpha) if verdict == "INCONCLUSIVE" else None
     loss, low, high = (round(value, _DECIMALS) for value in ((lost - gained) / n, *bounds(lost, gained, n, alpha)))
@@ -64,11 +64,11 @@ def paired_loss(name: str, lost: int, gained: int, n: int, margin: float, alpha:
 
 
 def paired_verdict(lost: int, gained: int, n: int, margin: float, alpha: float) -> Verdict:
-    """What the gate decides by.
+    """The gate's decision for one class.
 
-    margin: the smallest loss that is too much, 0..1; alpha: one-sided. PASS where high < margin; FAIL where low > margin, or
-    where loss > margin and the bounds lie less than two margins apart; else INCONCLUSIVE. Raises ValueError for counts that
-    cannot be.
+    margin: the smallest loss that is too much, 0..1; alpha: one-sided. PASS if high < margin; FAIL if low > margin, or
+    if loss > margin and the bounds are less than two margins apart; otherwise INCONCLUSIVE. Raises ValueError for impossible
+    counts.
     """
     if min(lost, gained) < 0 or n < 1 or lost + gained > n:
         raise ValueError(f"no paired outcome: {lost} lost and {gained} gained of {n}")
@@ -85,7 +85,7 @@ def decide(loss: float, low: float, high: float, margin: float) -> Verdict:
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:
-    """PASS where all pass, FAIL where one fails (intersection-union)."""
+    """PASS if all pass, FAIL if one fails (intersection-union)."""
     found = set(verdicts)
     if "FAIL" in found:
         return "FAIL"
@@ -205,7 +205,7 @@ def _scores(lost: Floats, gained: Floats, n: float, loss: float) -> Floats:
 
 
 def _most_lost(differing: NDArray[np.int64], n: int, loss: float, score: float) -> NDArray[np.int64]:
-    """For each number of images that differ: how many may be lost for a score that is not above `score`; -1 where none."""
+    """For each number of images that differ: how many may be lost for a score that is not above `score`; -1 if none."""
     few, many = np.full(len(differing), -1), differing.copy()
     threshold = score + 1e-9 * max(1.0, abs(score))  # the observed outcome belongs to its own tail
     for _ in range(n.bit_length() + 1):

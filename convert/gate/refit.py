@@ -1,12 +1,12 @@
-"""Is what a manifest says of each file's decision what its answers for the validation split give?
+"""Does the manifest have the decision that each file's answers for the validation split give?
 
-A threshold is one number among thousands. Moved by a slip between fit and manifest it would send borderline images the other
-way, and no other check would see it: the logits stay as they were.
+A threshold is one number among thousands. If it changed by mistake between fit and manifest, borderline images would be decided
+differently, and no other check would notice: the logits stay the same.
 """
 
 from collections.abc import Iterable
 
-from limiar.convert.gate.decision_rule import Rule, fit, in_words
+from limiar.convert.gate.decision_rule import DecisionRule, fit, in_words
 from limiar.convert.gate.file_report import FileReport
 from limiar.convert.run.predictions import AnswerTable
 from limiar.edge_app.bundle.manifest import Manifest
@@ -14,8 +14,8 @@ from limiar.edge_app.errors import ConvertError
 from limiar.train.record.operating_points import Scores
 
 
-def check_decisions(manifest: Manifest, files: Iterable[FileReport], rule: Rule, answers: AnswerTable) -> None:
-    """Fits every file's decision again. Raises ConvertError where the manifest has another, or other labels.
+def check_decisions(manifest: Manifest, files: Iterable[FileReport], rule: DecisionRule, answers: AnswerTable) -> None:
+    """Fits every file's decision again. Raises ConvertError if the manifest has another, or other labels.
 
     answers: at least those for the validation split, of every file of the manifest.
     """

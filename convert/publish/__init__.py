@@ -1,1 +1,1 @@
-"""The bundle, or the refusal, and what is written beside it."""
+"""The bundle or the refusal, what is written beside it, and the keys. Imports pipeline and the rooms below it."""

@@ -1,4 +1,4 @@
-"""What is measured in time stands beside the bundle, in BUNDLE.measured, as it is never the same twice; so do the answers."""
+"""Timings go beside the bundle, into BUNDLE.measured, because they are never the same twice; so do the answers."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,8 +7,9 @@ from pathlib import Path
 import msgspec
 
 from limiar.convert.pipeline import Converted
-from limiar.convert.publish.publish import for_the_build, measured_folder, write_folder
-from limiar.convert.report.report import accuracy_panel, rows_by_size, size_panel
+from limiar.convert.publish.place import measured_folder
+from limiar.convert.publish.publish import for_the_build, write_folder
+from limiar.convert.report.release_report import accuracy_panel, rows_by_size, size_panel
 from limiar.convert.report.templates import render
 from limiar.convert.run.predictions import LATENCY
 from limiar.edge_app import APP
@@ -19,7 +20,7 @@ from limiar.edge_app.report.panels import Mark, Panel, draw_panels
 from limiar.edge_app.system.clock import utc_now
 from limiar.edge_app.system.machine import Condition, Machine, condition, machine
 
-DWARFS = 8  # times the quickest file's latency: on a linear axis from 0 the quick ones lie on each other
+DWARFS = 8  # times the quickest file's latency: on a linear axis from 0 the quick ones would overlap
 CALLS = 300  # of each file: enough for p90; `limiar bench` takes its time
 
 

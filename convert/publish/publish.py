@@ -1,4 +1,4 @@
-"""Writes what convert made: BUNDLE, or BUNDLE.refused; each appears whole or not at all."""
+"""Writes what convert made: BUNDLE, or BUNDLE.refused; each is complete or not there at all."""
 
 import hashlib
 import shutil
@@ -13,9 +13,10 @@ from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate_file import differences
 from limiar.convert.gate.refit import check_decisions
 from limiar.convert.pipeline import Converted
+from limiar.convert.publish.place import measured_folder, refused_folder
 from limiar.convert.report.junit import JUNIT, junit_xml
-from limiar.convert.report.page import report_html
-from limiar.convert.report.report import model_card, report_json
+from limiar.convert.report.release_page import report_html
+from limiar.convert.report.release_report import model_card, report_json
 from limiar.convert.run.golden_images import golden_json
 from limiar.convert.run.predictions import PREDICTIONS, predictions_csv
 from limiar.edge_app.bundle.manifest import (
@@ -34,14 +35,14 @@ from limiar.edge_app.system.files import partial_folder, replace_folder, write_w
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-# What turns a Keras model into the files. The Python version is no part of it: it changes none of them.
+# What turns a Keras model into the files. The Python version is not listed: it changes none of them.
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "pillow", "opencv-python-headless")
 
 
 def publish_bundle(
     out: Path, converted: Converted, release_counter: int, seed: int, card: str, key: "Ed25519PrivateKey | None" = None
 ) -> None:
-    """Writes BUNDLE, signed where there is a key. card: Markdown for the model card. Raises BundleError and ConvertError."""
+    """Writes BUNDLE, signed if there is a key. card: Markdown for the model card. Raises BundleError and ConvertError."""
     contents = bundle_contents(converted, card)
     write_bundle(out, _manifest(converted, contents, release_counter, seed), contents, key)
     for older in (refused_folder(out), measured_folder(out)):  # they would contradict the bundle
@@ -57,7 +58,7 @@ def publish_refusal(out: Path, converted: Converted) -> Path:
 
 
 def for_the_build(converted: Converted) -> dict[str, bytes]:
-    """What stands beside a bundle, not in it: a device has no use for it."""
+    """What goes beside a bundle, not into it: a device does not need it."""
     return {PREDICTIONS: predictions_csv(converted.answers), JUNIT: junit_xml(converted.report)}
 
 
@@ -65,18 +66,8 @@ def _page(converted: Converted) -> bytes:
     return report_html(converted.report, converted.answers, converted.thumbnails)
 
 
-def refused_folder(out: Path) -> Path:
-    """Where the report goes when the gate did not pass."""
-    return out.with_name(f"{out.name}.refused")
-
-
-def measured_folder(out: Path) -> Path:
-    """Where the timings of the bundle `out` go."""
-    return out.with_name(f"{out.name}.measured")
-
-
 def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """A folder of files that appears whole; one that is there already is replaced."""
+    """Writes a folder in one step, in place of one that exists."""
     with partial_folder(folder) as partial:
         for name, data in contents.items():
             write_whole(partial / name, data)

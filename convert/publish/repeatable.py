@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from limiar.convert.pipeline import Request, convert_run
+from limiar.convert.pipeline import ConvertRequest, convert_run
 from limiar.convert.publish.publish import publish_bundle
 from limiar.edge_app.errors import ConvertError, printable
 
@@ -20,14 +20,14 @@ _SECOND_PROCESS = "import sys; from limiar.convert.publish.repeatable import con
 class Again(msgspec.Struct, frozen=True):
     """What the second process is to make."""
 
-    request: Request
+    request: ConvertRequest
     release_counter: int
     card: str
 
 
 def check_repeatable(again: Again, files: Mapping[str, bytes]) -> None:
     """Makes the bundle again and compares it with `files`, path -> bytes, its manifest among them. Raises ConvertError."""
-    # Sets of text come in another order where the seed is another.
+    # With another seed, sets of text have another order.
     environ = {**os.environ, "PYTHONHASHSEED": "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"}
     with tempfile.TemporaryDirectory(prefix="limiar-") as folder:
         job, out = Path(folder, "job"), Path(folder, "bundle")
@@ -44,7 +44,7 @@ def check_repeatable(again: Again, files: Mapping[str, bytes]) -> None:
 
 
 def _failed(met: str) -> ConvertError:
-    return ConvertError("E-CONVERT-REPEAT", f"{met}, and nothing was written: report it with the output of `limiar doctor`")
+    return ConvertError("E-CONVERT-REPEAT", f"{met}, and nothing was written: report this with the output of `limiar doctor`")
 
 
 def convert_again(job: str, out: str) -> None:

@@ -1,1 +1,1 @@
-"""What convert found, for people and for programs."""
+"""What convert found, for people and for programs. Imports gate and run."""

@@ -21,7 +21,7 @@ class Scored(msgspec.Struct, frozen=True):
     decisions: Sequence[str]  # [N], a label or REFER
 
 
-class Picture(msgspec.Struct, frozen=True):
+class GalleryImage(msgspec.Struct, frozen=True):
     """One image of the gallery."""
 
     sha256: str  # its beginning
@@ -36,9 +36,9 @@ class Picture(msgspec.Struct, frozen=True):
 class Gallery(msgspec.Struct, frozen=True):
     """Two rows of pictures, and how many there would be of the first."""
 
-    flips: tuple[Picture, ...]
+    flips: tuple[GalleryImage, ...]
     flips_in_all: int
-    differences: tuple[Picture, ...]  # none of the flips
+    differences: tuple[GalleryImage, ...]  # none of the flips
 
 
 def gallery(tensors: Pixels | None, sha256: Sequence[str], truth: Sequence[str], keras: Scored, file: Scored) -> Gallery:
@@ -48,8 +48,8 @@ def gallery(tensors: Pixels | None, sha256: Sequence[str], truth: Sequence[str],
     flips = [k for k in order if keras.decisions[k] != file.decisions[k]]
     others = [k for k in order if keras.decisions[k] == file.decisions[k] and differences[k] > 0]
 
-    def picture(k: int) -> Picture:
-        return Picture(
+    def picture(k: int) -> GalleryImage:
+        return GalleryImage(
             sha256=sha256[k][:_PREFIX],
             label=truth[k],
             keras=keras.decisions[k],

@@ -3,15 +3,15 @@
 from xml.etree import ElementTree
 
 from limiar.convert.gate.file_report import FileReport
-from limiar.convert.gate.gate import Finding
-from limiar.convert.report.report import Report
+from limiar.convert.gate.gate import GateFinding
+from limiar.convert.report.release_report import ReleaseReport
 from limiar.edge_app.bundle.manifest import CHANCE
 from limiar.edge_app.text import visible
 
 JUNIT = "junit.xml"
 
 
-def junit_xml(report: Report) -> bytes:
+def junit_xml(report: ReleaseReport) -> bytes:
     """What did not pass is a failure in a required file; it is skipped in one that is left out, or undecided and allowed."""
     suites = ElementTree.Element("testsuites", name=f"{report.name} {report.version}")
     for file in report.files:
@@ -30,7 +30,7 @@ def junit_xml(report: Report) -> bytes:
     return document + b"\n"
 
 
-def _case(suite: ElementTree.Element, classname: str, file: FileReport, finding: Finding, report: Report) -> None:
+def _case(suite: ElementTree.Element, classname: str, file: FileReport, finding: GateFinding, report: ReleaseReport) -> None:
     name = f"{finding.check} on {finding.runtime}" if finding.runtime else finding.check
     case = ElementTree.SubElement(suite, "testcase", classname=classname, name=visible(name))
     if finding.verdict == "PASS":

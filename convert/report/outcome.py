@@ -1,16 +1,16 @@
-"""What a person reads on the terminal when a conversion has ended: the files, why some are missing, and the verdict."""
+"""What a person reads on the terminal after a conversion: the files, why some are missing, and the verdict."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from limiar.convert.gate.decision_rule import in_words
 from limiar.convert.gate.file_report import FileReport
-from limiar.convert.report.report import Report, alike, kilobytes
+from limiar.convert.report.release_report import ReleaseReport, alike, kilobytes
 from limiar.edge_app.errors import printable
 from limiar.edge_app.text import counted
 
 
-def outcome(report: Report, written: Path) -> Iterator[str]:
+def outcome(report: ReleaseReport, written: Path) -> Iterator[str]:
     """The lines, the verdict last. written: the bundle, or the folder of the refusal."""
     yield f"{'file':<16}{'size':>9}  {'accuracy':>8}  {'referred':>8}  {'highest loss':>12}  verdict"
     yield from map(_row, report.files)
@@ -30,7 +30,7 @@ def outcome(report: Report, written: Path) -> Iterator[str]:
     yield f"{report.verdict}: {printable(str(written))}{_default(report)}"
 
 
-def _decides(report: Report) -> Iterator[str]:
+def _decides(report: ReleaseReport) -> Iterator[str]:
     """How the default file decides, and what comes of it on the test split."""
     file = report.default
     if file is None or file.decision is None or file.test is None:
@@ -56,8 +56,8 @@ def _row(file: FileReport) -> str:
     return f"{file.name:<16}{size:>9}  {accuracy:>8}  {refer_rate:>8}  {bound:>12}  {verdict}"
 
 
-def _default(report: Report) -> str:
-    """What the verdict line says of the default file, where a device would rather have another one."""
+def _default(report: ReleaseReport) -> str:
+    """What the verdict line says of the default file if a device would prefer another one."""
     if not report.published or not report.better:
         return ""
     return f" (a device takes {report.default_file}; {report.better_in_words})"

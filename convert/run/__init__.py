@@ -1,1 +1,1 @@
-"""Every file's answers on every runtime."""
+"""Every file's answers on every runtime. Imports export and anatomy."""

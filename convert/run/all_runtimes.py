@@ -81,9 +81,9 @@ def with_maps(
 
 
 def map_cosine(maps: np.ndarray, keras: np.ndarray) -> float | None:
-    """Cosine between two sets of maps [N, h, w, K], each map less its mean, which is the logit; None where either is flat.
+    """Cosine between two sets of maps [N, h, w, K], each map less its mean, which is the logit; None if either is flat.
 
-    -1 where they have other sides, or are not of numbers.
+    -1 if they have other sides, or are not of numbers.
     """
     if maps.shape != keras.shape or not np.isfinite(maps).all():
         return -1.0

@@ -1,4 +1,4 @@
-"""The images of a model as its inputs, each proven to be the one that was listed: in a RUN, the one that training saw."""
+"""The images of a model as its inputs, each checked to be the one that was listed; in a RUN, the one that training saw."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ class Split(msgspec.Struct, frozen=True):
     tensors: Pixels  # uint8 [N, H, W, C]
     labels: np.ndarray  # int64 [N], indices into the run's labels
     sha256: tuple[str, ...]  # [N], of the files
-    groups: tuple[str, ...]  # [N], "" where none was given
+    groups: tuple[str, ...]  # [N], "" if none was given
 
 
 def split_rows(rows: Sequence[SplitRow], part: str, labels: tuple[str, ...]) -> list[SplitRow]:
@@ -57,7 +57,7 @@ def read_tensors(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Pix
 
 
 def training_envelope(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Envelope:
-    """Of the train split's images, none kept. Raises ConvertError as `read_tensors`; ValueError where there is none."""
+    """Of the train split's images. Raises ConvertError as `read_tensors` does; ValueError if there is none."""
     training = [row for row in rows if row.part == "train"]
     return measure(tensor[np.newaxis] for _, tensor in _read(folder, training, spec))
 
@@ -73,14 +73,14 @@ def _read(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Iterator[t
             raise ConvertError("E-CONVERT-DATA-HASH", f"{met}: give the images of the run with --data, or train again")
         if isinstance(outcome, RefusedImage):
             met = f"{printable(path)}: {outcome.message} ({outcome.code})"
-            cure = "convert needs the images of the run: give their folder with --data"
+            cure = "convert needs the run's images: give their folder with --data"
             raise ConvertError("E-CONVERT-DATA", f"{met}; {cure}")
         assert outcome.tensor is not None  # nothing is known before
         yield outcome.row, np.frombuffer(outcome.tensor, np.uint8).reshape(spec.height, spec.width, spec.channels)
 
 
 def _sha256(path: bytes) -> str:
-    """Of a file that a reader refused, whatever it holds: "" where it cannot be read."""
+    """Of a file that a reader refused: "" where it cannot be read."""
     try:
         return hashlib.sha256(read_file(path)).hexdigest()
     except ImageError:

@@ -1,4 +1,4 @@
-"""A model file's answers on every runtime, through edge_app, each in a process of its own."""
+"""A model file's answers on a runtime, through edge_app, in a process of its own."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ class Environment(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> Key:
-        """What tells its answers from others."""
+        """Its answers' key."""
         return self.runtime, self.options
 
     @property
@@ -62,7 +62,7 @@ Outcomes = Mapping[Key, Answers | RuntimeFailure]  # what each runtime gave for 
 
 
 def find_environments() -> tuple[list[Environment], list[str]]:
-    """The runtimes that can be asked here, each by default first, and for each other one a line why it is not checked."""
+    """The runtimes that can be asked here, each by default first, and one line for each runtime that is not checked."""
     here = {version.name for version in installed_runtimes()}
     environments, not_checked = [], []
     for runtime in RUNTIMES:
@@ -89,7 +89,7 @@ def _tflite_python() -> str | None:
 
 
 def _check_environment(python: str) -> None:
-    """Before the work, not after it: an environment that is there must be able to run. Raises ConvertError."""
+    """Said before the work, not after it: an environment that exists must be able to run. Raises ConvertError."""
     try:
         done = subprocess.run([python, "-c", _NEEDED], capture_output=True, timeout=_LIMIT_S, env=_environ())
         reason = (done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"])[-1]
@@ -105,7 +105,7 @@ def _check_environment(python: str) -> None:
 
 
 class Bench:
-    """Model files are run in processes of their own, by a copy of this very edge_app, whatever else is installed there."""
+    """Model files are run in processes of their own, by a copy of this edge_app, whatever is installed there."""
 
     def __init__(self, tensors: Pixels) -> None:
         self._tensors = tensors
@@ -151,10 +151,10 @@ class Bench:
         words = [environment.runtime, environment.options, str(file), "tensors.npy", str(out), *wanted]
         command = [environment.python, "-m", "limiar.edge_app.inference.parity", *words]
         done = self._ended(command)
-        if done.returncode == -signal.SIGKILL:  # by the kernel, for want of memory: that is not the file's fault
+        if done.returncode == -signal.SIGKILL:  # by the kernel, for lack of memory: not the file's fault
             done = self._ended(command)
         if done.returncode == -signal.SIGKILL:
-            raise RuntimeFailure("was killed twice, most often for want of memory: end other programs, then convert again")
+            raise RuntimeFailure("was killed twice, probably for lack of memory: end other programs, then convert again")
         if done.returncode < 0:
             raise RuntimeFailure(f"crashed with signal {-done.returncode}")
         if done.returncode:
@@ -171,6 +171,6 @@ class Bench:
 
 
 def _environ() -> dict[str, str]:
-    """This process's, less what would put other packages before the copy of limiar in the current folder."""
+    """This process's, without what would put other packages before the copy of limiar in the current folder."""
     misleading = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH")
     return {name: value for name, value in os.environ.items() if name not in misleading}

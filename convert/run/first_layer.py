@@ -1,7 +1,7 @@
-"""Where runtimes part: the first layer of a TFLite file whose value is another than on the file's own runtime.
+"""The first layer of a TFLite file whose value on another runtime is not the one on the file's own runtime.
 
-A copy of the file that gives every value runs on both, for the image whose logits lie furthest apart. That more values are
-given can keep a runtime from fusing layers; it is looked at only where the logits of the file itself differ.
+A copy of the file that returns every value runs on both, for the image whose logits differ most. Returning more values can
+keep a runtime from fusing layers, so this is done only if the logits of the file itself differ.
 """
 
 import functools
@@ -13,7 +13,7 @@ import numpy as np
 from limiar.convert.anatomy.flatbuffer import Graph, made_values, show_all
 from limiar.convert.run.evaluate import Answers, Bench, Environment, Key, RuntimeFailure
 
-ROUNDING = 1e-5  # of a float value's largest element: less is another order of adding. Integers differ where they are not equal
+ROUNDING = 1e-5  # of a float value's largest element: less comes from another order of adding. Integers must be equal
 
 
 class TfliteFile(msgspec.Struct, frozen=True):
@@ -21,15 +21,15 @@ class TfliteFile(msgspec.Struct, frozen=True):
 
     name: str
     data: bytes
-    layers: Mapping[int, str]  # tensor -> layer, in Keras's names where it has one
+    layers: Mapping[int, str]  # tensor -> layer, in Keras's names if it has one
 
 
 def first_layers(
     bench: Bench, file: TfliteFile, environments: Sequence[Environment], outcomes: Mapping[Key, Answers | RuntimeFailure]
 ) -> dict[Key, str]:
-    """For each environment but the first, the file's own: the layer, "" where none differs beyond rounding.
+    """For each environment but the first, the file's own: the layer, "" if none differs beyond rounding.
 
-    One that gave nothing is left out, and one whose logits differ only where the file does not give every value.
+    Without those that gave nothing, and those whose difference the copy does not show.
     """
     own, *others = environments
     reference = outcomes.get(own.key)

@@ -1,7 +1,7 @@
-"""Golden images: what a device decodes, resizes and answers to prove that it does as the desktop did.
+"""Golden images: a device decodes, resizes and answers them to prove that it does what the desktop did.
 
 Drawn from a seed, never the user's images unless asked for. Many sizes, depths and formats, because the decoder and the resize
-are proven with the model; coloured ones, because swapped channels show in nothing else.
+are proven along with the model; coloured ones, because nothing else shows swapped channels.
 """
 
 import hashlib
@@ -106,7 +106,7 @@ def take_golden_images(folder: Path, spec: InputSpec) -> list[GoldenFile]:
         where = printable(str(folder))
         raise ConvertError("E-CONVERT-GOLDEN", f"{where}: {error.strerror}: give --golden a folder of images") from None
     if len(paths) < AT_LEAST:
-        met = f"{printable(str(folder))} holds {counted(len(paths), 'image')}, golden images are at least {AT_LEAST}"
+        met = f"{printable(str(folder))} has {counted(len(paths), 'image')}, at least {AT_LEAST} golden images are needed"
         raise ConvertError("E-CONVERT-GOLDEN", f"{met}: add some, or leave --golden out")
     files: dict[int, GoldenFile] = {}
     for outcome in read_all([Item(k, os.fsencode(path), os.fsencode(path.name)) for k, path in enumerate(paths)], spec):
@@ -119,8 +119,8 @@ def take_golden_images(folder: Path, spec: InputSpec) -> list[GoldenFile]:
             met = f"{printable(str(source))}: {error.message} ({error.code})"
             raise ConvertError("E-CONVERT-GOLDEN", f"{met}; every golden image must be readable") from None
         if hashlib.sha256(data).digest() != outcome.sha256:
-            met = f"{printable(str(source))} changed while it was read"
-            raise ConvertError("E-CONVERT-GOLDEN", f"{met}: convert again when nobody writes there")
+            met = f"{printable(str(source))} changed while limiar read it"
+            raise ConvertError("E-CONVERT-GOLDEN", f"{met}: convert again when nothing writes to that folder")
         assert outcome.tensor is not None  # nothing is known before
         tensor = np.frombuffer(outcome.tensor, np.uint8).reshape(1, spec.height, spec.width, spec.channels)
         files[outcome.row] = GoldenFile(f"golden/{outcome.row:02}{source.suffix.lower()}", data, tensor)
@@ -149,7 +149,7 @@ def _edges(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _blobs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Round bright spots on a dim ground with a little noise: nearest to what a model for lesions looks at."""
+    """Round bright spots on a dim ground with a little noise: closest to what a lesion model sees."""
     rows, columns = _axes(height, width)
     image = 0.2 + 0.05 * rng.standard_normal((height, width))
     for _ in range(int(rng.integers(1, 5))):
@@ -170,7 +170,7 @@ def _full_range(image: np.ndarray) -> np.ndarray:
 
 
 def _with_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """float [H, W] -> [H, W, 3]: red strong, blue weak and upside down, so that swapped channels are another image."""
+    """float [H, W] -> [H, W, 3]: red strong, blue weak and upside down, so that swapped channels give another image."""
     return np.stack([image, 0.7 * image, rng.uniform(0.2, 0.4) * image[::-1]], axis=-1)
 
 

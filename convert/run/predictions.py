@@ -1,4 +1,4 @@
-"""Every answer for the images of validation and test: what the report draws, and predictions.csv beside the bundle.
+"""Every answer for the images of validation and test: for the report's plots, and for predictions.csv beside the bundle.
 
 `limiar compare` pairs two bundles by these, image by image.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limiar.edge_app.errors import ConvertError, printable
+from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.system.files import read_bounded
 from limiar.train.record.run_folder import UNPACKED_LIMIT, table_csv
 
@@ -46,18 +47,11 @@ class AnswerTable(msgspec.Struct, frozen=True):
         )
 
     def probabilities(self, name: str) -> NDArray[np.float64] | None:
-        """float64 [N, K] of KERAS or a model file; None where it has given NaN or infinity, or nothing."""
+        """float64 [N, K] of KERAS or a model file; None if it has given NaN or infinity, or nothing."""
         logits = self.logits.get(name)
         if logits is None or not np.isfinite(logits).all():
             return None
-        return softmax_rows(logits)
-
-
-def softmax_rows(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """[N, K] -> float64 [N, K], as the app computes it of one row (limiar.edge_app.inference.classifier.softmax)."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return shares
+        return softmax(logits)
 
 
 def predictions_csv(answers: AnswerTable) -> bytes:

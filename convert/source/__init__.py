@@ -1,1 +1,1 @@
-"""What is converted: a Keras model made to take raw pixels and to return logits."""
+"""What is converted: a Keras model that takes raw pixels and returns logits. Imports no other room."""

@@ -1,4 +1,4 @@
-"""A framework's error as one line: the reason without its stack of files, and the Keras layer that it is about."""
+"""A framework's error in one line: the reason, without its stack of files, and the Keras layer it is about."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def reason(error: BaseException) -> str:
 
 
 def layer_of(model: Any, error: BaseException | None) -> str | None:
-    """The layer that an error names, "conv2d_3 (Conv2D)"; None where it names none."""
+    """The layer that an error names, "conv2d_3 (Conv2D)"; None if it names none."""
     text = str(error)
     layers = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
     for path in _PATH.findall(text):

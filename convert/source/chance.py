@@ -1,8 +1,8 @@
 """Is the Keras model better than chance on validation, and would it be with its labels or its pixels in another form?
 
-A model whose labels stand in another order, or whose pixels were scaled or ordered by code outside of it, converts faithfully:
-every file agrees with Keras, and every answer is wrong. Only the truth can show it. All of it is looked for on the validation
-split: the test split has no part in what is chosen.
+A model whose labels are in another order, or whose pixels were scaled or ordered by code outside of it, converts faithfully:
+every file agrees with Keras, and every answer is wrong. Only the true labels can show it. Everything is tried on the validation
+split; the test split plays no part.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import mannwhitneyu
 
-from limiar.convert.source.ends import Scaling
 from limiar.convert.source.keras_model import BATCH
+from limiar.convert.source.origin import Scaling
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import CHANCE
 from limiar.edge_app.errors import ConvertError, printable
@@ -25,11 +25,11 @@ ALPHA = 0.05  # one-sided: a model that guesses is let through as often
 SIGNIFICANT = 1.6449  # normal quantile of 1 - ALPHA
 CLEARLY = 0.05  # of accuracy: what another form must gain at least, by the lower 95 % bound of the paired difference
 BOUND = 1.96  # normal quantile of that bound
-IMAGES = 512  # of validation, spread evenly, that other forms are tried with
-SCREEN = 64  # of these, which show whether a form is worth the rest
+IMAGES = 512  # of validation, spread evenly, on which other forms are tried
+SCREEN = 64  # of these: they show whether a form is worth trying on the rest
 NAMED = 3  # forms in a message
 LABELS_NAMED = 50  # labels in a message: a line that can still be copied
-# What keras.applications and torchvision put images through, beside 1/255 alone.
+# What keras.applications and torchvision do to images, besides 1/255 alone.
 FAMILIES = (
     Scaling(),
     Scaling(scale=(1 / 255,)),
@@ -56,7 +56,7 @@ class Form(msgspec.Struct, frozen=True):
         return float(self.right.mean())
 
     def line(self, a_run: bool) -> str:
-        """How often the model is right with it, and by which options it is had; a RUN takes none, so what it is."""
+        """How often the model is right with it, and which options give it; for a RUN, which has none, a description."""
         parts = []
         if self.scaling is not None:
             options = self.scaling.options or "no --scale, --mean, --std and --bgr"
@@ -68,17 +68,17 @@ class Form(msgspec.Struct, frozen=True):
 
     @property
     def rank(self) -> tuple[float, bool, bool, bool, int]:
-        """The best first; of equally good ones the one that people use, and of these the one that changes least.
+        """The best first; among equals a usual one, then the one that changes least.
 
-        Where two labels are exchanged, pixels turned round may do as well: that comes last.
+        If two labels are exchanged, inverted pixels may do as well: that comes last.
         """
         used = self.scaling is None or self.scaling in FAMILIES
         inverted = self.scaling is not None and self.scaling.scale[0] < 0
         return -self.accuracy, inverted, self.order is not None, not used, len(self.scaling.options) if self.scaling else 0
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What is to be said of a model; nothing in the usual case."""
+class Remarks(msgspec.Struct, frozen=True):
+    """What a reader must know of a model; usually nothing."""
 
     facts: dict[str, str] = {}
     notes: tuple[str, ...] = ()
@@ -94,10 +94,10 @@ def check_chance(
     where: str,
     a_run: bool,
     allowed: bool,
-) -> Found:
+) -> Remarks:
     """Raises ConvertError for a model that is no better than chance, with what would cure it, unless it is allowed.
 
-    So it does for a file that would be clearly better in another form; a RUN has no other, and is warned of.
+    Also for a file that would be clearly better in another form. A RUN has no other form: there it is a warning.
 
     bare: the Keras model before `given` was put in front; logits: float32 [N, K] of the model as it is converted, for
     tensors, uint8 [N, H, W, C], and truth [N] of validation; a_run: it comes from `limiar train`, which has no such options.
@@ -110,13 +110,13 @@ def check_chance(
     met = f"{where} gives the right label for {int(right.sum())} of {len(right)} validation images ({right.mean():.3f})"
     if better:
         if not forms:
-            return Found()
+            return Remarks()
         line = f"{met}, and it would be {told}"
         if not (allowed or a_run):
             raise ConvertError(
                 "E-CONVERT-CHANCE", f"{line}: give what it was trained with; --allow-chance converts it as it is"
             )
-        return Found({"other form": line}, (f"Warning: {line}",))
+        return Remarks({"other form": line}, (f"Warning: {line}",))
     if not better_than_chance(np.eye(len(labels), dtype=np.float32)[truth], truth):
         met = f"{met}, too few to tell any model from chance ({lucky:.3f})"
         if not allowed:
@@ -134,20 +134,20 @@ def check_chance(
         cure = "train it again" if a_run else "give what it was trained with, or train it again"
         raise ConvertError("E-CONVERT-CHANCE", f"{met}; {tried}: {cure}; --allow-chance converts it as it is")
     line = f"{met}; allowed by --allow-chance"
-    return Found({CHANCE: line}, (f"Warning: {line}" + (f"; it would be {told}" if told else ""),))
+    return Remarks({CHANCE: line}, (f"Warning: {line}" + (f"; it would be {told}" if told else ""),))
 
 
 def check_unit(unit: NDArray[np.float32], truth: Ints, where: str) -> None:
-    """Raises ConvertError where the one unit of a model, without a sigmoid behind it, gives a probability and not a logit.
+    """Raises ConvertError if the one unit of a model, without a sigmoid behind it, gives a probability and not a logit.
 
     unit: [N] for validation, taken for the logit of the second label; truth: [N], 0 or 1.
     """
     as_logit, as_share = ((unit > threshold) == truth for threshold in (0.0, 0.5))
     if not (unit.min() >= 0 and unit.max() <= 1) and not clearly_better(as_logit, as_share):
         return
-    told = f"{as_share.mean():.3f} of the validation images are right above and below 0.5, {as_logit.mean():.3f} by its sign"
-    met = f"the one unit of {where} gives {unit.min():.3g} to {unit.max():.3g}, a probability and not a logit ({told})"
-    cure = "put keras.layers.Rescaling(8, -4) behind it and save that, or train it with a sigmoid at its very end"
+    told = f"{as_share.mean():.3f} of the validation images are right if cut at 0.5, {as_logit.mean():.3f} if cut at 0"
+    met = f"the one unit of {where} gives {unit.min():.3g} to {unit.max():.3g}, a probability, not a logit ({told})"
+    cure = "add keras.layers.Rescaling(8, -4) at its end and save that, or train it with a sigmoid as its last step"
     raise ConvertError("E-CONVERT-SIGMOID", f"{met}: {cure}")
 
 
@@ -181,12 +181,12 @@ def best_order(found: Ints, truth: Ints, count: int) -> Ints:
     """[count]: for each output the label that makes most answers right, each label once (H. W. Kuhn, 1955)."""
     confusion = np.zeros((count, count), np.int64)
     np.add.at(confusion, (found, truth), 1)
-    # Where the images do not say, an output keeps its label.
+    # If the images do not decide, an output keeps its label.
     return np.asarray(linear_sum_assignment(confusion * 2 + np.eye(count, dtype=np.int64), maximize=True)[1])
 
 
 def clearly_better(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
-    """Whether `other` is right more often by over CLEARLY, on the same images, also by the lower bound of the difference."""
+    """Whether `other` is right more often on the same images, with a lower bound of the difference above CLEARLY."""
     difference = other.astype(np.float64) - right
     return float(difference.mean() - BOUND * difference.std() / len(right) ** 0.5) > CLEARLY
 
@@ -200,7 +200,7 @@ def _forms(
     labels: tuple[str, ...],
     every: bool,
 ) -> Iterator[Form]:
-    """The forms that are clearly better. every: also those that a few images do not promise anything of."""
+    """The forms that are clearly better. every: also those that look hopeless on a few images."""
     chosen = np.unique(np.linspace(0, len(truth) - 1, min(IMAGES, len(truth))).round().astype(np.int64))
     tensors, truth, logits = tensors[chosen], truth[chosen], logits[chosen]
     right = logits.argmax(axis=1) == truth
@@ -231,7 +231,7 @@ def _promising(answers: NDArray[np.float32], truth: Ints, right: NDArray[np.bool
 
 
 def _scalings(given: Scaling | None, channels: int) -> Iterator[Scaling]:
-    """Every family, and what was given, in both orders of the channels; but for what is there already."""
+    """Every family, and what was given, in both orders of the channels, except what is used already."""
     asked = [*FAMILIES, *([given] if given else [])]
     both = [form for one in asked for form in _turned(one)]
     fitting = [one for one in both if channels == 3 or (len(one.mean) == 1 and not one.bgr)]

@@ -88,7 +88,7 @@ def _layers(features: Any) -> list[tuple[Any, tuple[int, int], tuple[int, int]]]
 
 
 def _axis(layers: list[tuple[Any, tuple[int, int], tuple[int, int]]], axis: int) -> tuple[float, float] | None:
-    """First and step of one axis; None where a layer is met whose geometry is not known."""
+    """First and step of one axis; None if a layer is met whose geometry is not known."""
     first, step = 0.0, 1.0
     for layer, given, made in layers:
         kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)

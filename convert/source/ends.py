@@ -1,13 +1,11 @@
 """Both ends of a Keras model made what limiar's are: raw pixels in, one logit for each label out."""
 
-from fractions import Fraction
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from limiar.convert.source.frameworks import keras
-from limiar.edge_app.arrays import Pixels
+from limiar.convert.source.origin import Scaling
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError, printable
 
@@ -17,48 +15,8 @@ UNIT = "one unit made two logits"
 PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
 
 
-class Scaling(msgspec.Struct, frozen=True):
-    """What images were put through before the model saw them: x * scale, then (x - mean) / std; a number, or one a channel.
-
-    With bgr, x is blue, green, red, and so are the values for each channel.
-    """
-
-    scale: tuple[float, ...] = (1.0,)
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)  # none is 0
-    bgr: bool = False
-
-    @property
-    def values(self) -> dict[str, tuple[float, ...]]:
-        """The option's name -> one value, or one a channel."""
-        return {"scale": self.scale, "mean": self.mean, "std": self.std}
-
-    @property
-    def options(self) -> str:
-        """As it is given on the command line; "" for pixels as they are."""
-        plain = Scaling().values
-        given = [f"--{name} {','.join(map(_number, values))}" for name, values in self.values.items() if values != plain[name]]
-        return " ".join([*(["--bgr"] if self.bgr else []), *given])
-
-    def applied(self, pixels: Pixels) -> np.ndarray:
-        """uint8 [N, H, W, C], in the order of the channels that the model takes -> float32."""
-        scale, mean, std = (np.asarray(values, np.float64) for values in self.values.values())
-        return ((pixels * scale - mean) / std).astype(np.float32)
-
-    def __str__(self) -> str:
-        scale, mean, std = (" ".join(f"{value:g}" for value in values) for values in self.values.values())
-        return ("blue, green, red; " if self.bgr else "") + f"x * ({scale}), then (x - ({mean})) / ({std})"
-
-
-def _number(value: float) -> str:
-    """Exact, and short where it is one over a number."""
-    sign, size = ("-" if value < 0 else ""), abs(value)
-    over = 0 < size < 1 and float(Fraction(1) / Fraction(f"{1 / size:g}")) == size
-    return f"{sign}1/{1 / size:g}" if over else f"{value:g}"
-
-
 def _given_images(sides: tuple[int | None, ...]) -> str:
-    """The cure for a model whose input no image has: most often one that was trained on arrays without an axis of channels."""
+    """The cure for a model whose input is not an image: mostly one that was trained on arrays without a channel axis."""
     if None not in sides and len(sides) in (1, 2):
         image = "(HEIGHT, WIDTH, CHANNELS)" if len(sides) == 1 else f"({sides[0]}, {sides[1]}, 1)"
         return f"save keras.Sequential([keras.Input({image}), keras.layers.Reshape({sides}), model])"
@@ -68,13 +26,13 @@ def _given_images(sides: tuple[int | None, ...]) -> str:
 
 
 def input_spec(model: Any, where: str, size: tuple[int, int] | None = None) -> InputSpec:
-    """What the model takes, whatever its batch. Raises ConvertError for what no image becomes by the image rules.
+    """What the model takes, whatever its batch. Raises ConvertError for an input that the image rules never give.
 
     size: height and width, of a model that leaves them open. Channels may come first: (3, height, width).
     """
     inputs = getattr(model, "inputs", None) or []
     if len(inputs) != 1:
-        met = f"{where} has {len(inputs)} inputs that are known"
+        met = f"{where} has {len(inputs)} known inputs"
         raise ConvertError("E-CONVERT-INPUTS", f"{met}: give the model one, the image, with a fixed size")
     shape = tuple(inputs[0].shape)
     sides = shape[1:]
@@ -82,18 +40,18 @@ def input_spec(model: Any, where: str, size: tuple[int, int] | None = None) -> I
         sides = (sides[1], sides[2], sides[0])
     if len(sides) == 3 and None in sides[:2] and sides[2] in (1, 3):
         if size is None:
-            met = f"{where} takes {shape}, images of any size"
-            raise ConvertError("E-CONVERT-INPUT", f"{met}: say with --size HEIGHTxWIDTH at which it was trained")
+            met = f"{where} takes {shape}, that is images of any size"
+            raise ConvertError("E-CONVERT-INPUT", f"{met}: give the size it was trained at with --size HEIGHTxWIDTH")
         sides = (
             *(wanted if open_side is None else open_side for open_side, wanted in zip(sides, size, strict=False)),
             sides[2],
         )
     fits = len(sides) == 3 and all(side is not None and 0 < side <= SIDE_LIMIT for side in sides)
     if not fits or sides[2] not in (1, 3):
-        met = f"{where} takes {shape}, images come as (None, height, width, 1 or 3) with sides up to {SIDE_LIMIT}"
+        met = f"{where} takes {shape}; an image is (None, height, width, 1 or 3) with sides up to {SIDE_LIMIT}"
         raise ConvertError("E-CONVERT-INPUT", f"{met}: {_given_images(sides)}")
     if size is not None and tuple(sides[:2]) != size:
-        met = f"{where} takes {sides[0]}x{sides[1]}, and --size says {size[0]}x{size[1]}"
+        met = f"{where} takes {sides[0]}x{sides[1]}, but --size says {size[0]}x{size[1]}"
         raise ConvertError("E-CONVERT-INPUT", f"{met}: leave --size out")
     return InputSpec(height=sides[0], width=sides[1], channels=sides[2])
 
@@ -119,11 +77,11 @@ def logits_model(model: Any, labels: tuple[str, ...], where: str) -> tuple[Any, 
         return model, ", ".join(filter(None, (changed, UNIT)))
     if head == "sigmoid":
         met = f"{where} ends in a sigmoid over {shape[-1]} units, which answers each label alone"
-        cure = "limiar gives one label of all: train with a softmax, or with one unit for two labels"
+        cure = "limiar gives exactly one label: train with a softmax, or with one unit for two labels"
         raise ConvertError("E-CONVERT-SIGMOID", f"{met}: {cure}")
     if shape != (None, len(labels)):
         named = printable(", ".join(labels[:8])) + (", …" if len(labels) > 8 else "")
-        met = f"{where} gives {shape}, and there are {len(labels)} labels ({named})"
+        met = f"{where} gives {shape}, but there are {len(labels)} labels ({named})"
         raise ConvertError("E-CONVERT-OUTPUTS", f"{met}: the last layer must give one logit for each label")
     return model, changed
 
@@ -131,14 +89,14 @@ def logits_model(model: Any, labels: tuple[str, ...], where: str) -> tuple[Any, 
 def raw_pixels(model: Any, spec: InputSpec, scaling: Scaling) -> Any:
     """The model with the scaling in front, as one multiplication and one addition for each channel. Raises ConvertError.
 
-    The order of the channels comes with them in a convolution of 1x1: integer files of TensorFlow misread a reversed input.
+    With bgr a 1x1 convolution reorders the channels too: TensorFlow's integer files misread a reversed input.
     """
     for name, values in scaling.values.items():
         if len(values) not in (1, spec.channels):
             met = f"--{name} has {len(values)} values, the model takes {spec.channels} channels"
             raise ConvertError("E-CONVERT-CHANNELS", f"{met}: give one, or one for each channel")
     if scaling.bgr and spec.channels != 3:
-        raise ConvertError("E-CONVERT-CHANNELS", f"--bgr, and the model takes {spec.channels} channel: leave --bgr out")
+        raise ConvertError("E-CONVERT-CHANNELS", f"--bgr needs 3 channels, the model takes {spec.channels}: leave --bgr out")
     scale, mean, std = (np.asarray(values) for values in scaling.values.values())
     factor, offset = (np.broadcast_to(values, spec.channels) for values in (scale / std, -mean / std))
     image = keras.Input((spec.height, spec.width, spec.channels), name="image")
@@ -158,12 +116,12 @@ def pixelwise(matrix: np.ndarray, offset: np.ndarray) -> Any:
 
 
 def _is_plain(model: Any) -> bool:
-    """Takes and gives a value, not {"name": value}; a sequential model cannot do otherwise."""
+    """Takes and gives a value, not {"name": value}; a sequential model always does."""
     return isinstance(model, keras.Sequential) or all(isinstance(end, keras.KerasTensor) for end in (model.input, model.output))
 
 
 def _before_head(tensor: Any) -> tuple[Any, str | None]:
-    """What the last softmax or sigmoid of a model is made from, and which it was; the tensor and None where there is none."""
+    """What the last softmax or sigmoid of a model is made from, and which it was; the tensor and None if there is none."""
     made = tensor._keras_history
     layer, node = made.operation, made.operation._inbound_nodes[made.node_index]
     if isinstance(layer, keras.Model):

@@ -1,7 +1,7 @@
-"""What Keras 2 saved, in Keras 3's words: the configuration of a .keras file or of an .h5 file (there also Keras 3's).
+"""What Keras 2 saved, in Keras 3's words: the configuration of a .keras file or of an .h5 file (perhaps of Keras 3).
 
 Keras 3 reads the weights of both, and the configuration of plain layers. It does not know where Keras 2 kept its functional
-model, arguments that are gone, and Keras 2's layer for an operation (`TFOpLambda`), as which `preprocess_input` was saved.
+model, arguments that no longer exist, or `TFOpLambda`, Keras 2's layer for an operation, which `preprocess_input` was saved as.
 """
 
 import io
@@ -16,7 +16,7 @@ from limiar.convert.source.frameworks import keras
 CONFIG_ATTRIBUTE = "model_config"  # of an .h5 file
 _MODELS = {"Functional": "keras.src.models.functional", "Model": "keras.src.models.functional", "Sequential": "keras"}
 _ROOMS = ("layers", "initializers", "regularizers", "constraints")
-# Arguments that are gone, and the values with which they change no answer; with another one Keras refuses the layer by name.
+# Arguments that no longer exist, and the values that change no answer; with another value Keras refuses the layer by name.
 _GONE: dict[str, tuple[object, ...]] = {"rng_type": ("stateful",), "time_major": (False,), "groups": (1,)}
 _UNUSED = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")  # of separable layers: they have no such kernel
 _GROUPED = ("Conv1D", "Conv2D", "Conv3D")  # which still have groups
@@ -29,7 +29,7 @@ _SCALED: dict[str, Callable[[float], tuple[float, float]]] = {
     "math.add": lambda y: (1.0, y),
     "__operators__.add": lambda y: (1.0, y),
 }
-# Likewise with another value -> the layer that joins them.
+# An operation with another value -> the layer that joins the two.
 _JOINED = {"math.add": "Add", "__operators__.add": "Add", "math.multiply": "Multiply", "math.subtract": "Subtract"}
 
 
@@ -63,7 +63,7 @@ def in_keras_3(config: Any) -> Any:
 
 
 def read_h5_config(data: bytes) -> Any:
-    """The configuration in an .h5 file, in Keras 3's names; None where it holds weights alone. Raises what h5py raises."""
+    """The configuration in an .h5 file, in Keras 3's names; None if it holds weights alone. Raises what h5py raises."""
     with h5py.File(io.BytesIO(data), "r") as file:
         text = file.attrs.get(CONFIG_ATTRIBUTE)
     return None if text is None else in_keras_3(json.loads(text))

@@ -1,6 +1,6 @@
-"""A .keras or .h5 file, looked through before Keras sees it, so that none of it runs, reaches outside or fills the memory.
+"""A .keras or .h5 file, checked before Keras sees it: nothing in it may run, read other files or fill the memory.
 
-What is looked through, hashed and loaded are the same bytes, read once.
+The bytes are read once; the same ones are checked, hashed and loaded.
 """
 
 import io
@@ -34,7 +34,7 @@ _NAMED = 3  # members in a message
 
 
 def read_model_file(path: Path) -> bytes:
-    """The bytes of a file that is to be a .keras file. Raises ConvertError."""
+    """The bytes of a model file. Raises ConvertError."""
     where = printable(str(path))
     if path.is_dir():
         met = f"{where} is a folder" + (", a SavedModel" if (path / "saved_model.pb").exists() else "")
@@ -86,7 +86,7 @@ def _looked_through(data: bytes, where: str) -> tuple[str, Any, bytes]:
             members[CONFIG] = json.dumps(config).encode()
             data = _packed(members)
     except (ValueError, RecursionError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise _unreadable(where, error, f"its {CONFIG} is no JSON") from None
+        raise _unreadable(where, error, f"its {CONFIG} is not valid JSON") from None
     _check_config(config, where)
     _check_weights(members[WEIGHTS], where)
     return ".keras", config, data
@@ -125,7 +125,7 @@ def _check_counted(config: Any, where: str) -> None:
 
 
 def _in_float32(model: Any) -> Any:
-    """The model, computing in float32 throughout: TFLite has no kernels of 16 or 64 bits for what else is in the graph."""
+    """The model, computing in float32 throughout: TFLite has few kernels for other floats."""
     config = model.get_config()
     objects = list(_objects(config))
     policies = [value["config"] for value in objects if value["class_name"] == "DTypePolicy"]
@@ -160,7 +160,7 @@ def _members(data: bytes, where: str) -> dict[str, bytes]:
             _check_names([info.filename for info in listed], where)
             if sum(info.file_size for info in listed) > BYTES_LIMIT:
                 raise _too_large(f"{where} unpacks to")
-            # A member that holds more than it declares is cut off there, and then has another CRC.
+            # A member that is larger than it declares is cut off there, and then has another CRC.
             return {info.filename: archive.read(info) for info in listed}
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
         raise _unreadable(where, error, "its ZIP container is broken or encrypted") from None
@@ -181,19 +181,19 @@ def _check_names(names: list[str], where: str) -> None:
     for wrong, word in ((twice, "more than once"), (extra, "which does not belong there"), (missing, "not at all")):
         if wrong:
             named = printable(", ".join(wrong[:_NAMED]))[:200]
-            raise ConvertError("E-CONVERT-MEMBERS", f"{where} holds {named} {word}: {SAVE}")
+            raise ConvertError("E-CONVERT-MEMBERS", f"{where} has {named} {word}: {SAVE}")
 
 
 def _check_config(config: Any, where: str) -> None:
-    """Refuses what would run code: Keras's safe mode does too, but not by name and not in every version."""
+    """Refuses whatever would run code. Keras's safe mode does so too, but without naming it, and not in every version."""
     for part in _objects(config):
         _check_float(part, where)
         name, module, registered = part["class_name"], part.get("module"), part.get("registered_name")
         if name in _KERAS_2:
             inner = part.get("config")
             what = printable(f"{name} {inner.get('name') if isinstance(inner, dict) else ''}".strip())[:100]
-            met = f"{where} holds {what}, an operation of Keras 2 that Keras 3 has no layer for"
-            cure = "save the part behind it as a model of its own; what it does to pixels say --scale, --mean, --std and --bgr"
+            met = f"{where} has {what}, an operation of Keras 2 that Keras 3 has no layer for"
+            cure = "save the part after it as a model; say what it does to pixels with --scale, --mean, --std and --bgr"
             raise ConvertError("E-CONVERT-MODEL", f"{met}: {cure}")
         # Keras's own are of a module keras; __keras_tensor__ and the like are of none; functions are of builtins.
         known = module == "builtins" or str(module).partition(".")[0] == "keras" or (module is None and str(name)[:2] == "__")
@@ -201,8 +201,8 @@ def _check_config(config: Any, where: str) -> None:
             inner = part.get("config")
             called = inner.get("name") if isinstance(inner, dict) else None
             what = printable(f"{name} {called or ''}".strip())[:100]
-            met = f"{where} holds {what}, which is code of its own"
-            cure = "limiar runs none from a file: build that part of Keras's own layers and save the model again"
+            met = f"{where} has {what}, which is code of its own"
+            cure = "limiar never runs code from a file: build that part from Keras's own layers and save the model again"
             raise ConvertError("E-CONVERT-MODEL", f"{met}: {cure}")
 
 
@@ -221,7 +221,7 @@ def _check_float(part: dict[str, Any], where: str) -> None:
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:
-    """Every serialized object, but for what the model was compiled with: that is not loaded."""
+    """Every serialized object except what the model was compiled with, which is not loaded."""
     stack = [config]
     while stack:
         part = stack.pop()
@@ -234,7 +234,7 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _check_weights(data: bytes, where: str) -> None:
-    """Refuses HDF5 that reads other files or other places, and sizes that only unpacking shows."""
+    """Refuses HDF5 that reads other files or other places, and what is too large once unpacked."""
     size, seen = 0, set()
     try:
         with h5py.File(io.BytesIO(data), "r") as file:

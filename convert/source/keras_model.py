@@ -14,14 +14,14 @@ from limiar.edge_app.text import counted
 
 BATCH = 64  # images that Keras computes at once
 CHUNK = 16 * BATCH  # images that are floats at once: four times their bytes
-REPLACE = "replace that layer by others of Keras's own and save the model again"
-_ONE = 1e-3  # how near to 1 the sums of probabilities are, also those of a model that computes in half precision
+REPLACE = "replace that layer with others of Keras's own and save the model again"
+_ONE = 1e-3  # how near to 1 probabilities add up, even in a model that computes in half precision
 
 
 def keras_logits(model: Any, tensors: Pixels) -> np.ndarray:
     """uint8 [N, H, W, C] -> float32 [N, K]: what every file is compared with.
 
-    Raises ConvertError for NaN and infinity, and where probabilities come instead.
+    Raises ConvertError for NaN and infinity, and for probabilities.
     """
     if not len(tensors):
         return np.zeros((0, model.output_shape[-1]), np.float32)
@@ -33,15 +33,15 @@ def keras_logits(model: Any, tensors: Pixels) -> np.ndarray:
         met = f"the Keras model gives NaN or infinity for {bad} of {counted(len(logits), 'image')}"
         raise ConvertError("E-CONVERT-FINITE", f"{met}: train it again, with a lower learning rate")
     if (logits >= 0).all() and np.abs(logits.sum(axis=1) - 1).max() < _ONE:
-        met = "the Keras model gives probabilities where logits must be, also after a softmax at its end was cut off"
-        raise ConvertError("E-CONVERT-SOFTMAX", f"{met}: leave one softmax at the very end, or none")
+        met = "the Keras model gives probabilities instead of logits, even after the softmax at its end was cut off"
+        raise ConvertError("E-CONVERT-SOFTMAX", f"{met}: leave one softmax, as the last step, or none")
     return np.asarray(logits, np.float32)
 
 
 def export_saved_model(model: Any, spec: InputSpec, folder: Path) -> None:
     """Writes a SavedModel with a fixed batch of 1.
 
-    from_concrete_functions on a Keras 3 model gives, without a word, files whose weights are unread variables (NaN, TF 2.21);
+    from_concrete_functions on a Keras 3 model gives, silently, files whose weights are unread variables (NaN, TF 2.21);
     export and from_saved_model are right. model.export does not say that nothing is trained, and layers that augment then do.
     """
     signature = [keras.InputSpec(shape=(1, spec.height, spec.width, spec.channels), dtype="float32")]

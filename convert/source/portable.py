@@ -1,4 +1,4 @@
-"""A Keras model rebuilt so that this machine computes it and every format holds it: the same layers, the same weights.
+"""A Keras model rebuilt so that this machine computes it and every format can express it: the same layers, the same weights.
 
 TensorFlow convolves on a CPU only with channels last; TFLite and ONNX lack some of its resizing; its integer converter misreads
 an input whose channels are exchanged first. What is replaced gives the same values, up to rounding.
@@ -55,7 +55,7 @@ def _operations(model: Any) -> list[Any]:
 
 
 class _Rebuilding:
-    """A model's graph run again with some operations replaced. The others are shared, so that weights stay where they are."""
+    """A model's graph rebuilt with some operations replaced. The others are shared, and so are their weights."""
 
     def __init__(self, wanted: Callable[[Any], bool], swap: Callable[[Any], Any]) -> None:
         self._wanted, self._swap = wanted, swap
@@ -116,7 +116,7 @@ class _Convolution(keras.layers.Conv2D):  # type: ignore[misc]  # Keras has no t
 
 
 class _Transposed(keras.layers.Conv2DTranspose):  # type: ignore[misc]
-    """Likewise."""
+    """The same, transposed."""
 
     def call(self, inputs: Any) -> Any:
         made = keras.ops.conv_transpose(
@@ -137,7 +137,7 @@ _LAST_KINDS: dict[type, Any] = {keras.layers.Conv2D: _Convolution, keras.layers.
 
 
 def _odd_resizing(operation: Any) -> bool:
-    """In a way that a format lacks. To pad or crop to the aspect ratio is another thing, and stays."""
+    """Whether a format lacks its kind. Padding or cropping to the aspect ratio is left as it is."""
     if _resized_to(operation) is None or operation.data_format != "channels_last":
         return False
     plain = operation.interpolation == "nearest" or (operation.interpolation == "bilinear" and not operation.antialias)

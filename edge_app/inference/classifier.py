@@ -4,9 +4,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from limiar.edge_app import APP
 from limiar.edge_app.answer import Answer, Prediction, Timing
 from limiar.edge_app.arrays import ClassMap, Logits, Pixels
@@ -17,15 +14,9 @@ from limiar.edge_app.image.statistics import outside
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.inference.model_check import open_checked, run_model, run_with_map
 from limiar.edge_app.inference.rule import OutsideRule, Rule
+from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.runtimes import Runtime
 from limiar.edge_app.system.clock import utc_now
-
-
-def softmax(logits: Logits) -> NDArray[np.float64]:
-    """float32 [K] -> float64 [K], sum 1. Shifted by the largest logit, so that nothing overflows."""
-    powers = np.exp(logits.astype(np.float64) - float(logits.max()))
-    probabilities: NDArray[np.float64] = powers / powers.sum()
-    return probabilities
 
 
 def decide(logits: Logits, labels: Sequence[str], decision: Decision) -> Prediction:

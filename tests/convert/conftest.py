@@ -13,16 +13,16 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from limiar.convert.commands.convert import CARD
+from limiar.convert.defaults import CARD
 from limiar.convert.export import make
 from limiar.convert.export.recipes import RECIPES
 from limiar.convert.gate.gate_file import read_gate
-from limiar.convert.pipeline import Converted, Request, convert_run
+from limiar.convert.pipeline import Converted, ConvertRequest, convert_run
 from limiar.convert.publish import repeatable
 from limiar.convert.publish.publish import publish_bundle
 from limiar.convert.run.evaluate import TFLITE_PYTHON
 from limiar.convert.source.frameworks import keras
-from limiar.convert.source.source import RunFolder
+from limiar.convert.source.origin import RunFolder
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.cli import limiar as limiar_group
@@ -188,7 +188,7 @@ def few_files(monkeypatch: pytest.MonkeyPatch) -> Few:
 @pytest.fixture(scope="session")
 def converted(run: Path, project: Path) -> Converted:
     """What convert makes of the RUN with the default gate, on every runtime that can be had here."""
-    request = Request(
+    request = ConvertRequest(
         origin=RunFolder(run),
         golden=None,
         gate=read_gate(),

@@ -16,7 +16,7 @@ from PIL import Image
 
 from limiar.convert.export.recipes import RECIPES
 from limiar.convert.source.frameworks import keras
-from limiar.convert.source.source import check_labels, in_order
+from limiar.convert.source.source_model import check_labels, in_order
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.bundle.signature import Keys, read_public_key
 from limiar.edge_app.cli import limiar as limiar_group

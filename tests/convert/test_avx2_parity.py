@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import avx2_parity
-from limiar.convert.export.onnx import quantized
+from limiar.convert.export.to_onnx import quantized
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.inference.golden import golden_tensors
 from limiar.edge_app.system.machine import machine

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from limiar.convert.commands.convert import convert
-from limiar.convert.source.chance import Found, best_order, better_than_chance, chance, check_chance, check_unit
-from limiar.convert.source.ends import Scaling, raw_pixels
+from limiar.convert.source.chance import Remarks, best_order, better_than_chance, chance, check_chance, check_unit
+from limiar.convert.source.ends import raw_pixels
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_model import keras_logits
-from limiar.convert.source.source import KerasFile
+from limiar.convert.source.origin import KerasFile, Scaling
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.cli import limiar as limiar_group
@@ -52,7 +52,7 @@ def model(trained_with: Scaling, order: tuple[int, ...] = (0, 1, 2)) -> "keras.M
     return built
 
 
-def found(bare: "keras.Model", given: Scaling | None = None, allowed: bool = False, a_run: bool = False) -> Found:
+def found(bare: "keras.Model", given: Scaling | None = None, allowed: bool = False, a_run: bool = False) -> Remarks:
     tensors, truth = images()
     whole = raw_pixels(bare, SPEC, given) if given else bare
     logits = keras_logits(whole, tensors)
@@ -68,8 +68,8 @@ def refusal(*arguments: object, **options: object) -> str:
 
 
 def test_a_model_that_is_right_passes_without_a_word() -> None:
-    assert found(model(Scaling())) == Found()
-    assert found(model(TORCH), TORCH) == Found()
+    assert found(model(Scaling())) == Remarks()
+    assert found(model(TORCH), TORCH) == Remarks()
 
 
 @pytest.mark.parametrize("order", [(1, 2, 0), (2, 0, 1)])
@@ -99,7 +99,7 @@ def test_labels_in_another_order_are_found(order: tuple[int, ...]) -> None:
 def test_scaling_that_was_forgotten_is_found_with_the_options_that_cure_it(trained_with: Scaling, options: str) -> None:
     told = refusal(model(trained_with))
     assert f"it would be 1.000 with {options}" in told
-    assert found(model(trained_with), trained_with) == Found()
+    assert found(model(trained_with), trained_with) == Remarks()
 
 
 def test_scaling_and_labels_that_are_both_wrong_are_found_together() -> None:
@@ -212,7 +212,7 @@ def test_bgr_comes_into_the_graph() -> None:
     flat = keras.Sequential([keras.Input((4, 4, 3)), layers.Flatten()])
     inside = np.asarray(raw_pixels(flat, SPEC, scaling).predict(tensors, verbose=0))
     np.testing.assert_allclose(inside, scaling.applied(tensors[..., ::-1]).reshape(60, -1), atol=1e-4)
-    with pytest.raises(ConvertError, match="E-CONVERT-CHANNELS: --bgr, and the model takes 1 channel"):
+    with pytest.raises(ConvertError, match="E-CONVERT-CHANNELS: --bgr needs 3 channels, the model takes 1"):
         raw_pixels(flat, InputSpec(height=4, width=4, channels=1), Scaling(bgr=True))
 
 

@@ -133,10 +133,13 @@ def work(child):
         time.sleep(60)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
-        sys.exit(130)
+        raise
     return 0
 
-sys.exit(in_child(work))
+try:
+    in_child(work)
+except KeyboardInterrupt:
+    sys.exit(130)
 """
 
 
@@ -193,3 +196,23 @@ def test_a_process_that_has_tensorflow_does_the_work_itself() -> None:
         return 7
 
     assert in_child(work) == 7
+
+
+FAILING = """
+from limiar.convert.child import in_child
+
+def work(child):
+    {}.missing
+
+try:
+    in_child(work)
+except AttributeError as error:
+    print(error.__notes__[0])
+"""
+
+
+def test_a_bug_in_the_child_is_raised_with_the_child_s_traceback() -> None:
+    done = subprocess.run([sys.executable, "-P", "-c", FAILING], capture_output=True, text=True, timeout=60)
+    assert "in work\n" in done.stdout
+    assert "AttributeError" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")

@@ -8,11 +8,11 @@ import pytest
 from click.testing import Result
 
 from limiar.convert.anatomy.inventory import inventory
-from limiar.convert.commands.convert import CARD
+from limiar.convert.defaults import CARD
 from limiar.convert.export.recipes import RECIPES, recipe
 from limiar.convert.gate.gate import Gate, RuntimeResult, findings
 from limiar.convert.gate.gate_file import read_gate
-from limiar.convert.pipeline import Converted, Request, convert_run
+from limiar.convert.pipeline import Converted, ConvertRequest, convert_run
 from limiar.convert.publish.publish import publish_bundle
 from limiar.convert.run.all_runtimes import map_cosine
 from limiar.convert.run.dataset import read_tensors
@@ -21,7 +21,7 @@ from limiar.convert.source.class_map import grid, keras_maps, mapped
 from limiar.convert.source.ends import logits_model
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_model import keras_logits
-from limiar.convert.source.source import RunFolder
+from limiar.convert.source.origin import RunFolder
 from limiar.edge_app.bundle.manifest import MapGrid
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.errors import ConvertError, LimiarError
@@ -168,7 +168,7 @@ def test_a_whole_conversion_gives_maps_and_the_very_logits_that_it_gives_without
     monkeypatch.delenv(TFLITE_PYTHON, raising=False)
     monkeypatch.chdir(tmp_path)  # no tflite-runtime: the runtimes of this environment are enough
     out = tmp_path / "mapped"
-    request = Request(RunFolder(run), None, read_gate(), "mapped", "1.0.0", "not stated", "Tests alone.", seed=0, cam=True)
+    request = ConvertRequest(RunFolder(run), None, read_gate(), "mapped", "1.0.0", "none", "Tests alone.", seed=0, cam=True)
     made = convert_run(request, note=lambda text, *files: None)
     publish_bundle(out, made, release_counter=1, seed=0, card=CARD)
     bundle, golden = open_bundle(out), golden_tensors(open_bundle(out))

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from limiar.convert.commands.compare import compare as compare_command
-from limiar.convert.compare.bench import compare_bench
+from limiar.convert.compare.bench_results import compare_bench
 from limiar.convert.compare.compare import _unpaired, compare, points
 from limiar.convert.gate.decision_rule import in_words
 from limiar.convert.run.predictions import AnswerTable, predictions_csv

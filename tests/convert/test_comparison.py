@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from limiar.convert.gate.comparison import Answered, Terms, answered, clopper_pearson, compare, mcnemar, significant
+from limiar.convert.gate.comparison import SplitAnswers, Terms, answered, clopper_pearson, compare, mcnemar, significant
 from limiar.convert.run.dataset import Split
 from limiar.edge_app.bundle.manifest import Decision, Threshold
 
@@ -20,7 +20,7 @@ def split(*labels: int, groups: tuple[str, ...] = ()) -> Split:
     return Split(np.zeros((len(labels), 1, 1, 3), np.uint8), np.array(labels), empty, groups or empty)
 
 
-def both(file: np.ndarray, keras: np.ndarray, decision: Decision | None = None) -> tuple[Answered, Answered]:
+def both(file: np.ndarray, keras: np.ndarray, decision: Decision | None = None) -> tuple[SplitAnswers, SplitAnswers]:
     rule = decision or Decision()
     return answered(file, rule, TERMS.names), answered(keras, rule, TERMS.names)
 

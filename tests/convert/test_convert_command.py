@@ -18,15 +18,16 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from limiar.convert.commands import convert as cli
-from limiar.convert.commands.convert import CARD
+from limiar.convert.defaults import CARD
 from limiar.convert.export.recipes import RECIPES, Recipe
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.publish import publish_bundle, publish_refusal
 from limiar.convert.run.dataset import training_envelope
-from limiar.convert.source import source
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_file import load_model
 from limiar.convert.source.keras_model import keras_logits
+from limiar.convert.source.origin import RunFolder
+from limiar.convert.source.source_model import read_source
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.errors import BundleError, ConvertError, LimiarError
@@ -133,7 +134,7 @@ def test_the_manifest_has_the_run_s_envelope_and_of_an_older_run_that_of_its_tra
     assert measured is not None
     assert measured.images == 240
     known = msgspec.structs.replace(measured, images=17)
-    found = source.read_source(source.RunFolder(edited_run(envelope=known)), seed=0)
+    found = read_source(RunFolder(edited_run(envelope=known)), seed=0)
     assert found.envelope == known
 
 
@@ -235,8 +236,8 @@ def test_the_bytes_that_were_hashed_are_the_ones_that_are_loaded(
         (folder / MODEL).write_bytes(b"another model")
         return load_model(data, where)
 
-    monkeypatch.setattr(source, "load_model", exchanged)
-    loaded = source.read_source(source.RunFolder(folder), seed=0).model
+    monkeypatch.setattr("limiar.convert.source.source_model.load_model", exchanged)
+    loaded = read_source(RunFolder(folder), seed=0).model
     for found, expected in zip(loaded.get_weights(), keras.saving.load_model(run / MODEL).get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
 
@@ -254,7 +255,7 @@ def test_a_run_s_model_is_looked_through_as_well(limiar_convert: Convert, edited
 def test_a_run_s_softmax_is_cut_off_and_a_doubled_one_refused(run: Path, edited_run: Edit) -> None:
     model = keras.saving.load_model(run / MODEL)
     once = keras.Model(model.inputs[0], keras.layers.Softmax()(model.outputs[0]))
-    found = source.read_source(source.RunFolder(edited_run(once)), seed=0)
+    found = read_source(RunFolder(edited_run(once)), seed=0)
     assert found.facts["head"] == "softmax cut off"
     pixels = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3)).astype(np.uint8)
     np.testing.assert_array_equal(keras_logits(found.model, pixels), keras_logits(model, pixels))

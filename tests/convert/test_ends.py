@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limiar.convert.source.ends import SIDE_LIMIT, Scaling, input_spec, logits_model, raw_pixels
+from limiar.convert.source.ends import SIDE_LIMIT, input_spec, logits_model, raw_pixels
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_model import keras_logits
+from limiar.convert.source.origin import Scaling
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError
 
@@ -118,7 +119,7 @@ def test_a_sigmoid_for_each_label_is_refused(units: int) -> None:
     ],
 )
 def test_a_model_without_one_output_for_each_label_is_refused(head: Head, labels: tuple[str, ...]) -> None:
-    with pytest.raises(ConvertError, match=f"E-CONVERT-OUTPUTS: .* and there are {len(labels)} labels"):
+    with pytest.raises(ConvertError, match=f"E-CONVERT-OUTPUTS: .* but there are {len(labels)} labels"):
         logits_model(network(head), labels, "m.keras")
 
 
@@ -207,11 +208,11 @@ def test_a_fixed_batch_and_channels_that_come_first_are_taken() -> None:
 
 def test_a_model_of_any_size_takes_the_size_that_is_given_and_another_none() -> None:
     anything = keras.Sequential([keras.Input((None, None, 3)), layers.Activation("relu")])
-    with pytest.raises(ConvertError, match="say with --size HEIGHTxWIDTH at which it was trained"):
+    with pytest.raises(ConvertError, match="give the size it was trained at with --size HEIGHTxWIDTH"):
         input_spec(anything, "m.keras")
     assert input_spec(anything, "m.keras", (6, 5)) == SPEC
     assert input_spec(keras.Sequential([keras.Input((6, None, 3)), layers.Activation("relu")]), "m.keras", (6, 5)) == SPEC
-    with pytest.raises(ConvertError, match="takes 6x5, and --size says 7x5: leave --size out"):
+    with pytest.raises(ConvertError, match="takes 6x5, but --size says 7x5: leave --size out"):
         input_spec(keras.Sequential([keras.Input((6, 5, 3)), layers.Flatten()]), "m.keras", (7, 5))
 
 

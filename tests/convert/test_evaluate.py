@@ -115,7 +115,7 @@ def test_a_named_python_that_never_answers_is_an_error(tmp_path: Path, monkeypat
         ("kill -SEGV $$", "crashed with signal 11"),
         ("echo 'E-RUNTIME-LOAD: op version 12' >&2; exit 1", "E-RUNTIME-LOAD: op version 12"),
         ("exit 5", "exit status 5"),
-        ("kill -KILL $$", "was killed twice, most often for want of memory: end other programs, then convert again"),
+        ("kill -KILL $$", "was killed twice, probably for lack of memory: end other programs, then convert again"),
     ],
 )
 def test_a_file_that_a_runtime_refuses_or_crashes_on_fails_with_its_reason(tmp_path: Path, script: str, reason: str) -> None:

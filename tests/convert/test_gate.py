@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from limiar.convert.export.recipes import recipe
 from limiar.convert.gate.comparison import Comparison, GroupLoss
-from limiar.convert.gate.decision_rule import Rule
-from limiar.convert.gate.gate import Finding, Gate, Limits, NonInferiority, Retry, RuntimeResult, findings, verdict
+from limiar.convert.gate.decision_rule import DecisionRule
+from limiar.convert.gate.gate import Gate, GateFinding, GateLimits, NonInferiority, Retry, RuntimeResult, findings, verdict
 from limiar.convert.gate.gate_file import DEFAULT, differences, gate_toml, read_gate, with_options
 from limiar.convert.gate.noninferiority import PairedLoss, paired_loss
 from limiar.edge_app.bundle.manifest import Metric
@@ -51,7 +51,7 @@ def result(test: Comparison, val: Comparison | None = None) -> RuntimeResult:
     return RuntimeResult("litert", "2.3.0", "x86_64", val=val or comparison(), test=test)
 
 
-def found(given: RuntimeResult, gate: Gate | None = None, name: str = "tflite_int8") -> list[Finding]:
+def found(given: RuntimeResult, gate: Gate | None = None, name: str = "tflite_int8") -> list[GateFinding]:
     return findings(gate or read_gate(), recipe(name), comparison(), given)
 
 
@@ -199,14 +199,14 @@ def test_a_gate_file_says_only_what_is_to_be_otherwise(tmp_path: Path) -> None:
 
 
 def test_another_decision_replaces_the_default_one(tmp_path: Path) -> None:
-    assert own_gate(tmp_path, "[decision]\nrefer_rate = 0.1\n").decision == Rule(refer_rate=0.1)
+    assert own_gate(tmp_path, "[decision]\nrefer_rate = 0.1\n").decision == DecisionRule(refer_rate=0.1)
 
 
 def test_false_takes_a_default_away(tmp_path: Path) -> None:
     gate = own_gate(tmp_path, "retry = false\n[limits]\nlayer_snr_db = false\n")
     assert gate.retry is None
     assert gate.limits == msgspec.structs.replace(read_gate().limits, layer_snr_db=None)
-    assert own_gate(tmp_path, "limits = false\n").limits == Limits()
+    assert own_gate(tmp_path, "limits = false\n").limits == GateLimits()
 
 
 @pytest.mark.parametrize(
@@ -226,9 +226,9 @@ def test_the_gate_that_is_printed_is_read_as_the_same_gate(tmp_path: Path, text:
 def test_options_stand_beside_a_gate_file_and_need_none(tmp_path: Path) -> None:
     gate = with_options(own_gate(tmp_path, 'required = ["onnx_fp16"]'), ["tflite_int8", "onnx_fp16"], 0.1, 0.9, True)
     assert gate.required == ("onnx_fp16", "tflite_int8")
-    assert (gate.noninferiority.margin, gate.decision, gate.inconclusive_passes) == (0.1, Rule(confidence=0.9), True)
+    assert (gate.noninferiority.margin, gate.decision, gate.inconclusive_passes) == (0.1, DecisionRule(confidence=0.9), True)
     assert with_options(read_gate(), [], None, None, False) == read_gate()
-    with pytest.raises(ConvertError, match=r"E-CONVERT-GATE: --require: required has int8, which is none of .*tflite_int8"):
+    with pytest.raises(ConvertError, match=r"E-CONVERT-GATE: --require: required has int8, which is not one of .*tflite_int8"):
         with_options(read_gate(), ["int8"], None, None, False)
 
 
@@ -257,7 +257,7 @@ def test_a_bundle_that_is_there_is_seen_before_the_work(tmp_path: Path, there: s
     (tmp_path / there).write_text("")
     error = convert_command("no-run", "--out", tmp_path).exception
     assert isinstance(error, BundleError)
-    assert str(error).startswith(f"E-BUNDLE-OUT: {tmp_path} holds {said} already: give --replace")
+    assert str(error).startswith(f"E-BUNDLE-OUT: {tmp_path} already has {said}: give --replace")
     assert getattr(convert_command("no-run", "--out", tmp_path, "--replace").exception, "code", "") == "E-RUN-MISSING"
 
 
@@ -277,7 +277,7 @@ def test_a_gate_that_is_not_a_plain_file_is_refused_and_not_waited_for(tmp_path:
 def test_the_docs_show_the_default_gate_and_every_key(project: Path) -> None:
     text = (project / "docs" / "gate.md").read_text()
     assert DEFAULT.read_text() in text
-    for part in (Gate, NonInferiority, Rule, Retry, Limits):
+    for part in (Gate, NonInferiority, DecisionRule, Retry, GateLimits):
         for name in part.__struct_fields__:
             assert f"`{name}`" in text, name
 

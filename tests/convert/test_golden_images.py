@@ -76,7 +76,7 @@ def test_too_few_broken_or_no_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match="E-CONVERT-GOLDEN"):
         take_golden_images(tmp_path / "nowhere", RGB)
     write_images(tmp_path, AT_LEAST - 1)
-    with pytest.raises(ConvertError, match=f"E-CONVERT-GOLDEN: .* holds {AT_LEAST - 1} images"):
+    with pytest.raises(ConvertError, match=f"E-CONVERT-GOLDEN: .* has {AT_LEAST - 1} images"):
         take_golden_images(tmp_path, RGB)
     (tmp_path / "zz.png").write_bytes(b"GIF89a")
     with pytest.raises(ConvertError, match=r"E-CONVERT-GOLDEN: .*zz\.png: .*E-IMAGE-FORMAT"):

@@ -7,7 +7,7 @@ from limiar.convert.gate.gate_file import read_gate
 from limiar.convert.gate.judge import Judge
 from limiar.convert.run.dataset import Split
 from limiar.convert.run.golden_images import draw_golden_images
-from limiar.convert.run.images import Images
+from limiar.convert.run.model_inputs import Images
 from limiar.edge_app.bundle.manifest import InputSpec, Tolerance
 
 SPEC = InputSpec(height=8, width=8, channels=3)

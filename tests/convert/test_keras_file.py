@@ -207,7 +207,7 @@ def model_of(layer: Any) -> "keras.Model":
 def test_a_layer_that_is_code_is_refused_by_name(tmp_path: Path, layer: Callable[[], Any], named: str) -> None:
     refused = refusal(load_model, saved(model_of(layer()), tmp_path), "m.keras")
     assert refused.code == "E-CONVERT-MODEL"
-    assert f"m.keras holds {named}, which is code of its own" in refused.message
+    assert f"m.keras has {named}, which is code of its own" in refused.message
 
 
 def test_a_function_of_somebody_s_own_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from limiar.convert.export.canonical import canonical
-from limiar.convert.export.onnx import convert_onnx, onnx_model
+from limiar.convert.export.to_onnx import convert_onnx, onnx_model
 from limiar.convert.pipeline import Converted
 from limiar.convert.source.frameworks import keras
 from limiar.edge_app.bundle.manifest import InputSpec

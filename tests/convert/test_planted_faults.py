@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from limiar.convert import pipeline
-from limiar.convert.commands.convert import CARD
+from limiar.convert.defaults import CARD
 from limiar.convert.export.make import Files, Ground, Note, make_files
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.publish import publish_bundle

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from limiar.convert.export.make import Ground, Made, make_files
-from limiar.convert.export.onnx import convert_onnx, onnx_model
-from limiar.convert.export.tflite import convert_tflite
+from limiar.convert.export.to_onnx import convert_onnx, onnx_model
+from limiar.convert.export.to_tflite import convert_tflite
 from limiar.convert.source.blame import layer_of, one_line, reason
 from limiar.convert.source.ends import input_spec
 from limiar.convert.source.frameworks import keras

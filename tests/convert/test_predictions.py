@@ -10,9 +10,9 @@ from PIL import Image
 
 from limiar.convert.gate.decision_rule import decided
 from limiar.convert.report.gallery import FLIPS_SHOWN, Scored, gallery
-from limiar.convert.run.predictions import AnswerTable, predictions_csv, read_predictions_csv, softmax_rows
+from limiar.convert.run.predictions import AnswerTable, predictions_csv, read_predictions_csv
 from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.inference.classifier import softmax
+from limiar.edge_app.inference.softmax import softmax
 
 LABELS = ("a,b", 'c"d: e')
 
@@ -55,8 +55,8 @@ def test_a_table_that_is_no_predictions_csv_is_refused(tmp_path: Path, table: by
 
 
 def test_probabilities_are_those_that_the_app_computes() -> None:
-    logits = answers().logits["keras"]
-    assert np.array_equal(softmax_rows(logits), np.stack([softmax(row) for row in logits]))
+    table = answers()
+    assert np.array_equal(table.probabilities("keras"), np.stack([softmax(row) for row in table.logits["keras"]]))
 
 
 def flipped(count: int, flips: int) -> tuple[Scored, Scored]:

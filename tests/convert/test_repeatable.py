@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from limiar.convert.commands.convert import CARD
+from limiar.convert.defaults import CARD
 from limiar.convert.gate.gate_file import read_gate
-from limiar.convert.pipeline import Converted, Request
+from limiar.convert.pipeline import Converted, ConvertRequest
 from limiar.convert.publish.publish import bundle_files
 from limiar.convert.publish.repeatable import Again, check_repeatable
-from limiar.convert.source.source import RunFolder
+from limiar.convert.source.origin import RunFolder
 from limiar.edge_app.errors import ConvertError, LimiarError
 
 Convert = Callable[..., Result]
@@ -31,7 +31,7 @@ def test_a_conversion_that_does_not_repeat_is_not(
 
 
 def test_a_second_conversion_that_fails_is_said_with_its_reason(converted: Converted, tmp_path: Path) -> None:
-    gone = Request(
+    gone = ConvertRequest(
         origin=RunFolder(tmp_path / "gone"),
         golden=None,
         gate=read_gate(),

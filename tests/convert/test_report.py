@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.convert.gate.gate import Finding
+from limiar.convert.gate.gate import GateFinding
 from limiar.convert.gate.gate_file import read_gate, with_options
 from limiar.convert.gate.judge import rounded_up
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.measure import CALLS, Measured, _latency_panel, publish_measured
 from limiar.convert.publish.publish import publish_bundle
 from limiar.convert.report.junit import junit_xml
-from limiar.convert.report.page import deciding, file_losses, reason, report_html
-from limiar.convert.report.report import Report, model_card, report_json
+from limiar.convert.report.release_page import deciding, file_losses, reason, report_html
+from limiar.convert.report.release_report import ReleaseReport, model_card, report_json
 from limiar.convert.run.predictions import predictions_csv, read_predictions_csv
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.bundle.open import open_bundle
@@ -52,7 +52,7 @@ class Page(HTMLParser):
             self.words.append(data.strip())
 
 
-def page_of(converted: Converted, report: Report | None = None) -> str:
+def page_of(converted: Converted, report: ReleaseReport | None = None) -> str:
     return report_html(report or converted.report, converted.answers, converted.thumbnails).decode()
 
 
@@ -83,7 +83,7 @@ def test_report_and_card_tell_the_intended_use_and_every_file_s_accuracy(bundle:
 def test_what_did_not_pass_stands_with_its_reasons(converted: Converted) -> None:
     first, *others = converted.report.files
     failed = msgspec.structs.replace(
-        first, verdict="FAIL", required=True, findings=(Finding("sensitivity", "litert", "FAIL", "accuracy <lost>"),)
+        first, verdict="FAIL", required=True, findings=(GateFinding("sensitivity", "litert", "FAIL", "accuracy <lost>"),)
     )
     page = page_of(converted, msgspec.structs.replace(converted.report, verdict="REFUSED", files=(failed, *others)))
     words = Page(page).words
@@ -98,7 +98,7 @@ def test_a_file_that_was_never_made_has_a_row(converted: Converted) -> None:
     missing = msgspec.structs.replace(
         last,
         verdict="LEFT OUT",
-        findings=(Finding("conversion", "", "FAIL", "no kernel"),),
+        findings=(GateFinding("conversion", "", "FAIL", "no kernel"),),
         runtimes=(),
         bytes=None,
         sha256=None,
@@ -178,7 +178,7 @@ def test_a_file_s_losses_are_those_of_its_worst_runtime(converted: Converted) ->
 
 
 def test_what_a_report_quotes_acts_nowhere(converted: Converted, nasty: tuple[str, ...]) -> None:
-    findings = tuple(Finding(check=text, runtime="litert", verdict="FAIL", message=text) for text in nasty)
+    findings = tuple(GateFinding(check=text, runtime="litert", verdict="FAIL", message=text) for text in nasty)
     file = msgspec.structs.replace(converted.report.files[0], findings=findings)
     texts = "".join(nasty)
     report = msgspec.structs.replace(
@@ -197,8 +197,8 @@ def test_what_a_report_quotes_acts_nowhere(converted: Converted, nasty: tuple[st
 
 def test_a_build_reads_a_failure_only_where_a_required_file_did_not_pass(converted: Converted) -> None:
     findings = (
-        Finding("finite", "litert", "PASS", "all logits are numbers"),
-        Finding("sensitivity", "litert", "INCONCLUSIVE", "too few \x1b[31m <images>"),
+        GateFinding("finite", "litert", "PASS", "all logits are numbers"),
+        GateFinding("sensitivity", "litert", "INCONCLUSIVE", "too few \x1b[31m <images>"),
     )
     required, other, lenient = (
         msgspec.structs.replace(

@@ -11,7 +11,7 @@ import pytest
 from limiar.convert.anatomy.inventory import check_full_integer, inventory
 from limiar.convert.anatomy.layers import CEILING_DB, LayerNoise, layer_noise
 from limiar.convert.export.retry import choose_float_layers
-from limiar.convert.export.tflite import calibrated, convert_tflite, keep_in_float
+from limiar.convert.export.to_tflite import calibrated, convert_tflite, keep_in_float
 from limiar.convert.run.dataset import full_range
 from limiar.convert.source import keras_model
 from limiar.edge_app.arrays import Pixels

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from limiar.convert.commands.convert import CARD
+from limiar.convert.defaults import CARD
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.publish import publish_bundle
 from limiar.edge_app.bundle.manifest import SIGNATURE
@@ -95,7 +95,7 @@ def test_a_signed_conversion_is_the_unsigned_one_and_a_signature(
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     again = limiar_convert(run, "--out", out)
     assert code(again) == "E-BUNDLE-OUT"
-    assert "holds a signed bundle already: give --replace" in str(again.exception)
+    assert "already has a signed bundle: give --replace" in str(again.exception)
     assert code(limiar_convert(run, "--out", unsigned)) == "E-BUNDLE-OUT"
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     opened = open_bundle(out, Keys((read_public_key(key.with_suffix(".pub")),)))

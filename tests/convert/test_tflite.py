@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from limiar.convert.anatomy.inventory import check_full_integer
-from limiar.convert.export.tflite import convert_tflite
+from limiar.convert.export.to_tflite import convert_tflite
 from limiar.convert.pipeline import Converted
 from limiar.convert.run.dataset import full_range
 from limiar.convert.source import keras_model

@@ -11,17 +11,17 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from limiar.convert.commands.convert import CARD
+from limiar.convert.defaults import CARD
 from limiar.convert.gate.file_report import FileReport
-from limiar.convert.gate.gate import Finding
+from limiar.convert.gate.gate import GateFinding
 from limiar.convert.gate.gate_file import read_gate, with_options
-from limiar.convert.pipeline import Converted, Request, convert_run
+from limiar.convert.pipeline import Converted, ConvertRequest, convert_run
 from limiar.convert.publish.publish import bundle_files, publish_bundle
 from limiar.convert.report.junit import junit_xml
 from limiar.convert.report.outcome import outcome
-from limiar.convert.report.page import reason, report_html
-from limiar.convert.report.report import alike, model_card, report_json
-from limiar.convert.source.source import RunFolder
+from limiar.convert.report.release_page import reason, report_html
+from limiar.convert.report.release_report import alike, model_card, report_json
+from limiar.convert.source.origin import RunFolder
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.cli import limiar as limiar_group
 from limiar.train.record.run_folder import RECORD, SPLITS, Run, SplitRow, record_json, splits_csv
@@ -51,7 +51,7 @@ def small_test(run: Path, images: tuple[Path, tuple[SplitRow, ...]], tmp_path_fa
 @pytest.fixture(scope="module")
 def allowed(small_test: Path, make_few: Few, tmp_path_factory: pytest.TempPathFactory) -> Converted:
     """What convert makes of it where undecided files are let in."""
-    request = Request(
+    request = ConvertRequest(
         origin=RunFolder(small_test),
         golden=None,
         gate=with_options(read_gate(), [], None, None, True),
@@ -173,16 +173,16 @@ def test_an_undecided_file_never_ships_under_a_plain_pass(allowed: Converted) ->
     assert manifest["provenance"]["run"]["gate"] == "inconclusive_passes = true"
 
 
-def file(name: str, *found: Finding) -> FileReport:
+def file(name: str, *found: GateFinding) -> FileReport:
     return FileReport(name, "tflite", "fp32", False, "INCONCLUSIVE", found)
 
 
 def test_a_reason_is_told_once_for_all_runtimes_and_files_that_it_is_true_of(allowed: Converted) -> None:
     runtimes = next(one for one in allowed.report.files if one.format == "tflite").runtimes
     titles = [result.title for result in runtimes]
-    alike_everywhere = [Finding("recall", title, "INCONCLUSIVE", "recall_cat lost 0.0 points") for title in titles]
+    alike_everywhere = [GateFinding("recall", title, "INCONCLUSIVE", "recall_cat lost 0.0 points") for title in titles]
     files = [msgspec.structs.replace(file(name, *alike_everywhere), runtimes=runtimes) for name in ("a", "b")]
-    other = file("c", *(Finding("recall", title, "INCONCLUSIVE", f"lost on {title}") for title in titles[:2]))
+    other = file("c", *(GateFinding("recall", title, "INCONCLUSIVE", f"lost on {title}") for title in titles[:2]))
     groups = alike([*files, other])
     assert [([one.name for one in group], faults) for group, faults in groups] == [
         (["a", "b"], ["every runtime: recall_cat lost 0.0 points"]),

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from limiar.convert.commands.convert import CARD
+from limiar.convert.defaults import CARD
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.publish import publish_bundle
-from limiar.convert.report.verified import read_verified, with_verified
+from limiar.convert.report.elsewhere import read_verified, with_verified
 from limiar.convert.run.golden_images import golden_json
 from limiar.edge_app.bundle.manifest import Verified
 from limiar.edge_app.bundle.open import open_bundle
@@ -116,7 +116,7 @@ def other_models(fields: Fields) -> None:
         (lambda fields: fields.pop("cpu"), "E-CONVERT-VERIFIED-FILE: .*missing required field `cpu`"),
         (lambda fields: fields.update(cpu="<script>"), "E-CONVERT-VERIFIED-FILE"),
         (lambda fields: fields.update(machine="aarch64\n"), "E-CONVERT-VERIFIED-FILE"),
-        (lambda fields: fields["checks"][0].update(runtime="other"), "E-CONVERT-VERIFIED-FILE: .*other is no runtime"),
+        (lambda fields: fields["checks"][0].update(runtime="other"), "E-CONVERT-VERIFIED-FILE: .*other is not a runtime"),
         (lambda fields: fields.update(name="x" * (4 << 20)), "E-CONVERT-VERIFIED-FILE: .*over 4.* MB, which is the limit"),
     ],
 )

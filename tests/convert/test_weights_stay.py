@@ -9,11 +9,12 @@ import pytest
 
 from limiar.convert.anatomy.keras_layers import layer_values
 from limiar.convert.export.make import Ground, make_files
-from limiar.convert.export.onnx import onnx_model
+from limiar.convert.export.to_onnx import onnx_model
 from limiar.convert.source.class_map import keras_maps, mapped
-from limiar.convert.source.ends import Scaling, logits_model, raw_pixels
+from limiar.convert.source.ends import logits_model, raw_pixels
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_model import export_saved_model, keras_logits
+from limiar.convert.source.origin import Scaling
 from limiar.edge_app.bundle.manifest import InputSpec
 
 layers = keras.layers

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from limiar.convert.export.onnx import convert_onnx, onnx_model
-from limiar.convert.export.tflite import convert_tflite
+from limiar.convert.export.to_onnx import convert_onnx, onnx_model
+from limiar.convert.export.to_tflite import convert_tflite
 from limiar.convert.source.class_map import mapped
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.keras_model import export_saved_model

@@ -26,8 +26,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# onnxruntime's telemetry must be switched off before anything imports onnxruntime; limiar.convert.export.onnx sees to it.
-from limiar.convert.export.onnx import quantized  # isort: skip
+# onnxruntime's telemetry must be switched off before anything imports onnxruntime; limiar.convert.export.to_onnx sees to it.
+from limiar.convert.export.to_onnx import quantized  # isort: skip
 import numpy as np
 import onnx
 from onnxruntime.quantization import QuantType

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from limiar.convert.compare.compare import compare
-from limiar.convert.source.source import run_facts
+from limiar.convert.source.source_model import run_facts
 from limiar.edge_app.errors import DataError, TrainError
 from limiar.train.config import continued
 from limiar.train.data.phantoms import phantoms

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.inference.softmax import softmax
+
 # A validation part without an error would ask for a temperature of 0, that is for certainty; few images do not prove it.
 TEMPERATURES = (0.5, 10.0)
 _STEPS = 60  # halvings: to the last bit of a float64
@@ -29,7 +31,5 @@ def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.int64], caut
 
 
 def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax of each row, float64 [N, K], as the app computes it (limiar.edge_app.inference.classifier.softmax)."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return shares
+    """The app's softmax of each row, float64 [N, K]."""
+    return softmax(logits)

@@ -8,8 +8,8 @@ from limiar.convert.gate.decision_rule import decided, in_words, referred
 from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.noninferiority import PairedLoss, worst
 from limiar.convert.report.gallery import Gallery, Scored, gallery
-from limiar.convert.report.report import (
-    Report,
+from limiar.convert.report.release_report import (
+    ReleaseReport,
     accuracy_panel,
     alike,
     kilobytes,
@@ -40,7 +40,7 @@ class Figures(msgspec.Struct, frozen=True):
     gallery: Gallery
 
 
-def report_html(report: Report, answers: AnswerTable, tensors: Pixels | None) -> bytes:
+def report_html(report: ReleaseReport, answers: AnswerTable, tensors: Pixels | None) -> bytes:
     """The page. answers: of both splits; tensors: uint8 [N, H, W, C], a row for each image of `answers`, or None: no pixel."""
     return render(
         "report.html.j2",
@@ -62,7 +62,7 @@ def report_html(report: Report, answers: AnswerTable, tensors: Pixels | None) ->
     )
 
 
-def reason(report: Report) -> str:
+def reason(report: ReleaseReport) -> str:
     """Why the verdict is what it is, one sentence."""
     if report.published:
         parts = [
@@ -81,7 +81,7 @@ def reason(report: Report) -> str:
     return f"{first.name}{others}, which the gate requires, did not pass: {met}. No bundle was written."
 
 
-def _proven(report: Report) -> str:
+def _proven(report: ReleaseReport) -> str:
     """What is said of the files for which it holds, and of no other."""
     proven = [file for file in report.files if file.proven]
     if not proven:
@@ -97,7 +97,7 @@ def _proven(report: Report) -> str:
     )
 
 
-def _undecided(report: Report) -> str:
+def _undecided(report: ReleaseReport) -> str:
     """What is not known of the files that are in the bundle all the same."""
     if report.not_proven is None:
         return ""
@@ -106,7 +106,7 @@ def _undecided(report: Report) -> str:
     return f"Nobody has proven {named}: undecided, and in the bundle because {report.not_proven.allowed_by} allows it."
 
 
-def file_losses(file: FileReport, report: Report) -> tuple[PairedLoss, ...]:
+def file_losses(file: FileReport, report: ReleaseReport) -> tuple[PairedLoss, ...]:
     """Of each class the worst loss among the runtimes; of more than MANY labels the worst label's alone."""
     found = [loss for result in file.runtimes if result.test for loss in result.test.losses]
     if not found:
@@ -118,7 +118,7 @@ def file_losses(file: FileReport, report: Report) -> tuple[PairedLoss, ...]:
     return tuple(worst([loss for loss in found if loss.name == name]) for name in ordered)
 
 
-def deciding(file: FileReport, report: Report) -> str:
+def deciding(file: FileReport, report: ReleaseReport) -> str:
     """What a file's verdict hangs on, one line."""
     if file.faults:
         allowed = f"; in the bundle, allowed by {report.not_proven.allowed_by}" if file.allowed and report.not_proven else ""
@@ -141,8 +141,8 @@ def _points(value: float) -> str:
     return f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: a loss of -0.0 is none
 
 
-def _figures(report: Report, answers: AnswerTable, tensors: Pixels | None) -> Figures | None:
-    """None where Keras or every file gave nothing that can be drawn."""
+def _figures(report: ReleaseReport, answers: AnswerTable, tensors: Pixels | None) -> Figures | None:
+    """None if Keras or every file gave nothing that can be drawn."""
     numbers = [number for number, split in enumerate(answers.split) if split == "test"]
     test = answers.rows(numbers)
     keras = test.probabilities(KERAS)

@@ -1,51 +1,57 @@
-"""What a person sees while convert works: a line on stderr that is rewritten, on a terminal alone; and how it is stopped."""
+"""The steps of a conversion: a line on a terminal's stderr says which one it is at, and between them it can be stopped."""
 
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
+from limiar.edge_app.system.progress import ProgressLine
 
-class Progress:
-    """One line, that is cleared at the end. While entered, Ctrl-C and SIGTERM end the work, temporary files and all.
 
-    A signal raises where it hits. TensorFlow's C++ swallows that where it has called back into Python (one Ctrl-C in ten was
-    lost so, and the conversion went on), so every note asks again.
+class Steps:
+    """One line, cleared at the end. While entered, Ctrl-C and SIGTERM end the work, and its temporary files with it.
+
+    A signal raises where it arrives. TensorFlow's C++ swallows the exception if it has called back into Python (one Ctrl-C in
+    ten was lost that way, and the conversion went on), so every note checks again. In another thread than the main one
+    signals are left alone.
     """
 
     def __init__(self, at: Callable[..., None] = lambda text, *files: None) -> None:
-        """at: is told too what is done next, as Child.at."""
+        """at: is told each step too, as Child.at."""
         self._at = at
-        self._shows = sys.stderr.isatty()
+        self._line = ProgressLine(after_s=0.0, every_s=0.0)
         self._met: int | None = None
         self._loads = self._waits = False
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        main = threading.current_thread() is threading.main_thread()
+        heard = (signal.SIGINT, signal.SIGTERM) if main else ()
+        self._before = {number: signal.signal(number, self._hear) for number in heard}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._show("")
+        self._line.clear()
 
     def tell(self, text: str) -> None:
         """A line that stays."""
-        self._show("")
+        self._line.clear()
         print(text, file=sys.stderr)
 
     def note(self, text: str, *files: str) -> None:
-        """What is done next; files: that it makes. Raises KeyboardInterrupt, or SystemExit with 143, where it is to stop."""
+        """The next step; files: those that it makes. Raises KeyboardInterrupt or SystemExit(143) if told to stop."""
         self._stop()
         self._at(text, *files)
-        self._show(text)
+        self._line.draw(text)
 
     @contextmanager
     def loading(self, what: str) -> Iterator[None]:
-        """Imports: TensorFlow's abort where something raises on the way, and nothing is there yet that could be left behind."""
+        """Imports. TensorFlow's abort if anything raises meanwhile, so a signal ends the process: nothing was written yet."""
         self.note(f"loading {what}")
         self._loads = True
         yield
@@ -53,7 +59,7 @@ class Progress:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """What is published appears whole: a signal waits until it has."""
+        """Publishing is not interrupted: a signal waits until all is written."""
         self._stop()
         self._waits = True
         yield
@@ -63,7 +69,7 @@ class Progress:
     def _hear(self, number: int, _: FrameType | None) -> None:
         self._met = number
         if self._loads:
-            self._show("")
+            self._line.clear()
             os._exit(128 + number)
         if not self._waits:
             self._stop()
@@ -73,7 +79,3 @@ class Progress:
             raise KeyboardInterrupt
         if self._met is not None:
             raise SystemExit(128 + self._met)
-
-    def _show(self, text: str) -> None:
-        if self._shows:
-            print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)

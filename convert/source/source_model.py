@@ -8,9 +8,10 @@ import msgspec
 
 from limiar.convert.source.blame import one_line
 from limiar.convert.source.class_map import grid, mapped
-from limiar.convert.source.ends import Scaling, input_spec, logits_model, raw_pixels
+from limiar.convert.source.ends import input_spec, logits_model, raw_pixels
 from limiar.convert.source.keras_file import load_model, read_model_file, saved_with
 from limiar.convert.source.keras_model import REPLACE
+from limiar.convert.source.origin import KerasFile, RunFolder
 from limiar.convert.source.portable import runnable
 from limiar.edge_app.bundle.manifest import Envelope, InputSpec, MapGrid
 from limiar.edge_app.errors import ConvertError, printable
@@ -29,32 +30,12 @@ DRAWN = (
 )
 
 
-class RunFolder(msgspec.Struct, frozen=True):
-    """A RUN of `limiar train`."""
-
-    folder: Path
-    data: Path | None = None  # None: where the images lay when it was trained
-
-
-class KerasFile(msgspec.Struct, frozen=True):
-    """A model that somebody else trained."""
-
-    path: Path
-    data: Path  # the folder of images
-    table: Path | None = None  # --csv
-    positive: str | None = None  # None: as `default_positive` says
-    scaling: Scaling | None = None  # None: inside the model
-    size: tuple[int, int] | None = None  # --size: height, width; of a model that leaves them open
-    order: Path | None = None  # --labels: of the outputs, a label a line; None: name order
-    grey_max: int | msgspec.UnsetType = msgspec.UNSET  # as InputSpec's
-
-
-class Source(msgspec.Struct, frozen=True):
-    """One model and its images, wherever they come from."""
+class SourceModel(msgspec.Struct, frozen=True):
+    """One model and its images, from whichever source."""
 
     model: Any  # Keras: raw pixels in, a logit for each label out
     bare: Any  # the same before the scaling was put in front
-    mapped: Any  # the same with a class activation map as its second output; None where none was asked for
+    mapped: Any  # the same with a class activation map as its second output; None if none was asked for
     grid: MapGrid | None  # of that map
     labels: tuple[str, ...]  # in the order of the outputs
     positive: str | None
@@ -69,15 +50,15 @@ class Source(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()  # what a person should be told
 
 
-def read_source(origin: RunFolder | KerasFile, seed: int, cam: bool = False) -> Source:
-    """Reads and checks it. seed: of the splits, where none are given; cam: with a class activation map.
+def read_source(origin: RunFolder | KerasFile, seed: int, cam: bool = False) -> SourceModel:
+    """Reads and checks it. seed: of the splits, if none are given; cam: with a class activation map.
 
     Raises ConvertError, RunError and DataError.
     """
     return _from_run(origin, cam) if isinstance(origin, RunFolder) else _from_file(origin, seed, cam)
 
 
-def _from_run(origin: RunFolder, cam: bool) -> Source:
+def _from_run(origin: RunFolder, cam: bool) -> SourceModel:
     run = read_run(origin.folder)
     where = printable(str(origin.folder / MODEL))
     model = load_model(read_model(origin.folder, run), where)
@@ -88,7 +69,7 @@ def _from_run(origin: RunFolder, cam: bool) -> Source:
         wanted = f"{run.input.height}x{run.input.width}x{run.input.channels}, {run.input.decode}, {run.input.resize}"
         raise ConvertError("E-CONVERT-INPUT", f"{met}, the run's image rules give {wanted}: train it again")
     model, head = _logits(model, run.labels, where)
-    return Source(
+    return SourceModel(
         model=model,
         bare=model,
         mapped=(both := mapped(model, where) if cam else None),
@@ -106,13 +87,13 @@ def _from_run(origin: RunFolder, cam: bool) -> Source:
     )
 
 
-def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
+def _from_file(origin: KerasFile, seed: int, cam: bool) -> SourceModel:
     data = read_model_file(origin.path)
     where = printable(str(origin.path))
     model = load_model(data, where)
     spec, model = _readied(model, where, origin.size)
     spec = msgspec.structs.replace(spec, grey_max=origin.grey_max)
-    # How few are too few, the gate says: by the smallest margin that the test split can decide.
+    # The gate says how few are too few, by the smallest margin that the test split can decide.
     images, notes = load(origin.data, origin.table, spec, Shares(seed=seed, minimum=1), lambda done, total: None, RowsAlone)
     labels = in_order(origin.order, images.labels) if origin.order else images.labels
     check_labels(labels)
@@ -129,7 +110,7 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
         "head": head,
         "order of the outputs": printable(origin.order.name) if origin.order else None,
     }
-    return Source(
+    return SourceModel(
         model=model,
         bare=bare,
         mapped=both,
@@ -155,7 +136,7 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> Source:
 
 
 def _readied(model: Any, where: str, size: tuple[int, int] | None = None) -> tuple[InputSpec, Any]:
-    """What it takes, and the model as this machine computes it."""
+    """What it takes, and the model in a form that this machine can compute."""
     spec = input_spec(model, where, size)
     with one_line("E-CONVERT-KERAS", f"{where} cannot be rebuilt for one image on a CPU", REPLACE, model):
         return spec, runnable(model, (spec.height, spec.width, spec.channels))
@@ -167,9 +148,9 @@ def _logits(model: Any, labels: tuple[str, ...], where: str) -> tuple[Any, str |
 
 
 def check_labels(labels: tuple[str, ...]) -> None:
-    """Before the work: a bundle could not hold them. Raises ConvertError."""
+    """Refuses labels that a bundle cannot have. Raises ConvertError."""
     if len(labels) > LABELS_LIMIT:
-        raise ConvertError("E-CONVERT-LABEL", f"there are {len(labels)} labels, a bundle holds {LABELS_LIMIT}: join some")
+        raise ConvertError("E-CONVERT-LABEL", f"there are {len(labels)} labels, a bundle has up to {LABELS_LIMIT}: merge some")
     for label in labels:
         if fault := label_fault(label):  # as for training: a RUN's labels are fit
             raise ConvertError("E-CONVERT-LABEL", f"the label {printable(label)!r} {fault}")

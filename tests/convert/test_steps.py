@@ -9,24 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from limiar.convert.progress import Progress
+from limiar.convert.steps import Steps
 
 BOTH = pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 
 
 @BOTH
 def test_a_signal_raises_where_it_hits(number: int, raised: type[BaseException]) -> None:
-    with Progress(), pytest.raises(raised):
+    with Steps(), pytest.raises(raised):
         signal.raise_signal(number)
 
 
 @BOTH
 def test_a_signal_that_was_swallowed_is_met_at_the_next_note(number: int, raised: type[BaseException]) -> None:
-    with Progress() as progress:
+    with Steps() as steps:
         with pytest.raises(raised):  # as TensorFlow does
             signal.raise_signal(number)
         with pytest.raises(raised):
-            progress.note("the next file")
+            steps.note("the next file")
 
 
 @BOTH
@@ -34,7 +34,7 @@ def test_a_signal_waits_until_what_is_written_is_whole(number: int, raised: type
     done = []
 
     def write() -> None:
-        with Progress() as progress, progress.writing():
+        with Steps() as steps, steps.writing():
             signal.raise_signal(number)
             done.append("written")
 
@@ -45,7 +45,7 @@ def test_a_signal_waits_until_what_is_written_is_whole(number: int, raised: type
 
 def test_afterwards_signals_act_as_before() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with Progress():
+    with Steps():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
 

@@ -1,4 +1,4 @@
-"""SavedModel -> TFLite bytes in five precisions, and what must hold for the integer file."""
+"""SavedModel -> TFLite bytes in five precisions, and what the integer file must fulfil."""
 
 import itertools
 from collections.abc import Callable, Collection, Iterator
@@ -22,7 +22,7 @@ _CONTROL_FLOW = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "Statel
 
 
 def convert_tflite(saved_model: Path, precision: str, calibration: Pixels, float_layers: Collection[str] = ()) -> bytes:
-    """A SavedModel -> .tflite bytes with a fixed batch of 1, raw pixels in, logits out, and a map where the model has one.
+    """A SavedModel -> .tflite bytes with a fixed batch of 1, raw pixels in, logits out, and a map if the model has one.
 
     calibration: uint8 [N, H, W, C], for int8 and int16x8. float_layers: LayerNoise.value of the layers that an int8 file keeps
     in float32. Raises ConvertError with the converter's reason.
@@ -74,7 +74,7 @@ def keep_in_float(calibrated: bytes, float_layers: Collection[str]) -> bytes:
 
 def _converter(saved_model: Path, precision: str, calibration: Pixels) -> tf.lite.TFLiteConverter:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
-    converter.exclude_conversion_metadata = True  # it holds the TensorFlow version and nothing that a device reads
+    converter.exclude_conversion_metadata = True  # it is the TensorFlow version and nothing that a device reads
     if precision != "fp32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         # Per-channel dense layers become FULLY_CONNECTED version 12, which tflite-runtime 2.14.0 refuses to load.
@@ -106,7 +106,7 @@ def _reasoned(convert: Callable[[], bytes]) -> bytes:
 
 
 def _check_calibrates(saved_model: Path) -> None:
-    """TensorFlow's calibrator ends the process with SIGSEGV where a graph has a loop or a branch (LSTM and GRU, TF 2.21)."""
+    """TensorFlow's calibrator ends the process with SIGSEGV if a graph has a loop or a branch (LSTM and GRU, TF 2.21)."""
     graph = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
     nodes = itertools.chain(graph.node, *(function.node_def for function in graph.library.function))
     if found := sorted({node.op for node in nodes} & _CONTROL_FLOW):
@@ -115,7 +115,7 @@ def _check_calibrates(saved_model: Path) -> None:
 
 
 def _check_loads(data: bytes) -> None:
-    """TensorFlow makes files that no runtime loads (int16x8 scales that overflow, TF 2.21): they are none."""
+    """TensorFlow makes some files that no runtime loads (int16x8 scales that overflow, TF 2.21): refused here."""
     try:
         open_runtime("litert", data)
     except RuntimeUnavailable as error:
@@ -126,7 +126,7 @@ def _check_loads(data: bytes) -> None:
 def logits_first(data: bytes) -> bytes:
     """A file with its outputs in a bundle's order, logits [1, K], then the map [1, h, w, K]; with one output it stays as it is.
 
-    TensorFlow lists them otherwise than the model does (TF 2.21).
+    TensorFlow lists them in another order than the model (TF 2.21).
     """
     graph = Graph(data)
     ordered = sorted(map(int, graph.main.outputs), key=lambda index: len(graph.shape(index)))

@@ -1,7 +1,7 @@
-"""`limiar convert --verified FILE.json`: what `limiar verify BUNDLE --json` found on another machine, taken into the manifest.
+"""`limiar convert --verified FILE.json`: what `limiar verify BUNDLE --json` found on another machine goes into the manifest.
 
-Believed is nothing but what was checked there with the very model file, golden images, logits, tolerance and decision that this
-bundle has. The file itself is not signed: who hands it to convert answers for it, with the key that the bundle is signed with.
+A result counts only if it was checked there with this bundle's own model file, golden images, logits, tolerance and decision.
+The file itself is not signed: whoever signs the bundle answers for it.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from limiar.convert.gate.file_report import FileReport
-from limiar.convert.report.report import Report
+from limiar.convert.report.release_report import ReleaseReport
 from limiar.edge_app.bundle.manifest import Verified
 from limiar.edge_app.errors import ConvertError, printable
 from limiar.edge_app.inference.verify import Check, Verification
@@ -36,7 +36,7 @@ def read_verified(path: Path) -> Elsewhere:
         found = msgspec.json.decode(read_bounded(path, _LIMIT, follow=True), type=Verification)
         unknown = [check.runtime for check in found.checks if check.runtime not in RUNTIMES]
         if unknown:
-            raise ValueError(f"{unknown[0]} is no runtime")
+            raise ValueError(f"{unknown[0]} is not a runtime")
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else printable(str(error))[:200]
         cure = "give what `limiar verify BUNDLE --json` of this limiar printed there"
@@ -48,15 +48,15 @@ def read_verified(path: Path) -> Elsewhere:
     return Elsewhere(where, found)
 
 
-def with_verified(report: Report, golden: bytes, elsewhere: Iterable[Elsewhere]) -> Report:
-    """The report with what fits its files. golden: golden.json. Raises ConvertError where nothing of a machine's does."""
+def with_verified(report: ReleaseReport, golden: bytes, elsewhere: Iterable[Elsewhere]) -> ReleaseReport:
+    """The report with the results that fit its files. golden: golden.json. Raises ConvertError if none of a machine's does."""
     sha256 = hashlib.sha256(golden).hexdigest()
     for one in elsewhere:
         if one.found.golden != sha256:
-            raise _other(one, "golden images or their logits are others")
+            raise _other(one, "its golden images or their logits are different")
         files = tuple(_extended(file, one.found) for file in report.files)
         if not any(_fits(file, check) for file in report.files for check in one.found.checks):
-            raise _other(one, "the model files, tolerances or decisions are others")
+            raise _other(one, "its model files, tolerances or decisions are different")
         report = msgspec.structs.replace(report, files=files)
     return report
 
@@ -71,7 +71,7 @@ def _extended(file: FileReport, found: Verification) -> FileReport:
 
 
 def _fits(file: FileReport, check: Check) -> bool:
-    """Whether this file was checked there, with what it must hold here."""
+    """Whether this very file was checked there, within this bundle's tolerance."""
     if not (file.passed and file.tolerance and check.passed) or check.largest_difference is None:
         return False
     tolerance = file.tolerance.same_runtime if check.runtime == file.expected_runtime else file.tolerance.other_runtime
@@ -80,6 +80,6 @@ def _fits(file: FileReport, check: Check) -> bool:
 
 
 def _other(one: Elsewhere, why: str) -> ConvertError:
-    met = f"{one.path}: nothing in it was checked with what this bundle holds, {why}"
+    met = f"{one.path}: it says nothing about this bundle: {why}"
     cure = "convert without --verified, verify that bundle there, convert again"
     return ConvertError("E-CONVERT-VERIFIED-OTHER", f"{met}: {cure}")

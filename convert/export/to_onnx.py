@@ -72,7 +72,7 @@ def _fp32(model: onnx.ModelProto, calibration: Pixels) -> onnx.ModelProto:
 
 
 def _fp16(model: onnx.ModelProto, calibration: Pixels) -> onnx.ModelProto:
-    # Input and output stay float32, so that a device feeds every file alike.
+    # Input and output stay float32, so that a device feeds every file in the same way.
     return canonical(convert_float_to_float16(model, keep_io_types=True))
 
 
@@ -81,7 +81,7 @@ def quantized(
 ) -> onnx.ModelProto:
     """Static QDQ, per channel: uint8 activations, int8 weights of 7 bits.
 
-    With 8 bits a CPU without VNNI (AVX2 alone) saturates its 16-bit sums and answers otherwise than one that has it:
+    With 8 bits a CPU without VNNI (AVX2 alone) saturates its 16-bit sums and answers differently from one that has it:
     tests/harness/avx2_parity.py shows both. QOperator models give wrong softmax values in onnxruntime <= 1.28.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +127,7 @@ def _inlined() -> Iterator[None]:
 
 
 def _without_erfc(model: onnx.ModelProto) -> None:
-    """tf2onnx leaves GELU's Erfc as it is, which ONNX has not: erfc(x) = 1 - erf(x)."""
+    """tf2onnx leaves GELU's Erfc as it is, which ONNX does not have: erfc(x) = 1 - erf(x)."""
     nodes = list(model.graph.node)
     if not any(node.op_type == "Erfc" for node in nodes):
         return
@@ -142,7 +142,7 @@ def _without_erfc(model: onnx.ModelProto) -> None:
 
 
 def _keep_constants(model: onnx.ModelProto, function: Any) -> None:
-    """Constants that a traced function holds, but no variable (a Normalization layer's), tf2onnx makes further inputs."""
+    """tf2onnx makes inputs of a traced function's constants that are no variable (a Normalization layer's)."""
     held = function.inputs[1:]  # after the image
     values = {inside.name: value for inside, value in zip(held, function.captured_inputs, strict=True)}
     inputs = list(model.graph.input)

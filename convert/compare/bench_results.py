@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from limiar.convert.compare.outcome import reaches
 from limiar.edge_app.bench.latency import BenchResult, Measurement
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.bundle.manifest import Value
@@ -13,10 +14,10 @@ from limiar.edge_app.system.files import read_bounded
 from limiar.edge_app.text import counted
 from limiar.train.record.run_folder import RECORD_LIMIT
 
-Outcome = Literal["faster", "slower", "undecided"]
+Speed = Literal["faster", "slower", "undecided"]
 
 
-class Timing(Value, frozen=True, forbid_unknown_fields=True):
+class TimingChange(Value, frozen=True, forbid_unknown_fields=True):
     """A variant's invoke latency in both, in microseconds: median, and the lowest and highest median of a round."""
 
     file: str
@@ -27,7 +28,7 @@ class Timing(Value, frozen=True, forbid_unknown_fields=True):
     new_us: float
     new_rounds_us: tuple[float, float]
     ratio: float  # new / old
-    outcome: Outcome  # undecided where the rounds overlap
+    outcome: Speed  # undecided if the rounds overlap
 
 
 class BenchReview(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,11 +41,15 @@ class BenchReview(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     old: str  # name, version and manifest hash
     new: str
     notes: tuple[str, ...]
-    timings: tuple[Timing, ...]
+    timings: tuple[TimingChange, ...]
+
+    def reaches(self, limit: str) -> bool:
+        """Whether the outcome is `limit` or graver: "better" < "undecided" < "worse" < "not comparable"."""
+        return reaches(self.outcome, limit)
 
 
 def compare_bench(old: Path, new: Path) -> BenchReview:
-    """The variants that are in both. Raises ConvertError: a file is no bench result, or no variant is in both."""
+    """The variants that are in both. Raises ConvertError: a file is not a bench result, or no variant is in both."""
     before, after = _read(old), _read(new)
     was = {_variant(one): one for one in before.measurements}
     timings = tuple(
@@ -86,15 +91,15 @@ def _title_of(one: Measurement) -> str:
     return f"{one.file} on {one.runtime}, {counted(one.threads, 'thread')}"
 
 
-def _timing(old: Measurement, new: Measurement) -> Timing:
+def _timing(old: Measurement, new: Measurement) -> TimingChange:
     assert old.invoke.p50_us
     assert new.invoke.p50_us
-    outcome: Outcome = "undecided"
+    outcome: Speed = "undecided"
     if new.invoke.round_high_us < old.invoke.round_low_us:
         outcome = "faster"
     elif new.invoke.round_low_us > old.invoke.round_high_us:
         outcome = "slower"
-    return Timing(
+    return TimingChange(
         file=new.file,
         runtime=new.runtime,
         threads=new.threads,
@@ -114,7 +119,7 @@ def _rounds(latency: Latency) -> tuple[float, float]:
 def _notes(old: BenchResult, new: BenchResult) -> list[str]:
     notes = [f"{which}: {note}" for which, result in (("old", old), ("new", new)) for note in result.notes]
     if _machine(old) != _machine(new):
-        notes.insert(0, "Measured on two different machines: the ratio is theirs as much as the models'.")
+        notes.insert(0, "Measured on two different machines: the ratio compares these as much as the models.")
     timed = [{_title_of(one) for one in result.measurements if one.invoke.p50_us} for result in (old, new)]
     for which, alone in (("old", timed[0] - timed[1]), ("new", timed[1] - timed[0])):
         if alone:

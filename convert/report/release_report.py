@@ -37,7 +37,7 @@ class Exploratory(Value, frozen=True, forbid_unknown_fields=True):
     p_holm: Share  # S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70
 
 
-class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ReleaseReport(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """report.json, schema 1."""
 
     schema: Literal[1] = 1
@@ -70,7 +70,7 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def default(self) -> FileReport | None:
-        """The file that a device takes when not told; None where none passed."""
+        """The file that a device takes when not told; None if none passed."""
         return next((file for file in self.files if file.name == self.default_file), None)
 
     @property
@@ -119,12 +119,12 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def refused_for(self) -> list[FileReport]:
-        """The files for want of which there is no bundle."""
+        """The files whose failure stopped the release."""
         return [] if self.published else [file for file in self.files if file.required and not file.passed]
 
     @property
     def ways_out(self) -> list[str]:
-        """What helps where files are missing that the test split could not decide about; one line each."""
+        """What helps if the test split could not decide about required files; one line each."""
         undecided = [file for file in self.refused_for if file.verdict == "INCONCLUSIVE"]
         if not undecided:
             return []
@@ -141,12 +141,12 @@ class Report(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return f"{100 * self.gate.noninferiority.margin:g}"
 
 
-def report_json(report: Report) -> bytes:
+def report_json(report: ReleaseReport) -> bytes:
     """Indented, keys in the types' order."""
     return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
 
 
-def model_card(report: Report, text: str) -> bytes:
+def model_card(report: ReleaseReport, text: str) -> bytes:
     """MODEL_CARD.md. text: what the author says of data, licence, attribution and flaws; Markdown."""
     return render(
         "model_card.md.j2",
@@ -157,7 +157,7 @@ def model_card(report: Report, text: str) -> bytes:
         kilobytes=kilobytes,
         title=metric_title,
         metrics=metric_names(report.keras["test"].metrics),
-        # How its files decide is told elsewhere, and is nothing that a file must pass.
+        # How its files decide is said elsewhere, and is not a condition.
         changed=differences(msgspec.structs.replace(report.gate, decision=read_gate().decision)),
     )
 
@@ -182,19 +182,19 @@ def kilobytes(count: int) -> str:
     return f"{count / 1000:.1f} KB" if count < 100_000 else f"{count / 1000:.0f} KB"
 
 
-def rows_by_size(report: Report) -> list[str]:
+def rows_by_size(report: ReleaseReport) -> list[str]:
     """A row for each file that has figures, the smallest first."""
     made = [file for file in report.files if file.bytes is not None]
     return [file.name for file in sorted(made, key=lambda file: (file.bytes or 0, file.name))]
 
 
-def size_panel(report: Report) -> Panel:
+def size_panel(report: ReleaseReport) -> Panel:
     """Bars."""
     marks = {file.name: Mark(file.bytes / 1000, text=kilobytes(file.bytes)) for file in report.files if file.bytes is not None}
     return Panel("size, KB", marks, bars=True)
 
 
-def accuracy_panel(report: Report) -> Panel:
+def accuracy_panel(report: ReleaseReport) -> Panel:
     """Points with 95 % intervals, and Keras's."""
     marks = {}
     for file in report.files:
