@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,7 +23,7 @@ import msgspec
 
 from limiar.edge_app.errors import ConvertError, LimiarError, printable
 from limiar.edge_app.system import stderr
-from limiar.edge_app.system.children import end_with_parent
+from limiar.edge_app.system.children import end_with_parent, has_one_thread
 from limiar.edge_app.system.limits import limit_met
 
 Done = TypeVar("Done")
@@ -79,17 +78,17 @@ def in_child(work: Callable[[Child], Done]) -> Done:
     it in a step that makes no file, and LimiarError if the machine did. A process with other threads, TensorFlow's for
     example, cannot be forked: there the work is done in the process itself.
     """
-    if "tensorflow" in sys.modules or threading.active_count() > 1:
+    if "tensorflow" in sys.modules or not has_one_thread():
         return work(Child(None, {}))
     ended: dict[str, str] = {}
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # some parents leave it ignored, and then a child cannot be waited for
     while True:
         slot = mmap.mmap(-1, _SLOT)
-        scratch = Path(tempfile.mkdtemp(prefix="limiar-"))  # removed here, whatever ends the child
         told = os.memfd_create("outcome")
-        sys.stdout.flush()  # else both would write what is waiting there
+        sys.stdout.flush()  # otherwise both would write what is waiting there
         parent = os.getpid()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD})
+        scratch = Path(tempfile.mkdtemp(prefix="limiar-"))  # removed here, whatever ends the child
         try:
             child = os.fork()
             if child == 0:
@@ -123,15 +122,17 @@ def _child(
     work: Callable[[Child], object], own: Child, told: int, scratch: Path, parent: int, signals: "set[signal.Signals | int]"
 ) -> NoReturn:
     """Does the work, writes into the descriptor `told` what came of it, and ends without unloading any library."""
+    outcome: Returned[object] | Raised
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        end_with_parent(parent, signal.SIGTERM)
-        tempfile.tempdir = str(scratch)
-        stderr.kept_in = scratch
-        outcome: Returned[object] | Raised
         try:
+            end_with_parent(parent, signal.SIGTERM)
+            tempfile.tempdir = str(scratch)
+            stderr.kept_in = scratch
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
             outcome = Returned(work(own))
+            signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)  # it is done, and only has to be told
         except BaseException as error:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
             outcome = Raised(_to_send(error))
         with open(told, "wb") as file:
             pickle.dump(outcome, file)

@@ -66,7 +66,7 @@ class Child:
 
 def start_child(target: Callable[[WorkerEnd], None], shared: Sequence[int] = ()) -> tuple[Child, ParentEnd]:
     """As `fork_child`, but beside other threads it starts another Python; target is a function at the top of a module."""
-    if _has_one_thread():
+    if has_one_thread():
         return fork_child(target, shared)
     parents_end, end = channel()
     for descriptor in (end.fileno(), *shared):
@@ -150,7 +150,8 @@ def _prepare(parent: int) -> None:
     end_with_parent(parent)
 
 
-def _has_one_thread() -> bool:
+def has_one_thread() -> bool:
+    """Whether a fork is safe: libraries count too, whose threads Python does not know."""
     try:
         return len(os.listdir("/proc/self/task")) == 1
     except FileNotFoundError:  # no /proc
