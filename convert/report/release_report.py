@@ -1,4 +1,4 @@
-"""What convert found, as report.json and a model card: byte for byte the same when made again. The page is release_page.py's."""
+"""What convert found, as report.json and a model card: the same bytes when made again. release_page.py makes the page."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
