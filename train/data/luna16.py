@@ -4,8 +4,6 @@ import csv
 import hashlib
 import io
 import math
-import os
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limiar.edge_app.errors import DataError, printable
-from limiar.edge_app.system.files import read_bounded, sync_directory
+from limiar.edge_app.system.files import partial_folder, read_bounded, sync_directory
 from limiar.edge_app.text import counted
 from limiar.train.record.run_folder import table_csv
 
@@ -93,10 +91,8 @@ def write_patches(
     """
     if out.exists():
         raise DataError("E-LUNA16-OUT", f"{printable(str(out))} exists: give another folder, or remove it first")
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
     lines = []
-    try:
+    with partial_folder(out) as partial:
         for candidate, pixels in patches(scans, chosen):
             data = png(pixels)
             name = f"luna16_{candidate.row:06d}_{candidate.label}.png"
@@ -107,8 +103,6 @@ def write_patches(
         (partial / "manifest.csv").write_bytes(table_csv(COLUMNS, sorted(lines)))
         sync_directory(partial)
         partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return len(lines)
 
 

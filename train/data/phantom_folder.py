@@ -1,12 +1,12 @@
 """`limiar.write_phantoms`: a folder of generated images."""
 
 import os
-import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from limiar.edge_app.errors import TrainError, printable
-from limiar.edge_app.system.files import sync_directory
+from limiar.edge_app.system.files import partial_folder, sync_directory
 from limiar.train.data.phantoms import phantoms
 
 
@@ -29,18 +29,15 @@ def write_phantoms(
     out = Path(out)
     if os.path.lexists(out):  # also a link to nothing
         raise TrainError("E-PHANTOMS-OUT", f"{printable(str(out))} exists: give another folder, or remove it first")
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        met = f"{printable(str(out))}: {error.strerror}"
-        raise TrainError("E-PHANTOMS-OUT", f"{met}: give a folder that can be made") from None
-    try:
+    with ExitStack() as leaving:
+        try:
+            partial = leaving.enter_context(partial_folder(out))
+        except OSError as error:
+            met = f"{printable(str(out))}: {error.strerror}"
+            raise TrainError("E-PHANTOMS-OUT", f"{met}: give a folder that can be made") from None
         for number, (name, image) in enumerate(phantoms(count, seed), start=1):
             (partial / name).write_bytes(image)
             tick(number, count)
         sync_directory(partial)
         partial.rename(out)
         sync_directory(out.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
