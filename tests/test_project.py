@@ -70,6 +70,7 @@ NOT_IMPORTED = {  # a package -> who needs it
     "pytest-xdist": "scripts/test",
 }
 
+LINES, COMMAND_LINES = 400, 25  # what a file, and what a command's body has at most
 FILE_NAME = re.compile(r"(?<![\w./-])[\w/-]+\.py\b")
 OTHERS_FILES = {"numpy.py", "random.py", "picamera2.py", "request.py", "mlflow/telemetry/utils.py"}
 
@@ -209,6 +210,36 @@ def test_a_file_that_a_comment_names_is_beside_it_or_there_from_a_folder_above(p
         if not any((folder / name).is_file() for folder in path.parents if folder.is_relative_to(project))
     ]
     assert stale == []
+
+
+def package_files(tracked: list[Path], project: Path) -> list[Path]:
+    return [
+        path
+        for path in tracked
+        if is_python(path) and path.relative_to(project).parts[0] in ("edge_app", "train", "convert", "limiar")
+    ]
+
+
+def test_no_file_of_the_packages_has_more_than_400_lines(project: Path, tracked: list[Path]) -> None:
+    lines = {str(path.relative_to(project)): len(path.read_text().splitlines()) for path in package_files(tracked, project)}
+    assert {name: count for name, count in lines.items() if count > LINES} == {}
+
+
+def is_command(function: ast.FunctionDef) -> bool:
+    return any(isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".command") for call in function.decorator_list)
+
+
+def test_no_command_does_more_than_hand_its_options_on(project: Path, tracked: list[Path]) -> None:
+    """The body of a command, without its docstring: options, one call of a public function, printing."""
+    long = {}
+    for path in package_files(tracked, project):
+        for function in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(function, ast.FunctionDef) and is_command(function):
+                body = function.body[1 if ast.get_docstring(function) else 0 :]
+                count = (body[-1].end_lineno or 0) - body[0].lineno + 1
+                if count > COMMAND_LINES:
+                    long[function.name] = count
+    assert long == {}
 
 
 def test_no_tracked_file_names_a_package_registry(tracked: list[Path]) -> None:
