@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from limiar.train.check.seen import look_at
+from limiar.train.check.survey import survey
 from limiar.train.check.wrong_labels import suspects
 from limiar.train.config import INPUT
 from limiar.train.dataset.listing import list_images
@@ -27,7 +27,7 @@ LINE = "{:>9} {:>9} {:>13} {:>8} {:>8}"
 def main(folder: Path) -> None:
     """One line for each share; two classes."""
     images = list_images(folder, None).images
-    seen = look_at(folder, images, INPUT, np.arange(len(images)), lambda done, total: None)
+    seen = survey(folder, images, INPUT, np.arange(len(images)), lambda done, total: None)
     unit_of = np.empty(len(seen.images), np.int64)
     for number, unit in enumerate(units(seen.images, seen.tensors)):
         unit_of[unit] = number

@@ -18,7 +18,7 @@ from limiar.convert.run.dataset import (
     split_rows,
 )
 from limiar.edge_app.errors import ConvertError
-from limiar.train.dataset.reading import Limits, read_all
+from limiar.train.dataset.reading import ReadLimits, read_all
 from limiar.train.record.run_folder import Run, SplitRow, read_run
 
 
@@ -103,7 +103,7 @@ def test_an_image_that_takes_too_much_memory_is_named_and_ends_nothing(
     pixels = np.tile((np.arange(8000) * 255 // 8000).astype(np.uint8), (5000, 1))
     Image.fromarray(pixels).convert("RGB").save(tmp_path / "large.png")  # takes 120 MB
     row = SplitRow("large.png", hashlib.sha256((tmp_path / "large.png").read_bytes()).hexdigest(), "neg", "val", "")
-    monkeypatch.setattr(read_all, "__defaults__", (Limits(memory_bytes=60 << 20),))
+    monkeypatch.setattr(read_all, "__defaults__", (ReadLimits(memory_bytes=60 << 20),))
     with pytest.raises(ConvertError, match=r"E-CONVERT-DATA: .*large\.png: .*memory.*\(E-IMAGE-MEMORY\)"):
         read_tensors(tmp_path, [row], record.input)
 

@@ -16,7 +16,7 @@ from limiar.edge_app.errors import DataError
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import model_input
 from limiar.train.dataset.image_folder import load
-from limiar.train.dataset.reading import Decoded, Item, Limits, RefusedImage, read_all
+from limiar.train.dataset.reading import Decoded, Item, ReadLimits, RefusedImage, read_all
 from limiar.train.dataset.splits import Shares
 
 SPEC = InputSpec(height=40, width=40, channels=3)
@@ -84,7 +84,7 @@ def test_pixels_that_are_known_are_not_decoded(tmp_path):
 def test_an_image_that_takes_too_long_is_named_and_the_others_are_read(tmp_path, large):
     write(tmp_path / "a.png", 1)
     write(tmp_path / "b.png", 2)
-    limits = Limits(cpu_s=0.02)
+    limits = ReadLimits(cpu_s=0.02)
     found = outcomes(read_all(items(tmp_path / "a.png", large, tmp_path / "b.png"), SPEC, limits))
     assert isinstance(found[1], RefusedImage)
     assert found[1].code == "E-IMAGE-TIMEOUT"
@@ -95,7 +95,7 @@ def test_an_image_that_takes_too_long_is_named_and_the_others_are_read(tmp_path,
 def test_an_image_that_takes_too_much_memory_is_named_and_the_others_are_read(tmp_path, large):
     write(tmp_path / "a.png", 1)
     write(tmp_path / "b.png", 2)
-    limits = Limits(memory_bytes=60 << 20)
+    limits = ReadLimits(memory_bytes=60 << 20)
     found = outcomes(read_all(items(tmp_path / "a.png", large, tmp_path / "b.png"), SPEC, limits))
     assert isinstance(found[1], RefusedImage)
     assert found[1].code == "E-IMAGE-MEMORY"
@@ -138,7 +138,7 @@ def test_a_process_that_dies_or_hangs_costs_one_image_at_most(tmp_path, large, n
 
     striker = threading.Thread(target=strike)
     striker.start()
-    found = outcomes(read_all(items(*paths), SPEC, Limits(wall_s=20.0, cpu_s=20.0)))
+    found = outcomes(read_all(items(*paths), SPEC, ReadLimits(wall_s=20.0, cpu_s=20.0)))
     striker.join()
     assert struck.is_set()
     assert sorted(found) == list(range(len(paths)))
@@ -205,6 +205,6 @@ def test_load_names_what_was_too_much_among_the_others(tmp_path, large, monkeypa
     for k in range(8):
         write(tmp_path / f"{k}_{'pos' if k % 2 else 'neg'}.png", k)
     os.link(large, tmp_path / "x_pos.png")
-    monkeypatch.setattr(read_all, "__defaults__", (Limits(cpu_s=0.02),))
+    monkeypatch.setattr(read_all, "__defaults__", (ReadLimits(cpu_s=0.02),))
     with pytest.raises(DataError, match=r"1 of 9 images cannot be used: x_pos\.png \(E-IMAGE-TIMEOUT: took over 0\.02 s"):
         load(tmp_path, None, SPEC, Shares(seed=0, minimum=1), lambda done, total: None)

@@ -18,13 +18,13 @@ from limiar.edge_app.errors import TrainError
 from limiar.edge_app.image.folder import nobodys
 from limiar.edge_app.text import is_plain
 from limiar.train.check import check_data
+from limiar.train.check.check_report import CheckRequest
 from limiar.train.check.features import perceptual_hashes, turned
 from limiar.train.check.near import DISTANCE, near_pairs
-from limiar.train.check.report import CheckRequest
-from limiar.train.check.seen import read_one
+from limiar.train.check.survey import read_one
 from limiar.train.config import INPUT
 from limiar.train.dataset.listed import Listed
-from limiar.train.dataset.reading import Limits, read_all
+from limiar.train.dataset.reading import ReadLimits, read_all
 from limiar.train.dataset.splits import Shares
 
 
@@ -505,7 +505,7 @@ def test_16_bit_images_of_a_range_that_is_given_are_as_their_8_bits_and_refused_
 def test_an_image_that_takes_too_long_is_named_and_the_check_ends_with_its_page(folder, tmp_path, monkeypatch):
     pixels = np.tile((np.arange(6000) * 255 // 6000).astype(np.uint8), (5000, 1))
     add(folder, "huge_neg.png", png(np.repeat(pixels[..., None], 3, axis=2)), "neg", "train")
-    monkeypatch.setattr(read_all, "__defaults__", (Limits(cpu_s=0.02),))
+    monkeypatch.setattr(read_all, "__defaults__", (ReadLimits(cpu_s=0.02),))
     done = run(folder, "--no-labels", "--json", "--html", tmp_path / "check.html")
     assert done.return_value == 3
     refused = next(one for one in json.loads(done.stdout)["findings"] if one["kind"] == "image-refused")

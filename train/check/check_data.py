@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from limiar.edge_app.errors import DataError, printable
 from limiar.train.check import findings
+from limiar.train.check.check_report import SEVERITIES, CheckReport, CheckRequest, LabelCheck
 from limiar.train.check.near import near_pairs
-from limiar.train.check.report import SEVERITIES, CheckReport, CheckRequest, LabelCheck
-from limiar.train.check.seen import Seen, look_at
 from limiar.train.check.shortcuts import shortcuts
+from limiar.train.check.survey import Survey, survey
 from limiar.train.check.wrong_labels import JudgedLabels, suspects
 from limiar.train.config import check_input, configured, input_of
 from limiar.train.dataset.listing import list_images
@@ -70,7 +70,7 @@ def looked_at(request: CheckRequest, tick: Tick) -> CheckReport:
     met: dict[str, list[tuple[DataError, str]]] = defaultdict(list)
     listing = list_images(request.folder, request.table, lambda error, file: met[error.code].append((error, file)))
     chosen = _sample(len(listing.images), request)
-    seen = look_at(request.folder, listing.images, request.input, chosen, lambda done, total: tick("images", done, total))
+    seen = survey(request.folder, listing.images, request.input, chosen, lambda done, total: tick("images", done, total))
     labels = tuple(sorted({image.label for image in listing.images}))
     rows, split_findings, drawn_notes = findings.rows(seen, request.shares)
     near = near_pairs(seen.hashes, seen.thumbnails, lambda done, total: tick("near duplicates: round", done, total))
@@ -117,7 +117,7 @@ def _sample(count: int, request: CheckRequest) -> NDArray[np.int64]:
     return np.sort(rng.permutation(count)[:LABEL_IMAGES]).astype(np.int64)
 
 
-def _judged(seen: Seen, near: Iterable[tuple[int, int, float]], request: CheckRequest, tick: Tick) -> JudgedLabels | None:
+def _judged(seen: Survey, near: Iterable[tuple[int, int, float]], request: CheckRequest, tick: Tick) -> JudgedLabels | None:
     """The labels of a sample, judged by what did not see them: what belongs together is in one fold."""
     pairs = [(k, unit[0]) for unit in units(seen.images, seen.tensors) for k in unit]
     pairs += [(i, j) for i, j, _ in near]

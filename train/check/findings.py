@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from limiar.edge_app.errors import DataError, printable
-from limiar.train.check.report import Case, CheckFinding, Severity
-from limiar.train.check.seen import Seen, Unusable
+from limiar.train.check.check_report import Case, CheckFinding, Severity
 from limiar.train.check.shortcuts import OF_THE_FILE, Shortcut
+from limiar.train.check.survey import Survey, Unusable
 from limiar.train.check.wrong_labels import JudgedLabels
 from limiar.train.dataset.labels import one_class
 from limiar.train.dataset.listed import Listed
@@ -30,7 +30,7 @@ LISTING_KINDS = {
 }
 
 
-def rows(seen: Seen, shares: Shares) -> tuple[list[SplitRow], list[CheckFinding], tuple[str, ...]]:
+def rows(seen: Survey, shares: Shares) -> tuple[list[SplitRow], list[CheckFinding], tuple[str, ...]]:
     """The rows of the splits.csv that training would write, what is wrong with the given splits, and notes."""
     findings = []
     notes: tuple[str, ...] = ()
@@ -183,7 +183,7 @@ def classes(folder: Path, rows: Sequence[SplitRow], labels: Sequence[str], minim
     return findings
 
 
-def shapes(seen: Seen, channels: int) -> list[CheckFinding]:
+def shapes(seen: Survey, channels: int) -> list[CheckFinding]:
     """What differs between images and is evened out for the model."""
     if not seen.images:
         return []
@@ -212,7 +212,7 @@ def shortcut(found: Shortcut) -> CheckFinding:
     return CheckFinding(f"shortcut-{found.trait.replace(' ', '-')}", "fault" if of_the_file else "warning", text)
 
 
-def labels(seen: Seen, judged: JudgedLabels | None) -> list[CheckFinding]:
+def labels(seen: Survey, judged: JudgedLabels | None) -> list[CheckFinding]:
     if not judged or not judged.suspects:
         return []
     cases = []

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from limiar.train.check.seen import TRAITS, Seen
+from limiar.train.check.survey import TRAITS, Survey
 from limiar.train.record.metrics import auc
 
 SEPARATES = 0.95  # AUC of one trait, for one class against the others
@@ -23,7 +23,7 @@ class Shortcut:
     auc: float
 
 
-def shortcuts(scan: Seen, labels: Sequence[str]) -> list[Shortcut]:
+def shortcuts(scan: Survey, labels: Sequence[str]) -> list[Shortcut]:
     """Of each trait the label that it separates best, where that is at least SEPARATES."""
     given = np.array([image.label for image in scan.images])
     best: dict[str, Shortcut] = {}

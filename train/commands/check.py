@@ -11,7 +11,7 @@ from limiar.edge_app.text import counted
 from limiar.train.commands.options import image_options
 
 if TYPE_CHECKING:
-    from limiar.train.check.report import CheckFinding, CheckReport
+    from limiar.train.check.check_report import CheckFinding, CheckReport
 
 _LISTED = 20  # classes in a line, the others are counted
 _NAMED = 5  # images of a finding in the table; --json and --html have all
@@ -39,7 +39,7 @@ def check(data: Path, as_json: bool, html: Path | None, **options: Any) -> int:
       limiar check images/ --csv labels.csv --html check.html
     """
     from limiar.train.check.check_data import check_data
-    from limiar.train.check.page import write_page
+    from limiar.train.check.check_page import write_page
     from limiar.train.commands.terminal import Terminal
 
     with Terminal() as terminal:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from limiar.edge_app.errors import DataError, TrainError, printable
+from limiar.train.dataset.csv_table import read_table
 from limiar.train.dataset.image_folder import DataSet, read_images
 from limiar.train.dataset.image_store import Chosen, Keep
 from limiar.train.dataset.listed import Listed
 from limiar.train.dataset.listing import list_images
-from limiar.train.dataset.table import read_table
 from limiar.train.record.run_folder import Lineage, Run, SplitRow, read_run, read_splits
 
 SPLIT = "train_reviewed"  # of every image that was added: training, and told apart

@@ -10,10 +10,10 @@ from limiar.edge_app.errors import DataError, printable
 from limiar.edge_app.image.containers import IMAGE_EXTENSIONS
 from limiar.edge_app.image.folder import Tally, nobodys, walk
 from limiar.edge_app.text import counted
+from limiar.train.dataset.csv_table import columns, list_table
 from limiar.train.dataset.labels import classes_inside, label_fault, told_apart
 from limiar.train.dataset.listed import Listed, Listing, Met, refuse
 from limiar.train.dataset.split_folders import SplitFolders, lone_class_note, split_folders
-from limiar.train.dataset.table import columns, list_table
 
 EXTENSIONS = tuple(sorted(IMAGE_EXTENSIONS))
 SUFFIXES = ("neg", "pos")  # the course's `path[-7:-4]`: a name ends _neg or _pos before its extension

@@ -19,7 +19,7 @@ from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import check_assessable, model_input
 from limiar.edge_app.system.children import end_with_parent
 from limiar.edge_app.system.limits import SIZE, taken_bytes
-from limiar.train.dataset.reading import Decoded, Item, Job, Outcome, RefusedImage
+from limiar.train.dataset.reading import Decoded, Item, Outcome, ReadJob, RefusedImage
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -30,7 +30,7 @@ def main(descriptor: int, parent: int) -> None:
     connection = Connection(descriptor)
     tasks = msgspec.msgpack.Decoder(list[Item])
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        job = msgspec.msgpack.decode(connection.recv_bytes(), type=Job)
+        job = msgspec.msgpack.decode(connection.recv_bytes(), type=ReadJob)
         _limit_memory(job.memory_bytes)
         connection.send_bytes(b"ready")
         while True:
@@ -38,7 +38,7 @@ def main(descriptor: int, parent: int) -> None:
                 connection.send_bytes(msgspec.msgpack.encode(_outcome(item, job)))
 
 
-def _outcome(item: Item, job: Job) -> Outcome:
+def _outcome(item: Item, job: ReadJob) -> Outcome:
     try:
         data = read_file(item.path)
         digest = hashlib.sha256(data).digest()

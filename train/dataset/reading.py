@@ -40,7 +40,7 @@ class Item(Struct, frozen=True, array_like=True):
     known: bytes = b""  # sha256 of the file whose pixels are kept already
 
 
-class Job(Struct, frozen=True, array_like=True):
+class ReadJob(Struct, frozen=True, array_like=True):
     """How images become inputs."""
 
     input: InputSpec
@@ -74,7 +74,7 @@ Outcome = Decoded | RefusedImage
 _OUTCOMES = msgspec.msgpack.Decoder(Outcome)
 
 
-class Limits(Struct, frozen=True):
+class ReadLimits(Struct, frozen=True):
     """Of one image."""
 
     cpu_s: float = CPU_S
@@ -82,10 +82,10 @@ class Limits(Struct, frozen=True):
     memory_bytes: int = MEMORY_BYTES
 
 
-USUAL = Limits()
+USUAL = ReadLimits()
 
 
-def read_all(items: Sequence[Item], spec: InputSpec, limits: Limits = USUAL) -> Iterator[Outcome]:
+def read_all(items: Sequence[Item], spec: InputSpec, limits: ReadLimits = USUAL) -> Iterator[Outcome]:
     """The outcome of each item, in the order in which they come. Raises DataError where no process can be started."""
     tasks = deque(list(items[at : at + _TASK_ITEMS]) for at in range(0, len(items), _TASK_ITEMS))
     readers = [_Reader(spec, limits) for _ in range(min(_READERS, len(os.sched_getaffinity(0)), len(tasks)))]
@@ -122,7 +122,7 @@ def read_all(items: Sequence[Item], spec: InputSpec, limits: Limits = USUAL) -> 
 class _Reader:
     """A process and what it has been given to read."""
 
-    def __init__(self, spec: InputSpec, limits: Limits) -> None:
+    def __init__(self, spec: InputSpec, limits: ReadLimits) -> None:
         self._limits = limits
         self.left: deque[Item] = deque()
         self.ready = self._lost = False
@@ -145,7 +145,7 @@ class _Reader:
         finally:
             theirs.close()
         self.connection = Connection(ours.detach())
-        self._send(msgspec.msgpack.encode(Job(spec, limits.memory_bytes)))
+        self._send(msgspec.msgpack.encode(ReadJob(spec, limits.memory_bytes)))
         self._start_clock()
 
     def give(self, items: list[Item]) -> None:

@@ -27,9 +27,9 @@ from limiar.train.record import run_folder
 from limiar.train.record.evidence import evidence
 from limiar.train.record.provenance import commit, tool_versions
 from limiar.train.record.run_folder import Lineage, Run, TrainingData
-from limiar.train.run.publish import publish, remove_partial
 from limiar.train.run.request import Listener, TrainRequest
 from limiar.train.run.steps import gathered, identified, keeping, positive_of, trained, within_images
+from limiar.train.run.write_run import remove_partial, write_run
 
 _ROUNDING = 1e-3  # of logits: float32 sums in another order
 
@@ -83,7 +83,7 @@ def make_run(request: TrainRequest, listener: Listener) -> Run:
         envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
         parent=made.lineage,
     )
-    publish(request.out, partial, run, model, data, answers, fitted.history, made.splits, listener.note)
+    write_run(request.out, partial, run, model, data, answers, fitted.history, made.splits, listener.note)
     return run_folder.read_run(request.out)
 
 

@@ -35,7 +35,7 @@ class Unusable:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Survey:
     """What was read; row k of every array belongs to images[k]."""
 
     images: tuple[Listed, ...]
@@ -63,9 +63,9 @@ def read_one(folder: Path, image: Listed, spec: InputSpec) -> Pixels:
     return image_input
 
 
-def look_at(
+def survey(
     folder: Path, images: Sequence[Listed], spec: InputSpec, described: NDArray[np.int64], tick: Callable[[int, int], None]
-) -> Seen:
+) -> Survey:
     """Reads every image once. described: which rows of `images`, in order, get shape features. tick: (read, in all)."""
     count = len(images)
     traits = np.zeros((count, len(TRAITS)), np.float32)
@@ -96,7 +96,7 @@ def look_at(
     kept = np.array(taken, dtype=np.int64)
     row_of = {k: row for row, k in enumerate(taken)}
     usable = [k for k in place if k in row_of]
-    return Seen(
+    return Survey(
         images=tuple(images[k] for k in taken),
         refused=tuple(refused),
         files=tuple(files),

@@ -22,7 +22,7 @@ from limiar.train.record.run_folder import Epoch, PredictionRow, Run
 from limiar.train.report.run_page import render, unrendered
 
 
-def publish(
+def write_run(
     out: Path,
     partial: Path,
     run: Run,

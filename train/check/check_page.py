@@ -8,9 +8,9 @@ from limiar.edge_app.report import templates
 from limiar.edge_app.report.image import png_url
 from limiar.edge_app.system.files import write_whole
 from limiar.edge_app.text import counted
+from limiar.train.check.check_report import SEVERITIES, Case, CheckFinding, CheckReport, CheckRequest
 from limiar.train.check.near import CORRELATION, DISTANCE
-from limiar.train.check.report import SEVERITIES, Case, CheckFinding, CheckReport, CheckRequest
-from limiar.train.check.seen import read_one
+from limiar.train.check.survey import read_one
 from limiar.train.dataset.listed import Listed
 
 CASES = 60  # of a finding are shown, the others counted: the page stays under some megabytes
