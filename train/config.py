@@ -27,7 +27,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Its defaults are the quick recipe, "limiar"."""
 
     # The data.
-    test_share: Share = Shares.test  # of all images, where no split is given
+    test_share: Share = Shares.test  # of all images, if no split is given
     val_share: Share = Shares.val
     min_per_class: Count = Shares.minimum  # images of each class in each part
     balance: bool = True  # weight each class by 1 / its share of the training images
@@ -36,7 +36,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     memory_mb: Annotated[float, Meta(ge=0.0)] = 0.0  # 0: a quarter of what is free
 
     # Where it is computed (docs/training.md, "On a GPU").
-    on_device: Literal["auto", "yes", "no"] = "auto"  # augmented by the device; auto: with JAX, where it is no lone CPU
+    on_device: Literal["auto", "yes", "no"] = "auto"  # augmented by the device; auto: with JAX, unless it has a lone CPU
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of activations; auto: 16 bit on an accelerator
 
     # The optimizer.
@@ -86,7 +86,7 @@ class Hosts:
     coordinator: str  # HOST:PORT, where host 0 listens
 
 
-INPUT = InputSpec(height=40, width=40, channels=3)  # the course's, of both networks where no other is asked for
+INPUT = InputSpec(height=40, width=40, channels=3)  # the course's, for both networks by default
 SIDES_PX = (8, 4096)  # compact halves a side three times; a bundle holds no more
 BACKENDS = ("tensorflow", "jax")  # of Keras; the first unless KERAS_BACKEND says otherwise
 LOWER_RATE = 0.1  # of the rate that a RUN was trained with, to continue it: docs/training.md has what came of it
@@ -107,15 +107,15 @@ REFERENCE = Config(
     sharp_epochs=65,
     smoothing=0.05,
 )
-# As a prior: a factor of 1.28 is one standard deviation. Chosen among 0, 4, 8, 16 and Platt's targets on draws of 30 to 240
-# answers of images that were neither trained on nor test (docs/training.md).
+# As a prior: a factor of 1.28 is one standard deviation. Chosen among 0, 4, 8, 16 and Platt's targets, on draws of 30 to 240
+# answers for images that were used neither for training nor for the test (docs/training.md).
 CAUTION = 8.0
 RECIPES = {
     # The plain command's. It ends in the time that 5,000 images take.
     "standard": msgspec.structs.replace(REFERENCE, images=1_500_000, caution=CAUTION),
     "limiar": Config(caution=CAUTION),  # --quick
     "reference": REFERENCE,
-    # The course's protocol; where no number of it is known, the usual one for such a network.
+    # The course's protocol; a number that it does not give is the usual one for such a network.
     "course": Config(
         balance=False,
         epochs=25,
@@ -138,12 +138,12 @@ FEWEST_EPOCHS = 20  # of however many images: the rate has to rise and fall
 
 
 def recipe_of(recipe: str | None, quick: bool, model: str | None) -> str:
-    """What is trained by: as asked, else the best that is known in a bounded time. LeNet's epochs take ten times as long."""
+    """The recipe as asked for, else the best known one that ends in a bounded time; LeNet's epochs take ten times as long."""
     return recipe or ("limiar" if quick or model == "lenet" else "standard")
 
 
 def within(config: Config, training_images: int) -> Config:
-    """With fewer epochs where so many images would be shown more often than `images` says."""
+    """With fewer epochs, if so many images would be shown more often than `images` says."""
     if not config.images:
         return config
     epochs = min(config.epochs, max(FEWEST_EPOCHS, config.images // training_images))
@@ -151,7 +151,7 @@ def within(config: Config, training_images: int) -> Config:
 
 
 def _in_proportion(config: Config, epochs: int) -> int:
-    """The sharp epochs of so many."""
+    """How many of so many epochs are sharp."""
     return config.sharp_epochs * epochs // config.epochs
 
 
@@ -161,13 +161,13 @@ def configured(recipe: str, changes: Iterable[str]) -> Config:
 
 
 def continued(run: Run, changes: Iterable[str]) -> Config:
-    """The numbers to train a RUN's network on with: its own at a lower rate. Raises TrainError, also where they are unknown."""
+    """The numbers for training a RUN's network further: its own, at a lower rate. Raises TrainError if they are unknown."""
     values = msgspec.structs.asdict(RECIPES["limiar"]) | run.config
     try:
         base = msgspec.convert(values, Config, strict=False)
     except msgspec.ValidationError as error:
-        met = f"--from: train.json has numbers of another limiar: {printable(str(error))}"
-        raise TrainError("E-TRAIN-FROM", f"{met}: train anew, or with the version that made it") from None
+        met = f"--from: train.json is from another version of limiar: {printable(str(error))}"
+        raise TrainError("E-TRAIN-FROM", f"{met}: train again from images, or use the version that made it") from None
     if run.parent is None:  # else it is low already
         rate, rate_end = (float(f"{value * LOWER_RATE:.6g}") for value in (base.rate, base.rate_end))
         base = msgspec.structs.replace(base, rate=rate, rate_end=rate_end)
@@ -185,7 +185,7 @@ def changed(config: Config, changes: Iterable[str]) -> Config:
         if key not in Config.__struct_fields__:
             near = difflib.get_close_matches(key, Config.__struct_fields__, 1)
             cure = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(Config.__struct_fields__))}"
-            raise TrainError("E-TRAIN-CONFIG", f"--set {printable(change)}: there is no {printable(key)}: {cure}")
+            raise TrainError("E-TRAIN-CONFIG", f"--set {printable(change)}: {printable(key)} is not a key: {cure}")
         if not equals:
             raise TrainError("E-TRAIN-CONFIG", f"--set {key} has no value: give --set {key}=VALUE")
         given[key] = _value(key, value)
@@ -193,7 +193,7 @@ def changed(config: Config, changes: Iterable[str]) -> Config:
         given = {"sharp_epochs": _in_proportion(config, given["epochs"]), "images": 0} | given
     config = msgspec.structs.replace(config, **given)
     if config.test_share + config.val_share >= 1:  # nothing would be left to train on
-        met = f"--set: test_share={config.test_share} and val_share={config.val_share} are all images"
+        met = f"--set: test_share={config.test_share} and val_share={config.val_share} leave no image for training"
         raise TrainError("E-TRAIN-CONFIG", f"{met}: give less than 1 together, for instance --set test_share=0.25")
     if config.sharp_epochs >= config.epochs:  # nothing of the augmentation would be left
         met = f"--set: sharp_epochs={config.sharp_epochs} of epochs={config.epochs}"
@@ -213,7 +213,7 @@ def _value(key: str, text: str) -> Any:
 
 
 def _in_words(wanted: msgspec.inspect.Type) -> str:
-    """What a value is to be, "a whole number from 1 to 100000"."""
+    """What a value must be, "a whole number from 1 to 100000"."""
     match wanted:
         case msgspec.inspect.LiteralType(values=values):
             return f"one of {', '.join(map(str, values))}"
@@ -228,16 +228,16 @@ def _in_words(wanted: msgspec.inspect.Type) -> str:
 
 
 def check_backend() -> None:
-    """Raises TrainError where Keras would compute with what limiar is not tried with, LimiarError where JAX is not installed.
+    """Raises TrainError if limiar is not tested with the backend that Keras would use, LimiarError if JAX is not installed.
 
-    To be asked before Keras is imported.
+    Call it before Keras is imported.
     """
     backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
     if backend not in BACKENDS:
         met = f"KERAS_BACKEND={printable(backend)}: limiar trains with {' or '.join(BACKENDS)}"
         raise TrainError("E-TRAIN-BACKEND", f"{met}: set one of these, or unset it")
     if backend == "jax" and find_spec("jax") is None:
-        raise LimiarError("E-INSTALL-MISSING", "KERAS_BACKEND=jax, and jax is not installed: pip install jax, or unset it")
+        raise LimiarError("E-INSTALL-MISSING", "KERAS_BACKEND=jax, but jax is not installed: pip install jax, or unset it")
 
 
 def input_of(size: tuple[int, int], channels: Literal[1, 3], grey_max: int | None) -> InputSpec:
@@ -246,7 +246,7 @@ def input_of(size: tuple[int, int], channels: Literal[1, 3], grey_max: int | Non
 
 
 def check_input(spec: InputSpec) -> None:
-    """Raises TrainError where no network can be built for it."""
+    """Raises TrainError if no network can be built for it."""
     least, most = SIDES_PX
     if not (least <= spec.height <= most and least <= spec.width <= most):
         met = f"--size {spec.height}x{spec.width}: a side has {least} to {most} pixels"

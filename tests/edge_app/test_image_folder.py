@@ -170,7 +170,7 @@ def test_an_image_without_a_label_is_refused(folder, png, loaded):
 
 def test_of_names_one_of_which_has_no_label_that_one_is_met(folder, png, loaded):
     write(folder, unnamed=png(50))
-    with pytest.raises(DataError, match=r"^E-DATA-LABEL: unnamed\.png lies in no class folder, and ends in neither _neg nor"):
+    with pytest.raises(DataError, match=r"^E-DATA-LABEL: unnamed\.png is not in a class folder, and ends in neither _neg nor"):
         loaded(folder)
     met = []
     listing = list_images(folder, None, lambda error, file: met.append(file))
@@ -181,7 +181,7 @@ def test_of_names_one_of_which_has_no_label_that_one_is_met(folder, png, loaded)
 
 def test_beside_class_folders_a_name_is_no_label(tmp_path, png, loaded):
     write(tmp_path, cat__a=png(1), dog__b=png(2), c_pos=png(3))
-    with pytest.raises(DataError, match=r"^E-DATA-LABEL: c_pos\.png lies in no class folder, and not all names end so"):
+    with pytest.raises(DataError, match=r"^E-DATA-LABEL: c_pos\.png is not in a class folder, and not all names end like that"):
         loaded(tmp_path)
 
 

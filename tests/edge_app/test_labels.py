@@ -44,7 +44,7 @@ def test_nor_are_two_labels_of_a_table(made, tmp_path):
 def test_labels_that_differ_in_case_are_two_classes_and_said_to_be(made):
     listing = list_images(made("A/0.png", "a/1.png", "b/2.png"), None)
     assert {image.label for image in listing.images} == {"A", "a", "b"}
-    assert "the labels A and a differ in case alone, and are taken for two classes" in listing.notes
+    assert "the labels A and a differ only in case and are taken for two classes" in listing.notes
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_labels_that_differ_in_case_are_two_classes_and_said_to_be(made):
     ],
 )
 def test_folds_and_patients_that_hold_the_classes_are_no_classes(made, outer):
-    with pytest.raises(DataError, match="each hold the folders neg, pos, which are rather the classes: give --csv"):
+    with pytest.raises(DataError, match="each contain the folders neg, pos, which are probably the classes: give --csv"):
         list_images(made(*folders(outer, ("pos", "neg"))), None)
 
 
@@ -75,7 +75,7 @@ def test_a_table_of_such_folders_is_taken(made, tmp_path):
 def test_classes_that_hold_the_same_folders_are_classes_and_said_to_be(made, split):
     listing = list_images(made(*(split + file for file in folders(("covid", "normal"), ("images", "masks")))), None)
     assert {image.label for image in listing.images} == {"covid", "normal"}
-    assert any("each hold the folders images, masks; the classes are the outer ones" in note for note in listing.notes)
+    assert any("each contain the folders images, masks; the classes are the outer ones" in note for note in listing.notes)
 
 
 @pytest.mark.parametrize("inner", [("covid", "normal"), ("all",)])
@@ -86,5 +86,5 @@ def test_nothing_is_said_of_classes_that_hold_other_folders_or_one(made, inner):
 
 def test_a_name_and_a_folder_that_contradict_each_other_are_refused(made):
     files = ["pos/0_pos.png", "neg/1_neg.png", "neg/2_pos.png"]
-    with pytest.raises(DataError, match=r"neg/2_pos\.png is named _pos and lies in a folder neg: rename or move it"):
+    with pytest.raises(DataError, match=r"neg/2_pos\.png is named _pos but is in a folder neg: rename or move it"):
         list_images(made(*files), None)

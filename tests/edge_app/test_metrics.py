@@ -60,7 +60,7 @@ def test_proportion_interval_of_all_ends_at_one_and_of_none_at_zero():
 
 @pytest.mark.parametrize(("k", "n"), [(0, 0), (-1, 5), (6, 5)])
 def test_a_proportion_that_is_none_is_refused(k, n):
-    with pytest.raises(ValueError, match="no proportion"):
+    with pytest.raises(ValueError, match="not a proportion"):
         proportion_interval(k, n)
 
 
@@ -225,7 +225,7 @@ def test_images_for_margin_are_the_first_that_are_enough(margin, alpha):
 
 @pytest.mark.parametrize(("n", "alpha"), [(0, 0.05), (10, 0.0), (10, 0.5)])
 def test_a_margin_of_no_images_is_refused(n, alpha):
-    with pytest.raises(ValueError, match="no margin"):
+    with pytest.raises(ValueError, match="not a number of images"):
         smallest_margin(n, alpha)
 
 

@@ -140,15 +140,15 @@ def test_a_training_folder_alone_lends_both_other_parts(made):
     [
         (
             {"train/cat": 2, "train/dog": 2, "test/cat": 2, "test/dog": 2, "extra/cat": 2, "extra/dog": 2},
-            "extra beside them not",
+            "extra beside them are not",
         ),
-        ({"train/cat": 2, "train/dog": 2, "unseen/cat": 2, "unseen/dog": 2}, "unseen beside them not"),
+        ({"train/cat": 2, "train/dog": 2, "unseen/cat": 2, "unseen/dog": 2}, "unseen beside them are not"),
         ({"train/cat": 2, "train/dog": 2, "test/cat": 2, "test/hound": 2}, "different classes"),
         ({"train/cat": 2, "train/dog": 2, "val/cat": 2, "test/cat": 2, "test/dog": 2}, "val lacks dog"),
         ({"test/cat": 2, "test/dog": 2, "val/cat": 2, "val/dog": 2}, "none is for training"),
         ({"seg_train/cat": 2, "seg_train/dog": 2, "seg_test/cat": 2, "seg_test/dog": 2, "seg_pred": 2}, "seg_pred beside them"),
         ({"trainA": 2, "trainB": 2, "testA": 2, "testB": 2}, r"several things \(a, b\)"),
-        ({"cat/train": 2, "cat/test": 2, "dog/train": 2, "dog/test": 2, "dog/raw": 2}, "raw beside them not"),
+        ({"cat/train": 2, "cat/test": 2, "dog/train": 2, "dog/test": 2, "dog/raw": 2}, "raw beside them are not"),
     ],
 )
 def test_what_only_looks_like_splits_is_refused(made, folders, words):
@@ -160,7 +160,7 @@ def test_what_only_looks_like_splits_is_refused(made, folders, words):
 
 @pytest.mark.parametrize("folders", [{"train": 6, "test": 6}, {"train/cat": 3, "train/dog": 3, "test": 6}])
 def test_split_folders_without_classes_never_become_labels(made, folders):
-    with pytest.raises(DataError, match="lies in no class folder") as refused:
+    with pytest.raises(DataError, match="is not in a class folder") as refused:
         loaded(made(**folders))
     assert refused.value.code == "E-DATA-LABEL"
 
@@ -168,7 +168,7 @@ def test_split_folders_without_classes_never_become_labels(made, folders):
 def test_an_image_beside_the_split_folders_is_refused(made):
     folder = made(**layout("train", "val", "test"))
     (folder / "loose.png").write_bytes(png(999))
-    with pytest.raises(DataError, match=r"loose\.png lies beside the folders of the splits"):
+    with pytest.raises(DataError, match=r"loose\.png is beside the folders of the splits"):
         loaded(folder)
 
 
@@ -176,7 +176,7 @@ def test_an_image_beside_the_split_folders_is_refused(made):
 def test_an_empty_split_or_class_folder_is_refused(made, empty):
     folder = made(**layout("train", "valid", "test"))
     (folder / empty).mkdir()
-    with pytest.raises(DataError, match="holds no image") as refused:
+    with pytest.raises(DataError, match="contains no image") as refused:
         loaded(folder)
     assert refused.value.code == "E-DATA-EMPTY"
 

@@ -24,9 +24,9 @@ def test_enough_is_what_the_gate_finds_enough_for_a_file_that_loses_nothing(imag
 def test_the_class_with_the_fewest_images_is_named_with_what_it_decides_and_ways_out():
     text = evidence({"cat": 40, "dog": 26, "fox": 31}).text()
     assert text == (
-        "the test split decides 10.9 points (26 images of dog); convert asks for 5 points, 59 of each class, of all files but "
-        "copies of full precision: add test images, or convert with --margin 0.11, or with --allow-undecided, which says what "
-        "is not proven"
+        "the test split can only decide 10.9 points (26 images of dog); convert asks for 5 points, 59 of each class, for all "
+        "files but full-precision copies: add test images, or convert with --margin 0.11, or with --allow-undecided, which says "
+        "what is not proven"
     )
 
 

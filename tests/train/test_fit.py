@@ -156,7 +156,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(tmp_path, req
     progress = replace(silent, epoch=lambda line: seen.append(line.epoch), note=notes.append)
     run = make_run(replace(request_for(out, "epochs=3"), resume=True), progress)
     assert seen == [2, 3]
-    assert any(note.startswith("goes on after epoch 1 of at most 3") for note in notes)
+    assert any(note.startswith("resuming after epoch 1 of at most 3") for note in notes)
     assert run.epochs == 3
     assert not partial_folder(out).exists()
     for name in (run_folder.MODEL, run_folder.PREDICTIONS, run_folder.HISTORY):
@@ -278,7 +278,7 @@ def test_a_model_that_gives_one_class_is_refused(tmp_path, request_for, silent):
     with pytest.raises(TrainError) as refused:
         make_run(request_for(out, "epochs=1", "rate=1e-12", "rate_end=0", model="lenet"), silent)
     assert refused.value.code == "E-TRAIN-ONE-CLASS"
-    assert "what was trained is removed" in refused.value.message
+    assert "what was trained was removed" in refused.value.message
     assert list(tmp_path.iterdir()) == []
 
 

@@ -63,7 +63,7 @@ def test_ctrl_c_with_an_epoch_kept_says_how_to_go_on(ctrl_c, tmp_path, monkeypat
     (tmp_path / "run.partial").mkdir()
     (tmp_path / "run.partial" / "state.json").write_text("{}")
     done = CliRunner().invoke(train, [str(tmp_path), "--out", str(tmp_path / "run")], standalone_mode=False)
-    assert "keeps what was done: the same command goes on from there" in done.stderr
+    assert "keeps what was done: repeat the command to continue" in done.stderr
 
 
 @pytest.fixture

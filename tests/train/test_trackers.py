@@ -173,4 +173,4 @@ def test_a_tracker_that_fails_under_way_is_let_go_with_a_word(error):
     trackers.end(None)
     assert heard == [*(epoch.epoch for epoch in HISTORY), "end"]
     assert len(notes) == 1
-    assert notes[0].startswith("E-TRAIN-TRACKER: Fails gets no more of this run")
+    assert notes[0].startswith("E-TRAIN-TRACKER: Fails gets nothing more of this run")

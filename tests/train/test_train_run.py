@@ -215,7 +215,7 @@ def test_ctrl_c_keeps_what_was_trained_and_says_how_to_go_on(tmp_path, phantom_f
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "the same command goes on" in said
+    assert "repeat the command to continue" in said
     assert "Traceback" not in said
     assert (partial_folder(out) / "state.json").exists()
     assert not out.exists()
@@ -268,7 +268,7 @@ def test_the_summary_says_what_is_referred_and_what_the_test_split_decides(small
     said = summary(small_run, run_folder.read_run(small_run))
     assert "the course's rule (refer below 0.95) refers " in said
     assert "limiar convert's default rule (" in said
-    assert "the test split decides" in said
+    assert "the test split can only decide" in said
     assert "--allow-undecided" in said
 
 
@@ -285,7 +285,7 @@ def test_the_rule_that_the_summary_and_the_page_call_convert_s_is_the_one_that_c
 def test_where_no_confidence_reaches_the_aim_the_summary_says_that_convert_keeps_the_usual_cut():
     wrong = Scores(np.tile([0.1, 0.9], (20, 1)), np.zeros(20, np.int64), 1)
     own, course = referrals(wrong, wrong)
-    assert "is not reached, so the usual cut: refer below 0.95) refers 100 % of the test images" in own
+    assert "cannot be reached, so the usual cut: refer below 0.95) refers 100 % of the test images" in own
     assert course == "the course's rule (refer below 0.95) refers 100 % of the test images"
 
 

@@ -64,7 +64,7 @@ def check_data(
 def looked_at(request: CheckRequest, tick: Tick) -> CheckReport:
     """Looks at everything. tick: what is being done, how much of it, of how much.
 
-    Raises DataError where there is no image, TrainError where no network takes such an input.
+    Raises DataError if there is no image, TrainError if no network takes such an input.
     """
     check_input(request.input)
     met: dict[str, list[tuple[DataError, str]]] = defaultdict(list)
@@ -118,7 +118,7 @@ def _sample(count: int, request: CheckRequest) -> NDArray[np.int64]:
 
 
 def _judged(seen: Survey, near: Iterable[tuple[int, int, float]], request: CheckRequest, tick: Tick) -> JudgedLabels | None:
-    """The labels of a sample, judged by what did not see them: what belongs together is in one fold."""
+    """Judges the labels of a sample by a model that did not see them: what belongs together is in one fold."""
     pairs = [(k, unit[0]) for unit in units(seen.images, seen.tensors) for k in unit]
     pairs += [(i, j) for i, j, _ in near]
     unit_of = np.empty(len(seen.images), np.int64)

@@ -17,7 +17,7 @@ SEVERITIES: tuple[Severity, ...] = ("fault", "warning", "note")
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One instance of a finding: the images that belong together, and what is to be said of them."""
+    """One instance of a finding: the images that belong together, and what to say about them."""
 
     files: tuple[str, ...]  # as os.fsdecode gives them; CheckReport.as_json makes them printable
     text: str  # printable
@@ -42,7 +42,7 @@ class LabelCheck(msgspec.Struct, frozen=True):
 
     images: int
     accuracy: float  # of the trees, out of fold
-    exchanged: float  # estimated share of wrong labels; 0 where there is no evidence
+    exchanged: float  # estimated share of wrong labels; 0 without evidence
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class CheckReport(msgspec.Struct, frozen=True):
     drawn: bool  # whether the split is the one that training would draw
     seed: int
     parts: dict[str, dict[str, int]]  # train, val, test -> label -> images
-    judged: LabelCheck | None  # None where labels were not looked at
-    evidence: Evidence | None  # what the test split can decide; None where a class has no image there
+    judged: LabelCheck | None  # None if labels were not checked
+    evidence: Evidence | None  # what the test split can decide; None if a class has no image there
     notes: tuple[str, ...]  # how images and splits were found; printable
     findings: tuple[CheckFinding, ...]  # faults first
     request: CheckRequest  # what was asked for; not in the JSON

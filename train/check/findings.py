@@ -47,7 +47,7 @@ def rows(seen: Survey, shares: Shares) -> tuple[list[SplitRow], list[CheckFindin
 
 
 def listing(met: dict[str, list[tuple[DataError, str]]]) -> list[CheckFinding]:
-    """What stood in the way of listing the images; the first one's message says what to do."""
+    """What was wrong while images were listed; the message of the first says what to do."""
     return [
         CheckFinding(
             LISTING_KINDS[code], "fault", told[0][0].message, tuple(Case((file,), error.message) for error, file in told)
@@ -96,7 +96,7 @@ def same(rows: Sequence[SplitRow], tensors: Sequence[str]) -> list[CheckFinding]
         {
             "labels": ("duplicate-labels", "fault", "the same image under two labels: keep the right one"),
             "parts": ("duplicate-across-splits", "fault", "the same image in two parts: keep it in one"),
-            "within": ("duplicate", "warning", "the same image more than once in a part, where it counts double: keep one"),
+            "within": ("duplicate", "warning", "the same image more than once in a part, so it counts double: keep one"),
         },
     )
 
@@ -113,7 +113,7 @@ def near(rows: Sequence[SplitRow], tensors: Sequence[str], near: Iterable[tuple[
             alike = min(least[k] for k in own if k in least)
             for relation in _relations([rows[k] for k in own]):
                 kinds[relation].append(_case(rows, own, f"correlation {alike:.3f}"))
-    across = "almost the same image in two parts, so that a part knows the other's answers: keep it in one, or give it a group"
+    across = "almost the same image in two parts, so one part knows the other's answers: keep it in one, or give both a group"
     return _by_relation(
         kinds,
         {
@@ -208,7 +208,7 @@ def shapes(seen: Survey, channels: int) -> list[CheckFinding]:
 def shortcut(found: Shortcut) -> CheckFinding:
     of_the_file = found.trait in OF_THE_FILE
     met = f"{found.trait} alone tells {printable(found.label)} from the rest (AUC {found.auc:.3f})"
-    text = f"{met}: a model learns that instead of the picture; make it the same for all classes"
+    text = f"{met}: a model would learn that instead of the picture; make it the same for all classes"
     return CheckFinding(f"shortcut-{found.trait.replace(' ', '-')}", "fault" if of_the_file else "warning", text)
 
 

@@ -1,4 +1,4 @@
-"""Traits that give the label away without a look at the picture: a model takes the easy way, and fails where it is missing."""
+"""Traits that give the label away without the picture: a model learns them, and fails on images that lack them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from limiar.train.check.survey import TRAITS, Survey
 from limiar.train.record.metrics import auc
 
 SEPARATES = 0.95  # AUC of one trait, for one class against the others
-LEAST = 8  # images on either side; of fewer, some trait would separate them by chance
-# What no scene has: how the file was made. Brightness, contrast and file size may be the scene's own.
+LEAST = 8  # images on either side; fewer would be separated by chance
+# How the file was made, which no scene decides. Brightness, contrast and file size may be the scene's own.
 OF_THE_FILE = frozenset(TRAITS) - {"file size", "brightness", "contrast"}
 
 
@@ -24,7 +24,7 @@ class Shortcut:
 
 
 def shortcuts(scan: Survey, labels: Sequence[str]) -> list[Shortcut]:
-    """Of each trait the label that it separates best, where that is at least SEPARATES."""
+    """For each trait the label that it separates best, if its AUC is at least SEPARATES."""
     given = np.array([image.label for image in scan.images])
     best: dict[str, Shortcut] = {}
     for label in labels:

@@ -1,11 +1,11 @@
-"""Labels that a model, which has not seen them, holds to be wrong.
+"""Labels that are wrong according to a model that has not seen them.
 
 Out-of-fold probabilities, as in confident learning (Northcutt, Jiang & Chuang, 2021). Random trees over features of shape give
 them in seconds. What a hard image and a wrong label have in common is that the model disagrees; what tells them apart is
 how sure it may be. So the model's temperature T and the share e of labels that were exchanged at random (Angluin & Laird
 1988) are fitted together: the label y of an image has the probability (1 - e) s_y + e (1 - s_y) / (K - 1), with s the softmax
-of the scores over T. Where e does not make all labels clearly more likely than e = 0, none is suspect; else an image is
-where, by Bayes' rule, its label is more likely exchanged than not.
+of the scores over T. If e does not make all labels clearly more likely than e = 0, none is suspect; else an image is
+suspect if, by Bayes' rule, its label is more likely exchanged than not.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ class JudgedLabels:
     """What the trees think of the labels."""
 
     accuracy: float  # out of fold, against the given labels
-    exchanged: float  # share of the labels that are estimated to be wrong; 0 where there is no evidence
+    exchanged: float  # share of the labels that are estimated to be wrong; 0 without evidence
     suspects: tuple[tuple[int, str, float], ...]  # row, the other label, probability that the given one is wrong; surest first
 
 
@@ -45,7 +45,7 @@ def suspects(
 ) -> JudgedLabels | None:
     """features: [N, F] with the label of each row; rows of one unit (group, equal or near images) share a fold.
 
-    None where the classes are too small. tick: (folds done, in all).
+    None if the classes are too small. tick: (folds done, in all).
     """
     names = sorted(set(labels))
     truth = np.array([names.index(label) for label in labels])

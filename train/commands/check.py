@@ -1,4 +1,4 @@
-"""`limiar check`. numpy and what else is heavy is imported when the command runs, not for --help."""
+"""`limiar check`. numpy and other heavy packages are imported when the command runs, not for --help."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,8 @@ _COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
 def check(data: Path, as_json: bool, html: Path | None, **options: Any) -> int:
     """Look for what is wrong with the images in DATA, before a model is trained on them.
 
-    Unreadable and blank images, duplicates and near duplicates, groups in two splits, classes that are absent, too small or
-    unequal, labels that look wrong, traits that give the label away. The split is the given one, else the one that `limiar
+    Unreadable and blank images, duplicates and near duplicates, groups in two splits, classes that are missing, too small or
+    unbalanced, labels that look wrong, traits that give the label away. The split is the given one, else the one that `limiar
     train` would draw. The exit status is 3 if there is a fault; warnings and notes do not count.
 
     \b
@@ -62,8 +62,8 @@ def _print(report: "CheckReport") -> None:
     for part, counts in report.parts.items():
         click.echo(f"  {part:<6} {_counts([counts[label] for label in report.labels], names)}")
     if report.judged:
-        told = f"{report.judged.accuracy:.3f} of {report.judged.images} labels as a model answers that has not seen them, "
-        told += f"{100 * report.judged.exchanged:.1f} % estimated wrong"
+        told = f"{report.judged.accuracy:.3f} of {report.judged.images} agree with a model that has not seen them, "
+        told += f"{100 * report.judged.exchanged:.1f} % are estimated to be wrong"
         click.echo(f"  labels {told}")
     if report.evidence:
         click.echo(f"  {report.evidence.text()}")

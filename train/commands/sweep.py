@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the sweep; an interrupted one goes on.")
-@click.option("--trials", type=click.IntRange(1, 100_000), default=30, show_default=True, help="In all, earlier ones counted.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The sweep's folder; an old one is continued.")
+@click.option("--trials", type=click.IntRange(1, 100_000), default=30, show_default=True, help="In all, with earlier ones.")
 @click.option("--vary", multiple=True, metavar="KEY=LOW..HIGH|A,B,C", help="What to try; default: see docs/training.md.")
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Print all trials and the best as JSON on stdout.")
@@ -68,7 +68,7 @@ def _print(found: "SweepResult", out: Path, as_json: bool) -> None:
     if found.best:
         click.echo(f"best: {_line(found.best)}\n{shlex.join(found.command)}")
     else:
-        click.echo("no trial ended with a network: vary less, or other numbers")
+        click.echo("no trial ended with a network: vary fewer or other numbers")
 
 
 def _line(trial: "SweepTrial") -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from limiar.train.record.run_folder import Epoch
     from limiar.train.run.request import Listener
 
-_LINE_S = 10.0  # between lines where none can be drawn again: a log, a pipe
+_LINE_S = 10.0  # between lines in a log or a pipe, which cannot be redrawn
 _WORTH_SAYING_S = 20.0  # a training that ends sooner needs no estimate
 
 
@@ -120,8 +120,8 @@ def said_when_stopped(out: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         partial = partial_folder(out)
         if (partial / STATE).exists():
-            said = f"stopped; {printable(str(partial))} keeps what was done: the same command goes on from there"
+            said = f"stopped; {printable(str(partial))} keeps what was done: repeat the command to continue"
         else:
-            said = "stopped before the first epoch was done: nothing is kept, the same command starts anew"
+            said = "stopped before the first epoch was done: nothing is kept, and the command starts again"
         click.echo(f"\n{said}", err=True)
         raise

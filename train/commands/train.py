@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The RUN folder to make.")
 @model_options
-@click.option("--quick", is_flag=True, help="Train for a sixth of the time, by the recipe limiar: for a first look.")
+@click.option("--quick", is_flag=True, help="Train for a sixth of the time, with the recipe limiar: for a first look.")
 @click.option("--quiet", "silent", is_flag=True, help="Show no progress; notes and warnings stay.")
 @click.option("--from", "parent", type=click.Path(path_type=Path), metavar="RUN", help="Continue this RUN with --add.")
 @click.option("--add", "reviewed", type=click.Path(path_type=Path), metavar="REVIEWED", help="Reviewed images: folder or CSV.")
 @click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Also log to TensorBoard, in DIR/NAME.")
 @click.option("--mlflow", metavar="URI|DIR", help="Also log to MLflow: a server, or a folder.")
-@click.option("--hosts", "count", type=click.IntRange(2, 4096), help="Processes that train together, one a machine.")
-@click.option("--host", "own", type=click.IntRange(0), help="Which of them this is; 0 makes the RUN.")
+@click.option("--hosts", "count", type=click.IntRange(2, 4096), help="How many processes train together, one per machine.")
+@click.option("--host", "own", type=click.IntRange(0), help="Which of them this one is; 0 writes the RUN.")
 @click.option("--coordinator", metavar="HOST:PORT", help="Where host 0 listens. Not encrypted: for trusted networks.")
-@click.option("--resume", is_flag=True, help="Go on with the run that was interrupted, or refuse; a finished one is done.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted run, or fail if there is none; a finished one stays.")
 def train(
     data: Path, out: Path, silent: bool, count: int | None, own: int | None, coordinator: str | None, **options: Any
 ) -> None:
-    """Trains a classifier on the images in DATA.
+    """Train a classifier on the images in DATA.
 
-    Labels come from --csv, else from DATA/manifest.csv where it has the columns file, label and split, else from names that
-    end _pos or _neg, else from class folders. An interrupted run goes on when the same command is given again; with
-    --resume it is an error where there is nothing to go on from. Folders named train, val and test, above or below the class
-    folders, are the given splits.
+    Labels come from --csv, else from DATA/manifest.csv if it has the columns file, label and split, else from names that end
+    in _pos or _neg, else from class folders. Folders named train, val and test, above or below the class folders, are taken
+    as the splits. Repeat the command to continue an interrupted run; with --resume, it fails if there is nothing to continue.
 
-    It trains the best that limiar knows; how long that takes it says after its second epoch. --quick is for a first look.
+    The default is the best recipe that limiar knows; after the second epoch it says how long that takes. --quick is for a
+    first look.
 
-    With --from RUN the network of a RUN is trained on with what people reviewed since. DATA is the RUN's own; its validation
-    and test images stay what they are. REVIEWED is a folder as above, or a CSV with the columns label, and file or path: also
-    what `limiar scan --csv` wrote, once a person corrected its labels.
+    With --from RUN, the network of that RUN is trained further with images that people have reviewed. DATA is the RUN's own;
+    its validation and test images stay as they are. REVIEWED is a folder as above, or a CSV with the columns label, and file
+    or path, such as the output of `limiar scan --csv` after a person corrected its labels.
 
     \b
     Example:
@@ -89,7 +89,7 @@ def _check_together(
     if quick and recipe not in (None, "limiar"):
         raise click.UsageError(f"--quick is the recipe limiar: leave out --recipe {recipe}, or --quick.")
     if (parent is None) != (reviewed is None):
-        raise click.UsageError("--from RUN and --add REVIEWED belong together.")
+        raise click.UsageError("--from RUN and --add REVIEWED go together.")
     if parent is not None:
         _refuse_given("table", "model", "size", "channels", "grey_max", "recipe", "quick", "positive")
         if ignored := [change for change in changes if change.partition("=")[0] in SPLITS]:
@@ -111,7 +111,7 @@ def _hosts(count: int | None, own: int | None, coordinator: str | None) -> "Host
 
 
 def _refuse_given(*names: str) -> None:
-    """What comes from the RUN is not to be said again."""
+    """Refuses options that the RUN decides."""
     context = click.get_current_context()
     for parameter in context.command.params:
         if parameter.name in names and context.get_parameter_source(parameter.name) == ParameterSource.COMMANDLINE:

@@ -1,1 +1,1 @@
-"""Where images come from, and what is made of them for training."""
+"""Images for training: generated, reviewed, augmented, in batches."""

@@ -17,7 +17,7 @@ from limiar.train.config import Config
 class Draws:
     """What happens to each of N images."""
 
-    maps: NDArray[np.float64]  # [N, 2, 3] on (x, y, 1): where a pixel goes to
+    maps: NDArray[np.float64]  # [N, 2, 3] on (x, y, 1): where a pixel goes
     light: NDArray[np.float32] | None  # [N, 3]: factor, offset, standard deviation of noise; None: not asked for
 
 

@@ -15,7 +15,7 @@ from limiar.train.data.augment import augmented
 from limiar.train.dataset.image_store import ImageStore
 
 THREADS = min(8, len(os.sched_getaffinity(0)))  # reading and warping leave Python's lock
-WEIGHT_LIMIT = 10.0  # of an image against the mean: with more, a batch that holds two of a rare class is about them alone
+WEIGHT_LIMIT = 10.0  # of an image against the mean: with more, two images of a rare class would outweigh their whole batch
 AHEAD = 2 * THREADS  # batches that wait in memory
 
 Batch = tuple[Pixels, NDArray[np.float32], NDArray[np.float32]]  # images, targets, weights
@@ -62,13 +62,13 @@ def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def batch_rng(seed: int, epoch: int, batch: int) -> np.random.Generator:
-    """Chance for a batch's augmentation. batch: from 0 in its epoch."""
-    # From 1: numpy takes [seed, epoch, 0] and [seed, epoch] for the same.
+    """The random numbers of a batch's augmentation. batch: from 0 in its epoch."""
+    # From 1: to numpy, [seed, epoch, 0] and [seed, epoch] are the same seed.
     return np.random.default_rng([seed, epoch, batch + 1])
 
 
 def batches(examples: Examples, config: Config, seed: int, epoch: int) -> Iterator[Batch]:
-    """An epoch, shuffled and augmented. Chance comes from (seed, epoch, batch), whatever the threads do."""
+    """An epoch, shuffled and augmented. Randomness comes from (seed, epoch, batch), whatever the threads do."""
     order = shuffled(len(examples.rows), seed, epoch)
 
     def made(batch: int) -> Batch:

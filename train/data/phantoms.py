@@ -1,4 +1,4 @@
-"""CT-like patches for a stranger who has no data: seeded, with exact labels, and nobody's images.
+"""CT-like patches for trying limiar without data: seeded, with exact labels, of no patient.
 
 A patch is built in Hounsfield units, as the anatomy is: aerated lung, vessels that branch, sometimes the chest wall with a
 rib, and in the middle either a nodule (solid, part-solid or spiculated) or a decoy. A decoy is made of **as much tissue of
@@ -253,7 +253,7 @@ def _coverage(segments: Points) -> Field:
 
 
 def _blend(hu: Field, share: Field, value: float) -> Field:
-    """`value` where share is 1, a mixture where it is less."""
+    """`value` if share is 1, a mixture if it is less."""
     return hu + share * (value - hu)
 
 

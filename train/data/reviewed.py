@@ -1,4 +1,4 @@
-"""Images that people reviewed, joined to those of a RUN: what it was judged on stays as it was, and out of training."""
+"""Images that people reviewed, joined to those of a RUN; its validation and test images stay as they are."""
 
 import os
 from collections import Counter
@@ -37,7 +37,7 @@ class Reviewed:
     label: str
     split: str = ""
     group: str = ""
-    sha256: str = ""  # of its file when it was reviewed; "" where that was not noted
+    sha256: str = ""  # of its file when it was reviewed; "" if that was not recorded
 
 
 def open_parent(folder: Path, reviewed: Path) -> Parent:
@@ -65,8 +65,10 @@ def load_reviewed(
     _check_files(rows, reviewed, files)
     settled = settle(rows, reviewed, tensors)
     if not settled.added and not settled.corrected:
-        met = f"{printable(str(parent.reviewed))} teaches nothing new: {settled.text()}"
-        raise TrainError("E-TRAIN-ADD", f"{met}: give reviewed images that are not in the RUN, or have another label there")
+        met = f"{printable(str(parent.reviewed))} has nothing new: {settled.text()}"
+        raise TrainError(
+            "E-TRAIN-ADD", f"{met}: give reviewed images that are not in the RUN, or that have another label there"
+        )
     labels = parent.run.labels
     chosen = [*range(len(rows)), *(len(rows) + k for k in settled.added)]
     joined = [
@@ -81,12 +83,12 @@ def load_reviewed(
         corrected=len(settled.corrected),
         left_out=len(reviewed) - len(settled.added) - settled.corrections,
     )
-    return data, lineage, (*notes, f"of {len(reviewed)} reviewed images {settled.text()}", *_corrections(rows, settled))
+    return data, lineage, (*notes, f"{len(reviewed)} reviewed images: {settled.text()}", *_corrections(rows, settled))
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What becomes of the reviewed images. Numbers are of rows, or of reviewed images."""
+    """What is done with the reviewed images. Numbers are those of rows, or of reviewed images."""
 
     added: tuple[int, ...]  # reviewed images that are new
     corrected: dict[int, str]  # training row -> its label now
@@ -104,7 +106,7 @@ class Settled:
             "corrected the label of a training image": self.corrections,
             "known with that label": self.known,
             "left out: in val or test": self.held,
-            "of these have another label there": self.doubted,
+            "of these with another label there": self.doubted,
             "left out: of a group in val or test": self.grouped,
             "left out: listed for val or test": self.elsewhere,
         }
@@ -150,7 +152,7 @@ def list_reviewed(place: Path) -> tuple[tuple[Reviewed, ...], tuple[str, ...]]:
     """A folder in any form that `limiar train` takes, or a CSV; with notes for the person. Raises DataError.
 
     Columns of a CSV: label, and `file` (relative to the CSV) or `path` as `limiar scan --csv` writes it (relative to the
-    current folder); where given split, group and the sha256 of the file. A line without a label is passed over.
+    current folder); optionally split, group and the sha256 of the file. A line without a label is skipped.
     """
     if place.is_dir():
         listing = list_images(place, None)
@@ -168,7 +170,7 @@ def list_reviewed(place: Path) -> tuple[tuple[Reviewed, ...], tuple[str, ...]]:
     if twice:
         raise DataError("E-DATA-CSV", f"{where} lists {printable(str(twice[0]))} more than once: keep one line of each image")
     passed = len(lines) - len(found)
-    return tuple(found), ((f"{where}: {passed} lines without a label were passed over",) if passed else ())
+    return tuple(found), ((f"{where}: {passed} lines without a label were skipped",) if passed else ())
 
 
 def _line(table: Path, line: dict[str, str | None]) -> Reviewed:
@@ -187,12 +189,12 @@ def _check_labels(reviewed: Sequence[Reviewed], labels: tuple[str, ...]) -> None
     for image in reviewed:
         if image.label not in labels:
             known = printable(", ".join(labels[:8]))
-            met = f"{printable(str(image.path))} is labelled {printable(image.label)}, the RUN has {known}"
-            raise TrainError("E-TRAIN-ADD", f"{met}: give it one of these labels, or train anew")
+            met = f"{printable(str(image.path))} is labelled {printable(image.label)}, but the RUN has {known}"
+            raise TrainError("E-TRAIN-ADD", f"{met}: give it one of these labels, or train a new model")
 
 
 def _check_there(folder: Path, parent: Parent, rows: Sequence[SplitRow]) -> None:
-    """Before any image is read: all of them are missing where DATA is another folder than the RUN's."""
+    """Before any image is read: if DATA is not the RUN's folder, all of them are missing."""
     gone = [row.file for row in rows if not os.path.lexists(folder / row.file)]
     if gone:
         met = f"{len(gone)} of the {len(rows)} images of {printable(str(parent.folder))} are not in {printable(str(folder))}"
@@ -208,7 +210,7 @@ def _check_files(rows: Sequence[SplitRow], reviewed: Sequence[Reviewed], files: 
             raise TrainError("E-TRAIN-FROM", f"{met}: give the folder with the RUN's images as DATA")
     for image, found in zip(reviewed, files[len(rows) :], strict=True):
         if image.sha256 and image.sha256 != found:
-            met = f"{printable(str(image.path))} has sha256 {found[:12]}, it was reviewed as {image.sha256[:12]}"
+            met = f"{printable(str(image.path))} has sha256 {found[:12]}, but was reviewed as {image.sha256[:12]}"
             raise TrainError("E-TRAIN-ADD", f"{met}: scan and review it again, or leave it out")
 
 

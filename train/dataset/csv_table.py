@@ -19,7 +19,7 @@ TABLE_LIMIT = 256 << 20  # bytes: two million images
 
 
 def list_table(folder: Path, table: Path, met: Met = refuse) -> tuple[Listed, ...]:
-    """The images that a CSV lists: columns file and label, and where given split and group; others are passed over.
+    """The images that a CSV lists: columns file and label, optionally split and group; others are ignored.
 
     `file` is relative to the data folder. A split is `val`, `test` or begins with `train`. met: as in list_images.
     Raises DataError.
@@ -42,7 +42,7 @@ def list_table(folder: Path, table: Path, met: Met = refuse) -> tuple[Listed, ..
         else:
             images[image.file] = image
     if not images:
-        raise DataError("E-DATA-EMPTY", f"{where} lists no image: add lines, or leave --csv out")
+        raise DataError("E-DATA-EMPTY", f"{where} lists no image: add lines, or leave out --csv")
     return tuple(images.values())
 
 
@@ -61,12 +61,12 @@ def columns(table: Path) -> list[str]:
 
 @contextmanager
 def _well_formed(table: Path, reader: Any) -> Iterator[None]:
-    """A field may have 131,072 characters: one that has more is mostly a quote that nobody closed."""
+    """A field may have 131,072 characters: a longer one is mostly an unclosed quote."""
     try:
         yield
     except csv.Error as error:
         met = f"{printable(str(table))} line {reader.line_num}: {error}"
-        raise DataError("E-DATA-CSV", f"{met}: close the quote that was opened above, or mend the line") from None
+        raise DataError("E-DATA-CSV", f"{met}: close the quote that was opened above, or correct the line") from None
 
 
 def _text(table: Path) -> str:
@@ -88,10 +88,10 @@ def _line_fault(where: str, folder: Path, image: Listed) -> DataError | None:
     if fault := label_fault(image.label):
         return DataError("E-DATA-LABEL", f"{where}: label {printable(image.label)!r} {fault}")
     if path.is_absolute() or ".." in path.parts or "\0" in image.file or _leaves(folder, image.file):
-        met = f"{where}: {printable(image.file)} leads out of {printable(str(folder))}"
+        met = f"{where}: {printable(image.file)} is outside {printable(str(folder))}"
         return DataError("E-DATA-OUTSIDE", f"{met}: give paths below the data folder, and files, not links")
     if image.split and image.split not in SPLIT_NAMES and not image.split.startswith("train"):
-        return DataError("E-DATA-SPLIT", f"{where}: split {printable(image.split)} is none of train…, val, test: change it")
+        return DataError("E-DATA-SPLIT", f"{where}: split {printable(image.split)} is not train…, val or test: change it")
     return None
 
 

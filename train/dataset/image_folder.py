@@ -1,6 +1,6 @@
-"""A folder of images -> labelled, split, decoded data; whatever would spoil a result is refused by name.
+"""A folder of images -> labelled, split, decoded data; what would spoil a result is refused by name.
 
-Images are read as a device reads them, so that a model is trained, and judged, on exactly what it will be shown.
+Images are read as a device reads them, so a model is trained and judged on exactly what it will be shown.
 """
 
 import os
@@ -25,7 +25,7 @@ from limiar.train.dataset.reading import Decoded, Item, RefusedImage, read_all
 from limiar.train.dataset.splits import Shares, given_or_drawn
 from limiar.train.record.run_folder import SPLIT_NAMES, SplitRow
 
-_NAMED = 5  # so many bad images are named in a message, the others counted
+_NAMED = 5  # bad images that are named in a message; the others are counted
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class DataSet:
     """Images with their rows; row k belongs to image k."""
 
     rows: tuple[SplitRow, ...]
-    drawn: bool  # whether the test part is ours, not given
+    drawn: bool  # whether we drew the test part
     labels: tuple[str, ...]  # in the order of the model's outputs
     images: ImageStore  # [N]
     truth: NDArray[np.int64]  # [N], index into labels
@@ -53,7 +53,7 @@ def load(
 ) -> tuple[DataSet, tuple[str, ...]]:
     """Reads, checks and splits a data folder; returns it with notes for the person.
 
-    table: a CSV (see list_table), else the folder's own manifest.csv where it has the columns, else suffixes or class folders.
+    table: a CSV (see list_table), else the folder's own manifest.csv if it has the columns, else suffixes or class folders.
     tick: told (images read, images in all). keep: makes the store that they are put in. Raises DataError.
     """
     listing = list_images(folder, table)
@@ -77,7 +77,7 @@ def load(
 
 
 def default_positive(labels: Sequence[str]) -> str | None:
-    """Of two labels the one that sensitivity counts: "pos", else the second in name order. None of more than two."""
+    """The positive one of two labels: "pos", else the second in name order. None for more than two."""
     if len(labels) > 2:
         return None
     return "pos" if "pos" in labels else labels[1]
@@ -118,7 +118,7 @@ def _shelved(shelf: Shelf, read: Decoded, spec: InputSpec) -> Pixels:
 
 
 def _check_labels(images: Sequence[Listed], tensors: Sequence[str]) -> None:
-    """The same image under two labels teaches nothing."""
+    """Refuses the same image under two labels."""
     first: dict[str, Listed] = {}
     for image, tensor in zip(images, tensors, strict=True):
         other = first.setdefault(tensor, image)
@@ -128,7 +128,7 @@ def _check_labels(images: Sequence[Listed], tensors: Sequence[str]) -> None:
 
 
 def _check_leaks(rows: Sequence[SplitRow], tensors: Sequence[str]) -> None:
-    """No image and no group in two parts: a test that has seen the answers proves nothing."""
+    """Refuses an image or a group in two parts: a test that has seen the answers proves nothing."""
     images: dict[str, SplitRow] = {}
     groups: dict[str, SplitRow] = {}
     for row, tensor in zip(rows, tensors, strict=True):

@@ -1,6 +1,6 @@
-"""Where the images of a data set lie once they are read: in memory, or in a file where they are too many for it.
+"""Where the images of a data set are kept once they are read: in memory, or in a file if they are too many for it.
 
-Both hold model inputs, uint8, by row number, so that nobody who asks for some of them knows which it is.
+Both keep model inputs, uint8, by row number, so that a caller cannot tell which it is.
 """
 
 import errno
@@ -40,7 +40,7 @@ class Shelf(ImageStore, Protocol):
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None: ...
 
     def digest(self, row: int) -> bytes:
-        """sha256 of the file that the row's image comes from, where an earlier run left it; else empty."""
+        """sha256 of the file that the row's image comes from, if an earlier run left it; else empty."""
 
     def put(self, row: int, digest: bytes, image: Pixels) -> None:
         """Keeps the row's image [H, W, C]."""
@@ -65,7 +65,7 @@ class InMemory:
         return len(self._pixels)
 
     def digest(self, row: int) -> bytes:
-        """Nothing is left in memory by another run."""
+        """Another run leaves nothing in memory."""
         return b""
 
     def put(self, row: int, digest: bytes, image: Pixels) -> None:
@@ -78,7 +78,7 @@ class InMemory:
 
 
 class RowsAlone(InMemory):
-    """Keeps no image: for who reads a folder for its rows."""
+    """Keeps no image: for reading only the rows of a folder."""
 
     def __init__(self, count: int, spec: InputSpec) -> None:
         super().__init__(0, spec)
@@ -112,7 +112,7 @@ class OnDisk:
         self._shape = (spec.height, spec.width, spec.channels)
         self._record = _DIGEST_BYTES + spec.height * spec.width * spec.channels
         self._count = count
-        # The name says by which rules the inputs were made: those of others are not found.
+        # The name says by which rules the inputs were made: files made by other rules are not found.
         rules = [spec.decode, spec.resize, *([] if spec.grey_max is UNSET else [f"to-{spec.grey_max}"])]
         self.path = folder / f"{spec.height}x{spec.width}x{spec.channels}.{'.'.join(rules)}.{PIXELS}"
         self._partial = self.path.with_name(f"{self.path.name}.partial")
@@ -146,22 +146,22 @@ class OnDisk:
         return os.pread(self._file, _DIGEST_BYTES, row * self._record) if self._whole else b""
 
     def put(self, row: int, digest: bytes, image: Pixels) -> None:
-        """Writes it. Raises DataError where the disk does not take it."""
+        """Writes it. Raises DataError if the disk does not take it."""
         try:
             os.pwritev(self._file, [digest, np.ascontiguousarray(image).data], row * self._record)
         except OSError as error:
             raise self._full(error) from None
 
     def take(self, rows: NDArray[np.int64]) -> Pixels:
-        """Reads them. Raises DataError where the file was cut short meanwhile."""
+        """Reads them. Raises DataError if the file has been cut short."""
         images = np.empty((len(rows), *self._shape), np.uint8)
         for image, row in zip(images, rows.tolist(), strict=True):
             if os.preadv(self._file, [image.data], row * self._record + _DIGEST_BYTES) != image.nbytes:
-                raise DataError("E-DATA-STORE", f"{printable(str(self.path))} is cut short: remove it and start again")
+                raise DataError("E-DATA-STORE", f"{printable(str(self.path))} has been cut short: remove it and start again")
         return images
 
     def _remove(self) -> None:
-        """Leaves nothing of a file that is not whole, nor a folder for it alone."""
+        """Removes a file that is not whole, and its folder if that is then empty."""
         self._partial.unlink(missing_ok=True)
         if not any(self.path.parent.iterdir()):
             self.path.parent.rmdir()

@@ -1,4 +1,4 @@
-"""What a label may be, and labels that are hardly what was meant: said before hours are spent on them."""
+"""What a label may be, and labels that were probably not meant: said before hours are spent on them."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from limiar.edge_app.bundle.manifest import REFER, REFUSED
 from limiar.edge_app.errors import DataError, printable
 from limiar.edge_app.text import is_plain
 
-_UNPLAIN = "holds a character that cannot be seen, or a name that is not UTF-8: rename it"
+_UNPLAIN = "has a character that cannot be seen, or is not UTF-8: rename it"
 # Folders that hold all classes each: what comes after is a number, a letter or a name.
 _NO_CLASSES = re.compile(
     "fold|cv|part|batch|site|hospital|clinic|centre|center|scanner|camera|device|session|day|patient|pat|subject|sub|person|"
@@ -21,7 +21,7 @@ _NAMED = 4  # folders in a message
 
 
 def label_fault(label: str) -> str | None:
-    """Why no bundle could hold the label, and what to do: said before the training, not after it. None where one can."""
+    """Why no bundle could hold the label, and what to do: said before the training, not after it. None if one can."""
     if label in (REFER, REFUSED):
         return "is the name of a decision: give the class another name"
     return None if is_plain(label) else _UNPLAIN
@@ -33,7 +33,7 @@ def looks(label: str) -> str:
 
 
 def told_apart(labels: Iterable[str], met: Callable[[DataError, str], None]) -> tuple[str, ...]:
-    """Labels that no reader tells apart are one class under two names, and `met`; notes on those that differ in case."""
+    """Tells `met` of labels that no reader can tell apart; returns notes on those that differ only in case."""
     alike: dict[str, list[str]] = defaultdict(list)
     by_case: dict[str, list[str]] = defaultdict(list)
     for label in sorted(set(labels)):
@@ -44,17 +44,17 @@ def told_apart(labels: Iterable[str], met: Callable[[DataError, str], None]) -> 
             named = " and ".join(map(ascii, twins))
             met(DataError("E-DATA-LABEL", f"the labels {named} look alike: give the class one name"), twins[1])
     return tuple(
-        f"the labels {' and '.join(map(printable, looks))} differ in case alone, and are taken for two classes"
+        f"the labels {' and '.join(map(printable, looks))} differ only in case and are taken for two classes"
         for looks in by_case.values()
         if len(looks) > 1
     )
 
 
 def classes_inside(images: Iterable[tuple[str, str]], met: Callable[[DataError, str], None]) -> tuple[str, ...]:
-    """Whether the folders in the class folders are the classes: each class folder holds the same ones.
+    """Whether the folders in the class folders are the classes: each class folder contains the same ones.
 
-    images: label and path, which begins with the label where that is a folder's name. Where the class folders are named as
-    folds, patients or the like, `met`; else a note.
+    images: label and path, which begins with the label if that is a folder's name. If the class folders are named like
+    folds, patients and so on, `met` is told; else there is a note.
     """
     held: dict[str, set[str]] = defaultdict(set)
     for label, file in images:
@@ -66,15 +66,15 @@ def classes_inside(images: Iterable[tuple[str, str]], met: Callable[[DataError, 
     if len(held) < 2 or len(inside) < 2 or "" in inside or any(other != inside for other in held.values()):
         return ()
     outer, inner = _some(held), _some(inside)
-    found = f"the folders {outer} each hold the folders {inner}"
-    cure = "give --csv with the columns file, label, and group if an outer folder is a patient or the like"
+    found = f"the folders {outer} each contain the folders {inner}"
+    cure = "give --csv with the columns file, label, and group if an outer folder is, say, a patient"
     if all((words := re.findall(r"[a-z]+", name.casefold())) and _NO_CLASSES.fullmatch(words[0]) for name in held):
-        met(DataError("E-DATA-LABEL", f"{found}, which are rather the classes: {cure}"), outer)
+        met(DataError("E-DATA-LABEL", f"{found}, which are probably the classes: {cure}"), outer)
     return (f"{found}; the classes are the outer ones; if they are the inner ones, {cure}",)
 
 
 def one_class(folder: Path, files: Sequence[str], label: str) -> str:
-    """What there is to say of images that all have one label, and what to do."""
+    """What to say about images that all have one label, and what to do."""
     cure = "add images of another class"
     common = os.path.commonpath([os.path.dirname(file) for file in files])
     if common and any(os.path.dirname(file) != common for file in files):

@@ -1,4 +1,4 @@
-"""An image that a folder or a table names, and what is told of the faults met on the way to it."""
+"""An image that a folder or a table lists, and how faults in the list are reported."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ class Listed:
 
     file: str  # relative to the data folder, forward slashes, os.fsdecode'd
     label: str
-    split: str = ""  # as given; "" where the split is ours to make
+    split: str = ""  # as given; "" if we draw it
     group: str = ""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All images of a data folder, with what a person should be told about how they were found."""
+    """All images of a data folder, with notes for the person on how they were found."""
 
     images: tuple[Listed, ...]
     notes: tuple[str, ...]

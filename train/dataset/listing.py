@@ -1,4 +1,4 @@
-"""The images of a data folder with their labels and, where they are given, their splits: a table's, or those of folders."""
+"""The images of a data folder with their labels and any splits that are given: by a table, or by folders."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ MANIFEST = "manifest.csv"
 def list_images(folder: Path, table: Path | None, met: Met = refuse) -> Listing:
     """Finds the images of a data folder and their labels. Raises DataError.
 
-    met: where it returns, what it was told of is left out and the search goes on.
+    met: if it returns, what it was told of is left out and the search continues.
     """
     if not folder.is_dir():
         raise DataError("E-DATA-MISSING", f"{printable(str(folder))} is not a folder: give the folder that holds the images")
@@ -41,7 +41,7 @@ def list_images(folder: Path, table: Path | None, met: Met = refuse) -> Listing:
     files, passed = _walk(folder, met)
     if not files:
         raise DataError(
-            "E-DATA-EMPTY", f"{printable(str(folder))} holds no image ({' '.join(EXTENSIONS)}): give another folder"
+            "E-DATA-EMPTY", f"{printable(str(folder))} contains no image ({' '.join(EXTENSIONS)}): give another folder"
         )
     images, notes = _placed(folder, files, met)
     images = _plainly_labelled(images, met)
@@ -49,7 +49,7 @@ def list_images(folder: Path, table: Path | None, met: Met = refuse) -> Listing:
 
 
 def _plainly_labelled(images: tuple[Listed, ...], met: Met) -> tuple[Listed, ...]:
-    """A label goes into pages, tables and onto terminals, and into JSON."""
+    """Refuses labels that cannot be shown: they go into pages, tables and JSON, and onto terminals."""
     odd = {label: fault for label in {image.label for image in images} if (fault := label_fault(label))}
     for label, fault in sorted(odd.items()):
         met(DataError("E-DATA-LABEL", f"{printable(label)!r} {fault}"), label)
@@ -57,7 +57,7 @@ def _plainly_labelled(images: tuple[Listed, ...], met: Met) -> tuple[Listed, ...
 
 
 def _walk(folder: Path, met: Met) -> tuple[list[str], tuple[str, ...]]:
-    """Relative names of all images below the folder, in name order; what was passed over, as notes. A link is refused."""
+    """Relative names of all images below the folder, in name order; what was skipped, as notes. A link is refused."""
     found, passed = [], Tally()
     start = len(os.path.join(os.fsencode(folder), b""))
     for one in walk(os.fsencode(folder)):
@@ -75,7 +75,7 @@ def _walk(folder: Path, met: Met) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _placed(folder: Path, files: Sequence[str], met: Met) -> tuple[tuple[Listed, ...], tuple[str, ...]]:
-    """The images with labels, and with splits where folders give them; notes."""
+    """The images with labels, and with splits if folders give them; notes."""
     where = printable(str(folder))
     try:
         given = split_folders(files, where)
@@ -96,7 +96,7 @@ def _placed(folder: Path, files: Sequence[str], met: Met) -> tuple[tuple[Listed,
     for part, labels in sorted(held.items()):
         if lacking := sorted(every - labels):
             named = f"{printable(lacking[0])}" + (f" and {len(lacking) - 1} more" if len(lacking) > 1 else "")
-            fault = f"{where}: the split folders hold different classes: {part} lacks {named}"
+            fault = f"{where}: the split folders have different classes: {part} lacks {named}"
             met(DataError("E-DATA-SPLIT", f"{fault}: name the class folders alike in each split, or give --csv"), part)
     return images, (given.note(files, where), *told)
 
@@ -111,7 +111,7 @@ def _labelled(folder: Path, files: Sequence[str], met: Met, given: SplitFolders 
     for file, rest, suffix, has in zip(files, rests, suffixes, named, strict=True):
         split = given.part(file) if given else ""
         if given and not split:
-            fault = f"{printable(file)} lies beside the folders of the splits"
+            fault = f"{printable(file)} is beside the folders of the splits"
             met(DataError("E-DATA-SPLIT", f"{fault}: move it into one, or elsewhere"), file)
         elif by_name and has:
             images.append(Listed(file, suffix, split))
@@ -119,11 +119,11 @@ def _labelled(folder: Path, files: Sequence[str], met: Met, given: SplitFolders 
             images.append(Listed(file, sys.intern(rest.partition("/")[0]), split))
         elif "/" not in rest:
             ends = "_" + " nor _".join(SUFFIXES)
-            why = "not all names end so" if has else f"ends in neither {ends} (suffix {printable(suffix)[:20]!r})"
+            why = "not all names end like that" if has else f"ends in neither {ends} (suffix {printable(suffix)[:20]!r})"
             cure = "rename it, move it into a folder named as its class, or give --csv"
-            met(DataError("E-DATA-LABEL", f"{printable(file)} lies in no class folder, and {why}: {cure}"), file)
+            met(DataError("E-DATA-LABEL", f"{printable(file)} is not in a class folder, and {why}: {cure}"), file)
         if by_name and has and (above := set(rest.split("/")[:-1]) & set(SUFFIXES) - {suffix}):
-            fault = f"{printable(file)} is named _{suffix} and lies in a folder {above.pop()}"
+            fault = f"{printable(file)} is named _{suffix} but is in a folder {above.pop()}"
             met(DataError("E-DATA-LABEL", f"{fault}: rename or move it, or give --csv"), file)
     if not by_name:
         _check_filled(folder, files, met, given)
@@ -131,7 +131,7 @@ def _labelled(folder: Path, files: Sequence[str], met: Met, given: SplitFolders 
 
 
 def _check_filled(folder: Path, files: Sequence[str], met: Met, given: SplitFolders | None) -> None:
-    """Every folder that may be a class or a split holds an image."""
+    """Refuses folders without an image that may be a class or a split."""
     used = _folders(files)
     first = given.level - given.classes_above if given else 0  # folders below these are classes or splits
     depths = (first, first + 1) if given else (first,)
@@ -140,17 +140,17 @@ def _check_filled(folder: Path, files: Sequence[str], met: Met, given: SplitFold
         for child in sorted((folder / parent).iterdir()):
             name = child.relative_to(folder).as_posix()
             if child.is_dir() and not nobodys(child.name, is_folder=True) and name not in used:
-                found = f"class folder {printable(str(child))} holds no image"
+                found = f"class folder {printable(str(child))} contains no image"
                 met(DataError("E-DATA-EMPTY", f"{found}: fill it or remove it"), name)
 
 
 def _folders(files: Iterable[str]) -> set[str]:
-    """All that images lie in, at any depth, relative to the data folder."""
+    """All folders with images, at any depth, relative to the data folder."""
     return {file[:end] for file in files for end, sign in enumerate(file) if sign == "/"}
 
 
 def _passed_over_splits(images: Sequence[Listed]) -> tuple[str, ...]:
-    """A table without splits, of images in folders that are."""
+    """A note on a table without splits whose images are in folders that look like splits."""
     if any(image.split for image in images):
         return ()
     try:
@@ -158,11 +158,11 @@ def _passed_over_splits(images: Sequence[Listed]) -> tuple[str, ...]:
     except DataError:
         given = None
     names = ", ".join(map(printable, given.parts)) if given else ""
-    return (f"the table gives no splits: they are drawn, whatever the folders {names} say",) if given else ()
+    return (f"the table gives no splits: they are drawn, and the folders {names} are ignored",) if given else ()
 
 
 def _names_note(images: Iterable[Listed]) -> tuple[str, ...]:
-    """File names are bytes: those that are not UTF-8 are taken, and reported."""
+    """A note on file names that are not UTF-8: they are taken as they are."""
     odd = [image.file for image in images if not is_utf8(image.file)]
     return (f"{counted(len(odd), 'file name')} not UTF-8, for instance {printable(odd[0])}",) if odd else ()
 

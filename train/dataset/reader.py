@@ -1,4 +1,4 @@
-"""A process that decodes strangers' images for training, one after the other, within a limit of memory.
+"""A process that decodes images for training, one after the other, within a limit of memory.
 
 `python -c 'from limiar.train.dataset.reader import main; main(FD, PARENT)'`, started by reading.py: a plain process, since a
 fork of one in which TensorFlow's threads hold locks may hang.
@@ -55,6 +55,6 @@ def _outcome(item: Item, job: ReadJob) -> Outcome:
 
 
 def _limit_memory(beyond: int) -> None:
-    """So much more than this process takes with all that it has imported."""
+    """Allows so much more than this process takes with everything that it has imported."""
     limit = taken_bytes(SIZE) + beyond
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

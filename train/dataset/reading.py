@@ -1,6 +1,6 @@
-"""Reads many images of strangers in processes of their own, each image within limits of time and memory, and names those over.
+"""Reads many images in processes of their own, each image within limits of time and memory; those over a limit are refused.
 
-What `limiar scan` does for answers, for `limiar check` and `limiar train`: no image ends or stops the process that asks.
+As in `limiar scan`, no image can end or stop the process that asks: images may come from strangers.
 """
 
 import os
@@ -22,7 +22,7 @@ from limiar.edge_app.system.process import cpu_s
 from limiar.edge_app.system.python import python_c
 
 CPU_S = 10.0  # of computing, for one image: the largest that the rules take needs two
-WALL_S = 60.0  # for one image, also where the disk or the machine is busy with other things
+WALL_S = 60.0  # for one image, even if the disk or the machine is busy with other things
 MEMORY_BYTES = 1 << 30  # for one image; studies/decode_memory.py has the most that one took
 _START_S = 120.0  # imports, on a busy machine
 _STARTS = 3  # that may end while they import
@@ -53,8 +53,8 @@ class Decoded(Struct, frozen=True, array_like=True, tag=True):
     row: int
     sha256: bytes
     size: int  # bytes of the file
-    shape: tuple[int, ...]  # (H, W) where grey, (H, W, 3) where RGB; () where the pixels are known
-    tensor: bytes | None  # uint8 [H, W, C] of the model's input; None where they are known
+    shape: tuple[int, ...]  # (H, W) if grey, (H, W, 3) if RGB; () if the pixels are known
+    tensor: bytes | None  # uint8 [H, W, C] of the model's input; None if they are known
 
 
 class RefusedImage(Struct, frozen=True, array_like=True, tag=True):
@@ -66,7 +66,7 @@ class RefusedImage(Struct, frozen=True, array_like=True, tag=True):
 
     @property
     def error(self) -> ImageError:
-        """As who decodes it himself gets it."""
+        """The error that decoding it here would raise."""
         return ImageError(self.code, self.message)
 
 
@@ -86,7 +86,7 @@ USUAL = ReadLimits()
 
 
 def read_all(items: Sequence[Item], spec: InputSpec, limits: ReadLimits = USUAL) -> Iterator[Outcome]:
-    """The outcome of each item, in the order in which they come. Raises DataError where no process can be started."""
+    """The outcome of each item, in the order in which they come. Raises DataError if no process can be started."""
     tasks = deque(list(items[at : at + _TASK_ITEMS]) for at in range(0, len(items), _TASK_ITEMS))
     readers = [_Reader(spec, limits) for _ in range(min(_READERS, len(os.sched_getaffinity(0)), len(tasks)))]
     starts = _STARTS
@@ -135,7 +135,7 @@ class _Reader:
                 python_c(code),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # libtiff writes there what it thinks of an image
+                stderr=subprocess.DEVNULL,  # libtiff writes its warnings there
                 pass_fds=(theirs.fileno(),),
                 env=environment,
             )
@@ -154,7 +154,7 @@ class _Reader:
         self._start_clock()
 
     def received(self) -> Iterator[Outcome]:
-        """What it has said."""
+        """The outcomes that have arrived."""
         try:
             message = self.connection.recv_bytes()
         except (EOFError, OSError):
@@ -169,19 +169,19 @@ class _Reader:
 
     @property
     def lost_at_start(self) -> bool:
-        """It ended before it could be given anything."""
+        """Whether it ended before it could be given anything."""
         return self._lost and not self.ready
 
     @property
     def killed(self) -> bool:
-        """It ended by SIGKILL: by the kernel, for want of memory of the machine, which mostly is not the image's fault."""
+        """Whether it ended by SIGKILL: the kernel was out of memory, which is mostly not the image's fault."""
         try:
             return self._lost and self._process.wait(_TICK_S) == -signal.SIGKILL
         except subprocess.TimeoutExpired:
             return False
 
     def fault(self) -> RefusedImage | None:
-        """The image that it was lost over, which is left no more. Raises DataError where it has not even started."""
+        """The image that ended it, taken off its list; None if it is well. Raises DataError if it has not even started."""
         waited = time.monotonic() - self._since
         if not self.ready:
             if self._lost or waited > _START_S:
@@ -189,7 +189,7 @@ class _Reader:
             return None
         if self._lost:
             row = self.left.popleft().row if self.left else None
-            said = "ended the process that decoded it: keep it apart and report it"
+            said = "crashed the process that decoded it: set it aside and report it"
             return None if row is None else RefusedImage(row, "E-IMAGE-CRASH", said)
         if not self.left or waited < min(self._limits.cpu_s, self._limits.wall_s):
             return None
@@ -211,9 +211,9 @@ class _Reader:
             self._lost = True
 
     def _start_clock(self) -> None:
-        # What it has computed counts: a busy machine is not the image's fault.
+        # Only its own computing counts: a busy machine is not the image's fault.
         self._since, self._cpu_since = time.monotonic(), cpu_s(self._process.pid)
 
 
 def _unstarted(reason: str) -> DataError:
-    return DataError("E-DATA-READER", f"the process that decodes images does not start ({reason}): run limiar doctor")
+    return DataError("E-DATA-READER", f"the process that decodes images did not start ({reason}): run limiar doctor")

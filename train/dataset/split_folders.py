@@ -1,6 +1,6 @@
-"""Folders that say which images train and which judge: train/CLASS and test/CLASS, as most published data sets come.
+"""Folders that say which images are for training and which for testing: train/CLASS and test/CLASS, as in most published data.
 
-Taken for classes they would give a model that tells training images from test images.
+Taken for classes, they would give a model that tells training images from test images.
 """
 
 import re
@@ -38,15 +38,15 @@ NAMES = {
     "apprentissage": "train",
 }
 _TAIL = re.compile(r"(set|split|data|images|imgs|[0-9]{1,4})$")
-_PLAIN = ("set", "split", "data", "dataset", "images", "image", "imgs", "img")  # words that no class is told from another by
+_PLAIN = ("set", "split", "data", "dataset", "images", "image", "imgs", "img")  # words that do not distinguish classes
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
-_ALIKE = 2  # folders that two others both hold: hardly two classes, then
-_CURE = "move what is no split elsewhere, or give --csv with the columns file, label and split"
+_ALIKE = 2  # folders that two others both contain: then these are hardly two classes
+_CURE = "move what is not a split elsewhere, or give --csv with the columns file, label and split"
 
 
 @dataclass(frozen=True)
 class SplitFolders:
-    """Where in an image's path its split stands."""
+    """Where in an image's path its split is named."""
 
     level: int  # of the split's folder; 0 is the first
     parts: dict[str, str]  # its name -> train, val or test
@@ -54,7 +54,7 @@ class SplitFolders:
     doubled: frozenset[str] = frozenset()  # splits with one more folder round the classes: train/images/CLASS
 
     def part(self, file: str) -> str:
-        """Of an image, relative to the data folder; "" where it lies in no split's folder."""
+        """The part of an image, relative to the data folder; "" if it is in no split's folder."""
         words = file.split("/")
         return self.parts[words[self.level]] if len(words) > self.level + 1 else ""
 
@@ -65,14 +65,14 @@ class SplitFolders:
         return "/".join([*(words[: self.level] if self.classes_above else ()), *words[inside:]])
 
     def note(self, files: Sequence[str], where: str) -> str:
-        """For a person."""
+        """What was taken for splits, in a line."""
         counts = Counter(file.split("/")[self.level] for file in files if self.part(file))
         told = ", ".join(f"{printable(name)} ({self.parts[name]}, {counted(count, 'image')})" for name, count in counts.items())
         return f"{where}: the folders {told} are taken as given splits; give --csv FILE for others"
 
 
 def part_of(name: str) -> str | None:
-    """train, val or test, where a folder is named as one; in any case, with any sign between words."""
+    """train, val or test, if a folder is named as one, in any case and with any sign between words; else None."""
     word = re.sub(r"[^a-z0-9]", "", _bare(name).casefold())
     word = re.sub(r"^[0-9]+(?=[a-z])", "", word)  # 01_train
     while word not in NAMES and (shorter := _TAIL.sub("", word)) != word:
@@ -81,7 +81,7 @@ def part_of(name: str) -> str | None:
 
 
 def _named_after(name: str) -> tuple[str, str] | None:
-    """train, val or test, and of what, where one word of several says it: seg_train is ("train", "seg")."""
+    """train, val or test, and of what, if one word of several says it: seg_train is ("train", "seg")."""
     words = [word.casefold() for word in _WORDS.findall(_bare(name)) if not word.isdigit()]
     parts = [word for word in words if word in NAMES]
     if len(parts) != 1:
@@ -95,9 +95,9 @@ def _bare(name: str) -> str:
 
 
 def split_folders(files: Sequence[str], where: str) -> SplitFolders | None:
-    """Of the images of a data folder, relative to it; None where no folders are splits.
+    """Finds the splits among the folders of images, relative to the data folder; None if no folders are splits.
 
-    Raises DataError where some of the folders beside each other are splits and others not, or none of them is for training.
+    Raises DataError if only some of the folders beside each other are splits, or none of them is for training.
     """
     paths = [file.split("/") for file in files]
     level = _common(paths)
@@ -109,13 +109,13 @@ def split_folders(files: Sequence[str], where: str) -> SplitFolders | None:
 
 
 def lone_class_note(files: Sequence[str]) -> tuple[str, ...]:
-    """A class that is named as a split is: one may be right (bus, car, train), and is worth a look."""
+    """A note on a class that is named like a split: it may be right (bus, car, train), and is worth a look."""
     named = sorted({first for first, _, rest in (file.partition("/") for file in files) if rest and part_of(first)})
-    return (f"the folder {printable(named[0])} is taken for a class, as the folders beside it are",) if named else ()
+    return (f"the folder {printable(named[0])} is taken for a class, like the folders beside it",) if named else ()
 
 
 def _common(paths: Sequence[list[str]]) -> int:
-    """How many folders hold all images, down to one that is named as a split."""
+    """How many folders contain all images, down to one that is named as a split."""
     first = paths[0][:-1]
     for level, name in enumerate(first):
         if part_of(name) or any(path[:-1][: level + 1] != first[: level + 1] for path in paths):
@@ -124,7 +124,7 @@ def _common(paths: Sequence[list[str]]) -> int:
 
 
 def _parts(paths: Sequence[list[str]], level: int, where: str) -> dict[str, str] | None:
-    """The folders at that level, where they are splits."""
+    """The folders at that level, if they are splits."""
     held: dict[str, set[str]] = defaultdict(set)  # a folder -> the folders in it
     for path in paths:
         if len(path) > level + 1:
@@ -135,17 +135,17 @@ def _parts(paths: Sequence[list[str]], level: int, where: str) -> dict[str, str]
         return None
     if others:
         if len(set(parts.values())) == 1 and all(len(held[a] & held[b]) < _ALIKE for a in parts for b in others):
-            return None  # a class that happens to be called so
-        met = f"{where}: the folders {_names(parts)} are named as splits, {_names(others)} beside them not"
+            return None  # a class that happens to have that name
+        met = f"{where}: the folders {_names(parts)} are named as splits, but {_names(others)} beside them are not"
         raise DataError("E-DATA-SPLIT", f"{met}: {_CURE}")
     if "train" not in parts.values():
-        met = f"{where}: the folders {_names(parts)} are named as splits, and none is for training"
-        raise DataError("E-DATA-SPLIT", f"{met}: name that one train, or give the folder that holds the class folders")
+        met = f"{where}: the folders {_names(parts)} are named as splits, but none is for training"
+        raise DataError("E-DATA-SPLIT", f"{met}: name one of them train, or give the folder with the class folders")
     return parts
 
 
 def _alike_but_for_the_split(names: Iterable[str], where: str) -> dict[str, str]:
-    """seg_train and seg_test; a test tube beside a bullet train are two classes."""
+    """Finds seg_train and seg_test; a test tube beside a bullet train are two classes."""
     found = {name: after for name in sorted(names) if (after := _named_after(name))}
     of = defaultdict(set)
     for part, what in found.values():
@@ -159,7 +159,7 @@ def _alike_but_for_the_split(names: Iterable[str], where: str) -> dict[str, str]
 
 
 def _doubled(paths: Sequence[list[str]], level: int) -> frozenset[str]:
-    """The splits whose images lie in one more folder that is called as the split or says nothing."""
+    """The splits whose images are in one more folder that is named like the split or says nothing."""
     inside: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         if len(path) > level + 1:

@@ -1,4 +1,4 @@
-"""Which images train, choose and judge: the given splits, or drawn ones, with what belongs together in one part."""
+"""Which images are for training, validation and test: as given, or drawn, with what belongs together in one part."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -31,12 +31,12 @@ def given_or_drawn(images: Sequence[Listed], tensors: Sequence[str], shares: Sha
         return _drawn(images, tensors, aims, shares.seed), ()
     if not all(given):
         bare = images[given.index("")].file
-        raise DataError("E-DATA-SPLIT", f"{printable(bare)} has no split and others have: give every image one, or none")
+        raise DataError("E-DATA-SPLIT", f"{printable(bare)} has no split and others do: give every image one, or none")
     missing = [part for part in aims if part not in given]
     if not missing:
         return given, ()
     training = [k for k, split in enumerate(given) if split.startswith("train")]
-    # Of the training part: as large a share of what is there but for the parts that are given.
+    # A share of the training part: relative to what the given parts leave.
     rest = 1 - sum(aims[part] for part in aims if part not in missing)
     own = {part: aims[part] / rest for part in missing}
     drawn = _drawn([images[k] for k in training], [tensors[k] for k in training], own, shares.seed)
@@ -63,7 +63,7 @@ def _drawn(images: Sequence[Listed], tensors: Sequence[str], parts: dict[str, fl
     order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
     filled, splits = np.zeros_like(aims), ["train"] * len(images)
     for u in order:
-        # The part whose lack of this unit's labels is largest, relative to what it is to have.
+        # The part whose lack of this unit's labels is largest, relative to its aim.
         part = int(np.argmax(((aims - filled) / np.maximum(aims, 1e-9)) @ counts[u]))
         filled[part] += counts[u]
         for k in together[u]:

@@ -1,4 +1,4 @@
-"""An epoch where the accelerator is: images there as uint8, augmented there, many steps in one compiled call. JAX alone.
+"""An epoch on the accelerator: images are there as uint8 and augmented there, many steps in one compiled call. JAX alone.
 
 It draws what data/feed.py draws and steps as `model.fit` does, so the weights are the same but for rounding. With several
 devices, of this host or of several (hosts.py), each computes its share of every batch on the same weights: XLA sums
@@ -23,17 +23,17 @@ from limiar.train.data.augment import draw
 from limiar.train.data.feed import Examples, batch_rng, shuffled
 
 SHARE = 0.5  # of the device's free memory that images may take; activations need the rest
-CHUNK_MB = 256  # of images that do not fit: so many are sent while those before them are computed
+CHUNK_MB = 256  # of images that do not fit: sent in parts of this size while the part before is computed
 
 Variables = list[jax.Array]
 State = tuple[Variables, Variables, Variables]  # trained, other (batch norm, dropout's seeds), the optimizer's
-Batches = tuple[NDArray[Any], ...]  # rows, targets, weights, maps and, where asked, light and the seeds of its noise
+Batches = tuple[NDArray[Any], ...]  # rows, targets, weights, maps and, if asked for, light and the seeds of its noise
 
 
 class DeviceEpochs:
     """Trains `model`, epoch by epoch, on all devices that JAX sees.
 
-    keep: put the images on each device once; None: where they fit. Raises TrainError where a batch cannot be divided.
+    keep: put the images on each device once; None: if they fit. Raises TrainError if a batch cannot be divided.
     """
 
     def __init__(self, model: keras.Model, examples: Examples, config: Config, seed: int, keep: bool | None = None) -> None:
@@ -62,7 +62,7 @@ class DeviceEpochs:
         # fit() has seeded its dropout.
         other = [self._placed(np.asarray(v), self._everywhere) for v in self._model.non_trainable_variables]
         self.state = (self.state[0], other, self.state[2])
-        # Calls return before they are computed: the host makes what comes next meanwhile.
+        # Calls return before they are computed, so the host prepares the next one in the meantime.
         measured = []
         for images, batches in self.calls(epoch):
             self.state, sums = self.steps(self.state, images, batches)
@@ -70,7 +70,7 @@ class DeviceEpochs:
         self._next = (epoch + 1, self._drawn(epoch + 1))
         for variables, values in zip(self._variables, self.state, strict=True):
             for variable, value in zip(variables, values, strict=True):
-                variable.assign(jnp.copy(value.addressable_data(0)))  # its own: Keras's predict gives its away
+                variable.assign(jnp.copy(value.addressable_data(0)))  # a copy: Keras's predict donates its buffers
         loss, right = np.sum([np.asarray(sums, np.float64) for sums in measured], axis=0) / len(self._examples.rows)
         return float(loss), float(right)
 
@@ -194,7 +194,7 @@ def _reflected(place: jax.Array, size: int) -> jax.Array:
 
 
 def _free_bytes() -> float:
-    """Memory of this host's device with the least; of the machine where a device does not say (a CPU)."""
+    """Memory of the device of this host that has the least; of the machine if a device does not say (a CPU)."""
     told = [device.memory_stats() for device in jax.local_devices()]
     if all(told):
         return float(min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in told))

@@ -1,7 +1,7 @@
 """The training loop: one straight pass over epochs, a checkpoint after each, Keras 3 and nothing else.
 
 Backend-neutral: KERAS_BACKEND may be tensorflow or jax. Chance comes from (seed, epoch, batch) alone, so that an
-interrupted run goes on where it stopped with the numbers it would have drawn.
+interrupted run continues where it stopped, with the numbers it would have drawn.
 """
 
 import logging
@@ -32,7 +32,7 @@ PREDICT_BATCH = 256
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What must be the same for a run to go on: another value would make another run."""
+    """What must be the same for a run to be resumed: another value would make another run."""
 
     model: str
     recipe: str
@@ -75,20 +75,20 @@ class Fitted:
 def prepare(seed: int, config: Config) -> None:
     """Seeds everything; sets the precision; asks for repeatable kernels on a CPU. Raises TrainError."""
     on_device(config)
-    with quiet():  # imports TensorFlow, also where JAX computes
+    with quiet():  # imports TensorFlow, even if JAX computes
         keras.utils.set_random_seed(seed)
     half = "bfloat16" if keras.backend.backend() == "jax" else "float16"  # bfloat16 needs no scaling of the loss
     precision = config.precision if config.precision != "auto" else half if _has_accelerator() else "float32"
     keras.mixed_precision.set_global_policy("float32" if precision == "float32" else f"mixed_{precision}")
     if not _has_accelerator() and keras.backend.backend() == "tensorflow":
-        import tensorflow  # only where it is the backend anyway
+        import tensorflow  # only if it is the backend
 
         tensorflow.config.experimental.enable_op_determinism()
         tensorflow.get_logger().addFilter(_unexpected)
 
 
 def _unexpected(record: logging.LogRecord) -> bool:
-    """Not that a network is traced when it is new, as TensorFlow warns where a process trains several (`limiar sweep`)."""
+    """Drops a warning: a process that trains several networks (`limiar sweep`) traces each of them anew."""
     return "tf.function retracing" not in record.getMessage()
 
 
@@ -104,7 +104,7 @@ def fit(
 ) -> Fitted:
     """Trains until the epochs are over or validation stops getting better; returns the best weights.
 
-    folder: keeps the checkpoints; one that is there already with the same identity is gone on from.
+    folder: keeps the checkpoints; training continues from one of the same identity.
     told: of several hosts, passes what host 0 says to each, so that all take the same decisions.
     Raises TrainError for another identity and for a loss that is not finite.
     """
@@ -125,13 +125,13 @@ def fit(
 
 
 def unfinished(folder: Path) -> RunState | None:
-    """What an interrupted run left; None where no epoch of it was whole. Raises TrainError when it cannot be read."""
+    """What an interrupted run left; None if no epoch was finished. Raises TrainError if it cannot be read."""
     path = folder / STATE
     try:
         return msgspec.json.decode(read_bounded(path, STATE_LIMIT), type=RunState)
     except FileNotFoundError:
         return None
-    except OSError as error:  # nor could a folder be made there
+    except OSError as error:  # a folder cannot be made there either
         met = f"{printable(str(folder))}: {error.strerror}"
         raise TrainError("E-TRAIN-OUT", f"{met}: give --out a name in a folder that can be written") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -145,17 +145,17 @@ def logits(model: keras.Model, images: ImageStore, rows: NDArray[np.int64]) -> N
 
 
 def on_device(config: Config) -> bool:
-    """Whether the device that trains augments too. Raises TrainError where it is asked to and cannot."""
+    """Whether the device that trains augments too. Raises TrainError if it is asked to and cannot."""
     jax = keras.backend.backend() == "jax"
     if config.on_device == "yes" and not jax:
-        met = f"on_device=yes is for JAX, this is {keras.backend.backend()}"
-        raise TrainError("E-TRAIN-BACKEND", f"{met}: KERAS_BACKEND=jax limiar train …")
+        met = f"on_device=yes needs JAX, but Keras uses {keras.backend.backend()}"
+        raise TrainError("E-TRAIN-BACKEND", f"{met}: run KERAS_BACKEND=jax limiar train …")
     several = jax and len(keras.distribution.list_devices()) > 1
     return jax and (config.on_device == "yes" or (config.on_device == "auto" and (_has_accelerator() or several)))
 
 
 def share_checkpoint(folder: Path, told: Callable[[bytes], bytes]) -> None:
-    """Gives every host what host 0 has to go on from; nothing where it starts."""
+    """Gives every host the checkpoint that host 0 resumes from, if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     own = {path.name: path.read_bytes() for path in (folder / STATE, *folder.glob("epoch-*.keras")) if path.exists()}
     files = msgspec.msgpack.decode(told(msgspec.msgpack.encode(own)), type=dict[str, bytes])
@@ -166,9 +166,9 @@ def share_checkpoint(folder: Path, told: Callable[[bytes], bytes]) -> None:
 
 
 def _epochs(model: keras.Model, train: Examples, config: Config, seed: int) -> Callable[[int], tuple[float, float]]:
-    """What trains an epoch, counted from 1, and gives its (loss, accuracy)."""
+    """A function that trains an epoch, counted from 1, and returns its (loss, accuracy)."""
     if on_device(config):
-        from limiar.train.device.on_device import DeviceEpochs  # JAX, only where it is the backend
+        from limiar.train.device.on_device import DeviceEpochs  # JAX, only if it is the backend
 
         return DeviceEpochs(model, train, config, seed).train
 
@@ -201,7 +201,7 @@ def compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
 
 
 def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
-    """Chance of its own for each epoch: Keras saves no layer's random state, and a loaded model would go on with another."""
+    """Seeds dropout for each epoch: Keras does not save a layer's random state, so a loaded model would draw other numbers."""
     rng = np.random.default_rng([seed, epoch])
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:  # without chance there is no state
@@ -211,7 +211,7 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
 def _measured(model: keras.Model, loss: float, accuracy: float, number: int, val: Examples) -> Epoch:
     answers, truth = logits(model, val.images, val.rows), val.targets.argmax(axis=1)
     if not (np.isfinite(loss) and np.isfinite(answers).all()):
-        what = "answers that are not numbers" if np.isfinite(loss) else f"a loss of {loss}"
+        what = "answers that are not finite numbers" if np.isfinite(loss) else f"a loss of {loss}"
         met = f"epoch {number} ended with {what}"
         raise TrainError("E-TRAIN-NAN", f"{met}: lower the rate, for instance --set rate=0.001")
     return Epoch(
@@ -227,7 +227,7 @@ def _measured(model: keras.Model, loss: float, accuracy: float, number: int, val
 def _kept(folder: Path, state: RunState, model: keras.Model, epoch: Epoch, keep_last: bool) -> RunState:
     """Saves the epoch, then the state that names it, then drops what neither needs: a kill leaves a whole checkpoint."""
     model.save(_checkpoint(folder, epoch.epoch))
-    sync_file(_checkpoint(folder, epoch.epoch))  # a power cut must not leave a state that names what never reached the disk
+    sync_file(_checkpoint(folder, epoch.epoch))  # after a power cut, the state must not name what never reached the disk
     history = (*state.history, epoch)
     best = epoch.epoch if keep_last else min(history, key=lambda line: line.val_loss).epoch
     state = RunState(identity=state.identity, history=history, best=best)
@@ -254,13 +254,13 @@ def resumed(folder: Path, identity: Identity) -> RunState:
     old, new = _fields(state.identity), _fields(identity)
     for field in old:
         if old[field] != new[field]:
-            met = f"{where} is an unfinished run whose {field} is {_short(old[field])}, this one's is {_short(new[field])}"
+            met = f"{where} is an unfinished run with another {field}: {_short(old[field])}, not {_short(new[field])}"
             raise TrainError("E-TRAIN-RESUME", f"{met}: {CURE}")
     return state
 
 
 def _fields(identity: Identity) -> dict[str, object]:
-    # Where the images lie while it trains changes no number.
+    # Where the images are kept during training changes no number.
     return {**msgspec.structs.asdict(identity), **msgspec.structs.asdict(identity.config), "config": None, "memory_mb": None}
 
 

@@ -11,11 +11,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """For the seconds in which Keras is imported: no Ctrl-C is lost, and what TensorFlow's C++ writes does not show.
+    """For the seconds that importing Keras takes: no Ctrl-C is lost, and what TensorFlow's C++ writes is not shown.
 
-    Ctrl-C waits for the end: nothing that may take long belongs in here.
-
-    No setting of TensorFlow's own keeps it off the terminal.
+    No setting of TensorFlow's keeps it off the terminal. Ctrl-C waits until the end, so nothing slow belongs in here.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # for what it writes later
     sys.stderr.flush()
@@ -33,9 +31,9 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _ctrl_c_after() -> Iterator[None]:
-    """Ctrl-C interrupts at the end: Python passes over what is raised in a callback of the garbage collection."""
+    """Delays Ctrl-C to the end: Python ignores what is raised in a callback of the garbage collector."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield  # nobody's Ctrl-C
+        yield  # no Ctrl-C arrives here
         return
     heard: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
@@ -48,7 +46,7 @@ def _ctrl_c_after() -> Iterator[None]:
 
 
 def _forget_jax() -> None:
-    """Takes JAX's callback out of the garbage collection where another backend trains: a Ctrl-C in there would be lost."""
+    """Removes JAX's garbage collection callback if another backend trains: a Ctrl-C in it would be lost."""
     jax, keras = sys.modules.get("jax._src.lib"), sys.modules.get("keras")
     callback = getattr(jax, "_xla_gc_callback", None)
     if callback in gc.callbacks and keras and keras.backend.backend() != "jax":

@@ -10,8 +10,8 @@ from limiar.edge_app.bundle.manifest import InputSpec
 
 # compact: 3x3 convolutions, (filters, stride). Chosen by cross-validation among nets whose int8 file has at most 64 KiB and
 # invokes in a twelfth of LeNet's float32 time on one core (studies/architectures.py): full convolutions beat separable ones of
-# the same latency (XNNPACK runs them at 80 G multiply-adds a second, and a depthwise layer has hardly any work to share its
-# overhead with). docs/training.md has the tables.
+# the same latency (XNNPACK runs them at 80 G multiply-adds a second, and a depthwise layer has too little work for
+# its overhead). docs/training.md has the tables.
 COMPACT = ((16, 2), (16, 1), (32, 2), (32, 1), (48, 2), (48, 1))
 BATCH_NORM_MOMENTUM = 0.9  # a run has some thousand steps: the default 0.99 averages over too many of them
 
@@ -40,7 +40,7 @@ def lenet(spec: InputSpec, classes: int, dropout: float) -> keras.Model:
             layers.Flatten(),
             layers.Dense(500, activation="relu"),
             layers.Dropout(dropout),
-            layers.Dense(classes, dtype="float32"),  # also where the rest computes in half precision
+            layers.Dense(classes, dtype="float32"),  # even if the rest computes in half precision
         ],
         name="lenet",
     )
@@ -61,7 +61,7 @@ BUILDERS: dict[str, Callable[[InputSpec, int, float], keras.Model]] = {"compact"
 
 
 def deployable(model: keras.Model, temperature: float) -> keras.Model:
-    """The same function divided by `temperature`, without what only training needs: what model.keras holds.
+    """The same function divided by `temperature`, without what only training needs: the network in model.keras.
 
     Batch norm goes into the convolution before it, w' = w g / s and b' = b m - mean g / s with s = sqrt(variance + epsilon);
     the scaling of the pixels goes into the first convolution (it has no offset, so that zero padding stays right); dropout
@@ -86,7 +86,7 @@ def deployable(model: keras.Model, temperature: float) -> keras.Model:
 
 
 def trainable(model: keras.Model, temperature: float, dropout: float) -> keras.Model:
-    """What `deployable` gave, to be trained on: the same function times `temperature`, with dropout before the last layer.
+    """A network that `deployable` returned, made trainable again: times `temperature`, with dropout before the last layer.
 
     The scaling of pixels comes out of the first convolution again: AdamW steps by the rate, whatever a weight's size, and
     weights for pixels of 0..255 are 255 times too small for that. Batch norm stays where it is, in the weights.
@@ -117,7 +117,7 @@ def _copy(layer: keras.Layer, name: str) -> keras.Layer:
 
 
 def _folded(layer: keras.Layer, following: keras.Layer | None, scale: float) -> list[np.ndarray]:
-    """[kernel, bias] of a layer with `scale` before it and, where one follows, the batch norm after it; [] without weights."""
+    """[kernel, bias] of a layer with `scale` before it and, if one follows, the batch norm after it; [] without weights."""
     if not layer.weights:
         return []
     kernel, *bias = (np.asarray(array, np.float64) for array in layer.get_weights())

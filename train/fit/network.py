@@ -1,4 +1,4 @@
-"""A .keras file that a RUN or an unfinished run holds, loaded within bounds: it may come from somebody else."""
+"""A .keras file that a RUN or an unfinished run holds, loaded within bounds: it may come from a stranger."""
 
 import contextlib
 import io
@@ -14,14 +14,14 @@ from limiar.train.record.network_size import BYTES_LIMIT, CONFIG_LIMIT, asked, b
 
 CONFIG = "config.json"
 CHECKPOINT_LIMIT = 1 << 34  # bytes of a file with the optimizer's state: more than a desktop trains
-_SMALL = 1 << 24  # bytes of weights that nobody misses
-_PRECISIONS = 4  # weights are counted as float32 and may lie there in 8 bits
+_SMALL = 1 << 24  # bytes of weights that do not matter
+_PRECISIONS = 4  # weights are counted as float32 and may be stored in 8 bits
 _COPIES = 4  # of what a file holds while Keras loads it: the file, what it unpacks to, the network, and as much again
 _BESIDE = 1 << 30  # bytes of address space that Keras takes while it loads a small network
 
 
 def load_network(data: bytes, where: str, code: str, cure: str, compiled: bool = False) -> keras.Model:
-    """The network in the bytes of a .keras file; compiled: with its optimizer. Raises TrainError(code, "where …: cure")."""
+    """The network in the bytes of a .keras file; compiled: with its optimizer. Raises TrainError(code, "WHERE …: cure")."""
     try:
         unpacked = _checked(data, CHECKPOINT_LIMIT if compiled else BYTES_LIMIT)
         with tempfile.NamedTemporaryFile(suffix=".keras") as file, _bounded(unpacked):  # Keras loads by path alone
@@ -40,11 +40,11 @@ def _checked(data: bytes, limit: int) -> int:
             raise ValueError(f"it unpacks to over {limit >> 20} MiB, or its {CONFIG} to over {CONFIG_LIMIT >> 20}")
         counted = asked(keras, json.loads(archive.read(CONFIG)))
     if counted and counted.weights > max(_SMALL, _PRECISIONS * unpacked):
-        raise ValueError(f"it asks for {counted.weights >> 20} MiB of weights and holds {unpacked >> 20}")
+        raise ValueError(f"it asks for {counted.weights >> 20} MiB of weights but holds {unpacked >> 20}")
     return unpacked
 
 
 def _bounded(unpacked: int) -> contextlib.AbstractContextManager[None]:
-    """A GPU's driver maps as much address space as it likes; there the count alone holds."""
+    """A GPU's driver maps as much address space as it likes; there only the count limits."""
     on_cpu = all(device.startswith("cpu") for device in keras.distribution.list_devices())
     return bounded_memory(_COPIES * unpacked + _BESIDE) if on_cpu else contextlib.nullcontext()

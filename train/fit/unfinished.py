@@ -1,4 +1,4 @@
-"""Where a run that is not finished lies. Imports no Keras: a Ctrl-C may come before that is loaded."""
+"""Where an unfinished run is kept. Imports no Keras: a Ctrl-C may come before it is loaded."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """What a test split can decide, said before and after training: `limiar convert` asks it whether a file lost too much.
 
-Nobody should learn from a refusal at the very end that 34 images were missing.
+A refusal at the very end is too late to learn that 34 images are missing.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ MARGIN, ALPHA = 0.05, 0.05  # what convert's gate asks for unless told otherwise
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """Of the class that the test split says least about."""
+    """The class that the test split says least about."""
 
     label: str  # printable
     images: int  # of it, in the test split
@@ -35,15 +35,15 @@ class Evidence(msgspec.Struct, frozen=True):
         if self.enough:
             return f"the test split has {self.images} images or more of each class: convert's gate ({asked}) can decide"
         images = f"{counted(self.images, 'image')} of {self.label}"
-        found = f"the test split decides {100 * self.smallest_margin:.1f} points ({images})"
-        gate = f"convert asks for {asked}, {self.needed} of each class, of all files but copies of full precision"
+        found = f"the test split can only decide {100 * self.smallest_margin:.1f} points ({images})"
+        gate = f"convert asks for {asked}, {self.needed} of each class, for all files but full-precision copies"
         lax = _rounded_up(self.smallest_margin)
         ways = f"--margin {lax:g}, or with --allow-undecided" if lax < MARGIN_LIMIT else "--allow-undecided"
         return f"{found}; {gate}: add test images, or convert with {ways}, which says what is not proven"
 
 
 def evidence(counts: Mapping[str, int]) -> Evidence | None:
-    """counts: label -> test images. None where a class has none, which is refused elsewhere."""
+    """counts: label -> test images. None if a class has none, which is refused elsewhere."""
     if not counts or min(counts.values()) < 1:
         return None
     label = min(counts, key=counts.__getitem__)
@@ -51,5 +51,5 @@ def evidence(counts: Mapping[str, int]) -> Evidence | None:
 
 
 def _rounded_up(margin: float) -> float:
-    """To a hundredth that lies above it: the gate asks for less than its margin."""
+    """To the next hundredth above it: a loss must be below the margin."""
     return (int(margin * 100 + 1e-9) + 1) / 100

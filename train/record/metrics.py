@@ -34,7 +34,7 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike) -> Metric:
 
     Variance: DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) 837-845, from the placements of either class.
     Logit scale: Pepe, The Statistical Evaluation of Medical Tests (2003), section 5.2.
-    Where the classes are perfectly separated that variance is 0; the far end is then Wilson's for a proportion of 1 in
+    If the classes are perfectly separated, that variance is 0; the far end is then Wilson's for a proportion of 1 in
     the smaller class, which is wider than the truth. n is the number of images.
     """
     positives, negatives = _by_class(labels, scores)
@@ -56,7 +56,7 @@ def auc_difference(labels: ArrayLike, a: ArrayLike, b: ArrayLike) -> Metric:
 
     labels: bool or 0/1 [N]; a, b: float [N], larger is more positive. The variance is that of the differences of either
     class's placements: DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) 837-845, equation 5 with contrast (1, -1).
-    Where it is 0 (the same order of images, or both scores separate the classes perfectly) the interval has no width; it is
+    If it is 0 (the same order of images, or both scores separate the classes perfectly) the interval has no width; it is
     then no proof that larger numbers would show no difference. Raises ValueError when a class is absent or a score is NaN.
     """
     (positives_a, negatives_a), (positives_b, negatives_b) = _by_class(labels, a), _by_class(labels, b)
@@ -109,7 +109,7 @@ def ece_interval(labels: ArrayLike, probabilities: ArrayLike, bins: int = ECE_BI
     Calibration, NeurIPS 2019, section 4). A resampled set is too high by as much again, so that percentiles would lie too high
     twice over. The ends are therefore the basic bootstrap's, 2 ece - q(0.975) and 2 ece - q(0.025) of RESAMPLES sets drawn with
     replacement (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 5.2), as in Kumar's own code; most of
-    the interval may lie below the value. The lower end is 0 where confidences that are exactly right would give such a value in
+    the interval may lie below the value. The lower end is 0 if confidences that are exactly right would give such a value in
     more than 2.5 % of draws of the outcomes (consistency resampling, Bröcker & Smith, Weather and Forecasting 22 (2007)
     651-661). Covers the error of these bins, which is at most that of the confidences themselves (Kumar, section 3);
     tests/edge_app measures how often.
@@ -152,7 +152,7 @@ def proportion_interval(k: int, n: int) -> tuple[float, float]:
     Raises ValueError for n < 1 or k outside 0..n.
     """
     if not 0 <= k <= n or n < 1:
-        raise ValueError(f"no proportion: {k} of {n}")
+        raise ValueError(f"not a proportion: {k} of {n}")
     share, square = k / n, Z95 * Z95
     centre = (share + square / (2 * n)) / (1 + square / n)
     half = Z95 / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
@@ -184,7 +184,7 @@ def smallest_margin(n: int, alpha: float = 0.05) -> float:
     alpha outside 0..0.5.
     """
     if n < 1 or not 0.0 < alpha < 0.5:
-        raise ValueError(f"no margin: {n} images at {alpha}")
+        raise ValueError(f"not a number of images and an alpha: {n} and {alpha}")
     square = NormalDist().inv_cdf(1 - alpha) ** 2
     return max(1.0 - float(alpha ** (1 / n)), square / (n + square))
 
@@ -196,7 +196,7 @@ def images_for_margin(margin: float, alpha: float = 0.05) -> int:
     alpha outside 0..0.5.
     """
     if not 0.0 < margin < 1.0 or not 0.0 < alpha < 0.5:
-        raise ValueError(f"no number of images: margin {margin} at {alpha}")
+        raise ValueError(f"not a margin and an alpha: {margin} and {alpha}")
     square = NormalDist().inv_cdf(1 - alpha) ** 2
     needed = max(math.log(alpha) / math.log1p(-margin), square * (1 - margin) / margin)
     n = max(1, math.floor(needed))  # the last one that may not be enough
@@ -214,7 +214,7 @@ def binary_metrics(
     """
     truth, answers = _label_indices(labels), _probabilities(probabilities)
     if answers.shape[1] != 2:
-        raise ValueError(f"two classes wanted, got {answers.shape[1]}")
+        raise ValueError(f"expected two classes, got {answers.shape[1]}")
     right = _answered(answers, answered) == truth
     is_positive = truth == positive
     return {
@@ -250,9 +250,9 @@ def class_metrics(
 def decided_metrics(
     labels: ArrayLike, probabilities: ArrayLike, refer_below: float, answered: ArrayLike | None = None
 ) -> dict[str, Metric]:
-    """`refer_rate`, and `accuracy_decided` among the others (left out where every image is referred).
+    """`refer_rate`, and `accuracy_decided` among the others (left out if every image is referred).
 
-    An image is referred where the probability of the label that it got (`answered`, int [N], else the one of the largest
+    An image is referred if the probability of the label that it got (`answered`, int [N], else the one of the largest
     probability) is below refer_below (0..1).
     """
     truth, answers = _label_indices(labels), _probabilities(probabilities)

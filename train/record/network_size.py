@@ -1,7 +1,7 @@
 """How much a network asks for, before any of it is made, and a limit on what loading it may take.
 
-A file of 200 kB can ask for 9 GB of weights. `train` and `convert` both load networks that strangers made; Keras comes in as
-an argument, for nothing here may import it.
+A file of 200 kB can ask for 9 GB of weights. `train` and `convert` both load networks that strangers made; Keras is an
+argument, since nothing here may import it.
 """
 
 import copy
@@ -28,7 +28,7 @@ class Asked(NamedTuple):
 
 
 def asked(keras: Any, config: Any) -> Asked | None:
-    """What a configuration (config.json of a .keras file) asks for; None where it cannot be counted.
+    """What a configuration (config.json of a .keras file) asks for; None if it cannot be counted.
 
     In a stateless scope Keras knows the shapes of its variables and makes none. Raises whatever Keras raises.
     """
@@ -45,7 +45,7 @@ def asked(keras: Any, config: Any) -> Asked | None:
 
 @contextmanager
 def bounded_memory(beyond: int = LOADING_LIMIT) -> Iterator[None]:
-    """What cannot be counted cannot take the machine's memory either: the system refuses more than `beyond` bytes.
+    """Limits the memory of what cannot be counted: the system refuses more than `beyond` bytes.
 
     Not for a GPU: its driver maps as much as the card holds.
     """

@@ -1,6 +1,6 @@
-"""Where else a model file could be cut: thresholds for stated aims, chosen on validation alone, then measured on test.
+"""Other thresholds for a model file, each for a stated aim: chosen on validation alone, then measured on test.
 
-A bundle carries them beside the decision that ships, so that somebody can weigh them, and a device later take another one.
+A bundle carries them beside the decision that ships, so that a person can weigh them, and a device can later take another one.
 """
 
 import math
@@ -27,7 +27,7 @@ class Scores(msgspec.Struct, frozen=True):
     probabilities: NDArray[np.float64]  # [N, K]
     truth: NDArray[np.int64]  # [N]
     positive: int | None  # index of the positive label; None with more than two
-    step: float | None = None  # of a logit, where the model's output is quantized
+    step: float | None = None  # of a logit, if the model's output is quantized
 
 
 def operating_points(val: Scores, test: Scores, names: Sequence[str]) -> tuple[OperatingPoint, ...]:
@@ -53,7 +53,7 @@ def labels_of(decision: Decision, probabilities: NDArray[np.float64], names: Seq
 
 
 def sensitive_score(scores: Scores, target: float) -> float | None:
-    """The highest score from which on so many of the positive images are found; None where that calls every image positive."""
+    """The highest score that finds so many of the positive images; None if that calls every image positive."""
     cuts = _Cuts(scores)
     place = int(np.argmax(cuts.found >= _count(target, cuts.positives)))
     return None if place == len(cuts.score) - 1 else float(cuts.score[place])
@@ -70,8 +70,8 @@ class Cut(msgspec.Struct, frozen=True):
 def error_cut(scores: Scores, target: float) -> Cut | None:
     """The lowest confidence from which on at most the share `target` (0..1) of the decided images is wrong.
 
-    None where there is none: the most confident answers are wrong. It is the share that was found, not a bound of it: among
-    other images it comes out a little higher (docs/gate.md has figures). In the terms of R. El-Yaniv and Y. Wiener, Journal of
+    None if there is none: the most confident answers are wrong. It is the share that was found, not a bound on it: for
+    other images it is a little higher (docs/gate.md has figures). In the terms of R. El-Yaniv and Y. Wiener, Journal of
     Machine Learning Research 11 (2010) 1605-1641: the largest coverage whose selective risk here is at most `target`.
     """
     confidence, wrong = scores.probabilities.max(axis=1), scores.probabilities.argmax(axis=1) != scores.truth
@@ -84,7 +84,7 @@ def error_cut(scores: Scores, target: float) -> Cut | None:
     last = int(fits[-1])
     if last == len(ordered) - 1:
         return Cut(0.0, len(ordered), int(errors[-1]))
-    step = None if scores.positive is None else scores.step  # of many labels' scores nearly every value can be had
+    step = None if scores.positive is None else scores.step  # with many labels, nearly every value occurs
     score = float(ordered[last])
     return Cut(_between(next_lower(score, confidence, step), score), last + 1, int(errors[last]))
 
@@ -106,7 +106,7 @@ def expit(x: float) -> float:
 
 
 class _Cuts:
-    """What is called positive from each distinct score on, the highest first."""
+    """What is called positive at each distinct score and above, the highest score first."""
 
     def __init__(self, scores: Scores) -> None:
         of_positive, is_positive = scores.probabilities[:, scores.positive], scores.truth == scores.positive

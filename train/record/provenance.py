@@ -9,7 +9,7 @@ TOOLS = ("limiar", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-pytho
 
 
 def tool_versions(backend: str) -> dict[str, str]:
-    """Of everything that had a part in the numbers (the course's watermark). backend: Keras's."""
+    """The versions of everything that had a part in the numbers (the course's watermark). backend: Keras's."""
     versions = {"python": platform.python_version(), "machine": platform.machine(), "backend": backend}
     for tool in TOOLS:
         try:
@@ -20,7 +20,7 @@ def tool_versions(backend: str) -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of limiar's source tree, "-dirty" where it was changed; "unknown" when installed from a wheel."""
+    """The commit of limiar's source tree, with "-dirty" if files were changed; "unknown" if installed from a wheel."""
     tree = Path(__file__).resolve().parents[2]
     if not (tree / ".git").exists():
         return "unknown"

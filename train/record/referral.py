@@ -1,4 +1,4 @@
-"""How many answers are left to a person: by the course's fixed rule, and by the one that `limiar convert` fits by default."""
+"""How many images are referred to a person: by the course's fixed rule, and by the rule that `limiar convert` fits."""
 
 from limiar.edge_app.bundle.manifest import Decision
 from limiar.train.record.metrics import decided_metrics
@@ -21,7 +21,7 @@ def referral(below: float, test: Scores) -> str:
     decided = decided_metrics(test.truth, test.probabilities, below)
     said = f"refers {100 * decided['refer_rate'].value:.0f} % of the test images"
     if right := decided.get("accuracy_decided"):
-        said += f"; of the others {right.value:.3f} are right ({right.low:.3f}-{right.high:.3f})"
+        said += f"; {right.value:.3f} of the others are right ({right.low:.3f}-{right.high:.3f})"
     return said
 
 
@@ -30,6 +30,6 @@ def referrals(val: Scores, test: Scores) -> tuple[str, str]:
     below = fitted(val)
     reached = f"at most {100 * ERROR_DECIDED:g} % wrong among the decided val images"
     if error_cut(val, ERROR_DECIDED) is None:
-        reached = f"its aim, {reached}, is not reached, so the usual cut"
+        reached = f"its aim, {reached}, cannot be reached, so the usual cut"
     own = f"limiar convert's default rule ({reached}: refer below {below:.3g}) {referral(below, test)}"
     return own, f"the course's rule (refer below {COURSE:g}) {referral(COURSE, test)}"

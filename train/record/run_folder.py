@@ -1,7 +1,7 @@
 """The RUN contract: what train writes and convert reads. Types and their files only; needs msgspec alone.
 
-A RUN is a folder that appears whole: `model.keras`, `train.json`, `splits.csv`, `predictions.csv`, `history.csv` and
-`report.html`. train.json is the record that the others belong to. A RUN that is kept for long may hold its tables packed, as
+A RUN is a folder that is whole or not there: `model.keras`, `train.json`, `splits.csv`, `predictions.csv`, `history.csv` and
+`report.html`. train.json is the record that the others belong to. A RUN in storage may have packed tables, such as
 `splits.csv.xz`: half of them is sha256, and they are most of it.
 """
 
@@ -43,7 +43,7 @@ class RunError(LimiarError):
 class TrainingData(Value, frozen=True, forbid_unknown_fields=True):
     """What the run was trained on."""
 
-    folder: Text  # absolute, where the images lay; printable (other bytes as \\xNN)
+    folder: Text  # absolute, where the images were; printable (other bytes as \\xNN)
     images: Count
     sha256: Sha256  # of splits.csv's exact bytes, which hold the sha256 of every image
 
@@ -92,7 +92,7 @@ class SplitRow(msgspec.Struct, frozen=True):
     sha256: str  # of the file's bytes
     label: str
     split: str
-    group: str  # images of one group (patient, scan) share a split; "" where none was given
+    group: str  # images of one group (patient, scan) share a split; "" if none was given
 
     @property
     def part(self) -> str:
@@ -132,7 +132,7 @@ def read_run(folder: Path) -> Run:
 
 
 def read_model(folder: Path, run: Run) -> bytes:
-    """model.keras of a RUN, checked against the sha256 in train.json: what is loaded are these bytes. Raises RunError."""
+    """model.keras of a RUN, checked against the sha256 in train.json: these bytes are what is loaded. Raises RunError."""
     return _check(folder / MODEL, run.model_sha256)
 
 
@@ -177,15 +177,15 @@ def table_csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> bytes
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """Line by line: of a large folder all at once would take more memory than what is made of them."""
+    """Line by line: all rows of a large folder at once would take more memory than what is made of them."""
     reader = csv.DictReader(io.TextIOWrapper(io.BytesIO(_read(path)), "utf-8", "surrogateescape", newline=""))
     if tuple(reader.fieldnames or ()) != columns:
-        raise RunError("E-RUN-TABLE", f"{printable(str(path))} has not the columns {', '.join(columns)}: train again")
+        raise RunError("E-RUN-TABLE", f"{printable(str(path))} does not have the columns {', '.join(columns)}: train again")
     try:
         for row in reader:
             if None in row.values() or None in row:
-                raise RunError("E-RUN-TABLE", f"{printable(str(path))} has a line with missing or further fields: train again")
-            # Said once for all rows that share it.
+                raise RunError("E-RUN-TABLE", f"{printable(str(path))} has a line with missing or extra fields: train again")
+            # One string for all rows that share it.
             yield {name: sys.intern(value) if name in ("label", "split", "group") else value for name, value in row.items()}
     except csv.Error as error:
         raise RunError("E-RUN-TABLE", f"{printable(str(path))} line {reader.line_num}: {error}: train again") from None

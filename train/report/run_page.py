@@ -37,18 +37,18 @@ NAMED = 6  # classes in the heading
 GRID = 18  # images in a row
 IMAGE_PX = 80  # of a side
 COURSE_DIFFERENCES = (
-    "The last layer has one output per class. The course's text gives it one per training image, a slip.",
+    "The last layer has one output per class. The course's text gives it one per training image, which is a slip.",
     "Images are read and resized by limiar's image rules, so that a device sees the same pixels.",
-    "The model scales its pixels itself and returns logits; softmax is the app's. The answers are the same.",
-    "Splits that come with the data are kept. Where none are given, the test part is the course's 25 %, but groups and equal "
-    "images stay together, classes are kept in proportion, and a validation part is taken from the 75 %.",
-    "Augmentation, optimizer, batch size and epochs are those of config below: where no number of the course is known, the "
-    "usual one for such a network. As in the course the last epoch's weights are kept, without early stopping or temperature.",
+    "The model scales its pixels itself and returns logits; the app computes the softmax. The answers are the same.",
+    "Splits that come with the data are kept. If there are none, the test part is the course's 25 %, but groups and equal "
+    "images stay together, classes keep their proportions, and a validation part is taken from the 75 %.",
+    "Augmentation, optimizer, batch size and epochs are those of config below: a number that the course "
+    "does not give is the usual one. As in the course, the last epoch is kept, without early stopping or temperature.",
 )
 COURSE_SLIP = (
-    "The course's classification report has precision and recall exchanged, as happens when the answers are handed over as the "
+    "The course's classification report has precision and recall exchanged, as happens if the answers are passed as the "
     "truth. Precision is the share of right answers among those that were given a class; recall the share of a class's images "
-    "that were found. In the table above they are as their names say."
+    "that were found. The table above has them right."
 )
 
 
@@ -185,7 +185,7 @@ def _roc_caption(run: Run) -> str:
 
 
 def harder(config: dict[str, Any]) -> str:
-    """What else sets a training loss apart from a validation loss."""
+    """Why else a training loss differs from a validation loss."""
     asked = {"dropout": config["dropout"], "smoothed targets": config["smoothing"], "class weights": config["balance"]}
     with_these = " and".join(", ".join(name for name, on in asked.items() if on).rsplit(",", 1))
     sharp = f", the last {config['sharp_epochs']} epochs less augmented" if config["sharp_epochs"] else ""

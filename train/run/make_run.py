@@ -1,4 +1,4 @@
-"""One training run from a data folder to a RUN folder that appears whole."""
+"""One training, from a data folder to a whole RUN folder."""
 
 import hashlib
 import os
@@ -48,14 +48,14 @@ class Trained:
 def make_run(request: TrainRequest, listener: Listener) -> Run:
     """Images -> RUN at request.out. Raises DataError and TrainError.
 
-    What was trained so far stays for the same command, save where that would end the same way: E-TRAIN-NAN, E-TRAIN-ONE-CLASS.
+    After an error the same command continues, unless it would only end the same way: E-TRAIN-NAN, E-TRAIN-ONE-CLASS.
     """
-    if os.path.lexists(request.out):  # also a link to nothing: a RUN could not take its name
+    if os.path.lexists(request.out):  # also for a link to nothing: a RUN could not take its name
         return _whole(request, listener)
     partial = partial_folder(request.out)
     if request.resume and unfinished(partial) is None:
-        met = f"--resume: {printable(str(partial))} holds no epoch to go on from"
-        raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave --resume out to start")
+        met = f"--resume: {printable(str(partial))} has no finished epoch to resume from"
+        raise TrainError("E-TRAIN-NOTHING", f"{met}: check --out, or leave out --resume to start")
     with _place(partial):
         made = _train_network(request, partial, listener)
     data, fitted, config = made.data, made.fitted, made.config
@@ -97,7 +97,7 @@ def assist(request: TrainRequest, listener: Listener) -> None:
 
 @contextmanager
 def _place(partial: Path) -> Iterator[None]:
-    """The folder of an unfinished run, gone again where nothing came to lie in it. Raises TrainError: it cannot be made."""
+    """Makes the folder of an unfinished run; removes it if it stays empty. Raises TrainError if it cannot be made."""
     try:
         partial.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -129,13 +129,13 @@ def _train_network(request: TrainRequest, partial: Path, listener: Listener) -> 
 
 
 def _join(hosts: Hosts, identity: Identity, note: Callable[[str], None]) -> Callable[[bytes], bytes]:
-    """Waits for the other hosts, makes sure that all were given the same; returns what passes on what host 0 says."""
+    """Waits for the other hosts and checks that all were given the same; returns what broadcasts from host 0."""
     if identity.backend != "jax" or identity.config.on_device == "no":
-        met = f"--hosts needs JAX and on_device=yes, this is {identity.backend} with on_device={identity.config.on_device}"
-        raise TrainError("E-TRAIN-BACKEND", f"{met}: KERAS_BACKEND=jax limiar train …")
-    from limiar.train.device import hosts as runtime  # JAX, only where it is the backend
+        met = f"--hosts needs JAX and on_device=yes, not {identity.backend} with on_device={identity.config.on_device}"
+        raise TrainError("E-TRAIN-BACKEND", f"{met}: run KERAS_BACKEND=jax limiar train …")
+    from limiar.train.device import hosts as runtime  # JAX, only if it is the backend
 
-    note(f"host {hosts.own} of {hosts.count} waits for the others at {printable(hosts.coordinator)}")
+    note(f"host {hosts.own} of {hosts.count} is waiting for the others at {printable(hosts.coordinator)}")
     runtime.join(hosts)
     options = msgspec.json.encode(msgspec.structs.replace(identity, data_sha256=""))
     runtime.check_same("images", bytes.fromhex(identity.data_sha256))
@@ -150,7 +150,7 @@ def _leave() -> None:
 
 
 def _whole(request: TrainRequest, listener: Listener) -> Run:
-    """The RUN that is there already, where --resume asks for its rest. Raises TrainError: it is another one, or unasked.
+    """The RUN that is already there, if --resume asks for it. Raises TrainError if it is another one or --resume was not given.
 
     Also raises DataError.
     """
@@ -165,13 +165,13 @@ def _whole(request: TrainRequest, listener: Listener) -> Run:
     asked = (request.model, request.input, request.recipe, request.seed, positive, lineage, digest)
     if of_run != (*asked, _numbers(msgspec.structs.asdict(request.config))):
         raise TrainError("E-TRAIN-OUT", f"{out} is a finished run of another command: give another --out, or remove it first")
-    remove_partial(partial_folder(request.out))  # left by a kill between the last two steps
-    listener.note(f"{out} is finished already: nothing is left to do")
+    remove_partial(partial_folder(request.out))  # left if it was killed between the last two steps
+    listener.note(f"{out} is already finished: nothing to do")
     return run
 
 
 def _numbers(config: dict[str, Any]) -> dict[str, Any]:
-    """What a RUN was trained with, with what is new since. Where its images lay meanwhile changes nothing."""
+    """The numbers of a RUN, and the defaults of those that are newer. Where its images were kept changes nothing."""
     return msgspec.structs.asdict(Config()) | config | {"memory_mb": None}
 
 
@@ -179,8 +179,8 @@ def _check_classes(data: DataSet, answers: np.ndarray, partial: Path) -> None:
     given = set(answers[data.part("val")].argmax(axis=1).tolist())
     if len(given) == 1:
         shutil.rmtree(partial, ignore_errors=True)
-        met = f"the model answers {printable(data.labels[given.pop()])} to every validation image"
-        cure = "what was trained is removed: train longer or with another rate (--set epochs=…, --set rate=…)"
+        met = f"the model answers {printable(data.labels[given.pop()])} for every validation image"
+        cure = "what was trained was removed: train longer or with another rate (--set epochs=…, --set rate=…)"
         raise TrainError("E-TRAIN-ONE-CLASS", f"{met}: {cure}")
 
 
@@ -192,5 +192,5 @@ def _deployable(fitted: Fitted, data: DataSet, raw: np.ndarray, temperature: flo
     apart = float(np.abs(answers - raw / temperature).max())
     allowed = (100 if mixed else 1) * _ROUNDING * max(1.0, float(np.abs(answers).max()))
     if apart > allowed:
-        raise TrainError("E-TRAIN-FOLD", f"folding changed a logit by {apart:.3g}: this is a fault of limiar, please report it")
+        raise TrainError("E-TRAIN-FOLD", f"folding changed a logit by {apart:.3g}: this is a bug in limiar, please report it")
     return model, answers

@@ -1,4 +1,4 @@
-"""What is to be trained, and who is told how it goes. Imports no Keras."""
+"""What to train, and who is told how it goes. Imports no Keras."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,12 +27,12 @@ class TrainRequest:
     positive: str | None
     seed: int
     config: Config
-    resume: bool = False  # --resume: go on, or refuse
+    resume: bool = False  # --resume: continue, or refuse
     parent: Parent | None = None  # --from and --add
     hosts: Hosts | None = None
 
     def continuing(self, parent: Parent, config: Config) -> Self:
-        """The same with what the parent decides."""
+        """The same, with what the parent decides."""
         run = parent.run
         return replace(
             self,

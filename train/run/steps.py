@@ -41,12 +41,12 @@ def gathered(request: TrainRequest, keep: Keep, listener: Listener) -> tuple[Dat
 
 
 def within_images(request: TrainRequest, data: DataSet) -> TrainRequest:
-    """With the epochs that so many training images get."""
+    """With as many epochs as so many training images get."""
     return replace(request, config=within(request.config, len(data.part("train"))))
 
 
 def identified(request: TrainRequest, data: DataSet, splits: bytes, lineage: Lineage | None) -> Identity:
-    """What makes this run this one. splits: the bytes of splits.csv."""
+    """What identifies this run. splits: the bytes of splits.csv."""
     spec = request.input
     return Identity(
         model=request.model,
@@ -67,14 +67,14 @@ def identified(request: TrainRequest, data: DataSet, splits: bytes, lineage: Lin
 
 
 def keeping(partial: Path, config: Config, listener: Listener) -> Keep:
-    """Images in memory, or where they take too much of it in a file of the unfinished run."""
+    """Keeps images in memory, or in a file of the unfinished run if they would take too much of it."""
 
     def keep(count: int, spec: InputSpec) -> Shelf:
         need_mb = count * spec.height * spec.width * spec.channels / 2**20
         if need_mb <= (limit := config.memory_mb or available_mb() / 4):
             return InMemory(count, spec)
         where = printable(str(partial))
-        met = f"{count} images take {need_mb:.1f} MB, over {limit:.1f} MB"
+        met = f"{count} images take {need_mb:.1f} MB, more than {limit:.1f} MB"
         listener.note(f"{met}: they are read from {where} (--set memory_mb=N)")
         return OnDisk(partial, count, spec)
 
@@ -87,7 +87,7 @@ def positive_of(asked: str | None, labels: tuple[str, ...]) -> str | None:
         known = ", ".join(printable(label) for label in labels)
         raise TrainError("E-TRAIN-POSITIVE", f"--positive {printable(asked)} is not a label: choose one of {known}")
     if asked is not None and len(labels) != 2:
-        raise TrainError("E-TRAIN-POSITIVE", f"--positive is for two labels, here are {len(labels)}: leave it out")
+        raise TrainError("E-TRAIN-POSITIVE", f"--positive is for two labels, but there are {len(labels)}: leave it out")
     return asked or default_positive(labels)
 
 
@@ -99,7 +99,7 @@ def trained(
     listener: Listener,
     told: Callable[[bytes], bytes] | None = None,
 ) -> Fitted:
-    """The network that the identity asks for, from where `partial` has got to. Raises TrainError.
+    """Trains the network that the identity asks for, from the last epoch in `partial`. Raises TrainError.
 
     told: of several hosts, passes what host 0 says to each.
     """
@@ -115,21 +115,21 @@ def trained(
     val = labelled(data.images, held, data.truth[held], classes)
     state = resumed(partial, identity)
     if state.done:
-        listener.note(f"goes on after epoch {state.done} of at most {config.epochs}, kept in {printable(str(partial))}")
+        listener.note(f"resuming after epoch {state.done} of at most {config.epochs}, kept in {printable(str(partial))}")
     listener.begin(state)
     try:
         return fit(build, train, val, config, identity, partial, listener.epoch, told)
     except TrainError as error:
-        if error.code == "E-TRAIN-NAN":  # nothing there to go on from
+        if error.code == "E-TRAIN-NAN":  # it would only end the same way
             shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
 def _network(parent: Parent) -> keras.Model:
-    """model.keras of the RUN that is continued. Raises RunError, and TrainError where it is no chain of layers."""
+    """model.keras of the RUN that is continued. Raises RunError, and TrainError if it is not a chain of layers."""
     data = run_folder.read_model(parent.folder, parent.run)
     where = printable(str(parent.folder / run_folder.MODEL))
-    model = load_network(data, where, "E-TRAIN-FROM", "train anew")
+    model = load_network(data, where, "E-TRAIN-FROM", "train from images")
     if not isinstance(model, keras.Sequential):
-        raise TrainError("E-TRAIN-FROM", f"{where} is a network that limiar did not make: train anew")
+        raise TrainError("E-TRAIN-FROM", f"{where} is not a network that limiar made: train from images")
     return model

@@ -44,7 +44,7 @@ def train_model(
     Each keyword is the option of `limiar train` with that name, and has its default; of other names are `table` (--csv),
     `changes` (--set, "KEY=VALUE" each), `parent` (--from) and `reviewed` (--add). size: (height, width) of the model's input in
     pixels; with `parent`, the RUN decides input, model, recipe and positive label. What was trained before an interruption is
-    kept beside `out`, and the same call goes on from there.
+    kept beside `out`, and the same call continues from there.
 
         from limiar import train_model
 
@@ -106,7 +106,7 @@ def assist_training(data: Path | str, out: Path | str, *, hosts: Hosts, listener
 
 
 def own_folder(out: Path | str, hosts: Hosts | None) -> Path:
-    """Where this host keeps what it trains: all of them may share the folder that `out` lies in. Raises TrainError."""
+    """Where this host keeps its checkpoints: hosts may share the folder that `out` is in. Raises TrainError."""
     out = Path(out)
     if hosts is None or not hosts.own:
         return out

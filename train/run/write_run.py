@@ -33,7 +33,7 @@ def write_run(
     splits: bytes,
     note: Callable[[str], None],
 ) -> None:
-    """Writes every file into a folder beside, then gives it its name: a RUN is there whole or not at all."""
+    """Writes every file into a folder beside `out`, then renames it: a RUN is whole or not there."""
     made = partial / "run"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
@@ -57,7 +57,7 @@ def write_run(
 
 
 def _report(run: Run, data: DataSet, answers: np.ndarray, history: tuple[Epoch, ...], note: Callable[[str], None]) -> bytes:
-    """The page; where it cannot be drawn one that says why: hours of training are not lost to a picture."""
+    """The page, or one that says why it cannot be drawn: hours of training are not lost to a picture."""
     try:
         return render(run, data, answers, history)
     except Exception as error:  # whatever it is: the RUN is worth more than its page
@@ -68,7 +68,7 @@ def _report(run: Run, data: DataSet, answers: np.ndarray, history: tuple[Epoch, 
 
 
 def remove_partial(partial: Path) -> None:
-    """The state first: a kill halfway leaves nothing that could be taken for a run to go on from."""
+    """Removes the state first: if it is killed halfway, nothing looks like a run that could be resumed."""
     (partial / STATE).unlink(missing_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
 

@@ -11,7 +11,7 @@ class SweepTrial(msgspec.Struct, frozen=True):
     """One of them, as `--json` writes it."""
 
     number: int  # in the order of their ends, from 1
-    state: Ending  # "failed": the loss was no number
+    state: Ending  # "failed": the loss was not a number
     settings: tuple[str, ...]  # as --set takes them
     epochs: int  # trained
     val_loss: float | None  # of the epoch that would be kept, nats; of a pruned one the best so far
@@ -24,7 +24,7 @@ class SweepResult(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[1] = 1
     trials: tuple[SweepTrial, ...]
     best: SweepTrial | None
-    command: tuple[str, ...]  # that trains the best one; () where none is complete
+    command: tuple[str, ...]  # that trains the best one; () if none is complete
 
 
 def best_of(trials: tuple[SweepTrial, ...]) -> SweepTrial | None:

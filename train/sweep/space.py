@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from limiar.edge_app.errors import TrainError, printable
 from limiar.train.config import SPLITS, Config, changed
 
-# Where nothing is asked for: what matters most for a network of any kind, round the recipes' values.
+# By default: what matters most for any network, around the recipes' values.
 DEFAULT = ("rate=3e-4..1e-2", "weight_decay=1e-5..1e-2", "dropout=0..0.5", "batch=32,64,128")
 LOG_FACTOR = 10  # a range that spans as much is drawn by its logarithm: as many trials from 0.0001 to 0.001 as to 0.01
-DIGITS = 4  # of a drawn number: the next one makes no difference that can be seen, and the command is to be read
-# SPLITS choose the images, so that losses of two trials would not be of the same ones; others change nothing that is
-# learnt; sharp_epochs cannot be varied beside epochs.
+DIGITS = 4  # of a drawn number: further ones make no visible difference, and the command should be readable
+# With other SPLITS the losses of two trials would not be comparable; others change nothing that is learnt; sharp_epochs
+# cannot be varied beside epochs.
 FIXED = (*SPLITS, "calibrate", "caution", "images", "memory_mb", "sharp_epochs")
 
 
@@ -32,7 +32,7 @@ class Varied:
 
 
 def parse(given: Sequence[str], config: Config) -> tuple[Varied, ...]:
-    """Raises TrainError: an unknown key, a value that `config` cannot take, a range that is none, a key twice."""
+    """Raises TrainError: an unknown key, a value that `config` cannot take, an empty range, a key twice."""
     found = tuple(_parsed(text, config) for text in given or DEFAULT)
     keys = [varied.key for varied in found]
     if twice := [key for key in keys if keys.count(key) > 1]:

@@ -1,7 +1,7 @@
-"""Many trainings with other numbers, chosen by Optuna; the validation loss decides, and no trial looks at the test images.
+"""Trainings with numbers that Optuna chooses; the validation loss decides, and no trial uses the test images.
 
 Every trial is what `limiar train` with the same --set does, up to the RUN. The database is SQLite in the sweep's folder: an
-interrupted sweep goes on with the trial that it was at, from its last epoch, and then with those that it would have tried.
+interrupted sweep continues its last trial from the last epoch, and then tries what it would have tried.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ from limiar.train.sweep.space import Varied, setting
 
 DATABASE, STUDY, LOCK = "study.db", "limiar", "sweep.lock"
 # The median rule: a trial ends early whose best loss so far is above the median of what the others had at that epoch.
-STARTUP_TRIALS, STARTUP_EPOCHS = 5, 5  # that are not pruned, and say what a median is
+STARTUP_TRIALS, STARTUP_EPOCHS = 5, 5  # that are not pruned: the median needs some
 
 _ENDINGS: dict[TrialState, Ending] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
@@ -111,7 +111,7 @@ def _report(trial: optuna.Trial, epoch: Epoch) -> None:
 
 
 def _study(out: Path, identity: Identity, varied: tuple[Varied, ...]) -> optuna.Study:
-    """A new study, or the one that is there. Raises TrainError where that one is another."""
+    """A new study, or the one in `out`. Raises TrainError if that is another sweep's."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=f"sqlite:///{(out / DATABASE).resolve()}",
@@ -130,13 +130,13 @@ def _study(out: Path, identity: Identity, varied: tuple[Varied, ...]) -> optuna.
     for name in {**kept, **facts}:
         if kept.get(name) != facts.get(name):
             was, now = (printable(str(found.get(name)))[:120] for found in (kept, facts))
-            met = f"{printable(str(out))} is a sweep whose {name} is {was}, this one's is {now}"
+            met = f"{printable(str(out))} is a sweep with another {name}: {was}, not {now}"
             raise TrainError("E-SWEEP-OTHER", f"{met}: repeat the first command, or give another --out")
     return study
 
 
 def _requeue(study: optuna.Study) -> None:
-    """The trial that an interrupted sweep was at is tried again: its numbers lead to its checkpoints."""
+    """Tries the interrupted trial again: its numbers lead to its checkpoints."""
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
         if trial.params:
             study.enqueue_trial(trial.params, skip_if_exists=False)
@@ -145,7 +145,7 @@ def _requeue(study: optuna.Study) -> None:
 
 
 def _over(study: optuna.Study) -> list[FrozenTrial]:
-    """Those that ended by themselves."""
+    """The trials that were not interrupted."""
     interrupted = set(study.user_attrs.get("interrupted", []))
     return [one for one in study.get_trials(deepcopy=False) if one.state in _ENDINGS and one.number not in interrupted]
 
@@ -159,13 +159,13 @@ def _trial(one: FrozenTrial, number: int, varied: tuple[Varied, ...]) -> SweepTr
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """The sweep's folder, made where it is not there. Two at once would take each other's trials for interrupted ones."""
+    """The sweep's folder, made if needed. Two sweeps at once would take each other's trials for interrupted ones."""
     where = printable(str(out))
     try:
         out.mkdir(parents=True, exist_ok=True)
         found = {path.name for path in out.iterdir()}
         if found and found.isdisjoint({DATABASE, LOCK}):
-            raise TrainError("E-SWEEP-OUT", f"{where} exists and is no sweep: give another --out, or remove it first")
+            raise TrainError("E-SWEEP-OUT", f"{where} exists and is not a sweep: give another --out, or remove it first")
         descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise TrainError("E-SWEEP-OUT", f"{where}: {error.strerror}: give another --out") from None
@@ -175,7 +175,7 @@ def _locked(out: Path) -> Iterator[None]:
         holds = True
         yield
     except BlockingIOError:
-        met = f"another limiar sweep is at work in {where}"
+        met = f"another limiar sweep is running in {where}"
         raise TrainError("E-SWEEP-BUSY", f"{met}: wait for it, or give another --out") from None
     finally:
         if holds:
@@ -184,8 +184,8 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _leave_nothing(out: Path) -> None:
-    """Takes away the folder of a sweep that was refused before it kept anything. Only who holds the lock may."""
-    with suppress(OSError):  # somebody else did
+    """Removes the folder of a sweep that was refused before it kept anything. Only the holder of the lock may."""
+    with suppress(OSError):  # another process did
         if {path.name for path in out.iterdir()} == {LOCK}:
             (out / LOCK).unlink()
             out.rmdir()

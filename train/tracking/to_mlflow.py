@@ -1,4 +1,4 @@
-"""A run as MLflow keeps it: config, figures of every epoch, what came out at the end, report.html and train.json."""
+"""A run as MLflow keeps it: config, figures of every epoch, final figures, report.html and train.json."""
 
 import hashlib
 import logging
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# MLflow sends usage data unless it is told not to before it is imported (mlflow/telemetry/utils.py): nothing here phones home.
+# MLflow sends usage data unless it is told not to before it is imported (mlflow/telemetry/utils.py), and limiar sends none.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # it brings Keras
 
 EXPERIMENT = "limiar"
 DATABASE, ARTIFACTS = "mlflow.db", "artifacts"  # in a folder that is given in place of a server
-KEY = "limiar.key"  # which run of this folder it is, so that one that goes on is found again
+KEY = "limiar.key"  # identifies the run of a folder, so that a resumed one is found again
 UNFINISHED = ("RUNNING", "FAILED", "KILLED")
 
 
@@ -41,7 +41,7 @@ class MLflow:
 
     def __init__(self, place: str, out: Path) -> None:
         self._place, self._out, self._id = place, out, ""
-        for name in ("mlflow", "alembic"):  # they tell of every table that they make
+        for name in ("mlflow", "alembic"):  # they log every table that they make
             logging.getLogger(name).setLevel(logging.WARNING)
         with self._refusing():
             if "://" in place or place == "databricks":
@@ -54,7 +54,7 @@ class MLflow:
             self._experiment = found.experiment_id if found else self._client.create_experiment(EXPERIMENT, artifacts)
 
     def begin(self, state: "RunState") -> None:
-        """A new run; or where an interrupted one goes on, that one."""
+        """A new run, or the interrupted one that is resumed."""
         identity = state.identity
         own = f"{self._out.resolve()}\0".encode("utf-8", "surrogateescape") + msgspec.json.encode(identity)
         key = hashlib.sha256(own).hexdigest()
@@ -72,7 +72,7 @@ class MLflow:
         self._log(values, step)
 
     def end(self, run: Run | None) -> None:
-        """Figures of validation and test, and the two files; or that the run did not get so far."""
+        """Logs figures of validation and test and two files; or that the run did not get that far."""
         if not self._id:  # nothing was begun
             return
         if run is None:
@@ -111,7 +111,7 @@ class MLflow:
             yield
         except (MlflowException, OSError) as error:
             met = f"--mlflow {printable(self._place)}: {printable(str(error).partition(chr(10))[0])[:300]}"
-            cure = "give a server that answers or a folder that can be written; the same command goes on from the last epoch"
+            cure = "give a server that answers or a folder that can be written; the same command continues from the last epoch"
             raise TrainError("E-TRAIN-TRACKER", f"{met}: {cure}") from None
 
 

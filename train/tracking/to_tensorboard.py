@@ -18,7 +18,7 @@ class TensorBoard:
         self._writer = Writer(str(folder))
 
     def begin(self, state: RunState) -> None:
-        """Epochs of an interrupted run are there already; of the last one a kill may have come before its line."""
+        """Epochs of an interrupted run are there already, except the last one if a kill came before it was written."""
         for epoch in state.history[-1:] if self._earlier else state.history:
             self.epoch(epoch)
 
@@ -30,5 +30,5 @@ class TensorBoard:
         self._writer.flush()
 
     def end(self, run: Run | None) -> None:
-        """The file stays as it is: TensorBoard knows no end of a run."""
+        """Closes the file: TensorBoard has no mark for the end of a run."""
         self._writer.close()

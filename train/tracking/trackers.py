@@ -1,4 +1,4 @@
-"""Where a run's figures go besides the RUN: TensorBoard and MLflow. Neither is written unless it is asked for."""
+"""Figures of a run in TensorBoard and MLflow, if they are asked for."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """All that are told of one run. One that fails once it is under way is let go, with a word: the run is worth more."""
+    """All trackers of one run. One that fails during the run is dropped with a note: the run is worth more."""
 
     def __init__(self, trackers: Sequence[Tracker], note: Callable[[str], None]) -> None:
         self._trackers, self._note = list(trackers), note
@@ -49,12 +49,12 @@ class Trackers:
             except Exception as error:  # what foreign packages raise when a disk is full or a server is gone
                 self._trackers.remove(tracker)
                 reason = error.message if isinstance(error, TrainError) else f"{type(error).__name__}: {error}"
-                met = f"{type(tracker).__name__} gets no more of this run ({for_terminal(' '.join(reason.split()))[:300]})"
-                self._note(str(TrainError("E-TRAIN-TRACKER", f"{met}: the run goes on without")))
+                met = f"{type(tracker).__name__} gets nothing more of this run ({for_terminal(' '.join(reason.split()))[:300]})"
+                self._note(str(TrainError("E-TRAIN-TRACKER", f"{met}: the run continues without it")))
 
 
 def open_trackers(out: Path, tensorboard: Path | None, mlflow: str | None) -> list[Tracker]:
-    """Those that are asked for. Raises LimiarError where a package is missing, TrainError where a place cannot be used."""
+    """The trackers that are asked for. Raises LimiarError if a package is missing, TrainError if a place cannot be used."""
     found: list[Tracker] = []
     if tensorboard is not None:
         found.append(_opened("tensorboard", lambda: _tensorboard(tensorboard, out.name)))
