@@ -25,8 +25,8 @@ def test_the_class_with_the_fewest_images_is_named_with_what_it_decides_and_ways
     text = evidence({"cat": 40, "dog": 26, "fox": 31}).text()
     assert text == (
         "the test split can only decide 10.9 points (26 images of dog); convert asks for 5 points, 59 of each class, for all "
-        "files but full-precision copies: add test images, or convert with --margin 0.11, or with --allow-undecided, which says "
-        "what is not proven"
+        "files but full-precision copies: add test images, or convert with --margin 0.11, or with --allow-undecided, which "
+        "says what is not proven"
     )
 
 

@@ -130,7 +130,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, place):
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
 def test_a_package_that_is_missing_is_named_with_the_line_that_installs_it(tmp_path, monkeypatch, name):
-    monkeypatch.delitem(sys.modules, f"train.to_{name}", raising=False)
+    monkeypatch.delitem(sys.modules, f"limiar.train.tracking.to_{name}", raising=False)
     for module in [*sys.modules]:
         if module.partition(".")[0] == name:
             monkeypatch.setitem(sys.modules, module, None)

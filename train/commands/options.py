@@ -20,7 +20,7 @@ def _number(context: click.Context, parameter: click.Parameter, value: str) -> i
 
 
 _SIZE = click.option(
-    "--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Of the model's input, pixels."
+    "--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Size of the model's input, in pixels."
 )
 _CHANNELS = click.option(
     "--channels", type=click.Choice(["1", "3"]), callback=_number, default="3", show_default=True, help="1: grey; 3: colour."
@@ -44,7 +44,7 @@ _MODEL = (
         help="Default: standard; limiar with --quick, for lenet and in a sweep.",
     ),
     click.option("--positive", metavar="LABEL", help="The positive one of two labels. Default: pos, else the second by name."),
-    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True),
+    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of splits and training."),
     click.option(
         "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a number of the recipe (see docs/training.md)."
     ),
