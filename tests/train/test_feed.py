@@ -84,7 +84,7 @@ def test_a_run_from_disk_goes_on_without_reading_again_and_gives_the_weights_of_
 
     with pytest.raises(Stopped):
         make_run(asked, replace(silent, epoch=stop, note=notes.append))
-    assert re.match(r"160 images take 0\.7 MB, over 0\.1 MB: they are read from .*run\.partial", notes[0])
+    assert re.match(r"160 images take 0\.7 MB, more than 0\.1 MB: they are read from .*run\.partial", notes[0])
     monkeypatch.setattr(OnDisk, "put", None)  # whatever would be decoded again fails
     make_run(asked, silent)
     assert (out / "model.keras").read_bytes() == (small_run / "model.keras").read_bytes()

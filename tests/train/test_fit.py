@@ -248,7 +248,7 @@ def test_an_interrupted_run_is_not_gone_on_with_as_another_one(unfinished, reque
         with pytest.raises(TrainError) as refused:
             make_run(asked, silent)
         assert refused.value.code == "E-TRAIN-RESUME"
-        assert f"whose {field} is" in refused.value.message
+        assert f"with another {field}: " in refused.value.message
 
 
 def test_an_interrupted_run_with_other_labels_or_image_rules_is_refused(unfinished, request_for, silent):
@@ -262,7 +262,7 @@ def test_an_interrupted_run_with_other_labels_or_image_rules_is_refused(unfinish
         with pytest.raises(TrainError) as refused:
             make_run(request_for(out), silent)
         assert refused.value.code == "E-TRAIN-RESUME"
-        assert f"whose {field} is" in refused.value.message
+        assert f"with another {field}: " in refused.value.message
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_leaves_nothing(tmp_path, request_for, silent):

@@ -170,7 +170,7 @@ def test_another_sweep_does_not_go_on_in_its_place(small_sweep, request_for, sil
         with pytest.raises(TrainError) as refused:
             swept(asked, silent, 2, varied)
         assert refused.value.code == "E-SWEEP-OTHER"
-        assert f"whose {field} is" in refused.value.message
+        assert f"with another {field}: " in refused.value.message
 
 
 def test_a_folder_that_is_no_sweep_is_left_alone(small_run, request_for, silent):
