@@ -19,7 +19,7 @@ from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ConvertError, ImageError, printable
 from limiar.edge_app.image.containers import IMAGE_EXTENSIONS
 from limiar.edge_app.image.depth import FULL
-from limiar.edge_app.image.folder import nobodys
+from limiar.edge_app.image.folder import unwanted
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import model_input, tensor_sha256
 from limiar.edge_app.inference.golden import Golden, GoldenImage
@@ -101,7 +101,7 @@ def take_golden_images(folder: Path, spec: InputSpec) -> list[GoldenFile]:
     """The images of a folder, in name order, under numbers as names. Raises ConvertError: too few, or one is refused."""
     try:
         named = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_EXTENSIONS)
-        paths = sorted(path for path in named if not nobodys(path.name, is_folder=False))
+        paths = sorted(path for path in named if not unwanted(path.name, is_folder=False))
     except OSError as error:
         where = printable(str(folder))
         raise ConvertError("E-CONVERT-GOLDEN", f"{where}: {error.strerror}: give --golden a folder of images") from None

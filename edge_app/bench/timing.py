@@ -1,4 +1,4 @@
-"""Latency that can be trusted: interleaved calls, and percentiles only where the count supports them."""
+"""Latency that can be trusted: interleaved calls, and percentiles only if the count supports them."""
 
 import gc
 import itertools

@@ -132,7 +132,7 @@ def read_public_key(path: Path) -> PublicKey:
     pem, _ = _read(path)
     if b" PRIVATE KEY-----" in pem:
         cure = "keep it away from devices and give NAME.pub of `limiar keygen`"
-        _refuse("E-KEY-TYPE", path, "is a private key: whoever has it can sign", cure)
+        _refuse("E-KEY-TYPE", path, "is a private key: anyone who has it can sign", cure)
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):

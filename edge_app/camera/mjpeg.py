@@ -120,7 +120,7 @@ class MjpegStream:
         self._response.close()
 
     def _part(self) -> bytes:
-        """The body of the next part. Raises OSError, ValueError and HTTPException where there is none."""
+        """The body of the next part. Raises OSError, ValueError and HTTPException if there is none."""
         while not self._divided:
             self._divided = self._divides(self._line())
         self._divided = False

@@ -87,7 +87,7 @@ def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = No
             entry = left.pop()
             name, below = os.fsdecode(entry.name), entry.path[start:]
             is_link, is_folder = entry.is_symlink(), _is_folder(entry)
-            if kind := nobodys(name, is_folder):
+            if kind := unwanted(name, is_folder):
                 yield Found(entry.path, kind, _REASONS[kind], is_link, is_folder)
             elif exclude and _named(exclude, below, is_folder):
                 yield Found(entry.path, "excluded", "--exclude names it", is_link, is_folder)
@@ -120,7 +120,7 @@ _REASONS: dict[Kind, str] = {
 }
 
 
-def nobodys(name: str, is_folder: bool) -> Kind | None:
+def unwanted(name: str, is_folder: bool) -> Kind | None:
     """Why a file or folder of this name is passed over; None if it is not."""
     if name.startswith("."):
         return "hidden"

@@ -28,7 +28,7 @@ class Runtime(Protocol):
         """What computes, in a few words: "XNNPACK"."""
 
     def logits(self, image: "Pixels") -> "Logits":
-        """uint8 [1, H, W, C] in, float32 [K] out, dequantized where the file is quantized."""
+        """uint8 [1, H, W, C] in, float32 [K] out, dequantized if the file is quantized."""
 
     def logits_and_map(self, image: "Pixels") -> "tuple[Logits, ClassMap | None]":
         """Both of one inference: the logits, and the file's second output, float32 [h, w, K]; None if it has none."""

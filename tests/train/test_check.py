@@ -15,7 +15,7 @@ from PIL import Image
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.cli import limiar
 from limiar.edge_app.errors import TrainError
-from limiar.edge_app.image.folder import nobodys
+from limiar.edge_app.image.folder import unwanted
 from limiar.edge_app.text import is_plain
 from limiar.train.check import check_data
 from limiar.train.check.check_report import CheckRequest
@@ -467,7 +467,7 @@ def test_a_class_that_another_splits_folder_lacks_is_a_fault(folder):
 
 def test_nothing_in_a_name_acts_on_table_page_or_json(tmp_path, nasty_names, monkeypatch):
     data = tmp_path / "data"
-    plain = [name for name in nasty_names if is_plain(os.fsdecode(name)) and not nobodys(os.fsdecode(name), is_folder=True)]
+    plain = [name for name in nasty_names if is_plain(os.fsdecode(name)) and not unwanted(os.fsdecode(name), is_folder=True)]
     rng = np.random.default_rng(0)
     for name in plain[:3]:
         os.makedirs(os.path.join(os.fsencode(data), name))

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from limiar.edge_app.errors import DataError, printable
 from limiar.edge_app.image.containers import IMAGE_EXTENSIONS
-from limiar.edge_app.image.folder import Tally, nobodys, walk
+from limiar.edge_app.image.folder import Tally, unwanted, walk
 from limiar.edge_app.text import counted
 from limiar.train.dataset.csv_table import columns, list_table
 from limiar.train.dataset.labels import classes_inside, label_fault, told_apart
@@ -139,7 +139,7 @@ def _check_filled(folder: Path, files: Sequence[str], met: Met, given: SplitFold
     for parent in sorted(above):
         for child in sorted((folder / parent).iterdir()):
             name = child.relative_to(folder).as_posix()
-            if child.is_dir() and not nobodys(child.name, is_folder=True) and name not in used:
+            if child.is_dir() and not unwanted(child.name, is_folder=True) and name not in used:
                 found = f"class folder {printable(str(child))} contains no image"
                 met(DataError("E-DATA-EMPTY", f"{found}: fill it or remove it"), name)
 

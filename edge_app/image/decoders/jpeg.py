@@ -1,9 +1,9 @@
-"""JPEG -> pixels, once its entropy-coded data are known to be whole: libjpeg paints grey what is missing, and only warns of it.
+"""JPEG -> pixels, once its entropy-coded data are known to be whole: libjpeg fills in grey for what is missing, and only warns.
 
-Pillow keeps those warnings to itself and OpenCV prints them on stderr, which a process shares with all of its threads.
-simplejpeg raises them. It is libjpeg-turbo too and gives the pixels that Pillow gives, to the bit, in less time and without a
-second copy; Pillow decodes the few kinds that it does not know. In a TIFF, which is Pillow's to decode, each strip is decoded
-once more for what libjpeg says of it, in eighths and in grey.
+Pillow hides those warnings, and OpenCV prints them on stderr, which all threads of a process share. simplejpeg raises them. It
+is libjpeg-turbo too and gives the same pixels as Pillow, to the bit, in less time and without a second copy; Pillow decodes the
+few kinds that it does not know. Pillow also decodes TIFF; there each strip is decoded once more, in eighths and in grey, for
+what libjpeg says about it.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from limiar.edge_app.image.containers import jpeg
 from limiar.edge_app.image.containers.container import truncated
 
 _EIGHTH = 8
-_ZEROS = bytes(128)  # of NUL at most 24 bytes are one block, of 8x8 coefficients
+_ZEROS = bytes(128)  # a block of 8x8 coefficients takes at most 24 bytes of NUL
 _BAND = 64  # rows
 _COLOURS = {1: "GRAY", 3: "RGB"}  # by the number of components
-_NOTHING = 255  # of a coefficient is there
+_NOTHING = 255  # no bit of a coefficient is there
 _END_OF_BLOCK = 0  # F.1.2.2.1
-_UNKNOWN = "subsampling level"  # in simplejpeg's message: a kind that it does not know, as 4:1:0
-_chance = random.Random(0)  # noqa: S311 - it only has to be no picture
-# To put behind entropy-coded data: codes of some blocks of nonsense, then restarts, for a cut may be just before one.
+_UNKNOWN = "subsampling level"  # in simplejpeg's message: a kind that it does not know, such as 4:1:0
+_chance = random.Random(0)  # noqa: S311 - it must only not be a picture
+# To put after entropy-coded data: codes of some blocks of nonsense, then restarts, as a cut may be just before one.
 _PARTS = [bytes(_chance.choices(range(1, 255), k=count)) for count in (512, *[32] * 7)]
 _NONSENSE = b"".join(part + bytes([0xFF, 0xD0 + n]) for n, part in enumerate(_PARTS))
 
@@ -49,9 +49,9 @@ def check_pixels(data: bytes) -> None:
 
 
 def decode(data: bytes) -> Pixels | None:
-    """data: a JPEG that jpeg.inspect has found whole -> uint8 [H, W] or [H, W, 3]; None: it is whole, and Pillow's to decode.
+    """data: a JPEG that jpeg.inspect has found whole -> uint8 [H, W] or [H, W, 3]; None: it is whole, but for Pillow to decode.
 
-    Raises ImageError: its pixels are cut or damaged, scans are missing, or a sector.
+    Raises ImageError: its pixels are cut or damaged, or scans or a sector are missing.
     """
     walked = jpeg.walk(data, 0)
     if walked.components not in _COLOURS:
@@ -70,7 +70,7 @@ def decode(data: bytes) -> Pixels | None:
 
 
 def check_strip(tables: bytes, strip: bytes) -> None:
-    """The same of a strip or tile of a TIFF: an abbreviated stream, with the tables of tag 347 or b"".
+    """The same for a strip or tile of a TIFF: an abbreviated stream, with the tables of tag 347 or b"".
 
     TIFF 6.0, supplement 2. Raises ImageError: cut or damaged.
     """
@@ -82,7 +82,7 @@ def check_strip(tables: bytes, strip: bytes) -> None:
 
 
 def without_notes(data: bytes) -> bytes:
-    """The picture with no more APPn than it takes to show it: Pillow fails on some that are damaged."""
+    """The picture with only those APPn that are needed to show it: Pillow fails on some damaged ones."""
     return _shown(data, jpeg.walk(data, 0))
 
 
@@ -91,7 +91,7 @@ def _shown(data: bytes, walked: jpeg.Walked) -> bytes:
 
 
 def _stream(data: bytes, walked: jpeg.Walked, behind_scan: bytes = b"") -> bytes:
-    """The picture without APPn: libjpeg tells the first of its warnings alone, and that shall not be one of JFIF's version."""
+    """The picture without APPn: only libjpeg's first warning is known, and it should not be about JFIF's version."""
     pieces = [b"\xff\xd8"]
     for start, end in walked.pieces:
         scan = data[start + 1] == jpeg.SOS
@@ -100,10 +100,10 @@ def _stream(data: bytes, walked: jpeg.Walked, behind_scan: bytes = b"") -> bytes
 
 
 def _check_zeros(data: bytes, walked: jpeg.Walked) -> None:
-    """A sector that was lost reads as NUL, and that stands for coefficients: -1, 63 times in a block, which no picture has.
+    """A lost sector reads as NUL, which codes coefficients that no picture has: -1, 63 times in a block.
 
-    Where the code of zero bits means the end of a block, a plain surface is NUL too. In a progressive JPEG it is one code for
-    many blocks (G.1.2.2), but NUL may be DC coefficients, and before others are refined libjpeg keeps up to 937 bits to do it.
+    If the code of zero bits means the end of a block, a plain surface is NUL too. In a progressive JPEG one code can end many
+    blocks (G.1.2.2), but NUL may be DC coefficients, and libjpeg keeps up to 937 bits to refine others.
     """
     first = dict[int, int]()  # by class and number of a table: what its first code, of zero bits, means (B.2.4.2)
     for start, end in walked.pieces:
@@ -125,13 +125,13 @@ def _check_zeros(data: bytes, walked: jpeg.Walked) -> None:
 
 
 def _check_end(data: bytes, walked: jpeg.Walked) -> None:
-    """Where no decoder tells: whole data end before what is put behind them, so that it changes nothing."""
+    """If no decoder tells: nonsense after whole data changes nothing, since the data end before it."""
     if _digest(_stream(data, walked)) != _digest(_stream(data, walked, _NONSENSE)):
         raise truncated("the JPEG's pixels")
 
 
 def _digest(stream: bytes) -> bytes:
-    """In bands, so that the pixels do not lie in memory twice."""
+    """In bands: the pixels are not in memory twice."""
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(stream))
     digest = hashlib.sha256()
     for top in range(0, image.height, _BAND):
@@ -141,7 +141,7 @@ def _digest(stream: bytes) -> bytes:
 
 def _check_scans(data: bytes, walked: jpeg.Walked) -> None:
     """Each component has its scan, and in a progressive JPEG each of its 64 coefficients, to the last bit (G.1.1.1)."""
-    missing = dict[int, list[int]]()  # by component: of each coefficient the bits that are still to come
+    missing = dict[int, list[int]]()  # by component: for each coefficient, the bits that are still missing
     for start, end in walked.pieces:
         if data[start + 1] == walked.kind:
             missing = {data[at]: [_NOTHING] * 64 for at in range(start + 10, min(end, start + 10 + 3 * walked.components), 3)}

@@ -1,6 +1,6 @@
 """PNG of fewer or more bits -> 8, once Pillow has loaded it. Pillow keeps 16-bit grey as it is, and the upper 8 bits of colour.
 
-It also spreads grey of 1, 2 or 4 bits over 0..255, and looks for the transparent one where it was before.
+It also spreads grey of 1, 2 or 4 bits over 0..255, but looks for the transparent one among the old values.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""PGM and PPM -> 8 bits. Pillow takes seconds for a range that is not 255, and knows no true 16 bits."""
+"""PGM and PPM -> 8 bits. Pillow takes seconds for a range other than 255, and does not read true 16 bits."""
 
 from collections.abc import Iterator
 

@@ -1,9 +1,9 @@
 """TIFF of 1 to 16 bits, grey or RGB -> 8 bits.
 
-Pillow takes 12 bits for 16, and does not invert WhiteIsZero of 16 bits, nor of 8 where each sample has a plane of its own.
+Pillow takes 12 bits for 16, and does not invert WhiteIsZero of 16 bits, nor of 8 if each sample has its own plane.
 
-Pillow and libtiff only decompress here: they are shown the same strips and tiles as an 8-bit grey image of as many bytes a row,
-and what the bytes mean is worked out from the tags (TIFF 6.0, sections 3 to 6, 10, 14 and 18).
+Pillow and libtiff only decompress here: they get the same strips and tiles as an 8-bit grey image with as many bytes in a row.
+What the bytes mean is worked out here, from the tags (TIFF 6.0, sections 3 to 6, 10, 14 and 18).
 """
 
 import io
@@ -34,7 +34,7 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def decodes(tiff: Tiff) -> bool:
-    """Whether it is this module's, and not Pillow's: those are palettes, YCbCr, JPEG and fax."""
+    """Whether this module decodes it. Pillow decodes palettes, YCbCr, JPEG and fax."""
     shallow = tiff.depth in (1, 2, 4, 8)
     return not shallow or (tiff.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB) and tiff.compression not in (JPEG, GROUP4))
 
@@ -92,7 +92,7 @@ def _decompressed(data: bytes, tiff: Tiff, plane: int) -> Image.Image:
     shape = {322: wide, 323: segments.height} if segments.tiled else {278: segments.height}
     tags: dict[int, tuple[int, ...]] = {tag: (value,) for tag, value in (one | shape).items()}
     tags |= {324: segments.offsets[own], 325: counts[own]} if segments.tiled else {273: segments.offsets[own], 279: counts[own]}
-    from PIL.TiffImagePlugin import TiffImageFile  # 10 ms that a scan of other files does without
+    from PIL.TiffImagePlugin import TiffImageFile  # 10 ms, which a scan of other files does not need
 
     image = TiffImageFile(io.BytesIO(_with_directory(data, tags, "<" if tiff.order == "little" else ">")))
     with without_stderr():

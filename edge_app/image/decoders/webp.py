@@ -1,7 +1,7 @@
-"""Is all of a WebP's coded data used? A decoder goes on through data that were overwritten, and ends before they do.
+"""Checks that all of a WebP's coded data is used: a decoder carries on through overwritten data, and ends before the data do.
 
-What is coded ends with its pixels, to within two bytes (RFC 6386, 7.3; RFC 9649, 3.2). So a whole picture does not decode
-without its last bytes, and one that does was damaged: NUL, as a lost sector reads, takes up fewer bits than pictures do.
+The coded data end with the pixels, to within two bytes (RFC 6386, 7.3; RFC 9649, 3.2). So a whole picture does not decode
+without its last bytes, and one that does is damaged: NUL, as a lost sector reads, codes more pixels in fewer bits.
 """
 
 import io
@@ -13,11 +13,11 @@ from limiar.edge_app.image.containers import webp
 from limiar.edge_app.image.containers.container import truncated
 
 _LAST = 16  # bytes
-_SMALL = 64  # bytes: what has no more may be plain
+_SMALL = 64  # bytes: data of this size may be a plain surface
 
 
 def check_pixels(data: bytes) -> None:
-    """data: a WebP that webp.inspect has found whole. Raises ImageError: its pixels do not reach the end of their data."""
+    """data: a WebP that webp.inspect has found whole. Raises ImageError: the pixels end before their data."""
     for shorter in _without_ends(data):
         if _decodes(shorter):
             raise truncated("the WebP's pixels")
