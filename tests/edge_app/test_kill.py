@@ -21,11 +21,11 @@ REAL = "from limiar.edge_app.cli import main; main()"
 REPORTS_BEFORE_COMMIT = """
 from limiar.edge_app.scan import scan
 def report_first(self):
-    for outcomes in self.workers.run(self.paths, self._known):
+    for outcomes in self._pool.run(self._files, self._known):
         yield [self._kept(path, outcome) for path, outcome in outcomes]
-        if self.store.commit_due():
-            self.store.commit()
-scan.Scan.__iter__ = report_first
+        if self._store.commit_due():
+            self._store.commit()
+scan.Scan.groups = report_first
 from limiar.edge_app.cli import main; main()
 """
 
