@@ -19,9 +19,9 @@ import numpy as np
 from limiar.convert.source.keras_model import keras_logits
 from limiar.convert.source.origin import RunFolder
 from limiar.convert.source.source_model import read_source
+from limiar.edge_app.inference.softmax import softmax
 from limiar.train.dataset.image_folder import load
 from limiar.train.dataset.splits import Shares
-from limiar.train.fit.calibrate import probabilities
 from limiar.train.record.metrics import ece
 from limiar.train.record.run_folder import Run, read_predictions, read_run
 
@@ -40,7 +40,7 @@ def main() -> None:
         run = read_run(folder)
         rows = [row for row in read_predictions(folder, run) if row.split == "test"]
         truth = np.array([run.labels.index(row.label) for row in rows])
-        answers = probabilities(np.array([row.logits for row in rows]))
+        answers = softmax(np.array([row.logits for row in rows]))
         chance = if_exact(answers, np.random.default_rng(0))
         fresh = f"{_fresh(folder, run, asked.fresh):.3f}" if asked.fresh else ""
         mean, most = f"{chance.mean():.3f}", f"{np.quantile(chance, 0.95):.3f}"
@@ -59,7 +59,7 @@ def _fresh(folder: Path, run: Run, data: Path) -> float:
     images, _ = load(data, None, run.input, Shares(seed=0, minimum=1), lambda done, total: None)
     model = read_source(RunFolder(folder), seed=0).model
     order = np.array([run.labels.index(label) for label in images.labels])
-    return ece(order[images.truth], probabilities(keras_logits(model, images.images.take(np.arange(len(images.rows))))))
+    return ece(order[images.truth], softmax(keras_logits(model, images.images.take(np.arange(len(images.rows))))))
 
 
 if __name__ == "__main__":

@@ -30,13 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limiar.edge_app.bundle.manifest import Metric
+from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.system.files import write_whole
 from limiar.train.config import INPUT, RECIPES, Config, configured
 from limiar.train.data.feed import Examples, labelled
 from limiar.train.dataset.image_folder import DataSet, load
 from limiar.train.dataset.splits import Shares
 from limiar.train.fit import models
-from limiar.train.fit.calibrate import fit_temperature, probabilities
+from limiar.train.fit.calibrate import fit_temperature
 from limiar.train.fit.fit import Identity, fit, logits, prepare
 from limiar.train.record.metrics import auc, auc_difference, nll, proportion
 from limiar.train.record.run_folder import SplitRow, splits_csv, table_csv
@@ -162,7 +163,7 @@ def line(answers: Answers) -> str:
     each = [auc(answers.truth[answers.fold == f], answers.score[answers.fold == f]) for f in np.unique(answers.fold)]
     right = proportion(int(((answers.score > 0) == answers.truth).sum()), len(answers.truth))
     raw = np.stack([np.zeros_like(answers.score), answers.score], axis=1)
-    loss = nll(answers.truth, probabilities(raw / fit_temperature(raw, answers.truth)))
+    loss = nll(answers.truth, softmax(raw / fit_temperature(raw, answers.truth)))
     shown = " ".join(f"{value:.4f}" for value in each)
     accuracy = f"{right.value:.4f} ({right.low:.3f} to {right.high:.3f})"
     return f"auc {np.mean(each):.4f} ({shown})  accuracy {accuracy}  nll {loss:.4f}"

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from limiar.train.fit.calibrate import probabilities
+from limiar.edge_app.inference.softmax import softmax
 from limiar.train.record.metrics import class_metrics
 from limiar.train.record.run_folder import Run, read_predictions, read_run
 
@@ -63,7 +63,7 @@ def identity(run: Run) -> bytes:
 def figures(folder: Path, run: Run) -> dict[str, float]:
     """Name -> value on the test split."""
     truth, logits = tested(folder, run)
-    measured = class_metrics(truth.tolist(), probabilities(logits), run.labels, run.positive)
+    measured = class_metrics(truth.tolist(), softmax(logits), run.labels, run.positive)
     return {name: metric.value for name, metric in measured.items()}
 
 

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from limiar.train.fit.calibrate import TEMPERATURES, fit_temperature, probabilities
+from limiar.edge_app.inference.softmax import softmax
+from limiar.train.fit.calibrate import TEMPERATURES, fit_temperature
 from limiar.train.record.metrics import ece, nll
 
 
@@ -15,7 +16,7 @@ def answers():
     """Logits whose softmax is true by construction: labels are drawn from it."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20_000, 3))
-    truth = np.array([rng.choice(3, p=row) for row in probabilities(logits)])
+    truth = np.array([rng.choice(3, p=row) for row in softmax(logits)])
     return logits, truth
 
 
@@ -28,14 +29,14 @@ def test_a_known_overconfidence_is_found(answers, factor):
 def test_no_neighbouring_temperature_is_better(answers):
     logits, truth = answers
     best = fit_temperature(logits * 2, truth)
-    there = nll(truth, probabilities(logits * 2 / best))
-    assert there < min(nll(truth, probabilities(logits * 2 / (best * factor))) for factor in (0.97, 1.03))
+    there = nll(truth, softmax(logits * 2 / best))
+    assert there < min(nll(truth, softmax(logits * 2 / (best * factor))) for factor in (0.97, 1.03))
 
 
 def test_calibration_lowers_the_calibration_error(answers):
     logits, truth = answers
     hot = logits * 3
-    before, after = (ece(truth, probabilities(hot / t)) for t in (1.0, fit_temperature(hot, truth)))
+    before, after = (ece(truth, softmax(hot / t)) for t in (1.0, fit_temperature(hot, truth)))
     assert after < 0.02 < before
 
 
@@ -44,11 +45,9 @@ def test_a_validation_part_without_an_error_gives_no_certainty():
     assert fit_temperature(logits, np.array([0, 1] * 10)) == pytest.approx(TEMPERATURES[0])
 
 
-def test_probabilities_are_those_of_the_device():
-    from limiar.edge_app.inference.classifier import softmax
-
+def test_the_softmax_of_many_images_is_that_of_each():
     logits = np.random.default_rng(1).normal(0, 50, (50, 4)).astype(np.float32)
-    assert np.array_equal(probabilities(logits), [softmax(row) for row in logits])
+    assert np.array_equal(softmax(logits), [softmax(row) for row in logits])
 
 
 @pytest.mark.parametrize("right", [12, 60, 240])
@@ -75,7 +74,7 @@ def test_with_few_images_caution_brings_new_answers_nearer_to_what_they_say(answ
         drawn = rng.choice(10_000, count, replace=False)
         for caution in lost:
             temperature = fit_temperature(logits[drawn] * 1.1, truth[drawn], caution)
-            lost[caution] += nll(truth[new], probabilities(logits[new] * 1.1 / temperature)) / 40
+            lost[caution] += nll(truth[new], softmax(logits[new] * 1.1 / temperature)) / 40
     assert lost[8.0] < lost[0.0]
 
 
@@ -84,7 +83,7 @@ def test_no_neighbouring_temperature_is_better_with_caution_either(answers):
     best = fit_temperature(logits * 2, truth, caution=8.0)
 
     def objective(temperature):
-        return 50 * nll(truth, probabilities(logits * 2 / temperature)) + 8.0 * np.log(temperature) ** 2
+        return 50 * nll(truth, softmax(logits * 2 / temperature)) + 8.0 * np.log(temperature) ** 2
 
     assert objective(best) < min(objective(best * factor) for factor in (0.97, 1.03))
 

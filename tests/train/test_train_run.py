@@ -27,9 +27,9 @@ from limiar.edge_app.errors import DataError, TrainError
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import model_input
 from limiar.edge_app.image.statistics import measure, outside
+from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.report.image import png_url
 from limiar.train.config import configured
-from limiar.train.fit.calibrate import probabilities
 from limiar.train.fit.unfinished import partial_folder
 from limiar.train.record import run_folder
 from limiar.train.record.metrics import class_metrics
@@ -111,7 +111,7 @@ def test_the_report_is_one_file_with_every_figure(small_run):
         assert word in page
     run = run_folder.read_run(small_run)
     rows = [row for row in run_folder.read_predictions(small_run, run) if row.split == "test"]
-    answers = probabilities(np.array([row.logits for row in rows]))
+    answers = softmax(np.array([row.logits for row in rows]))
     for metric in class_metrics([run.labels.index(row.label) for row in rows], answers, run.labels, "pos").values():
         assert f"{metric.value:.4f} ({metric.low:.4f} to {metric.high:.4f}) of {metric.n}" in page
 
@@ -276,7 +276,7 @@ def test_the_rule_that_the_summary_and_the_page_call_convert_s_is_the_one_that_c
     run = run_folder.read_run(small_run)
     rows = [row for row in run_folder.read_predictions(small_run, run) if row.split == "val"]
     truth = np.array([run.labels.index(row.label) for row in rows])
-    scores = Scores(probabilities(np.array([row.logits for row in rows])), truth, run.labels.index(run.positive))
+    scores = Scores(softmax(np.array([row.logits for row in rows])), truth, run.labels.index(run.positive))
     decision = fit(read_gate().decision, scores, run.labels)
     assert f": refer below {decision.refer_below:.3g}) refers " in summary(small_run, run)
     assert f": refer below {decision.refer_below:.3g}) refers " in (small_run / run_folder.REPORT).read_text()

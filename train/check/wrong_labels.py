@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
-from limiar.train.fit.calibrate import probabilities
+from limiar.edge_app.inference.softmax import softmax
 
 SUSPECT = 0.5  # probability that the label is wrong
 EVIDENCE = (
@@ -75,7 +75,7 @@ def _wrong(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> tuple[float
     others = scores.shape[1] - 1
     best = plain = -np.inf
     for temperature in _TEMPERATURES:
-        own = probabilities(scores / temperature)[np.arange(len(truth)), truth]
+        own = softmax(scores / temperature)[np.arange(len(truth)), truth]
         for share in _EXCHANGED:
             by_chance = share * (1 - own) / others
             likely = ((1 - share) * own + by_chance).clip(1e-12)

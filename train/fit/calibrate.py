@@ -24,12 +24,7 @@ def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.int64], caut
     low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        slope = float(((probabilities(middle * scores) * scores).sum(axis=1) - own).mean())
+        slope = float(((softmax(middle * scores) * scores).sum(axis=1) - own).mean())
         slope += 2 * caution * math.log(middle) / (middle * len(truth))
         low, high = (middle, high) if slope < 0 else (low, middle)
     return 2 / (low + high)
-
-
-def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The app's softmax of each row, float64 [N, K]."""
-    return softmax(logits)

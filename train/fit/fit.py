@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limiar.edge_app.errors import TrainError, printable
+from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.system.files import read_bounded, sync_file, write_whole
 from limiar.train.config import Config
 from limiar.train.data.feed import Examples, batches
 from limiar.train.dataset.image_store import ImageStore
-from limiar.train.fit.calibrate import probabilities
 from limiar.train.fit.importing import quiet
 from limiar.train.fit.network import CHECKPOINT_LIMIT, load_network
 from limiar.train.fit.unfinished import STATE
@@ -219,7 +219,7 @@ def _measured(model: keras.Model, loss: float, accuracy: float, number: int, val
         rate=float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
         loss=loss,
         accuracy=accuracy,
-        val_loss=nll(truth, probabilities(answers)),
+        val_loss=nll(truth, softmax(answers)),
         val_accuracy=float((answers.argmax(axis=1) == truth).mean()),
     )
 

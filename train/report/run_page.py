@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from limiar.edge_app.bundle.manifest import Metric
 from limiar.edge_app.errors import printable
+from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.report import templates
 from limiar.edge_app.report.figures import interval, metric_title, share
 from limiar.edge_app.report.image import png_url
 from limiar.edge_app.text import counted
 from limiar.train.dataset.image_folder import DataSet
-from limiar.train.fit.calibrate import probabilities
 from limiar.train.record.curves import draw_reliability, draw_risk_coverage, draw_roc
 from limiar.train.record.metrics import (
     ECE_BINS,
@@ -83,7 +83,7 @@ class Shown:
 
 def render(run: Run, data: DataSet, logits: NDArray[np.float32], history: Sequence[Epoch]) -> bytes:
     """The page. logits: [N, K] of the model that ships, row k belongs to data.rows[k]."""
-    answers = probabilities(logits)
+    answers = softmax(logits)
     positive = run.labels.index(run.positive) if run.positive else None
     scores = {part: Scores(answers[data.part(part)], data.truth[data.part(part)], positive) for part in PARTS}
     test = scores["test"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from limiar.edge_app.errors import printable
-from limiar.train.fit.calibrate import probabilities
+from limiar.edge_app.inference.softmax import softmax
 from limiar.train.record import run_folder
 from limiar.train.record.evidence import evidence
 from limiar.train.record.metrics import class_metrics
@@ -24,7 +24,7 @@ def summary(out: Path, run: Run) -> str:
     for part in ("val", "test"):
         chosen = [row for row in rows if row.split == part]
         truth = np.array([run.labels.index(row.label) for row in chosen], np.int64)
-        answers = probabilities(np.array([row.logits for row in chosen]))
+        answers = softmax(np.array([row.logits for row in chosen]))
         splits.append(Scores(answers, truth, run.labels.index(run.positive) if run.positive else None))
         measured = class_metrics(truth, answers, run.labels, run.positive)
         if len(measured) > FIGURES:

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from limiar.edge_app.errors import TrainError, printable
-from limiar.train.fit.calibrate import probabilities
+from limiar.edge_app.inference.softmax import softmax
 from limiar.train.record import run_folder
 from limiar.train.record.metrics import class_metrics
 from limiar.train.record.provenance import commit
@@ -121,7 +121,7 @@ def _figures(out: Path, run: Run) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in ("val", "test"):
         own = [row for row in rows if row.split == part]
-        answers = probabilities(np.array([row.logits for row in own]))
+        answers = softmax(np.array([row.logits for row in own]))
         truth = [run.labels.index(row.label) for row in own]
         measured = class_metrics(truth, answers, run.labels, run.positive)
         found |= {f"{part} {name}": metric.value for name, metric in measured.items()}
