@@ -66,7 +66,7 @@ class Child:
         self.ended = dict(ended)  # model file -> how its making ended an earlier child
 
     def at(self, text: str, *files: str) -> None:
-        """Says what is done from now on; files: those that it makes."""
+        """Says what the next step is; files: those that it makes."""
         if self._slot:
             self._slot[:] = msgspec.json.encode(Step(printable(text)[:_REASON], files)).ljust(_SLOT)
 

@@ -56,7 +56,7 @@ class Inspection(msgspec.Struct, frozen=True):
 
 
 class _FileReport(msgspec.Struct, frozen=True):
-    """What is needed of report.json; one of an older limiar has no noise."""
+    """The needed part of report.json; an older limiar wrote no noise."""
 
     name: str
     layers: tuple[LayerNoise, ...] = ()

@@ -46,7 +46,7 @@ class Graph:
         return text(code.customCode) if self.is_custom(op) else OPERATORS.get(_number(code), f"BUILTIN {_number(code)}")
 
     def is_custom(self, op: schema.OperatorT) -> bool:
-        """Whether it is no builtin: TensorFlow's own (Flex) or someone's."""
+        """Whether it is not a builtin: TensorFlow's own (Flex), or another library's."""
         return bool(_number(self.model.operatorCodes[op.opcodeIndex]) == schema.BuiltinOperator.CUSTOM)
 
     def version(self, op: schema.OperatorT) -> int:

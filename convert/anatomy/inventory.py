@@ -70,7 +70,7 @@ def check_full_integer(data: bytes, kept: Collection[str] = ()) -> None:
     graph = Graph(data)
     floats = [graph.name(index) for index in made_values(graph) if graph.type(index) in FLOATS]
     if lost := [name for name in kept if not any(_is_called(found, name) for found in floats)]:
-        met = f"TensorFlow has not kept {printable(lost[0])} in float"
+        met = f"TensorFlow did not keep {printable(lost[0])} in float"
         raise ConvertError("E-CONVERT-KEPT", f"{met}: choose another layer")
     declared = set(_around(graph, kept))
     others = [index for index in range(len(graph.main.tensors)) if graph.type(index) in FLOATS and index not in declared]
@@ -171,7 +171,7 @@ def _onnx(data: bytes) -> Inventory:
         operators=_sorted(found),
         float_tensors=len(named),
         first_floats=tuple(named[:_NAMED]),
-        # onnxruntime brings com.microsoft itself; any other domain, or a name that ONNX has not, is a library's own.
+        # onnxruntime brings com.microsoft itself; any other domain, or a name that ONNX does not have, is a library's own.
         flex=tuple(sorted({name for name, version in found if version == 0 or _foreign(name)})),
         inputs=tuple(map(port, given)),
         outputs=tuple(map(port, typed.graph.output)),

@@ -184,7 +184,7 @@ def _twin(graph: Graph, op: Any, floats: Graph, left: list[int], read: list[int]
 
     same_kind = [i for i in left if _kind(floats, floats.main.operators[i]) == _kind(graph, op)]
     fitting = [index for index in same_kind if _read(floats, index) == read]
-    if not fitting:  # something before it was fused otherwise: then its own name must be the same
+    if not fitting:  # something before it was fused differently: then its own name must match
         made = _plain(graph.name(graph.outputs(op)[0]))
         fitting = [i for i in same_kind if _plain(floats.name(floats.outputs(floats.main.operators[i])[0])) == made]
         fitting = [i for i in fitting if len(_read(floats, i)) == len(read)]

@@ -1,4 +1,4 @@
-"""`limiar compare`. What is heavy is imported when the command runs, not for --help."""
+"""`limiar compare`. Heavy imports happen when the command runs, not for --help."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str | None) -> int:
     """Say whether NEW is better than OLD: two bundles, two RUNs, or two results of `limiar bench --json`.
 
-    The first line says better, worse, same (no image is answered otherwise) or undecided for each class, with 95 % intervals.
+    The first line says better, worse, same (every image gets the same answer) or undecided for each class, with 95 % intervals.
     If predictions.csv is in BUNDLE.measured beside both bundles, they are compared image by image, on the images that are in
-    both test splits; otherwise only their figures are compared. Figures of different images are not comparable: that is said
-    first, and --fail-on takes it for graver than worse.
+    both test splits; otherwise only their figures are compared. Figures of different images are not comparable: the
+    result says so first, and --fail-on treats it as graver than worse.
 
     \b
     Example:
@@ -78,7 +78,7 @@ def _print_files(review: "Review") -> None:
         if file.old and file.new and file.old.decision != file.new.decision:
             click.echo(f"  decides by {file.old.decision} -> {file.new.decision}")
         if file.flips is not None:
-            click.echo(f"  {100 * file.flips.value:.1f} % of {counted(file.images, 'image')} decided otherwise")
+            click.echo(f"  {100 * file.flips.value:.1f} % of {counted(file.images, 'image')} decided differently")
         for one in file.changes:
             name = printable(metric_title(one.name))
             click.echo(f"  {name:<14} {one.old:.3f} -> {one.new:.3f}  {one.outcome:<14}  {points(one)}")

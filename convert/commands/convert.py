@@ -10,7 +10,7 @@ import click
 from limiar.convert.defaults import INTENDED_USE, LICENCE, VERSION
 from limiar.edge_app import exit_status
 
-GATE = ("gate", "require", "margin", "refer_below", "allow_undecided")  # the options that --print-gate looks at
+GATE = ("gate", "require", "margin", "refer_below", "allow_undecided")  # the options that change the gate
 OF_A_MODEL = ("csv", "positive", "labels", "size", "grey_max", "bgr", "scale", "mean", "std")
 
 
@@ -58,7 +58,7 @@ GROUPS = {
 
 
 class Grouped(click.Command):
-    """Its options in groups, for they are many."""
+    """Its many options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = (param for param in self.get_params(ctx) if isinstance(param, click.Option))
@@ -90,12 +90,12 @@ class Grouped(click.Command):
     metavar="N",
     help="Largest value of 16-bit images that do not declare their range, such as 4095 for 12 bits.",
 )
-@click.option("--positive", metavar="LABEL", help="Which of two labels is positive. Default: pos, else the second by name.")
-@click.option("--scale", callback=_numbers, help="What pixels are multiplied by before the model sees them, such as 1/255.")
-@click.option("--mean", callback=_numbers, help="What is subtracted next: one number, or one for each channel.")
-@click.option("--std", callback=_numbers, help="What they are divided by last: one number, or one for each channel.")
+@click.option("--positive", metavar="LABEL", help="The positive one of two labels. Default: pos, or the second by name.")
+@click.option("--scale", callback=_numbers, help="Multiply pixels by this before the model sees them: a number such as 1/255.")
+@click.option("--mean", callback=_numbers, help="Subtract this next: one number, or one for each channel.")
+@click.option("--std", callback=_numbers, help="Divide by this last: one number, or one for each channel.")
 @click.option(
-    "--size", callback=_sides, metavar="HxW", help="Height and width in pixels, if the model takes images of any size."
+    "--size", callback=_sides, metavar="HxW", help="Height and width in pixels, for a model that takes images of any size."
 )
 @click.option(
     "--bgr", is_flag=True, help="The model takes blue, green, red, as OpenCV reads; give --mean and --std in that order too."
@@ -109,7 +109,7 @@ class Grouped(click.Command):
 @click.option(
     "--allow-chance",
     is_flag=True,
-    help="Convert the model even if it is no better than chance on validation, or would be clearly better otherwise.",
+    help="Convert the model even if it is no better than chance on validation, or would be clearly better with other options.",
 )
 @click.option("--golden", type=click.Path(path_type=Path), help="Folder of golden images. Default: limiar draws them.")
 @click.option(

@@ -1,9 +1,9 @@
 """`limiar compare`: is the new one better? Two bundles or two RUNs, image by image if both kept their answers.
 
 Figures of different test images say nothing about that: one split may be the easier one. Only images of both test splits are
-compared, which is said first; if there are none, or where nobody can know, the two are not comparable.
+compared, and the result says so first; if there are none, or if that cannot be known, the two are not comparable.
 
-What is compared is the label that each image gets by the file's decision rule, referred images too. Needs no TensorFlow.
+The comparison uses the label that each image gets by the file's decision rule, even if it is referred. Needs no TensorFlow.
 """
 
 import math

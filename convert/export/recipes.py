@@ -6,7 +6,7 @@ import msgspec
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """One model file: how it is made, and how far its logits may lie from the golden ones.
+    """One model file: how it is made, and how far its logits may be from the golden ones.
 
     A tolerance is a share of the largest golden logit of the Keras model, because rounding errors grow with the logits.
     """

@@ -54,7 +54,7 @@ def _neighbours(fp32: bytes, values: Collection[str]) -> list[str]:
     for op in graph.main.operators:
         made, read = graph.name(graph.outputs(op)[0]), [graph.name(index) for index in graph.inputs(op)]
         if made in values:
-            found += read  # weights and the image among them: no layer gives these, so nobody looks for them
+            found += read  # weights and the image among them: no layer gives these, so they do no harm
         if any(name in values for name in read):
             found.append(made)
     return found

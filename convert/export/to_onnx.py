@@ -142,7 +142,7 @@ def _without_erfc(model: onnx.ModelProto) -> None:
 
 
 def _keep_constants(model: onnx.ModelProto, function: Any) -> None:
-    """tf2onnx makes inputs of a traced function's constants that are no variable (a Normalization layer's)."""
+    """tf2onnx makes inputs of a traced function's constants that are not variables (a Normalization layer's)."""
     held = function.inputs[1:]  # after the image
     values = {inside.name: value for inside, value in zip(held, function.captured_inputs, strict=True)}
     inputs = list(model.graph.input)

@@ -124,7 +124,7 @@ def _unfit(met: str, cure: str) -> ConvertError:
 
 
 def _between(low: float, high: float) -> float:
-    """Half way, in few digits; two scores that lie closer than these stay apart nevertheless."""
+    """Half way, in few digits; two scores that are closer than that stay apart nevertheless."""
     middle = (low + high) / 2
     rounded = round(middle, 9)
     if low < rounded <= high:

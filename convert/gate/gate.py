@@ -185,7 +185,7 @@ def _recalls(losses: tuple[PairedLoss, ...], rule: NonInferiority, runtime: str)
 
 
 def _golden(result: RuntimeResult) -> GateFinding:
-    """The golden images' decisions, where neither is referred. How far logits lie apart is recorded as the tolerance."""
+    """The golden images' decisions, if neither is referred. How far logits differ is recorded as the tolerance."""
     differing = result.golden_decisions or 0
     message = "every golden image is decided as on the file's own runtime"
     if differing:

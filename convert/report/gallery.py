@@ -1,4 +1,4 @@
-"""The images to look at: those that a file decides otherwise than Keras, and those whose scores differ most."""
+"""The images to look at: those that a file decides differently from Keras, and those whose scores differ most."""
 
 from collections.abc import Sequence
 

@@ -207,7 +207,7 @@ def _check_config(config: Any, where: str) -> None:
 
 
 def _check_float(part: dict[str, Any], where: str) -> None:
-    """Refuses a layer of model.quantize(): TFLite cannot hold its arithmetic, and a file made from it may answer otherwise."""
+    """Refuses a layer of model.quantize(): TFLite cannot express its arithmetic, and its files may answer differently."""
     inner = part.get("config")
     policy = inner.get("dtype") if isinstance(inner, dict) else None
     kind = str(policy.get("class_name")) if isinstance(policy, dict) else str(policy)

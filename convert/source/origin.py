@@ -1,4 +1,4 @@
-"""What is converted, as a caller names it. Imports no framework."""
+"""The model to convert, as a caller names it. Imports no framework."""
 
 from collections.abc import Sequence
 from fractions import Fraction

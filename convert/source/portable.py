@@ -1,7 +1,7 @@
 """A Keras model rebuilt so that this machine computes it and every format can express it: the same layers, the same weights.
 
 TensorFlow convolves on a CPU only with channels last; TFLite and ONNX lack some of its resizing; its integer converter misreads
-an input whose channels are exchanged first. What is replaced gives the same values, up to rounding.
+an input whose channels are exchanged first. Replacements give the same values, up to rounding.
 """
 
 from collections.abc import Callable

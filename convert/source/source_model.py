@@ -1,4 +1,4 @@
-"""What is converted: a Keras model with its labels and images, from a RUN of `limiar train` or from anybody's .keras file."""
+"""The model to convert with its labels and images, from a RUN of `limiar train` or from any .keras file."""
 
 import hashlib
 from pathlib import Path

@@ -133,5 +133,5 @@ def test_a_file_with_floats_is_no_integer_file(converted: Converted, name: str) 
 
 
 def test_an_integer_file_says_which_declared_layer_it_has_not_kept_in_float(converted: Converted) -> None:
-    with pytest.raises(ConvertError, match="E-CONVERT-KEPT: TensorFlow has not kept some/layer"):
+    with pytest.raises(ConvertError, match="E-CONVERT-KEPT: TensorFlow did not keep some/layer"):
         check_full_integer(converted.models["tflite_int8"], ["some/layer"])
