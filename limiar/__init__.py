@@ -14,6 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from limiar.convert.anatomy.details import inspect as inspect
+    from limiar.convert.compare.compare import compare as compare
+    from limiar.convert.conversion import convert_model as convert_model
+    from limiar.convert.publish.keys import keygen as keygen
     from limiar.edge_app import __version__ as __version__
     from limiar.edge_app.answer import Answer as Answer
     from limiar.edge_app.bench.latency import bench as bench
@@ -26,6 +30,10 @@ if TYPE_CHECKING:
     from limiar.edge_app.inference.verify import verify as verify
     from limiar.edge_app.output.lines import Line as Line
     from limiar.edge_app.scan.scan import scan as scan
+    from limiar.train.check.check_data import check_data as check_data
+    from limiar.train.data.phantom_folder import write_phantoms as write_phantoms
+    from limiar.train.run.train_model import train_model as train_model
+    from limiar.train.sweep.sweep import sweep as sweep
 
 _HOMES = {
     "__version__": "edge_app",
@@ -40,6 +48,15 @@ _HOMES = {
     "read_keys": "edge_app.bundle.signature",
     "scan": "edge_app.scan.scan",
     "verify": "edge_app.inference.verify",
+    # On the desktop; a device that lacks TensorFlow says which package is missing when one of these is used.
+    "check_data": "train.check.check_data",
+    "compare": "convert.compare.compare",
+    "convert_model": "convert.conversion",
+    "inspect": "convert.anatomy.details",
+    "keygen": "convert.publish.keys",
+    "sweep": "train.sweep.sweep",
+    "train_model": "train.run.train_model",
+    "write_phantoms": "train.data.phantom_folder",
 }
 __all__ = list(_HOMES)
 
@@ -47,7 +64,15 @@ __all__ = list(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'limiar' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"limiar.{_HOMES[name]}"), name)
+    home = _HOMES[name]
+    try:
+        found = globals()[name] = getattr(import_module(f"limiar.{home}"), name)
+    except ModuleNotFoundError as error:
+        if home.startswith("edge_app") or str(error.name).startswith("limiar"):
+            raise
+        extra = home.partition(".")[0]
+        cure = f"pip install 'limiar[{extra}]'"
+        raise ImportError(f"limiar.{name} needs {error.name}, which is not installed: {cure}", name=error.name) from None
     return found
 
 
