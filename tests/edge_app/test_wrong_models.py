@@ -37,7 +37,7 @@ MET = {
     "text_input": b"does not take 40x40x3 pixels",
     "not_a_number": b"gives NaN or infinity",
     "no_input": b"takes 0 inputs, not one image",
-    "no_output": b"gives nothing",
+    "no_output": b"has no output",
     "grid_output": b"gives an array of 1x2 in place of a number for each label",
     "weights_elsewhere": b"E-RUNTIME-LOAD",  # looked for in no folder
     "garbage": b"",  # LiteRT and ONNX Runtime refuse it; tflite-runtime may end its process over it
@@ -233,4 +233,4 @@ def test_bench_runs_no_other_bundle_than_the_one_that_was_checked(tiny_path: Pat
     done = subprocess.run(
         [sys.executable, "-P", "-m", *map(str, command)], input=b"", capture_output=True, cwd=tmp_path, check=False
     )
-    assert (done.returncode, done.stderr) == (1, b"another bundle lies there now\n")
+    assert (done.returncode, done.stderr) == (1, b"another bundle is there now\n")
