@@ -15,7 +15,8 @@ from limiar.convert.gate.file_report import FileReport
 from limiar.convert.report.release_report import ReleaseReport
 from limiar.edge_app.bundle.manifest import Verified
 from limiar.edge_app.errors import ConvertError, printable
-from limiar.edge_app.inference.verify import Check, Verification
+from limiar.edge_app.inference.check import Check
+from limiar.edge_app.inference.verify import Verification
 from limiar.edge_app.runtimes import RUNTIMES
 from limiar.edge_app.system.files import read_bounded
 

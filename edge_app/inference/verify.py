@@ -3,16 +3,16 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from limiar.edge_app import APP
-from limiar.edge_app.bundle.manifest import GOLDEN, BundleFile, Decision, Manifest, Sha256
+from limiar.edge_app.bundle.manifest import GOLDEN
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.signature import Keys
 from limiar.edge_app.errors import BundleError
+from limiar.edge_app.inference.check import Check, Checked, Pair, Plain, ToCheck, unchecked
 from limiar.edge_app.inference.child import START_S, ChildLost, end, receive
 from limiar.edge_app.inference.model import Failed
 from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes
@@ -23,43 +23,6 @@ from limiar.edge_app.system.machine import machine
 SIGNATURE_NOT_CHECKED = "not checked"
 SIGNATURE_REFUSED = "refused"
 _GOLDEN_S = 300.0  # some hundred golden images on the slowest board
-# One line of plain text that a page, a Markdown table and a terminal may show: `convert --verified` reads it from elsewhere.
-Plain = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f<>|`\\]{1,200}\Z")]
-
-
-class Check(Struct, frozen=True, forbid_unknown_fields=True):
-    """One model file on one runtime."""
-
-    file: str
-    runtime: Plain
-    version: Plain | None  # None: the runtime is not installed
-    passed: bool | None  # None: not checked
-    images: int
-    largest_difference: float | None  # of a logit
-    tolerance: float | None
-    tensors_differing: tuple[str, ...]
-    decisions_differing: tuple[str, ...]
-    message: str  # why it did not pass
-    sha256: Sha256  # of the model file
-    decision: Decision  # by which decisions were compared
-
-
-Pair = tuple[BundleFile, str]  # a model file and a runtime
-
-
-class ToCheck(Struct, frozen=True, array_like=True):
-    """What the child checks."""
-
-    path: bytes  # of the bundle
-    manifest: Manifest
-    sha256: str  # of the manifest
-    pairs: tuple[tuple[str, str], ...]  # path of a model file, and a runtime
-
-
-class Checked(Struct, frozen=True, array_like=True, tag=True):
-    """What the child says of a pair, once its model file has run."""
-
-    check: Check
 
 
 _REPLIES: msgspec.msgpack.Decoder[Checked | Failed | None] = msgspec.msgpack.Decoder(Checked | Failed | None)
@@ -83,25 +46,31 @@ class Verification(Struct, frozen=True, forbid_unknown_fields=True):
     python: Plain
 
 
-def verify(path: Path, keys: Keys | None = None) -> Verification:
-    """Signature, sizes and hashes, then every golden image through every model file and every runtime installed here.
+def verify(bundle: Path | str, keys: Keys | None = None) -> Verification:
+    """Check a bundle on this machine, as `limiar verify` does.
 
-    keys: whose signature is asked for; None: nobody's.
+    Signature, sizes and hashes, then every golden image through every model file on every runtime that is installed here.
+
+        proof = limiar.verify("models/lung-nodule")
+        print(proof.passed, [(check.file, check.runtime, check.message) for check in proof.checks])
+
+    keys: one of these must have signed the bundle; None: no signature is asked for. What does not pass is part of the value:
+    nothing is raised for it.
     """
     here = machine()
     where = (APP, here.architecture, here.cpu, here.python)
     try:
-        bundle = open_bundle(path, keys)
-        checks = _checks(bundle)
+        opened = open_bundle(bundle, keys)
+        checks = _checks(opened)
     except BundleError as error:
         signature = SIGNATURE_REFUSED if error.code.startswith("E-BUNDLE-SIGNATURE-") else SIGNATURE_NOT_CHECKED
         return Verification("", "", "", 0, signature, (), str(error), False, "", *where)
-    manifest = bundle.manifest
+    manifest = opened.manifest
     passed = all(check.passed is not False for check in checks) and any(check.passed for check in checks)
-    signature = f"signed by {bundle.signed_by.fingerprint[:12]}" if bundle.signed_by else SIGNATURE_NOT_CHECKED
-    opened = (bundle.sha256, manifest.name, manifest.version, len(manifest.files))
+    signature = f"signed by {opened.signed_by.fingerprint[:12]}" if opened.signed_by else SIGNATURE_NOT_CHECKED
+    identity = (opened.sha256, manifest.name, manifest.version, len(manifest.files))
     golden = next(file.sha256 for file in manifest.files if file.path == GOLDEN)
-    return Verification(*opened, signature, checks, "", passed, golden, *where)
+    return Verification(*identity, signature, checks, "", passed, golden, *where)
 
 
 def _checks(bundle: Bundle) -> tuple[Check, ...]:
@@ -148,12 +117,6 @@ def _in_child(bundle: Bundle, pairs: list[Pair]) -> Iterator[Check]:
 
 def serve(parent: WorkerEnd) -> None:
     """The child's life."""
-    from limiar.edge_app.inference import checks  # numpy and the runtimes
+    from limiar.edge_app.inference import checking  # numpy and the runtimes
 
-    checks.serve(parent)
-
-
-def unchecked(file: BundleFile, runtime: str, passed: bool | None, message: str) -> Check:
-    assert file.model
-    version = next((found.version for found in installed_runtimes(file.model.format) if found.name == runtime), None)
-    return Check(file.model.name, runtime, version, passed, 0, None, None, (), (), message, file.sha256, file.model.decision)
+    checking.serve(parent)

@@ -18,7 +18,7 @@ from limiar.edge_app.bundle.manifest import GOLDEN
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import ModelUnfit
-from limiar.edge_app.inference import checks, child, verify
+from limiar.edge_app.inference import checking, child, verify
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.inference.session import Session
 from limiar.edge_app.runtimes import installed_runtimes
@@ -204,7 +204,7 @@ def test_a_model_that_ends_its_process_fails_verify_and_the_next_file_passes(
     tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real file that crashes a runtime would do so in one version alone: here the loading of one file ends its process."""
-    real = checks.open_runtime
+    real = checking.open_runtime
     crashing = Path(tiny_path / "tflite_fp32.tflite").read_bytes()
 
     def load(name: str, model: bytes) -> object:
@@ -212,7 +212,7 @@ def test_a_model_that_ends_its_process_fails_verify_and_the_next_file_passes(
             os.kill(os.getpid(), 11)
         return real(name, model)
 
-    monkeypatch.setattr(checks, "open_runtime", load)
+    monkeypatch.setattr(checking, "open_runtime", load)
     monkeypatch.setattr(verify, "start_child", fork_child)  # a new Python would not know of it
     found = {check.file: check for check in verify.verify(tiny_path).checks if check.passed is not None}
     assert (found["tflite_fp32"].passed, found["tflite_int8"].passed) == (False, True)

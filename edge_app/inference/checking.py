@@ -9,10 +9,10 @@ import msgspec
 from limiar.edge_app.bundle.manifest import BundleFile
 from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import BundleError, RuntimeUnavailable
+from limiar.edge_app.inference.check import Check, Checked, ToCheck, unchecked
 from limiar.edge_app.inference.golden import GoldenTensors, check_golden, golden_tensors
 from limiar.edge_app.inference.model import Failed
 from limiar.edge_app.inference.model_check import check_model
-from limiar.edge_app.inference.verify import Check, Checked, ToCheck, unchecked
 from limiar.edge_app.runtimes import open_runtime
 from limiar.edge_app.system.channel import WorkerEnd
 
