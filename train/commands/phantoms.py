@@ -12,7 +12,7 @@ from limiar.edge_app.text import counted
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--count", type=click.IntRange(1, 1_000_000), required=True, help="How many; every second one has a nodule.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the patches.")
 def phantoms(out: Path, count: int, seed: int) -> None:
     """Make CT-like patches with exact labels: 50x50 grey PNG, named ..._pos.png or ..._neg.png, in the new folder OUT.
 
