@@ -197,7 +197,8 @@ def test_a_file_that_cannot_be_made_names_the_keras_layer(tmp_path: Path) -> Non
     image = keras.Input(SHAPE)
     strange = layers.Activation(keras.ops.erfinv, name="strange")
     model = keras.Model(image, layers.Dense(3)(layers.Flatten()(strange(layers.Rescaling(1 / 512)(image)))))
-    made = make_files(model, input_spec(model, "m"), Ground(IMAGES, IMAGES, 0.0, lambda data: False), lambda text, *files: None)
+    ground = Ground(IMAGES, IMAGES, 0.0, lambda data, step: False)
+    made = make_files(model, input_spec(model, "m"), ground, lambda text, *files: None)
     for name in ("tflite_fp32", "tflite_int8", "onnx_fp32"):
         error = made[name]
         assert not isinstance(error, Made)

@@ -42,7 +42,7 @@ def export(model: Any, folder: Path) -> None:
 
 
 def make(model: Any, folder: Path) -> None:
-    make_files(model, SPEC, Ground(IMAGES, IMAGES, 25.0, lambda data: True), lambda text, *files: None)
+    make_files(model, SPEC, Ground(IMAGES, IMAGES, 25.0, lambda data, step: True), lambda text, *files: None)
 
 
 STEPS: dict[str, Callable[[Any, Path], object]] = {
