@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from limiar.convert.anatomy.damage import damages
 from limiar.convert.anatomy.flatbuffer import show_all
 from limiar.convert.anatomy.layers import layer_names
 from limiar.convert.pipeline import Converted
 from limiar.convert.run.evaluate import TFLITE_PYTHON, Answers, Bench, Environment, RuntimeFailure, find_environments
 from limiar.convert.run.first_layer import TfliteFile, differs, first_layers
 from limiar.edge_app.errors import ConvertError
+from scaled_layers import damages
 
 
 def test_every_tflite_file_agrees_under_tflite_runtime(converted: Converted, tflite_python: str) -> None:

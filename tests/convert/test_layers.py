@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from limiar.convert.anatomy.damage import damages
 from limiar.convert.anatomy.flatbuffer import Graph
 from limiar.convert.anatomy.layers import CEILING_DB, LayerNoise, layer_noise, too_noisy
 from limiar.convert.pipeline import Converted
 from limiar.convert.source import keras_model
 from limiar.edge_app.arrays import Pixels
+from scaled_layers import damages
 
 FLOOR_DB = 25.0
 

@@ -14,12 +14,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from limiar.convert.anatomy.damage import Damage, damages
 from limiar.convert.anatomy.layers import LAYER_IMAGES, LayerNoise, layer_noise, too_noisy
 from limiar.convert.run.dataset import read_tensors
 from limiar.convert.source.origin import RunFolder
 from limiar.convert.source.source_model import read_source
 from limiar.edge_app.bundle.open import open_bundle
+from scaled_layers import Damage, damages
 
 
 def main() -> int:

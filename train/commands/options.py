@@ -44,7 +44,9 @@ _MODEL = (
         help="Default: standard; limiar with --quick, for lenet and in a sweep.",
     ),
     click.option("--positive", metavar="LABEL", help="The positive one of two labels. Default: pos, else the second by name."),
-    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of splits and training."),
+    click.option(
+        "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of splits and training."
+    ),
     click.option(
         "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a number of the recipe (see docs/training.md)."
     ),
