@@ -1,4 +1,4 @@
-"""The classifier's answer for an image, and what the store keeps of it. No numpy: the store's process has none."""
+"""The classifier's answer for an image, and what the store keeps of it. Without numpy, as the process that keeps the store."""
 
 import msgspec
 
@@ -13,7 +13,7 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Milliseconds that an answer took."""
+    """How long an answer took, in milliseconds."""
 
     decode: float
     resize: float
@@ -21,7 +21,7 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What is kept of a prediction."""
+    """A prediction as the store keeps it."""
 
     decision: str  # a label, or "refer"
     label: str  # the label with the largest probability
@@ -30,5 +30,5 @@ class Answer(msgspec.Struct, frozen=True):
     ms: Timing
     time: str  # UTC, ISO 8601
     app: str  # "limiar 0.1.0"
-    outside: tuple[str, ...] | None = None  # statistics outside the bundle's envelope; None: it has none
+    outside: tuple[str, ...] | None = None  # statistics outside the bundle's envelope; None: the bundle has no envelope
     trailing: str = ""  # what follows the picture in its file; "" for nothing

@@ -1,7 +1,8 @@
 """Latency, start-up and memory of a bundle's model files on the runtimes installed here.
 
 All variants (model file x runtime x threads) run in one process, a block of calls at a time, in an order that is shuffled
-for every round: what slows the machine down for a while slows all of them down alike, and the spread between rounds shows it.
+for every round: if something slows the machine down for a while, all variants suffer alike, and the spread between rounds
+shows it.
 Start-up and memory come from fresh processes.
 """
 
@@ -41,15 +42,15 @@ from limiar.edge_app.system.python import python_m
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
 
-_STARTS = 5  # fresh processes a variant; the median counts
+_STARTS = 5  # fresh processes for each variant; the median counts
 _START_S = 120.0  # for one of them
-_IMAGE_SIDE_PX = 128  # of the image that is answered; decoding a larger one would hide what the model takes
-_NOISE_LEVELS = 4.0  # of the sample picture, standard deviation
+_IMAGE_SIDE_PX = 128  # of the image that is answered; decoding a larger one would hide the model's share
+_NOISE_LEVELS = 4.0  # standard deviation of the noise in the sample picture
 _SPREAD = 0.2  # if the medians of rounds differ by more, the machine was busy
 
 
 class Variant(Struct, frozen=True):
-    """What is measured."""
+    """One thing to measure: a model file on a runtime with so many threads."""
 
     file: str
     runtime: str
@@ -90,7 +91,7 @@ class BenchResult(Struct, frozen=True, kw_only=True):
     version: str
     seed: int  # of the order
     beyond: int = BEYOND
-    starts: int  # fresh processes a variant
+    starts: int  # fresh processes for each variant
     inputs: int  # different model inputs for `invoke`
     image: str  # for `whole`
     machine: Machine
@@ -123,7 +124,7 @@ def bench(
     keys: one of these must have signed the bundle; None: no signature is asked for. An opened bundle was checked already.
     progress: told what is being measured, how many of it are done, and of how many.
 
-    Raises BundleError, and RuntimeUnavailable if no variant starts; one that does not is in `skipped`, with the reason.
+    A variant that does not start is in `skipped`, with the reason. Raises BundleError, and RuntimeUnavailable if none starts.
     """
     bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, keys)
     before = condition()
@@ -178,7 +179,7 @@ def measure_invoke(
 ) -> dict[str, Latency]:
     """The latency of models that are not in a bundle yet: name -> (bytes, runtime) gives name -> latency, interleaved.
 
-    For convert, which keeps it beside the bundle: `measure_invoke({"tflite_int8": (model, "litert")}, manifest.input)`.
+    Used by convert, which writes it beside the bundle: `measure_invoke({"tflite_int8": (model, "litert")}, manifest.input)`.
     Raises RuntimeUnavailable.
     """
     tensor = model_input(decode(sample_png()), spec)
@@ -187,7 +188,7 @@ def measure_invoke(
 
 
 def sample_png() -> bytes:
-    """A picture as a camera might give it: soft blobs of colour under sensor noise; the same one on every machine."""
+    """A picture like a camera's: soft blobs of colour under sensor noise; the same on every machine."""
     rng = np.random.default_rng(20260101)
     coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
     soft = cv2.resize(coarse, (_IMAGE_SIDE_PX, _IMAGE_SIDE_PX), interpolation=cv2.INTER_LINEAR_EXACT)
@@ -201,7 +202,7 @@ def _variants(bundle: Bundle, files: Sequence[str], runtimes: Sequence[str], thr
     """Every file on every runtime that reads it and is installed or was named. Raises BundleError and RuntimeUnavailable."""
     for name in runtimes:
         if name not in RUNTIMES:
-            open_runtime(name, b"")  # says which there are
+            open_runtime(name, b"")  # raises, and names the known ones
     models = [bundle.model(name)[0] for name in files or bundle.manifest.models]
     return [
         Variant(model.name, runtime, count)
@@ -213,9 +214,9 @@ def _variants(bundle: Bundle, files: Sequence[str], runtimes: Sequence[str], thr
 
 
 def _started(bundle: Bundle, variants: Sequence[Variant], png: bytes, progress: Tell) -> dict[Variant, Start | str]:
-    """Starts each variant in fresh processes, in turn; the medians, or why it does not start.
+    """Starts each variant in fresh processes, in turn; returns the medians, or why it does not start.
 
-    A file that crashes its runtime ends only such a process, and is not loaded here afterwards.
+    A file that crashes its runtime ends only that process, and is never loaded here.
     """
     found: dict[Variant, list[Start]] = {variant: [] for variant in variants}
     failed: dict[Variant, str] = {}
@@ -308,5 +309,5 @@ def _notes(here: Machine, before: Condition, after: Condition, measurements: Ite
 
 
 def _spread(latency: Latency) -> float:
-    """How far the medians of rounds lie apart, as a share of the lower one."""
+    """How far apart the medians of rounds are, as a share of the lowest."""
     return (latency.round_high_us - latency.round_low_us) / latency.round_low_us

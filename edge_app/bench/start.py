@@ -2,8 +2,8 @@
 
     python -m limiar.edge_app.bench.start BUNDLE SHA256 FILE RUNTIME THREADS STARTED_NS < IMAGE
 
-SHA256 is that of the manifest that was opened, and signed if keys were given: if another bundle is there now, it is not run.
-STARTED_NS is the caller's monotonic clock when it started this process. stdout is a Start as JSON.
+SHA256 is of the manifest that the caller opened, and whose signature it checked if keys were given: if another bundle is there
+now, it is not run. STARTED_NS is the caller's monotonic clock when it started this process. stdout is a Start as JSON.
 """
 
 import re
@@ -24,11 +24,11 @@ from limiar.edge_app.runtimes import open_runtime
 
 
 class Start(Struct, frozen=True):
-    """What one start took."""
+    """The time and memory that one start took."""
 
     version: str  # of the runtime
     load_ms: float  # importing the runtime and loading the model
-    ready_ms: float  # process start -> model loaded; with the interpreter, all imports and the check of the bundle
+    ready_ms: float  # process start -> model loaded; includes Python's start, all imports and the check of the bundle
     answered_ms: float  # process start -> first answer
     peak_mb: float  # memory, MiB
 
@@ -56,10 +56,10 @@ def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, starte
 
 
 def _peak_mb() -> float:
-    """Not by getrusage: its ru_maxrss begins with what the parent had when it forked (getrusage(2), kernel/fork.c)."""
+    """Not from getrusage: its ru_maxrss starts at what the parent had when it forked (getrusage(2), kernel/fork.c)."""
     try:
         peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    except OSError:  # no /proc: this is too high rather than too low
+    except OSError:  # no /proc; this figure is rather too high than too low
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert peak, "every process has a peak"
     return int(peak[1]) / 1024

@@ -34,7 +34,7 @@ Starts: from nothing to the loaded model and to the first answer, medians of
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Texts to the left, which are the first two columns, figures to the right."""
+    """Aligns the first two columns, which are text, to the left and the figures to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = ("<", "<", *">" * (len(widths) - 2))
     return [" ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)) for row in rows]

@@ -12,7 +12,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 BEYOND = 10  # observations that must lie beyond a percentile; see percentile()
-_BLOCK = 20  # calls of a variant at a time: few, so that rounds are many; enough that caches refilled by the first stay warm
+_BLOCK = 20  # calls of a variant at a time: few, to get many rounds; enough to use the caches that the first call refills
 _WARM_UP = 50  # calls of each variant before anything is timed: lazy set-up, clock frequency
 
 Key = TypeVar("Key", bound=Hashable)
@@ -20,7 +20,7 @@ Tell = Callable[[str, int, int], None]  # what, how many are done, of how many
 
 
 class Latency(Struct, frozen=True):
-    """Microseconds a call. None: too few calls for that percentile."""
+    """Microseconds per call. None: too few calls for that percentile."""
 
     count: int
     p50_us: float | None
@@ -32,7 +32,7 @@ class Latency(Struct, frozen=True):
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Tells nobody."""
+    """Reports no progress."""
 
 
 def interleaved(
@@ -41,7 +41,7 @@ def interleaved(
     seed: int = 0,
     progress: Tell = silent,
 ) -> dict[Key, Latency]:
-    """Times `count` calls of each, a block at a time, in a new order every round; no garbage is collected meanwhile."""
+    """Times `count` calls of each, a block at a time, in a new order every round, without garbage collection."""
     order = list(calls)
     shuffle = random.Random(seed).shuffle  # noqa: S311  # an order, not a secret
     rounds: dict[Key, list[list[int]]] = {key: [] for key in order}

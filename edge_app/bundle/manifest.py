@@ -1,8 +1,8 @@
 """The bundle contract: what convert publishes and a device opens.
 
 A bundle is a directory: `manifest.json`, model files, `golden/`, reports and the model card. The manifest lists every other
-file with its size and sha256; a bundle with a file that is not listed, or not as listed, is refused. These types are the only
-schema.
+file with its size and sha256; a bundle with a file that is not listed, or differs from its entry, is refused. The types below
+are the only schema.
 """
 
 import json
@@ -28,7 +28,7 @@ REFER = "refer"  # the decision to leave it to a person; no label may have this 
 REFUSED = "refused"  # in place of a decision, for an image that was refused
 DECODE_RULE = "pillow-v1"  # image/read.py
 RESIZE_RULE = "stretch-v1"  # image/resize.py
-MANIFEST_LIMIT = 4 << 20  # bytes; 1,000 labels and 1,000 files fit ten times
+MANIFEST_LIMIT = 4 << 20  # bytes; ten times what 1,000 labels and 1,000 files take
 TOTAL_LIMIT = 1 << 30  # bytes of all files: more than any model for a device, less than an SD card
 _DEPTH_LIMIT = 16  # nesting of the manifest's JSON; the types below need 7
 
@@ -44,7 +44,7 @@ Step = Annotated[float, Meta(gt=0.0)]
 
 
 class Value(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of everything in a manifest: immutable; undeclared keys are refused."""
+    """Base of everything in a manifest: immutable, and without undeclared keys."""
 
 
 class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
@@ -65,20 +65,20 @@ class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Threshold(Value, frozen=True, forbid_unknown_fields=True):
-    """Of two labels, this one wins if its probability is at least `at_least`."""
+    """With two labels, this one wins if its probability is at least `at_least`."""
 
     label: Text
     at_least: Share
 
 
 class Decision(Value, frozen=True, forbid_unknown_fields=True):
-    """The label by the threshold, or of the largest probability; below `refer_below` it is referred to a person."""
+    """The label by the threshold, or with the largest probability; an image below `refer_below` is referred to a person."""
 
     refer_below: Share = 0.95  # the course's rule: over 95 % or "not detected"
     threshold: Threshold | None = None
 
     def label(self, probabilities: dict[str, float]) -> str:
-        """The label of an image, referred or not; of equal probabilities the first."""
+        """The label of an image, referred or not; the first of those with equal probabilities."""
         if self.threshold is None:
             return max(probabilities, key=probabilities.__getitem__)
         wins = probabilities[self.threshold.label] >= self.threshold.at_least
@@ -103,20 +103,20 @@ class Metric(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Tolerance(Value, frozen=True, forbid_unknown_fields=True):
-    """How far logits may lie from the expected ones, as an absolute difference."""
+    """How far logits may be from the expected ones, as an absolute difference."""
 
     same_runtime: Size
     other_runtime: Size
 
 
 class Verified(Value, frozen=True, forbid_unknown_fields=True):
-    """Where a model file gave the expected answers."""
+    """A runtime and machine on which a model file gave the expected answers."""
 
     runtime: Text  # "litert"
     version: Text
     machine: Text  # as platform.machine(): "x86_64", "aarch64"
-    options: str = ""  # if not as a device runs it by default: "4 threads", "without XNNPACK"
-    cpu: Text | None = None  # if another machine measured: "Cortex-A72"
+    options: str = ""  # empty: as a device runs it by default; otherwise "4 threads", "without XNNPACK"
+    cpu: Text | None = None  # only if another machine reported it: "Cortex-A72"
 
     @property
     def line(self) -> str:
@@ -131,7 +131,7 @@ class OperatingPoint(Value, frozen=True, forbid_unknown_fields=True):
     name: Name  # "sensitivity-0.95"
     aim: Text  # for a person
     decision: Decision
-    val: dict[str, Metric]  # sensitivity and specificity; of more than two labels refer_rate and accuracy_decided
+    val: dict[str, Metric]  # sensitivity and specificity; with more than two labels refer_rate and accuracy_decided
     test: dict[str, Metric]
 
 
@@ -140,7 +140,7 @@ class MapGrid(Value, frozen=True, forbid_unknown_fields=True):
 
     height: Side
     width: Side
-    first: tuple[float, float]  # y, x of the middle of the first cell's field of view; 0 is the middle of the first pixel
+    first: tuple[float, float]  # y, x: the middle of what the first cell sees; 0 is the middle of the first pixel
     step: tuple[Step, Step]  # y, x
 
 
@@ -184,7 +184,7 @@ class Range(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Envelope(Value, frozen=True, forbid_unknown_fields=True):
-    """What the training images look like, as model inputs: inference/rule.py says what becomes of an image outside."""
+    """What the training images look like, as model inputs. For an image outside, see inference/rule.py."""
 
     images: Count
     quantiles: tuple[Share, Share]  # of low and high
@@ -195,26 +195,26 @@ class Provenance(Value, frozen=True, forbid_unknown_fields=True):
     """Where the model came from. Nothing here depends on when convert ran."""
 
     run: dict[str, str]  # model, recipe, commit, model_sha256, …
-    data: dict[str, str]  # what was trained on, and its hash
+    data: dict[str, str]  # the training data, and its hash
     tools: dict[str, str]  # tool -> version
     seeds: dict[str, int]
 
 
 class NotProven(Value, frozen=True, forbid_unknown_fields=True):
-    """Model files that the test split could not decide about, and that were allowed into the bundle all the same."""
+    """Model files that the test split could not decide about, but that were allowed into the bundle."""
 
     allowed_by: Text  # "gate.toml", "--allow-undecided"
     files: Annotated[dict[Name, Text], Meta(min_length=1)]  # model file -> what is not known
 
     @property
     def verdict(self) -> str:
-        """Of the bundle: "PASS, 2 files undecided, allowed by gate.toml"."""
+        """The bundle's verdict: "PASS, 2 files undecided, allowed by gate.toml"."""
         count = len(self.files)
         return f"{PROVEN}, {count} {'file' if count == 1 else 'files'} undecided, allowed by {self.allowed_by}"
 
 
 def verdict(not_proven: NotProven | None, run: Mapping[str, str]) -> str:
-    """A bundle's verdict in short: PASS, and then what was not proven. run: as in `Provenance`."""
+    """A bundle's verdict in short: PASS, then what was not proven. run: as in `Provenance`."""
     said = not_proven.verdict if not_proven else PROVEN
     return f"{said}, not shown to be better than chance on validation, allowed by --allow-chance" if CHANCE in run else said
 
@@ -281,14 +281,14 @@ def manifest_json(manifest: Manifest) -> bytes:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        counts = Counter(key for key, _ in pairs)  # counted once: list.count for each key of 4 MB would take hours
+        counts = Counter(key for key, _ in pairs)  # counted once: list.count for every key in 4 MB would take hours
         twice = next(key for key, count in counts.items() if count > 1)
-        raise ValueError(f"key {twice[:40]!r} is there twice")
+        raise ValueError(f"key {twice[:40]!r} appears twice")
     return fields
 
 
 def _finite(text: str) -> float:
-    """1e999 is a number in JSON and infinity in Python: as a tolerance it would let any answer pass."""
+    """Refuses 1e999, a number in JSON but infinity in Python: as a tolerance it would let any answer pass."""
     number = float(text)
     return number if math.isfinite(number) else _no_constant(text[:40])
 
@@ -300,7 +300,7 @@ def _no_constant(text: str) -> NoReturn:
 def _depth(raw: bytes) -> int:
     """Largest nesting, counted before parsing: a parser's own recursion limit differs between Python versions."""
     depth = deepest = 0
-    # An unclosed string is taken to reach the end of the text: looking for its end again from each quote of 4 MB takes hours.
+    # An unclosed string counts up to the end of the text: looking for its end again from every quote in 4 MB takes hours.
     for match in re.finditer(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', raw, re.DOTALL):
         token = match.group()
         if token in b"[{":
@@ -312,7 +312,7 @@ def _depth(raw: bytes) -> int:
 
 
 def _check_consistent(manifest: Manifest) -> None:
-    """What the types cannot say. Raises ValueError or BundleError."""
+    """Checks what the types cannot say. Raises ValueError or BundleError."""
     paths = [file.path for file in manifest.files]
     for path in paths:
         _check_path(path)
@@ -330,17 +330,17 @@ def _check_consistent(manifest: Manifest) -> None:
     if manifest.not_proven and (unknown := sorted(set(manifest.not_proven.files) - set(names))):
         raise ValueError(f"not_proven names {unknown[0]!r}, which is not among the model files")
     if len(set(manifest.labels)) != len(manifest.labels):
-        raise ValueError("a label is there twice")
+        raise ValueError("a label appears twice")
     if odd := next((label for label in manifest.labels if not is_plain(label)), None):
-        raise ValueError(f"label {odd!r} is not one line")
+        raise ValueError(f"label {odd!r} is not one line of visible text")
     if {REFER, REFUSED} & set(manifest.labels):
-        raise ValueError(f"a label has the name {REFER} or {REFUSED}, which is a decision")
+        raise ValueError(f"a label is named {REFER} or {REFUSED}, which are decisions")
     if (manifest.positive is not None) != (len(manifest.labels) == 2):
-        raise ValueError("there is a positive label exactly if there are two labels")
+        raise ValueError("two labels need a positive one, and more labels have none")
     if manifest.positive is not None and manifest.positive not in manifest.labels:
         raise ValueError(f"positive {manifest.positive!r} is not among the labels")
     for file in manifest.models.values():
-        assert file.model  # by what `models` is
+        assert file.model  # `models` has only those
         decisions = [file.model.decision, *(point.decision for point in file.model.operating_points)]
         thresholds = [decision.threshold for decision in decisions if decision.threshold]
         if threshold := next((one for one in thresholds if one.label != manifest.positive), None):

@@ -1,4 +1,4 @@
-"""Opens a bundle: every listed file is there, with the size and sha256 in the manifest."""
+"""Opens a bundle, after checking that every listed file is there, with the size and sha256 in the manifest."""
 
 import hashlib
 import os
@@ -56,7 +56,7 @@ class Bundle:
 def open_bundle(path: Path | str, keys: Keys | None = None) -> Bundle:
     """Opens a bundle and checks all of it: signature, manifest, listing, sizes, hashes, image rules. Raises BundleError.
 
-    With `keys`, a trusted one must have signed it. Without, anyone who can write the folder can write another manifest.
+    With `keys`, a trusted one must have signed it. Without them, anyone who can write to the folder can replace the manifest.
     """
     path = Path(path)
     if not path.is_dir():
@@ -115,7 +115,7 @@ def _check_signature(path: Path, raw: bytes, keys: Keys) -> PublicKey:
 
 
 def _check_listing(path: Path, manifest: Manifest) -> None:
-    """Every listed file is there, a plain file of its size, and nothing else is. Raises BundleError."""
+    """Checks that every listed file is there, plain and of its size, and nothing else. Raises BundleError."""
     listed = {file.path: file for file in manifest.files}
     folders = {parent.as_posix() for name in listed for parent in Path(name).parents}
     found = set()
@@ -163,9 +163,9 @@ def _walk(root: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
 def _without_manifest(path: Path) -> str:
     """What a folder without a manifest may be, and what to do."""
     if os.path.lexists(path / "train.json"):
-        return "is a RUN of limiar train: make a bundle of it with limiar convert RUN --out BUNDLE"
+        return "is a RUN of limiar train: make a bundle from it with limiar convert RUN --out BUNDLE"
     if os.path.lexists(path / "report.json"):
-        met = f"has a report but no {MANIFEST}: conversion refused it, or a part of it is missing"
+        met = f"has a report but no {MANIFEST}: conversion refused it, or part of it is missing"
         return f"{met}: convert or copy it again"
     return f"has no {MANIFEST}, so it is not a bundle: give the folder that limiar convert wrote"
 
@@ -189,7 +189,7 @@ def _chunks(root: Path, name: str, limit: int) -> Iterator[bytes]:
                 left -= len(chunk)
                 yield chunk
         except OSError as error:
-            _refuse("E-BUNDLE-READ", root, f"{name}: {error.strerror}", "copy the bundle again, or change the card")
+            _refuse("E-BUNDLE-READ", root, f"{name}: {error.strerror}", "copy the bundle again, or replace the card")
 
 
 def _check_hash(root: Path, file: BundleFile, keep: list[bytes] | None = None) -> None:

@@ -22,13 +22,13 @@ from limiar.edge_app.errors import KeyFileError, printable
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-CONTEXT = b"limiar-bundle-v1\0"  # so that a signature made for anything else does not count
+CONTEXT = b"limiar-bundle-v1\0"  # a signature made for anything else does not count
 SIGNATURE_BYTES = 64
-_KEY_FILE_LIMIT = 16 << 10  # bytes; an Ed25519 key has 120, the largest RSA key that is told apart by type 13,000
+_KEY_FILE_LIMIT = 16 << 10  # bytes; an Ed25519 key has 120, and the largest RSA key that is still recognised, to say so, 13,000
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----.*?-----END \1-----", re.DOTALL)
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-# The y coordinates of the points whose order divides 8, those beyond the field's prime too, without the sign of x. For such a
-# "key" anyone can make signatures that OpenSSL accepts (Chalkias et al., Taming the many EdDSAs, 2020, table 1).
+# The y coordinates, without the sign of x, of the points whose order divides 8, including encodings beyond the field's prime.
+# Anyone can make signatures for such a "key" that OpenSSL accepts (Chalkias et al., Taming the many EdDSAs, 2020, table 1).
 _SMALL_ORDER = frozenset(
     bytes.fromhex(y)
     for y in (
@@ -54,12 +54,12 @@ class PublicKey(Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the raw key, 64 hexadecimal digits: what people compare."""
+        """sha256 of the raw key, 64 hexadecimal digits, for people to compare."""
         return hashlib.sha256(self.raw).hexdigest()
 
 
 class Keys(Struct, frozen=True):
-    """Whose signatures count: those of trusted keys that are not revoked."""
+    """The keys whose signatures count: trusted and not revoked."""
 
     trusted: tuple[PublicKey, ...]
     revoked: tuple[PublicKey, ...] = ()
@@ -109,8 +109,8 @@ def read_private_key(path: Path) -> "Ed25519PrivateKey":
     if b" PUBLIC KEY-----" in pem:
         _refuse("E-KEY-TYPE", path, "is a public key, which cannot sign", "give NAME.key of `limiar keygen`")
     if mode & _OTHERS:
-        met = f"can be used by others than its owner (mode {stat.S_IMODE(mode):04o})"
-        _refuse("E-KEY-MODE", path, met, "make a new key if someone may have read it, or else chmod 600")
+        met = f"can be used by people other than its owner (mode {stat.S_IMODE(mode):04o})"
+        _refuse("E-KEY-MODE", path, met, "make a new key if someone may have read it, otherwise chmod 600")
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
@@ -148,9 +148,9 @@ def read_public_key(path: Path) -> PublicKey:
 
 
 def _is_point(raw: bytes) -> bool:
-    """Whether a key can be a real one: RFC 8032, section 5.1.3. The library only looks when it checks a signature.
+    """Whether a key is on the curve: RFC 8032, section 5.1.3.
 
-    By then a damaged key in --revoked has let pass what it is there to refuse.
+    The library checks this only with a signature: too late for a damaged key in --revoked, which would refuse nothing.
     """
     y = int.from_bytes(raw, "little") & (1 << 255) - 1
     x_squared = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
@@ -158,7 +158,7 @@ def _is_point(raw: bytes) -> bool:
 
 
 def _read(path: Path) -> tuple[bytes, int]:
-    """The bytes of a key file and its mode, opened once: what is looked at is what is read. Raises KeyFileError."""
+    """The bytes of a key file and its mode, opened once: the file that is checked is the file that is read. Raises KeyFileError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -181,7 +181,7 @@ def _read(path: Path) -> tuple[bytes, int]:
         _refuse("E-KEY-FORMAT", path, f"has {blocks} PEM blocks", "give each key its own file, and its own option")
     beside, found = _BLOCK.subn(b"", pem.removeprefix(codecs.BOM_UTF8))
     if found and beside.strip():  # perhaps a second key with a damaged frame, or in another form
-        _refuse("E-KEY-FORMAT", path, "has something beside its key", "leave only the PEM block in it, one key for each file")
+        _refuse("E-KEY-FORMAT", path, "has something besides its key", "leave only the PEM block in it, one key per file")
     return pem, mode
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def write_bundle(path: Path, manifest: Manifest, contents: dict[str, bytes], key: "Ed25519PrivateKey | None" = None) -> None:
-    """Writes a bundle at `path`, whole or not at all, signed if there is a key; a bundle that is there is replaced.
+    """Writes a bundle at `path`, whole or not at all, signed if there is a key. An existing bundle is replaced.
 
     `manifest.files` must describe `contents` (relative path -> bytes) exactly. Raises BundleError, and OSError.
     """

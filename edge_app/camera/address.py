@@ -1,7 +1,7 @@
-"""What a person writes for a source -> where it is, and a name for it that may be shown.
+"""The text that a person gives for a source -> where the source is, and a name that may be shown.
 
-A user, a password or a token never reaches a message, a result or the database, however the address is misspelt: what cannot be
-taken apart with certainty is not shown.
+A user name, password or token never reaches a message, a result or the database, however the address is misspelt: any part that
+might be one is not shown.
 """
 
 import os
@@ -15,7 +15,7 @@ from limiar.edge_app.errors import SourceError, printable
 _STREAMS = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http"}  # scheme -> kind
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,15}:/|[^/]*://", re.IGNORECASE)
 _SCHEME = re.compile(r"((?:(?:video|v4l2|picamera):\s*)*)([a-z][a-z0-9+.-]{1,15}:(?=/))?", re.IGNORECASE)
-# Some cameras take them in the path: /user=admin_password=…_channel=1.
+# Some cameras take user and password in the path: /user=admin_password=…_channel=1.
 _SECRET = re.compile(r"((?:user(?:name)?|pass(?:word|wd)?|pwd|psw|token|auth|key|secret)=)[^/&;_]*", re.IGNORECASE)
 
 
@@ -65,7 +65,7 @@ def _stream(text: str) -> Address:
 
 
 def _shown(text: str) -> str:
-    """A text that is not a source, as far as it certainly has no secret: what follows the last @, without a query."""
+    """The parts of a text that certainly have no secret: what follows the last @, without a query."""
     start = _SCHEME.match(text)
     assert start  # it may be empty
     before, at, rest = text[start.end() :].rpartition("@")

@@ -1,6 +1,6 @@
-"""The process that answers frames: it shares their pixels, and a frame that crashes or hangs the model costs it alone.
+"""The process that answers frames. It shares their pixels; if a frame crashes or hangs the model, only that frame is lost.
 
-parent -> child   Model, once, and the descriptor of the memory; then a Look for each frame
+parent -> child   Model and the descriptor of the memory, once; then a Look for each frame
 child -> parent   Ready, Failed or Unfit, once; then a FrameAnswer or a FrameRefusal for each frame
 """
 
@@ -27,8 +27,8 @@ from limiar.edge_app.system.children import start_child
 from limiar.edge_app.system.process import cpu_s, gets_no_time
 
 _FRAME_S = 5.0  # for one frame
-_BUSY_S = 60.0  # for one frame on a machine too busy to give the process its time
-_LOSSES = 2  # processes lost over one frame, and the frame is at fault
+_BUSY_S = 60.0  # for one frame, if the machine is too busy to run the process
+_LOSSES = 2  # if one frame costs this many processes, the frame is at fault
 _REPLIES = msgspec.msgpack.Decoder(FrameAnswer | FrameRefusal | Failed | Unfit)
 
 
@@ -53,9 +53,9 @@ class Answering:
         end(self._process, self._connection)
 
     def answer(self, frame: Frame, picture: Path | None = None) -> Answer:
-        """Answers a frame, whose pixels are in the memory now; one beside damage is referred.
+        """Answers a frame, whose pixels are in the memory now; a doubtful one is referred.
 
-        picture: a file to draw the frame with its answer in. Raises ImageError, RuntimeUnavailable, OutputError.
+        picture: a file for a drawing of the frame with its answer. Raises ImageError, RuntimeUnavailable, OutputError.
         """
         target = None if picture is None else os.fsencode(picture)
         look = msgspec.msgpack.encode(Look(frame.height, frame.width, bool(frame.doubtful), target))
@@ -117,7 +117,7 @@ def answer_frames(parent: WorkerEnd) -> None:
             if look.doubtful:
                 answer = msgspec.structs.replace(answer, decision=REFER)
             if look.picture is not None:
-                from limiar.edge_app.output.annotate import draw_answer  # which few ask for
+                from limiar.edge_app.output.annotate import draw_answer  # rarely needed
 
                 draw_answer(seen, answer, Path(os.fsdecode(look.picture)))
             parent.send(msgspec.msgpack.encode(FrameAnswer(answer)))

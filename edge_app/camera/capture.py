@@ -6,7 +6,7 @@ answer. The child is forked before this process loads numpy or a runtime, whose 
 parent -> child   an empty message: one frame, please
 child -> parent   Opened, once; then Taken for each frame asked for; Ended or SourceFailed is the last
 
-Pixels lie in memory that both share: through the pipe, a 1080p frame took the parent 5 ms instead of 0.1.
+Both share the memory that holds the pixels: through the pipe, a 1080p frame took the parent 5 ms instead of 0.1.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from limiar.edge_app.system.children import fork_child
 from limiar.edge_app.system.limits import limit_met
 
 _OPEN_S = 30.0  # for picamera2's imports from a slow SD card, or an RTSP camera far away
-_END_S = 0.5  # to hang up in order, before it is ended
+_END_S = 0.5  # for the child to end in order, before it is killed
 _TICK_S = 0.05  # how often the caller gets a turn to commit and report
 
 
@@ -45,13 +45,13 @@ class Capture:
         tell: Callable[[str], None] = lambda note: None,
         memory: mmap.mmap | None = None,
     ) -> None:
-        """tell: given what a person should know, of a camera once it is open, of a video at its end.
+        """tell: called with what a person should know: about a camera once it is open, about a video at its end.
 
-        memory: FRAME_BYTES that another process shares too; None: only these two do.
+        memory: FRAME_BYTES that a third process shares; None: only these two share it.
         """
         self._name = view.name
         self._tell = tell
-        self.loss: str | None = None  # what of a video file could not be read, in words, once its end is reached
+        self.loss: str | None = None  # in words, what could not be read of a video file, once its end is reached
         self._memory = memory or mmap.mmap(-1, FRAME_BYTES)
         self._process, self._connection = fork_child(functools.partial(_child, open_source, view, self._memory))
 
@@ -68,8 +68,8 @@ class Capture:
     def frames(self) -> Iterator[Frame | None]:
         """Each frame when it comes, and None at least every 50 ms, so that the caller can act. Raises SourceError.
 
-        Of a live source it is the first frame after the one before was dealt with; of a video file every frame, until its end.
-        A frame's pixels hold until the next one is asked for: copy what is to be kept.
+        A live source gives the first frame that arrives after the caller has dealt with the last one; a video file gives every
+        frame, until its end. A frame's pixels are valid until the next one is asked for: copy what you keep.
         """
         self._ask()
         deadline = time.monotonic() + _OPEN_S
@@ -114,7 +114,7 @@ class Capture:
     def _lost(self) -> SourceError:
         self._process.join(_END_S)
         met = f"{self._name}: the process that reads it ended with {self._process.exitcode}"
-        return SourceError("E-SOURCE-ENDED", f"{met}: start again, and check the camera's driver if it comes back")
+        return SourceError("E-SOURCE-ENDED", f"{met}: start again; if it happens again, check the camera's driver")
 
 
 def _child(open_source: Callable[[], Source], view: View, memory: mmap.mmap, parent: WorkerEnd) -> None:

@@ -1,7 +1,7 @@
-"""What a video file is, by its first bytes, and whether its end is there; checked before FFmpeg sees it.
+"""What a video file is, by its first bytes, and whether it is complete; checked before FFmpeg sees it.
 
-FFmpeg goes by content alone, and also plays lists that name other files and addresses. So it only gets what is known here as a
-video.
+FFmpeg judges by content alone, and also plays lists that name other files and addresses. So it only gets files that are known
+here as videos.
 """
 
 import os
@@ -40,7 +40,7 @@ _STARTS = {
     "YUV4MPEG": re.compile(rb"YUV4MPEG2 "),
     "MXF": re.compile(rb"\x06\x0e\x2b\x34"),
 }
-_LISTS = {  # FFmpeg, or another player, would follow them to other files and addresses
+_LISTS = {  # FFmpeg and other players would follow them to other files and addresses
     "an M3U playlist": re.compile(rb"#EXT|#M3U", re.IGNORECASE),
     "a list of files for FFmpeg": re.compile(rb"ffconcat|(?:file|stream|duration|inpoint)\s", re.IGNORECASE),
     "a PLS playlist": re.compile(rb"\[playlist\]", re.IGNORECASE),
@@ -52,12 +52,12 @@ _IMAGES = re.compile(rb"\x89PNG|BM|II\*\x00|MM\x00\*|RIFF....WEBP|P[1-6]\s", re.
 
 
 class Container:
-    """A video file as a container of frames. Raises SourceError for what FFmpeg must not play."""
+    """A video file, before it is decoded. Raises SourceError for what FFmpeg must not play."""
 
     def __init__(self, path: str, name: str) -> None:
         self._path, self._name = path, name
-        self.missing_bytes = 0  # the file says that it is this much longer
-        self.fault: str | None = None  # in words, what its own blocks, packets or pages say is missing
+        self.missing_bytes = 0  # how much longer the file says it is
+        self.fault: str | None = None  # in words, what is missing by its own blocks, packets or pages
         if not os.path.isfile(path):  # FFmpeg would also take a URL or a list of files
             raise SourceError("E-SOURCE-OPEN", f"{name} is not a file: check the path")
         try:
@@ -76,7 +76,7 @@ class Container:
 
     @property
     def timed(self) -> bool:
-        """Whether each frame has its time in the file; in an AVI, frames are counted."""
+        """Whether the file has a time for each frame; an AVI does not, so its frames are counted."""
         return self.kind != "AVI"
 
     @property
@@ -85,7 +85,7 @@ class Container:
         return self.kind in ("MP4", "AVI", "Matroska or WebM")
 
     def read_error(self) -> str | None:
-        """In words, where reading the file from its disk fails; None if what can be read in 2 seconds is there."""
+        """In words, where reading the file from its disk fails; None if as much as 2 seconds allow can be read."""
         at, until_s = 0, time.monotonic() + _READ_S
         try:
             with open(self._path, "rb", buffering=0) as file:
@@ -96,14 +96,14 @@ class Container:
         return None
 
     def unreadable(self) -> SourceError:
-        """The error if FFmpeg does not open it."""
+        """The error to raise if FFmpeg does not open it."""
         if self._silent():
             return SourceError("E-SOURCE-OPEN", f"{self._name} has no video track, only sound: give a video")
         met = f"{self._name} begins like {self.kind}, but does not open"
         return SourceError("E-SOURCE-OPEN", f"{met}: copy the file again, and check that FFmpeg plays it")
 
     def without_frames(self, loss: str | None) -> SourceError:
-        """The error if no frame could be read."""
+        """The error to raise if no frame could be read."""
         if loss is None:
             return SourceError("E-SOURCE-OPEN", f"{self._name} has no frame: record it again")
         cure = "copy the file again; if another player shows it, convert it with ffmpeg -i FILE -c:v libx264 video.mkv"
@@ -131,7 +131,7 @@ class Container:
             case "MP4":
                 parts = list(_boxes(file))
                 if not {part.name for part in parts if not part.missing_bytes} & {b"moov", b"moof"}:
-                    met = f"{self._name} has no index (moov), which is written last: it was cut off while recorded or copied"
+                    met = f"{self._name} has no index (moov), which is written last: recording or copying was cut off"
                     cure = "copy the file again, or repair it with a tool such as untrunc"
                     raise SourceError("E-SOURCE-DAMAGED", f"{met}: {cure}")
             case "AVI":
@@ -145,7 +145,7 @@ class Container:
         self.missing_bytes = max((part.missing_bytes for part in parts), default=0)
 
     def _silent(self) -> bool:
-        """Whether it has a track of sound and none of pictures."""
+        """Whether it has a sound track and no picture track."""
         with open(self._path, "rb") as file:
             if self.kind == "MP4":
                 index = next((part for part in _boxes(file) if part.name == b"moov"), None)
@@ -157,7 +157,7 @@ class Container:
 
 
 class _Part(Struct, frozen=True):
-    """A piece of a container, which says how long it is."""
+    """A part of a container, which says how long it is."""
 
     name: bytes
     start: int
@@ -211,7 +211,7 @@ def _segments(file: BinaryIO) -> Iterator[_Part]:
 
 
 def _last_packet(file: BinaryIO) -> Iterator[_Part]:
-    """The last packet of an MPEG transport stream (ISO/IEC 13818-1): all are of one length, with a time or a checksum added."""
+    """The last packet of an MPEG transport stream (ISO/IEC 13818-1): all have one length, some with a time or checksum added."""
     file.seek(0)
     head, size = file.read(_HEAD_BYTES), _size(file)
     for length, sync in ((188, 0), (192, 4), (204, 0)):
