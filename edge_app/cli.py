@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,21 +18,17 @@ from limiar.edge_app.system.limits import limit_met
 from limiar.edge_app.system.streams import open_streams
 from limiar.edge_app.text import without_passwords
 
-if TYPE_CHECKING:
-    pass
-
-
-DEVICE = ("scan", "camera", "explain", "verify", "bench", "doctor")  # each in its file of commands/
-# As --help lists them: in the order in which people need them.
+DEVICE = ("scan", "camera", "explain", "verify", "bench", "doctor")  # each has its file in commands/
+# In the order of --help, in which people need them.
 GROUPS = {
     "On the desktop": ("phantoms", "check", "train", "sweep", "convert", "inspect", "compare", "keygen"),
     "On a device": DEVICE,
 }
-_SUMMARY = 300  # characters of a command's first sentence: all of it, over as many lines as it needs
+_SUMMARY = 300  # characters: enough for all of a command's first sentence, over several lines
 
 
 class Commands(click.Group):
-    """The device's commands, and those that train and convert bring through the entry points `limiar.commands`."""
+    """The device's commands, and those of train and convert, found by the entry points `limiar.commands`."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         commands = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))}
@@ -53,7 +49,7 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from difflib import get_close_matches  # 5 ms that only a mistake takes
+            from difflib import get_close_matches  # 5 ms, only after a mistake
 
             near = get_close_matches(args[0], self.list_commands(ctx), n=1)
             raise click.UsageError(f"{error.message} Did you mean {near[0]}?", ctx) if near else error from None
@@ -63,7 +59,7 @@ class Commands(click.Group):
             command = getattr(import_module(f"limiar.edge_app.commands.{cmd_name}"), cmd_name)
             assert isinstance(command, click.Command)
             return command
-        # Reading entry points takes 40 ms in a desktop environment: only for --help and for names that are not here.
+        # Reading entry points takes 40 ms in a desktop environment: only for --help and for names that are not among DEVICE.
         for entry in _entry_points():
             if entry.name == cmd_name:
                 command = entry.load()
@@ -75,7 +71,7 @@ class Commands(click.Group):
 
 
 def _with_cure(callback: Callable[..., Any], name: str, extra: str) -> Callable[..., Any]:
-    """A desktop command that says how to install its packages if they are missing."""
+    """Makes a desktop command say how to install its packages if they are missing."""
 
     def run(*arguments: Any, **options: Any) -> Any:
         try:
@@ -128,7 +124,7 @@ def main() -> None:
         status = exit_status.INTERRUPTED
     except OutputClosed:
         status = exit_status.CLOSED_PIPE
-    except SystemExit:  # click's, which has replaced a stdout that is no longer read
+    except SystemExit:  # from click, which has replaced a stdout whose reader is gone
         if sys.stdout is stdout:
             raise
         status = exit_status.CLOSED_PIPE

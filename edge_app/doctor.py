@@ -1,4 +1,4 @@
-"""What this machine is, what is installed, and what is missing with the command that installs it."""
+"""What this machine is, what is installed, and what is missing, with the command that installs it."""
 
 import concurrent.futures
 import os
@@ -24,7 +24,7 @@ from limiar.edge_app.system.python import python_c
 _IMPORT_S = 60.0  # for one package, from a slow SD card
 _OLDEST_PYTHON = (3, 11)
 
-# In its own process: a wheel built for another CPU ends the process that imports it.
+# Run in a separate process: a wheel built for another CPU ends the process that imports it.
 _IMPORT = """
 import importlib, sys
 from importlib import metadata
@@ -51,7 +51,7 @@ class Package(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """Where results are kept."""
+    """limiar's state folder, which keeps results."""
 
     path: str  # empty: this user has no home folder, and LIMIAR_STATE is not set
     writable: bool
@@ -72,11 +72,11 @@ class Diagnosis(Struct, frozen=True):
     cameras: tuple[str, ...]  # V4L2, as `limiar camera` takes them, with their names
     installed_mb: float  # limiar and what it needs, without extras
     state: State
-    problems: tuple[str, ...]  # that keep limiar from working
+    problems: tuple[str, ...]  # what keeps limiar from working
 
 
 def diagnose() -> Diagnosis:
-    """Looks at everything, and imports every package once, each in its own process.
+    """Looks at everything, and imports every package once, each in a separate process.
 
     found = diagnose()
     print(found.app, found.problems)
@@ -119,7 +119,7 @@ def find_problems(here: Machine, packages: tuple[Package, ...], runtimes: tuple[
     if not state.path:
         yield "this user has no home folder to keep results in: set LIMIAR_STATE to a folder that this user can write"
     elif not state.writable:
-        yield f"{state.path} cannot be written: give it to this user, or set LIMIAR_STATE"
+        yield f"{state.path} cannot be written: make this user its owner, or set LIMIAR_STATE"
 
 
 _MISSING = "is missing"
@@ -143,7 +143,7 @@ def _wanted_packages() -> Iterator[tuple[str, str, str, bool, str]]:
 
 
 def _runtime(name: str) -> Package:
-    """A runtime, imported as limiar does it."""
+    """A runtime, imported as limiar imports it."""
     kind = RUNTIMES[name]
     return _package(name, kind.module, kind.package, False, kind.install, kind.package.replace("-", "_"))
 
@@ -152,7 +152,7 @@ def _package(name: str, module: str, distribution: str, needed: bool, install: s
     top = package or module.partition(".")[0]
     command = python_c(_IMPORT, module, top, distribution)
     try:
-        environment = os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever the terminal's is
+        environment = os.environ | {"PYTHONIOENCODING": "utf-8"}  # whatever the terminal uses
         done = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", timeout=_IMPORT_S, env=environment, check=False
         )
@@ -173,7 +173,7 @@ def _why(done: "subprocess.CompletedProcess[str]", top: str) -> str:
 
 def _needed(name: str, found: frozenset[str] = frozenset()) -> frozenset[str]:
     """A distribution and, in turn, those that it requires without extras, if they are installed."""
-    name = re.sub(r"[-_.]+", "-", name).lower()  # as PyPA's "Names and normalization" has it
+    name = re.sub(r"[-_.]+", "-", name).lower()  # PyPA, "Names and normalization"
     if name in found:
         return found
     try:
@@ -188,7 +188,7 @@ def _needed(name: str, found: frozenset[str] = frozenset()) -> frozenset[str]:
 
 
 def _size(name: str) -> int:
-    """Bytes of an installed distribution's files. limiar installed in place lists none of its own: its folder counts."""
+    """Bytes of an installed distribution's files. An editable limiar lists no files of its own, so its folder is counted."""
     paths = {Path(str(file.locate())) for file in metadata.files(name) or ()}
     if name == "limiar":
         paths |= set(Path(edge_app.__file__).parent.rglob("*"))
@@ -200,7 +200,7 @@ def _cameras() -> Iterator[str]:
         try:
             yield f"v4l2:/dev/{device.name} ({(device / 'name').read_text(encoding='utf-8', errors='replace').strip()})"
         except OSError:
-            continue  # unplugged meanwhile
+            continue  # it was unplugged meanwhile
 
 
 def _state() -> State:
@@ -208,6 +208,6 @@ def _state() -> State:
         folder = default_path().parent
     except StoreError:
         return State("", False, 0)
-    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # limiar makes the rest
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # limiar creates the rest
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     return State(str(folder), writable, shutil.disk_usage(there).free >> 20)

@@ -1,6 +1,6 @@
 """Everything that limiar refuses. Each error has a stable code; docs/errors.md lists them all.
 
-    LimiarError                 and of itself: what a machine lacks, what is not installed
+    LimiarError                 itself: what a machine lacks, what is not installed
     ├── BundleError             a bundle is not what its manifest says, or not for this device
     ├── KeyFileError            a key file cannot be used, or must not be
     ├── ImageError              an image has no answer
@@ -33,13 +33,13 @@ class LimiarError(Exception):
     """
 
     def __init__(self, code: str, message: str) -> None:
-        message = printable(without_passwords(message))  # it quotes names and libraries, and goes to a terminal
+        message = printable(without_passwords(message))  # it may quote file names and libraries, and goes to a terminal
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
 
     def __reduce__(self) -> tuple[type["LimiarError"], tuple[str, str]]:
-        return type(self), (self.code, self.message)  # from another process too
+        return type(self), (self.code, self.message)  # it can be pickled, to come from another process
 
 
 class BundleError(LimiarError):
@@ -87,4 +87,4 @@ class ConvertError(LimiarError):
 
 
 class OutputClosed(Exception):
-    """The reader of our output has closed it: not an error, but an end."""
+    """The reader of our output has closed it. Not an error: the command just ends."""

@@ -1,4 +1,4 @@
-"""Exit statuses of commands; besides, 0 is done and 2 a usage error (click's)."""
+"""Exit statuses of commands. Besides these, 0 means done and 2 a usage error (from click)."""
 
 ERROR = 1
 FAILED_CHECK = 3  # a gate or a verification did not pass

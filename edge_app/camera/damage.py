@@ -7,21 +7,21 @@ from msgspec import Struct
 
 from limiar.edge_app.text import counted
 
-_GRID = 0.25  # of the time between two frames: a frame that is farther from its tick is not counted by its time
-_FEWER = 0.05  # of the frames: the durations of whole files are off by this much for no reason
+_GRID = 0.25  # of the time between two frames: a frame farther from its tick than this is not numbered by its time
+_FEWER = 0.05  # of the frames: even the durations of intact files are off by this much
 _SHOWN_RANGES = 6  # of missing frames, in one line
-_STARTS_ANEW = ("I", "?")  # kinds of frames that build on no other, or perhaps: not every decoder says
+_STARTS_ANEW = ("I", "?")  # kinds of frames that build on no other, or may not: some decoders do not say
 
 
 class Place(Struct, frozen=True):
-    """Where in its video a frame lies."""
+    """A frame's place in its video."""
 
-    frame: int  # from 1, counting also those that are known to be there and could not be read
+    frame: int  # from 1, counting also those that are known to exist but could not be read
     video_s: float  # seconds since the video's start
 
 
 class Doubt:
-    """From damage until a frame that builds on no other and was decoded after it."""
+    """Lasts from damage until a frame that was decoded after it and builds on no other."""
 
     def __init__(self) -> None:
         self.now = False  # the last frame was decoded from damaged data, or builds on a frame that was
@@ -30,8 +30,8 @@ class Doubt:
     def frame(self, damaged: bool, starts_anew: bool, kind: str) -> None:
         """Takes a frame of a `kind`: I, P, B or ?. `damaged`: damage was met since the frame before.
 
-        `starts_anew`: the last packet that the decoder took builds on no other, and is whole; as a decoder may hold frames
-        back, it need not be this frame's.
+        `starts_anew`: the last packet that the decoder took builds on no other, and is whole. It need not be this frame's,
+        since a decoder may hold frames back.
         """
         self.now = self.now or damaged
         self._starts_anew = starts_anew or (self._starts_anew and not damaged)
@@ -42,34 +42,34 @@ class Doubt:
 class Account:
     """Takes events in order: `failed`, or `placed` for a frame that was read; at the end, `loss`.
 
-    A loss counts only if damage was met: counts and durations of whole files are wrong too often, because of a variable frame
-    rate, a list of cuts, or sound that lasts longer.
+    A loss counts only if damage was met: counts and durations are wrong too often in intact files, because of a variable frame
+    rate, an edit list, or sound that lasts longer.
     """
 
     def __init__(self, rate_hz: float, announced: int, timed: bool, met_at_start: bool) -> None:
         self._rate_hz = rate_hz  # 0.0: unknown
-        self._announced = announced  # frames, by the file's header; 0: unknown
-        self._timed = timed  # each frame has its time in the file, which a loss before it does not shift
+        self._announced = announced  # frames, according to the file's header; 0: unknown
+        self._timed = timed  # the file has a time for each frame, which an earlier loss does not shift
         self._met_at_start = self._damaged = met_at_start
         self._seen: set[int] = set()
         self._count = 0  # of frames up to the last that was read, with those that failed
-        self._failed = self._failed_loudly = 0  # since then
+        self._failed = self._failed_loudly = 0  # frames that failed since then
         self._regular = rate_hz > 0  # so far the nth frame came at the nth tick of the frame rate
         self._first_s = self._last_s = 0.0
         self.doubt = Doubt()
         self.doubtful = 0  # frames
 
     def failed(self, loudly: bool) -> None:
-        """Takes a frame that could not be read, or the end; `loudly`: the decoder complained, which it does not at the end."""
+        """Takes a frame that could not be read, or the end. `loudly`: the decoder complained, as it never does at the end."""
         self._failed += 1
         self._failed_loudly += loudly
         self._damaged = self._damaged or loudly
 
     def placed(self, time_s: float, complained: bool, key: bool, kind: str) -> Place:
-        """Takes a frame that was read; time_s: by the decoder's clock.
+        """Takes a frame that was read. time_s: by the decoder's clock.
 
-        `complained`: the decoder did, since the frame before. `key`: the last packet that it took builds on no other. `kind`:
-        of this frame, I, P, B or ?.
+        `complained`: the decoder complained since the frame before. `key`: the last packet that it took builds on no other.
+        `kind`: this frame's, I, P, B or ?.
         """
         lost, first = self._failed, not self._seen
         self._count += lost + 1
@@ -87,19 +87,19 @@ class Account:
         return Place(number, round(time_s, 3))
 
     def loss(self, missing_bytes: int, fault: str | None = None) -> str | None:
-        """What is missing of the video, in words; None if no damage was met.
+        """In words, what is missing from the video; None if no damage was met.
 
-        `missing_bytes`: at the end of the file. `fault`: what its container says, in words.
+        `missing_bytes`: at the end of the file. `fault`: in words, what its container says.
         """
         if not (self._damaged or missing_bytes or fault):
             return None
-        referred = f"{counted(self.doubtful, 'frame')} beside damage {'is' if self.doubtful == 1 else 'are'} referred"
+        referred = f"{counted(self.doubtful, 'frame')} near damage {'is' if self.doubtful == 1 else 'are'} referred"
         parts = [self._missing(), referred if self.doubtful else ""]
         parts += [f"the file is {missing_bytes} bytes short" if missing_bytes else "", fault or ""]
         return ", ".join(filter(None, parts)) or "parts of it without frames are damaged"
 
     def remark(self) -> str | None:
-        """In words, if a video without damage has far fewer frames than its header says."""
+        """In words, that a video without damage has far fewer frames than its header says; None if not."""
         if len(self._seen) >= self._announced * (1 - _FEWER) - 2:
             return None
         return f"{len(self._seen)} frames, though its header announces {self._announced}; no damage was met"
@@ -115,7 +115,7 @@ class Account:
         return not self._seen
 
     def _time(self, time_s: float, first: bool) -> float:
-        """The time, or an estimate: some containers have none for their last frames, or for any."""
+        """The time, or an estimate: some containers have no time for their last frames, or for any."""
         if math.isfinite(time_s) and (time_s > 0 or (first and time_s == 0)):
             return time_s
         return 0.0 if first or not self._rate_hz else self._last_s + 1 / self._rate_hz

@@ -11,23 +11,23 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import SourceError
 
 # Warnings and errors: nothing else tells a damaged frame from a whole one. They quote a stream's URL with its password, so they
-# are never shown: `Heard` takes them, or /dev/null, which is the capture process's stdout.
+# are never shown: they go to `Heard`, or to /dev/null, which is the capture process's stdout.
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "24"
-# Over UDP a lost packet is a torn frame; OpenCV 5 asks for TCP on its own, 4.11 does not.
+# Over UDP a lost packet tears a frame. OpenCV 5 asks for TCP unprompted, 4.11 does not.
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
 
-FRAME_LIMIT_PX = 50_000_000  # of a whole frame, as for an image: 150 MB, twice while its colours are reordered
+FRAME_LIMIT_PX = 50_000_000  # a frame before --roi, as for an image: 150 MB, twice that while its colours are reordered
 
 _MESSAGE = re.compile(rb"\[OPENCV:FFMPEG:(\d+)\] (.*)")
 _ERROR = 16  # libavutil/log.h: AV_LOG_ERROR; a warning is 24
-# Errors in whole videos: a conversion that is then done another way, and a camera's comment in its JPEGs.
+# Errors in intact videos: a conversion that is then done another way, and a comment that cameras put in their JPEGs.
 _HARMLESS = re.compile(rb"Cannot convert interlaced|APP fields")
-_TELLING = re.compile(rb"corrupt|EOI missing|partial file|prematurely|missed|[Tt]runcat|damaged|mismatch")  # of warnings
+_TELLING = re.compile(rb"corrupt|EOI missing|partial file|prematurely|missed|[Tt]runcat|damaged|mismatch")  # in warnings
 _C = ctypes.CDLL(None)
 
 
 class Heard:
-    """Takes what FFmpeg says while this is entered, which OpenCV prints on stdout."""
+    """While entered, takes what FFmpeg says, which OpenCV prints on stdout."""
 
     def __init__(self) -> None:
         self._file = os.memfd_create("ffmpeg", os.MFD_CLOEXEC)

@@ -1,4 +1,4 @@
-"""A frame, as the process that keeps the store has it: its pixels lie in memory that processes share."""
+"""A frame, as the process that keeps the store has it: its pixels are in memory that processes share."""
 
 import mmap
 import os
@@ -22,7 +22,7 @@ class SharedMemory:
         self.map = mmap.mmap(self.descriptor, FRAME_BYTES)
 
     def close(self) -> None:
-        """The pages go when nothing maps them any more."""
+        """Closes the descriptor. The memory is freed once no process maps it."""
         os.close(self.descriptor)
 
 
@@ -36,11 +36,11 @@ class Frame(Struct, frozen=True):
     taken_ns: int  # UTC, nanoseconds since 1970
     dropped: int  # frames passed over since the one before
     place: Place | None = None  # in its video file
-    doubtful: bool | None = None  # decoded beside damage, or built on a missing frame; None: unknown
+    doubtful: bool | None = None  # decoded near damage, or built on a missing frame; None: unknown
 
     @property
     def pixels(self) -> "Pixels":
-        """uint8 [H, W, 3], RGB: a view of the shared memory. Copy what is to be kept."""
+        """uint8 [H, W, 3], RGB: a view of the shared memory. Copy what you keep."""
         return pixels(self.memory, self.height, self.width)
 
 

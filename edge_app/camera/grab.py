@@ -1,4 +1,4 @@
-"""The capture process: it reads a source without pause and hands out fresh frames, one for each that is asked for."""
+"""The capture process: it reads a source without pause and hands out a fresh frame each time one is asked for."""
 
 import contextlib
 import resource
@@ -17,10 +17,10 @@ from limiar.edge_app.system.channel import WorkerEnd
 from limiar.edge_app.system.clock import now_ns
 from limiar.edge_app.system.limits import DATA, taken_bytes
 
-_FROZEN_S = FRAME_S - 0.5  # before the parent's patience ends, so that it hears why
-_NOTHING_S = 0.01  # until a camera that had nothing is asked again
-_SAMPLE_ROWS = 32  # every n-th row tells most pairs of frames apart
-MEMORY_BYTES = 2 << 30  # to read with, beyond what is there once it is open: a 50-megapixel H.264 needs 1.7 GB at most
+_FROZEN_S = FRAME_S - 0.5  # before the parent's deadline, so that it hears why
+_NOTHING_S = 0.01  # before a camera that had nothing is asked again
+_SAMPLE_ROWS = 32  # every 32nd row is enough to tell most frames apart
+MEMORY_BYTES = 2 << 30  # for reading, beyond what is in use once the source is open: a 50-megapixel H.264 needs 1.7 GB at most
 
 
 def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: WorkerEnd) -> None:
@@ -39,14 +39,14 @@ def grab(open_source: Callable[[], Source], view: View, memory: mmap, parent: Wo
 
 
 def _limit_memory() -> None:
-    """A later frame may be of any size, whatever the first was: what it would take then is refused, not taken from others."""
+    """Limits this process: a later frame may have any size, and must not take memory from other programs."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = taken_bytes(DATA) + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def _serve(source: Source, view: View, memory: mmap, parent: WorkerEnd) -> None:
-    """A live source goes on whether or not a frame is wanted: the latest frame wins. A file waits."""
+    """Hands out frames. A live source goes on whether or not a frame is wanted: the latest one wins. A file waits."""
     passing = source.live or view.realtime
     freshness, form = _Freshness(view.name), _Form(view)
     sequence = dropped = 0
@@ -83,7 +83,7 @@ def _read(source: Source, name: str) -> Pixels | None:
 
 
 class _Form:
-    """Holds the frames of a source to one form, and cuts out the part that is looked at."""
+    """Checks that all frames of a source have one shape, and cuts out the part that is looked at."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -111,8 +111,8 @@ class _Form:
 
 def _check_roi(roi: Roi | None, shape: tuple[int, ...], name: str) -> None:
     if roi and (roi.x + roi.width > shape[1] or roi.y + roi.height > shape[0]):
-        met = f"--roi {roi.x},{roi.y},{roi.width},{roi.height} leaves the {shape[1]}x{shape[0]} pixels of {name}"
-        raise SourceError("E-SOURCE-ROI", f"{met}: choose a part that lies inside")
+        met = f"--roi {roi.x},{roi.y},{roi.width},{roi.height} reaches beyond the {shape[1]}x{shape[0]} pixels of {name}"
+        raise SourceError("E-SOURCE-ROI", f"{met}: choose a part inside the frame")
 
 
 class _Freshness:
@@ -124,11 +124,11 @@ class _Freshness:
         self._since_s = 0.0
 
     def repeated(self, frame: Pixels, now_s: float) -> bool:
-        """Is it the last frame again? Raises SourceError once it has been for too long."""
+        """Whether it is the last frame again. Raises SourceError if that goes on for too long."""
         if self._last is None or not _equal(self._last, frame):
             self._last, self._since_s = frame, now_s
             return False
-        # One flat colour is what a covered or blinded sensor gives, noise and all: refused as such, not as frozen.
+        # A covered or blinded sensor gives one flat colour, without noise: refused as such later, not as frozen.
         if frame.min() == frame.max():
             return False
         if now_s - self._since_s >= _FROZEN_S:

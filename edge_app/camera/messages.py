@@ -1,12 +1,12 @@
-"""What the process that keeps the store says to the one that captures and the one that answers, and they to it."""
+"""Messages between the process that keeps the store and the two that capture and answer."""
 
 from msgspec import Struct
 
 from limiar.edge_app.answer import Answer
 from limiar.edge_app.camera.damage import Place
 
-FRAME_S = 5.0  # without a frame, and the camera has failed
-FRAME_BYTES = 64 << 20  # of shared memory, used as far as a frame reaches; a 16-megapixel frame has 48 MB
+FRAME_S = 5.0  # a camera that gives no frame for so long has failed
+FRAME_BYTES = 64 << 20  # of shared memory; pages that no frame reaches are never used, and 16 megapixels take 48 MB
 
 
 class Roi(Struct, frozen=True):
@@ -22,18 +22,18 @@ class View(Struct, frozen=True):
     """How a source is watched."""
 
     name: str  # of the source
-    realtime: bool = False  # a video file passes like a live picture
+    realtime: bool = False  # a video file plays like a live picture
     roi: Roi | None = None
 
 
 class Opened(Struct, frozen=True, tag=True):
     """The source is there; frames follow."""
 
-    note: str | None  # what a camera gives other than it was asked for
+    note: str | None  # in words, what a camera gives instead of what it was asked for
 
 
 class Taken(Struct, frozen=True, tag=True):
-    """A frame; its pixels lie in the shared memory until the next one is asked for."""
+    """A frame; its pixels are in the shared memory until the next one is asked for."""
 
     sequence: int
     taken_ns: int
@@ -45,12 +45,12 @@ class Taken(Struct, frozen=True, tag=True):
 
 
 class Look(Struct, frozen=True, array_like=True):
-    """Answer the frame that lies in the shared memory now."""
+    """Answer the frame that is in the shared memory now."""
 
     height: int
     width: int
-    doubtful: bool  # decoded beside damage: refer it
-    picture: bytes | None  # a file to draw it with its answer in
+    doubtful: bool  # decoded near damage: refer it
+    picture: bytes | None  # a file for a drawing of it with its answer
 
 
 class FrameAnswer(Struct, frozen=True, array_like=True, tag=True):
@@ -60,7 +60,7 @@ class FrameAnswer(Struct, frozen=True, array_like=True, tag=True):
 
 
 class FrameRefusal(Struct, frozen=True, array_like=True, tag=True):
-    """A frame has no answer, and why."""
+    """Why a frame has no answer."""
 
     code: str
     message: str
@@ -69,8 +69,8 @@ class FrameRefusal(Struct, frozen=True, array_like=True, tag=True):
 class Ended(Struct, frozen=True, tag=True):
     """The video file has no more frames."""
 
-    loss: str | None  # what of it could not be read
-    note: str | None  # what is odd about it
+    loss: str | None  # in words, what could not be read of it
+    note: str | None  # in words, what is odd about it
 
 
 class SourceFailed(Struct, frozen=True, tag=True):

@@ -19,14 +19,14 @@ from limiar.edge_app.errors import ImageError, SourceError
 from limiar.edge_app.image.read import BYTES_LIMIT, decode
 
 _ANSWER_S = 10.0  # to connect, and for each read; if a stream falls silent, the parent gives up sooner
-_LINE_BYTES = 65536  # at most, of a line in a header
+_LINE_BYTES = 65536  # at most, in one read of a line
 _HEADER_LINES = 100
 _LINE_END = b"\r\n"  # no JPEG ends with these
-_DAMAGED_S = FRAME_S - 0.5  # after so long with only damaged pictures, that is the error
+_DAMAGED_S = FRAME_S - 0.5  # after so long with only damaged pictures, the stream has failed
 
 
 def open_source(address: Address, _realtime: bool, _settings: Settings) -> Source:
-    """Raises SourceError if nothing answers, or not with MJPEG."""
+    """Connects to the camera. Raises SourceError if nothing answers, or the answer is not MJPEG."""
     url = urlsplit(address.target)
     host = url.netloc.rpartition("@")[2]
     plain = url._replace(netloc=host).geturl()
@@ -42,7 +42,7 @@ def open_source(address: Address, _realtime: bool, _settings: Settings) -> Sourc
 def _opener(url: str, user: str | None, password: str | None) -> urllib.request.OpenerDirector:
     """Speaks HTTP and HTTPS with this address only.
 
-    No proxy: a camera is in the local network. No redirection: it could take the password anywhere.
+    No proxy: a camera is on the local network. No redirection: it could take the password anywhere.
     """
     opener = urllib.request.OpenerDirector()
     handlers: list[urllib.request.BaseHandler] = [
@@ -72,10 +72,10 @@ def _refused(name: str, status: int) -> SourceError:
 def _unanswered(name: str, error: Exception) -> SourceError:
     cause = getattr(error, "reason", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        cure = "save its certificate and set SSL_CERT_FILE to that, or give http://…"
+        cure = "save its certificate in a file and set SSL_CERT_FILE to that file, or give http://…"
         return SourceError("E-SOURCE-OPEN", f"{name} has a certificate that this machine does not trust: {cure}")
     reason = " ".join(str(cause).split())[:100] or type(cause).__name__
-    return SourceError("E-SOURCE-OPEN", f"{name} does not answer ({reason}): check address and network, and that it is on")
+    return SourceError("E-SOURCE-OPEN", f"{name} does not answer ({reason}): check the address, the network, and that it is on")
 
 
 class MjpegStream:
@@ -111,7 +111,7 @@ class MjpegStream:
         except ImageError as error:
             if time.monotonic() - self._good_s >= _DAMAGED_S:
                 met = f"{self._name} gives pictures that do not decode ({error.code}: {error.message})"
-                raise SourceError("E-SOURCE-READ", f"{met}; check the camera and its network") from None
+                raise SourceError("E-SOURCE-READ", f"{met}: check the camera and its network") from None
             return None
         self._good_s = time.monotonic()
         return pixels
@@ -129,8 +129,8 @@ class MjpegStream:
             self._check(int(length))
             body = self._response.read(int(length))
             if len(body) < int(length):
-                raise ConnectionError("the connection was closed within a picture")
-            return body.rstrip(_LINE_END)  # which some cameras count as well
+                raise ConnectionError("the connection was closed in the middle of a picture")
+            return body.rstrip(_LINE_END)  # some cameras count the line end as well
         lines: list[bytes] = []
         size = 0
         while not self._divides(line := self._line()):

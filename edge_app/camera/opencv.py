@@ -20,10 +20,10 @@ def open_source(address: Address, _realtime: bool, settings: Settings) -> Source
     """Raises SourceError if there is no such camera."""
     if address.kind == "rtsp":
         heard = Heard()
-        options = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _CONNECT_MS, cv2.CAP_PROP_N_THREADS, 1)  # see VideoFile: one thread
+        options = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _CONNECT_MS, cv2.CAP_PROP_N_THREADS, 1)  # one thread: see VideoFile
         with heard:
             capture = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, options)
-        said = heard.taken()  # before the first frame it is not about damage
+        said = heard.taken()  # not about damage: there is no frame yet
         if not capture.isOpened():
             raise _unopened(said, address.name)
         check_size(capture, address.name)
@@ -80,14 +80,14 @@ class Stream(Camera):
 
 
 def _unopened(said: bytes, name: str) -> SourceError:
-    """By RTSP's status (RFC 2326, section 7.1.1); FFmpeg's own words may not be quoted, they have the password."""
+    """The error by RTSP's status (RFC 2326, section 7.1.1). FFmpeg's own words are not quoted: they have the password."""
     if re.search(rb"\b40[13] ", said):
         return SourceError("E-SOURCE-DENIED", f"{name} does not accept this user and password: give rtsp://user:password@…")
     if re.search(rb"\b404 ", said):
         return SourceError("E-SOURCE-OPEN", f"{name} has nothing at this path: look for its RTSP address in its manual")
     if re.search(rb"\b453 |\b503 ", said):
         return SourceError("E-SOURCE-BUSY", f"{name} has no room for another viewer: close one, then start again")
-    return SourceError("E-SOURCE-OPEN", f"{name} does not open: check address and network, and that the camera is on")
+    return SourceError("E-SOURCE-OPEN", f"{name} does not open: check the address, the network, and that the camera is on")
 
 
 def ask(capture: cv2.VideoCapture, settings: Settings) -> None:
@@ -102,7 +102,7 @@ def ask(capture: cv2.VideoCapture, settings: Settings) -> None:
 
 
 def other(capture: cv2.VideoCapture, settings: Settings, name: str) -> str | None:
-    """In words, what a camera gives that was not asked for: it silently takes the nearest that it has."""
+    """In words, what a camera gives instead of what it was asked for: it silently takes the nearest setting that it has."""
     found = []
     size = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
     if settings.size and size != settings.size:

@@ -3,7 +3,7 @@
 import logging
 import os
 
-os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")  # before the import, or it greets on stderr
+os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")  # before the import, or it prints a greeting on stderr
 
 import cv2
 import numpy as np
@@ -13,10 +13,10 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.errors import SourceError
 
-logging.getLogger("picamera2").setLevel(logging.CRITICAL)  # it writes to stderr what it also raises
+logging.getLogger("picamera2").setLevel(logging.CRITICAL)  # it raises the same errors that it logs to stderr
 
 # libcamera names formats as DRM does, by the digits of a little-endian number: "BGR888" is R, G, B in memory.
-_PACKED = {  # format -> bytes of a pixel, and where in them red, green and blue are
+_PACKED = {  # format -> bytes per pixel, and the places of red, green and blue in them
     "BGR888": (3, (0, 1, 2)),
     "RGB888": (3, (2, 1, 0)),
     "XBGR8888": (4, (0, 1, 2)),
@@ -24,13 +24,13 @@ _PACKED = {  # format -> bytes of a pixel, and where in them red, green and blue
     "XRGB8888": (4, (2, 1, 0)),
     "ARGB8888": (4, (2, 1, 0)),
 }
-_HALVED = {  # luma over the colours at half size: h * 3 / 2 rows of `stride` bytes
+_HALVED = {  # luma, then the colours at half size: h * 3 / 2 rows of `stride` bytes
     "YUV420": cv2.COLOR_YUV2RGB_I420,
     "YVU420": cv2.COLOR_YUV2RGB_YV12,
     "NV12": cv2.COLOR_YUV2RGB_NV12,
     "NV21": cv2.COLOR_YUV2RGB_NV21,
 }
-_INTERLEAVED = {  # two bytes a pixel
+_INTERLEAVED = {  # two bytes per pixel
     "YUYV": cv2.COLOR_YUV2RGB_YUYV,
     "YVYU": cv2.COLOR_YUV2RGB_YVYU,
     "UYVY": cv2.COLOR_YUV2RGB_UYVY,
@@ -43,9 +43,9 @@ def open_source(address: Address, _realtime: bool, settings: Settings) -> Source
         return PiCamera(int(address.target), settings)
     except SourceError:
         raise
-    except Exception as error:  # picamera2 raises RuntimeError, IndexError and what libcamera's bindings raise
+    except Exception as error:  # picamera2 raises RuntimeError, IndexError and whatever libcamera's bindings raise
         first: BaseException = error
-        while first.__cause__:  # picamera2's says that it "did not complete", libcamera's says why: the camera is busy
+        while first.__cause__:  # picamera2 only says that it "did not complete"; libcamera says why: the camera is busy
             first = first.__cause__
         reason = " ".join(str(first).split())[:160]
         cure = "check its cable, and that no other program uses it"

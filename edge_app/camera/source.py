@@ -1,6 +1,6 @@
 """Cameras and videos as sources of frames, opened in the capture process.
 
-`find_source` reads what a person writes; `open_source` imports OpenCV or picamera2, and only the one that is needed.
+`find_source` reads the text that a person gives; `open_source` imports OpenCV or picamera2, whichever is needed.
 """
 
 import importlib
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the process that keeps the store finds the source before it
 class Source(Protocol):
     """A camera or a video."""
 
-    live: bool  # a camera: `read` returns None if there is nothing yet. False: a file, and None is its end
+    live: bool  # True: a camera, and `read` returns None if there is nothing yet. False: a file, and None is its end
 
     @property
     def place(self) -> "Place | None":
@@ -30,15 +30,15 @@ class Source(Protocol):
 
     @property
     def doubtful(self) -> bool | None:
-        """Whether the last frame was decoded beside damage, or builds on a missing frame; None: unknown."""
+        """Whether the last frame was decoded near damage, or builds on a missing frame; None: unknown."""
 
     @property
     def loss(self) -> str | None:
-        """At the end of a video file: in words, what of it could not be read."""
+        """At the end of a video file: in words, what could not be read of it."""
 
     @property
     def note(self) -> str | None:
-        """What a person should know: what a camera gives that was not asked for; at its end, what is odd about a video."""
+        """For a person: what a camera gives instead of what it was asked for; at a video's end, what is odd about it."""
 
     def read(self) -> "Pixels | None":
         """The next frame, uint8 [H, W, 3], RGB, in its own array. May block. Raises whatever the camera stack raises."""
@@ -71,7 +71,7 @@ _INSTALL = {
 
 def open_source(address: Address, realtime: bool = False, settings: Settings = _NOTHING) -> Source:
     """Opens a source; with `realtime`, a video file plays at its own rate. Raises SourceError."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read at its import; its warnings only repeat our message
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when it is imported; its warnings only repeat our messages
     try:
         module = importlib.import_module(_MODULES[address.kind])
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What a video file's own blocks, packets and pages say is missing: FFmpeg ends, or goes on, without a word."""
+"""What is missing from a video file, by its own blocks, packets and pages: FFmpeg stops, or goes on, without a word."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 _READ_S = 2.0  # less than the parent's patience
-_NUL_BYTES = 512  # at the end of a file: a sector that was never written
+_NUL_BYTES = 512  # a sector that was never written
 _BLOCK_BYTES = 1 << 20
 _PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes of an MPEG transport packet, and the place of its sync byte
 _SYNC = 0x47
@@ -23,13 +23,13 @@ _OGG_PAGE_BYTES = 27 + 255 + 255 * 255  # RFC 3533, 6: the longest
 
 
 def fault(file: BinaryIO, kind: str) -> str | None:
-    """In words, what a file of this kind lacks; None if nothing, or if nothing tells."""
+    """In words, what a file of this kind lacks; None if nothing, or if the file cannot show it."""
     look = _LOOKS.get(kind)
     return look(file) if look else None
 
 
 def _nul_end(file: BinaryIO) -> str | None:
-    """An unfinished copy often has its full length, and NUL for what never came."""
+    """An unfinished copy often has its full length, with NUL for the part that never came."""
     at = _size(file)
     while at:
         start = max(0, at - _BLOCK_BYTES)
@@ -43,7 +43,7 @@ def _nul_end(file: BinaryIO) -> str | None:
 
 
 def _lost_sector(file: BinaryIO, start: int = 0, allowed: re.Pattern[bytes] | None = None) -> str | None:
-    """Coded pictures have no such run of NUL, but a card returns one for what it has lost. allowed: what may come before it."""
+    """Coded pictures have no such run of NUL, but a card returns one for a lost sector. allowed: bytes that may precede one."""
     until_s = time.monotonic() + _READ_S
     file.seek(start)
     data, at = file.read(_BLOCK_BYTES), start
@@ -61,7 +61,7 @@ def _lost_sector(file: BinaryIO, start: int = 0, allowed: re.Pattern[bytes] | No
 
 
 def _matroska(file: BinaryIO) -> str | None:
-    """RFC 9559: from the first cluster on. Uncompressed sound and pictures may be NUL, and so may a Void element."""
+    """Looks from the first cluster on (RFC 9559). Uncompressed sound and pictures may be NUL, and so may a Void element."""
     file.seek(0)
     head = file.read(_BLOCK_BYTES)
     first = head.find(_CLUSTER)
@@ -70,7 +70,7 @@ def _matroska(file: BinaryIO) -> str | None:
 
 
 def _gif(file: BinaryIO) -> str | None:
-    """GIF89a, 12 to 27: blocks in a row, up to the trailer. What follows something else is never read."""
+    """GIF89a, 12 to 27: one block after another, up to the trailer. Decoders ignore what follows anything else."""
     until_s = time.monotonic() + _READ_S
     file.seek(0)
     head = file.read(13).ljust(13, b"\0")
@@ -125,7 +125,7 @@ def _transport_stream(file: BinaryIO) -> str | None:
         broken += int(np.count_nonzero(packets[:, 0] != _SYNC))
         packets = packets[(packets[:, 0] == _SYNC) & (packets[:, 3] & 0x10 > 0)]  # those with content
         stream = (packets[:, 1] & 0x1F).astype(int) << 8 | packets[:, 2]
-        breaks = (packets[:, 3] & 0x20 > 0) & (packets[:, 4] > 0) & (packets[:, 5] & 0x80 > 0)  # the count may begin anew
+        breaks = (packets[:, 3] & 0x20 > 0) & (packets[:, 4] > 0) & (packets[:, 5] & 0x80 > 0)  # the count may restart
         for number in np.unique(stream):
             own = stream == number
             counts = np.concatenate([[last.get(number, -1)], packets[own, 3] & 15]).astype(int)

@@ -1,6 +1,6 @@
 """A video device before OpenCV opens it: whether it is there, may be opened, is a camera, and is free.
 
-OpenCV itself only says that it did not open. Without OpenCV and numpy.
+OpenCV itself only says that it did not open. This module imports neither OpenCV nor numpy.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ def check_camera(path: str, name: str) -> None:
         found = os.stat(path)
     except OSError:
         if os.path.islink(path):
-            raise SourceError("E-SOURCE-OPEN", f"{name} leads to a camera that is not plugged in: plug it in") from None
+            raise SourceError("E-SOURCE-OPEN", f"{name} is a link to a camera that is not plugged in: plug it in") from None
         raise SourceError("E-SOURCE-OPEN", f"{name} is not there: plug the camera in; {_cameras()}") from None
     if not stat.S_ISCHR(found.st_mode) or os.major(found.st_rdev) != _MAJOR:
         kind = "a device of another kind" if stat.S_ISCHR(found.st_mode) else _file_kind(found.st_mode)
@@ -55,12 +55,12 @@ def check_camera(path: str, name: str) -> None:
 
 
 def why_not(path: str, name: str) -> SourceError:
-    """The error for a camera that passed `check_camera` and that OpenCV does not open."""
+    """The error for a camera that passed `check_camera` but that OpenCV does not open."""
     with contextlib.suppress(OSError):
         device = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             wanted = struct.pack("I", _BUF_TYPE_CAPTURE).ljust(_FORMAT_BYTES, b"\0")
-            fcntl.ioctl(device, _S_FMT, fcntl.ioctl(device, _G_FMT, wanted))  # no change; EBUSY if another program streams
+            fcntl.ioctl(device, _S_FMT, fcntl.ioctl(device, _G_FMT, wanted))  # changes nothing; EBUSY if another program streams
         except OSError as error:
             if error.errno == errno.EBUSY:
                 return _busy(path, name)
@@ -90,7 +90,7 @@ def _busy(path: str, name: str) -> SourceError:
 
 
 def _users(device: str) -> list[str]:
-    """Programs that have it open, as far as this user can see."""
+    """The programs that have it open, as far as this user may see."""
     found = []
     for process in sorted(glob.glob("/proc/[0-9]*")):
         with contextlib.suppress(OSError):
@@ -101,7 +101,7 @@ def _users(device: str) -> list[str]:
 
 
 def _cameras() -> str:
-    """In words, what could be given instead."""
+    """In words, the devices that could be given instead."""
     known = sorted(glob.glob("/dev/v4l/by-id/*-index0")) or sorted(glob.glob("/dev/video[0-9]*"))
     return f"this machine has {', '.join(map(printable, known[:4]))}" if known else "this machine has no video device"
 

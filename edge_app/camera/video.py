@@ -1,8 +1,8 @@
 """Video files, through OpenCV's FFmpeg. Imported only in the capture process.
 
-A damaged frame does not end a video: what comes after it is read, and what is lost is counted. OpenCV only says whether there
-is a frame. Frames that FFmpeg has patched, or that build on a missing one, look whole; only the decoder's messages tell
-(docs/camera.md has the measurements).
+A damaged frame does not end a video: the frames after it are read, and lost ones are counted. OpenCV only says whether there is
+a frame. Frames that FFmpeg has patched, or that build on a missing one, look whole; only the decoder's messages show it
+(measurements: docs/camera.md).
 """
 
 import math
@@ -20,8 +20,8 @@ from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.errors import SourceError
 
 _RATE_LIMIT_HZ = 1000.0  # a file that claims more, or nothing, does not know its frame rate
-_SILENT_FAILURES = 256  # in a row: the end, for FFmpeg complains about a frame that it cannot read
-_SKIP_S = 3.0  # to look for the next good frame: less than the parent waits
+_SILENT_FAILURES = 256  # in a row: the end, since FFmpeg complains about a frame that it cannot read
+_SKIP_S = 3.0  # to find the next good frame; less than the parent waits
 
 
 def open_source(address: Address, realtime: bool, _settings: Settings) -> Source:
@@ -46,7 +46,7 @@ class VideoFile:
         self._name = address.name
         self._container = Container(address.target, self._name)
         self._heard = Heard()
-        # One thread: then a message is about this frame, not about one a dozen later.
+        # One thread: so a message is about this frame, and not about one a dozen frames later.
         with self._heard:
             self._capture = cv2.VideoCapture(os.path.abspath(address.target), cv2.CAP_FFMPEG, (cv2.CAP_PROP_N_THREADS, 1))
         if not self._capture.isOpened():
@@ -60,7 +60,7 @@ class VideoFile:
         self._interval_s = 1 / rate_hz if realtime else 0.0
         self._due_s = math.nan
         announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        # The decoder reads the first seconds to open the file, and does not complain twice about them.
+        # The decoder reads the first seconds when it opens the file, and complains about them only then.
         met_at_start = self._heard.damage()
         self._account = Account(rate_hz, announced, self._container.timed, met_at_start)
         self._ahead: _Shot | None = None
@@ -71,7 +71,7 @@ class VideoFile:
         self.note: str | None = None
 
     def read(self) -> Pixels | None:
-        """The next frame; it is held back until the one after it was read: damage often shows in what follows."""
+        """The next frame. It is held back until the one after it is read: damage often shows only there."""
         if not self._begun:
             self._begun = True
             self._ahead, _ = self._next()
@@ -87,7 +87,7 @@ class VideoFile:
                 raise self._container.without_frames(self.loss)
             return None
         self._ahead, met = self._next()
-        met = met or (self._ahead is None and self._container.fault is not None)  # a file that ends early may have cut it
+        met = met or (self._ahead is None and self._container.fault is not None)  # in a file that ends early, the last frame may be cut
         self.place = shot.place
         self.doubtful = shot.doubtful or met or (self._ahead is not None and self._ahead.doubtful)
         self._account.doubtful += self.doubtful

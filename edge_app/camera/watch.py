@@ -49,22 +49,22 @@ def camera(
     stop: Callable[[], bool] = lambda: False,
     keys: "Keys | None" = None,
 ) -> "Watch":
-    """Answer the frames of a camera or video, as `limiar camera` does: each answer is kept before it is given.
+    """Answer the frames of a camera or video, as `limiar camera` does: each answer is kept in the database before you get it.
 
         for line in limiar.camera("models/lung-nodule", "video:ward.mp4", db="results.db"):
             print(line.sequence, line.taken, line.decision, line.confidence)
 
     source: "video:FILE", "v4l2:/dev/video0", "rtsp://…", "http://…" (MJPEG) or "picamera:0".
     roi: the part of each frame that is looked at, in pixels; None: all of it.
-    realtime: play a video file at its own rate; frames are dropped as a camera's are.
+    realtime: play a video file at its own rate; frames are dropped as from a camera.
     settings: frame size, rate and pixel format that a camera is asked for.
     seconds: stop after so long; None: when the video ends, or never.
     annotate: a folder for a picture of each frame with its answer.
-    tell: given what a person should know about the source, one line each.
+    tell: called with each line that a person should read about the source.
     The others are as for `limiar.scan`.
 
-    Of a camera the latest frame wins; of a video file every frame is answered. The processes that capture and answer are forked
-    from this one: start it before threads that hold locks. Raises BundleError, RuntimeUnavailable, StoreError, OutputError,
+    From a camera the latest frame is answered; from a video file, every frame. The process that captures is forked from this
+    one: call this before you start threads that hold locks. Raises BundleError, RuntimeUnavailable, StoreError, OutputError,
     SourceError (the camera cannot be opened, gives no new frame, or repeats one), at once or while iterating.
     """
     address = find_source(source)
@@ -98,7 +98,7 @@ def camera(
 
 
 class Watch:
-    """A running camera: iterate over it, once, for its lines. It closes at the end, or when it is left as a context manager."""
+    """A running camera: iterate over it, once, for its lines. It closes at the end, or on leaving its `with` block."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Watch:
 
     @property
     def loss(self) -> str | None:
-        """What of a video file could not be read, in words, once its end is reached."""
+        """In words, what could not be read of a video file, once its end is reached."""
         return self._capture.loss
 
     def __enter__(self) -> Self:
@@ -157,13 +157,13 @@ class Watch:
                     self._store.commit()
                     yield waiting
                     waiting = []
-        except StoreError:  # it can keep nothing any more
+        except StoreError:  # nothing can be kept any more
             raise
         except LimiarError as error:
             failure = error
         self._store.commit()
         yield waiting
-        if failure:  # what was answered until then is kept and reported first
+        if failure:  # raised after everything answered before it is kept and reported
             raise failure
 
     def _kept(self, frame: Frame, sequence: int) -> Line:
@@ -192,8 +192,8 @@ class Watch:
 
 
 def _boot_id() -> str:
-    """What Linux calls this boot: with it, sequence numbers give the order of frames however the clock jumps."""
+    """Linux's id of this boot: with it, sequence numbers give the order of frames even if the clock jumps."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:  # no /proc: then this start counts as one
+    except OSError:  # no /proc: this start counts as a boot
         return str(uuid.uuid4())

@@ -1,1 +1,1 @@
-"""The commands of the device, a module each: options, one call of the library, printing."""
+"""The commands of the device, one module each: options, one call of the library, printing."""

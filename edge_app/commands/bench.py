@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", type=FILE)
 @click.option(
-    "--file", "files", multiple=True, metavar="NAME", help="Model file, such as `tflite_int8`; several, or A,B. Default: all."
+    "--file", "files", multiple=True, metavar="NAME", help="Model file, such as `tflite_int8`; repeat it, or give A,B. Default: all."
 )
-@click.option("--runtime", "runtimes", multiple=True, metavar="R", help="Runtime; several, or A,B. Default: all installed.")
+@click.option("--runtime", "runtimes", multiple=True, metavar="R", help="Runtime; repeat it, or give A,B. Default: all installed.")
 @click.option("--threads", default="1", show_default=True, metavar="N,N", help="Inference threads, such as 1,2.")
-@click.option("--count", type=click.IntRange(20), default=1000, show_default=True, help="Calls of each; 1000 give p99.")
+@click.option("--count", type=click.IntRange(20), default=1000, show_default=True, help="Calls of each variant; p99 needs 1000.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order in which variants take turns.")
 @click.option(
     "--json",
@@ -72,7 +72,7 @@ def bench(
 
 
 def _thread_counts(threads: str) -> list[int]:
-    """From --threads. Raises UsageError."""
+    """The numbers of --threads. Raises UsageError."""
     try:
         counts = [int(number) for number in threads.split(",")]
     except ValueError:
@@ -88,7 +88,7 @@ def _listed(names: tuple[str, ...]) -> list[str]:
 
 
 def _check_writable(path: Path) -> None:
-    """Before minutes of measuring. Raises OutputError."""
+    """Checks it before minutes of measuring. Raises OutputError."""
     from limiar.edge_app.output.files import writable
     from limiar.edge_app.system.files import check_replaceable
 
@@ -98,7 +98,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _report(result: "BenchResult", to: Path | None, table: bool) -> None:
-    """The table, and JSON into a file; or JSON alone. Raises OutputError."""
+    """Prints the table and writes JSON into a file, or prints JSON alone. Raises OutputError."""
     import msgspec
 
     from limiar.edge_app.bench.table import table as lines_of

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 @answering_options("a frame")
 @click.option("--roi", metavar="X,Y,W,H", help="Look at this part of each frame, in pixels from the top left corner.")
 @click.option("--seconds", type=Finite(min=0, min_open=True), metavar="S", help="Stop after so many seconds.")
-@click.option("--realtime", is_flag=True, help="Play a video file at its own rate; frames are dropped as a camera's are.")
+@click.option("--realtime", is_flag=True, help="Play a video file at its own rate; frames are dropped as from a camera.")
 @click.option("--size", metavar="WxH", help="Ask the camera for frames of this size.")
-@click.option("--fps", "rate_hz", type=Finite(min=0, min_open=True), metavar="N", help="Ask the camera for so many a second.")
+@click.option("--fps", "rate_hz", type=Finite(min=0, min_open=True), metavar="N", help="Ask the camera for so many frames a second.")
 @click.option(
     "--format",
     "pixel_format",
     type=click.Choice(["MJPG", "YUYV"]),
-    help="Ask a USB camera for this; most give large frames only as MJPG.",
+    help="Ask a USB camera for this format; most give large frames only as MJPG.",
 )
 @reporting_options("frame")
 def camera(
@@ -48,9 +48,9 @@ def camera(
 ) -> int:
     """Answer the frames of a camera or video: video:FILE, v4l2:/dev/video0, rtsp://…, http://… (MJPEG) or picamera:0.
 
-    From a camera, the latest frame is answered and those passed over are counted; from a video file, every frame. Each answer
-    is kept in the database before it is printed. A camera that gives no new frame for 5 seconds is an error. Exit status 4:
-    the video ended, but parts of it could not be read.
+    From a camera, the latest frame is answered and the skipped ones are counted; from a video file, every frame is answered.
+    Each answer is kept in the database before it is printed. A camera that gives no new frame for 5 seconds is an error. Exit
+    status 4: the video ended, but parts of it could not be read.
 
     \b
     Example:
@@ -100,10 +100,10 @@ def _report(running: "Watch", reporting: Reporting) -> "FrameCount":
 
 
 def _damaged(running: "Watch", count: "FrameCount") -> bool:
-    """Says what of a video could not be read, if anything."""
+    """Whether parts of a video could not be read; if so, says which."""
     loss = running.loss
     if not loss and count.doubtful:
-        loss = f"{counted(count.doubtful, 'frame')} until now beside damage, referred"
+        loss = f"{counted(count.doubtful, 'frame')} near damage so far, referred"
     if loss:
         cure = "copy the file again, or go back to the recording"
         click.echo(f"E-SOURCE-DAMAGED: {running.source}: {loss}: {cure}", err=True)
@@ -111,18 +111,19 @@ def _damaged(running: "Watch", count: "FrameCount") -> bool:
 
 
 def _check_settings(settings: "Settings", kind: str) -> None:
-    """Raises UsageError for what such a source cannot be asked for."""
+    """Raises UsageError for a setting that this kind of source does not have."""
     asked = {"--size": settings.size, "--fps": settings.rate_hz, "--format": settings.pixel_format}
     possible = {"v4l2": ("--size", "--fps", "--format"), "picamera": ("--size", "--fps")}.get(kind, ())
     for option, value in asked.items():
         if value is not None and option not in possible:
-            raise click.UsageError(f"{option} is for cameras that take it: v4l2, and picamera but for --format.")
+            met = f"{option} does not work with this source"
+            raise click.UsageError(f"{met}: v4l2 takes --size, --fps and --format, picamera takes --size and --fps.")
 
 
 def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text, re.IGNORECASE | re.ASCII)
     if not found:
-        raise click.BadParameter(f"{text!r} is not WxH in pixels, as 1280x720.", param_hint="--size")
+        raise click.BadParameter(f"{text!r} is not WxH in pixels, such as 1280x720.", param_hint="--size")
     return int(found[1]), int(found[2])
 
 
@@ -132,7 +133,7 @@ def _roi(text: str) -> "Roi":
     try:
         x, y, width, height = map(int, text.split(","))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not X,Y,W,H in whole pixels.", param_hint="--roi") from None
+        raise click.BadParameter(f"{text!r} is not X,Y,W,H in whole pixels, such as 200,120,400,400.", param_hint="--roi") from None
     if min(x, y) < 0 or min(width, height) < 1:
-        raise click.BadParameter(f"{text!r} lies outside the frame, or is empty.", param_hint="--roi")
+        raise click.BadParameter(f"{text!r} is outside the frame, or empty.", param_hint="--roi")
     return Roi(x, y, width, height)

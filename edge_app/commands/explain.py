@@ -35,8 +35,8 @@ def explain(
 ) -> int:
     """Answer one image as `limiar scan` does, and show which parts of it speak for the label.
 
-    The bundle must have been converted with --cam. The picture shows the image, and beside it the image under the label's
-    class activation map: red where the evidence for the label is strongest, blue where it is weakest, on the scale below. It
+    The bundle must have been converted with --cam. The picture shows the image, and next to it the image under the label's
+    class activation map: red where the evidence for the label is strongest, blue where it is weakest; the scale is below. It
     shows what the model looks at, not whether that is right. Nothing is kept in the database.
 
     \b

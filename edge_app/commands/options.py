@@ -1,4 +1,4 @@
-"""What several commands are asked in the same words, and what their callbacks get of it."""
+"""Options that several commands share, and the values that their callbacks get."""
 
 import functools
 import math
@@ -21,7 +21,7 @@ FILE = click.Path(path_type=Path)
 
 
 class Finite(click.FloatRange):
-    """A number of a range; click alone takes nan for a number of any range."""
+    """A finite number in a range; click alone accepts nan in any range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
@@ -31,7 +31,7 @@ class Finite(click.FloatRange):
 
 
 class AnswerOptions(TypedDict):
-    """What answers and how it decides: the keyword arguments that `limiar.scan`, `camera` and `open_classifier` share."""
+    """Which model answers, and how it decides: the keyword arguments shared by `limiar.scan`, `camera` and `open_classifier`."""
 
     file: str | None
     runtime: str | None
@@ -60,7 +60,7 @@ def answering_options(picture: str) -> Callable[[Callable[..., int]], Callable[.
     options = (
         file_option,
         runtime_option,
-        click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of an inference."),
+        click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Inference threads."),
         refer_below_option,
         click.option(
             "--outside",
@@ -111,13 +111,13 @@ class Reporting(NamedTuple):
     verbose: bool
 
     def check(self, **others: Path | None) -> None:
-        """Before any work. others: further outputs, by option. Raises UsageError: one would take the place of another."""
+        """Checks the options before any work. others: further outputs, by option. Raises UsageError: two would be the same file."""
         for option, given in {"csv": self.csv, **others}.items():
             if given == Path("-"):
                 name = option.replace("_", "-")
-                raise click.UsageError(f"--{name} is written whole, at the end: give a file. For stdout there is --jsonl -.")
+                raise click.UsageError(f"--{name} is written as a whole, at the end: give a file. For stdout, use --jsonl -.")
         if self.quiet and self.verbose:
-            raise click.UsageError("--quiet or --verbose, not both.")
+            raise click.UsageError("Give --quiet or --verbose, not both.")
         jsonl = None if self.jsonl in (None, "-") else Path(self.jsonl)
         of: dict[str, str] = {}
         for option, path in {"db": self.db, "jsonl": jsonl, "csv": self.csv, **others}.items():
@@ -126,28 +126,28 @@ class Reporting(NamedTuple):
                 raise click.UsageError(f"{other} and {name} are the same file: {printable(str(path))}.")
 
     def outputs(self, labels: tuple[str, ...], *, frames: bool) -> "list[Output]":
-        """Opened. Raises OutputError."""
+        """Opens the outputs. Raises OutputError."""
         from limiar.edge_app.output.outputs import open_outputs
 
         return open_outputs(self.jsonl, self.csv, labels, quiet=self.quiet, frames=frames)
 
     @property
     def shows_progress(self) -> bool:
-        """Whether nothing else is on the terminal."""
+        """Whether the terminal is free for it: no lines are printed there, and --quiet was not given."""
         return not (self.quiet or sys.stdout.isatty())
 
     def summarize(self, *texts: str) -> None:
-        """At the end, on stderr: those that are not empty, a line each, unless --quiet."""
+        """Prints those that are not empty on stderr, one per line, unless --quiet was given."""
         if not self.quiet:
             click.echo("\n".join(filter(None, texts)), err=True)
 
     def tell(self, note: str) -> None:
-        """What a person should know, on stderr, unless --quiet."""
+        """Prints what a person should know on stderr, unless --quiet was given."""
         if not self.quiet:
             click.echo(note, err=True)
 
     def say(self, text: str) -> None:
-        """On stderr, with --verbose."""
+        """Prints a line on stderr if --verbose was given."""
         if self.verbose:
             click.echo(f"{text}; {printable(str(self.db))}", err=True)
 
@@ -155,12 +155,12 @@ class Reporting(NamedTuple):
 def reporting_options(picture: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """The options of Reporting, for images or frames; the callback gets it as `reporting`."""
     options = (
-        click.option("--jsonl", metavar="FILE|-", help="Write JSON lines into a file, or to stdout with -."),
+        click.option("--jsonl", metavar="FILE|-", help="Write JSON lines to a file, or to stdout with -."),
         click.option("--csv", type=FILE, metavar="FILE", help="Write a spreadsheet."),
         click.option("--db", type=FILE, metavar="FILE", help="Results database. Default: results.db in limiar's state folder."),
         click.option("--annotate", type=FILE, metavar="DIR", help=f"Write each {picture} enlarged, with its answer."),
-        click.option("--quiet", "-q", is_flag=True, help="Show only errors and the lines that are asked for."),
-        click.option("--verbose", "-v", is_flag=True, help="Show what answers, and each file that is passed over."),
+        click.option("--quiet", "-q", is_flag=True, help="Show only errors, and the lines that --jsonl asks for."),
+        click.option("--verbose", "-v", is_flag=True, help="Show which model answers, and each file that is passed over."),
     )
 
     def add(command: Callable[..., int]) -> Callable[..., int]:

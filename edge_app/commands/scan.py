@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--again", is_flag=True, help="Run again even if the database has an answer.")
 @click.option("--include", multiple=True, metavar="GLOB", help="In folders, take only files that match.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="In folders, leave out files and folders that match.")
-@click.option("--follow", is_flag=True, help="Follow links to files and folders; each folder is entered once.")
+@click.option("--follow", is_flag=True, help="Follow links to files and folders; enter each folder only once.")
 @click.option(
     "--passed-over",
     type=FILE,
@@ -53,12 +53,12 @@ def scan(
 ) -> int:
     """Answer images: files, folders (recursive, in name order), - for paths on stdin, one a line.
 
-    On a terminal a table, into a pipe JSON lines. Every answer is kept in the database before it is printed; an image that
-    has an answer is not run again. Exit status 4: finished, but some images were refused.
+    Prints a table on a terminal, and JSON lines into a pipe. Every answer is kept in the database before it is printed; an
+    image that has an answer is not run again. Exit status 4: finished, but some images were refused.
 
-    In a folder, hidden files, the trash and caches of operating systems, and files whose names are not those of pictures are
-    passed over and counted; a file given by name is always tried. A GLOB with a slash is matched against the path below the
-    folder (** stands for any folders), one without against the name.
+    In a folder, hidden files, trash and caches of operating systems, and files without the extension of a picture are passed
+    over and counted; a file given by name is always tried. A GLOB with a slash is matched against the path below the folder
+    (** matches any number of folders), one without a slash against the name.
 
     \b
     Example:
@@ -97,13 +97,13 @@ def _check(paths: tuple[str, ...], nul: bool) -> None:
     if not paths and not nul:
         raise click.UsageError("Give images, folders, or - to read paths from stdin.")
     if any(without_passwords(path) != path and not os.path.lexists(path) for path in paths):
-        raise click.UsageError("An address is not a file or folder: `limiar camera` answers its frames.")
+        raise click.UsageError("An address is not a file or folder: give it to `limiar camera`.")
     if (nul or "-" in paths) and not sys.stdin:
         raise click.UsageError("Cannot read paths: stdin is closed.")
 
 
 def _listing(paths: tuple[str, ...], nul: bool) -> "Iterator[str | bytes | None]":
-    """Those that are given, then those on stdin."""
+    """The paths given as arguments, then those on stdin."""
     from limiar.edge_app.scan.paths import listed
 
     stdin = listed(sys.stdin.buffer, b"\0" if nul else b"\n") if nul or "-" in paths else ()
@@ -133,11 +133,11 @@ def _report(running: "Scan", passed: "PassedOver", passed_over: Path | None, rep
 
 
 def _status(count: "Count", passed: "PassedOver", chosen: bool) -> int:
-    """chosen: by --include or --exclude. Raises SourceError: there was no image."""
+    """The exit status. chosen: --include or --exclude was given. Raises SourceError: there was no image."""
     from limiar.edge_app.bundle.manifest import REFUSED
 
     if not count.decisions:
-        globs = ", and what --include and --exclude name" if chosen else ""
+        globs = ", and what --include and --exclude match" if chosen else ""
         raise SourceError(
             "E-SOURCE-EMPTY", f"no image was found in what was given: check the paths and their extensions{globs}"
         )

@@ -22,7 +22,7 @@ _OUTCOMES = {True: click.style("pass", fg="green"), False: click.style("FAIL", f
 def verify(bundle: Path, as_json: bool, key_files: tuple[Path, ...], revoked_files: tuple[Path, ...]) -> int:
     """Check a bundle on this machine: every file's size and hash, and every golden image on every runtime installed here.
 
-    With --key, check who signed it too. Exit status 3: something differs. Give what --json prints to `limiar convert
+    With --key, also check who signed it. Exit status 3: something differs. Give the output of --json to `limiar convert
     --verified`, and the bundle will say that it was verified here.
 
     \b

@@ -1,7 +1,7 @@
 """Checks that an image file is whole, of one format, one image, and nothing more.
 
-Decoders are lenient: Pillow accepts a PNG without IEND and does not check the CRC of its pixels, libjpeg fills in what is
-missing with grey. So each container is walked here before a decoder sees it. Formats: PNG, JPEG, BMP, WebP, TIFF, PGM/PPM.
+Decoders are lenient: Pillow accepts a PNG without IEND and does not check the CRC of its pixels, and libjpeg fills in grey for
+what is missing. So each container is walked here before a decoder sees it. Formats: PNG, JPEG, BMP, WebP, TIFF, PGM/PPM.
 """
 
 import os.path
@@ -45,7 +45,7 @@ _PICTURES = IMAGE_EXTENSIONS | FOREIGN_EXTENSIONS
 
 
 def inspect_named(data: bytes, name: str) -> Container:
-    """`inspect` for a file with a name: an extension of pictures must fit the content. Raises ImageError."""
+    """`inspect` for a file with a name: if it has the extension of a picture, that must fit the content. Raises ImageError."""
     _check_raw(data, name)
     container = inspect(data)
     check_name(data, name)
@@ -61,19 +61,19 @@ def check_name(data: bytes, name: str) -> None:
 
 
 def holds_picture(head: bytes) -> bool:
-    """By its first bytes, if its name does not say. Text can also begin with the two letters of a BMP or PGM."""
+    """Whether a file is a picture by its first bytes. BMP and PGM do not count: text can begin with their two letters."""
     return _format(head) in _CERTAIN or recognise(head) in (HEIC, AVIF, DICOM, GIF)
 
 
 def _check_raw(data: bytes, name: str) -> None:
-    if data.startswith(_TIFF):  # Pillow would show its thumbnail
+    if data.startswith(_TIFF):  # Pillow would read the thumbnail of a raw file
         for foreign in (RAW, SLIDE):
             if _extension(name) in foreign.extensions:
                 raise refusal(foreign)
 
 
 def _extension(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # pathlib takes ten times as long, for every image
+    return os.path.splitext(name)[1].lower()  # pathlib takes ten times as long
 
 
 def _format(data: bytes) -> str | None:
@@ -93,8 +93,8 @@ def inspect(data: bytes) -> Container:
     if foreign:
         raise refusal(foreign)
     if not data[:_HEAD_BYTES].strip(b"\0"):  # what a card returns for a file that it has lost
-        raise ImageError("E-IMAGE-FORMAT", "starts with NUL bytes only: copy or record it again")
-    if data.startswith(b"\x89PNG"):  # 5.2: its signature is made to show this
-        raise ImageError("E-IMAGE-FORMAT", "a PNG whose first bytes were changed, as in a transfer as text: copy it again")
+        raise ImageError("E-IMAGE-FORMAT", "starts with nothing but NUL bytes: copy or record it again")
+    if data.startswith(b"\x89PNG"):  # PNG 5.2: the signature was designed to show this
+        raise ImageError("E-IMAGE-FORMAT", "a PNG whose first bytes were changed, as by a transfer in text mode: copy it again")
     met = f"starts with {data[:8]!r}: not PNG, JPEG, BMP, WebP, TIFF, PGM or PPM"
     raise ImageError("E-IMAGE-FORMAT", f"{met}: save it as one of these")

@@ -1,4 +1,4 @@
-"""BMP (Microsoft, "Bitmap Storage"): a header that says where the pixels are and, not always rightly, how long the file is."""
+"""BMP (Microsoft, "Bitmap Storage"): a header that says where the pixels are and, not always correctly, how long the file is."""
 
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.container import PIXELS_MP, Container, check_end, check_pixels, truncated
@@ -12,7 +12,7 @@ _HELD = {4: "a JPEG", 5: "a PNG"}
 
 
 class Bmp(Container, frozen=True, kw_only=True):
-    """What a BMP's headers say."""
+    """The contents of a BMP's headers."""
 
     width: int
     height: int
@@ -23,7 +23,7 @@ class Bmp(Container, frozen=True, kw_only=True):
     colours: int  # in it
     colour_bytes: int
     offset: int  # of the pixels
-    row_bytes: int  # a row is filled up to four; 0 in run-length coding
+    row_bytes: int  # padded to a multiple of four; 0 in run-length coding
     end: int  # of the pixels
 
     @property
@@ -32,9 +32,9 @@ class Bmp(Container, frozen=True, kw_only=True):
 
 
 def inspect(data: bytes) -> Bmp:
-    """Sides, depth and palette, and whether all pixels are there. The size field counts only if it says more.
+    """Reads sides, depth and palette, and checks that all pixels are there. Raises ImageError.
 
-    Many writers leave it 0, or do not count the header. Raises ImageError.
+    The size field counts only if it is larger than that: many writers leave it 0, or do not count the header.
     """
     if len(data) < _FILE_HEADER + _CORE:
         raise truncated("the BMP header")
@@ -54,14 +54,14 @@ def inspect(data: bytes) -> Bmp:
         raise ImageError("E-IMAGE-BROKEN", f"{width}x{height} pixels: write it again")
     check_pixels("BMP", width, height, PIXELS_MP)
     if compression in _HELD:
-        raise ImageError("E-IMAGE-FORMAT", f"a BMP around {_HELD[compression]}: save that itself")
+        raise ImageError("E-IMAGE-FORMAT", f"a BMP that contains {_HELD[compression]}: save that as a file of its own")
     if depth not in _DEPTHS.get(compression, ()):
         raise ImageError("E-IMAGE-BROKEN", f"a BMP with {depth} bits and compression {compression}: write it again")
     palette = _FILE_HEADER + header + (12 if compression == _MASKS and header == 40 else 0)
     colour_bytes = 3 if header == _CORE else 4
     colours = min(used or 1 << depth, 1 << depth) if depth <= 8 else 0
     offset = _number(data, 10, 4)
-    if not offset or (offset == palette and colours):  # careless writers do not count the palette, or nothing
+    if not offset or (offset == palette and colours):  # careless writers leave out the palette, or write 0
         offset = palette + colours * colour_bytes
     if offset < palette:
         raise ImageError("E-IMAGE-BROKEN", f"a BMP whose pixels start at byte {offset}, inside its header: write it again")

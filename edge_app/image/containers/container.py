@@ -1,4 +1,4 @@
-"""A container, what is refused in all of them, and the limits of size."""
+"""What all containers have in common: their description, the limits of size, and some refusals."""
 
 import msgspec
 
@@ -7,22 +7,22 @@ from limiar.edge_app.image.containers.trailing import after_end
 
 MEGAPIXEL = 1_000_000
 
-# A decoder that keeps the image more than once gets a lower limit: every image stays under 300 MB.
+# Every image takes under 300 MB: a decoder that holds more than one copy has a lower limit.
 PIXELS_MP = 50
 PIXELS_MP_TWICE = 16  # TIFF, and JPEG with several scans; measured by studies/decode_memory.py, like the others
 PIXELS_MP_PADDED = 20  # of a TIFF's tiles, which reach beyond its edges
 PIXELS_MP_WEBP = 12  # lossless with alpha: 22 bytes a pixel
 
-SIDE_PX = 65_535  # as in JPEG: the copies of one longer row during a resize would exceed the 300 MB
+SIDE_PX = 65_535  # JPEG's limit; copies of a longer row during a resize would exceed the 300 MB
 
 
 class Container(msgspec.Struct, frozen=True):
-    """What the header of an image file says."""
+    """The contents of an image file's header."""
 
-    format: str  # as in FORMATS
+    format: str  # a key of EXTENSIONS: "PNG"
     bits: int | None  # of a sample, if the container's header says it
-    decoder_mp: int  # the largest image that the decoder can decode in bounded memory, megapixels
-    trailing: str = ""  # what follows the picture's end and is understood, such as "padding"
+    decoder_mp: int  # megapixels: the largest image that its decoder can decode in bounded memory
+    trailing: str = ""  # the understood data after the picture's end, such as "padding"
 
 
 def truncated(what: str) -> ImageError:

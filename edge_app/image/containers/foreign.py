@@ -1,4 +1,4 @@
-"""What is not read here: pictures of other formats, and files that are not pictures. Each is refused by its real name."""
+"""Files that limiar does not read: other picture formats, and files that are not pictures. Each is refused by its real name."""
 
 import re
 
@@ -8,10 +8,10 @@ from limiar.edge_app.errors import ImageError
 
 
 class Foreign(msgspec.Struct, frozen=True):
-    """A format that is not read here."""
+    """A format that limiar does not read."""
 
     name: str  # in messages, with its article
-    extensions: tuple[str, ...] = ()  # lower case; only of pictures: someone may expect an answer for such a file
+    extensions: tuple[str, ...] = ()  # lower case; for pictures only, since someone may expect an answer for such a file
     cure: str = "save it as PNG"
     code: str = "E-IMAGE-FORMAT"
 
@@ -124,7 +124,7 @@ VIDEO = Foreign("a video", cure="give a picture; `limiar camera` reads videos")
 _PICTURE = "give a picture"
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"heif")
 
-# How a file of each starts; the first that fits counts. The box of an ISO file (ftyp) names its kind in bytes 8 to 12.
+# How each format starts; the first match counts. The ftyp box of an ISO file names its kind in bytes 8 to 12.
 _STARTS: tuple[tuple[bytes, Foreign], ...] = (
     (rb"....ftypcrx ", RAW),
     (rb"....ftyp(?:avif|avis)", AVIF),
@@ -161,7 +161,7 @@ _RECOGNISED = tuple((re.compile(start, re.DOTALL), foreign) for start, foreign i
 
 
 def recognise(data: bytes, at: int = 0) -> Foreign | None:
-    """The format that starts at byte `at`, if it is known and not read here."""
+    """The foreign format that starts at byte `at`, if it is known."""
     return next((foreign for start, foreign in _RECOGNISED if start.match(data, at)), None)
 
 

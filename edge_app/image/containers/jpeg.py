@@ -1,4 +1,4 @@
-"""JPEG (ITU-T T.81): segments, entropy-coded data, an end, and what cameras and phones write behind it."""
+"""JPEG (ITU-T T.81): segments, entropy-coded data, an end, and what cameras and phones write after it."""
 
 import re
 
@@ -16,10 +16,10 @@ DHT, SOS, _COM, _JPEG_LS = 0xC4, 0xDA, 0xFE, 0xF7
 _FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}
 SEQUENTIAL, PROGRESSIVE = frozenset({0xC0, 0xC1}), 0xC2  # Table B.1
 _ARITHMETIC, _LOSSLESS = frozenset({0xC9, 0xCA}), frozenset({0xC3, 0xCB})
-_SEGMENTS = 10_000  # 64 MB have a thousand of the longest
+_SEGMENTS = 10_000  # 64 MB have room for a thousand of the longest
 _SCANS = 100  # 40 ms each, of 16 megapixels; ten are usual
-_PICTURES = 16  # behind the first: MPO of a burst
-_DECLARED = (  # in an APPn of the first picture: says that further pictures follow
+_PICTURES = 16  # after the first: a burst stored as MPO
+_DECLARED = (  # marks in an APPn of the first picture that say that further pictures follow
     b"MPF\0",  # CIPA DC-007, 5.1
     b"http://ns.google.com/photos/1.0/container/",  # Ultra HDR 1.1, GContainer
 )
@@ -28,16 +28,16 @@ _GAIN_MAP = (b"hdrgm", b"urn:iso:std:iso:ts:21496", b"hdrgainmap")  # Ultra HDR 
 
 
 class Walked(msgspec.Struct):
-    """What one picture's segments say."""
+    """What the segments of one picture say."""
 
-    end: int  # the byte behind EOI
+    end: int  # the byte after EOI
     frames: int
     scans: int
     bits: int | None
     kind: int  # marker of the last frame header
     components: int
-    pieces: list[tuple[int, int]]  # from and to which byte; all that its pixels need: no APPn, no comment
-    notes: list[tuple[int, int]]  # from and to which byte; the APPn that say how to show it
+    pieces: list[tuple[int, int]]  # first byte and end; the segments that its pixels need: no APPn, no comment
+    notes: list[tuple[int, int]]  # first byte and end; the APPn that say how to show it
     further: bool  # it declares that further pictures follow
     gain_map: bool  # it is not a picture itself, but the gain map of one
 
@@ -47,7 +47,7 @@ class Jpeg(Container, frozen=True):
 
 
 def inspect(data: bytes) -> Jpeg:
-    """The first picture must be whole; what follows must be padding, or parts that are understood. Raises ImageError."""
+    """Checks that the first picture is whole and followed only by padding or known parts. Raises ImageError."""
     first = walk(data, 0)
     behind = _behind(data, first)
     if first.frames != 1 or not first.scans:
@@ -58,14 +58,14 @@ def inspect(data: bytes) -> Jpeg:
     if first.bits != 8:
         raise unread_depth(f"{first.bits}-bit JPEG")
     if first.kind not in SEQUENTIAL | {PROGRESSIVE}:
-        # No decoder can tell that arithmetic-coded data were cut: their end need not be written (D.1.8).
+        # No decoder can tell whether arithmetic-coded data were cut: their end need not be written (D.1.8).
         kind = {first.kind in _ARITHMETIC: "arithmetic-coded", first.kind in _LOSSLESS: "lossless"}.get(True, "hierarchical")
         raise ImageError("E-IMAGE-FORMAT", f"a JPEG that is {kind}, which is not read here: save it as a baseline JPEG")
     return Jpeg("JPEG", 8, PIXELS_MP if first.scans == 1 else PIXELS_MP_TWICE, trailing=behind)
 
 
 def walk(data: bytes, at: int) -> Walked:
-    """B.1: SOI, segments FFxx with a length, entropy-coded data after each SOS, EOI. Raises ImageError."""
+    """Walks a picture (B.1): SOI, segments FFxx with a length, entropy-coded data after each SOS, EOI. Raises ImageError."""
     found = Walked(
         end=0, frames=0, scans=0, bits=None, kind=0, components=0, pieces=[], notes=[], further=False, gain_map=False
     )
@@ -86,7 +86,7 @@ def walk(data: bytes, at: int) -> Walked:
         if marker in _FRAME and length >= 8:
             found.frames += 1
             found.bits, found.components, found.kind = data[at + 2], data[at + 7], marker
-            if marker == _JPEG_LS:  # its data are stuffed differently (ISO/IEC 14495-1, A.1): no further segment would be found
+            if marker == _JPEG_LS:  # its data are stuffed differently (ISO/IEC 14495-1, A.1), so the next segment could not be found
                 raise refusal(JPEG_LS)
         start, at = match.end() - 2, at + length
         if marker == SOS:
@@ -105,7 +105,7 @@ def walk(data: bytes, at: int) -> Walked:
 
 
 def _after_scan(data: bytes, at: int) -> int:
-    """Where the entropy-coded data from `at` ends: at the next marker."""
+    """The end of the entropy-coded data from `at` on, which is the next marker."""
     found = _AFTER_SCAN.search(data, at)
     if found is None:
         raise truncated("the JPEG's pixels")

@@ -6,26 +6,26 @@ from collections.abc import Iterator
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, check_end, truncated, unread_depth
 
-_CHUNKS = 50_000  # Pillow takes 15 us for each; libpng's are of 8 KB, so 64 MB have 8,000
+_CHUNKS = 50_000  # Pillow takes 15 us for each; libpng writes 8 KB per chunk, so 64 MB have 8,000
 
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types
 
 
 class Png(Container, frozen=True, kw_only=True):
-    """What the header and the palette of a PNG say."""
+    """The contents of a PNG's header chunks."""
 
     colour: int  # colour type
     colours: int  # in its palette
-    transparent: int | None  # the grey sample that is transparent, of 1, 2 or 4 bits
-    significant: int | None  # bits of the original's samples, if sBIT says so
+    transparent: int | None  # the transparent grey level, in 1, 2 or 4 bits
+    significant: int | None  # bits per sample of the original, if sBIT says so
 
 
 def inspect(data: bytes) -> Png:
-    """PNG (ISO/IEC 15948) 5.3: length, type, data, CRC-32 of type and data."""
+    """Walks the chunks (5.3): length, type, data, CRC-32 of type and data. Raises ImageError."""
     at, count, kinds, bits, colour, colours = 8, 0, set[bytes](), 0, 0, 0
     significant = transparent = None
-    view = memoryview(data)  # a chunk may be the whole file: no copy
+    view = memoryview(data)  # no copies: a chunk may be nearly the whole file
     while b"IEND" not in kinds:
         length = int.from_bytes(data[at : at + 4], "big")
         end = at + 12 + length
@@ -64,7 +64,7 @@ def inspect(data: bytes) -> Png:
 
 
 def pixels(data: bytes) -> Iterator[tuple[int, int]]:
-    """From and to which byte the deflated pixels are, in pieces: IDAT chunks follow each other (5.6)."""
+    """First byte and end of each piece of the deflated pixels: IDAT chunks follow each other (5.6)."""
     at, met = 8, False
     while at < len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
@@ -77,7 +77,7 @@ def pixels(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def without_notes(data: bytes) -> bytes:
-    """A PNG that `inspect` has found whole, without what is not needed to show it (5.4: a capital means critical).
+    """A PNG that `inspect` has found whole, without the chunks that are not needed to show it (5.4: a capital means critical).
 
     Pillow fails on texts and profiles of over 1 MB, and on some damaged ones.
     """

@@ -1,4 +1,4 @@
-"""PGM and PPM (netpbm): a header of words, then samples as bytes or as words."""
+"""PGM and PPM (netpbm): a header in text, then samples as bytes or as text."""
 
 import re
 
@@ -14,19 +14,19 @@ _GREY = (b"P2", b"P5")
 
 
 class Pnm(Container, frozen=True, kw_only=True):
-    """What a PGM's or PPM's header says."""
+    """The contents of the header of a PGM or PPM."""
 
     name: str  # PGM or PPM
     width: int
     height: int
     samples: int  # of a pixel
     most: int  # the largest value of a sample, 1..65535
-    plain: bool  # samples are words
+    plain: bool  # samples are numbers in text
     start: int  # of the samples
 
 
 def inspect(data: bytes) -> Pnm:
-    """The header, and whether as many bytes follow as it says. Raises ImageError."""
+    """Reads the header, and checks that as many bytes follow as it says. Raises ImageError."""
     kind = data[:2]
     name = "PGM" if kind in _GREY else "PPM"
     head, at, numbers = data[:_HEADER_MOST], 2, []
@@ -41,13 +41,12 @@ def inspect(data: bytes) -> Pnm:
         at = number.end()
     width, height, most = numbers
     if not data[at : at + 1].isspace() or not 0 < most < 65536:
-        raise ImageError("E-IMAGE-BROKEN", f"a {name} without a readable header, or of 0 levels: write it again")
+        raise ImageError("E-IMAGE-BROKEN", f"a {name} without a readable header, or with 0 levels: write it again")
     samples = 1 if kind in _GREY else 3
     start, plain, behind = at + 1, kind in _PLAIN, ""
     size = width * height * samples * (1 if most < 256 else 2)
-    start += (
-        data.startswith(b"\r\n", at) and len(data) == start + 1 + size
-    )  # one white space, which Windows writes as two characters
+    # Windows may write the one white space after the header as two characters.
+    start += data.startswith(b"\r\n", at) and len(data) == start + 1 + size
     if plain:
         if len(data) - start < 2 * width * height * samples - 1:  # a digit and a space each
             raise truncated(f"the {name}'s pixels")

@@ -20,14 +20,14 @@ from limiar.edge_app.image.containers.container import (
     unread_depth,
 )
 
-# TIFF 6.0, section 2: bytes of a value, by type
+# TIFF 6.0, section 2: type -> bytes of a value
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_WHOLE = (1, 3, 4, 13)  # of these, the unsigned integers
+_WHOLE = (1, 3, 4, 13)  # those types that are unsigned integers
 _PIXELS = {273: 279, 324: 325}  # offsets of strips or tiles -> their byte counts
 _IMAGES = 330  # directories of further images
-_DIRECTORIES = (34665, 34853, 40965)  # of EXIF, GPS, interoperability
+_DIRECTORIES = (34665, 34853, 40965)  # directories of EXIF, GPS, interoperability
 _HEADER_BYTES = 8
-_VALUES = 4 * SIDE_PX  # of one tag: a strip for every row of every channel
+_VALUES = 4 * SIDE_PX  # at most, of one tag: a strip for every row of every channel
 _ONE = {"width": 256, "height": 257, "compression": 259, "photometric": 262, "fill": 266, "samples": 277, "planar": 284}
 _LAYOUT = (258, 274, 278, 281, 317, 322, 323, 338, 339, 341, 530, *_ONE.values())
 
@@ -35,18 +35,18 @@ RAW, GROUP4, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA, ZSTD = 1, 4, 5, 7,
 _READ = {RAW, GROUP4, LZW, JPEG, DEFLATE, PACKBITS, OLD_DEFLATE, LZMA, ZSTD}
 _OTHERS = {2: "CCITT", 3: "CCITT group 3", 6: "JPEG of the old kind", 50001: "WebP", 34676: "SGILog", 34712: "JPEG 2000"}
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, _PALETTE, YCBCR = 0, 1, 2, 3, 6
-_SAMPLES = 8  # of a pixel, at most: images that are read have up to four
+_SAMPLES = 8  # per pixel, at most; real images have up to four
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_EXTRA_MOST = 2  # times the bytes that a strip needs: the last one may be padded to full rows
+_EXTRA_MOST = 2  # times the bytes that a strip needs: the last strip may be padded to its full height
 
 
 class Segments(Struct, frozen=True):
-    """Where the pixels are: in strips as wide as the image, or in tiles."""
+    """The places of the pixels, in strips as wide as the image or in tiles."""
 
     tiled: bool
-    width: int  # pixels of one
+    width: int  # of one, in pixels
     height: int
-    across: int  # how many side by side
+    across: int  # how many in a row
     down: int
     offsets: tuple[int, ...]  # plane by plane, row by row
     counts: tuple[int, ...]  # bytes
@@ -59,9 +59,9 @@ class Tiff(Container, frozen=True, kw_only=True):
     width: int  # as stored, before orientation
     height: int
     depth: int  # bits a sample
-    stored: int  # bits that a sample takes up: 16 if 12 or 14 are not packed
+    stored: int  # bits that a sample takes up: 16 for 12 or 14 bits that are not packed
     samples: int  # of a pixel
-    extra: tuple[int, ...]  # the samples beyond grey or RGB: 0 anything, 1 alpha that was multiplied in, 2 alpha
+    extra: tuple[int, ...]  # for each sample beyond grey or RGB: 0 anything, 1 alpha that is multiplied in, 2 alpha
     photometric: int
     compression: int
     planes: int  # 1, or one for each sample
@@ -73,13 +73,13 @@ class Tiff(Container, frozen=True, kw_only=True):
     segments: Segments
 
     def bytes(self, index: int) -> int:
-        """How many bytes strip or tile `index` has once it is decompressed."""
+        """The size of strip or tile `index` once it is decompressed, in bytes."""
         segments = self.segments
         row = index // segments.across % segments.down
         return self.bytes_of(segments.height if segments.tiled else min(segments.height, self.height - row * segments.height))
 
     def bytes_of(self, high: int) -> int:
-        """How many bytes this many rows of one have."""
+        """The size of so many rows of a strip or tile, in bytes."""
         segments = self.segments
         if self.photometric == YCBCR and self.samples == 3:
             across, down = self.subsampling
@@ -88,9 +88,10 @@ class Tiff(Container, frozen=True, kw_only=True):
 
 
 def inspect(data: bytes) -> Tiff:
-    """TIFF 6.0, section 2: directories, their values and the pixels, anywhere; all must be in the file, and nothing more.
+    """Checks that the file has all directories, values and pixels, and nothing more (TIFF 6.0, section 2). Raises ImageError.
 
-    Sizes are counted from the tags, and strips are checked if they can be, before a decoder runs. Raises ImageError.
+    They may be anywhere in the file. Sizes are computed from the tags, and strips are checked as far as possible, before a
+    decoder runs.
     """
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
     directories = [int.from_bytes(data[4:8], order)]
@@ -98,7 +99,7 @@ def inspect(data: bytes) -> Tiff:
     tags: dict[int, tuple[int, ...]] = {}
     for number, at in enumerate(directories):
         if number > len(_DIRECTORIES):
-            raise ImageError("E-IMAGE-BROKEN", "a TIFF whose directories lead to each other: write it again")
+            raise ImageError("E-IMAGE-BROKEN", "a TIFF whose directories point to each other: write it again")
         values, (end, *others) = _directory(data, at, order)
         following = int.from_bytes(data[end - 4 : end], order)
         if number == 0 and (following or _IMAGES in values):
@@ -141,10 +142,10 @@ def _directory(data: bytes, at: int, order: Literal["little", "big"]) -> tuple[d
 
 
 def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -> Tiff:
-    """What the tags say about the pixels. Raises ImageError: not read here, or too large for memory."""
+    """What the tags say about the pixels. Raises ImageError: limiar does not read it, or it is too large for memory."""
     one = {name: tags[tag][0] for name, tag in _ONE.items() if tags.get(tag)}
     missing = [tag for name, tag in _ONE.items() if name in ("width", "height", "photometric") and name not in one]
-    if missing:  # without PhotometricInterpretation one decoder takes 0 for white and the other for black
+    if missing:  # without PhotometricInterpretation, some decoders take 0 for white and others for black
         raise ImageError("E-IMAGE-BROKEN", f"a TIFF without tag {missing[0]}: write it again")
     width, height, samples = one["width"], one["height"], one.get("samples", 1)
     if width < 1 or height < 1:
@@ -162,13 +163,13 @@ def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -
     compression = one.get("compression", RAW)
     if compression not in _READ:
         name = _OTHERS.get(compression, f"compression {compression}")
-        raise ImageError("E-IMAGE-FORMAT", f"a TIFF in {name}, which is not in the image rules: save it without, or in deflate")
+        raise ImageError("E-IMAGE-FORMAT", f"a TIFF in {name}, which is not in the image rules: save it uncompressed, or in deflate")
     predictor = (tags.get(317) or (1,))[0]
     if predictor != 1 and compression in (RAW, PACKBITS):  # libtiff ignores it there, others do not
         met = f"a TIFF with predictor {predictor} and compression {compression}, which decoders read differently"
-        raise ImageError("E-IMAGE-FORMAT", f"{met}: save it without, or in deflate")
+        raise ImageError("E-IMAGE-FORMAT", f"{met}: save it without a predictor, or in deflate")
     if one["photometric"] == _PALETTE and one.get("fill") == 2 and compression == RAW:  # Pillow does not support it
-        raise ImageError("E-IMAGE-FORMAT", "a TIFF of a palette whose bits are stored in reverse: save it in LZW or deflate")
+        raise ImageError("E-IMAGE-FORMAT", "a TIFF with a palette whose bits are stored in reverse: save it in LZW or deflate")
     planes = samples if one.get("planar", 1) == 2 else 1
     segments = _segments(tags, width, height, planes)
     tiff = Tiff(
@@ -202,8 +203,8 @@ def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -
 def _declared(depth: int, tags: dict[int, tuple[int, ...]]) -> int | None:
     """The largest value of a sample: by BitsPerSample, or by MaxSampleValue or SMaxSampleValue if that is 2^n - 1.
 
-    Many writers put the image's own largest value there (TIFF 6.0, section 8: "no effect on the visual appearance"), so other
-    values declare nothing.
+    Other values declare nothing: many writers put the image's own largest value there (TIFF 6.0, section 8: "no effect on the
+    visual appearance").
     """
     named = [max(tags[tag]) for tag in (281, 341) if tags.get(tag)]
     ranges = [most for most in named if 8 <= most.bit_length() < depth and most + 1 == 1 << most.bit_length()]
@@ -235,12 +236,12 @@ def _segments(tags: dict[int, tuple[int, ...]], width: int, height: int, planes:
 def _check_segments(data: bytes, tiff: Tiff) -> None:
     """Checks that all strips and tiles are as long as their pixels: libtiff leaves missing rows black. Raises ImageError.
 
-    For LZMA and zstd, libtiff itself says if one is short.
+    For LZMA and zstd, libtiff itself says if one is short; for JPEG, image/decoders/jpeg.py does.
     """
     segments = tiff.segments
     for index, offset in enumerate(segments.offsets):
         needed = tiff.bytes(index)
-        if offset < _HEADER_BYTES:  # in a sparse file; there are no pixels there
+        if offset < _HEADER_BYTES:  # in a sparse file, whose missing pixels have offset 0
             met = f"strip or tile {index + 1} of the TIFF has no place in the file"
             raise ImageError("E-IMAGE-TRUNCATED", f"{met}: copy or record it again")
         if tiff.compression == RAW:
@@ -264,7 +265,7 @@ def _check_segments(data: bytes, tiff: Tiff) -> None:
 
 
 def _check_deflated(packed: memoryview, needed: int, index: int) -> None:
-    """Inflates it, piece by piece: libtiff stops at the last row and does not check the checksum. Raises ImageError."""
+    """Inflates it piece by piece: libtiff stops at the last row and ignores the checksum. Raises ImageError."""
     inflate = zlib.decompressobj()
     found = 0
     rest: memoryview | bytes = packed
@@ -282,7 +283,7 @@ def _check_deflated(packed: memoryview, needed: int, index: int) -> None:
 def _check_packbits(packed: memoryview, lengths: tuple[int, int], index: int) -> None:
     """TIFF 6.0, section 9: runs up to the last pixel of the image, or of a padded strip. Raises ImageError.
 
-    libtiff discards what is too much: after damage, a literal byte is taken for the length of a run.
+    libtiff discards surplus bytes, which are a sign of damage: a literal byte was taken for the length of a run.
     """
     at = found = 0
     for wanted in lengths:
@@ -304,20 +305,20 @@ def _check_packbits(packed: memoryview, lengths: tuple[int, int], index: int) ->
     raise ImageError("E-IMAGE-BROKEN", f"{met}: copy or record it again")
 
 
-_NO_RUN = 128  # a byte that stands for nothing
-_FILLED = 3  # bytes behind the last run, up to a word
+_NO_RUN = 128  # a byte without meaning
+_FILLED = 3  # bytes of padding after the last run, up to a word
 
-# Codes that end a strip, and how many bits they may have. libtiff leaves rows as they are for which there are no codes.
+# Codes that end a strip, and the bits that they may have. libtiff leaves rows without codes as they are.
 _FAX_END = (0x001001, (24,))  # ITU-T T.6, 2.4.1.1: two ends of line, 000000000001
 _LZW_END = (257, (9, 10, 11, 12))  # TIFF 6.0, section 13: EndOfInformation
 
 
 _LZMA_END = b"YZ"  # The .xz File Format, 2.1.2.4
-_FAX_LOST = bytes(3)  # no code has more than 11 bits of 0 together, none ends with more than 4
+_FAX_LOST = bytes(3)  # not in whole data: no code has more than 11 zero bits in a row, none ends with more than 4
 
 
 def _ends_with(packed: memoryview, code: int, widths: tuple[int, ...]) -> bool:
-    """Whether the code stands at the end, with up to 15 bits that fill the last byte and one more."""
+    """Whether the code is at the end, followed by at most 15 bits of padding."""
     last = int.from_bytes(packed[-5:], "big")
     return any(last >> fill & ((1 << width) - 1) == code for width in widths for fill in range(16))
 

@@ -1,9 +1,9 @@
-"""What follows the end of a whole picture: what is understood gets a name and is ignored, anything else is refused."""
+"""Data after the end of a whole picture: known data gets a name and is ignored, anything else is refused."""
 
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.foreign import recognise
 
-_PADDING = b"\0\xff"  # up to a full block, or an erased flash: cameras of boards write their whole buffer
+_PADDING = b"\0\xff"  # up to a full block, or from erased flash: board cameras write their whole buffer
 _READ = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"RIFF": "WebP"}
 _READ |= {b"P%d%c" % (kind, space): "PGM" if kind in (2, 5) else "PPM" for kind in (2, 3, 5, 6) for space in b" \t\n\r"}
 
@@ -22,7 +22,7 @@ def is_padding(data: bytes, at: int) -> bool:
 
 
 def refused(data: bytes, at: int, what: str) -> ImageError:
-    """The error for what follows the end of the picture, with its name if it is known."""
+    """The error for data after the end of the picture, with its name if it is known."""
     after_nul = len(data) - len(data[at:].lstrip(b"\0"))
     foreign = recognise(data, at) or recognise(data, after_nul)
     read = next(
@@ -36,7 +36,7 @@ def refused(data: bytes, at: int, what: str) -> ImageError:
 def video_end(data: bytes, at: int) -> int | None:
     """The end of the MP4 whose first byte other than NUL is at `at`; None if there is none.
 
-    ISO/IEC 14496-12, 4.2: boxes with a length and a name, "ftyp" first. One that was cut ends with the data.
+    ISO/IEC 14496-12, 4.2: boxes with a length and a name, "ftyp" first. A cut one ends with the data.
     """
     at = data.find(b"ftyp", at, at + 8) - 4  # the length before it starts with NUL
     if at < 0:
@@ -52,6 +52,6 @@ def video_end(data: bytes, at: int) -> int | None:
 
 
 def is_samsung(data: bytes) -> bool:
-    """Whether the file ends with Samsung's table of further parts: "SEFH", its content, its length in 4 bytes, "SEFT"."""
+    """Whether the file ends with Samsung's table of parts: "SEFH", the content, its length in 4 bytes, "SEFT"."""
     length = int.from_bytes(data[-8:-4], "little")
     return data.endswith(b"SEFT") and data[-8 - length : -4 - length] == b"SEFH"

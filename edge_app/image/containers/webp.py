@@ -9,7 +9,7 @@ _CHUNKS = 1_000  # a still picture has seven kinds
 
 
 def inspect(data: bytes) -> Container:
-    """WebP (RFC 9649) 2.3: RIFF chunks, each padded to an even length; the header's length counts from byte 8."""
+    """Walks the RIFF chunks (2.3), each padded to an even length; the header's length counts from byte 8. Raises ImageError."""
     end = 8 + int.from_bytes(data[4:8], "little")
     behind = check_end(data, end, "WebP")
     for kind, start, _ in chunks(data):
@@ -21,7 +21,7 @@ def inspect(data: bytes) -> Container:
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Each chunk's kind, and from and to which byte its content is. Raises ImageError."""
+    """Each chunk's kind, and the first byte and end of its content. Raises ImageError."""
     at, count, end = 12, 0, 8 + int.from_bytes(data[4:8], "little")
     while at < end:
         count += 1
@@ -35,7 +35,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _check_pixels(kind: bytes, start: bytes) -> None:
-    """RFC 9649, 2.5 to 2.7. Pillow's decoder makes room for the pixels before it says how many there are."""
+    """Reads the size (RFC 9649, 2.5 to 2.7): Pillow allocates the pixels before it says how many there are."""
     sides = {
         b"VP8X": [int.from_bytes(start[4:7], "little") + 1, int.from_bytes(start[7:10], "little") + 1],
         b"VP8 ": [int.from_bytes(start[i : i + 2], "little") & 0x3FFF for i in (6, 8)],
