@@ -3,10 +3,10 @@
 A sample of 0..most becomes (sample * 65535 // most) >> 8: for a full 16-bit range that is sample >> 8, for 8 bits the sample
 itself, for 12 bits sample >> 4 to within a level, and `most` always becomes 255.
 
-A 16-bit file that declares no range has 10, 12 or 14 bits as often as 16: whatever a scanner or a CT gave. Read as 16 bits it
-becomes 4, 16 or 64 grey levels, and a model answers that as readily as a picture. So it is refused if its values cannot be a
-full range, unless the bundle says how far its images' values reach (`grey_max`). Of 5,119 CT patches, taken as 16 bits, these
-two rules refuse none.
+A 16-bit file that declares no range has 10, 12 or 14 bits as often as 16, depending on the scanner or CT. Read as 16 bits, it
+becomes 4, 16 or 64 grey levels, which a model answers as readily as a proper picture. So a file is refused if its values cannot
+be a full range, unless the bundle says how far the values of its images reach (`grey_max`). These two rules refuse none of 5,119
+CT patches, taken as 16 bits.
 """
 
 from functools import lru_cache
@@ -20,17 +20,17 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import ImageError
 
 FULL = 65_535  # the largest value of 16 bits
-_SPAN = 1 << 14  # of all values but a thousandth at each end: 14 bits, the most that is commonly stored in 16
+_SPAN = 1 << 14  # that the values must reach, without a thousandth at each end: more than 14 bits, often stored in 16
 _TAIL = 1000  # one sample in so many may lie outside, at each end: hot pixels
-_LEVELS = 32  # of 256, with 99 % of the samples: text burnt into 12 bits, or HU below 0 stored as 65,000, spans all
+_LEVELS = 32  # of 256, that 99 % of the samples must use: burnt-in text, or HU below 0 stored as 65,000, spans all 16 bits
 _LEVELS_SHARE = 0.99
-_FINER = 4  # times as many values as levels: an 8-bit picture stored in 16 bits loses nothing
+_FINER = 4  # times as many values as levels; with fewer, it is an 8-bit picture stored in 16 bits, which loses nothing
 
 Counts = NDArray[np.int64]  # [65536], how often each value occurs
 
 
 def count(samples: NDArray[np.unsignedinteger[Any]]) -> Counts:
-    """How often each value occurs, [65536]. For one band of an image at a time: numpy widens what it counts to 8 bytes."""
+    """How often each value occurs, [65536]. Give one band of an image at a time: numpy widens the samples to 8 bytes."""
     return np.bincount(samples.ravel(), minlength=FULL + 1)
 
 
@@ -44,7 +44,7 @@ def levels(
 ) -> Pixels:
     """uint8 [65536], the level of each value. declared: the largest value, by the file itself; grey_max: by the bundle.
 
-    counts: all 0 if the range is that of the bits, so that no value can be beyond it. significant: what a PNG's sBIT says.
+    counts: all 0 if the bits fix the range, so that no value can be beyond it. significant: the bits that a PNG's sBIT says.
 
     Raises ImageError: a value is larger than declared, or nothing was declared and the values cannot be the full range.
     """
@@ -60,7 +60,7 @@ def levels(
     if largest > most:
         raise ImageError("E-IMAGE-DEPTH", f"has the value {largest}, but declares at most {most}: write it again")
     table = scale(most)
-    # The level of a value's mirror, not 255 less its level: both ends of a range that is not a power of two stay ends.
+    # The level of the mirrored value, not 255 less its level: so both ends of a range that is not a power of two stay ends.
     return np.concatenate([table[most::-1], table[most + 1 :]]) if white_is_zero else table
 
 
@@ -74,7 +74,7 @@ def scale(most: int) -> Pixels:
 def opacity(largest: int, declared: int | None, grey_max: int | UnsetType = UNSET) -> Pixels:
     """uint8 [65536], the level of each alpha value. largest: of those that occur.
 
-    Alpha has the range of the colours, or the full one if a value lies beyond that.
+    Alpha has the range of the colours, or the full one if a value is beyond that.
     """
     most = declared or (FULL if grey_max is UNSET else grey_max)
     return scale(most if largest <= most else FULL)
@@ -94,7 +94,7 @@ def _check_full(counts: Counts, largest: int, significant: int | None) -> None:
     if high - low < _SPAN or (used < _LEVELS and finer):
         met = f"16-bit values that fill {used} of 256 grey levels, the largest {largest}"
         why = "the image's depth is not declared"
-        cure = "save it with 8 bits, declare them (BitsPerSample, sBIT), or train with --grey-max"
+        cure = "save it with 8 bits, declare its depth (BitsPerSample, sBIT), or train with --grey-max"
         if significant:
             why = f"the image is very dark, or its depth is not the {significant} bits of its sBIT"
             cure = "save it with 8 bits, or train with --grey-max"

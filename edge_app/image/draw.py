@@ -1,4 +1,4 @@
-"""An image, enlarged, with its answer written on it: green when decided, red when referred, as the course did."""
+"""An image, enlarged, with its answer below it: green if decided, red if referred, as in the course."""
 
 import io
 

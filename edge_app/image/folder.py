@@ -1,6 +1,6 @@
-"""A folder -> the pictures below it. The rest is passed over and counted; this is the one list of names that are passed over.
+"""A folder -> the pictures below it. The rest is passed over and counted, by the one list of names that is here.
 
-The same rules hold for what a device answers and for what training, checks and conversion read.
+A device, training, checks and conversion all use these rules.
 """
 
 import os
@@ -17,7 +17,7 @@ from limiar.edge_app.text import counted
 
 Kind = Literal["hidden", "system", "unfinished", "excluded", "output", "link", "twice", "other"]
 
-# Folders and files that systems and shares make: bins, indexes, caches of small pictures, remains of a repair. Lower case.
+# Folders and files that operating systems and shares make: bins, indexes, thumbnails, remains of a repair. Lower case.
 _SYSTEM = frozenset(
     {
         *(
@@ -35,7 +35,7 @@ _SYSTEM = frozenset(
         *("lost+found", "lost.dir", "~snapshot", "dicomdir"),  # Linux, Android, NetApp, the index of a DICOM medium
     }
 )
-_FOUND = re.compile(r"found\.\d{3}", re.IGNORECASE)  # put aside by a repair of a Windows disk
+_FOUND = re.compile(r"found\.\d{3}", re.IGNORECASE)  # made when Windows repairs a disk
 _UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".opdownload")
 _HEAD_BYTES = 132  # up to the mark of a DICOM file (PS3.10, 7.1)
 
@@ -54,29 +54,29 @@ class Passed(Struct, frozen=True):
     """Something that was passed over, as a line of `--passed-over FILE`."""
 
     path: str
-    path_base64: str | UnsetType  # of a name that is not UTF-8
+    path_base64: str | UnsetType  # only if the name is not UTF-8
     kind: Kind
     reason: str
 
 
 class Choice(Struct, frozen=True):
-    """What to take from a folder. A glob with a slash is for the path below the folder, one without for the name."""
+    """What to take from a folder. A glob with a slash is matched against the path below the folder, one without against the name."""
 
-    include: tuple[str, ...] = ()  # only files that match one of these, even if their names are not those of pictures
+    include: tuple[str, ...] = ()  # only files that match one of these, even without the extension of a picture
     exclude: tuple[str, ...] = ()  # no files and no folders that match one of these
     follow: bool = False  # follow links to files and folders; each folder is entered once
 
 
 def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = None) -> Iterator[Found]:
-    """What is below a folder, in name order. A folder that cannot be read is returned itself, to be refused with the reason.
+    """What is below a folder, in name order. A folder that cannot be read is returned itself, and refused later, with the reason.
 
-    without: the real path of a folder that is not entered, since answered images are written there.
+    without: the real path of a folder that is not entered, because this run writes its pictures there.
     """
     choice = choice or Choice()
     include, exclude = choice.include, choice.exclude
     entered = {_identity(folder)}
     start = len(os.path.join(folder, b""))
-    left: list[os.DirEntry[bytes]] = []  # the next one last: folders may be nested deeper than Python recurses
+    left: list[os.DirEntry[bytes]] = []  # a stack, the next one last: folders may be nested deeper than Python recurses
     while True:
         try:
             with os.scandir(folder) as entries:
@@ -91,7 +91,7 @@ def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = No
                 yield Found(entry.path, kind, _REASONS[kind], is_link, is_folder)
             elif exclude and _named(exclude, below, is_folder):
                 yield Found(entry.path, "excluded", "--exclude names it", is_link, is_folder)
-            elif is_folder and not is_picture_name(entry.name):  # a folder with the name of an image is refused like one
+            elif is_folder and not is_picture_name(entry.name):  # a folder named like an image is refused like one
                 if without and os.path.realpath(entry.path) == without:
                     yield Found(entry.path, "output", "answers are written there", is_link, is_folder)
                 elif is_link and not choice.follow:
@@ -139,7 +139,7 @@ class Tally:
         self._extensions: Counter[str] = Counter()
 
     def add(self, found: Found) -> None:
-        """Counts one; pictures are not counted."""
+        """Counts it, unless it is a picture."""
         if found.kind:
             self.kinds[found.kind] += 1
         if found.kind == "other":
@@ -166,14 +166,14 @@ _EXTENSIONS_SHOWN = 5  # the commonest, in the line for a person
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle
+    except OSError:  # links in a circle
         return False
 
 
 def _identity(folder: bytes) -> tuple[int, int]:
     try:
         found = os.stat(folder)
-    except OSError:  # it is gone, or will be refused
+    except OSError:  # it is gone, or will be refused later
         return -1, -1
     return found.st_dev, found.st_ino
 
@@ -188,7 +188,7 @@ def _extension(name: str) -> str:
 
 
 def _is_picture(entry: os.DirEntry[bytes], name: str) -> bool:
-    """By its extension, also one that will be refused; if it has none, or one that is a number, by its first bytes."""
+    """By its extension, even one that will be refused; by its first bytes if it has none, or only a number."""
     extension = _extension(name)
     if extension in IMAGE_EXTENSIONS or extension in FOREIGN_EXTENSIONS:
         return True
@@ -209,7 +209,7 @@ def _holds_picture(path: bytes) -> bool:
 
 
 def _named(globs: Sequence[str], below: bytes, is_folder: bool) -> bool:
-    """Whether a glob matches this path. As in ripgrep: with a slash, the whole path below the folder; ** is any folders."""
+    """Whether a glob matches, as in ripgrep: one with a slash the whole path below the folder; ** is any number of folders."""
     parts = os.fsdecode(below).split("/")
     for glob in globs:
         if glob.endswith("/") and not is_folder:

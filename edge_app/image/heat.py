@@ -9,8 +9,8 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec, MapGrid
 
 _GAP_PX = 8  # between the image and its map
-_SCALE_PX, _BAR_PX, _BAR_HIGH_PX = 36, 160, 12  # below both: the whole height, the bar's width and height
-_HEAT = 0.4  # share of the colours; the image keeps the rest
+_SCALE_PX, _BAR_PX, _BAR_HIGH_PX = 36, 160, 12  # the scale below both: its height, and width and height of its bar
+_HEAT = 0.4  # share of the map's colours; the rest is the image
 
 
 def overlaid(image: Pixels, heat: NDArray[np.float32], grid: MapGrid, spec: InputSpec) -> Pixels:
@@ -19,7 +19,7 @@ def overlaid(image: Pixels, heat: NDArray[np.float32], grid: MapGrid, spec: Inpu
     levels = (heat - low) * (255.0 / (high - low)) if high > low else np.zeros_like(heat)
     height, width = image.shape[:2]
     (top, left), (down, right) = grid.first, grid.step
-    y_px, x_px = spec.height / height, spec.width / width  # of the model's input, a pixel of the image
+    y_px, x_px = spec.height / height, spec.width / width  # pixels of the model's input per pixel of the image
     cells = np.array([[x_px / right, 0, (x_px / 2 - 0.5 - left) / right], [0, y_px / down, (y_px / 2 - 0.5 - top) / down]])
     way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     smooth = cv2.warpAffine(levels.astype(np.float32), cells, (width, height), flags=way, borderMode=cv2.BORDER_REPLICATE)
@@ -28,7 +28,7 @@ def overlaid(image: Pixels, heat: NDArray[np.float32], grid: MapGrid, spec: Inpu
 
 
 def beside(image: Pixels, heat: Pixels, own: NDArray[np.float32], label: str) -> Image.Image:
-    """The image, the same under its map, and below them what the colours stand for: shares of the label's logit."""
+    """The image, the image under its map, and below them a scale: the colours are parts of the label's logit."""
     height, width = image.shape[:2]
     shown = Image.new("RGB", (2 * width + _GAP_PX, height + _SCALE_PX), "white")
     shown.paste(Image.fromarray(image), (0, 0))

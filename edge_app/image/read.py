@@ -1,8 +1,8 @@
 """Bytes of an image file -> pixels: the only decoder in the project, rule id `pillow-v1`.
 
-Pillow decodes, strictly, what image/containers has found whole; image/decoders decode what Pillow reads wrongly. EXIF
-orientation is applied; more than 8 bits become 8 by the declared range (image/depth.py); palettes become RGB; alpha goes over
-black; CMYK, animations and every other format are refused.
+Pillow decodes files that image/containers has found whole; image/decoders has decoders for those that Pillow reads wrongly. EXIF
+orientation is applied; more than 8 bits become 8 by the declared range (image/depth.py); palettes become RGB; images with alpha
+are laid over black; CMYK, animations and every other format are refused.
 """
 
 import errno
@@ -45,14 +45,14 @@ _COLOR_MAP = 320  # TIFF 6.0, section 5
 _JPEG_TABLES = 347  # TIFF 6.0, supplement 2
 _PLAIN = "save it as grey or RGB"
 
-# What Pillow warns of is either refused here or harmless (odd EXIF), and does not belong in a device's log.
+# Pillow's warnings are about files that are refused here, or harmless (odd EXIF): they do not belong in a device's log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_file(path: bytes | str, follow: bool = False) -> bytes:
-    """All bytes of a plain file, opened once: nothing can be swapped between check and read. Raises ImageError.
+    """All bytes of a plain file, opened once, so that nothing can be swapped between check and read. Raises ImageError.
 
-    follow: also take a link to one.
+    follow: accept a link to a plain file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
@@ -102,16 +102,13 @@ def _unopened(error: OSError) -> ImageError:
 class Picture:
     """A decoded image that slices like an array: `picture[top:bottom]` is uint8 [rows, W] (grey) or [rows, W, 3] (RGB).
 
-    Rows are converted on demand: a 50-megapixel RGB image is 200 MB inside Pillow, and a second whole copy would not fit beside
-    it.
+    Rows are converted on demand: a 50-megapixel RGB image takes 200 MB inside Pillow, with no room for a second whole copy.
     """
 
     def __init__(self, stored: Image.Image | Pixels, orientation: int, trailing: str = "") -> None:
         self._stored = stored
         self._orientation = orientation
-        self.trailing = (
-            trailing  # what follows the picture in its file and is understood: "", "padding", "a video (motion photo)"
-        )
+        self.trailing = trailing  # the understood data after the picture: "", "padding", "a video (motion photo)"
         if isinstance(stored, Image.Image):
             self._size, grey = stored.size, stored.mode in ("1", "L", "LA")
         else:
@@ -184,7 +181,7 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
     match container:
         case Png():
             image = decoders.png.load(data, image)
-            orientation = _orientation(image, "PNG")  # it may come after the pixels
+            orientation = _orientation(image, "PNG")  # again: EXIF may come after the pixels
             image = decoders.png.in_8_bits(data, image, container, grey_max)
         case Jpeg():
             pixels = _jpeg().decode(data)
@@ -212,13 +209,13 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
 
 
 def _seen(image: Image.Image) -> Image.Image:
-    """Ignores a BMP's alpha if it is 0 everywhere: no one saves an invisible picture."""
+    """The image, without alpha if that is 0 everywhere: an invisible BMP is not meant."""
     hidden = image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
     return image.convert("RGB") if hidden else image
 
 
 def _jpeg() -> ModuleType:
-    """Loaded when needed: 2 ms."""
+    """The module, loaded when needed: 2 ms."""
     return importlib.import_module("limiar.edge_app.image.decoders.jpeg")
 
 
@@ -247,7 +244,7 @@ def _opened(data: bytes, container_format: str) -> Image.Image:
     plugin: Callable[[io.BytesIO], Image.Image] = getattr(importlib.import_module(module), name)
     try:
         return plugin(io.BytesIO(data))
-    except Exception:  # the pixels are good, but notes are damaged, or larger than Pillow takes
+    except Exception:  # perhaps only notes are damaged, or larger than Pillow accepts
         match container_format:
             case "JPEG":
                 return plugin(io.BytesIO(_jpeg().without_notes(data)))
@@ -257,7 +254,7 @@ def _opened(data: bytes, container_format: str) -> Image.Image:
 
 
 def _check_colour_map(image: Image.Image) -> None:
-    """A TIFF's palette has 16 bits, and Pillow takes the upper 8; many writers store 0..255, which would all be black."""
+    """Repairs the palette of a TIFF with 0..255 in its 16 bits, as many writers store it: Pillow takes the upper 8, all black."""
     tags = getattr(image, "tag_v2", {})
     if image.mode == "P" and (colours := tags.get(_COLOR_MAP)) and max(colours) < 256:
         image.putpalette(bytes(colours), "RGB;L")

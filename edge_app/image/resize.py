@@ -16,9 +16,9 @@ from limiar.edge_app.errors import ImageError
 
 cv2.setNumThreads(1)  # images are small: OpenCV's thread pool costs more than it gains, and workers share the cores
 
-_WHOLE_BYTES = 16 << 20  # a picture up to this is converted at once: cutting bands out of a Pillow image copies it once more
-_BAND_BYTES = 2 << 20  # of a larger image at a time; computing its means takes up to ten times as much
-_SIDE_MIN_PX = 4  # a narrower strip, stretched to a square, shows nothing
+_WHOLE_BYTES = 16 << 20  # a picture up to this size is converted at once: cutting bands from a Pillow image costs one more copy
+_BAND_BYTES = 2 << 20  # at a time, of a larger image; computing the means takes up to ten times as much
+_SIDE_MIN_PX = 4  # a narrower strip shows nothing once it is stretched to a square
 _FLAT_LEVELS = 8  # grey levels between the darkest and the brightest pixel
 _EXTREME_SHARE = 0.99  # of the pixels; of 5,119 CT patches the most extreme has 0.61 dark and 0.43 bright ones
 
@@ -61,13 +61,13 @@ def tensor_sha256(tensor: Pixels) -> str:
 
 
 def check_assessable(picture: Rows, tensor: Pixels) -> None:
-    """Refuses what does not show anything: a strip, one flat colour, nearly all black or white. Raises ImageError."""
+    """Refuses a picture that shows nothing: a strip, one flat colour, nearly all black or white. Raises ImageError."""
     height, width = picture.shape[:2]
     if min(height, width) < _SIDE_MIN_PX:
         raise ImageError("E-IMAGE-THIN", f"{width}x{height} pixels, not assessable: give at least {_SIDE_MIN_PX} on each side")
-    low, high = map(int, cv2.minMaxLoc(tensor.reshape(-1))[:2])  # a quarter of the time of numpy's two
+    low, high = map(int, cv2.minMaxLoc(tensor.reshape(-1))[:2])  # takes a quarter of the time of numpy's min and max
     if high - low < _FLAT_LEVELS:
-        raise ImageError("E-IMAGE-UNIFORM", f"all pixels lie within {low}..{high}, not assessable: check lens, light and file")
+        raise ImageError("E-IMAGE-UNIFORM", f"all pixels are within {low}..{high}, not assessable: check lens, light and file")
     # The counts are only needed if the darkest or brightest pixel is extreme.
     if low <= _FLAT_LEVELS and np.count_nonzero(tensor <= _FLAT_LEVELS) >= _EXTREME_SHARE * tensor.size:
         raise ImageError("E-IMAGE-BLACK", "nearly all pixels are black, not assessable: check lens cap, light and exposure")
@@ -76,7 +76,7 @@ def check_assessable(picture: Rows, tensor: Pixels) -> None:
 
 
 def _uint8(array: NDArray[Any]) -> Pixels:
-    """OpenCV keeps the type, but its stubs do not say so."""
+    """Tells mypy that OpenCV keeps the type, which its stubs do not say."""
     return array
 
 
@@ -97,8 +97,8 @@ def _box_mean(picture: Rows, height: int, width: int) -> Pixels:
     for first in range(0, out_rows, band):
         count = min(band, out_rows - first)
         pixels = picture[top + first * ky : top + (first + count) * ky][:, left : left + out_columns * kx]
-        # Two sums, not one over both axes: numpy adds whole rows quickly, and the second sees 1/ky of the data. 16 bits are
-        # twice as quick as 32 and hold 257 rows of 255.
+        # Two sums, not one over both axes: numpy adds whole rows quickly, and the second sum sees 1/ky of the data. 16 bits
+        # are twice as fast as 32, and hold the sum of 257 rows of 255.
         narrow = np.uint16 if ky <= 257 else np.uint32
         sums = pixels.reshape(count, ky, out_columns * kx, *samples).sum(axis=1, dtype=narrow)
         sums = sums.reshape(count, out_columns, kx, *samples).sum(axis=2, dtype=np.uint32)

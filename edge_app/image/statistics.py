@@ -1,7 +1,7 @@
 """What training images look like, in a few cheap statistics of the model's input.
 
 An image outside their ranges is unlike the training images: its answer says so, and by default a person decides
-(inference/rule.py). studies/envelope.py measures what that costs, and what it catches.
+(inference/rule.py). studies/envelope.py measures the costs, and what this catches.
 """
 
 import math
@@ -16,9 +16,9 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import STATISTICS, Envelope, Range
 from limiar.edge_app.image.resize import luma
 
-QUANTILES = (0.001, 0.999)  # one training image in 500 lies outside a range; none, if there are fewer than 1,000
-_TAIL = 0.01  # of the pixels: single ones mean nothing
-_GREY = 2.0  # of `colour`: rounding by its codec gives a video of grey pictures up to 1.15, which cannot be seen
+QUANTILES = (0.001, 0.999)  # one training image in 500 is outside a range; none if there are fewer than 1,000
+_TAIL = 0.01  # of the pixels: a single pixel means nothing
+_GREY = 2.0  # of `colour`: a codec's rounding gives a video of grey pictures up to 1.15, which is invisible
 _LEVEL = np.arange(256)
 _LEVEL_SQUARED = _LEVEL * _LEVEL
 
@@ -26,14 +26,14 @@ _LEVEL_SQUARED = _LEVEL * _LEVEL
 def statistics(tensor: Pixels) -> dict[str, float]:
     """A model input, uint8 [1, H, W, 1 or 3] -> each of STATISTICS, the same numbers on every machine (sums of integers).
 
-    Of the grey image (ITU-R BT.601): `mean` and `deviation`; `low` and `high`, the levels that 1 % of the pixels do not exceed,
-    or do; `sharpness`, the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000); `clipped`, the share of pixels that are
+    For the grey image (ITU-R BT.601): `mean` and `deviation`; `low` and `high`, the levels that 1 % of the pixels do not exceed,
+    and exceed; `sharpness`, the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000); `clipped`, the share of pixels that are
     0 or 255. For the colours: `colour`, colourfulness (Hasler & Süsstrunk, Proc. SPIE 5007 (2003), equation 7), 0 if grey.
     """
     image = tensor[0]
     red = image[..., 0]
     is_grey = image.shape[-1] == 1 or bool((red == image[..., 1]).all() and (red == image[..., 2]).all())
-    grey = np.ascontiguousarray(red if is_grey else luma(image))  # the luma of three equal channels is their level
+    grey = np.ascontiguousarray(red if is_grey else luma(image))  # the luma of three equal channels equals each of them
     levels = np.bincount(grey.ravel(), minlength=256)
     mean, deviation = _moments(grey.size, int(levels @ _LEVEL), int(levels @ _LEVEL_SQUARED))
     up_to = levels.cumsum()
@@ -54,7 +54,7 @@ def measure(tensors: Iterable[Pixels]) -> Envelope:
     rows = np.array([list(statistics(tensor).values()) for tensor in tensors])
     if not len(rows):
         raise ValueError("an envelope needs an image")
-    # Measured values, never one between two of them: each end of a range is an image's.
+    # Each end of a range is the value of one image, never interpolated between two.
     low = np.quantile(rows, QUANTILES[0], axis=0, method="lower")
     high = np.quantile(rows, QUANTILES[1], axis=0, method="higher")
     ends = zip(STATISTICS, low.tolist(), high.tolist(), rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True)
@@ -62,7 +62,7 @@ def measure(tensors: Iterable[Pixels]) -> Envelope:
 
 
 def outside(envelope: Envelope, tensor: Pixels) -> tuple[str, ...]:
-    """The statistics of a model input that lie outside an envelope's quantiles; empty for one like the training images."""
+    """The statistics of a model input that are outside an envelope's quantiles; empty if it is like the training images."""
     found = statistics(tensor)
     return tuple(name for name, range in envelope.ranges.items() if not _within(range, found[name], name))
 
@@ -73,7 +73,7 @@ def _within(range: Range, value: float, name: str) -> bool:
 
 
 def _moments(n: int, total: int, squares: int) -> tuple[float, float]:
-    """Mean and standard deviation from integer sums, which do not depend on the order of adding."""
+    """Mean and standard deviation from integer sums, which do not depend on the order of addition."""
     return total / n, math.sqrt(n * squares - total * total) / n
 
 

@@ -1,6 +1,6 @@
 """BMP with a palette, also in run-length coding -> grey or palette. Pillow accepts damaged ones that lack pixels.
 
-Pillow also takes 1 and 4 bits for 8 if the palette is plain grey. Source: Microsoft, "Bitmap Storage" and "Bitmap Compression"
+Pillow also reads 1 and 4 bits as 8 if the palette is plain grey. Source: Microsoft, "Bitmap Storage" and "Bitmap Compression"
 (Win32, wingdi).
 """
 
@@ -13,12 +13,12 @@ from limiar.edge_app.image.containers.bmp import Bmp
 from limiar.edge_app.image.containers.container import truncated
 
 _RLE8, _RLE4 = 1, 2
-_PADDED = {_RLE8: 4, _RLE4: 8}  # pixels: ImageMagick also codes what fills a row up to 4 bytes when it is not packed
-_END_OF_LINE, _END, _DELTA = 0, 1, 2  # after a 0
+_PADDED = {_RLE8: 4, _RLE4: 8}  # pixels: ImageMagick also codes the padding of a row, up to 4 bytes
+_END_OF_LINE, _END, _DELTA = 0, 1, 2  # the byte after a 0
 
 
 def decodes(bmp: Bmp) -> bool:
-    """Whether this module decodes it, not Pillow."""
+    """Whether this module decodes it, instead of Pillow."""
     return bmp.depth in (1, 4, 8)
 
 
@@ -79,7 +79,7 @@ def _run_lengths(data: bytes, bmp: Bmp) -> Pixels:
             met = f"the BMP's run lengths skip pixels in row {row + 1}"
             raise ImageError("E-IMAGE-BROKEN", f"{met}: copy it again, or save it without compression")
         if row >= bmp.height or column + count > wide:
-            met = f"the BMP's run lengths leave row {row + 1}"
+            met = f"the BMP's run lengths go beyond row {row + 1}"
             raise ImageError("E-IMAGE-BROKEN", f"{met}: copy it again, or save it without compression")
         start = row * wide + column
         pixels[start : start + count] = run[:count]

@@ -1,4 +1,4 @@
-"""BMP of 16 or 32 bits with colour masks: the layouts that not every Pillow reads."""
+"""BMP of 16 or 32 bits with colour masks: the layouts that some versions of Pillow do not read."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from limiar.edge_app.image.containers.bmp import Bmp
 _MASKS = 3  # compression
 _PLACE = 54  # of the masks: within the header, or after one of 40 bytes
 _WITH_ALPHA = 56  # bytes of the shortest header with a mask for alpha
-_PILLOW = {  # depths and masks that every Pillow from 11 on reads
+_PILLOW = {  # depths and masks that all versions of Pillow from 11 on read
     (16, 0xF800, 0x7E0, 0x1F),
     (16, 0x7C00, 0x3E0, 0x1F),
     (32, 0xFF0000, 0xFF00, 0xFF, 0),
@@ -24,7 +24,7 @@ _BAND = 64  # rows at a time
 
 
 def masks(data: bytes, bmp: Bmp) -> tuple[int, ...]:
-    """Red, green, blue, and for 32 bits alpha; empty if Pillow decodes it."""
+    """The masks of red, green, blue and alpha (0: none); empty if Pillow decodes it."""
     if bmp.compression != _MASKS or bmp.depth not in (16, 32):
         return ()
     alpha = int.from_bytes(data[14:18], "little") >= _WITH_ALPHA
@@ -53,7 +53,7 @@ def decode(data: bytes, bmp: Bmp, masks: tuple[int, ...]) -> Image.Image:
 
 
 def _channel(samples: NDArray[Any], mask: int) -> Pixels:
-    """0..255 by the range of the mask's bits, rounded to the nearest."""
+    """Scales the bits of a mask to 0..255, rounded to the nearest."""
     shift = (mask & -mask).bit_length() - 1
     most = mask >> shift
     values = (samples.astype(np.uint64) & np.uint64(mask)) >> np.uint64(shift)

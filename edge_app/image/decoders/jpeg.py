@@ -1,9 +1,9 @@
 """JPEG -> pixels, once its entropy-coded data are known to be whole: libjpeg fills in grey for what is missing, and only warns.
 
-Pillow hides those warnings, and OpenCV prints them on stderr, which all threads of a process share. simplejpeg raises them. It
-is libjpeg-turbo too and gives the same pixels as Pillow, to the bit, in less time and without a second copy; Pillow decodes the
-few kinds that it does not know. Pillow also decodes TIFF; there each strip is decoded once more, in eighths and in grey, for
-what libjpeg says about it.
+Pillow hides those warnings, and OpenCV prints them on stderr, which all threads of a process share. simplejpeg raises them as
+errors. It uses libjpeg-turbo, as Pillow does, and gives the same pixels, to the bit, in less time and without a second copy;
+Pillow decodes the few kinds that it does not know. Pillow also decodes JPEG in TIFF; there each strip is decoded once more, at
+an eighth of its size and in grey, only to hear libjpeg's warnings.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ _EIGHTH = 8
 _ZEROS = bytes(128)  # a block of 8x8 coefficients takes at most 24 bytes of NUL
 _BAND = 64  # rows
 _COLOURS = {1: "GRAY", 3: "RGB"}  # by the number of components
-_NOTHING = 255  # no bit of a coefficient is there
+_NOTHING = 255  # all bits of a coefficient are missing
 _END_OF_BLOCK = 0  # F.1.2.2.1
 _UNKNOWN = "subsampling level"  # in simplejpeg's message: a kind that it does not know, such as 4:1:0
-_chance = random.Random(0)  # noqa: S311 - it must only not be a picture
-# To put after entropy-coded data: codes of some blocks of nonsense, then restarts, as a cut may be just before one.
+_chance = random.Random(0)  # noqa: S311 - not a secret
+# Bytes to put after entropy-coded data: codes of some blocks of nonsense, then restarts, since a cut may be just before one.
 _PARTS = [bytes(_chance.choices(range(1, 255), k=count)) for count in (512, *[32] * 7)]
 _NONSENSE = b"".join(part + bytes([0xFF, 0xD0 + n]) for n, part in enumerate(_PARTS))
 
@@ -49,7 +49,7 @@ def check_pixels(data: bytes) -> None:
 
 
 def decode(data: bytes) -> Pixels | None:
-    """data: a JPEG that jpeg.inspect has found whole -> uint8 [H, W] or [H, W, 3]; None: it is whole, but for Pillow to decode.
+    """data: a JPEG that jpeg.inspect has found whole -> uint8 [H, W] or [H, W, 3]; None: it is whole, but Pillow has to decode it.
 
     Raises ImageError: its pixels are cut or damaged, or scans or a sector are missing.
     """
@@ -64,15 +64,15 @@ def decode(data: bytes) -> Pixels | None:
             _shown(data, walked), _COLOURS[walked.components], fastdct=False, fastupsample=False
         )
     except ValueError:
-        check_pixels(data)  # which says why
+        check_pixels(data)  # raises the reason
         return None
     return pixels[:, :, 0] if walked.components == 1 else pixels
 
 
 def check_strip(tables: bytes, strip: bytes) -> None:
-    """The same for a strip or tile of a TIFF: an abbreviated stream, with the tables of tag 347 or b"".
+    """`check_pixels` for a strip or tile of a TIFF: an abbreviated stream, with the tables of tag 347 or b"".
 
-    TIFF 6.0, supplement 2. Raises ImageError: cut or damaged.
+    TIFF 6.0, supplement 2. Raises ImageError: it is cut or damaged.
     """
     if tables.endswith(b"\xff\xd9"):
         strip = tables[:-2] + strip[2:]
@@ -91,7 +91,7 @@ def _shown(data: bytes, walked: jpeg.Walked) -> bytes:
 
 
 def _stream(data: bytes, walked: jpeg.Walked, behind_scan: bytes = b"") -> bytes:
-    """The picture without APPn: only libjpeg's first warning is known, and it should not be about JFIF's version."""
+    """The picture without APPn: libjpeg reports only its first warning, which must not be about the version of JFIF."""
     pieces = [b"\xff\xd8"]
     for start, end in walked.pieces:
         scan = data[start + 1] == jpeg.SOS
@@ -100,12 +100,12 @@ def _stream(data: bytes, walked: jpeg.Walked, behind_scan: bytes = b"") -> bytes
 
 
 def _check_zeros(data: bytes, walked: jpeg.Walked) -> None:
-    """A lost sector reads as NUL, which codes coefficients that no picture has: -1, 63 times in a block.
+    """Raises ImageError for a lost sector, which reads as NUL and so as coefficients that no picture has: -1, 63 times in a block.
 
     If the code of zero bits means the end of a block, a plain surface is NUL too. In a progressive JPEG one code can end many
     blocks (G.1.2.2), but NUL may be DC coefficients, and libjpeg keeps up to 937 bits to refine others.
     """
-    first = dict[int, int]()  # by class and number of a table: what its first code, of zero bits, means (B.2.4.2)
+    first = dict[int, int]()  # class and number of a table -> the meaning of its first code, which is all zero bits (B.2.4.2)
     for start, end in walked.pieces:
         if data[start + 1] == jpeg.DHT:
             at = start + 4
@@ -125,13 +125,13 @@ def _check_zeros(data: bytes, walked: jpeg.Walked) -> None:
 
 
 def _check_end(data: bytes, walked: jpeg.Walked) -> None:
-    """If no decoder tells: nonsense after whole data changes nothing, since the data end before it."""
+    """For kinds that only Pillow decodes: nonsense after whole data changes no pixel. Raises ImageError."""
     if _digest(_stream(data, walked)) != _digest(_stream(data, walked, _NONSENSE)):
         raise truncated("the JPEG's pixels")
 
 
 def _digest(stream: bytes) -> bytes:
-    """In bands: the pixels are not in memory twice."""
+    """sha256 of the pixels, in bands, so that they are not in memory twice."""
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(stream))
     digest = hashlib.sha256()
     for top in range(0, image.height, _BAND):
@@ -140,8 +140,8 @@ def _digest(stream: bytes) -> bytes:
 
 
 def _check_scans(data: bytes, walked: jpeg.Walked) -> None:
-    """Each component has its scan, and in a progressive JPEG each of its 64 coefficients, to the last bit (G.1.1.1)."""
-    missing = dict[int, list[int]]()  # by component: for each coefficient, the bits that are still missing
+    """Checks that each component has its scan, and in a progressive JPEG all 64 coefficients, to the last bit (G.1.1.1)."""
+    missing = dict[int, list[int]]()  # component -> for each coefficient, the bits that are still missing
     for start, end in walked.pieces:
         if data[start + 1] == walked.kind:
             missing = {data[at]: [_NOTHING] * 64 for at in range(start + 10, min(end, start + 10 + 3 * walked.components), 3)}

@@ -1,6 +1,7 @@
-"""PNG of fewer or more bits -> 8, once Pillow has loaded it. Pillow keeps 16-bit grey as it is, and the upper 8 bits of colour.
+"""PNG with fewer or more than 8 bits -> 8, once Pillow has loaded it.
 
-It also spreads grey of 1, 2 or 4 bits over 0..255, but looks for the transparent one among the old values.
+Pillow keeps 16-bit grey as it is, and drops the lower 8 bits of 16-bit colour. It spreads grey of 1, 2 or 4 bits over 0..255, but
+looks for the transparent level among the old values.
 """
 
 import importlib
@@ -21,10 +22,10 @@ from limiar.edge_app.image.containers.container import truncated
 from limiar.edge_app.image.containers.png import GREY, GREY_ALPHA, RGB, RGBA, Png, pixels, without_notes
 
 _BAND_PX = 1 << 20  # of an image at a time
-_STORED = 65_535  # bytes of a block without compression, at most
+_STORED = 65_535  # bytes, at most, in a block without compression
 _PIECE = 1 << 14  # deflated bytes at a time: zlib copies what it has not used yet
-_BEYOND = 16  # blocks behind the last row: more is damage that happens to inflate
-# How Pillow is asked for the lower bytes of 16-bit colour, which it drops, and in which channels the upper and lower ones are.
+_BEYOND = 16  # blocks after the last row: more of them are damage that happens to inflate
+# How to ask Pillow for the lower bytes of 16-bit colour, which it drops, and the channels that hold the upper and lower bytes.
 _LOWER = {RGB: "RGB;16L", GREY_ALPHA: "RGBA", RGBA: "RGBA;16L"}
 _CHANNELS = {RGB: ([0, 1, 2], [0, 1, 2]), GREY_ALPHA: ([0, 3], [1, 3]), RGBA: ([0, 1, 2, 3], [0, 1, 2, 3])}
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -34,14 +35,14 @@ Samples = NDArray[np.uint16]
 def load(data: bytes, image: Image.Image) -> Image.Image:
     """The image with its pixels, or one that takes its place. Raises ImageError, zlib.error and what Pillow raises.
 
-    Pillow takes the end of the deflated data for the end of the rows, leaves the others black, and looks at no checksum that it
-    does not happen to read. So they are inflated here, and it is given them as they are.
+    If the deflated data end early, Pillow leaves the remaining rows black, and it ignores the checksum unless it happens to read
+    it. So the data are inflated here, and Pillow gets the rows uncompressed.
     """
     try:
         _load(data, image)
-    except (OSError, zlib.error, ImageError):  # of the pixels
+    except (OSError, zlib.error, ImageError):  # the pixels are at fault
         raise
-    except Exception:  # of a note behind them, which may be anything
+    except Exception:  # a chunk after them, with any error
         module: Any = importlib.import_module("PIL.PngImagePlugin")
         image = module.PngImageFile(io.BytesIO(without_notes(data)))
         _load(data, image)
@@ -76,7 +77,7 @@ def _rows(data: bytes) -> Iterator[bytes]:
 
 
 def in_8_bits(data: bytes, image: Image.Image, png: Png, grey_max: int | msgspec.UnsetType) -> Image.Image:
-    """The image with 8 bits a channel; its palette has every colour that is used. Raises ImageError."""
+    """The image with 8 bits per channel, after checking that its palette has every colour that is used. Raises ImageError."""
     if image.mode == "P" and any(image.histogram()[png.colours :]):
         met = f"a colour that its palette of {png.colours} does not have"
         raise ImageError("E-IMAGE-BROKEN", f"the PNG uses {met}: copy or record it again")
@@ -94,7 +95,7 @@ def _lower(data: bytes, png: Png) -> Image.Image:
 
 
 def _of_16(image: Image.Image, lower: Image.Image | None, png: Png, grey_max: int | msgspec.UnsetType) -> Image.Image:
-    """16 bits, grey or colour, with or without alpha -> mode L, LA, RGB or RGBA. lower: its lower bytes, None of grey."""
+    """16 bits, grey or colour, with or without alpha -> mode L, LA, RGB or RGBA. lower: its lower bytes; None for grey."""
     colours = 3 if png.colour in (RGB, RGBA) else 1
     alpha = png.colour in (GREY_ALPHA, RGBA)
     rows = max(1, _BAND_PX // image.width)
@@ -117,9 +118,9 @@ def _of_16(image: Image.Image, lower: Image.Image | None, png: Png, grey_max: in
 
 
 def _declared(counts: depth.Counts, significant: int | None) -> int | None:
-    """The largest value by sBIT, whose bits a PNG has at the upper end of its 16 (11.3.2.4).
+    """The largest value by sBIT, if its bits are the lower ones; None if they are the upper ones of the 16, as in 11.3.2.4.
 
-    Who has them at the lower end all the same has samples that no rule of scaling up gives: small, and with bits below.
+    Some writers store them at the lower end all the same. Their samples are small and use low bits, as no scaled sample does.
     """
     values = np.flatnonzero(counts)
     if not significant or not 8 <= significant < 16:

@@ -1,9 +1,9 @@
 """TIFF of 1 to 16 bits, grey or RGB -> 8 bits.
 
-Pillow takes 12 bits for 16, and does not invert WhiteIsZero of 16 bits, nor of 8 if each sample has its own plane.
+Pillow reads 12 bits as 16, and does not invert WhiteIsZero with 16 bits, nor with 8 if each sample has its own plane.
 
-Pillow and libtiff only decompress here: they get the same strips and tiles as an 8-bit grey image with as many bytes in a row.
-What the bytes mean is worked out here, from the tags (TIFF 6.0, sections 3 to 6, 10, 14 and 18).
+So Pillow and libtiff only decompress: they get the same strips and tiles as an 8-bit grey image with as many bytes in a row. This
+module then reads the bytes according to the tags (TIFF 6.0, sections 3 to 6, 10, 14 and 18).
 """
 
 import io
@@ -25,22 +25,22 @@ from limiar.edge_app.image.containers.tiff import BLACK_IS_ZERO, GROUP4, JPEG, R
 from limiar.edge_app.system.stderr import without_stderr
 from limiar.edge_app.text import counted
 
-_MOST_BYTES = 64_000_000  # decompressed: libtiff holds a strip of that size beside the image, and the file is there twice
+_MOST_BYTES = 64_000_000  # decompressed: libtiff may hold a strip of that size besides the image and two copies of the file
 _BAND = 1 << 20  # samples at a time
-_DIFFERENCES = 2  # Predictor: each sample is stored as its difference to the one on its left
+_DIFFERENCES = 2  # Predictor: each sample is stored as its difference from the one on its left
 _ALPHA = 2  # ExtraSamples: alpha that the colours were not multiplied with
 Samples = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def decodes(tiff: Tiff) -> bool:
-    """Whether this module decodes it. Pillow decodes palettes, YCbCr, JPEG and fax."""
+    """Whether this module decodes it; Pillow decodes palettes, YCbCr, JPEG and fax."""
     shallow = tiff.depth in (1, 2, 4, 8)
     return not shallow or (tiff.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB) and tiff.compression not in (JPEG, GROUP4))
 
 
 def decode(data: bytes, tiff: Tiff, grey_max: int | msgspec.UnsetType) -> Image.Image:
-    """Mode L, LA, RGB or RGBA, as stored: not turned. Raises ImageError, and what Pillow raises for what is broken."""
+    """Mode L, LA, RGB or RGBA, as stored, before orientation. Raises ImageError, and what Pillow raises for broken data."""
     colours = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3}.get(tiff.photometric)
     if colours is None or tiff.samples < colours:
         met = f"a TIFF with {counted(tiff.samples, 'sample')} of {tiff.depth} bits, photometric {tiff.photometric}"
@@ -50,7 +50,7 @@ def decode(data: bytes, tiff: Tiff, grey_max: int | msgspec.UnsetType) -> Image.
     if (size := sum(map(tiff.bytes, range(len(tiff.segments.offsets))))) > _MOST_BYTES:
         met = f"{size} bytes of pixels, the limit for a TIFF is {_MOST_BYTES}"
         raise ImageError("E-IMAGE-PIXELS", f"{met}: make it smaller")
-    extra = tiff.extra[0] if tiff.extra else _ALPHA  # as Pillow takes it: a fourth sample that nothing explains is alpha
+    extra = tiff.extra[0] if tiff.extra else _ALPHA  # as in Pillow, a fourth sample without explanation is alpha
     alpha = tiff.samples > colours and extra == _ALPHA
     planes = [_decompressed(data, tiff, plane) for plane in range(colours + alpha if tiff.planes > 1 else 1)]
     counts = np.zeros(depth.FULL + 1, np.int64)
@@ -71,10 +71,10 @@ def decode(data: bytes, tiff: Tiff, grey_max: int | msgspec.UnsetType) -> Image.
 
 
 def check_ycbcr(data: bytes, tiff: Tiff) -> None:
-    """Decompresses YCbCr that is not JPEG: Pillow's way through libtiff hides its errors. Raises what Pillow raises."""
+    """Decompresses YCbCr that is not JPEG, since Pillow hides libtiff's errors there. Raises what Pillow raises."""
     across, down = tiff.subsampling
     segments = tiff.segments
-    high = math.ceil(segments.height / down)  # of one, in rows of blocks: so many luma samples and one of each colour
+    high = math.ceil(segments.height / down)  # of one, in rows of blocks; a block is some luma samples and one sample of each colour
     last = math.ceil((tiff.height - (segments.down - 1) * segments.height) / down)
     blocks = msgspec.structs.replace(segments, width=math.ceil(segments.width / across) * (across * down + 2), height=high)
     height = (segments.down - 1) * high + last
@@ -82,7 +82,7 @@ def check_ycbcr(data: bytes, tiff: Tiff) -> None:
 
 
 def _decompressed(data: bytes, tiff: Tiff, plane: int) -> Image.Image:
-    """The decompressed rows of a plane, mode L, a byte of the file's samples a pixel; tiles reach beyond the image's edges."""
+    """The decompressed rows of a plane, mode L, one pixel per byte; tiles reach beyond the image's edges."""
     segments = tiff.segments
     wide = (segments.width * (tiff.samples // tiff.planes) * tiff.stored + 7) // 8
     width, height = segments.across * wide, segments.down * segments.height if segments.tiled else tiff.height
@@ -92,7 +92,7 @@ def _decompressed(data: bytes, tiff: Tiff, plane: int) -> Image.Image:
     shape = {322: wide, 323: segments.height} if segments.tiled else {278: segments.height}
     tags: dict[int, tuple[int, ...]] = {tag: (value,) for tag, value in (one | shape).items()}
     tags |= {324: segments.offsets[own], 325: counts[own]} if segments.tiled else {273: segments.offsets[own], 279: counts[own]}
-    from PIL.TiffImagePlugin import TiffImageFile  # 10 ms, which a scan of other files does not need
+    from PIL.TiffImagePlugin import TiffImageFile  # 10 ms that a scan of other files does not need
 
     image = TiffImageFile(io.BytesIO(_with_directory(data, tags, "<" if tiff.order == "little" else ">")))
     with without_stderr():
@@ -101,7 +101,7 @@ def _decompressed(data: bytes, tiff: Tiff, plane: int) -> Image.Image:
 
 
 def _with_directory(data: bytes, tags: dict[int, tuple[int, ...]], order: str) -> bytes:
-    """A TIFF whose offsets stay what they are, with another directory, which stands behind everything else."""
+    """The TIFF with another directory, at its end; all offsets stay valid."""
     at = len(data) + len(data) % 2
     entries, values = b"", b""
     for tag, numbers in sorted(tags.items()):
@@ -140,9 +140,9 @@ def _samples(rows: Pixels, tiff: Tiff) -> Samples:
 
 
 def _unpacked(packed: Pixels, bits: int, count: int) -> NDArray[np.uint16]:
-    """[..., bytes] -> [..., count]: samples of 1 to 15 bits, the first bit the highest, whatever the file's byte order.
+    """[..., bytes] -> [..., count]: samples of 1 to 15 bits, highest bit first, whatever the file's byte order.
 
-    Eight samples fill `bits` bytes; each lies in at most three of them.
+    Eight samples fill `bits` bytes; each sample touches at most three of them.
     """
     groups = -(-count // 8)
     padded = np.zeros((*packed.shape[:-1], groups * bits + 2), np.uint32)
