@@ -1,4 +1,4 @@
-"""One model file on one runtime: what `limiar verify` asks of its child, and what that found. Without numpy."""
+"""One model file on one runtime: what `limiar verify` asks its child, and what the child found. Without numpy."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from limiar.edge_app.bundle.manifest import BundleFile, Decision, Manifest, Sha256
 from limiar.edge_app.runtimes import installed_runtimes
 
-# One line of plain text that a page, a Markdown table and a terminal may show: `convert --verified` reads it from elsewhere.
+# One line of text that is safe on a page, in a Markdown table and on a terminal: `convert --verified` reads it from other machines.
 Plain = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f<>|`\\]{1,200}\Z")]
 
 
@@ -25,7 +25,7 @@ class Check(Struct, frozen=True, forbid_unknown_fields=True):
     decisions_differing: tuple[str, ...]
     message: str  # why it did not pass
     sha256: Sha256  # of the model file
-    decision: Decision  # by which decisions were compared
+    decision: Decision  # the rule by which decisions were compared
 
 
 Pair = tuple[BundleFile, str]  # a model file and a runtime
@@ -41,7 +41,7 @@ class ToCheck(Struct, frozen=True, array_like=True):
 
 
 class Checked(Struct, frozen=True, array_like=True, tag=True):
-    """What the child says of a pair, once its model file has run."""
+    """The child's answer for a pair, once its model file has run."""
 
     check: Check
 

@@ -1,4 +1,4 @@
-"""The child of `limiar verify`: golden images through model files and runtimes, which may crash or hang it."""
+"""The child of `limiar verify`: it runs golden images through model files and runtimes, which may crash or hang it."""
 
 import os
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from limiar.edge_app.system.channel import WorkerEnd
 
 
 def serve(parent: WorkerEnd) -> None:
-    """Of each pair None once the model file has run, then its Check."""
+    """Sends two messages for each pair: None once the model file has run, then its Check."""
     asked = msgspec.msgpack.decode(parent.receive(), type=ToCheck)
     bundle = Bundle(Path(os.fsdecode(asked.path)), asked.manifest, asked.sha256)
     files = {file.path: file for file in bundle.manifest.files}

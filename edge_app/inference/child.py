@@ -1,6 +1,6 @@
-"""A model file is tried in a child process, which it may crash or hang, before this process loads it.
+"""Tries a model file in a child process, which it may crash or hang, before this process loads it.
 
-Without numpy: so the process that keeps the store can ask.
+Without numpy, for the process that keeps the store.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from limiar.edge_app.system.children import Child, start_child
 from limiar.edge_app.system.limits import limit_met
 
 START_S = 60.0  # imports, model and one invocation, on a slow SD card
-_STARTS = 3  # that end while loading, and the model is at fault
+_STARTS = 3  # if so many processes end while loading, the model is at fault
 _REPLIES = msgspec.msgpack.Decoder(Ready | Failed | Unfit)
 
 
@@ -34,7 +34,7 @@ def try_model(model: Model) -> Ready:
 
 
 def load_with(start: Callable[[], tuple[Child, ParentEnd]], model: Model) -> tuple[Child, ParentEnd, Ready]:
-    """Starts a child and has it load a model file; returns the child, which goes on. Raises as `try_model`."""
+    """Starts a child that loads a model file; returns the child, which goes on running. Raises as `try_model`."""
     lost = ""
     for _ in range(_STARTS):
         process, connection = start()
@@ -56,7 +56,7 @@ def load_with(start: Callable[[], tuple[Child, ParentEnd]], model: Model) -> tup
 
 
 def receive(process: Child, connection: ParentEnd, limit_s: float) -> bytes:
-    """The child's next message. Raises ChildLost, with what it did in words."""
+    """The child's next message. Raises ChildLost, whose text says what it did."""
     try:
         if (message := connection.next(limit_s)) is not None:
             return message
@@ -67,7 +67,7 @@ def receive(process: Child, connection: ParentEnd, limit_s: float) -> bytes:
 
 
 def end(process: Child, connection: ParentEnd) -> None:
-    """Ends a child, whatever it is doing."""
+    """Kills a child, whatever it is doing."""
     process.kill()
     process.join()
     connection.close()

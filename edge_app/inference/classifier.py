@@ -20,7 +20,7 @@ from limiar.edge_app.system.clock import utc_now
 
 
 def decide(logits: Logits, labels: Sequence[str], decision: Decision) -> Prediction:
-    """The label by the decision's rule, and its probability. Raises RuntimeUnavailable for NaN or infinity."""
+    """The label by the decision rule, and its probability. Raises RuntimeUnavailable for NaN or infinity."""
     probabilities = dict(zip(labels, softmax(logits).tolist(), strict=True))
     if not math.isfinite(sum(probabilities.values())):
         met = f"the model gave logits {logits.tolist()[:4]}"
@@ -31,9 +31,10 @@ def decide(logits: Logits, labels: Sequence[str], decision: Decision) -> Predict
 
 
 class Classifier:
-    """A loaded model file and the rules round it: picture -> answer.
+    """A loaded model file and the rules around it: picture -> answer.
 
-    With the bundle's envelope each answer says in what the picture lies outside; `outside` says what becomes of it then.
+    With the bundle's envelope, each answer lists the statistics in which the picture is outside; the argument `outside` says
+    what happens then.
     """
 
     def __init__(
@@ -52,11 +53,11 @@ class Classifier:
         self._rule = Rule(decision, outside)
 
     def answer(self, picture: Rows, decode_s: float = 0.0) -> Answer:
-        """Resize, refuse what is not assessable, infer, decide. Raises ImageError and RuntimeUnavailable."""
+        """Resizes, refuses what is not assessable, infers, decides. Raises ImageError and RuntimeUnavailable."""
         return self._answer(picture, decode_s, lambda tensor: (run_model(self.runtime, tensor), None))[0]
 
     def explain(self, picture: Rows, decode_s: float = 0.0) -> tuple[Answer, ClassMap | None]:
-        """The answer and, of the same inference, the class activation map; None if the file has none. Raises as `answer`."""
+        """The answer and the class activation map of the same inference; None if the file has no map. Raises as `answer`."""
         return self._answer(picture, decode_s, lambda tensor: run_with_map(self.runtime, tensor))
 
     def _answer(
@@ -65,9 +66,9 @@ class Classifier:
         started = time.perf_counter()
         tensor = model_input(picture, self._input)
         check_assessable(picture, tensor)
-        grey = len(picture.shape) == 2  # then all channels are equal, and one of them says it all
+        grey = len(picture.shape) == 2  # then all channels are equal, and one is enough
         unlike = outside(self._envelope, tensor[..., :1] if grey else tensor) if self._envelope else None
-        self._rule.check(unlike)  # before inference, which it saves
+        self._rule.check(unlike)  # before inference, which a refusal saves
         resized = time.perf_counter()
         logits, class_map = run(tensor)
         inferred = time.perf_counter()

@@ -43,7 +43,7 @@ def explain(
     refer_below: float | None = None,
     keys: "Keys | None" = None,
 ) -> Explanation:
-    """Answer an image, and write it with the map of where the answer comes from, as PNG.
+    """Answer an image, and write a PNG of it with a map of the parts that the answer comes from.
 
         found = limiar.explain("models/lung-nodule", "patch.png", out="why.png")
         print(found.label, found.confidence, found.peak)
@@ -79,19 +79,19 @@ def explain(
 
 
 def _check_out(out: Path, path: str) -> None:
-    """Raises OutputError: the image would be overwritten, or be no PNG by its name."""
+    """Raises OutputError: the image would be overwritten, or the name does not end in .png."""
     where = printable(str(out))
     if out.suffix.lower() != ".png":
-        raise OutputError("E-EXPLAIN-OUT", f"{where}: the picture is a PNG: give --out a name that ends in .png")
+        raise OutputError("E-EXPLAIN-OUT", f"{where} does not end in .png, and the picture is a PNG: give --out another name")
     if os.path.realpath(out) == os.path.realpath(path):
         raise OutputError("E-EXPLAIN-OUT", f"{where} is the image itself: give --out another name")
 
 
 def _checked(found: ClassMap | None, name: str, grid: MapGrid, labels: int) -> ClassMap:
-    """float32 [h, w, K], as the manifest says it. Raises BundleError."""
+    """The map, float32 [h, w, K], after checking it against the manifest. Raises BundleError."""
     wanted = (grid.height, grid.width, labels)
     if found is None or found.shape != wanted or not np.isfinite(found).all():
-        met = f"{name} gives a map of {None if found is None else found.shape}, the manifest says {wanted}, of numbers"
+        met = f"{name} gives a map of {None if found is None else found.shape}, the manifest says {wanted}, all finite"
         raise BundleError("E-BUNDLE-MAP", f"{met}: convert the model again")
     return found
 

@@ -1,7 +1,7 @@
-"""Runs a bundle's golden images through a model file and a runtime, and compares the answers with those that convert recorded.
+"""Runs a bundle's golden images through a model file on a runtime, and compares the answers with those that convert recorded.
 
-The images are in the bundle as files, so decoder, resize and runtime are all proven: bit for bit, or within the file's
-tolerance. convert and `limiar verify` use this same code.
+The bundle has the images as files, so decoder, resize and runtime are all proven: bit for bit, or within the file's tolerance.
+convert and `limiar verify` use the same code.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class GoldenTensors(Struct, frozen=True):
 
     golden: Golden
     tensors: tuple[Pixels | None, ...]  # None: refused here
-    differing: tuple[str, ...]  # paths whose tensor is not the recorded one
+    differing: tuple[str, ...]  # paths of images whose tensor differs from the recorded one
 
 
 class GoldenResult(Struct, frozen=True):
@@ -52,7 +52,7 @@ class GoldenResult(Struct, frozen=True):
     version: str
     images: int
     tensors_differing: tuple[str, ...]  # image paths
-    decisions_differing: tuple[str, ...]  # image paths: another label was decided
+    decisions_differing: tuple[str, ...]  # paths of images for which another label was decided
     largest_difference: float  # of a logit, absolute; infinite if one is not finite
     tolerance: float
 
@@ -104,7 +104,7 @@ def check_golden(tensors: GoldenTensors, labels: Sequence[str], model: ModelFile
     for image, tensor, row in zip(tensors.golden.images, tensors.tensors, expected, strict=True):
         if tensor is None:  # already counted as a differing tensor
             continue
-        with np.errstate(over="ignore"):  # becomes infinity, which no answer is near
+        with np.errstate(over="ignore"):  # it becomes infinity, which differs from every answer
             wanted = np.asarray(row, np.float32)
         found = run_model(runtime, tensor)
         largest = max(largest, _difference(found, wanted))

@@ -1,4 +1,4 @@
-"""What a process is told to load, and how that went. Without numpy: the process that asks has none."""
+"""Messages about loading a model: the request, and how it went. Without numpy, as the process that asks."""
 
 from msgspec import Struct
 
@@ -7,7 +7,7 @@ from limiar.edge_app.inference.rule import Rule
 
 
 class Model(Struct, frozen=True):
-    """A model file with all that it takes to answer images: it goes to child processes as MessagePack."""
+    """A model file with everything needed to answer images; it goes to child processes as MessagePack."""
 
     name: str  # of the model file
     format: str
@@ -16,7 +16,7 @@ class Model(Struct, frozen=True):
     input: InputSpec
     envelope: Envelope | None
     rule: Rule
-    runtime: str | None = None  # None: the preferred one that is installed
+    runtime: str | None = None  # None: the first installed one, by preference
     threads: int = 1
 
 
@@ -28,14 +28,14 @@ class Ready(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Failed(Struct, frozen=True, array_like=True, tag=True):
-    """The process cannot work at all: there is no runtime, or it gives no numbers."""
+    """The process cannot work: there is no runtime, an answer is not finite, or a limit of the machine was met."""
 
     code: str
     message: str
 
 
 class Unfit(Struct, frozen=True, array_like=True, tag=True):
-    """The process cannot work at all: the model file is not what the bundle says."""
+    """The process cannot work: the model file is not what the bundle says."""
 
     code: str
     message: str

@@ -1,7 +1,7 @@
-"""A model file is tried before the first image: one invocation shows whether it is what its manifest says.
+"""Tries a model file before the first image: one invocation shows whether it is what its manifest says.
 
-A file that is whole and has the right hash may still be the wrong model: with another input or other outputs, or one that gives
-NaN, crashes or never ends. So this belongs in a process that may be lost: a worker, or a child (child.py).
+A file that is whole and has the right hash may still be the wrong model: one with another input or other outputs, or one that
+gives NaN, crashes or never ends. So this belongs in a process that may be lost: a worker, or a child (child.py).
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def check_model(runtime: Runtime, labels: int, spec: InputSpec) -> None:
     """Raises ModelUnfit: the loaded model file fails, or does not give a finite number for each label."""
     logits = np.asarray(_run(runtime.logits, _ramp(spec), f"does not take {spec.height}x{spec.width}x{spec.channels} pixels"))
     if logits.ndim != 1:
-        raise _unfit(f"gives an array of {'x'.join(map(str, logits.shape))} in place of a number for each label")
+        raise _unfit(f"gives an array of {'x'.join(map(str, logits.shape))} instead of a number for each label")
     if logits.shape != (labels,):
         raise _unfit(f"gives {counted(logits.size, 'number')} for {labels} labels")
     if not np.isfinite(logits).all():
@@ -42,7 +42,7 @@ def check_model(runtime: Runtime, labels: int, spec: InputSpec) -> None:
 
 
 def run_model(runtime: Runtime, image: Pixels) -> Logits:
-    """Runtime.logits of an image. Raises ModelUnfit if it fails, although the model took the image that it was tried with."""
+    """Runtime.logits of an image. Raises ModelUnfit if it fails, although the trial succeeded."""
     return _run(runtime.logits, image, _LATER)
 
 
@@ -66,6 +66,6 @@ def _unfit(met: str) -> ModelUnfit:
 
 
 def _ramp(spec: InputSpec) -> Pixels:
-    """uint8 [1, H, W, C] of every level."""
+    """uint8 [1, H, W, C] with every level from 0 to 255, if it is large enough."""
     size = spec.height * spec.width * spec.channels
     return (np.arange(size) % 256).astype(np.uint8).reshape(1, spec.height, spec.width, spec.channels)

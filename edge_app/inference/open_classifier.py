@@ -35,9 +35,9 @@ def open_classifier(
             answer = classify("patch.png")
             print(answer.decision, answer.label, answer.confidence, answer.ms)
 
-    The arguments are as for `limiar.scan`. The model file is loaded into this process; on a runtime that the bundle was not
-    verified on, its golden images run too, in a process of their own. Raises BundleError, RuntimeUnavailable (ModelUnfit:
-    the model file is not what the bundle says).
+    The arguments are as for `limiar.scan`. The model file is loaded into this process. If the bundle was not verified on the
+    runtime, its golden images run first, in a separate process. Raises BundleError, RuntimeUnavailable (ModelUnfit: the model
+    file is not what the bundle says).
     """
     session = open_session(
         bundle, file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside, keys=keys
@@ -46,13 +46,13 @@ def open_classifier(
 
 
 class OpenClassifier:
-    """A model file that answers images. Not for several threads at once."""
+    """A model file that answers images. Use it from one thread at a time."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self._classifier = session.load()
         runtime = self._classifier.runtime
-        self.origin: Origin = session.origin(runtime.name, runtime.version)  # what every answer comes from
+        self.origin: Origin = session.origin(runtime.name, runtime.version)  # the bundle, file and runtime of every answer
 
     def __enter__(self) -> Self:
         return self
@@ -62,14 +62,14 @@ class OpenClassifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Those that it can answer."""
+        """The possible answers."""
         return self.session.manifest.labels
 
     def __call__(self, image: Path | str | bytes | Pixels) -> Answer:
         """Answer an image: the path of a file, its bytes, or uint8 pixels, RGB [H, W, 3] or grey [H, W].
 
-        Raises ImageError (it cannot be decoded, shows nothing, or is to be refused), RuntimeUnavailable, and TypeError for
-        pixels of another type or shape.
+        Raises ImageError (it cannot be decoded, shows nothing, or is refused by `outside`), RuntimeUnavailable, and TypeError
+        for pixels of another type or shape.
         """
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):

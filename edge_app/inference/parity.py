@@ -1,13 +1,13 @@
-"""A model file on one runtime over many tensors, in a process of its own; how convert judges what will run on the device.
+"""Runs a model file on one runtime over many tensors, in a separate process. convert judges files by its answers.
 
     python -m limiar.edge_app.inference.parity RUNTIME OPTIONS MODEL TENSORS.npy LOGITS.npy
     python -m limiar.edge_app.inference.parity RUNTIME OPTIONS MODEL TENSORS.npy VALUES.npz ROW
     python -m limiar.edge_app.inference.parity RUNTIME OPTIONS MODEL TENSORS.npy MAPS.npy maps
 
-TENSORS.npy is uint8 [N, H, W, C]; LOGITS.npy becomes float32 [N, K]. With the number of an image, VALUES.npz becomes all
-outputs of a TFLite file for it, as they are; with "maps", MAPS.npy float32 [N, h, w, K], the class activation maps. OPTIONS is
-a key of limiar.edge_app.runtimes.OPTIONS. stdout says where they came from, as JSON. A file that crashes its runtime takes this
-process alone with it, and tflite-runtime lives in an environment of its own.
+TENSORS.npy is uint8 [N, H, W, C]; LOGITS.npy becomes float32 [N, K]. With ROW, the number of an image, VALUES.npz gets all
+outputs of a TFLite file for that image, unchanged. With "maps", MAPS.npy gets the class activation maps, float32 [N, h, w, K].
+OPTIONS is a key of limiar.edge_app.runtimes.OPTIONS. stdout says what gave the answers, as JSON. A file that crashes its runtime
+ends only this process; and tflite-runtime has an environment of its own.
 """
 
 import platform

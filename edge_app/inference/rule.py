@@ -1,6 +1,6 @@
 """How a device decides: the model file's decision, and what happens to an image that is unlike the training images.
 
-Without numpy: the parent of a scan applies it to stored answers.
+Without numpy: the parent process of a scan applies it to stored answers.
 """
 
 from typing import Literal
@@ -11,7 +11,7 @@ from limiar.edge_app.bundle.manifest import REFER, Decision
 from limiar.edge_app.errors import ImageError
 
 OutsideRule = Literal["refer", "refuse", "ignore"]
-Outside = tuple[str, ...] | None  # statistics of an image that lie outside the bundle's envelope; None: it was not compared
+Outside = tuple[str, ...] | None  # statistics of an image outside the bundle's envelope; None: it was not compared
 
 
 class Rule(Struct, frozen=True):
@@ -28,7 +28,7 @@ class Rule(Struct, frozen=True):
         return self.decision.decide(label, confidence)
 
     def check(self, outside: Outside) -> None:
-        """Raises ImageError if an image outside the envelope is to be refused."""
+        """Raises ImageError for an image outside the envelope, if the rule is to refuse it."""
         if outside and self.outside == "refuse":
             met = f"unlike the training images in {', '.join(outside)}"
             raise ImageError("E-IMAGE-OUTSIDE", f"{met}: give images of the model's kind, or --outside refer")

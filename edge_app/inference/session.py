@@ -1,6 +1,6 @@
 """One session: a bundle, one of its model files, the runtime that it runs on, and how it decides.
 
-Without numpy, so that the process that keeps the store can have one; `load` brings numpy and the runtime.
+Without numpy, for the process that keeps the store; `load` imports numpy and the runtime.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """What answers, before it is loaded."""
+    """A bundle, model file and rule, before the model is loaded."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Session:
         refer_below: float | None = None,
         outside: OutsideRule = "refer",
     ) -> None:
-        """Raises BundleError: no such model file. None stands for the bundle's own choice, or the device's."""
+        """Raises BundleError: no such model file. None: the bundle's own choice, or the device's."""
         self.bundle = bundle
         self.file, data = bundle.model(file)
         self.model = Model(
@@ -53,9 +53,9 @@ class Session:
         return self.bundle.manifest
 
     def origin(self, runtime: str, version: str) -> Origin:
-        """What its answers come from, once the file was verified on that runtime: by the bundle, or here and now.
+        """The origin of its answers, after the file is verified on that runtime: by the bundle, or by its golden images, here.
 
-        Raises RuntimeUnavailable if the golden images do not pass.
+        Raises RuntimeUnavailable if they do not pass.
         """
         from limiar.edge_app.inference.verified import ensure_verified
 
@@ -63,7 +63,7 @@ class Session:
         return Origin(self.bundle.sha256, self.file.name, f"{runtime} {version}", verified, APP)
 
     def key(self, origin: Origin) -> BundleKey:
-        """Under which the store keeps its answers."""
+        """The key under which the store keeps its answers."""
         name, version = self.manifest.name, self.manifest.version
         return BundleKey(origin.bundle, name, version, origin.file, origin.runtime, self.manifest.labels)
 
@@ -74,7 +74,7 @@ class Session:
         return load(self.model)
 
     def describe(self, origin: Origin) -> str:
-        """One line for a person: what answers, and from which confidence on."""
+        """One line for a person: which model answers, and below which confidence it refers."""
         what = f"{self.manifest.name} {self.manifest.version}, {origin.file} on {origin.runtime}"
         return f"{what}, verified by {origin.verified}; refer below {self.model.rule.decision.refer_below:g}"
 
@@ -89,6 +89,6 @@ def open_session(
     outside: OutsideRule = "refer",
     keys: "Keys | None" = None,
 ) -> Session:
-    """Opens a bundle and chooses what answers. Raises BundleError."""
+    """Opens a bundle and chooses a model file and a rule. Raises BundleError."""
     opened = open_bundle(bundle, keys)
     return Session(opened, file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside)

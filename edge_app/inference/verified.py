@@ -1,7 +1,7 @@
-"""May a model file be used on this runtime? At once if its bundle was verified on it; otherwise after its golden images pass.
+"""May a model file be used on this runtime? Yes if its bundle was verified there; otherwise only once its golden images pass.
 
-The process that keeps the store asks this before anything is answered, and has no numpy: the golden images run in a process of
-their own (trial.py), which a model may crash or hang. What passed is kept in limiar's state folder under the bundle's hash.
+The process that keeps the store asks this before anything is answered, and has no numpy: the golden images run in a separate
+process (trial.py), which a model may crash or hang. A pass is recorded in limiar's state folder, under the bundle's hash.
 """
 
 import os
@@ -24,7 +24,7 @@ from limiar.edge_app.system.python import python_m
 VerifiedBy = Literal["bundle", "device"]  # the manifest lists it, or the golden images passed on this machine
 
 _RECORD_LIMIT = 1 << 20  # bytes; each trial of a bundle has under 300
-_TRIAL_S = 300.0  # for some hundred golden images on the slowest board
+_TRIAL_S = 300.0  # for a few hundred golden images on the slowest board
 
 
 class Trial(Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +34,7 @@ class Trial(Struct, frozen=True, forbid_unknown_fields=True):
     runtime: str
     version: str
     machine: str
-    cpu: str  # a card that is moved to another board is tried again there
+    cpu: str  # an SD card that is moved to another board is tried again there
     app: str
     time: str  # UTC, by the device's clock
 
@@ -47,7 +47,7 @@ class Trials(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def verified_by(bundle: Bundle, model: ModelFile, runtime: str, version: str) -> VerifiedBy | None:
-    """Who verified that this runtime and version give the file's answers on such a machine; None: no one yet."""
+    """Who verified that this runtime and version give the file's answers on such a machine. None: not verified yet."""
     here = (runtime, version, _machine())
     if here in _listed(model):
         return "bundle"
@@ -57,7 +57,7 @@ def verified_by(bundle: Bundle, model: ModelFile, runtime: str, version: str) ->
 
 
 def ensure_verified(bundle: Bundle, model: ModelFile, runtime: str, version: str) -> VerifiedBy:
-    """The same, running the golden images first if no one has. Raises RuntimeUnavailable if they do not pass."""
+    """`verified_by`, after running the golden images if it was None. Raises RuntimeUnavailable if they do not pass."""
     known = verified_by(bundle, model, runtime, version)
     if known:
         return known
@@ -72,17 +72,17 @@ def ensure_verified(bundle: Bundle, model: ModelFile, runtime: str, version: str
 
 
 def _listed(model: ModelFile) -> set[tuple[str, str, str]]:
-    """Runtime, version and machine of the manifest's entries; one with options that a device does not use is left out."""
+    """Runtime, version and machine of the manifest's entries, without those with options: a device uses none."""
     return {(seen.runtime, seen.version, seen.machine) for seen in model.verified if not seen.options}
 
 
 def _try(bundle: Bundle, file: str, runtime: str) -> str:
-    """Runs the golden images in a process of their own; returns what differs, empty if they pass."""
-    import subprocess  # a scan whose bundle was verified here does without
+    """Runs the golden images in a separate process; returns what differs, or "" if they pass."""
+    import subprocess  # not needed if the bundle was verified here
 
     command = python_m("limiar.edge_app.inference.trial", str(bundle.path), bundle.sha256, file, runtime)
     try:
-        # Not in the terminal's group: Ctrl-C is the parent's to deal with, and must not look like a crash.
+        # Not in the terminal's process group: the parent deals with Ctrl-C, which must not look like a crash here.
         done = subprocess.run(command, capture_output=True, timeout=_TRIAL_S, process_group=0, check=False)
     except subprocess.TimeoutExpired:
         return f"no answer after {_TRIAL_S:.0f} s"
@@ -93,7 +93,7 @@ def _try(bundle: Bundle, file: str, runtime: str) -> str:
 
 
 def _cure(model: ModelFile, runtime: str) -> str:
-    """What to do: install a version that the bundle was verified on here, of the same runtime first."""
+    """What to do: install a version that was verified on such a machine, first of the same runtime."""
     fitting = sorted(_listed(model), key=lambda seen: (seen[0] != runtime, seen))
     names = [f"{name} {version}" for name, version, machine in fitting if machine == _machine()]
     other = "choose another --file or --runtime; `limiar verify BUNDLE` shows which pass"
@@ -101,22 +101,22 @@ def _cure(model: ModelFile, runtime: str) -> str:
 
 
 def _keep(bundle: Bundle, trial: Trial) -> str:
-    """Keeps what passed; returns how that went, for the person who waits."""
+    """Records a pass; returns how that went, for a person."""
     trials = Trials(bundle.sha256, (*_read(bundle).trials, trial))
     try:
         path = _path(bundle)
     except StoreError:
-        return "but there is no home folder to remember that in: set LIMIAR_STATE, or the next start will run them again"
+        return "but there is no home folder to record that in: set LIMIAR_STATE, or the next start will run them again"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, msgspec.json.format(msgspec.json.encode(trials), indent=1) + b"\n")
-    except OSError as error:  # it passed, and may be used; only the next start does not know
+    except OSError as error:  # the file passed and may be used, but the next start will not know
         return f"but {printable(str(path))} cannot be written ({error.strerror}): the next start will run them again"
-    return "and will not run again"
+    return "and will not be run again"
 
 
 def _read(bundle: Bundle) -> Trials:
-    """What passed for this very bundle; nothing if the record is missing, damaged or another bundle's."""
+    """The recorded passes of this bundle; none if the record is missing, damaged or another bundle's."""
     try:
         found = msgspec.json.decode(read_bounded(_path(bundle), _RECORD_LIMIT), type=Trials)
     except (OSError, StoreError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -133,7 +133,7 @@ def _machine() -> str:
 
 
 def _cpu() -> str:
-    from limiar.edge_app.system.machine import cpu_model  # what a start on a verified runtime does without
+    from limiar.edge_app.system.machine import cpu_model  # not needed on a verified runtime
 
     try:
         info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -22,7 +22,7 @@ from limiar.edge_app.system.machine import machine
 
 SIGNATURE_NOT_CHECKED = "not checked"
 SIGNATURE_REFUSED = "refused"
-_GOLDEN_S = 300.0  # some hundred golden images on the slowest board
+_GOLDEN_S = 300.0  # for a few hundred golden images on the slowest board
 
 
 _REPLIES: msgspec.msgpack.Decoder[Checked | Failed | None] = msgspec.msgpack.Decoder(Checked | Failed | None)
@@ -34,7 +34,7 @@ class Verification(Struct, frozen=True, forbid_unknown_fields=True):
     bundle: str  # sha256 of the manifest, empty if the bundle could not be opened
     name: str
     version: str
-    files: int  # with the size and sha256 of the manifest
+    files: int  # whose size and sha256 are as in the manifest
     signature: str  # "not checked", "signed by " and 12 digits of the key's fingerprint, or "refused"
     checks: tuple[Check, ...]
     error: str  # why the bundle could not be opened, or empty
@@ -54,8 +54,8 @@ def verify(bundle: Path | str, keys: Keys | None = None) -> Verification:
         proof = limiar.verify("models/lung-nodule")
         print(proof.passed, [(check.file, check.runtime, check.message) for check in proof.checks])
 
-    keys: one of these must have signed the bundle; None: no signature is asked for. What does not pass is part of the value:
-    nothing is raised for it.
+    keys: one of these must have signed the bundle; None: no signature is asked for. A check that does not pass is part of the
+    result: nothing is raised for it.
     """
     here = machine()
     where = (APP, here.architecture, here.cpu, here.python)
@@ -84,7 +84,7 @@ def _checks(bundle: Bundle) -> tuple[Check, ...]:
     ]
     run = [pair for pair in pairs if pair[1] in installed]
     found: list[Check] = []
-    while len(found) < len(run):  # even a child that is lost has given one check
+    while len(found) < len(run):  # each child, even a lost one, gives at least one check
         found += _in_child(bundle, run[len(found) :])
     checks = iter(found)
     return tuple(
@@ -94,7 +94,7 @@ def _checks(bundle: Bundle) -> tuple[Check, ...]:
 
 
 def _in_child(bundle: Bundle, pairs: list[Pair]) -> Iterator[Check]:
-    """The checks, as far as one process gets: a model file that crashes or hangs it fails. Raises BundleError."""
+    """The checks that one process completes; a model file that crashes or hangs it fails, and is the last. Raises BundleError."""
     process, connection = start_child(serve)
     try:
         names = tuple((file.path, runtime) for file, runtime in pairs)

@@ -1,4 +1,4 @@
-"""Counts lines for the summary at the end, and shows on the way how far it is."""
+"""Counts lines for the summary at the end, and shows progress on the way."""
 
 import time
 from collections import Counter
@@ -9,7 +9,7 @@ from limiar.edge_app.text import counted
 
 
 class Count:
-    """What became of a run's images; shows progress on stderr once it takes long, if a person watches."""
+    """Counts what became of a run's images; if stderr is a terminal, shows progress there once the run takes long."""
 
     noun = "image"
 
@@ -36,16 +36,16 @@ class Count:
         self._line.clear()
 
     def text(self) -> str:
-        """One line: how many, and what became of them."""
+        """One line: how many images, and what became of them."""
         parts = [counted(self.decisions.total(), self.noun)]
         parts += [f"{count} {decision}" for decision, count in sorted(self.decisions.items())]
         if self.doubtful:
-            parts.append(f"{self.doubtful} beside damage")
+            parts.append(f"{self.doubtful} near damage")
         if self.outside:
             parts.append(f"{self.outside} unlike the training images")
         parts += [f"{count} followed by {trailing}" for trailing, count in self.trailing.most_common()]
         if self.stored:
-            parts.append(f"{self.stored} from the store")
+            parts.append(f"{self.stored} from the database")
         return f"{', '.join(parts)}; {self.took(time.monotonic() - self._started)}"
 
     def rate(self, took_s: float) -> str:
@@ -58,7 +58,7 @@ class Count:
 
 
 class FrameCount(Count):
-    """What became of a camera's frames."""
+    """Counts what became of a camera's frames."""
 
     noun = "frame"
 

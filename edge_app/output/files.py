@@ -10,18 +10,18 @@ from limiar.edge_app.system.files import WholeFile
 
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
-    """Raises OutputError if the block cannot open, make or write `path`, with the system's reason."""
+    """Raises OutputError, with the system's reason, if the block cannot create or write `path`."""
     try:
         yield
     except OSError as error:
         met = f"{printable(str(path))}: {error.strerror}"
-        raise OutputError("E-OUTPUT-WRITE", f"{met}: give a place that can be written") from None
+        raise OutputError("E-OUTPUT-WRITE", f"{met}: give a path that can be written") from None
 
 
 class OutputFile:
     """A file that appears under its name when it is closed. Raises OutputError if it cannot be written.
 
-    If a write fails (the disk is full), what was there stays: half of the lines would pass for all of them.
+    If a write fails (the disk is full), the earlier file stays: half of the lines could be taken for all of them.
     """
 
     def __init__(self, path: Path) -> None:

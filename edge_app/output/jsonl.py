@@ -13,13 +13,13 @@ from limiar.edge_app.output.lines import json_lines
 
 
 class JsonStream:
-    """On stdout, each group as soon as it is committed."""
+    """Writes JSON lines to stdout, each group as soon as it is committed."""
 
     def write(self, lines: Sequence[Struct]) -> None:
-        """Raises OutputClosed if nobody reads any more."""
+        """Raises OutputClosed if the reader has closed its end."""
         try:
             left = memoryview(json_lines(lines))
-            while left:  # with PYTHONUNBUFFERED=1 this is the bare file: a signal can end a write halfway
+            while left:  # with PYTHONUNBUFFERED=1 this is the raw file, where a signal can end a write halfway
                 left = left[sys.stdout.buffer.write(left) or 0 :]
             sys.stdout.buffer.flush()
         except BrokenPipeError:
@@ -27,11 +27,11 @@ class JsonStream:
             raise OutputClosed from None
 
     def close(self) -> None:
-        pass  # every group is flushed
+        pass  # every group was flushed
 
 
 class JsonFile:
-    """In a file. Raises OutputError."""
+    """Writes JSON lines to a file. Raises OutputError."""
 
     def __init__(self, path: Path) -> None:
         self._whole = OutputFile(path)

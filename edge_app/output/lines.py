@@ -1,4 +1,4 @@
-"""What is reported of an image or a frame: one shape of line. Without numpy: the process that keeps the store has none."""
+"""The line that reports an image or frame. Without numpy, as the process that keeps the store."""
 
 import base64
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from limiar.edge_app.text import for_json
 
 
 class Origin(Struct, frozen=True):
-    """What every line of a run has in common."""
+    """The fields that all lines of a run share."""
 
     bundle: str  # sha256 of the manifest
     file: str  # model file
     runtime: str  # name and version
-    verified: str  # by "bundle" or "device": see inference/verified.py
+    verified: str  # "bundle" or "device": see inference/verified.py
     app: str  # "limiar 0.1.0"
 
 
 class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer for an image file or a camera frame, or why it was refused. As JSON, a key that is None is left out."""
 
-    path: str | None = None  # of an image file; bytes that are not UTF-8 as \\xNN
+    path: str | None = None  # of an image file, with bytes that are not UTF-8 as \\xNN
     path_base64: str | None = None  # the path's bytes, if they are not UTF-8
     source: str | None = None  # of a frame: "v4l2:/dev/video0"
     sequence: int | None = None  # counts the frames that the source delivered since boot, over all runs
@@ -46,11 +46,11 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     verified: str
     app: str
     time: str  # UTC: of the answer
-    stored: bool | None = None  # the database had the answer already; None: nothing is kept
+    stored: bool | None = None  # the database already had the answer; None: nothing is kept
     ms: Timing | None = None
     frame: int | None = None  # number in the video file, from 1, counting those that could not be read
     video_s: float | None = None  # its time in the video file
-    doubtful: bool | None = None  # decoded beside damage, and so referred; None: nobody can tell
+    doubtful: bool | None = None  # decoded near damage, and so referred; None: unknown
 
     @property
     def refused(self) -> bool:
@@ -59,7 +59,7 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def answered(origin: Origin, answer: Answer, decision: str, **about: Any) -> Line:
-    """The line of an answer; about: the fields that say which image or frame it is of, and how it was taken."""
+    """The line of an answer; about: the fields that identify the image or frame and say how it was taken."""
     return Line(
         decision=decision,
         label=answer.label,
@@ -79,7 +79,7 @@ def answered(origin: Origin, answer: Answer, decision: str, **about: Any) -> Lin
 
 
 def refused(origin: Origin, code: str, message: str, time: str, **about: Any) -> Line:
-    """The line of an image or frame that has no answer; about: as of `answered`."""
+    """The line of an image or frame that has no answer; about: as for `answered`."""
     return Line(
         decision=REFUSED,
         code=code,
@@ -95,13 +95,13 @@ def refused(origin: Origin, code: str, message: str, time: str, **about: Any) ->
 
 
 def image_fields(path: bytes, sha256: bytes) -> dict[str, str | None]:
-    """The fields that say which image file a line is of; sha256 is empty if it could not be read."""
+    """The fields that identify an image file. sha256: empty if it could not be read."""
     text, base64_text = path_fields(path)
     return {"path": text, "path_base64": base64_text, "sha256": sha256.hex() or None}
 
 
 def path_fields(path: bytes) -> tuple[str, str | None]:
-    """A path for JSON: UTF-8, other bytes as \\xNN and then base64 of the whole."""
+    """A path for JSON: UTF-8, with other bytes as \\xNN; and base64 of all bytes if there are such, or None."""
     try:
         return path.decode(), None
     except UnicodeDecodeError:

@@ -15,10 +15,10 @@ class Output(Protocol):
     """Takes the lines of a run as they are committed."""
 
     def write(self, lines: list[Line]) -> None:
-        """Lines in order."""
+        """Takes the next lines, in order."""
 
     def close(self) -> None:
-        """No more lines: a file appears under its name now."""
+        """Ends the output: a file appears under its name now."""
 
 
 def open_outputs(
@@ -26,7 +26,7 @@ def open_outputs(
 ) -> list[Output]:
     """JSON lines into the file `jsonl` ("-": stdout) or a pipe, a table on a terminal, a spreadsheet. Raises OutputError.
 
-    frames: of a camera, not of image files.
+    frames: the lines are of camera frames, not of image files.
     """
     outputs: list[Output] = []
     if jsonl == "-" or (jsonl is None and not sys.stdout.isatty()):

@@ -22,7 +22,7 @@ class PassedOver:
         self._as_csv = False
 
     def open(self, path: Path | None) -> None:
-        """From now on, list them in this file, if one is given. Raises OutputError."""
+        """Lists them in this file from now on, if one is given. Raises OutputError."""
         if path:
             self._whole = OutputFile(path)
             self._as_csv = path.suffix.lower() == ".csv"
@@ -41,18 +41,18 @@ class PassedOver:
             self._whole.write(csv_row(cells).encode() if self._as_csv else json_lines([line]))
 
     def close(self) -> None:
-        """No more: the file appears under its name now."""
+        """Ends the list: the file appears under its name now."""
         if self._whole:
             self._whole.close()
 
     def discard(self) -> None:
-        """The file stays as it was."""
+        """Leaves the file as it was."""
         if self._whole:
             self._whole.discard()
 
     @property
     def links(self) -> int:
-        """How many folders were not entered because they are links: they may hold pictures that were asked for."""
+        """How many linked folders were not entered: they may hold pictures that were asked for."""
         return self._tally.kinds["link"]
 
     def text(self) -> str:
@@ -60,5 +60,5 @@ class PassedOver:
         if not (told := self._tally.text()):
             return ""
         cures = ["--follow enters linked folders"] if self.links else []
-        cures += [] if self._whole else ["--passed-over FILE names them"]
+        cures += [] if self._whole else ["--passed-over FILE lists them"]
         return "; ".join([f"passed over: {told}", *cures])

@@ -1,4 +1,4 @@
-"""A spreadsheet: one row an image or frame, one column for each label's probability."""
+"""A spreadsheet: one row per image or frame, one column for each label's probability."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from limiar.edge_app.output.files import OutputFile
 from limiar.edge_app.output.lines import Line
 from limiar.edge_app.text import csv_row, for_csv
 
-PROBABILITIES = "probabilities"  # stands for a column a label
-# Both orders are what older spreadsheets have: a new column comes at the end.
+PROBABILITIES = "probabilities"  # stands for one column per label
+# Keep these orders, which existing spreadsheets have: add a new column at the end.
 FILE_COLUMNS = (
     *("path", "sha256", "decision", "label", "confidence", PROBABILITIES, "stored", "verified", "code", "message"),
     *("outside", "trailing", "bundle", "file", "runtime", "app", "time"),
@@ -19,7 +19,7 @@ FRAME_COLUMNS = (
 
 
 class Spreadsheet:
-    """A CSV file that no program takes a formula from. Raises OutputError."""
+    """A CSV file in which no program finds a formula. Raises OutputError."""
 
     def __init__(self, path: Path, labels: tuple[str, ...], columns: tuple[str, ...]) -> None:
         self._labels = labels

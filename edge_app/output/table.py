@@ -38,7 +38,7 @@ class FileTable:
         pass  # a terminal has no end
 
     def _short(self, path: str, note: str) -> str:
-        """A path in what the row has left, and a note."""
+        """A path, shortened to the room that is left in the row, and a note."""
         path = printable(path)
         left = self._columns - 1 - len(f"{'':<{_DECISION}} confidence  ") - width(note)
         return fitted(path, max(_PATH_MIN, min(width(path), left))) + note

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from limiar.edge_app.text import for_html as escape
 
-Line = tuple[NDArray[np.float64], NDArray[np.float64]]  # x and y, as many of each
+Line = tuple[NDArray[np.float64], NDArray[np.float64]]  # x and y, of equal length
 
 _WIDTH_PX, _HEIGHT_PX, _LEFT_PX, _RIGHT_PX, _LEGEND_PX = 330, 320, 48, 12, 16
-FLOOR_PX = _HEIGHT_PX - 42  # where the x axis is, unless something stands between it and its numbers
+FLOOR_PX = _HEIGHT_PX - 42  # the x axis, unless something is drawn between it and its numbers
 
 
 class Axes(msgspec.Struct, frozen=True):
-    """A square of the picture, and what its sides mean."""
+    """The area of a chart, and the values at its sides."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -42,7 +42,7 @@ def draw_chart(
     x_ticks: Iterable[float],
     y_ticks: Iterable[float],
 ) -> str:
-    """<svg>: what `parts` draw inside the axes. sides: names of x and y; legend: class of a line -> what it is."""
+    """An <svg> with `parts` drawn inside the axes. sides: names of x and y. legend: class of a line -> its meaning."""
     described = escape(f"{title}. {sides[1]} against {sides[0]}. {'; '.join(legend.values())}")
     right, middle = _WIDTH_PX - _RIGHT_PX, (axes.bottom + axes.top) // 2
     drawn = [
@@ -68,7 +68,7 @@ def draw_chart(
 
 
 def draw_line(axes: Axes, line: Line, style: str) -> str:
-    """A path; points that fall on the same tenth of a pixel are drawn once."""
+    """A path. Points that fall on the same tenth of a pixel are drawn once."""
     points = [f"{axes.across(x):.1f} {axes.up(y):.1f}" for x, y in zip(*line, strict=True)]
     seen = [point for before, point in zip([None, *points], points, strict=False) if point != before]
     return f'<path class="line {style}" d="M{"L".join(seen)}"/>' if seen else ""

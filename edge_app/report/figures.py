@@ -4,7 +4,7 @@ from limiar.edge_app.bundle.manifest import Metric
 
 
 def metric_title(name: str) -> str:
-    """As a column's head."""
+    """A metric's name as the head of a column."""
     if name.startswith("recall_"):
         return f"recall of {name.removeprefix('recall_')}"
     if name.startswith("auc_"):
@@ -13,7 +13,7 @@ def metric_title(name: str) -> str:
 
 
 def share(value: float) -> str:
-    """0..1 with three decimals."""
+    """A number from 0 to 1, with three decimals."""
     return f"{value:.3f}"
 
 

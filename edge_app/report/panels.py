@@ -1,6 +1,6 @@
 """Rows of names with one figure in each of several panels, as SVG that follows the page's colours.
 
-Drawn without a library: the bytes depend on nothing but the figures.
+Drawn without a library, so that the bytes depend only on the figures.
 """
 
 import math
@@ -15,7 +15,7 @@ _NAME_PX, _ROW_PX, _PANEL_PX, _GAP_PX, _HEAD_PX, _FOOT_PX, _VALUE_PX = 118, 26, 
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A figure, with its interval where it has one."""
+    """A figure, with its interval if it has one."""
 
     value: float
     low: float | None = None
@@ -28,7 +28,7 @@ class Panel(msgspec.Struct, frozen=True):
 
     title: str
     marks: dict[str, Mark]
-    bars: bool = False  # else points with whiskers
+    bars: bool = False  # False: points with whiskers
     from_zero: bool = False  # bars always are
     log: bool = False  # a logarithmic axis, for points above 0
     line: float | None = None  # a value to compare with
@@ -36,7 +36,7 @@ class Panel(msgspec.Struct, frozen=True):
 
 
 def draw_panels(rows: list[str], panels: list[Panel]) -> str:
-    """<svg>: a line for each row, a column for each panel."""
+    """An <svg> with a line for each row and a column for each panel."""
     width = _NAME_PX + len(panels) * (_PANEL_PX + _GAP_PX)
     height = _HEAD_PX + len(rows) * _ROW_PX + _FOOT_PX
     title = escape(" and ".join(panel.title for panel in panels))
@@ -89,7 +89,7 @@ def _middle(row: int) -> int:
 
 
 def _range(panel: Panel) -> tuple[float, float]:
-    """The axis: from 0 for bars, else around everything that is drawn."""
+    """The ends of the axis: from 0 for bars, otherwise around everything that is drawn."""
     values = [v for mark in panel.marks.values() for v in (mark.value, mark.low, mark.high) if v is not None]
     if panel.line is not None:
         values.append(panel.line)

@@ -10,9 +10,9 @@ _HERE = Path(__file__).parent
 
 
 def render(folder: Path, template: str, **values: object) -> bytes:
-    """A template in `folder`, UTF-8; it may extend page.html.j2 and has `css`, the style of every page.
+    """Fills in a template from `folder`, UTF-8. It may extend page.html.j2, and can use `css`, the style of all pages.
 
-    Values are escaped in a .html.j2, and in no other.
+    Values are escaped only in .html.j2 templates.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, _HERE]),
@@ -28,5 +28,5 @@ def render(folder: Path, template: str, **values: object) -> bytes:
 
 
 def _finalize(value: object) -> object:
-    """Names and libraries are quoted on a page: nothing in them may act on it."""
+    """Makes values harmless: pages quote file names and libraries, and nothing in them may act on the page."""
     return visible(value) if type(value) is str else value  # markup is our own

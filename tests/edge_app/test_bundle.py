@@ -420,7 +420,7 @@ def test_no_text_makes_the_nesting_slow_to_count(text: bytes) -> None:
 def test_many_keys_do_not_make_the_one_that_is_there_twice_slow_to_find() -> None:
     """Counting each key on its own would take hours here."""
     keys = b"".join(b'"%d":0,' % key for key in range(300_000))
-    with pytest.raises(BundleError, match="key 'x' is there twice"):
+    with pytest.raises(BundleError, match="key 'x' appears twice"):
         parse_manifest(b"{" + keys + b'"x":0,"x":0}', where="x")
 
 

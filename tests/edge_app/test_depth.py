@@ -348,7 +348,7 @@ def test_a_dark_png_that_declares_its_bits_is_refused_with_another_cure() -> Non
     with pytest.raises(ImageError, match=r"very dark, or .* not the 12 bits of its sBIT: save it with 8 bits, or") as refused:
         decode(png16(dark, 12))
     assert refused.value.code == "E-IMAGE-DEPTH"
-    assert "declare them" not in refused.value.message
+    assert "declare its depth" not in refused.value.message
 
 
 def test_plain_pgm_and_ppm_are_the_pixels_that_they_spell() -> None:

@@ -81,7 +81,7 @@ def test_an_image_is_inferred_once_however_often_it_shows_up(tiny_path: Path, im
     (images / "00001.png").rename(images / "renamed.png")
     second = limiar("scan", tiny_path, images, "--workers", "2")
     assert all(line["stored"] for line in lines_of(second))
-    assert b"41 from the store" in second.stderr
+    assert b"41 from the database" in second.stderr
     again = lines_of(limiar("scan", tiny_path, images, "--again"))
     assert not any(line["stored"] for line in again)
     by_sha = {line["sha256"]: line["probabilities"] for line in first}

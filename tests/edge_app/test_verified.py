@@ -287,7 +287,7 @@ def test_a_bundle_that_was_exchanged_meanwhile_does_not_lend_its_golden_images(
     file, _ = bundle.model()
     shutil.rmtree(elsewhere)
     shutil.copytree(tiny_path, elsewhere)
-    with pytest.raises(RuntimeUnavailable, match="another bundle lies there now"):
+    with pytest.raises(RuntimeUnavailable, match="another bundle is there now"):
         verified.ensure_verified(bundle, file, HERE.name, HERE.version)
 
 

@@ -38,7 +38,7 @@ MET = {
     "not_a_number": b"gives NaN or infinity",
     "no_input": b"takes 0 inputs, not one image",
     "no_output": b"has no output",
-    "grid_output": b"gives an array of 1x2 in place of a number for each label",
+    "grid_output": b"gives an array of 1x2 instead of a number for each label",
     "weights_elsewhere": b"E-RUNTIME-LOAD",  # looked for in no folder
     "garbage": b"",  # LiteRT and ONNX Runtime refuse it; tflite-runtime may end its process over it
 }
