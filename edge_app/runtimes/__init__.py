@@ -1,4 +1,4 @@
-"""Runtimes behind one method; `open_runtime` imports only the one that is asked for."""
+"""Runtimes behind one interface; `open_runtime` imports only the one that is asked for."""
 
 import contextlib
 import importlib
@@ -14,7 +14,7 @@ from limiar.edge_app.text import counted
 if TYPE_CHECKING:  # `limiar --help` and the process that keeps the store load no numpy
     from limiar.edge_app.arrays import ClassMap, Logits, Pixels
 
-_Input = TypeVar("_Input")  # as a runtime describes it
+_Input = TypeVar("_Input")  # a runtime's description of an input
 
 
 class Runtime(Protocol):
@@ -25,23 +25,23 @@ class Runtime(Protocol):
 
     @property
     def kernels(self) -> str:
-        """What computes, in a few words: "XNNPACK"."""
+        """The kernels that compute, in a few words: "XNNPACK"."""
 
     def logits(self, image: "Pixels") -> "Logits":
         """uint8 [1, H, W, C] in, float32 [K] out, dequantized if the file is quantized."""
 
     def logits_and_map(self, image: "Pixels") -> "tuple[Logits, ClassMap | None]":
-        """Both of one inference: the logits, and the file's second output, float32 [h, w, K]; None if it has none."""
+        """From one inference: the logits, and the class activation map, float32 [h, w, K]; None if the file has no map."""
 
 
 class RuntimeKind(msgspec.Struct, frozen=True):
-    """What a runtime reads, and what it needs."""
+    """The format that a runtime reads, and what it needs."""
 
     format: Literal["tflite", "onnx"]
-    module: str  # its adapter
-    package: str  # its distribution
+    module: str  # its adapter in this room
+    package: str  # the name of its distribution
     install: str  # the command that installs it
-    variants: tuple[str, ...] = ()  # keys of OPTIONS: how convert tries a file besides the default
+    variants: tuple[str, ...] = ()  # keys of OPTIONS: settings that convert tries besides the default
 
 
 class RuntimeVersion(msgspec.Struct, frozen=True):
@@ -55,10 +55,10 @@ class RuntimeVersion(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How a runtime computes."""
+    """Settings of a runtime."""
 
     threads: int = 1
-    optimised: bool = True  # False: slower; TFLite files without XNNPACK, ONNX graphs as written
+    optimised: bool = True  # False, slower: TFLite files without XNNPACK, ONNX graphs as written
 
 
 OPTIONS = {  # as in a bundle's manifest; "": a device's default
@@ -86,8 +86,8 @@ def title(runtime: str, options: str) -> str:
 
 
 def installed_runtimes(model_format: str | None = None) -> list[RuntimeVersion]:
-    """The runtimes installed here (for a format, or all), preferred first; from package metadata, without importing them."""
-    from importlib import metadata  # 10 ms, which a scan does not need at its start
+    """The runtimes installed here (for a format, or all), preferred first. Reads package metadata, without importing them."""
+    from importlib import metadata  # 10 ms that the start of a scan does not need
 
     found = []
     for name, kind in RUNTIMES.items():
@@ -112,7 +112,7 @@ def open_preferred(model_format: str, model: bytes, wanted: str | None = None, t
 
 
 def open_runtime(name: str, model: bytes, threads: int = 1, optimised: bool = True) -> Runtime:
-    """Loads a model file's bytes into a runtime. Raises RuntimeUnavailable: unknown, not installed, or it refuses the file.
+    """Loads a model file's bytes into a runtime. Raises RuntimeUnavailable: it is unknown, not installed, or refuses the file.
 
     optimised: as in Options.
     """

@@ -12,12 +12,12 @@ from limiar.edge_app.errors import ModelUnfit
 from limiar.edge_app.runtimes import one_image
 from limiar.edge_app.system.stderr import captured_stderr
 
-# The delegate's greeting: at every start it is noise.
+# The delegate's greeting, printed at every start.
 _GREETING = re.compile(rb"INFO: (Created TensorFlow Lite XNNPACK delegate for CPU|Initialized TensorFlow Lite runtime)\.")
 
 
 class InterpreterRuntime:
-    """A TFLite model with fixed batch 1 in an Interpreter. Not LiteRT's CompiledModel: see runtimes/litert.py."""
+    """A TFLite model with a fixed batch of 1 in an Interpreter. Not in LiteRT's CompiledModel: see runtimes/litert.py."""
 
     def __init__(self, name: str, version: str, module: Any, model: bytes, threads: int, optimised: bool) -> None:
         """module: the package's `interpreter`."""
@@ -55,7 +55,7 @@ class InterpreterRuntime:
 
     @property
     def kernels(self) -> str:
-        """XNNPACK if it computes at least a part of the model."""
+        """XNNPACK if it computes at least part of the model."""
         delegated = any(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
         return "XNNPACK" if delegated else "built-in kernels"
 
@@ -70,7 +70,7 @@ class InterpreterRuntime:
         return self._value(self._logits), None if self._map is None else self._value(self._map)
 
     def outputs(self, image: Pixels) -> list[np.ndarray]:
-        """uint8 [1, H, W, C] in, every output as the model has it: for a file that shows its inner values."""
+        """uint8 [1, H, W, C] in, every output unchanged: for a file that shows its inner values."""
         self._invoke(image)
         return [self._interpreter.get_tensor(output["index"]) for output in self._outputs]
 

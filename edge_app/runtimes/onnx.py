@@ -17,7 +17,7 @@ _NOWHERE = "/dev/null/none"  # a folder that cannot exist
 
 
 class OnnxRuntime:
-    """An ONNX model with fixed batch 1 and one input: NHWC raw pixels, uint8 or float32 as the model declares."""
+    """An ONNX model with a fixed batch of 1 and one input: NHWC raw pixels, uint8 or float32 as the model declares."""
 
     name = "onnxruntime"
     version: str = onnxruntime.__version__
@@ -27,14 +27,14 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
-        # A model may name files with its weights, which onnxruntime looks for in the current folder if the model comes as
-        # bytes: what is not in the bundle must not change its answers.
+        # A model may name files that hold its weights. For a model given as bytes, onnxruntime looks for them in the current
+        # folder, but files that are not in the bundle must not change its answers.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
         if not optimised:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the only base class of its exceptions
+        except Exception as error:  # its exceptions have no other base class
             reason = " ".join(str(error).split())[:160]
             raise ModelUnfit(
                 "E-RUNTIME-LOAD", f"onnxruntime {self.version} refuses the model ({reason}): choose another --file"
@@ -65,7 +65,7 @@ class OnnxRuntime:
         return logits, class_map
 
     def _values(self, outputs: list[str], image: Pixels) -> list[NDArray[np.float32]]:
-        """Some outputs, without their batch; the graph is computed as a whole all the same."""
+        """Some outputs, without their batch; the whole graph is computed in any case."""
         pixels = image if self._raw else image.astype(np.float32)
         return [np.asarray(value[0], np.float32) for value in self._session.run(outputs, {self._input: pixels})]
 

@@ -1,4 +1,4 @@
-"""tflite-runtime 2.14, the last version, for devices that have it (Python <= 3.11, numpy < 2)."""
+"""tflite-runtime 2.14, its last version, for devices that already use it (Python <= 3.11, numpy < 2)."""
 
 from tflite_runtime import __version__, interpreter
 

@@ -1,7 +1,7 @@
-"""Starts a worker process, early: after what parent and worker both import, and before everything else.
+"""Starts a worker process early: after the imports that parent and worker share, and before everything else.
 
 Loading numpy, Pillow, OpenCV and a runtime takes a worker as long as everything that its parent does before the first image, so
-the two happen side by side. What was imported before the fork is in memory once for both, as long as neither writes to it.
+the two run side by side. Modules imported before the fork are in memory once for both, as long as neither writes to them.
 """
 
 from limiar.edge_app.inference.child import told
@@ -17,6 +17,6 @@ def fork_worker() -> tuple[Child, ParentEnd]:
 def work(end: WorkerEnd) -> None:
     """The worker's life."""
     with told(end.send):
-        from limiar.edge_app.scan import worker  # the parent never needs it
+        from limiar.edge_app.scan import worker  # only needed in the worker
 
         worker.work(end)

@@ -1,11 +1,11 @@
-"""What a scan's parent process and its workers say to each other, as MessagePack over a socket.
+"""The messages between a scan's parent process and its workers, as MessagePack over a socket.
 
 parent -> worker   Job: what to run, once
 worker -> parent   Ready, Failed or Unfit
 parent -> worker   Task: some paths
-worker -> parent   Batch: the sha256 of files that it has read      (a Task may give several batches)
-parent -> worker   Known: the answers that they have already
-worker -> parent   Outcomes: what became of them, in order          (a Batch may give several)
+worker -> parent   Batch: the sha256 of files that it has read      (a Task may lead to several)
+parent -> worker   Known: the answers that they already have
+worker -> parent   Outcomes: what became of them, in order          (a Batch may lead to several)
 """
 
 from msgspec import Struct
@@ -18,7 +18,7 @@ class Job(Struct, frozen=True):
     """What a worker runs."""
 
     model: Model
-    follow: bool  # links to files
+    follow: bool  # read links to files
     annotate: str | None  # a folder for annotated images
 
 
@@ -29,7 +29,7 @@ class Task(Struct, frozen=True, array_like=True):
 
 
 class Known(Struct, frozen=True, array_like=True):
-    """For each file of a batch its answer, if the store has one."""
+    """The answer for each file of a batch, if the store has one."""
 
     answers: list[Answer | None]
 
@@ -45,11 +45,11 @@ class Answered(Struct, frozen=True, array_like=True, tag=True):
 
     sha256: bytes
     answer: Answer
-    stored: bool  # it had one before
+    stored: bool  # the store already had it
 
 
 class Refused(Struct, frozen=True, array_like=True, tag=True):
-    """An image has no answer, and why."""
+    """Why an image has no answer."""
 
     sha256: bytes  # empty if the file could not be read
     code: str

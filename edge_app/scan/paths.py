@@ -10,14 +10,14 @@ from typing import BinaryIO
 from limiar.edge_app.errors import SourceError
 from limiar.edge_app.image.folder import Choice, Found, is_picture_name, walk
 
-_LISTED_BYTES = 64 << 10  # of one path on a list; Linux takes 4,096
-_TURN_S = 0.05  # of a walk that finds nothing, before the caller gets a turn
+_LISTED_BYTES = 64 << 10  # at most, of one path in a list; Linux accepts 4,096
+_TURN_S = 0.05  # a walk that finds nothing gives the caller a turn after so long
 
 
 class Files:
     """The paths to answer: folders recursively, in name order; a file given by name is always tried.
 
-    None passes through: no path is there yet. passed: told what a folder holds besides pictures.
+    None passes through: there is no path yet. passed: called with each file or folder that is passed over.
     without: a folder that is not entered, because this run writes its pictures there.
     """
 
@@ -55,9 +55,9 @@ class Files:
 
 
 def listed(stream: BinaryIO, separator: bytes) -> Iterator[bytes | None]:
-    """Paths from a stream as they arrive, None while there is none: the program that writes them may take its time.
+    """Paths from a stream as they arrive; None while there is none, since the program that writes them may take its time.
 
-    A newline in a name needs the separator NUL. Raises SourceError if no separator comes.
+    Names with a newline need NUL as separator. Raises SourceError if no separator comes.
     """
     rest = b""
     while True:

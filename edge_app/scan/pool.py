@@ -1,4 +1,4 @@
-"""The workers of a scan, seen from the parent: it hands out paths and gets outcomes back in their order.
+"""The workers of a scan, as the parent sees them: it hands out paths and gets outcomes back in the same order.
 
 A worker that dies or falls silent is replaced, and the files that it had not answered are tried again one at a time, so that
 only the file at fault is refused.
@@ -21,15 +21,15 @@ from limiar.edge_app.system.channel import ParentEnd
 from limiar.edge_app.system.children import Child
 from limiar.edge_app.system.process import cpu_s, gets_no_time
 
-_TASK_FILES = 16  # the first ones: few, so that answers come at once;
-_TASK_FILES_MOST = 256  # later as many as take a worker about
-_TASK_S = 0.04  # of work: long enough that waiting for the parent counts little
+_TASK_FILES = 16  # files of the first tasks: few, so that answers come at once
+_TASK_FILES_MOST = 256  # files of later tasks, at most; each should take _TASK_S
+_TASK_S = 0.04  # long enough that waiting for the parent counts little
 _START_S = 60.0  # imports and model on a slow SD card
-_STARTS = 3  # in a row that end while loading, and the model is at fault;
-_STARTS_LATER = 20  # once it was loaded, something else is: short of memory, the kernel kills the largest process
+_STARTS = 3  # if so many workers in a row end while loading, the model is at fault
+_STARTS_LATER = 20  # the same, once a worker has loaded it: something else is at fault, such as a lack of memory
 _IMAGE_S = 5.0  # for one image
-_BUSY_S = 60.0  # for one image on a machine too busy to give the worker its time
-_LOSSES = 2  # workers lost over one image alone, and the image is at fault
+_BUSY_S = 60.0  # for one image, if the machine is too busy to run the worker
+_LOSSES = 2  # if one image alone costs so many workers, the image is at fault
 _TICK_S = 0.05  # how often the caller gets a turn to commit and report
 
 _REPLIES = msgspec.msgpack.Decoder(Reply)
@@ -40,15 +40,15 @@ class _Task:
         self.number = number
         self.paths = paths
         self.outcomes: list[Outcome] = []
-        self.alone = False  # one path at a time, after a worker was lost over the task
-        self.losses = 0  # workers lost that had its next path alone
+        self.alone = False  # True: one path at a time, since a worker was lost over this task
+        self.losses = 0  # workers lost over its next path alone
 
     def left(self) -> list[bytes]:
         return self.paths[len(self.outcomes) :]
 
 
 class _Worker:
-    """A process and the task it has."""
+    """A worker process and its task."""
 
     def __init__(self, process: Child, connection: ParentEnd) -> None:
         self.process = process
@@ -56,7 +56,7 @@ class _Worker:
         self.task: _Task | None = None
         self.given_at = 0.0  # when it got its task
         self.awaited = 0  # outcomes still to come
-        self.asks = False  # it has a task and has not yet said which images it read
+        self.asks = False  # it has a task, and has not yet said which images it read
         self.ready = False
         self.cpu_s = 0.0
         self.deadline = time.monotonic() + _START_S
@@ -70,12 +70,12 @@ class _Worker:
         self.send(Task(paths))
 
     def waits_for_machine(self) -> bool:
-        """Is it late because other programs have the processor, or because its memory is swapped out?"""
+        """Whether it is late because other programs have the processor, or because its memory is swapped out."""
         late_s = time.monotonic() - self.deadline
         return self.ready and late_s < _BUSY_S - _IMAGE_S and gets_no_time(self.process.pid, self.cpu_s, _IMAGE_S)
 
     def extend(self) -> None:
-        """It was given something, or said something: its time starts again."""
+        """Starts its time again, after it was given something or said something."""
         self.deadline = time.monotonic() + _IMAGE_S
         self.cpu_s = cpu_s(self.process.pid)
 
@@ -98,7 +98,7 @@ class Workers:
 
     def __init__(self, processes: Iterable[tuple[Child, ParentEnd]]) -> None:
         self._workers = [_Worker(process, connection) for process, connection in processes]
-        self._again: list[_Task] = []  # of workers that were lost
+        self._again: list[_Task] = []  # the tasks of lost workers
         self._loaded: Ready | None = None  # by the first worker
         self._failed_starts = 0  # since a worker was ready
         self._task_files = _TASK_FILES  # of the next task
@@ -111,7 +111,7 @@ class Workers:
             worker.end()
 
     def start(self, job: Job) -> Ready:
-        """Loads the model and tries it; waits for the first worker, which says on what runtime.
+        """Has the workers load and try the model; waits for the first, and returns its runtime.
 
         Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault.
         """
@@ -128,14 +128,14 @@ class Workers:
     ) -> Iterator[list[tuple[bytes, Outcome]]]:
         """Outcomes in the order of the paths, a few at a time; an empty list at least every 50 ms, so that the caller can act.
 
-        None in place of a path: there is none yet. `known` gives the answer that an image's sha256 already has, or None.
-        Raises RuntimeUnavailable.
+        A None among the paths means that there is none yet. `known` returns the answer that the store has for an image's
+        sha256, or None. Raises RuntimeUnavailable.
         """
         tasks = self._tasks(paths)
         finished: dict[int, _Task] = {}
         following = 0  # the number of the task whose outcomes are due next
         more = True
-        turn_at = time.monotonic()  # of the caller
+        turn_at = time.monotonic()  # when the caller gets its next turn
         while True:
             for worker in self._workers:
                 if worker.ready and worker.task is None:
@@ -143,7 +143,7 @@ class Workers:
                     more = task is not None
                     if task and task.paths:
                         worker.give(task)
-            # First what a worker is waiting for: it then infers while the caller deals with outcomes.
+            # Workers that wait for an answer come first: they then infer while the caller deals with outcomes.
             if not any(worker.asks for worker in self._workers) or time.monotonic() >= turn_at:
                 due: list[tuple[bytes, Outcome]] = []
                 while task_due := finished.pop(following, None):
@@ -157,7 +157,7 @@ class Workers:
                 finished[task.number] = task
 
     def _receive(self, timeout_s: float, known: Callable[[bytes], Answer | None]) -> list[_Task]:
-        """Deals with what the workers say; returns the tasks that this finishes."""
+        """Deals with the workers' messages; returns the tasks that they finish."""
         finished: list[_Task] = []
         poll = select.poll()
         by_descriptor = {worker.connection.fileno(): worker for worker in self._workers if worker.deadline > 0.0}
@@ -176,7 +176,7 @@ class Workers:
         return finished
 
     def _heard(self, worker: _Worker, reply: Reply, known: Callable[[bytes], Answer | None]) -> list[_Task]:
-        """Deals with a message; returns the task that this finishes."""
+        """Deals with a message; returns the task that it finishes, if any."""
         worker.extend()
         match reply:
             case Ready() as loaded:
@@ -197,7 +197,7 @@ class Workers:
                 if worker.awaited == 0:
                     task, worker.task, worker.deadline = worker.task, None, float("inf")
                     if not task.left():
-                        if not task.alone:  # alone, the time would be that of its last image
+                        if not task.alone:  # for one that is, the time is of its last image only
                             self._fit_tasks(len(task.paths), time.monotonic() - worker.given_at)
                         return [task]
                     worker.give(task)
@@ -209,7 +209,7 @@ class Workers:
         self._task_files = max(1, min(fitting, 2 * self._task_files, _TASK_FILES_MOST))
 
     def _tasks(self, paths: Iterable[bytes | None]) -> Iterator[_Task]:
-        """Numbered tasks; one without paths while there are none yet."""
+        """Numbered tasks; one without paths while there is no path yet."""
         number = 0
         chunk: list[bytes] = []
         for path in paths:
@@ -223,7 +223,7 @@ class Workers:
             yield _Task(number, chunk)
 
     def _replace_lost(self) -> list[_Task]:
-        """Replaces workers that died or are late; returns the tasks that this finishes. Raises ModelUnfit."""
+        """Replaces workers that died or are late; returns the tasks that end with that. Raises ModelUnfit."""
         finished: list[_Task] = []
         for index, worker in enumerate(self._workers):
             if time.monotonic() < worker.deadline or (worker.deadline > 0.0 and worker.waits_for_machine()):
@@ -251,4 +251,4 @@ class Workers:
 def _lost(hung: bool) -> Refused:
     if hung:
         return Refused(b"", "E-IMAGE-TIMEOUT", f"took over {_IMAGE_S:.0f} s to decode: make it smaller")
-    return Refused(b"", "E-IMAGE-CRASH", "ended the process that decoded it: keep it apart and report it")
+    return Refused(b"", "E-IMAGE-CRASH", "ended the process that decoded it: set the file aside and report it")

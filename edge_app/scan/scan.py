@@ -43,29 +43,29 @@ def scan(
     stop: Callable[[], bool] = lambda: False,
     keys: "Keys | None" = None,
 ) -> "Scan":
-    """Answer image files and folders, as `limiar scan` does: each answer is kept in the database before it is given.
+    """Answer image files and folders, as `limiar scan` does: each answer is kept in the database before you get it.
 
         for line in limiar.scan("models/lung-nodule", ["images/"], db="results.db"):
             print(line.path, line.decision, line.confidence, line.code)
 
-    paths: files and folders (recursive, in name order); None says that none is there yet.
-    file, runtime: a model file of the bundle and a runtime; None: the bundle's default, and the first that is installed.
-    threads: of inference, in each of the `workers` processes.
-    refer_below: refer answers of less confidence, 0..1; None: the bundle's own limit.
-    outside: what becomes of images unlike the training images: "refer", "refuse" or "ignore".
+    paths: files and folders (recursive, in name order); None says that there is no path yet.
+    file, runtime: a model file of the bundle, and a runtime; None: the bundle's default, and the first installed runtime.
+    threads: inference threads in each of the `workers` processes.
+    refer_below: refer answers of lower confidence, 0..1; None: the bundle's own limit.
+    outside: what to do with images unlike the training images: "refer", "refuse" or "ignore".
     db: results database; None: results.db in limiar's state folder.
     annotate: a folder for a picture of each image with its answer.
     again: run again even if the database has an answer.
-    include, exclude, follow: which files of folders are taken; see `limiar scan --help`.
-    passed_over: told what folders hold beside pictures.
-    stop: asked every 50 ms; once it says True, what is answered by then is kept and given, and the scan ends.
+    include, exclude, follow: which files to take from folders; see `limiar scan --help`.
+    passed_over: called with each file or folder that is passed over.
+    stop: called at least every 50 ms; once it returns True, the answers so far are kept and given, and the scan ends.
     keys: one of these must have signed the bundle; None: no signature is asked for.
 
     Images that cannot be answered are lines with `code` and `message`. Raises BundleError, RuntimeUnavailable, StoreError,
     OutputError (annotate), SourceError (paths), at once or while iterating.
     """
-    # Workers load numpy and a runtime while this process opens everything else: so they are forked first, after what both
-    # import, and what this process alone needs is imported after that.
+    # Workers load numpy and a runtime while this process opens everything else. So they are forked after the imports that both
+    # need, and before those that only this process needs.
     processes = [fork_worker() for _ in range(workers)]
 
     from limiar.edge_app.image.folder import Choice
@@ -98,7 +98,7 @@ def scan(
 
 
 class Scan:
-    """A running scan: iterate over it, once, for its lines. It closes at the end, or when it is left as a context manager."""
+    """A running scan: iterate over it, once, for its lines. It closes at the end, or on leaving its `with` block."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class Scan:
     def _known(self, image_sha256: bytes) -> Answer | None:
         if self._again or (answer := self._store.find(image_sha256)) is None:
             return None
-        # An answer from before the store kept what lies outside the envelope is inferred again.
+        # The answer is older than the column `outside`: infer again.
         return None if self.session.manifest.envelope and answer.outside is None else answer
 
     def _kept(self, path: bytes, outcome: Outcome) -> Line:
@@ -162,10 +162,10 @@ class Scan:
             return self._refused(path, outcome, stored=False)
         answer, stored = outcome.answer, outcome.stored
         if not stored and (earlier := self._known(outcome.sha256)):
-            answer, stored = earlier, True  # the same image twice, in the hands of two workers
+            answer, stored = earlier, True  # two workers had the same image
         if not stored:
             self._store.add(outcome.sha256, path, answer)
-        try:  # the store keeps what was decided then; what is reported follows the rule of this scan
+        try:  # the store keeps an answer's first decision; what is reported follows the rule of this scan
             decision = self.session.model.rule.decide(answer.label, answer.confidence, answer.outside)
         except ImageError as error:
             return self._refused(path, Refused(outcome.sha256, error.code, error.message), stored)

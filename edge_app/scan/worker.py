@@ -1,7 +1,7 @@
 """A worker process: paths in, outcomes out.
 
-Untrusted files are opened, decoded and inferred here and nowhere else, so a file that crashes or hangs a decoder costs a worker
-and not the scan. A worker never opens the database: it asks its parent which images already have an answer.
+In a scan, untrusted files are opened, decoded and inferred only here, so a file that crashes or hangs a decoder costs a worker and
+not the scan. A worker never opens the database: it asks its parent which images already have an answer.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from limiar.edge_app.inference.model import Ready
 from limiar.edge_app.scan.messages import Answered, Batch, Job, Known, Outcome, Outcomes, Refused, Reply, Task
 from limiar.edge_app.system.channel import WorkerEnd
 
-_BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch by itself
-_QUIET_S = 0.1  # at most, plus one image, between two messages: so the parent sees that work goes on
+_BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own
+_QUIET_S = 0.1  # at most, plus one image, between two messages: so the parent sees that work continues
 
 
 class _Image(Struct, frozen=True):
@@ -92,11 +92,9 @@ def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: J
         picture = decode(image.content, os.fsdecode(image.path), job.model.input.grey_max)
         answer = known or classifier.answer(picture, decode_s=time.perf_counter() - started)
         if job.annotate is not None:
-            from limiar.edge_app.output.annotate import (
-                annotate,  # drawing takes 10 ms of imports that a plain scan does not need
-            )
+            from limiar.edge_app.output.annotate import annotate  # 10 ms that a plain scan does not need
 
-            # A stored answer was decided by another rule.
+            # A stored answer may have been decided by another rule.
             decision = job.model.rule.decide(answer.label, answer.confidence, answer.outside)
             decided = msgspec.structs.replace(answer, decision=decision)
             annotate(picture.pixels(), decided, image.path, image.sha256, Path(job.annotate))

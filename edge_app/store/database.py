@@ -1,9 +1,9 @@
-"""The SQLite file under the store: whose it is, who writes to it, and whether its disk keeps what is committed.
+"""The SQLite file under the store: which program owns it, who writes to it, and whether its disk keeps what is committed.
 
 One process writes. Its lock is on the file itself, not on a name: a hard link, a bind mount or a linked folder leads to the
 same lock. But SQLite finds a journal by the name of its database: a file with two names has two journals, and answers stored
-under one name are lost under the other. Such a file is refused. What is reported must be stored under the name that was given,
-so the name is checked again after each commit.
+under one name are lost under the other. So such a file is refused. Everything reported must be stored under the given name, so
+the name is checked again after each commit.
 """
 
 import contextlib
@@ -20,20 +20,20 @@ from pathlib import Path
 from limiar.edge_app.errors import StoreError, printable
 from limiar.edge_app.system.limits import limit_met
 
-APPLICATION_ID = int.from_bytes(b"limi", "big")  # in the header: it tells file(1) and limiar whose database this is
-OWN_TABLES = frozenset({"bundles", "results", "camera_results"})  # of versions that did not set the application_id yet
+APPLICATION_ID = int.from_bytes(b"limi", "big")  # in the header, where file(1) and limiar see whose database this is
+OWN_TABLES = frozenset({"bundles", "results", "camera_results"})  # limiar's, also before it set an application_id
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES, _APPLICATION_ID_AT = 100, 68  # sqlite.org/fileformat2.html, section 1.3
 
-_CHECK_S = 0.5  # for quick_check at start: 218 MB in the page cache, a million answers, took 0.5 s
+_CHECK_S = 0.5  # for quick_check at start: a million answers, 218 MB in the page cache, took 0.5 s
 _CHECK_STEPS = 10_000  # of SQLite's virtual machine, between two looks at the clock
 
 # An open-file-description lock: a process's fcntl locks would end when SQLite closes any descriptor of the file, and NFS and
-# SMB emulate flock by a lock on the whole file, which would keep our own SQLite out. It lies far behind SQLite's own locks.
+# SMB emulate flock by a lock on the whole file, which would keep our own SQLite out. Its place is far beyond SQLite's locks.
 _LOCK_AT = 1 << 60
 _LOCK = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, _LOCK_AT, 1, 0)  # struct flock, fcntl(2)
 
-# Write-ahead logging needs memory that all users of the file share, which machines do not (sqlite.org/wal.html).
+# Write-ahead logging needs memory that all users of the file share, and machines share none (sqlite.org/wal.html).
 _SHARES = frozenset(
     {
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "virtiofs", "vboxsf", "prl_fs", "fuse.vmhgfs-fuse"),
@@ -41,7 +41,7 @@ _SHARES = frozenset(
     }
 )
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-# SQLITE_ERROR: our SQL fits our tables, so the tables are not what they were.
+# SQLITE_ERROR: our SQL fits our tables, so the tables must have changed.
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH})
 _ERRORS = (sqlite3.Error, UnicodeDecodeError, MemoryError)  # the last two come from damaged text and lengths, also in a message
 _DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_READONLY})
@@ -55,7 +55,7 @@ class Database:
     """A limiar database, open for writing by this process alone; a new one has no tables yet."""
 
     def __init__(self, path: Path) -> None:
-        """Raises StoreError: another process writes, it is another program's, has two names, is damaged; its disk refuses."""
+        """Raises StoreError: another process writes, it is another program's, has two names or is damaged, or its disk refuses."""
         self.path = Path(os.path.realpath(path))
         self._connection: sqlite3.Connection | None = None
         self._beside: dict[str, tuple[int, int]] = {}  # -wal and -shm -> device, inode
@@ -76,7 +76,7 @@ class Database:
             raise reason from None
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        """All rows. Raises StoreError."""
+        """Runs a statement and returns all rows. Raises StoreError."""
         assert self._connection
         try:
             return self._connection.execute(sql, values).fetchall()
@@ -84,7 +84,7 @@ class Database:
             raise self.broken(error) from None
 
     def execute_script(self, sql: str) -> None:
-        """Several statements. Raises StoreError."""
+        """Runs several statements. Raises StoreError."""
         assert self._connection
         try:
             self._connection.executescript(sql)
@@ -92,23 +92,23 @@ class Database:
             raise self.broken(error) from None
 
     def check_place(self) -> None:
-        """Checks that what was committed is stored under the name that was given, and nowhere else. Raises StoreError."""
+        """Checks that the file and its journal still have their names, so that what was committed is there. Raises StoreError."""
         here = os.fstat(self._descriptor)
         if here.st_nlink > 1:
             self._check_names()
         for suffix, identity in {"": (here.st_dev, here.st_ino), **self._beside}.items():
             if self._identity(suffix) != identity:
                 met = f"{printable(str(self.path))}{suffix} was deleted, renamed or replaced while limiar wrote to it"
-                cure = "what was not reported is not kept: put it back, or run again to answer it again"
+                cure = "answers that were not reported are not kept: put the file back, or run again"
                 raise StoreError("E-STORE-MOVED", f"{met}: {cure}")
 
     def note_journal(self) -> None:
-        """Remembers which files are beside the database, after the transaction that makes them."""
+        """Notes the identity of the journal's files. To be called after the transaction that makes them."""
         suffixes = ("-wal", "-shm") if self.write_ahead else ()
         self._beside = {suffix: found for suffix in suffixes if (found := self._identity(suffix))}
 
     def close(self) -> None:
-        """Closes the descriptor last: that also frees SQLite's own locks."""
+        """Closes the database, and its descriptor last: closing that also frees SQLite's own locks."""
         if self._connection:
             self._connection.close()
         os.close(self._descriptor)
@@ -119,11 +119,11 @@ class Database:
         return self._refused(error) if isinstance(error, OSError) else error
 
     def broken(self, error: Exception) -> StoreError:
-        """SQLite's error as ours: by its code, and by what the system says about the disk."""
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # without one: text that is not UTF-8
+        """The StoreError for an error of SQLite, by its code and by what the system says about the disk."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # one without a code: text that is not UTF-8
         primary = code & 0xFF
         try:
-            self.check_place()  # otherwise a consequence would be taken for the reason
+            self.check_place()  # if the file was moved, the error is only a consequence
         except StoreError as moved:
             return moved
         if primary in _BUSY:
@@ -140,8 +140,8 @@ class Database:
         return self._refused(error)
 
     def damaged(self, met: str) -> StoreError:
-        """The error for a file that is not what was written."""
-        import shlex  # damage is rare
+        """The error for a damaged file."""
+        import shlex  # rarely needed
 
         where = printable(str(self.path))
         # Not `.recover`: Debian 12's sqlite3 lacks it. A dump of a damaged database ends in ROLLBACK.
@@ -155,7 +155,7 @@ class Database:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
             try:
                 if not stat.S_ISREG((found := os.fstat(descriptor)).st_mode):
-                    raise OSError(errno.EINVAL, "is there, and is not a plain file")
+                    raise OSError(errno.EINVAL, "exists, but is not a plain file")
                 try:
                     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _LOCK)
                 except OSError as error:
@@ -170,7 +170,7 @@ class Database:
             os.close(descriptor)  # replaced meanwhile
 
     def _check_names(self) -> None:
-        """Raises StoreError if the file has a second name, beside which another journal would lie."""
+        """Raises StoreError if the file has a second name, which would have a journal of its own."""
         where = printable(str(self.path))
         names = os.fstat(self._descriptor).st_nlink
         if names > 1:
@@ -187,7 +187,7 @@ class Database:
             raise StoreError("E-STORE-NAMES", f"{met}: mount its folder instead")
 
     def _check_owner(self) -> None:
-        """Before anything is changed, and without leaving a trace. Raises StoreError for another program's file."""
+        """Checks the owner before anything is changed, and leaves no trace. Raises StoreError for another program's file."""
         head = os.pread(self._descriptor, _HEADER_BYTES, 0)
         self._new = not head
         if not head:
@@ -201,9 +201,9 @@ class Database:
             return
         met, tables = f"application_id {owner:#x}", set[str]()
         if owner == 0:
-            tables = self._tables("mode=ro&immutable=1")  # the file as it is: nothing is made beside it
+            tables = self._tables("mode=ro&immutable=1")  # reads the file as it is, and makes no file beside it
             if not tables and self._identity("-wal"):
-                tables = self._tables("mode=ro")  # everything may still be in the journal
+                tables = self._tables("mode=ro")  # the tables may still be in the journal only
             if not tables or tables >= OWN_TABLES:
                 self._new = True
                 return
@@ -236,13 +236,13 @@ class Database:
         connection.execute("PRAGMA journal_mode=DELETE").fetchone()
         connection.execute("PRAGMA locking_mode=NORMAL")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # of the attempt
-        # FULL does not flush the folder once the journal is deleted: after a power cut it could be back, and undo the commit.
+        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by the attempt above
+        # FULL does not flush the folder after deleting the journal: a power cut could bring the journal back and undo the commit.
         connection.execute("PRAGMA synchronous=EXTRA")
         return False
 
     def write_ahead_here(self) -> bool:
-        """Whether only one machine writes to the disk of the file. Whether it can share memory is found out by trying."""
+        """Whether the file is on a disk of this machine, not on a share. Only a trial shows whether it has shared memory."""
         return _file_system(_mount_id(self._descriptor)) not in _SHARES
 
     def _open(self) -> sqlite3.Connection:
@@ -259,7 +259,7 @@ class Database:
         return connection
 
     def _check_pages(self) -> None:
-        """quick_check, as far as it gets in its time: large databases are read in part. Raises StoreError."""
+        """Runs quick_check for a limited time, so a large database is read only in part. Raises StoreError."""
         assert self._connection
         end = time.monotonic() + _CHECK_S
         self._connection.set_progress_handler(lambda: time.monotonic() > end, _CHECK_STEPS)
@@ -275,7 +275,7 @@ class Database:
             self._connection.set_progress_handler(None, 0)
 
     def _check_schema(self) -> None:
-        """Raises StoreError for a trigger or view, which could change or drop an answer that is reported as kept."""
+        """Raises StoreError for a trigger or view, which could change or drop an answer that limiar reports as kept."""
         found = self.execute("SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1")
         if found:
             kind, name = found[0]
@@ -298,7 +298,7 @@ class Database:
         if (limit := limit_met(error)) and limit.code == "E-MACHINE-LIMIT" and not isinstance(error, BlockingIOError):
             return StoreError(limit.code, limit.message)
         if number in (errno.EEXIST, errno.ENOTDIR):
-            met = f"{where}: its folder cannot be made: there is a file of that name"
+            met = f"{where}: its folder cannot be created: there is a file of that name"
             return StoreError("E-STORE-WRITE", f"{met}: give another place with --db or LIMIAR_STATE")
         if isinstance(error, BlockingIOError):
             return StoreError("E-STORE-BUSY", f"another limiar writes to {where}: wait for it, or use another --db")
@@ -317,7 +317,7 @@ class Database:
         return StoreError("E-STORE-WRITE", f"{met}: {cure}")
 
     def _probe(self) -> OSError | None:
-        """SQLite does not pass on the system's reason; writing a small file beside the database meets the same one."""
+        """The system's reason, which SQLite does not pass on: writing a small file beside the database meets the same one."""
         probe = self.path.with_name(f".{self.path.name}.{os.getpid()}.probe")
         try:
             try:

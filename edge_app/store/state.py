@@ -12,16 +12,16 @@ def default_path() -> Path:
 
 
 def state_folder() -> Path:
-    """LIMIAR_STATE; if that is not set, XDG_STATE_HOME/limiar; and if that is not set, ~/.local/state/limiar.
+    """LIMIAR_STATE; if that is not set, $XDG_STATE_HOME/limiar; and if that is not set, ~/.local/state/limiar.
 
     Raises StoreError if there is no home folder: containers run users that have no account.
     """
     if state := os.environ.get("LIMIAR_STATE"):
         return Path(state)
     for name, below in (("XDG_STATE_HOME", "limiar"), ("HOME", ".local/state/limiar")):
-        if (folder := os.environ.get(name, "")).startswith("/"):  # by the specification, relative ones are ignored
+        if (folder := os.environ.get(name, "")).startswith("/"):  # the specification says to ignore relative ones
             return Path(folder) / below
-    import pwd  # only if the environment does not say it
+    import pwd  # only if the environment does not say
 
     try:
         return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/state/limiar"

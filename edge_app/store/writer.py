@@ -1,4 +1,4 @@
-"""Results in SQLite: every answer once, kept before it is reported.
+"""Results in SQLite: every answer is kept once, before it is reported.
 
 WAL with synchronous=FULL: 400 simulated power cuts lost no acknowledged row; NORMAL lost 2 %. Commits are grouped, and a result
 may be reported only after its commit. One process writes: see store/database.py.
@@ -17,8 +17,8 @@ from limiar.edge_app.bundle.manifest import REFER
 from limiar.edge_app.errors import StoreError, printable
 from limiar.edge_app.store.database import Database
 
-_SUM_TOLERANCE = 1e-6  # of probabilities in float64, for older rows, which have no crc32
-_COMMIT_AFTER_S = 0.2  # a power cut loses at most the answers of this time, and none that was reported
+_SUM_TOLERANCE = 1e-6  # for the sum of probabilities in float64; it protects older rows, which have no crc32
+_COMMIT_AFTER_S = 0.2  # a power cut loses at most the answers of so long, and none that was reported
 
 # Only ever appended to: `user_version` counts how many of them a database has seen. A later column must be NULL in older
 # rows, or their crc32 would no longer fit.
@@ -113,21 +113,21 @@ _ADD_FRAME = """
 
 
 class BundleKey(msgspec.Struct, frozen=True):
-    """What gave an answer: with the image's sha256, it makes the answer unique."""
+    """The bundle, model file and runtime of an answer: with the image's sha256, they identify it."""
 
     sha256: str
     name: str
     version: str
     file: str
     runtime: str  # name and version
-    labels: tuple[str, ...]  # its possible answers
+    labels: tuple[str, ...]  # the possible answers
 
 
 class Store:
     """The results database, open for writing by this process alone. Use as a context manager: leaving commits."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or creates the database. Raises StoreError: as Database does, and if a newer limiar made it."""
+        """Opens or creates the database. Raises StoreError as Database does, and if a newer limiar made it."""
         self._changed_at: float | None = None
         self._bundle: object = 0
         self._db = Database(path)
@@ -150,7 +150,7 @@ class Store:
             self._db.close()
 
     def use(self, key: BundleKey, verified: str) -> None:
-        """Says which bundle, model file and runtime give the following answers, and who verified them. Raises StoreError."""
+        """Sets the bundle, model file and runtime of the following answers, and who verified them. Raises StoreError."""
         sha256 = bytes.fromhex(key.sha256)
         self._change(_USE, (sha256, key.name, key.version, key.file, key.runtime, verified))
         found = self._db.execute(
@@ -167,7 +167,7 @@ class Store:
         *values, crc32 = rows[0]
         try:
             if crc32 not in (None, self._crc32((image_sha256,), values)):
-                raise ValueError("its crc32 does not fit")
+                raise ValueError("its CRC-32 is wrong")
             return _answer(values, self._key.labels)
         except (ValueError, msgspec.MsgspecError) as error:
             path = printable(str(self.path))
@@ -176,7 +176,7 @@ class Store:
             raise StoreError("E-STORE-DAMAGED", f"{met}: {cure}") from None
 
     def add(self, image_sha256: bytes, path: bytes, answer: Answer) -> None:
-        """Keeps an image's answer, and replaces one that this bundle gave before. Raises StoreError."""
+        """Keeps an image's answer, in place of an earlier one of this bundle. Raises StoreError."""
         values = _values(answer)
         self._change(_ADD, (self._bundle, image_sha256, path, *values, self._crc32((image_sha256,), values)))
 
@@ -195,7 +195,7 @@ class Store:
 
     @property
     def changed(self) -> bool:
-        """Whether something was added that is not committed."""
+        """Whether something was added that is not committed yet."""
         return self._changed_at is not None
 
     def commit_due(self) -> bool:
@@ -203,7 +203,7 @@ class Store:
         return self._changed_at is not None and time.monotonic() - self._changed_at >= _COMMIT_AFTER_S
 
     def commit(self) -> None:
-        """Puts all that was added on the disk, under the name that was given: it may be reported then. Raises StoreError."""
+        """Puts everything added on the disk, under the given name; it may be reported after that. Raises StoreError."""
         if self._changed_at is not None:
             self._db.execute("COMMIT")
             self._changed_at = None
@@ -216,7 +216,7 @@ class Store:
         self._db.execute(sql, values)
 
     def _crc32(self, of: tuple[object, ...], values: Iterable[object]) -> int:
-        """Over an answer, its image and what gave it: a flipped bit may also lead to another image's row."""
+        """Of an answer, its image and its BundleKey, since a flipped bit may also lead to another image's row."""
         kept = (value for value in values if value is not None)
         return zlib.crc32(msgspec.msgpack.encode((self._key.sha256, self._key.file, self._key.runtime, *of, *kept)))
 
@@ -236,7 +236,7 @@ class Store:
         self._db.execute_script(f"BEGIN IMMEDIATE; {scripts} PRAGMA user_version = {len(MIGRATIONS)}; COMMIT;")
 
     def _brought(self) -> int:
-        """How many migrations the tables have had."""
+        """How many migrations the tables have seen, by their columns."""
         tables = ("bundles", "results")
         has = {f"{table}.{row[1]}" for table in tables for row in self._db.execute(f"PRAGMA table_info({table})")}
         return sum(column in has for column in _BROUGHT)
@@ -269,11 +269,11 @@ def _answer(values: Sequence[object], labels: tuple[str, ...]) -> Answer:
     shares = answer.probabilities
     whole = abs(sum(shares.values()) - 1) < _SUM_TOLERANCE and shares.get(answer.label) == answer.confidence
     if tuple(shares) != labels or not whole or answer.decision not in (*labels, REFER):
-        raise ValueError("it is not an answer of this model")
+        raise ValueError("it is not an answer that this model can give")
     return answer
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError("text is not text")
+        raise ValueError("a column of text holds something else")
     return value
