@@ -1,18 +1,18 @@
-"""Text that others wrote (file names, labels, messages of libraries), made safe for where it is shown.
+"""Makes text that others wrote (file names, labels, messages of libraries) safe for the place where it is shown.
 
-Everything written to a terminal, log, table, page, picture or XML goes through one of these. What a program reads back (JSON, a
-RUN's tables) keeps its exact characters; `csv_row` writes them so that they can be read back.
+Everything written to a terminal, log, table, page, picture or XML goes through one of these functions. Data that a program reads
+back (JSON, a RUN's tables) keeps its exact characters; `csv_row` writes a table's row so that it can be read back.
 """
 
 import re
 from collections.abc import Iterable
 
 # Characters that act instead of being seen: controls (C0, DEL, C1), marks and overrides of direction (Unicode UAX #9), line
-# and paragraph separators, lone surrogates, and what XML 1.0 (section 2.2) excludes. Joiners stay: Persian and Hindi need them.
+# and paragraph separators, lone surrogates, and characters that XML 1.0 (section 2.2) excludes. Joiners stay: Persian and Hindi need them.
 _ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _USER_INFO = re.compile(r"([a-z][a-z0-9+.-]{1,15}:/{1,3})\S*@", re.IGNORECASE)  # of an address: RFC 3986, section 3.2.1
-# A spreadsheet runs a cell that starts like this as a formula (OWASP, CSV injection), in some languages also the wide forms;
-# with a decimal comma, a semicolon starts a cell.
+# A spreadsheet runs a cell that starts like this as a formula (OWASP, CSV injection), in some languages also with the wide forms;
+# where commas are decimal, a semicolon starts a new cell.
 _STARTS_FORMULA = re.compile(r"(^|;)(\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
@@ -23,12 +23,12 @@ def for_terminal(text: bytes | str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """The text, with user and password taken out of each address."""
+    """The text without the user and password in each address."""
     return _USER_INFO.sub(r"\1", text)
 
 
 def for_csv(cell: object) -> object:
-    """A cell of a table for people: one line that no spreadsheet takes for a formula. A number stays a number."""
+    """A cell of a table for people: one line that no spreadsheet takes for a formula. Numbers are unchanged."""
     if not isinstance(cell, str):
         return cell
     cell = _ACTS.sub(lambda found: _named(found[0]), cell)
@@ -47,14 +47,14 @@ def for_json(data: bytes) -> bytes:
 
 
 def for_html(text: str) -> str:
-    """The inside of an element or of a quoted attribute; line ends and tabs stay."""
-    from html import escape  # only pages need it, and every command imports this module
+    """Text for an element or a quoted attribute; line ends and tabs stay."""
+    from html import escape  # here, since every command imports this module and only pages need it
 
     return escape(visible(text))
 
 
 def visible(text: str) -> str:
-    """Several lines, without characters that act instead of being seen: for XML, and templates that do their own escaping."""
+    """Text of several lines, without characters that act instead of being seen: for XML, and templates, which do the escaping."""
     return _ACTS.sub(lambda found: found[0] if found[0] in "\n\t" else _named(found[0]), text)
 
 
@@ -68,7 +68,7 @@ def csv_row(cells: Iterable[object]) -> str:
     import csv
 
     row = _Row()
-    csv.writer(row, lineterminator="\r\n").writerow(cells)  # with this one, a cell with either of the two is quoted
+    csv.writer(row, lineterminator="\r\n").writerow(cells)  # with this terminator, a cell with either character is quoted
     return row.text[:-2] + "\n"
 
 
@@ -81,7 +81,7 @@ def width(text: str) -> int:
     """Columns on a terminal: two for a wide character (Unicode UAX #11), none for a mark on the one before."""
     if text.isascii():
         return len(text)
-    import unicodedata  # 1 MB of tables, which few names need
+    import unicodedata  # 1 MB of tables that few names need
 
     return sum(
         0 if unicodedata.combining(c) or unicodedata.category(c) == "Cf" else 1 + (unicodedata.east_asian_width(c) in "WF")
@@ -90,7 +90,7 @@ def width(text: str) -> int:
 
 
 def fitted(text: str, columns: int) -> str:
-    """A text in exactly this many columns: padded, or without its middle; the end of a path says more than its middle."""
+    """A text in exactly this many columns: padded, or shortened in the middle, since the end of a path says more."""
     if (taken := width(text)) <= columns:
         return text + " " * (columns - taken)
     head = _start(text, (columns - 1) // 2)
@@ -113,7 +113,7 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 def _named(character: str) -> str:
-    """A character as its bytes in a file's name, \\xNN each; a surrogate that stands for no byte as \\uNNNN."""
+    """A character as its bytes in a file's name, \\xNN each; a surrogate that stands for no byte, as \\uNNNN."""
     try:
         return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:

@@ -6,8 +6,8 @@
         answer = classify("patch.png")
         print(answer.decision, answer.label, answer.confidence)
 
-Each name below is imported when it is first used, with what it needs and no more: `import limiar` loads no numpy. Research and
-education, never diagnosis. See docs/api.md.
+Each name below is imported when it is first used, with only the modules that it needs: `import limiar` loads no numpy. For
+research and education, not for diagnosis. See docs/api.md.
 """
 
 from importlib import import_module
@@ -48,7 +48,7 @@ _HOMES = {
     "read_keys": "edge_app.bundle.signature",
     "scan": "edge_app.scan.scan",
     "verify": "edge_app.inference.verify",
-    # On the desktop; a device that lacks TensorFlow says which package is missing when one of these is used.
+    # On the desktop; on a device, using one of these raises an error that names the missing package.
     "check_data": "train.check.check_data",
     "compare": "convert.compare.compare",
     "convert_model": "convert.conversion",

@@ -3,7 +3,7 @@
 import sys
 
 if __name__ == "__main__" and not sys.flags.safe_path:
-    # `python -m` looks in the current folder first: a numpy.py or random.py that lies there is not for us to run.
+    # `python -m` looks in the current folder first: a numpy.py or random.py there must not be run.
     sys.path.remove(sys.path[0])
 
 import signal
@@ -12,7 +12,7 @@ import signal
 def main() -> None:
     """Runs the command line; see edge_app/cli.py."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command line can say that it was interrupted
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command line can report an interrupt
     from limiar.edge_app.cli import main as command
 
     command()

@@ -1,1 +1,1 @@
-"""Files, processes, the clock, the terminal and the machine: what Linux offers, and its errors in one line."""
+"""Files, processes, the clock, the terminal and the machine, as Linux offers them, and its errors in one line."""

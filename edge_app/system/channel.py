@@ -1,7 +1,7 @@
 """Whole messages over a socket between a process and its child, each after its length.
 
 A child can be killed, or stopped, in the middle of a message. So the parent's end never waits for the rest of one: it takes
-what has come, keeps a message that is not whole yet, and keeps what the child does not read. The child's end waits.
+what has come, and keeps the start of an unfinished message and whatever the child has not read yet. The child's end waits.
 """
 
 import math
@@ -13,8 +13,8 @@ import time
 from collections import deque
 
 _LENGTH = struct.Struct("!Q")  # bytes of the message that follows
-_AT_ONCE = 1 << 18  # bytes of one read
-_LONGEST = 1 << 28  # a child that announces more had its memory overwritten
+_AT_ONCE = 1 << 18  # bytes per read, at most
+_LONGEST = 1 << 28  # bytes; if a child announces more, its memory was overwritten
 
 
 def channel() -> tuple["ParentEnd", "WorkerEnd"]:
@@ -24,7 +24,7 @@ def channel() -> tuple["ParentEnd", "WorkerEnd"]:
 
 
 class WorkerEnd:
-    """Sends and receives, and waits until that is done. Raises OSError and EOFError once the other end is closed."""
+    """Sends and receives, waiting until that is done. Raises OSError and EOFError once the other end is closed."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
@@ -36,7 +36,7 @@ class WorkerEnd:
         self._end.close()
 
     def waits(self) -> bool:
-        """Whether something came, or the other end was closed: `receive` returns, or raises, soon."""
+        """Whether something came, or the other end was closed: then `receive` returns, or raises, soon."""
         return _readable(self._end, 0)
 
     def send(self, message: bytes) -> None:
@@ -58,14 +58,14 @@ class WorkerEnd:
 
 
 class ParentEnd:
-    """Sends and receives what it can at once. Raises EOFError once the other end is lost."""
+    """Sends and receives as much as it can without waiting. Raises EOFError once the other end is lost."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         self._end.setblocking(False)
         self._unsent = b""
         self._received = bytearray()
-        self._whole: deque[bytes] = deque()  # what `next` has received and not given yet
+        self._whole: deque[bytes] = deque()  # messages that `next` has received and not returned yet
 
     def fileno(self) -> int:
         return self._end.fileno()
@@ -75,7 +75,7 @@ class ParentEnd:
 
     @property
     def unsent(self) -> bool:
-        """Whether something is left for `flush` to send, once the socket takes more."""
+        """Whether something is left for `flush` to send once the socket takes more."""
         return bool(self._unsent)
 
     def send(self, message: bytes) -> None:
@@ -94,7 +94,7 @@ class ParentEnd:
         self._unsent = bytes(left)
 
     def next(self, timeout_s: float) -> bytes | None:
-        """The next message; None if it is not whole within this time. Raises EOFError if no more can come."""
+        """The next message; None if it is not complete within this time. Raises EOFError if no more can come."""
         until = time.monotonic() + timeout_s
         while not self._whole:
             if not _readable(self._end, max(0.0, until - time.monotonic())):
@@ -103,7 +103,7 @@ class ParentEnd:
         return self._whole.popleft()
 
     def receive(self) -> list[bytes]:
-        """The messages that are whole by now. Raises EOFError if no more can come."""
+        """The messages that are complete by now. Raises EOFError if no more can come."""
         try:
             data = os.read(self._end.fileno(), _AT_ONCE)
         except BlockingIOError:

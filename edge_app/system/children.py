@@ -1,9 +1,9 @@
-"""Child processes: forked, so that what was imported before is in memory once, or started anew beside other threads.
+"""Child processes: forked, so that modules already imported are in memory once; a new Python if this one has several threads.
 
-A fork copies one thread, and the locks that others hold as they are: numpy's pool or TensorFlow's would hang the child. So a
-process that has more than one thread, as whoever uses limiar as a library may, starts another Python instead.
+A fork copies one thread, with the locks that others hold: those of numpy's or TensorFlow's thread pool would hang the child. So a
+process with more than one thread, as a program that uses limiar as a library may be, starts another Python instead.
 
-Not by multiprocessing: it takes a scan's parent 1 MB and 7 ms for modules that nothing else there needs.
+Without multiprocessing, which costs a scan's parent 1 MB and 7 ms for modules that nothing else there needs.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ from limiar.edge_app.system.channel import ParentEnd, WorkerEnd, channel
 from limiar.edge_app.system.python import python_c
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_MOST_DESCRIPTORS = 4096  # that are tried one by one: systemd allows a service 524,288, and limiar has under 30
-_LOOK_S = 0.005  # between two looks at whether a child has ended
+_MOST_DESCRIPTORS = 4096  # tried one by one without /proc: systemd allows a service 524,288, and limiar has under 30
+_LOOK_S = 0.005  # how often to check whether a child has ended
 
 
 class Child:
-    """A forked process, as its parent sees it."""
+    """A child process, as its parent sees it."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.exitcode: int | None = None  # minus the signal that ended it; None until it was seen to end
+        self.exitcode: int | None = None  # negative: the signal that ended it; None: it has not ended yet, or its status is lost
         self._ended = False
 
     def is_alive(self) -> bool:
@@ -39,12 +39,12 @@ class Child:
         return not self._ended
 
     def kill(self) -> None:
-        """Ends it at once, if it has not ended."""
+        """Kills it, if it has not ended."""
         if self.is_alive():
             os.kill(self.pid, signal.SIGKILL)
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Waits until it has ended, or for so long."""
+        """Waits until it has ended, or for so long at most."""
         if timeout_s is None:
             self._wait(0)
             return
@@ -57,7 +57,7 @@ class Child:
             return
         try:
             ended, status = os.waitpid(self.pid, options)
-        except ChildProcessError:  # SIGCHLD is ignored here, as some parents leave it: the kernel keeps no exit status
+        except ChildProcessError:  # SIGCHLD is ignored, as some parents leave it: then the kernel keeps no exit status
             self._ended = True
             return
         if ended:
@@ -65,7 +65,7 @@ class Child:
 
 
 def start_child(target: Callable[[WorkerEnd], None], shared: Sequence[int] = ()) -> tuple[Child, ParentEnd]:
-    """As `fork_child`, but beside other threads it starts another Python; target is a function at the top of a module."""
+    """As `fork_child`, but starts another Python if there are other threads. target: a function at the top of a module."""
     if has_one_thread():
         return fork_child(target, shared)
     parents_end, end = channel()
@@ -95,12 +95,12 @@ def main(descriptor: str, parent: str, module: str, function: str) -> None:
 
 
 def fork_child(target: Callable[[WorkerEnd], None], shared: Sequence[int] = ()) -> tuple[Child, ParentEnd]:
-    """A process that runs `target` with its end of a channel, and the parent's end. Raises OSError.
+    """Forks a process that runs `target` with its end of a channel; returns it and the parent's end. Raises OSError.
 
-    shared: descriptors that are open in it too.
+    shared: descriptors that stay open in it.
     """
     parents_end, end = channel()
-    gc.freeze()  # the collector leaves alone what is shared
+    gc.freeze()  # the collector then leaves shared pages alone
     parent = os.getpid()
     try:
         pid = os.fork()
@@ -115,18 +115,18 @@ def fork_child(target: Callable[[WorkerEnd], None], shared: Sequence[int] = ()) 
 
 
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
-    """The kernel sends this process a signal when its parent `parent` ends, whatever is still open between them."""
+    """Has the kernel send this process a signal when its parent ends, even if a channel between them is still open."""
     import ctypes  # numpy imports it too
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-    if os.getppid() != parent:  # it has ended already
+    if os.getppid() != parent:  # the parent has ended already
         os._exit(1)
 
 
 def _run(
     target: Callable[[WorkerEnd], None], end: WorkerEnd, parents_end: ParentEnd, parent: int, shared: Sequence[int]
 ) -> NoReturn:
-    """The child's life. It ends here: what the parent would do next is not the child's."""
+    """The child's life. It ends here, and never runs on into the parent's code."""
     status = 1
     try:
         parents_end.close()
@@ -145,13 +145,13 @@ def _run(
 def _prepare(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # numpy would start a thread for every other core, which spins where the parent works: 30 ms of a start on two cores.
+    # numpy would start a thread for every other core, which spins while the parent works: 30 ms of a start on two cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     end_with_parent(parent)
 
 
 def has_one_thread() -> bool:
-    """Whether a fork is safe: libraries count too, whose threads Python does not know."""
+    """Whether a fork is safe. Threads of libraries, which Python does not know, count too."""
     try:
         return len(os.listdir("/proc/self/task")) == 1
     except FileNotFoundError:  # no /proc
@@ -159,8 +159,8 @@ def has_one_thread() -> bool:
 
 
 def _close_all_but(kept: Sequence[int]) -> None:
-    """The parent's end would keep this process alive after it, and the store's lock would keep the next scan out."""
-    if 0 not in kept:  # it is, if stdin was closed
+    """Closes inherited files: the parent's end would keep this process alive, and the store's lock would keep out the next scan."""
+    if 0 not in kept:  # a kept one may be 0, if stdin was closed
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in _descriptors():
         if descriptor > 2 and descriptor not in kept:
@@ -169,7 +169,7 @@ def _close_all_but(kept: Sequence[int]) -> None:
 
 
 def _descriptors() -> Iterable[int]:
-    """Those that are open, or may be."""
+    """The descriptors that are open, or may be."""
     try:
         return map(int, os.listdir("/proc/self/fd"))
     except FileNotFoundError:  # no /proc

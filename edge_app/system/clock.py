@@ -1,8 +1,8 @@
-"""The device's clock, which may be wrong: nothing takes its order from it."""
+"""The device's clock. It may be wrong, so nothing is ordered by it."""
 
 import time
 
-_NS_LIMIT = (1 << 63) - 1  # what a message between processes holds: the years 1677 to 2262
+_NS_LIMIT = (1 << 63) - 1  # the most that a message between processes can hold: the years 1677 to 2262
 
 
 def take_any_year() -> None:
@@ -19,12 +19,12 @@ def utc_now() -> str:
 
 
 def now_ns() -> int:
-    """Now as nanoseconds since 1970; if the clock is centuries wrong, the end of what 64 bits hold."""
+    """Now as nanoseconds since 1970, limited to 64 bits if the clock is wrong by centuries."""
     return max(-_NS_LIMIT, min(_now_ms() * 1_000_000, _NS_LIMIT))
 
 
 def _now_ms() -> int:
-    """Unlike time.time_ns, for any year."""
+    """Now as milliseconds since 1970; unlike time.time_ns, it works in any year."""
     return int(time.clock_gettime(time.CLOCK_REALTIME) * 1000)
 
 

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all; strangers' files, read within bounds."""
+"""Writes files and folders that appear whole or not at all; reads untrusted files within bounds."""
 
 import contextlib
 import errno
@@ -32,9 +32,9 @@ def sync_file(path: Path) -> None:
 
 
 def read_bounded(path: Path | str, limit: int, follow: bool = False) -> bytes:
-    """All bytes of a plain file of at most `limit` bytes, opened once: what is checked is what is read.
+    """All bytes of a plain file of at most `limit` bytes, opened once: the file that is checked is the file that is read.
 
-    A FIFO would block, and /dev/zero has no end. follow: whether the path may be a link; yes if a person gave it, no in a
+    A FIFO would block, and /dev/zero has no end. follow: whether the path may be a link: yes if a person gave it, no in a
     folder that came from elsewhere. Raises OSError, with a reason for a person in `strerror`.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
@@ -69,7 +69,7 @@ class WholeFile:
     """A file that gets its name once it is whole: a kill leaves nothing, and a reader sees the old file or the new one.
 
     Until then it has no name (open(2), O_TMPFILE). On a file system that cannot do that (FAT, NFS) it is `.NAME.PID.partial`
-    beside its place; those that killed processes have left there are removed first.
+    in the same folder; such files left there by killed processes are removed first.
     """
 
     def __init__(self, path: Path, mode: int = 0o666) -> None:
@@ -84,16 +84,16 @@ class WholeFile:
             descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         self._file = open(descriptor, "wb")  # noqa: SIM115 closed by publish or discard
         with contextlib.suppress(OSError):  # not every file system has locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # shows that the writer of the partial file lives
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # shows that the writer of the partial file is alive
 
     def write(self, data: bytes) -> None:
         """Raises OSError."""
         self._file.write(data)
 
     def publish(self, durable: bool = True, replace: bool = True) -> None:
-        """Gives the file its name; if `durable`, on the disk. Raises OSError; FileExistsError unless `replace`.
+        """Gives the file its name, and if `durable`, waits for the disk. Raises OSError; FileExistsError unless `replace`.
 
-        After an error nothing of it is left, and what was there is still there.
+        After an error nothing of it is left, and an earlier file is still there.
         """
         try:
             self._file.flush()
@@ -112,8 +112,8 @@ class WholeFile:
             sync_directory(self._path.parent)
 
     def discard(self) -> None:
-        """Closes the file; if it was not published, it is gone."""
-        with contextlib.suppress(OSError):  # its buffer cannot be written
+        """Closes the file; one that was not published is gone."""
+        with contextlib.suppress(OSError):  # perhaps its buffer cannot be written
             self._file.close()
         if self._named:
             self._partial.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ class WholeFile:
                 os.link(self._partial, name)
             return
         if name == self._partial:
-            name.unlink(missing_ok=True)  # left by a process that was killed here and had our process id
+            name.unlink(missing_ok=True)  # left by a killed process that had our process id
         parent = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:  # with a descriptor of the folder, Python follows the link that names the open file
             os.link(f"/proc/self/fd/{self._file.fileno()}", name.name, dst_dir_fd=parent, follow_symlinks=True)
@@ -134,26 +134,26 @@ class WholeFile:
 
 
 def _unnamed(folder: Path, mode: int) -> int | None:
-    """A file without a name on the file system of `folder`, open for writing; None if it has no such files."""
+    """A file without a name on the file system of `folder`, open for writing; None if that cannot have such files."""
     try:
         descriptor = os.open(folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, mode)
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
-            return None  # if the folder is missing, the next open says so
+            return None  # if it is because the folder is missing, the next open says so
         raise
-    if os.path.exists(f"/proc/self/fd/{descriptor}"):  # by which it gets its name
+    if os.path.exists(f"/proc/self/fd/{descriptor}"):  # which it needs to get its name
         return descriptor
     os.close(descriptor)
     return None
 
 
 def remove_left_partials(path: Path) -> None:
-    """Removes what killed processes have left beside `path`; living ones lock what they write."""
+    """Removes partial files of `path` that killed processes have left; living processes lock theirs."""
     start, end = f".{path.name}.", ".partial"
     for name in os.listdir(path.parent):
         if not (name.startswith(start) and name.endswith(end) and name[len(start) : -len(end)].isdecimal()):
             continue
-        with contextlib.suppress(OSError):  # it is being written, or gone
+        with contextlib.suppress(OSError):  # it is locked, or gone
             descriptor = os.open(path.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,13 +167,13 @@ def remove_left_partials(path: Path) -> None:
 
 @contextlib.contextmanager
 def partial_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside `path`, to be filled and renamed; it is removed at the end if it was not. Raises OSError.
+    """A new folder beside `path`, to be filled and renamed; removed at the end if it was not renamed. Raises OSError.
 
     with partial_folder(path) as partial:
         write_whole(partial / "one.json", data)
         replace_folder(partial, path)
 
-    What killed processes have left there is removed first.
+    Partial folders that killed processes have left there are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_partials(path)
@@ -190,15 +190,15 @@ def partial_folder(path: Path) -> Iterator[Path]:
 
 
 def _remove_folder(path: Path) -> None:
-    import shutil  # loads the libraries of archives, which a scan does not need
+    import shutil  # it loads archive libraries, which a scan does not need
 
     shutil.rmtree(path, ignore_errors=True)
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Writes `data` at `path` if nothing is there: whole, on the disk, and with these permissions from the start.
+    """Writes a new file, whole, on the disk, and with these permissions from the start.
 
-    Raises FileExistsError: unlike a rename, a link does not replace what is there.
+    Raises FileExistsError if something is there, even if it appears meanwhile: unlike a rename, a link replaces nothing.
     """
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
@@ -215,14 +215,14 @@ def _write(file: WholeFile, data: bytes, durable: bool, replace: bool) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raises OSError if something other than a plain file is there: a rename would even replace /dev/null."""
+    """Raises OSError if something other than a plain file is there: a rename would replace even /dev/null."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
-            raise OSError(errno.EINVAL, "is there, and is not a plain file", str(path))
+            raise OSError(errno.EINVAL, "exists, but is not a plain file", str(path))
 
 
 def write_whole(path: Path, data: bytes, durable: bool = True) -> None:
-    """Writes `data` at `path`: a reader sees the old file or the whole new one; if `durable`, also after a power cut.
+    """Writes `data` at `path`: a reader sees the old file or the whole new one; if `durable`, even after a power cut.
 
     Raises OSError, also if `path` is a link, a folder or a device.
     """
@@ -230,10 +230,10 @@ def write_whole(path: Path, data: bytes, durable: bool = True) -> None:
 
 
 def replace_folder(partial: Path, path: Path) -> None:
-    """Puts the finished folder `partial` at `path`, in one step and on the disk; what was there is removed.
+    """Puts the finished folder `partial` at `path`, in one step and on the disk; an earlier folder there is removed.
 
-    If that was a link, the folder that it leads to stays. renameat2(2) exchanges the two; on a file system that cannot (NFS,
-    some FUSE) there is a moment with neither, between two renames.
+    If `path` was a link, the folder that it leads to stays. renameat2(2) exchanges the two; on a file system that cannot do that
+    (NFS, some FUSE) there is a moment without either, between two renames.
     """
     if not path.exists():
         partial.rename(path)
@@ -249,7 +249,7 @@ def replace_folder(partial: Path, path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """False if the file system cannot. Raises OSError for any other reason."""
+    """Exchanges two paths; returns False if the file system cannot. Raises OSError for any other reason."""
     import ctypes  # only publishing needs it
 
     renameat2 = ctypes.CDLL(None, use_errno=True).renameat2  # in glibc from 2.28 on, which the wheels need anyway

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that a loop asks, so that it can finish and keep its work."""
+"""Ctrl-C and SIGTERM as a flag that a loop checks, so that it can finish and keep its work."""
 
 import signal
 from types import FrameType

@@ -1,4 +1,4 @@
-"""What a machine lacks (memory, processes, open files, disk), in one line instead of a traceback."""
+"""Limits of a machine (memory, processes, open files, disk) as one line instead of a traceback."""
 
 import errno
 import resource
@@ -6,14 +6,14 @@ import resource
 from limiar.edge_app.errors import LimiarError, OutputError, printable
 
 _FILES = frozenset({errno.EMFILE, errno.ENFILE})
-_MEMORY = frozenset({errno.ENOMEM, errno.EAGAIN})  # EAGAIN: of fork(2), also for too many processes
+_MEMORY = frozenset({errno.ENOMEM, errno.EAGAIN})  # EAGAIN: from fork(2), also for too many processes
 _OUTPUT = {
     errno.ENOSPC: "free space",
     errno.EDQUOT: "free space",
     errno.EFBIG: "raise the limit on a file's size (ulimit -f)",
     errno.EIO: "check the terminal or disk",
 }
-# Why a library could not be loaded: glibc's dlopen(3) says it only in words.
+# glibc's dlopen(3) says only in words why a library could not be loaded.
 _WORDS = (
     ("cannot allocate memory", errno.ENOMEM),
     ("failed to map segment", errno.ENOMEM),
@@ -24,7 +24,7 @@ _WORDS = (
 
 
 SIZE, DATA = 0, 5  # columns of /proc/PID/statm, proc(5): all address space; data and stack
-_ASSUMED = 2 << 30  # bytes, if there is no /proc: more than Python takes with all that limiar imports on a device
+_ASSUMED = 2 << 30  # bytes, if there is no /proc: more than Python takes with everything that limiar imports on a device
 
 
 def taken_bytes(column: int) -> int:
@@ -37,9 +37,9 @@ def taken_bytes(column: int) -> int:
 
 
 def limit_met(error: BaseException) -> LimiarError | None:
-    """The limit behind an error, and how to raise it; None if it is something else."""
+    """The limit behind an error, with how to raise it; None if it is another kind of error."""
     number = error.errno if isinstance(error, OSError) else errno.ENOMEM if isinstance(error, MemoryError) else None
-    if isinstance(error, ImportError | RuntimeError) or (isinstance(error, OSError) and number is None):  # of ctypes.CDLL
+    if isinstance(error, ImportError | RuntimeError) or (isinstance(error, OSError) and number is None):  # from ctypes.CDLL
         said = _said(error)
         number = next((number for words, number in _WORDS if words in said), None)
     if number in _FILES:
@@ -58,6 +58,6 @@ def limit_met(error: BaseException) -> LimiarError | None:
 
 
 def _said(error: BaseException) -> str:
-    """The words of an error and of its causes, in lower case: numpy 1 hides the cause behind advice on its source folder."""
+    """The words of an error and of its causes, in lower case: numpy 1 hides the cause behind advice about its source folder."""
     before = error.__cause__ or error.__context__
     return f"{error} {_said(before) if before else ''}".lower()

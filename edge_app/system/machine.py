@@ -14,7 +14,7 @@ _FEATURES = {
     *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
     *("ssse3", "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "amx_int8"),
 }
-_ARM_PARTS = {  # "CPU part" of the arm64 /proc/cpuinfo; a model name is there only for 32-bit programs, and says "ARMv8"
+_ARM_PARTS = {  # "CPU part" in /proc/cpuinfo on arm64, which shows a model name only to 32-bit programs, and only "ARMv8"
     "0xd03": "Cortex-A53",
     "0xd04": "Cortex-A35",
     "0xd05": "Cortex-A55",
@@ -27,12 +27,12 @@ _ARM_PARTS = {  # "CPU part" of the arm64 /proc/cpuinfo; a model name is there o
 
 
 class Machine(Struct, frozen=True):
-    """What does not change while the machine runs."""
+    """Properties that do not change while the machine runs."""
 
     architecture: str  # as platform.machine(): "x86_64", "aarch64"
     bits: int  # of this Python
     cpu: str
-    cores: int  # that this process may use
+    cores: int  # those that this process may use
     features: tuple[str, ...]  # vector units that quantized kernels use
     board: str | None  # "Raspberry Pi 4 Model B Rev 1.4"
     memory_mb: int
@@ -42,13 +42,13 @@ class Machine(Struct, frozen=True):
 
 
 class Condition(Struct, frozen=True):
-    """What changes latency from outside limiar. None: this machine does not say."""
+    """Conditions outside limiar that change latency. None: this machine does not say."""
 
-    load_1min: float  # processes that ran or waited
+    load_1min: float  # processes that ran or waited, on average
     governor: str | None  # of the clock of CPU 0
     clock_mhz: float | None  # of CPU 0
     temperature_c: float | None
-    throttled: str | None  # a Raspberry Pi's flags, "0x0": never since boot
+    throttled: str | None  # a Raspberry Pi's flags; "0x0": not since boot
 
 
 def machine() -> Machine:
@@ -70,7 +70,7 @@ def machine() -> Machine:
 
 
 def condition() -> Condition:
-    """The condition now."""
+    """The current condition."""
     clock_khz, temperature_mc = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"), _read(_ZONE)
     return Condition(
         load_1min=round(os.getloadavg()[0], 2),

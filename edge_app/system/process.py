@@ -1,4 +1,4 @@
-"""What other processes are doing."""
+"""The state of other processes, and the time that they have computed."""
 
 import time
 
@@ -18,13 +18,13 @@ def cpu_s(pid: int | None) -> float:
 def gets_no_time(pid: int, before_s: float, limit_s: float) -> bool:
     """Whether a process is late because others have the processor, or because its memory is swapped out.
 
-    before_s: what `cpu_s` said when it began; limit_s: of computing, seconds.
+    before_s: `cpu_s` when it began. limit_s: seconds of computing that it may take.
     """
     return cpu_s(pid) - before_s < limit_s and state(pid) in ("R", "D")
 
 
 def state(pid: int | None) -> str:
-    """A process's state, proc(5): R runs or waits for a processor, D waits for a disk; empty if it is not known."""
+    """A process's state, proc(5): R runs or waits for a processor, D waits for a disk; empty if unknown."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0]

@@ -1,4 +1,4 @@
-"""What a person sees who waits: one line on stderr, on a terminal alone."""
+"""A progress line on stderr, only on a terminal."""
 
 import os
 import sys
@@ -10,12 +10,12 @@ _EVERY_S = 0.2
 
 
 def _can_rewrite(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal that takes the cursor back."""
+    """Whether a stream is a terminal that can redraw a line."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class ProgressLine:
-    """A line that is drawn over itself, and cleared at the end: what is printed next starts at the margin.
+    """A line that is redrawn in place, and cleared at the end so that the next output starts at the margin.
 
     with ProgressLine() as line:
         for number, image in enumerate(images):
@@ -23,7 +23,7 @@ class ProgressLine:
     """
 
     def __init__(self, shown: bool = True, after_s: float = _AFTER_S, every_s: float = _EVERY_S) -> None:
-        """shown: False draws nothing, as --quiet asks. after_s: before the first drawing; every_s: between two."""
+        """shown: False draws nothing, as for --quiet. after_s: wait before the first drawing; every_s: wait between two."""
         self.shows = shown and _can_rewrite(sys.stderr)
         self._every_s = every_s
         self._due_s = time.monotonic() + after_s
@@ -36,7 +36,7 @@ class ProgressLine:
         self.clear()
 
     def draw(self, text: str) -> None:
-        """Shows a text in place of the last one, if it is time; what the terminal is too narrow for is left out."""
+        """Shows a text in place of the last one, if it is time; cuts it to the width of the terminal."""
         now_s = time.monotonic()
         if not self.shows or now_s < self._due_s:
             return
@@ -45,7 +45,7 @@ class ProgressLine:
         _write(f"\r\x1b[K{text[: _columns() - 1]}")
 
     def clear(self) -> None:
-        """Takes the line away, so that something else can be printed; `draw` may follow."""
+        """Removes the line, so that something else can be printed; `draw` may be called again."""
         if self._drawn:
             self._drawn = False
             _write("\r\x1b[K")

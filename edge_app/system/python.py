@@ -1,10 +1,10 @@
-"""Command lines that run this same limiar in another process, even if something else on the path has its name."""
+"""Command lines that run this very limiar in another process, even if something else on the path has its name."""
 
 import sys
 from pathlib import Path
 
 _FOLDER = str(Path(__file__).parents[3])
-# `python -m` would look for the package along the whole path.
+# `python -m` would search the whole path for the package.
 _FIRST = """
 import sys
 from importlib.machinery import PathFinder

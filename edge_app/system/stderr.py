@@ -1,4 +1,4 @@
-"""What C and C++ libraries write to file descriptor 2, past Python's sys.stderr."""
+"""Catches what C and C++ libraries write to file descriptor 2, bypassing Python's sys.stderr."""
 
 import contextlib
 import os
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-KEPT = "stderr-"  # how the names of the files begin
-kept_in: Path | None = None  # a folder: if a library ends the process, its parent finds there what was written
+KEPT = "stderr-"  # the start of the files' names
+kept_in: Path | None = None  # a folder: if a library ends the process, its parent finds the output there
 
 
 @contextlib.contextmanager
 def captured_stderr() -> Iterator[list[bytes]]:
-    """Hides the block's stderr; its lines are in the list once the block has ended, also by an error."""
+    """Hides the block's stderr; its lines are in the list once the block has ended, even with an error."""
     lines: list[bytes] = []
     sys.stderr.flush()
     saved = os.dup(2)
@@ -39,12 +39,12 @@ def _file() -> IO[bytes]:
     return open(os.memfd_create("stderr"), "w+b")  # a device may lack a folder for temporary files
 
 
-_SILENCE = threading.Lock()  # without it, two threads could leave each other's /dev/null there
+_SILENCE = threading.Lock()  # without it, one thread could save and restore the other's /dev/null
 
 
 @contextlib.contextmanager
 def without_stderr() -> Iterator[None]:
-    """Discards the block's stderr: libtiff writes there what its status says too."""
+    """Discards the block's stderr: libtiff writes messages there that its status already says."""
     with _SILENCE:
         sys.stderr.flush()
         try:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class _Messages(io.FileIO):
-    """stderr. A message that cannot be written (full disk, closed terminal) does not end a command: its exit status tells."""
+    """stderr. A message that cannot be written (full disk, closed terminal) does not end a command; the exit status tells."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
         try:
@@ -22,7 +22,7 @@ class _Messages(io.FileIO):
 def open_streams() -> None:
     """Opens /dev/null in place of a closed one: otherwise the next file that is opened would be stdin or stdout.
 
-    What the terminal's encoding cannot show becomes \\xNN or \\uNNNN.
+    Characters that the terminal's encoding does not have become \\xNN or \\uNNNN.
     """
     for descriptor in range(3):
         try:
@@ -32,7 +32,7 @@ def open_streams() -> None:
     if sys.stdout is None:
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8")
     elif isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for names in another encoding than the terminal's
+        sys.stdout.reconfigure(errors="backslashreplace")  # for file names in an encoding other than the terminal's
     if sys.stderr is sys.__stderr__:  # it was not replaced
         encoding = sys.stderr.encoding if sys.stderr else "utf-8"
         sys.stderr = io.TextIOWrapper(

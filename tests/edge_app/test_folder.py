@@ -1,4 +1,4 @@
-"""What a folder holds beside pictures: passed over, counted, named on request; and nothing that may be a patient disappears."""
+"""What a folder holds besides pictures: passed over, counted, named on request; and nothing that may be a patient disappears."""
 
 import csv
 import json
