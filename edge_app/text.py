@@ -1,18 +1,19 @@
 """Makes text that others wrote (file names, labels, messages of libraries) safe for the place where it is shown.
 
-Everything written to a terminal, log, table, page, picture or XML goes through one of these functions. Data that a program reads
-back (JSON, a RUN's tables) keeps its exact characters; `csv_row` writes a table's row so that it can be read back.
+Everything written to a terminal, log, table, page, picture or XML goes through one of these functions. Data that a program
+reads back (JSON, a RUN's tables) keeps its exact characters; `csv_row` writes a table's row so that it can be read back.
 """
 
 import re
 from collections.abc import Iterable
 
 # Characters that act instead of being seen: controls (C0, DEL, C1), marks and overrides of direction (Unicode UAX #9), line
-# and paragraph separators, lone surrogates, and characters that XML 1.0 (section 2.2) excludes. Joiners stay: Persian and Hindi need them.
+# and paragraph separators, lone surrogates, and those that XML 1.0 (section 2.2) excludes. Joiners stay: Persian and Hindi need
+# them.
 _ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _USER_INFO = re.compile(r"([a-z][a-z0-9+.-]{1,15}:/{1,3})\S*@", re.IGNORECASE)  # of an address: RFC 3986, section 3.2.1
-# A spreadsheet runs a cell that starts like this as a formula (OWASP, CSV injection), in some languages also with the wide forms;
-# where commas are decimal, a semicolon starts a new cell.
+# A spreadsheet runs a cell that starts like this as a formula (OWASP, CSV injection), in some languages also with the wide
+# forms; where commas are decimal, a semicolon starts a new cell.
 _STARTS_FORMULA = re.compile(r"(^|;)(\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
@@ -54,7 +55,7 @@ def for_html(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Text of several lines, without characters that act instead of being seen: for XML, and templates, which do the escaping."""
+    """Text of several lines, without characters that act instead of being seen: for XML, and for templates that escape."""
     return _ACTS.sub(lambda found: found[0] if found[0] in "\n\t" else _named(found[0]), text)
 
 

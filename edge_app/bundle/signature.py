@@ -158,7 +158,7 @@ def _is_point(raw: bytes) -> bool:
 
 
 def _read(path: Path) -> tuple[bytes, int]:
-    """The bytes of a key file and its mode, opened once: the file that is checked is the file that is read. Raises KeyFileError."""
+    """The bytes of a key file and its mode, opened once, so that what is checked is what is read. Raises KeyFileError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

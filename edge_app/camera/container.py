@@ -211,7 +211,7 @@ def _segments(file: BinaryIO) -> Iterator[_Part]:
 
 
 def _last_packet(file: BinaryIO) -> Iterator[_Part]:
-    """The last packet of an MPEG transport stream (ISO/IEC 13818-1): all have one length, some with a time or checksum added."""
+    """The last packet of an MPEG transport stream (ISO/IEC 13818-1): all have one length, perhaps with a time or checksum."""
     file.seek(0)
     head, size = file.read(_HEAD_BYTES), _size(file)
     for length, sync in ((188, 0), (192, 4), (204, 0)):

@@ -60,7 +60,7 @@ def why_not(path: str, name: str) -> SourceError:
         device = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             wanted = struct.pack("I", _BUF_TYPE_CAPTURE).ljust(_FORMAT_BYTES, b"\0")
-            fcntl.ioctl(device, _S_FMT, fcntl.ioctl(device, _G_FMT, wanted))  # changes nothing; EBUSY if another program streams
+            fcntl.ioctl(device, _S_FMT, fcntl.ioctl(device, _G_FMT, wanted))  # no change; EBUSY if another program streams
         except OSError as error:
             if error.errno == errno.EBUSY:
                 return _busy(path, name)

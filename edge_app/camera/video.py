@@ -87,7 +87,7 @@ class VideoFile:
                 raise self._container.without_frames(self.loss)
             return None
         self._ahead, met = self._next()
-        met = met or (self._ahead is None and self._container.fault is not None)  # in a file that ends early, the last frame may be cut
+        met = met or (self._ahead is None and self._container.fault is not None)  # the last frame may be cut
         self.place = shot.place
         self.doubtful = shot.doubtful or met or (self._ahead is not None and self._ahead.doubtful)
         self._account.doubtful += self.doubtful

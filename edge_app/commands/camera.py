@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--seconds", type=Finite(min=0, min_open=True), metavar="S", help="Stop after so many seconds.")
 @click.option("--realtime", is_flag=True, help="Play a video file at its own rate; frames are dropped as from a camera.")
 @click.option("--size", metavar="WxH", help="Ask the camera for frames of this size.")
-@click.option("--fps", "rate_hz", type=Finite(min=0, min_open=True), metavar="N", help="Ask the camera for so many frames a second.")
+@click.option("--fps", "rate_hz", type=Finite(min=0, min_open=True), metavar="N", help="Ask the camera for this frame rate.")
 @click.option(
     "--format",
     "pixel_format",
@@ -133,7 +133,7 @@ def _roi(text: str) -> "Roi":
     try:
         x, y, width, height = map(int, text.split(","))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not X,Y,W,H in whole pixels, such as 200,120,400,400.", param_hint="--roi") from None
+        raise click.BadParameter(f"{text!r} is not X,Y,W,H in pixels, such as 9,9,40,40.", param_hint="--roi") from None
     if min(x, y) < 0 or min(width, height) < 1:
         raise click.BadParameter(f"{text!r} is outside the frame, or empty.", param_hint="--roi")
     return Roi(x, y, width, height)

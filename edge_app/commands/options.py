@@ -31,7 +31,7 @@ class Finite(click.FloatRange):
 
 
 class AnswerOptions(TypedDict):
-    """Which model answers, and how it decides: the keyword arguments shared by `limiar.scan`, `camera` and `open_classifier`."""
+    """Which model answers, and how it decides: keyword arguments of `limiar.scan`, `camera` and `open_classifier`."""
 
     file: str | None
     runtime: str | None
@@ -111,7 +111,7 @@ class Reporting(NamedTuple):
     verbose: bool
 
     def check(self, **others: Path | None) -> None:
-        """Checks the options before any work. others: further outputs, by option. Raises UsageError: two would be the same file."""
+        """Checks the options before any work. others: further outputs, by option. Raises UsageError: two are one file."""
         for option, given in {"csv": self.csv, **others}.items():
             if given == Path("-"):
                 name = option.replace("_", "-")

@@ -5,8 +5,8 @@ itself, for 12 bits sample >> 4 to within a level, and `most` always becomes 255
 
 A 16-bit file that declares no range has 10, 12 or 14 bits as often as 16, depending on the scanner or CT. Read as 16 bits, it
 becomes 4, 16 or 64 grey levels, which a model answers as readily as a proper picture. So a file is refused if its values cannot
-be a full range, unless the bundle says how far the values of its images reach (`grey_max`). These two rules refuse none of 5,119
-CT patches, taken as 16 bits.
+be a full range, unless the bundle says how far the values of its images reach (`grey_max`). These two rules refuse none of
+5,119 CT patches, taken as 16 bits.
 """
 
 from functools import lru_cache

@@ -60,7 +60,7 @@ class Passed(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """What to take from a folder. A glob with a slash is matched against the path below the folder, one without against the name."""
+    """What to take from a folder. A glob with a slash is matched with the path below the folder, one without with the name."""
 
     include: tuple[str, ...] = ()  # only files that match one of these, even without the extension of a picture
     exclude: tuple[str, ...] = ()  # no files and no folders that match one of these
@@ -68,7 +68,7 @@ class Choice(Struct, frozen=True):
 
 
 def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = None) -> Iterator[Found]:
-    """What is below a folder, in name order. A folder that cannot be read is returned itself, and refused later, with the reason.
+    """What is below a folder, in name order. A folder that cannot be read is returned itself, to be refused with the reason.
 
     without: the real path of a folder that is not entered, because this run writes its pictures there.
     """

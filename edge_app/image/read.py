@@ -1,8 +1,8 @@
 """Bytes of an image file -> pixels: the only decoder in the project, rule id `pillow-v1`.
 
-Pillow decodes files that image/containers has found whole; image/decoders has decoders for those that Pillow reads wrongly. EXIF
-orientation is applied; more than 8 bits become 8 by the declared range (image/depth.py); palettes become RGB; images with alpha
-are laid over black; CMYK, animations and every other format are refused.
+Pillow decodes files that image/containers has found whole; image/decoders has decoders for those that Pillow reads wrongly.
+EXIF orientation is applied; more than 8 bits become 8 by the declared range (image/depth.py); palettes become RGB; images with
+alpha are laid over black; CMYK, animations and every other format are refused.
 """
 
 import errno
@@ -254,7 +254,7 @@ def _opened(data: bytes, container_format: str) -> Image.Image:
 
 
 def _check_colour_map(image: Image.Image) -> None:
-    """Repairs the palette of a TIFF with 0..255 in its 16 bits, as many writers store it: Pillow takes the upper 8, all black."""
+    """Repairs a TIFF's palette of 0..255 in 16 bits, as many writers store it: Pillow takes the upper 8 bits, all black."""
     tags = getattr(image, "tag_v2", {})
     if image.mode == "P" and (colours := tags.get(_COLOR_MAP)) and max(colours) < 256:
         image.putpalette(bytes(colours), "RGB;L")

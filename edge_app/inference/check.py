@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from limiar.edge_app.bundle.manifest import BundleFile, Decision, Manifest, Sha256
 from limiar.edge_app.runtimes import installed_runtimes
 
-# One line of text that is safe on a page, in a Markdown table and on a terminal: `convert --verified` reads it from other machines.
+# One line of text, safe on a page, in Markdown and on a terminal: `convert --verified` reads it from other machines.
 Plain = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f<>|`\\]{1,200}\Z")]
 
 

@@ -6,8 +6,8 @@
 
 TENSORS.npy is uint8 [N, H, W, C]; LOGITS.npy becomes float32 [N, K]. With ROW, the number of an image, VALUES.npz gets all
 outputs of a TFLite file for that image, unchanged. With "maps", MAPS.npy gets the class activation maps, float32 [N, h, w, K].
-OPTIONS is a key of limiar.edge_app.runtimes.OPTIONS. stdout says what gave the answers, as JSON. A file that crashes its runtime
-ends only this process; and tflite-runtime has an environment of its own.
+OPTIONS is a key of limiar.edge_app.runtimes.OPTIONS. stdout says what gave the answers, as JSON. A file that crashes its
+runtime ends only this process; and tflite-runtime has an environment of its own.
 """
 
 import platform

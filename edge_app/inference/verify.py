@@ -94,7 +94,7 @@ def _checks(bundle: Bundle) -> tuple[Check, ...]:
 
 
 def _in_child(bundle: Bundle, pairs: list[Pair]) -> Iterator[Check]:
-    """The checks that one process completes; a model file that crashes or hangs it fails, and is the last. Raises BundleError."""
+    """The checks that one process completes. A model file that crashes or hangs it fails, as the last. Raises BundleError."""
     process, connection = start_child(serve)
     try:
         names = tuple((file.path, runtime) for file, runtime in pairs)

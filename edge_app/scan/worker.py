@@ -1,7 +1,7 @@
 """A worker process: paths in, outcomes out.
 
-In a scan, untrusted files are opened, decoded and inferred only here, so a file that crashes or hangs a decoder costs a worker and
-not the scan. A worker never opens the database: it asks its parent which images already have an answer.
+In a scan, untrusted files are opened, decoded and inferred only here, so a file that crashes or hangs a decoder costs a worker
+and not the scan. A worker never opens the database: it asks its parent which images already have an answer.
 """
 
 import contextlib

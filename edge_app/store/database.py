@@ -55,7 +55,7 @@ class Database:
     """A limiar database, open for writing by this process alone; a new one has no tables yet."""
 
     def __init__(self, path: Path) -> None:
-        """Raises StoreError: another process writes, it is another program's, has two names or is damaged, or its disk refuses."""
+        """Raises StoreError: another process writes, another program owns it, it has two names, it is damaged, its disk refuses."""
         self.path = Path(os.path.realpath(path))
         self._connection: sqlite3.Connection | None = None
         self._beside: dict[str, tuple[int, int]] = {}  # -wal and -shm -> device, inode
@@ -92,7 +92,7 @@ class Database:
             raise self.broken(error) from None
 
     def check_place(self) -> None:
-        """Checks that the file and its journal still have their names, so that what was committed is there. Raises StoreError."""
+        """Checks that file and journal still have their names, so that what was committed is there. Raises StoreError."""
         here = os.fstat(self._descriptor)
         if here.st_nlink > 1:
             self._check_names()
@@ -237,7 +237,7 @@ class Database:
         connection.execute("PRAGMA locking_mode=NORMAL")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)  # left by the attempt above
-        # FULL does not flush the folder after deleting the journal: a power cut could bring the journal back and undo the commit.
+        # FULL does not flush the folder after deleting the journal: a power cut could bring it back and undo the commit.
         connection.execute("PRAGMA synchronous=EXTRA")
         return False
 

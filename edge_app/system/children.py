@@ -1,7 +1,7 @@
 """Child processes: forked, so that modules already imported are in memory once; a new Python if this one has several threads.
 
-A fork copies one thread, with the locks that others hold: those of numpy's or TensorFlow's thread pool would hang the child. So a
-process with more than one thread, as a program that uses limiar as a library may be, starts another Python instead.
+A fork copies one thread, with the locks that others hold: those of numpy's or TensorFlow's thread pool would hang the child. So
+a process with more than one thread, as a program that uses limiar as a library may be, starts another Python instead.
 
 Without multiprocessing, which costs a scan's parent 1 MB and 7 ms for modules that nothing else there needs.
 """
@@ -30,7 +30,7 @@ class Child:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.exitcode: int | None = None  # negative: the signal that ended it; None: it has not ended yet, or its status is lost
+        self.exitcode: int | None = None  # negative: the signal that ended it; None: not ended, or not known
         self._ended = False
 
     def is_alive(self) -> bool:
@@ -159,7 +159,7 @@ def has_one_thread() -> bool:
 
 
 def _close_all_but(kept: Sequence[int]) -> None:
-    """Closes inherited files: the parent's end would keep this process alive, and the store's lock would keep out the next scan."""
+    """Closes inherited files: the parent's end would keep this process alive, and the store's lock keep out the next scan."""
     if 0 not in kept:  # a kept one may be 0, if stdin was closed
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in _descriptors():

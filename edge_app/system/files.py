@@ -232,7 +232,7 @@ def write_whole(path: Path, data: bytes, durable: bool = True) -> None:
 def replace_folder(partial: Path, path: Path) -> None:
     """Puts the finished folder `partial` at `path`, in one step and on the disk; an earlier folder there is removed.
 
-    If `path` was a link, the folder that it leads to stays. renameat2(2) exchanges the two; on a file system that cannot do that
+    If `path` was a link, the folder that it leads to stays. renameat2(2) exchanges the two; on a file system that cannot
     (NFS, some FUSE) there is a moment without either, between two renames.
     """
     if not path.exists():

@@ -1,4 +1,4 @@
-"""What a folder holds besides pictures: passed over, counted, named on request; and nothing that may be a patient disappears."""
+"""What a folder holds besides pictures: passed over, counted, listed on request; no picture of a patient is lost."""
 
 import csv
 import json

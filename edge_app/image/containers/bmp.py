@@ -1,4 +1,4 @@
-"""BMP (Microsoft, "Bitmap Storage"): a header that says where the pixels are and, not always correctly, how long the file is."""
+"""BMP (Microsoft, "Bitmap Storage"): a header that says where the pixels are and, often wrongly, how long the file is."""
 
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.container import PIXELS_MP, Container, check_end, check_pixels, truncated

@@ -86,7 +86,7 @@ def walk(data: bytes, at: int) -> Walked:
         if marker in _FRAME and length >= 8:
             found.frames += 1
             found.bits, found.components, found.kind = data[at + 2], data[at + 7], marker
-            if marker == _JPEG_LS:  # its data are stuffed differently (ISO/IEC 14495-1, A.1), so the next segment could not be found
+            if marker == _JPEG_LS:  # its data are stuffed differently (ISO/IEC 14495-1, A.1): no next segment can be found
                 raise refusal(JPEG_LS)
         start, at = match.end() - 2, at + length
         if marker == SOS:

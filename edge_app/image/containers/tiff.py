@@ -163,7 +163,8 @@ def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -
     compression = one.get("compression", RAW)
     if compression not in _READ:
         name = _OTHERS.get(compression, f"compression {compression}")
-        raise ImageError("E-IMAGE-FORMAT", f"a TIFF in {name}, which is not in the image rules: save it uncompressed, or in deflate")
+        met = f"a TIFF in {name}, which is not in the image rules"
+        raise ImageError("E-IMAGE-FORMAT", f"{met}: save it uncompressed, or in deflate")
     predictor = (tags.get(317) or (1,))[0]
     if predictor != 1 and compression in (RAW, PACKBITS):  # libtiff ignores it there, others do not
         met = f"a TIFF with predictor {predictor} and compression {compression}, which decoders read differently"

@@ -49,7 +49,7 @@ def check_pixels(data: bytes) -> None:
 
 
 def decode(data: bytes) -> Pixels | None:
-    """data: a JPEG that jpeg.inspect has found whole -> uint8 [H, W] or [H, W, 3]; None: it is whole, but Pillow has to decode it.
+    """data: a JPEG that jpeg.inspect has found whole -> uint8 [H, W] or [H, W, 3]; None: it is whole, but needs Pillow.
 
     Raises ImageError: its pixels are cut or damaged, or scans or a sector are missing.
     """
@@ -100,7 +100,7 @@ def _stream(data: bytes, walked: jpeg.Walked, behind_scan: bytes = b"") -> bytes
 
 
 def _check_zeros(data: bytes, walked: jpeg.Walked) -> None:
-    """Raises ImageError for a lost sector, which reads as NUL and so as coefficients that no picture has: -1, 63 times in a block.
+    """Raises ImageError for a lost sector: it reads as NUL, which codes coefficients that no picture has (-1, 63 in a block).
 
     If the code of zero bits means the end of a block, a plain surface is NUL too. In a progressive JPEG one code can end many
     blocks (G.1.2.2), but NUL may be DC coefficients, and libjpeg keeps up to 937 bits to refine others.

@@ -1,7 +1,7 @@
 """PNG with fewer or more than 8 bits -> 8, once Pillow has loaded it.
 
-Pillow keeps 16-bit grey as it is, and drops the lower 8 bits of 16-bit colour. It spreads grey of 1, 2 or 4 bits over 0..255, but
-looks for the transparent level among the old values.
+Pillow keeps 16-bit grey as it is, and drops the lower 8 bits of 16-bit colour. It spreads grey of 1, 2 or 4 bits over 0..255,
+but looks for the transparent level among the old values.
 """
 
 import importlib
@@ -35,8 +35,8 @@ Samples = NDArray[np.uint16]
 def load(data: bytes, image: Image.Image) -> Image.Image:
     """The image with its pixels, or one that takes its place. Raises ImageError, zlib.error and what Pillow raises.
 
-    If the deflated data end early, Pillow leaves the remaining rows black, and it ignores the checksum unless it happens to read
-    it. So the data are inflated here, and Pillow gets the rows uncompressed.
+    If the deflated data end early, Pillow leaves the remaining rows black, and it ignores the checksum unless it happens to
+    read it. So the data are inflated here, and Pillow gets the rows uncompressed.
     """
     try:
         _load(data, image)

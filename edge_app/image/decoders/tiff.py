@@ -2,8 +2,8 @@
 
 Pillow reads 12 bits as 16, and does not invert WhiteIsZero with 16 bits, nor with 8 if each sample has its own plane.
 
-So Pillow and libtiff only decompress: they get the same strips and tiles as an 8-bit grey image with as many bytes in a row. This
-module then reads the bytes according to the tags (TIFF 6.0, sections 3 to 6, 10, 14 and 18).
+So Pillow and libtiff only decompress: they get the same strips and tiles as an 8-bit grey image with as many bytes in a row.
+This module then reads the bytes according to the tags (TIFF 6.0, sections 3 to 6, 10, 14 and 18).
 """
 
 import io
@@ -74,7 +74,7 @@ def check_ycbcr(data: bytes, tiff: Tiff) -> None:
     """Decompresses YCbCr that is not JPEG, since Pillow hides libtiff's errors there. Raises what Pillow raises."""
     across, down = tiff.subsampling
     segments = tiff.segments
-    high = math.ceil(segments.height / down)  # of one, in rows of blocks; a block is some luma samples and one sample of each colour
+    high = math.ceil(segments.height / down)  # in blocks: some luma samples and one sample of each colour
     last = math.ceil((tiff.height - (segments.down - 1) * segments.height) / down)
     blocks = msgspec.structs.replace(segments, width=math.ceil(segments.width / across) * (across * down + 2), height=high)
     height = (segments.down - 1) * high + last

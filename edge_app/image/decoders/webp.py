@@ -1,4 +1,4 @@
-"""Checks that a WebP's pixels need all of its coded data: a decoder goes on through overwritten data, and ends before the data do.
+"""Checks that a WebP's pixels need all of its coded data: through overwritten data a decoder goes on, and ends too early.
 
 The coded data end with the pixels, to within two bytes (RFC 6386, 7.3; RFC 9649, 3.2). So a whole picture does not decode
 without its last bytes. One that does is damaged: a lost sector reads as NUL, which codes more pixels in fewer bits.
@@ -32,7 +32,7 @@ def _decodes(data: bytes) -> bool:
 
 
 def _without_ends(data: bytes) -> Iterator[bytes]:
-    """The same picture, each time without the last bytes of one part: its pixels, its alpha, a lossy one's data about blocks."""
+    """The picture, each time without the last bytes of one part: its pixels, its alpha, a lossy one's data about blocks."""
     for kind, start, end in webp.chunks(data):
         if kind in (b"VP8 ", b"VP8L", b"ALPH") and end - start > _SMALL:
             yield _with(data, kind, start, end, data[start : end - _LAST])
