@@ -27,7 +27,7 @@ def statistics(tensor: Pixels) -> dict[str, float]:
     """A model input, uint8 [1, H, W, 1 or 3] -> each of STATISTICS, the same numbers on every machine (sums of integers).
 
     For the grey image (ITU-R BT.601): `mean` and `deviation`; `low` and `high`, the 1st and 99th percentiles of the levels;
-    `sharpness`, the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000); `clipped`, the share of pixels that are 0 or 255.
+    `sharpness`, the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000); `clipped`, the share of pixels at 0 or 255.
     For the colours: `colour`, colourfulness (Hasler & Süsstrunk, Proc. SPIE 5007 (2003), equation 7), 0 if grey.
     """
     image = tensor[0]

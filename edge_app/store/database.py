@@ -55,7 +55,7 @@ class Database:
     """A limiar database, open for writing by this process alone; a new one has no tables yet."""
 
     def __init__(self, path: Path) -> None:
-        """Raises StoreError: another process writes, another program owns it, it has two names, it is damaged, its disk refuses."""
+        """Raises StoreError: another process writes, another program owns it, it has two names, is damaged, cannot be used."""
         self.path = Path(os.path.realpath(path))
         self._connection: sqlite3.Connection | None = None
         self._beside: dict[str, tuple[int, int]] = {}  # -wal and -shm -> device, inode

@@ -186,7 +186,7 @@ def test_what_is_no_folder_is_no_bundle(tmp_path: Path, make: Damage) -> None:
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        ("train.json", "is a RUN of limiar train: make a bundle of it with limiar convert RUN --out BUNDLE"),
+        ("train.json", "is a RUN of limiar train: make a bundle from it with limiar convert RUN --out BUNDLE"),
         ("report.json", "has a report but no manifest.json"),
         ("cat/1.jpg", "is not a bundle: give the folder that limiar convert wrote"),
     ],

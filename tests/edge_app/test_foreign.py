@@ -105,7 +105,7 @@ def test_the_heic_of_the_cases_names_its_converter(cases: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "met"),
-    [(bytes(5000), "NUL bytes only: copy or record"), (b"\x89PNG\n\x1a\n\0\0", "as text: copy it again")],
+    [(bytes(5000), "nothing but NUL bytes: copy or record"), (b"\x89PNG\n\x1a\n\0\0", "in text mode: copy it again")],
 )
 def test_what_a_copy_has_spoilt_is_to_be_copied_again(data: bytes, met: str) -> None:
     with pytest.raises(ImageError, match=met) as refused:

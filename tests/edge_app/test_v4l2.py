@@ -56,7 +56,7 @@ def test_a_camera_that_is_not_there_is_to_be_plugged_in(tmp_path: Path) -> None:
 def test_a_link_that_leads_to_no_camera_says_that_it_is_unplugged(tmp_path: Path) -> None:
     (tmp_path / "usb-camera-video-index0").symlink_to(tmp_path / "video0")
     assert "E-SOURCE-OPEN" in (said := refusal(tmp_path / "usb-camera-video-index0"))
-    assert "leads to a camera that is not plugged in" in said
+    assert "is a link to a camera that is not plugged in" in said
 
 
 @pytest.mark.parametrize("kind", ["a file", "a folder", "a pipe", "a device of another kind"])
