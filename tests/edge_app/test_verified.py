@@ -308,7 +308,7 @@ def test_bench_says_of_each_row_who_verified_it_and_measures_it_anyway(
 def test_stored_answers_and_the_spreadsheet_say_it_too(limiar: Limiar, elsewhere: Path, images: Path, tmp_path: Path) -> None:
     limiar("scan", elsewhere, images)
     done = limiar("scan", elsewhere, images, "--csv", tmp_path / "out.csv")
-    assert b"40 from the store" in done.stderr
+    assert b"40 from the database" in done.stderr
     assert says(done) == {"device"}
     assert (tmp_path / "out.csv").read_text().count(",True,device,,") == 40
     db = sqlite3.connect(tmp_path / "state" / "results.db")
