@@ -1,7 +1,7 @@
-"""Imported first by a script that needs more than Python itself: outside any environment, it continues in the desktop's.
+"""Imported first by a script that needs packages: starts it again in the desktop environment, unless it is in one already.
 
-So `studies/score.py BUNDLE DATA` runs as it is printed, from a fresh clone too; the environment is made if there is none.
-studies/ and tests/harness/ have links to this file, and find the modules of scripts/ by it.
+So `studies/score.py BUNDLE DATA` runs as it is printed, even in a fresh clone; the environment is made if there is none.
+studies/ and tests/harness/ have links to this file, which also lets them import the modules of scripts/.
 """
 
 import os

@@ -8,7 +8,7 @@ for candidate in python3.11 python3.12 python3.13 python3; do
     fi
 done
 if [ -z "${python:-}" ]; then
-    echo "limiar needs Python 3.11, 3.12 or 3.13, but none of python3.11, python3.12, python3.13, python3 is one: install one" >&2
+    echo "limiar needs Python 3.11, 3.12 or 3.13, but python3.11, python3.12, python3.13 and python3 are missing or another version: install one" >&2
     exit 1
 fi
 
@@ -16,5 +16,5 @@ environment() { # NAME...
     "$python" scripts/environment.py "$@"
 }
 
-# A command may start dozens of processes; without bytecode each would compile everything that it imports, TensorFlow for 10 s.
+# A command may start dozens of processes; without bytecode each would compile all that it imports: 10 s for TensorFlow.
 unset PYTHONDONTWRITEBYTECODE

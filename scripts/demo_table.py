@@ -11,7 +11,7 @@ from limiar.train.record.run_folder import read_run, read_splits
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What is needed of a line of `limiar scan --jsonl`; a refused image has no probabilities."""
+    """The fields needed from a line of `limiar scan --jsonl`; a refused image has no probabilities."""
 
     path: str
     decision: str
@@ -20,9 +20,9 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def truths(folder: Path, answers: list[Answer]) -> dict[str, str]:
-    """sha256 -> true label, of the images that training never saw.
+    """sha256 -> true label, for the images that training never saw.
 
-    Generated images say it in their names; of your own images, these are the test split that training kept apart.
+    Generated images have it in their names; of your own images, it is the test split that training kept apart.
     """
     run = read_run(folder / "run")
     if (folder / "unseen-images").is_dir():

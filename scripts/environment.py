@@ -25,7 +25,7 @@ class Environment:
 
     folder: str
     lock: str
-    editable: bool  # this checkout in place, or a wheel built from it as a device would get it
+    editable: bool  # True: this checkout in place; False: a wheel built from it, as a device would get it
 
 
 ENVIRONMENTS = {
@@ -36,7 +36,7 @@ ENVIRONMENTS = {
     "tflite-runtime": Environment(".venv-tflite", "tflite-runtime.lock", editable=True),
 }
 DESKTOP = PROJECT / ENVIRONMENTS["desktop"].folder / "bin"
-STAMP = "limiar-environment"  # in the folder: what it was made from; empty while it is being made
+STAMP = "limiar-environment"  # a file in the folder: what it was made from; empty while it is being made
 EXACT = ("--require-hashes", "--requirement")  # and a lock
 UV_NAMES = {  # pip's setting -> uv's variable
     "index-url": "UV_DEFAULT_INDEX",
@@ -90,7 +90,7 @@ def make(environment: Environment) -> None:
 
 
 def fingerprints(environment: Environment, python: str) -> tuple[str, str]:
-    """What the packages and what limiar's own entry are made from, a line each; another line means to install again."""
+    """One line for the packages and one for limiar itself; if a line differs from the stamp's, that part is installed again."""
     version = subprocess.check_output([python, "-c", "import sys; print(*sys.version_info)"], text=True)
     locks = [REQUIREMENTS / environment.lock, REQUIREMENTS / "installer.lock"]
     packages = [sha256(lock) for lock in locks]
@@ -112,7 +112,7 @@ def stamp(folder: Path) -> tuple[str, str]:
 
 
 def begin(folder: Path) -> None:
-    """A folder that says it is unfinished, in place of what was there."""
+    """Replaces the folder with an empty one, which is marked as unfinished."""
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir()
@@ -120,12 +120,12 @@ def begin(folder: Path) -> None:
 
 
 def install(folder: Path, *arguments: str) -> None:
-    """Installs with uv, in a third of pip's time; if that fails, with pip."""
+    """Installs with uv, which takes a third of pip's time; if that fails, with pip."""
     python = folder / "bin" / "python"
     uv = [str(DESKTOP / "uv"), "pip", "install", "--quiet", "--python", str(python), *arguments]
     done = subprocess.run(uv, env=uv_settings(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        print(f"uv could not install, pip will try:\n{done.stderr}", file=sys.stderr)
+        print(f"uv could not install this; trying pip:\n{done.stderr}", file=sys.stderr)
         run([DESKTOP / "python", "-m", "pip", "--python", python, "install", "--quiet", "--no-compile", *arguments])
 
 
@@ -143,7 +143,7 @@ def uv_settings() -> dict[str, str]:
 
 
 def wheel(built: Path, editable: bool) -> Path:
-    """limiar's wheel in the folder `built`, made by the desktop's own build backend: no download, no other version."""
+    """limiar's wheel in the folder `built`, made by the desktop's build backend, so that nothing is downloaded."""
     target = "wheel:editable" if editable else "wheel:standard"
     run([DESKTOP / "python", "-m", "hatchling", "build", "--target", target, "--directory", built])
     return next(built.glob("*.whl"))
@@ -156,7 +156,9 @@ def python_3_11() -> str:
         probe = [found or candidate, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 11))"]
         if found and subprocess.run(probe, capture_output=True).returncode == 0:
             return found
-    raise EnvironmentFailed("needs Python 3.11 (tflite-runtime has no wheel for a later one), and none is on the path")
+    raise EnvironmentFailed(
+        "needs Python 3.11 (tflite-runtime has no wheel for a later one), but PATH has none: install python3.11"
+    )
 
 
 def run(command: list[str | Path]) -> None:

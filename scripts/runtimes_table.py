@@ -11,7 +11,7 @@ from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.runtimes import RUNTIMES
 
 BUNDLE = Path(__file__).resolve().parents[1] / "models" / "lung-nodule"
-FILES = {"tflite": "tflite_fp32", "onnx": "onnx_fp32"}  # that each runtime loads and answers with
+FILES = {"tflite": "tflite_fp32", "onnx": "onnx_fp32"}  # format -> the model file that a runtime is tried with
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
-"""The wheels of a device, for another machine than this one: 64-bit ARM, and any Python that pip has wheels for.
+"""Gets the wheels of a device on another machine: for 64-bit ARM, and any Python that pip has wheels for.
 
-scripts/install_pi reads locks with it on the device itself, so it imports nothing but the standard library.
+scripts/install_pi reads locks with it on the device itself, so it imports only the standard library.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from environment import uv_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEVICE = PROJECT / "requirements" / "device-newest.lock"
-# The C libraries that wheels are named after: 2.36 is Raspberry Pi OS 12's, 13 has a newer one.
+# Minor versions of glibc 2 that wheels are named after: Raspberry Pi OS 12 has 2.36, 13 a newer one.
 _GLIBC = range(17, 37)
 PIP = (sys.executable, "-P", "-m", "pip", "--disable-pip-version-check")
 
 
 class WheelhouseError(Exception):
-    """A command failed: str() says which, and the end of what it said."""
+    """A command failed: str() is the command and the end of its output."""
 
 
 class Wheel(NamedTuple):
@@ -44,7 +44,7 @@ def machine_options(python: str, arch: str = "aarch64") -> list[str]:
 
 
 def make_wheelhouse(folder: Path, limiar: Path, python: str) -> list[Wheel]:
-    """Every wheel of a device, and requirements.txt with the sha256 of each. Raises WheelhouseError. limiar: its own wheel."""
+    """Writes every wheel of a device, and requirements.txt with their sha256. limiar: its wheel. Raises WheelhouseError."""
     folder.mkdir()
     download(folder, python)
     shutil.copy(limiar, folder)
@@ -59,7 +59,7 @@ def make_wheelhouse(folder: Path, limiar: Path, python: str) -> list[Wheel]:
 
 
 def download(folder: Path, python: str, lock: Path = DEVICE, extras: Sequence[str] = ("onnx",), arch: str = "aarch64") -> None:
-    """The packages that limiar and its extras need, from a lock, with hashes checked. Raises WheelhouseError."""
+    """Downloads the packages that limiar and its extras need, as a lock says, and checks the hashes. Raises WheelhouseError."""
     with tempfile.TemporaryDirectory(prefix="limiar-wheelhouse-") as scratch:
         locked = Path(scratch, "device.lock")
         locked.write_text("".join(locked_for_devices(lock, extras)))
@@ -70,17 +70,17 @@ def download(folder: Path, python: str, lock: Path = DEVICE, extras: Sequence[st
 def install(
     target: Path, wheelhouse: Path, requirements: Sequence[str], python: str, *options: str, arch: str = "aarch64"
 ) -> None:
-    """Into a folder for that machine's PYTHONPATH, from a wheelhouse alone. Raises WheelhouseError.
+    """Installs into a folder for that machine's PYTHONPATH, from a wheelhouse alone. Raises WheelhouseError.
 
-    requirements: names, or paths of wheels; options: uv's and pip's, "--no-deps".
+    requirements: names, or paths of wheels; options: those that uv and pip share, such as "--no-deps".
     """
-    # From there alone, whatever else this machine's settings of uv name.
+    # From there alone, whatever this machine's settings of uv name.
     environ = {name: value for name, value in os.environ.items() if name != "UV_FIND_LINKS"}
     _uv_install(target, python, arch, environ, "--no-index", "--find-links", str(wheelhouse), *options, *requirements)
 
 
 def install_locked(target: Path, locked: Sequence[str], python: str, arch: str = "aarch64") -> None:
-    """Into a folder for that machine's PYTHONPATH: the entries of locks, and nothing else. Raises WheelhouseError."""
+    """Installs only these entries of locks into a folder for that machine's PYTHONPATH. Raises WheelhouseError."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as lock:
         lock.writelines(locked)
         lock.flush()
@@ -89,21 +89,21 @@ def install_locked(target: Path, locked: Sequence[str], python: str, arch: str =
 
 
 def _uv_install(target: Path, python: str, arch: str, environ: Mapping[str, str], *words: str) -> None:
-    """In a seventh of pip's time. Copies: what runs from the folder may write there, and uv's own cache stays as it is."""
+    """uv takes a seventh of pip's time. It copies, so that what runs in the folder cannot change uv's cache."""
     uv = (str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--link-mode", "copy")
     machine = ("--python-platform", f"{arch}-manylinux_2_{_GLIBC[-1]}", "--python-version", python)
     _run(*uv, *machine, "--target", str(target), *words, environ=environ)
 
 
 def locked_for_devices(lock: Path = DEVICE, extras: Sequence[str] = ("onnx",)) -> list[str]:
-    """The entries of a lock, less what only tests need: what limiar and its extras ask for, what that asks for, …"""
+    """The entries of a lock without those that only tests need: what limiar and its extras require, directly or indirectly."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     asked = [*project["dependencies"]]
     asked += [requirement for extra in extras for requirement in project["optional-dependencies"][extra]]
     needed = {re.split(r"[^A-Za-z0-9_.-]", requirement, maxsplit=1)[0] for requirement in asked}
     found = re.finditer(r"^([a-z0-9._-]+)==.*\n(?:    .*\n)*", lock.read_text(), re.MULTILINE)
     entries = {entry[1]: entry[0] for entry in found}
-    # Below each entry stand those that asked for it: `# via NAME`, or `# via` and a line for each.
+    # Below each entry are the packages that require it: `# via NAME`, or `# via` and a line for each.
     via = {name: set(re.findall(r"^    #(?: via)? +(\S+)$", entry, re.MULTILINE)) for name, entry in entries.items()}
     while more := {name for name in entries.keys() - needed if via[name] & needed}:
         needed |= more

@@ -5,8 +5,8 @@
 
 Four networks of keras.applications with random weights, 96x96 pixels and four labels of generated images, each converted as
 `limiar convert --model` does, on every runtime installed here. Every file that can be made must load on every runtime of its
-format, and the float files must agree with Keras; a file that cannot be made must have the converter's reason. What int8 loses
-in an untrained network is shown but decides nothing.
+format, and the float files must agree with Keras; a file that cannot be made must come with the converter's reason. The loss of
+int8 in an untrained network is shown, but does not count.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -36,9 +36,9 @@ from limiar.edge_app.errors import LimiarError
 SIDE_PX = 96
 LABELS = ("blobs", "columns", "noise", "rows")
 EACH = 40  # images of a label
-SPREAD = 4.0  # of the logits that the last layer is fitted to give
+SPREAD = 4.0  # the last layer is fitted to give logits of plus and minus this
 AGREES = {"fp32": 1e-4, "fp16": 2e-2}  # largest difference of a logit, as a share of the largest logit
-# What the networks expect of their pixels; the other two scale them themselves.
+# How these two networks expect their pixels; the other two scale them inside.
 SCALING = {"MobileNetV2": Scaling((1 / 127.5,), (1.0,)), "ResNet50": Scaling(mean=(123.68, 116.779, 103.939))}
 NAMES = ("MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0", "ResNet50")
 
@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def outcome(file: FileReport, largest: float) -> tuple[bool, str]:
-    """Whether a file is as it must be, and what to say about it."""
+    """Whether a file meets the rules above, and what to say about it."""
     if file.verdict == "LEFT OUT":
         reason = file.findings[0].message
         return reason.startswith(("E-CONVERT-TFLITE", "E-CONVERT-ONNX", "E-CONVERT-FLOAT")), reason[:110]
@@ -84,7 +84,7 @@ def outcome(file: FileReport, largest: float) -> tuple[bool, str]:
     for runtime in dict.fromkeys(result.runtime for result in file.runtimes):
         ways = [difference(result, largest) for result in file.runtimes if result.runtime == runtime]
         if found := [value for value in ways if value is not None]:
-            told.append(f"{runtime} {max(found):.1e}")  # of the runtime's variants, the one that differs most
+            told.append(f"{runtime} {max(found):.1e}")  # the variant of the runtime that differs most
     checks = {finding.check for finding in file.findings if finding.verdict == "FAIL"}
     failed = f"; fails {', '.join(sorted(checks))}" if checks else ""
     return loads and agrees and bool(differences), ", ".join(told) + failed
@@ -97,12 +97,12 @@ def difference(result: RuntimeResult, largest: float) -> float | None:
 
 
 def converted_model(name: str, data: Path, folder: Path, steps: Steps) -> Converted:
-    """A network, saved, and converted from that file."""
+    """Saves a network and converts it from that file."""
     steps.note(f"building {name}")
     scaling = SCALING.get(name)
     path = folder / f"{name}.keras"
     network(name, data, scaling or Scaling()).save(path)
-    gate = msgspec.structs.replace(read_gate(), retry=None, inconclusive_passes=True)  # few images, and no second tries
+    gate = msgspec.structs.replace(read_gate(), retry=None, inconclusive_passes=True)  # few images; no retries
     request = ConvertRequest(
         origin=KerasFile(path, data, scaling=scaling),
         golden=None,
@@ -113,15 +113,15 @@ def converted_model(name: str, data: Path, folder: Path, steps: Steps) -> Conver
         intended_use="The tests of limiar.",
         seed=0,
         thumbnails=False,
-        allow_chance=True,  # nobody trained it
+        allow_chance=True,  # it is not trained
     )
     return convert_run(request, lambda text, *files: steps.note(f"{name}: {text}" if text else ""))
 
 
 def network(name: str, data: Path, scaling: Scaling) -> Any:
-    """Random weights that behave like trained ones: moving statistics of real values, logits that tell labels apart.
+    """A network with random weights that behaves like a trained one: statistics of real images, logits that tell labels apart.
 
-    As they are initialized, MobileNetV3Small's logits are all about 1e-10, which float16 cannot hold.
+    With its initial weights, MobileNetV3Small's logits are all about 1e-10, which float16 cannot hold.
     """
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, name)(weights=None, input_shape=(SIDE_PX, SIDE_PX, 3), classes=len(LABELS))
@@ -146,7 +146,7 @@ def network(name: str, data: Path, scaling: Scaling) -> Any:
 
 
 def write_images(data: Path, rng: np.random.Generator) -> None:
-    """A folder for each label, in colour, no two images the same."""
+    """Writes a folder of colour images for each label; no two images are the same."""
     for label in LABELS:
         (data / label).mkdir(parents=True)
         for index, pixels in enumerate(drawn(label, rng)):
@@ -154,7 +154,7 @@ def write_images(data: Path, rng: np.random.Generator) -> None:
 
 
 def drawn(label: str, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """EACH times uint8 [SIDE_PX, SIDE_PX, 3]."""
+    """EACH images of a label, uint8 [SIDE_PX, SIDE_PX, 3]."""
     y, x = np.mgrid[:SIDE_PX, :SIDE_PX] / SIDE_PX
     for _ in range(EACH):
         phase, rate = rng.uniform(0, 6), rng.uniform(20, 40)

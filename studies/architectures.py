@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What would a network cost on a device? Measures int8 files of `compact` with other filters beside LeNet's fp32 file.
+"""What would a network cost on a device? Measures int8 files of `compact` with other filters against LeNet's fp32 file.
 
     studies/architectures.py 12/2-24-32/2-32-40/2-40 16/2-16-32/2-32-48/2-48
 
 A network is given by its filters, with /2 if the convolution halves the sides. Its weights are random, which changes neither
-bytes nor time. All files run in turns on LiteRT with one thread; a row has the lower twentieth of the times, which other work
+bytes nor time. All files take turns on LiteRT with one thread; a row has the 5th percentile of the times, which other work
 on the machine disturbs least, and its ratio to LeNet fp32 in the same run.
 """
 
@@ -47,9 +47,9 @@ def main() -> int:
 
 
 def filters(text: str) -> tuple[tuple[int, int], ...]:
-    """Of `16/2-24`: ((16, 2), (24, 1))."""
+    """(filters, stride) of each layer: `16/2-24` is ((16, 2), (24, 1))."""
     if not re.fullmatch(r"\d+(/2)?(-\d+(/2)?)*", text):
-        raise argparse.ArgumentTypeError(f"{text!r}  is not a network: give filters as 16/2-24-32/2")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a network: give filters as 16/2-24-32/2")
     return tuple((int(part.partition("/")[0]), 2 if part.endswith("/2") else 1) for part in text.split("-"))
 
 

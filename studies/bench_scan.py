@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What does `limiar scan` cost beside a bare loop over the same files? Prints the table that the README quotes.
+"""What does `limiar scan` cost compared with a bare loop over the same files? Prints the table that the README quotes.
 
     studies/bench_scan.py [--bundle models/lung-nodule] [--images 30000] [--rounds 3] [--json FILE]
 
@@ -31,7 +31,7 @@ from limiar.edge_app.bundle.open import open_bundle
 LARGE_IMAGES = 400  # JPEGs of one megapixel
 START_ROUNDS = 15
 
-# The bare loop: what you would write without limiar. argv: model file, list of paths, what to add to it.
+# The bare loop: what you would write without limiar. argv: model file, list of paths.
 BARE = """
 import sys, time
 import numpy as np
@@ -131,7 +131,7 @@ for name, seconds in best.items():
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """A figure, what it must keep, and whether it does."""
+    """A ratio, the bound that it must keep, and whether it does."""
 
     what: str
     ratio: float
@@ -164,12 +164,12 @@ def main() -> int:
 
 
 def measure(bundle: Path, images: int, rounds: int, folder: Path) -> list[Ratio]:
-    """All figures, in turns."""
+    """All figures; the variants take turns."""
     opened = open_bundle(bundle)
     spec = opened.manifest.input
     model = folder / "model.tflite"
     model.write_bytes(opened.model()[1])
-    # Comes first: once this process has loaded numpy and the rest, PSS would count only half of their pages.
+    # First of all: once this process has loaded numpy and the rest, PSS would count only half of their shared pages.
     bare_mb, scan_mb = memory_mb(bundle, model, folder)
     lenet = folder / "lenet.tflite"
     lenet.write_bytes(lenet_fp32(folder))
@@ -232,7 +232,7 @@ def say(text: str) -> None:
 
 
 def lenet_fp32(folder: Path) -> bytes:
-    """The course's LeNet with random weights as float TFLite: latency does not depend on what it learnt."""
+    """The course's LeNet with random weights as float TFLite: latency does not depend on what it learned."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
 
@@ -280,7 +280,7 @@ def megapixels() -> Iterator[bytes]:
 
 
 def listed(folder: Path, images: Iterator[bytes]) -> Path:
-    """Writes images; the file that lists their paths."""
+    """Writes images, and returns a file that lists their paths."""
     folder.mkdir()
     paths = []
     for index, data in enumerate(images):
@@ -298,14 +298,14 @@ def run(script: str, *arguments: object) -> str:
 
 
 def bare(model: Path, paths: Path) -> float:
-    """Images a second of the bare loop, its start counted."""
+    """Images a second of the bare loop, including its start."""
     started = time.perf_counter()
     count = int(run(BARE, model, paths).split()[0])
     return count / (time.perf_counter() - started)
 
 
 def scanned(bundle: Path, paths: Path, folder: Path, workers: int) -> float:
-    """Images a second of `limiar scan` with a fresh database, its start counted. Fails unless every image was inferred."""
+    """Images a second of `limiar scan` with a fresh database, including its start. Fails unless every image was inferred."""
     with tempfile.TemporaryDirectory(dir=folder) as fresh, paths.open("rb") as stdin:
         command = [*limiar(), "scan", str(bundle), "-", "--db", f"{fresh}/results.db", "--workers", str(workers)]
         started = time.perf_counter()
@@ -314,7 +314,9 @@ def scanned(bundle: Path, paths: Path, folder: Path, workers: int) -> float:
     count = len(paths.read_text().split())
     inferred = sum(not json.loads(line)["stored"] for line in done.stdout.splitlines())
     if inferred != count:
-        raise SystemExit(f"{inferred} of {count} images were inferred: the figures would be worth nothing")
+        raise SystemExit(
+            f"only {inferred} of {count} images were inferred, so the figures mean nothing: look for refused or stored ones"
+        )
     return count / seconds
 
 
@@ -323,7 +325,7 @@ def limiar() -> list[str]:
 
 
 def invoke_us(compact: bytes, lenet: bytes, spec: InputSpec) -> tuple[float, float]:
-    """Median invoke of two models in turns, microseconds."""
+    """Median time of an invoke, in microseconds, of two models that take turns."""
     import numpy as np
 
     from limiar.edge_app.runtimes import open_runtime
@@ -341,7 +343,7 @@ def invoke_us(compact: bytes, lenet: bytes, spec: InputSpec) -> tuple[float, flo
 
 
 def starts(bundle: Path, model: Path, paths: Path, folder: Path) -> tuple[float, float]:
-    """limiar over a bare script: start to answer of one image, and the peak memory (RSS) of the largest process."""
+    """Ratios of limiar to a bare script: start to answer of one image, and peak memory (RSS) of the largest process."""
     one = folder / "one.txt"
     one.write_text(paths.read_text().split()[0])
     script = [sys.executable, "-c", BARE_ONE, str(model)]
@@ -369,7 +371,7 @@ def starts(bundle: Path, model: Path, paths: Path, folder: Path) -> tuple[float,
 
 
 def memory_mb(bundle: Path, model: Path, folder: Path) -> tuple[float, float]:
-    """Peak memory of all processes of a bare script and of limiar scan over one image, MB: medians of some runs."""
+    """Peak memory of all processes of a bare script and of limiar scan over one image, MB: medians of five runs."""
     image = next(path for path in sorted(bundle.glob("golden/*.png")))
     one = folder / "golden.txt"
     one.write_text(str(image.resolve()))

@@ -3,8 +3,8 @@
 
     studies/calibration.py RUN... [--fresh DATA]
 
-Prints the calibration error (ECE) that the test split shows, and what it would show, on average and at most in 95 of 100 draws,
-if every confidence were exactly right: truths are drawn from the model's own probabilities. --fresh measures it on other
+Prints the calibration error (ECE) that the test split shows, and what it would show if every confidence were exactly right, on
+average and at most in 95 of 100 draws: truths are drawn from the model's own probabilities. --fresh measures it on other
 images, which may be many.
 """
 
@@ -33,7 +33,7 @@ def main() -> None:
     """A line for each RUN."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--fresh", type=Path, metavar="DATA", help="Folder of labelled images that are not the RUN's.")
+    parser.add_argument("--fresh", type=Path, metavar="DATA", help="a folder of labelled images that are not the RUN's")
     asked = parser.parse_args()
     print(LINE.format("run", "images", "ece", "if exact, on average", "95 % of draws", "ece, fresh"))
     for folder in asked.runs:

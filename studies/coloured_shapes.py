@@ -1,7 +1,7 @@
 """Ten classes of small RGB images: a disc and another shape, one of them red, the other blue, on grey noise.
 
-A class says which of five shapes it is, and whether the shape is red. Both have the same area, so that an image's mean colour
-does not give the class away.
+The class says which of five shapes the other one is, and whether it is red. Both have the same area, so that an image's mean
+colour does not give the class away.
 """
 
 from pathlib import Path
@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 
 Points = NDArray[np.float64]  # [N, 2], corners
 
-_FINE = 4  # drawn so many times larger, then averaged: edges without stairs
-_AREA = 0.16  # of each shape, of the square over the image's shorter side
+_FINE = 4  # shapes are drawn this many times larger, then averaged, for smooth edges
+_AREA = 0.16  # of each shape, as a share of the square on the image's shorter side
 _SIDES_PX = (28, 64)  # of an image
 _NOISE = 10.0  # grey levels
 
@@ -49,7 +49,7 @@ def write_shapes(folder: Path, images: dict[str, int], seed: int) -> None:
 
 
 def shape(name: str, rng: np.random.Generator) -> Image.Image:
-    """One image of a class: sizes, places, turns and shades drawn anew."""
+    """One image of a class, with random sizes, places, turns and shades."""
     colour, _, own = name.partition("-")
     width, height = (int(side) for side in rng.integers(*_SIDES_PX, 2))
     side = min(width, height)

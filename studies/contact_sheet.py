@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws phantoms beside real CT patches in one picture, to see whether they look alike.
+"""Draws phantoms next to real CT patches in one picture, to see whether they look alike.
 
     studies/contact_sheet.py SHEET.png [--seed S] [--lung DIR]
 
@@ -34,7 +34,7 @@ def main() -> None:
     asked = parser.parse_args()
     project = Path(__file__).resolve().parents[1]
     if asked.sheet.resolve().is_relative_to(project) and not asked.sheet.resolve().is_relative_to(project / "out"):
-        parser.error(f"{asked.sheet} would put CT patches into the project: give a path outside of it, or below out/")
+        parser.error(f"{asked.sheet} would put CT patches into the project: give a path outside the project, or below out/")
     count = COLUMNS * ROWS
     made = list(phantoms(2 * count, asked.seed))
     rng = np.random.default_rng(asked.seed)

@@ -3,9 +3,9 @@
 
     studies/cross_validate.py DATA [--recipe limiar] [--set KEY=VALUE] [--folds 3] [--against OTHER.csv]
 
-The images of train and val are cut into contiguous folds of about the same size (groups stay whole), each answered by a network
-trained on the other folds; any other split that begins with `train` is used only for training, and only its rows outside the
-fold's range. Early stopping is off, because the fold itself would have to choose the epoch. Prints AUC (mean over folds: a
+The images of train and val are cut into contiguous folds of about the same size (groups stay whole). A network trained on the
+other folds answers each. Any other split whose name begins with `train` is used only for training, and only its rows outside
+the fold's range. Early stopping is off, because the fold itself would have to choose the epoch. Prints AUC (mean over folds: a
 network's logits are comparable only with its own), accuracy, and the mean negative log likelihood at the best single
 temperature. --out keeps the answers; --against compares them with those of another recipe, image by image.
 """
@@ -47,7 +47,7 @@ COLUMNS = ("sha256", "fold", "truth", "score")
 
 @dataclass(frozen=True)
 class Answers:
-    """Of the images that are scored."""
+    """The answers for the images that are scored."""
 
     sha256: list[str]
     fold: NDArray[np.int64]  # [N]
@@ -63,15 +63,17 @@ def main() -> int:
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--share", type=float, default=1.0, help="of the training images of each fold: the learning curve")
-    parser.add_argument("--out", type=Path, help="the answers, CSV")
-    parser.add_argument("--against", type=Path, help="another --out: paired differences")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="use this share of each fold's training images: a learning curve"
+    )
+    parser.add_argument("--out", type=Path, help="write the answers to this CSV")
+    parser.add_argument("--against", type=Path, help="print paired differences from the --out of another run")
     asked = parser.parse_args()
     config = msgspec.structs.replace(configured(asked.recipe, asked.changes), patience=0)
     shares = Shares(seed=asked.seed)
     data, _ = load(asked.data, None, INPUT, shares, lambda done, total: None)
     if len(data.labels) != 2:
-        sys.exit("two labels are wanted")
+        sys.exit(f"{asked.data} has {len(data.labels)} labels: give images with two")
     started = time.monotonic()
     answers = held_out(data, asked.model, config, asked.folds, asked.seed, asked.share)
     name = " ".join([asked.recipe, asked.model, *asked.changes, f"seed={asked.seed}", f"share={asked.share:g}"])
@@ -93,12 +95,14 @@ def held_out(data: DataSet, model: str, config: Config, folds: int, seed: int, s
     for fold in range(folds):
         mine = [k for k, own in zip(scored, part, strict=True) if own == fold]
         files = {data.rows[k].file for k in mine}
-        # Neighbours in a listing may be of one scan: rows between the fold's images in name order are not trained on.
+        # Neighbours in a listing may be from one scan: rows between the fold's images in name order are not trained on.
         outside = [k for k in further if not min(files) <= data.rows[k].file <= max(files)]
         learnt = sorted([k for k, own in zip(scored, part, strict=True) if own != fold] + outside)
         learnt = first_of_each(data, learnt, share)
         if {*data.truth[mine]} != {0, 1} or {*data.truth[learnt]} != {0, 1}:
-            sys.exit("a fold or its training images lack a label: give images whose labels are mixed in name order")
+            sys.exit(
+                "a fold or its training images lack a label: give images whose labels are mixed in name order, or fewer --folds"
+            )
         train = labelled(data.images, *_with_truth(data, learnt), 2, config.balance, config.smoothing)
         held = labelled(data.images, *_with_truth(data, mine), 2)
         raw = trained(data, train, held, model, config, seed)
@@ -118,10 +122,10 @@ def _with_truth(data: DataSet, rows: list[int]) -> tuple[NDArray[np.int64], NDAr
 
 
 def parts(rows: Sequence[SplitRow], count: int) -> NDArray[np.int64]:
-    """The part 0..count-1 of each row: contiguous in the order given, about equally many of each, a group in one part.
+    """The part 0..count-1 of each row: contiguous in the order given, of about the same size, with each group in one part.
 
-    Neighbours in a listing are often of one scan or session: a random cut would let a network see the neighbours of the images
-    that it answers.
+    Neighbours in a listing are often from one scan or session: with a random cut, a network would see the neighbours of the
+    images that it answers.
     """
     place = {row.group: k for k, row in reversed(list(enumerate(rows))) if row.group}  # a group is where it first occurs
     order = np.array([place.get(row.group, k) for k, row in enumerate(rows)], dtype=np.int64)
@@ -159,7 +163,7 @@ def trained(data: DataSet, train: Examples, held: Examples, model: str, config: 
 
 
 def line(answers: Answers) -> str:
-    """The figures."""
+    """The figures, in one line."""
     each = [auc(answers.truth[answers.fold == f], answers.score[answers.fold == f]) for f in np.unique(answers.fold)]
     right = proportion(int(((answers.score > 0) == answers.truth).sum()), len(answers.truth))
     raw = np.stack([np.zeros_like(answers.score), answers.score], axis=1)
@@ -170,7 +174,7 @@ def line(answers: Answers) -> str:
 
 
 def difference(new: Answers, old: Answers) -> str:
-    """Paired, over folds: the mean AUC difference with a 95 % interval that takes the folds as independent."""
+    """Paired differences: the mean AUC difference over folds, with a 95 % interval that assumes independent folds."""
     if (new.sha256, new.fold.tolist()) != (old.sha256, old.fold.tolist()):
         sys.exit("--against has other images or folds: give the --out of the same data and --folds")
     found: list[Metric] = []

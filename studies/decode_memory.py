@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How much memory does the largest image of each kind take? Prints the peak above idle and the time, by format and megapixels.
+"""How much memory does the largest image of each kind take? Prints the peak above idle and the time for each.
 
     studies/decode_memory.py [--only WORD]
 
-Promise P7: an image costs at most 300 MB above idle and 5 seconds. Each image is as large as the image rules let it be
-(megapixels, or 64 MB of file), and is read, decoded and resized in a fresh process that has answered a small image before. The
-limits in edge_app/image/containers follow from this table. Exit status 1 if something exceeds the promise.
+An image may take at most 300 MB above idle (docs/images.md) and 5 seconds (docs/errors.md). Each image here is as large as the
+image rules allow (megapixels, or 64 MB of file), and is read, decoded and resized in a fresh process that has answered a small
+image before. The limits in edge_app/image/containers follow from this table. Exit status 1 if something exceeds the promise.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -32,7 +32,7 @@ from limiar.edge_app.image.containers.container import PIXELS_MP, PIXELS_MP_TWIC
 from limiar.edge_app.image.read import BYTES_LIMIT, decode, read_file
 from limiar.edge_app.image.resize import check_assessable, model_input
 
-LIMIT_MB = 300  # reliability.md P7
+LIMIT_MB = 300
 LIMIT_S = 5.0
 SPEC = InputSpec(height=40, width=40, channels=3)
 
@@ -41,13 +41,13 @@ Make = Callable[[int, int], bytes]  # height, width -> a file
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="WORD", help="Only the kinds whose name contains WORD.")
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)  # what the fresh process is told: SMALL LARGE
+    parser.add_argument("--only", default="", metavar="WORD", help="measure only the kinds whose name contains WORD")
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)  # for the fresh process: SMALL LARGE
     arguments = parser.parse_args()
     if arguments.measure:
         measure(*arguments.measure)
         return 0
-    ImageFile.MAXBLOCK = 1 << 27  # Pillow's encoder writes a progressive JPEG in one piece; not in the process that is measured
+    ImageFile.MAXBLOCK = 1 << 27  # Pillow's encoder needs it for a progressive JPEG; the measured process does not encode
     print(f"{'kind':<34} {'pixels':>13} {'MP':>6} {'file MB':>8} {'peak MB':>8} {'s':>6}")
     over = 0
     for name, (make, megapixels, shape) in KINDS.items():
@@ -82,7 +82,7 @@ def row(name: str, make: Make, height: int, width: int) -> bool:
 
 
 def measure(small: str, large: str) -> None:
-    """Prints peak megabytes above idle, seconds, and the code if the image was refused, else `-`."""
+    """Prints the peak above idle in MB, seconds, and the code if the image was refused, otherwise `-`."""
     answer(small)
     Path("/proc/self/clear_refs").write_text("5")  # proc(5): forget the peak so far
     idle_kb = status_kb("VmRSS")
@@ -92,7 +92,7 @@ def measure(small: str, large: str) -> None:
 
 
 def answer(path: str) -> str:
-    """What a worker does before it infers."""
+    """Does what a worker does before it infers. Returns the code of a refusal, or `-`."""
     try:
         picture = decode(read_file(path))
         check_assessable(picture, model_input(picture, SPEC))
@@ -107,7 +107,7 @@ def status_kb(field: str) -> int:
 
 
 def pixels(height: int, width: int, samples: int, noise_bits: int) -> NDArray[np.uint8]:
-    """uint8 [height, width, samples]: as much noise as still gives a file under the byte limit."""
+    """uint8 [height, width, samples]: noise of so many bits, chosen so that the file stays under the byte limit."""
     block = np.random.default_rng(1).integers(0, 1 << noise_bits, 1 << 20, dtype=np.uint8)
     count = height * width * samples
     tiled = np.tile(block, -(-count // block.size))[:count].reshape(height, width, samples)
@@ -138,7 +138,7 @@ def saved(mode: str, format: str, noise_bits: int = 2, **options: object) -> Mak
 
 
 def rle_bmp(height: int, width: int) -> bytes:
-    """An 8-bit BMP in run-length coding: the one BMP that is much smaller than its pixels."""
+    """A run-length coded 8-bit BMP: the only kind of BMP that is much smaller than its pixels."""
     runs = bytes([255, 7]) * (width // 255) + (bytes([width % 255, 9]) if width % 255 else b"") + b"\0\0"
     data = runs * height + b"\0\1"
     palette = bytes(level for level in range(256) for _ in range(4))
@@ -184,7 +184,7 @@ def png16(samples: int) -> Make:
 
 
 def plain(magic: bytes, samples: int) -> Make:
-    """A file of numbers of one digit: the most samples that its bytes can hold."""
+    """A file of one-digit numbers, with as many samples as its bytes can hold."""
 
     def make(height: int, width: int) -> bytes:
         row = b"1 " * (width * samples // 2) + b"9 " * (width * samples - width * samples // 2)

@@ -4,10 +4,10 @@
     studies/envelope.py BUNDLE DATA [--csv MANIFEST] [--count 500] [--seed 0]
 
 DATA: the images that the model was trained on, with a table of splits (by default DATA/manifest.csv); those of val and test are
-counted. The other sets are drawn: phantoms, and what a device may see if something is wrong. Each image is counted as `limiar
-scan` sees it; images that it refuses as not assessable are counted separately. Prints how many images are outside, what share
-the default file decides with `--outside ignore` and with the default `refer`, for the data also with what accuracy, and which
-statistics were outside most often.
+counted. The other sets are drawn: phantoms, and what a device may see if something is wrong. Images that `limiar scan` would
+refuse as not assessable are counted separately. Prints how many images are outside, what share the default file decides with
+`--outside ignore` and with the default `refer`, and which statistics were outside most often; also the accuracy on val and
+test.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -48,7 +48,7 @@ def main() -> None:
     manifest = bundle.manifest
     envelope = manifest.envelope
     if envelope is None:
-        raise SystemExit(f"{asked.bundle}  has no envelope: convert it again with this version")
+        raise SystemExit(f"{asked.bundle} has no envelope: convert it again with this version")
     splits, truth = read_splits(asked.data, asked.csv or asked.data / "manifest.csv")
     patches = [image for split in ("val", "test") for image in splits[split]]
     sets: dict[str, list[Image]] = {f"{split} images": images for split, images in splits.items()}
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def cost(classifier: Classifier, split: str, images: list[Image], labels: list[str]) -> None:
-    """How much more is referred to a person, and what the decided answers gain."""
+    """Prints how much more is referred to a person, and how much better the decided answers get."""
     answers = [classifier.answer(image) for image in images]
     print(f"\n{split}, {len(images)} images")
     for said, rule in (("--outside ignore", False), ("--outside refer", True)):
@@ -139,7 +139,7 @@ def black(rng: np.random.Generator) -> Image:
 
 
 def ramp(rng: np.random.Generator) -> Image:
-    """An empty, unevenly lit ground."""
+    """An empty, unevenly lit background."""
     ends = rng.integers(0, 256, (2, 2)).astype(np.float32)
     return np.asarray(cv2.resize(ends, (SIDE, SIDE)), np.float32).astype(np.uint8)
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What someone with 300 photographs sees: check, train, convert and scan, each with nothing but its defaults.
+"""What someone with 300 photographs sees: check, train, convert and scan, all with their defaults.
 
     studies/first_project.py OUT [--count 300]
 
 Draws photographs of three classes (studies/photographs.py), and 30 more that training does not see, into the new folder OUT.
-Shows what each command prints, and how long it took. Exit status 1 if a command fails, or the bundle does not tell the classes
+Shows what each command prints, and how long it takes. Exit status 1 if a command fails, or the bundle does not tell the classes
 apart.
 """
 
@@ -42,14 +42,14 @@ def main() -> int:
     right = sum(answer["label"] == Path(answer["path"]).parent.name for answer in answers)
     manifest = open_bundle(out / "bundle").manifest
     print(f"files of the bundle: {', '.join(manifest.models)}; its default: {manifest.default_file}")
-    print(f"{right} of {len(answers)}  unseen photographs have the right label; all four commands:  {taken_s:.0f} s")
+    print(f"{right} of {len(answers)} unseen photographs have the right label; all four commands: {taken_s:.0f} s")
     if len(answers) != UNSEEN or right < UNSEEN / len(CLASSES) * 2:
         sys.exit("the bundle does not tell the classes apart")
     return 0
 
 
 def limiar(*words: str | Path) -> None:
-    """Ends the script if the command fails. What it says goes where this script's own words go."""
+    """Runs a command, whose output is shown; ends the script if it fails."""
     print(f"== limiar {' '.join(map(str, words))}", flush=True)
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-P", "-c", "from limiar.edge_app.cli import main; main()", *words])

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""How often does the gate pass a file that lost exactly the margin? Calls the very function that `limiar convert` decides with.
+"""How often does the gate pass a file that lost exactly the margin? Calls the function that `limiar convert` decides with.
 
     studies/gate_simulation.py [--draws 20000] [--seed 1] [--size 190/247]
 
 Draws test splits of three sizes. On the positive images the file lost the margin of gate.toml: it disagrees with Keras on a
-share equal to the margin, or 2 or 6 points more, and loses more of those images than it gains. On the negative images it lost
+share of images equal to the margin, or 2 or 6 points more, and loses more of them than it gains. On the negative images it lost
 nothing and disagrees on 0, 2 or 6 points. The rate of passes must not exceed alpha: the lower end of its exact one-sided 95 %
 interval is at most alpha. The control, "accuracy drop <= 1 point", must break this, or the simulation could not fail.
 
-Then copies (docs/gate.md): images are spread evenly about the boundary of Keras's decision, so many that the margin is lost if
+Then copies (docs/gate.md): so many images are spread evenly about the boundary of Keras's decision that the margin is lost if
 every one within the reach gets a different answer. Their control puts all these images within the reach and none around it,
 which breaks the assumption behind the proof for copies.
 
@@ -33,9 +33,9 @@ from limiar.convert.gate.gate_file import read_gate
 from limiar.convert.gate.noninferiority import Verdict, overall, paired_verdict
 
 SIZES = ("190/247", "437/437", "1000/1000")  # positive and negative images; the first is the lung test split
-EXTRA = (0.0, 0.02, 0.06)  # share of the images on which a file disagrees beyond what it must
-GAINS = (0.0, 0.03)  # of specificity, for the control: the gain hides the loss
-COPIES = (5, 15, 26, 58)  # images of a class; from 59 on pairs are enough
+EXTRA = (0.0, 0.02, 0.06)  # share of the images on which a file disagrees in addition to those that its loss needs
+GAINS = (0.0, 0.03)  # in specificity, for the control: a gain hides the loss
+COPIES = (5, 15, 26, 58)  # images of a class; from 59 on, pairs are enough
 CONTROL = 0.01  # drop of accuracy that the usual comparison allows
 
 Cell = tuple[int, int, int]  # lost, gained, n
@@ -57,7 +57,7 @@ class Drawn:
 
 
 class Verdicts:
-    """The shipped decision for each outcome drawn; each is computed once."""
+    """The gate's own verdict for each outcome drawn; each is computed once."""
 
     def __init__(self, margin: float, alpha: float) -> None:
         self._rule = (margin, alpha)
@@ -70,7 +70,7 @@ class Verdicts:
         self._known |= dict(zip(new, found, strict=True))
 
     def passes(self, *classes: Drawn) -> int:
-        """Splits in which every class passes, as the gate decides over a file."""
+        """How many splits pass in every class, which is how the gate decides about a file."""
         columns = [[self._known[cell] for cell in drawn.cells()] for drawn in classes]
         return sum(overall(row) == "PASS" for row in zip(*columns, strict=True))
 
@@ -82,12 +82,12 @@ def draw(rng: np.random.Generator, draws: int, n: int, loss: float, differing: f
 
 
 def lower_limit(k: int, n: int) -> float:
-    """Of k in n, exact, one-sided 95 % (Clopper and Pearson)."""
+    """The exact one-sided 95 % lower limit of k in n (Clopper and Pearson)."""
     return float(beta.ppf(0.05, k, n - k + 1)) if k else 0.0
 
 
 def copies_passed(rng: np.random.Generator, draws: int, n: int, margin: float, alpha: float, heaped: bool) -> int:
-    """Of `draws` classes of n images in which the share `margin` lies within a reach of 1, how many pass as copies."""
+    """How many of `draws` classes of n images pass as copies, if the share `margin` is within a reach of 1."""
     nearby = margin if heaped else WIDER * margin
     bounds = [copy_bound(np.where(np.arange(n) < k, 1.0, np.inf), 1.0, alpha) for k in range(n + 1)]
     return sum(bounds[k] < margin for k in rng.binomial(n, nearby, size=draws))
@@ -97,7 +97,9 @@ def main(words: Sequence[str]) -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--draws", type=int, default=20_000)
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--size", action="append", metavar="P/N", help=f"a test split; several; else {', '.join(SIZES)}")
+    options.add_argument(
+        "--size", action="append", metavar="P/N", help=f"a test split; may be repeated (default: {', '.join(SIZES)})"
+    )
     asked = options.parse_args(words)
     sizes = [tuple(map(int, size.split("/"))) for size in asked.size or SIZES]
     rule = read_gate().noninferiority

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The house in numbers: files, rooms, floors, arrows, circles, and the longest of each, for one checkout or several.
+"""Counts what the code is made of: files, rooms, floors, arrows, circles, the longest file and function of each package.
 
     studies/house.py [CHECKOUT...]
 
-A room is what lies directly in a package: a folder, or a file. An arrow is an import from one room to another, wherever in a
-file it stands; those for type checking alone do not count. Floors: the longest way down along arrows. Read as text: nothing of
-a checkout is run.
+A room is a folder or a file directly in a package. An arrow is an import from one room to another, anywhere in a file; imports
+for type checking alone do not count. Floors: the length of the longest path along arrows. Files are parsed; no code of a
+checkout is run.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def modules(checkout: Path, package: str) -> dict[str, ast.Module]:
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Every name that is imported, as module or as module.name; without the project's own prefix."""
+    """Every name that is imported, as module or as module.name, without the prefix `limiar.`."""
     types_only = {
         id(inner)
         for node in ast.walk(tree)
@@ -67,7 +67,7 @@ def module_graph(trees: dict[str, ast.Module]) -> Graph:
 
 
 def room_graph(graph: Graph) -> Graph:
-    """The same between rooms."""
+    """Room -> the rooms of the same package that it imports."""
     rooms: Graph = {}
     for name, targets in graph.items():
         if "." in name:
@@ -81,7 +81,7 @@ def _room(name: str) -> str:
 
 
 def circles(graph: Graph) -> list[set[str]]:
-    """Groups in which each reaches every other (strongly connected components of two or more; by reachability)."""
+    """Groups in which each reaches every other: strongly connected components of two or more."""
     reach = {name: _reached(graph, name) for name in graph}
     groups: list[set[str]] = []
     for name in graph:
@@ -102,7 +102,7 @@ def _reached(graph: Graph, start: str) -> set[str]:
 
 
 def floors(graph: Graph) -> int:
-    """How many lie on the longest way down; a circle is one floor."""
+    """How many names are on the longest path along arrows; a circle counts as one."""
     group_of = {name: min(group) for group in circles(graph) for name in group}
     name_of = {name: group_of.get(name, name) for name in graph}
     down: Graph = {name_of[name]: set() for name in graph}
@@ -119,7 +119,7 @@ def floors(graph: Graph) -> int:
 
 
 def functions(trees: dict[str, ast.Module]) -> Iterator[Function]:
-    """All of a package."""
+    """All functions of a package."""
     for module, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
@@ -132,7 +132,7 @@ def functions(trees: dict[str, ast.Module]) -> Iterator[Function]:
 
 
 def rows(checkout: Path) -> Iterator[tuple[str, str]]:
-    """What is printed of a checkout, by name."""
+    """What is printed about a checkout: name, value."""
     for package in PACKAGES:
         trees = modules(checkout, package)
         graph = module_graph(trees)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Trains on generated images and on ten times as many, and prints the memory of each: it may grow by rows, not by pixels.
+"""Trains on generated images and on ten times as many, and prints the memory of both: pixels must not be kept in memory.
 
     studies/long_memory.py [--images 200000]
 
 Prints images, peak memory of the training process (its resident set, `ru_maxrss`) and seconds for a tenth and for all of them,
-and the memory of each additional image. Exit status 1 if that exceeds the limit. 200,000 images take about 3 GB of disk, in the
-folder for temporary files, and a quarter of an hour on two cores.
+and the memory of each additional image. Exit status 1 if that exceeds LIMIT_BYTES. 200,000 images take about 3 GB of disk, in
+the folder for temporary files, and a quarter of an hour on two cores.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -23,11 +23,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-LIMIT_BYTES = (
-    1_500  # of each additional image: its file name, hashes, split and answers, most of them more than once for a moment
-)
+# Of each additional image: its file name, hashes, split and answers, most of them more than once for a moment.
+LIMIT_BYTES = 1_500
 SIDE_PX = 48
-PIXEL_BYTES = SIDE_PX * SIDE_PX * 3  # of an image as the model gets it: what must not be held
+PIXEL_BYTES = SIDE_PX * SIDE_PX * 3  # of an image as the model gets it, which must not stay in memory
 MEMORY_MB = 8  # the limit that limiar train is given, so that both sets are read from disk
 
 
@@ -48,13 +47,13 @@ def main() -> int:
         print(f"{count:8} images  peak {peak_bytes >> 20:6} MB  {seconds:6.0f} s", flush=True)
     grown = (peaks[1] - peaks[0]) / (counts[1] - counts[0])
     good = grown <= LIMIT_BYTES
-    print(f"an image more took {grown:.0f} bytes, at most {LIMIT_BYTES}: {'yes' if good else 'NO'}", end="; ")
-    print(f"as the model gets it, it has {PIXEL_BYTES}")
+    print(f"each additional image took {grown:.0f} bytes, at most {LIMIT_BYTES}: {'yes' if good else 'NO'}", end="; ")
+    print(f"its pixels have {PIXEL_BYTES}")
     return 0 if good else 1
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Grey noise, 12x12 pixels, in class folders: one is brighter."""
+    """Writes grey noise, 12x12 pixels, in two class folders, one of them brighter."""
     rng = np.random.default_rng(0)
     for name in ("dark", "bright"):
         (folder / name).mkdir(parents=True)
@@ -66,7 +65,7 @@ def write_images(folder: Path, count: int) -> None:
 
 
 def train(images: Path, run: Path) -> tuple[int, float]:
-    """(peak bytes, seconds) of one epoch."""
+    """(peak bytes, seconds) of training for one epoch."""
     command: list[str | Path] = [
         sys.executable,
         "-m",

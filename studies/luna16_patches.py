@@ -5,7 +5,7 @@
 
 SCANS contains the scans (subset0 … subset9 or some of them: .mhd with .raw or .zraw), CANDIDATES.csv is LUNA16's candidates.csv
 or candidates_V2.csv (seriesuid, coordX, coordY, coordZ in mm, class). Every candidate of class 1 in an available scan becomes a
-patch …_pos.png, and for each of them N random candidates of class 0 become …_neg.png: one axial slice, 50x50 pixels around the
+patch …_pos.png, and for each of these N random candidates of class 0 become …_neg.png: one axial slice, 50x50 pixels around the
 candidate at the scan's own pixel spacing, -1000..400 HU as 0..255, air beyond the scan's edge. OUT/manifest.csv gives each
 patch its scan as group, so that `limiar train OUT` keeps a patient's images in one split.
 
@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("scans", type=Path)
     parser.add_argument("candidates", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--negatives", type=float, default=1.0, help="for each positive (default: 1)")
+    parser.add_argument("--negatives", type=float, default=1.0, help="patches without a nodule for each with one (default: 1)")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     try:

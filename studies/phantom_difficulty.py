@@ -35,7 +35,7 @@ from limiar.train.record.run_folder import MODEL, read_run
 
 TRAIN, TEST = 1500, 1000
 PIXELS_BELOW, HISTOGRAM_BELOW, COMPACT_ABOVE, COMPACT_SECONDS = 0.90, 0.75, 0.97, 180.0
-STRENGTHS = (1.0, 1e-2, 1e-4)  # inverse penalties of the regression; the best on test counts, in its favour
+STRENGTHS = (1.0, 1e-2, 1e-4)  # inverse penalties of the regression; the best one on test counts, in its favour
 BINS = 32
 
 Truth = NDArray[np.bool_]
@@ -43,8 +43,8 @@ Truth = NDArray[np.bool_]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=1, help="of the training series; the test series has the next")
-    parser.add_argument("--no-compact", action="store_true", help="leave the minute of training out")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the training series; the test series has the next")
+    parser.add_argument("--no-compact", action="store_true", help="skip the minute of training")
     asked = parser.parse_args()
     (seen, truth), (unseen, answers) = series(TRAIN, asked.seed), series(TEST, asked.seed + 1)
     passed = [
@@ -78,7 +78,7 @@ def histogram(images: Pixels) -> NDArray[np.float64]:
 def regression(
     seen: Pixels, truth: Truth, unseen: Pixels, answers: Truth, features: Callable[[Pixels], NDArray[np.float64]]
 ) -> float:
-    """AUC on the unseen series, of the best penalty."""
+    """AUC on the unseen series with the best penalty."""
     models = [make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000)) for strength in STRENGTHS]
     return max(auc(answers, model.fit(features(seen), truth).decision_function(features(unseen))) for model in models)
 

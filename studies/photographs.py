@@ -1,7 +1,7 @@
 """Draws photographs as phones and small cameras write them: a bottle, a cup or a ball on a table.
 
 JPEGs of several sizes and qualities, rotated by EXIF alone, some with padding after the end. Light, place, size and the table
-are drawn anew for each; a class has roughly its usual colour, as things do.
+are random; a class has roughly its usual colour, as things do.
 """
 
 import io
@@ -17,11 +17,11 @@ _ORIENTATIONS = (1, 1, 6, 8, 3)  # EXIF 2.32, tag 274: how the camera was held
 _CAMERAS = (("Raspberry Pi", "imx708"), ("Espressif", "OV2640"), ("Phone", "One"))
 _TURNED = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 _COLOURS = {"ball": (205, 90, 45), "bottle": (50, 120, 70), "cup": (175, 185, 210)}  # RGB
-_BACKGROUND = 6  # the grain is made so many times coarser than a pixel
+_BACKGROUND = 6  # the table's grain is this many times coarser than a pixel
 
 
 def write_photographs(folder: Path, count: int, seed: int) -> None:
-    """`count` in all, in class folders below `folder`; the same seed gives the same ones."""
+    """Writes `count` photographs in class folders below `folder`. The same seed gives the same ones."""
     rng = np.random.default_rng(seed)
     for k in range(count):
         place = folder / CLASSES[k % len(CLASSES)]
@@ -59,7 +59,7 @@ def _scene(name: str, width: int, height: int, rng: np.random.Generator) -> Imag
 
 
 def _table(width: int, height: int, rng: np.random.Generator) -> Image.Image:
-    """Grain along one side, lit from another."""
+    """A table with grain along one side, lit from another."""
     rows, columns = height // _BACKGROUND + 1, width // _BACKGROUND + 1
     grain: NDArray[np.float64] = rng.normal(0, 14, (rows, 1)) + rng.normal(0, 5, (rows, columns))
     light = np.add.outer(np.linspace(-1, 1, rows) * rng.uniform(-30, 30), np.linspace(-1, 1, columns) * rng.uniform(-30, 30))
@@ -76,7 +76,7 @@ def _draw(
     colour: int | tuple[int, ...],
     light: int | tuple[int, ...],
 ) -> None:
-    """The object; light: of its bright side."""
+    """Draws the object; light: the colour of its bright side."""
 
     def box(left: float, top: float, right: float, bottom: float) -> list[float]:
         return [*(centre + size * np.array([left, top])), *(centre + size * np.array([right, bottom]))]

@@ -3,7 +3,7 @@
 
     studies/readme_image.py out/demo-YYYYMMDD-HHMMSS
 
-Takes the first decided and the first referred ones in name order, right or wrong.
+Takes the first decided and the first referred patches in name order, right or wrong.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has

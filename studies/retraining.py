@@ -4,8 +4,8 @@
     studies/retraining.py DATA OUT [--rates 0.0001,0.0003]
 
 DATA: a folder with manifest.csv (file, label, split, luna16_candidate_row), like the lung data set. Blocks of neighbouring
-candidate rows, which come from the same scans, stay together. RUNs go to OUT, and an existing one is not made again; figures
-are for the validation split alone.
+candidate rows, which come from the same scans, stay together. RUNs go to OUT, and an existing one is not made again. The
+figures are those of the validation split.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from limiar.train.record.metrics import class_metrics
+from limiar.edge_app.inference.softmax import softmax
+from limiar.train.record.metrics import class_metrics, nll
 from limiar.train.record.run_folder import read_predictions, read_run
 
 BLOCK = 100  # candidate rows
@@ -29,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--rates", default="", help="Of the continued runs, besides the default.")
+    parser.add_argument("--rates", default="", help="also continue with these learning rates, separated by commas")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     with (asked.data / "manifest.csv").open(newline="") as file:
@@ -67,12 +68,10 @@ def train(data: Path, out: Path, *words: str | Path) -> None:
 def line(path: Path) -> str:
     run = read_run(path)
     rows = [row for row in read_predictions(path, run) if row.split == "val"]
-    logits = np.array([row.logits for row in rows])
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    answers = powers / powers.sum(axis=1, keepdims=True)
+    answers = softmax(np.array([row.logits for row in rows]))
     truth = np.array([run.labels.index(row.label) for row in rows])
     figures = class_metrics(truth, answers, run.labels, run.positive)
-    loss = -np.log(answers[np.arange(len(truth)), truth]).mean()
+    loss = nll(truth, answers)
     shown = "  ".join(f"{name} {figures[name].value:.3f}" for name in ("accuracy", "sensitivity", "specificity", "auc"))
     return f"{path.name:<18} {run.data.images} images, epoch {run.best_epoch:>2} of {run.epochs}  {shown}  nll {loss:.3f}"
 

@@ -24,7 +24,7 @@ from limiar.train.record.metrics import class_metrics, decision_metrics, ece_int
 
 
 class Line(msgspec.Struct, frozen=True):
-    """What is needed of a line of `limiar scan --jsonl`."""
+    """The fields needed from a line of `limiar scan --jsonl`."""
 
     path: str
     decision: str
@@ -48,7 +48,7 @@ def main() -> int:
     absent = [path for path in truth if path not in found]
     if absent or not truth:
         raise SystemExit(
-            f"{len(absent)} of {len(truth)} {asked.split}  images are not in the table: give the table that belongs to DATA"
+            f"{len(absent)} of {len(truth)} {asked.split} images of the table are not in DATA: give the table of DATA"
         )
 
     labels = [manifest.labels.index(label) for label in truth.values()]

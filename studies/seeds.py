@@ -4,9 +4,9 @@
     for seed in 0 1 2 3 4; do limiar train DATA --recipe reference --seed $seed --out runs/$seed; done
     studies/seeds.py runs/0 runs/1 runs/2 runs/3 runs/4
 
-DATA has a given split (a table with the column `split`), because each seed would draw a different one. The figures are those of
-the Keras models on the test split, from each RUN's predictions.csv. Then how many images are wrong in how many of the networks:
-chance spreads errors over images, a wrong label or a missing kind of training image concentrates them.
+DATA must have a given split (a table with the column `split`), because each seed would draw a different one. The figures are
+those of the Keras models on the test split, from each RUN's predictions.csv. The last line says how many images are wrong in
+how many networks: chance spreads errors over images; a wrong label or a missing kind of training image concentrates them.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def identity(run: Run) -> bytes:
-    """All that must be the same."""
+    """Everything that must be the same."""
     same = (run.model, run.recipe, run.labels, run.positive, run.input, sorted(run.config.items()))
     return msgspec.json.encode(same)
 
@@ -68,7 +68,7 @@ def figures(folder: Path, run: Run) -> dict[str, float]:
 
 
 def mistaken(folder: Path, run: Run) -> NDArray[np.bool_]:
-    """[N] of the test split, in the RUN's order, which is that of the data."""
+    """Whether each image of the test split is wrong [N], in the RUN's order, which is that of the data."""
     truth, logits = tested(folder, run)
     return np.asarray(logits.argmax(axis=1) != truth)
 

@@ -4,8 +4,8 @@
     studies/strangers_models.py [NAME...]
 
 Small models of many kinds, with a last layer fitted to generated coloured images, saved as people save them. Each must become a
-bundle whose Keras model is right on validation, or be refused by one line that names cause and cure; if a program can follow
-the cure, it does, and the result must be a bundle. The Keras 2 models are those of the tests.
+bundle whose Keras model is right on validation, or be refused by one line that names cause and cure. If a program can follow
+the cure, this one does, and the result must be a bundle. The Keras 2 models are those of the tests.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -36,7 +36,7 @@ from limiar.edge_app.errors import LimiarError
 SIDE_PX = 24
 LABELS = ("blue", "green", "red")
 EACH = 70  # images of a label
-RIGHT = 0.8  # of validation: the share for which the Keras model of a bundle must be right
+RIGHT = 0.8  # the share of validation images that a bundle's Keras model must answer correctly
 SHAPE = (SIDE_PX, SIDE_PX, 3)
 KERAS_2 = Path(__file__).parent.parent / "tests" / "convert" / "data" / "keras2"
 WIDTH, INDENT = 128, "    "  # of what is printed
@@ -51,7 +51,7 @@ Pixels = np.ndarray  # float32 [N, SIDE_PX, SIDE_PX, 3], 0..255
 
 @dataclass(frozen=True)
 class Stranger:
-    """A model that someone might give."""
+    """A model that someone might bring."""
 
     model: Callable[["Images"], Any]  # makes it, fitted
     refused: str = ""  # the code, if it must be refused as it is
@@ -81,7 +81,7 @@ class Images:
         self.pixels, self.truth = np.stack(pixels).astype(np.float32), np.array(truth)
 
     def fitted(self, image: Any, features: Any, pixels: Pixels | None = None, units: int = 3) -> Any:
-        """image -> features -> a dense layer by ridge regression. pixels: as training gave them; None: raw."""
+        """A model image -> features -> dense layer, fitted by ridge regression. pixels: scaled as for training; None: raw."""
         shown = self.pixels if pixels is None else pixels
         flat = layers.Flatten()(features) if len(features.shape) > 2 else features
         found = np.asarray(keras.Model(image, flat).predict(shown, verbose=0, batch_size=len(shown)), np.float64)
@@ -97,7 +97,7 @@ class Images:
 
 
 def through(*middle: Any, scaled: bool = True) -> Callable[[Images], Any]:
-    """Layers one after another, between a convolution and a pooled end."""
+    """A model of these layers in sequence, between a convolution and global pooling."""
 
     def build(images: Images) -> Any:
         image = keras.Input(SHAPE)
@@ -111,7 +111,7 @@ def through(*middle: Any, scaled: bool = True) -> Callable[[Images], Any]:
 
 
 def in_front(make: Callable[[Any], Any]) -> Callable[[Images], Any]:
-    """Other scaling of the pixels inside the model."""
+    """A model that begins with its own scaling of the pixels."""
 
     def build(images: Images) -> Any:
         image = keras.Input(SHAPE)
@@ -122,7 +122,7 @@ def in_front(make: Callable[[Any], Any]) -> Callable[[Images], Any]:
 
 
 def outside(scaled: Callable[[Pixels], Pixels]) -> Callable[[Images], Any]:
-    """The same scaling outside the model, which saturates if the pixels come unscaled."""
+    """A model whose pixels must be scaled before it; it saturates if they are not."""
 
     def build(images: Images) -> Any:
         image = keras.Input(SHAPE)
@@ -144,7 +144,7 @@ def augmenting(images: Images) -> Any:
 
 
 def first(images: Images) -> Any:
-    """Channels first from the input on."""
+    """A model with channels first, from the input on."""
     image = keras.Input((3, SIDE_PX, SIDE_PX))
     x = layers.Conv2D(12, 3, activation="relu", data_format="channels_first")(layers.Rescaling(1 / 255)(image))
     x = layers.GlobalAveragePooling2D(data_format="channels_first")(x)
@@ -174,7 +174,7 @@ def transformer(images: Images) -> Any:
 
 
 def again(images: Images, *start: Any, **options: Any) -> Any:
-    """A sequential model with the weights of a fitted one."""
+    """A sequential model, and the weights of a fitted one for it."""
     fitted = through()(images)
     stack = [layers.Rescaling(1 / 255), layers.Conv2D(12, 3, strides=2, activation="relu"), layers.GlobalAveragePooling2D()]
     model = keras.Sequential([*start, *stack, layers.Dense(3, **options)])
@@ -264,7 +264,7 @@ def main() -> int:
     wrong = 0
     print(f"{'model':<24}{'outcome':<10}{'files':>6}    below: what it was told, and what was done")
     with tempfile.TemporaryDirectory(prefix="limiar-") as folder:
-        os.chdir(folder)  # does not look for an environment of tflite-runtime: twice as fast
+        os.chdir(folder)  # convert finds no .venv-tflite there, which makes it twice as fast
         Path("gate.toml").write_text(GATE, encoding="utf-8")
         images = Images(Path(folder))
         for name in names:
@@ -278,7 +278,7 @@ def main() -> int:
 
 
 def tried(stranger: Stranger, images: Images, folder: Path) -> tuple[str, int, list[str]]:
-    """Outcome, number of model files in the bundle, and remarks, one line each."""
+    """The outcome, the number of model files in the bundle, and remarks, one line each."""
     keras.utils.set_random_seed(1)
     path = folder / f"model{stranger.suffix}"
     model = stranger.model(images)
@@ -311,7 +311,7 @@ def tried(stranger: Stranger, images: Images, folder: Path) -> tuple[str, int, l
 
 
 def converted(words: list[str]) -> BaseException | None:
-    """What `limiar convert` ended with."""
+    """Runs `limiar convert`; returns its error, or None if it succeeded."""
     shutil.rmtree("out", ignore_errors=True)
     result = CliRunner().invoke(limiar, ["convert", *words, "--out", "out"], standalone_mode=False)
     if result.exception is None and result.return_value != 0:
@@ -320,7 +320,7 @@ def converted(words: list[str]) -> BaseException | None:
 
 
 def cure(error: LimiarError, stranger: Stranger, images: Images, path: Path, model: Any) -> Iterator[str]:
-    """The options that the line names, after doing what it says about the file."""
+    """Does what the line says about the file, and yields the options that it names."""
     if error.code == "E-CONVERT-QUANTIZED":
         through()(images).save(path)
     elif error.code == "E-CONVERT-OUTPUTS":

@@ -3,10 +3,10 @@
 
     studies/ten_classes.py OUT [--rarest 480]
 
-Generates coloured shapes (studies/coloured_shapes.py) of mixed sizes, the rarest class `--rarest` times and the most frequent
-four times as often; trains on them, converts the model, and scans 20 images of each class that training never saw. Prints the
-accuracy of a regression on the mean colour, and the accuracy and recall of each class in the scan. Exit status 1 if a command
-fails. With fewer than 480 images of the rarest class, the gate may find its test split too small to judge.
+Generates coloured shapes (studies/coloured_shapes.py) of mixed sizes, `--rarest` images of the rarest class and four times as
+many of the most frequent; trains on them, converts the model, and scans 20 images of each class that training never saw.
+Prints the scan's accuracy, the recall of each class, and the accuracy of a regression on the mean colour. Exit status 1 if a
+command fails. With fewer than 480 images of the rarest class, the gate may find its test split too small to judge.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def limiar(*words: str | Path) -> None:
-    """Ends the script if the command fails."""
+    """Runs a command; ends the script if it fails."""
     started = time.monotonic()
     command = [sys.executable, "-P", "-c", "from limiar.edge_app.cli import main; main()", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
@@ -67,7 +67,7 @@ def limiar(*words: str | Path) -> None:
 
 
 def by_mean_colour(out: Path) -> float:
-    """Accuracy on the unseen images of a regression on red, green and blue, averaged over each image."""
+    """Accuracy on the unseen images of a regression on each image's mean red, green and blue."""
     (seen, truth), (unseen, answers) = (mean_colours(out / name) for name in ("images", "unseen"))
     model = LogisticRegression(max_iter=1000, class_weight="balanced").fit(seen, truth)
     return float(np.mean(model.predict(unseen) == answers))

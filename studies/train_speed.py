@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How fast does `limiar train` learn beside a plain `model.fit` over the same arrays, and how busy is the device meanwhile?
+"""How fast is `limiar train` compared with a plain `model.fit` on the same arrays, and how busy is the device?
 
     KERAS_BACKEND=jax studies/train_speed.py [--images 4096] [--rounds 5] [--batch 64] [--precision auto]
 
@@ -61,7 +61,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measured(name: str, asked: argparse.Namespace) -> tuple[dict[str, float], float]:
-    """Median seconds of an epoch each way, and the share of the last one's that the device computes."""
+    """Median seconds of an epoch for each way, and the share of `device` in which the device computes."""
     examples = generated(asked.images)
     config = configured("limiar", [f"batch={asked.batch}", f"precision={asked.precision}"])
     steps = -(-asked.images // config.batch)
@@ -99,7 +99,7 @@ def generated(count: int) -> Examples:
 
 
 def computing(device: DeviceEpochs, epoch: int) -> float:
-    """Seconds of an epoch's steps alone; what they learn is dropped."""
+    """Seconds of an epoch's steps alone; the result is thrown away."""
     calls = jax.block_until_ready(list(device.calls(epoch)))  # type: ignore[no-untyped-call]
 
     def run() -> None:
@@ -112,7 +112,7 @@ def computing(device: DeviceEpochs, epoch: int) -> float:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
+    """Seconds that the work takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

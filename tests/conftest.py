@@ -1,4 +1,4 @@
-"""Fixtures for every test. Needs pytest and hypothesis alone: tests/edge_app also runs where only a device's packages are."""
+"""Fixtures for every test. Needs only pytest and hypothesis: tests/edge_app also runs with a device's packages alone."""
 
 import os
 from pathlib import Path
@@ -66,7 +66,7 @@ NASTY = (
 
 @pytest.fixture(scope="session")
 def nasty() -> tuple[str, ...]:
-    """Texts that act instead of being shown, wherever somebody forgot."""
+    """Texts that act instead of being shown, wherever code forgets to escape them."""
     return NASTY
 
 
@@ -80,7 +80,7 @@ def nasty_names() -> tuple[bytes, ...]:
 
 @pytest.fixture(scope="session")
 def lung() -> Path:
-    """The folder of real CT patches, `lung` in LIMIAR_DATA or else in ../shared/data; it is not part of the project."""
+    """The folder of real CT patches, `lung` in LIMIAR_DATA or in ../shared/data; it is not part of the project."""
     folder = Path(os.environ.get("LIMIAR_DATA", PROJECT.parent / "shared" / "data")) / "lung"
     if not folder.is_dir():
         if os.environ.get("LIMIAR_REQUIRE_DATA") == "1":

@@ -1,4 +1,4 @@
-"""scripts/install_pi refuses what it cannot help before it does anything. `scripts/virtual_pi install` tries the rest."""
+"""scripts/install_pi refuses the wrong systems before it does anything. `scripts/virtual_pi install` tries the rest."""
 
 import os
 import subprocess

@@ -24,14 +24,14 @@ FLUSHED = entry(FLUSH)
 
 
 class Disk:
-    """Four sectors, of dots, and what a log does to them."""
+    """Four sectors of dots, and a log of writes to them."""
 
     def __init__(self, folder: Path) -> None:
         self.image, self.log = folder / "disk", folder / "log"
         self.image.write_bytes(b"." * 4 * SECTOR)
 
     def after(self, *log: bytes) -> str:
-        """A letter for each sector."""
+        """The disk after a replay: a letter for each sector."""
         self.log.write_bytes(b"".join(log))
         self.replayed = replay(self.log, self.image)
         sectors = self.image.read_bytes()

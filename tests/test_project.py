@@ -77,7 +77,7 @@ OTHERS_FILES = {"numpy.py", "random.py", "picamera2.py", "request.py", "mlflow/t
 
 @pytest.fixture(scope="session")
 def tracked(project: Path) -> list[Path]:
-    """Every file that git tracks, but for the links to folders."""
+    """Every file that git tracks, except links to folders."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=project, capture_output=True)
     if listed.returncode:
         pytest.skip(f"needs a git checkout: {listed.stderr.decode(errors='replace').strip()}")
@@ -328,7 +328,7 @@ def test_every_link_of_the_docs_leads_to_a_file_and_a_heading(project: Path) -> 
 
 
 def code_in(markdown: str) -> list[str]:
-    """The fenced blocks and the code spans of a document, but for what programs printed: there `limiar` begins a sentence."""
+    """The fenced blocks and code spans of a document, except programs' output, in which `limiar` begins a sentence."""
     fenced = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
     blocks = [block for block in fenced.findall(markdown) if not block.startswith("```text")]
     return blocks + re.findall(r"`([^`\n]+)`", fenced.sub("", markdown))

@@ -63,7 +63,7 @@ def publish(repository: Path, project: Path, verdict: str = "PASS", **changes: o
 
 
 def refused(repository: Path, *words: str | Path) -> str:
-    """The line that a release is refused with. OUT is there already: what else is asked for is met where that is said."""
+    """The line with which a release is refused. OUT exists already, so a release with no other fault is refused for that."""
     command = [sys.executable, repository / "scripts" / "release", repository.parent, *words]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, ""), done

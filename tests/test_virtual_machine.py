@@ -1,4 +1,4 @@
-"""What scripts/virtual_pi machine makes of what a machine says, without one."""
+"""How scripts/virtual_pi machine reads a machine's output, tested without a machine."""
 
 import io
 import time
@@ -29,7 +29,7 @@ it is not there: look
 
 
 def guest(text: str, limit_s: float = 60.0) -> Guest:
-    """That has said it and ended."""
+    """A guest that has printed this and ended."""
     process = cast(Any, SimpleNamespace(stdout=io.StringIO(text)))
     made = Guest(process, io.StringIO(), time.monotonic() + limit_s)
     made.listen()

@@ -1,4 +1,4 @@
-"""What scripts/virtual_pi stands on: roots that are entered through an overlay, and reports that cannot pass unasked."""
+"""The basis of scripts/virtual_pi: roots entered through an overlay, and reports that cannot pass if nothing was asked."""
 
 import concurrent.futures
 import dataclasses
@@ -22,7 +22,7 @@ SLEEP = f"sleep {10**6 + os.getpid()}"  # what no other test run has
 
 @pytest.fixture
 def root(tmp_path: Path) -> Root:
-    """A root with this machine's own /usr: as good as any to see what is kept apart."""
+    """A root with this machine's own /usr, which is enough to see what is kept apart."""
     if subprocess.run(["unshare", "--user", "--mount", "true"], capture_output=True, check=False).returncode:
         if os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS") == "1":
             pytest.fail("LIMIAR_REQUIRE_ROOT_TESTS=1, but this machine gives no user namespace")

@@ -1,4 +1,4 @@
-"""What scripts/virtual_pi sees in the answers of an emulated board: each difference fails the check that is there for it."""
+"""How scripts/virtual_pi judges the answers of an emulated board: each difference fails its own check."""
 
 from pathlib import Path
 

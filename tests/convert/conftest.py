@@ -106,7 +106,7 @@ def write_run(folder: Path, model: "keras.Model", images: tuple[Path, tuple[Spli
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, images: tuple[Path, tuple[SplitRow, ...]]) -> Path:
-    """A RUN: read only; who changes it takes `edited_run`."""
+    """A RUN. Read only: to change it, use `edited_run`."""
     folder, rows = images
     training = [row for row in rows if row.split == "train"]
     pixels = np.stack([np.asarray(Image.open(folder / row.file)) for row in training]).astype(np.float32)
@@ -121,7 +121,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, images: tuple[Path, tuple[Spli
 
 @pytest.fixture
 def edited_run(run: Path, tmp_path: Path) -> Edit:
-    """A copy of the RUN in which train.json's fields, the model or the splits are others, with hashes that fit."""
+    """A copy of the RUN with other fields in train.json, another model or other splits, and hashes that match."""
 
     def edit(model: "keras.Model | None" = None, rows: tuple[SplitRow, ...] | None = None, **fields: object) -> Path:
         folder = Path(shutil.copytree(run, tmp_path / "edited-run"))
@@ -187,7 +187,7 @@ def few_files(monkeypatch: pytest.MonkeyPatch) -> Few:
 
 @pytest.fixture(scope="session")
 def converted(run: Path, project: Path) -> Converted:
-    """What convert makes of the RUN with the default gate, on every runtime that can be had here."""
+    """What convert makes of the RUN with the default gate, on every runtime that is available here."""
     request = ConvertRequest(
         origin=RunFolder(run),
         golden=None,
@@ -205,7 +205,7 @@ def converted(run: Path, project: Path) -> Converted:
 
 @pytest.fixture(scope="session")
 def bundle(converted: Converted, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The RUN's bundle: read only."""
+    """The RUN's bundle. Read only."""
     out = tmp_path_factory.mktemp("bundles") / "small"
     assert converted.report.verdict == "PASS", converted.report.left_out
     publish_bundle(out, converted, release_counter=1, seed=0, card=CARD)

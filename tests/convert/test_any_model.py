@@ -53,7 +53,7 @@ def code(result: Result) -> str:
 
 
 def stripes(rng: np.random.Generator, label: str) -> np.ndarray:
-    """uint8 [30, 26]: noise, and on it lying or standing stripes."""
+    """uint8 [30, 26]: horizontal or vertical stripes on noise."""
     y, x = np.mgrid[:30, :26]
     along = {"flat": 0 * x, "lying": y, "standing": x}[label]
     wave = np.sin(along * rng.uniform(0.8, 1.2) + rng.uniform(0, 6)) if label != "flat" else 0 * y
@@ -107,7 +107,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(trained: Path, folders: Path, gate: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Its bundle, and what stood on stderr; made from the project's folder, where .venv-tflite is."""
+    """Its bundle, and what was on stderr; made in the project's folder, where .venv-tflite is."""
     out = tmp_path_factory.mktemp("bundles") / "stripes"
     words = ["--model", trained, "--data", folders, "--scale", "1/255", "--gate", gate, "--out", out]
     done = subprocess.run(

@@ -22,7 +22,7 @@ VNNI = bool({"avx512_vnni", "avx_vnni"}.intersection(machine().features))
 
 @pytest.fixture(scope="module")
 def said(project: Path) -> str:
-    """What the script prints of the reference bundle's ONNX int8 file."""
+    """What the script prints about the reference bundle's ONNX int8 file."""
     command = [sys.executable, project / "tests" / "harness" / "avx2_parity.py", project / "models" / "lung-nodule"]
     done = subprocess.run([*command, "--file", "onnx_int8"], capture_output=True, text=True)
     if done.returncode == 2 and os.environ.get("LIMIAR_REQUIRE_DATA") != "1":
@@ -45,7 +45,7 @@ def test_the_onnx_int8_file_answers_there_as_here(said: str) -> None:
 
 @pytest.mark.parametrize("control", ["8-bit weights", "S8S8"])
 def test_without_the_7_bit_weights_it_would_not(said: str, control: str) -> None:
-    """The harness's control: the emulated processor does saturate."""
+    """The control: the emulated processor does saturate."""
     (outcome,) = re.findall(rf"^control: onnx_int8, {control} .*  (\S.*)$", said, re.MULTILINE)
     assert outcome == ("differs, as it must" if VNNI else "no control: this processor has no VNNI")
 

@@ -37,9 +37,9 @@ def images(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 
 def model(trained_with: Scaling, order: tuple[int, ...] = (0, 1, 2)) -> "keras.Model":
-    """Right for pixels that were scaled so; its outputs stand in `order` of LABELS.
+    """A model that is right for pixels scaled in this way; its outputs are in the `order` of LABELS.
 
-    Red, green and blue are compared with what they must be beside one another: pixels of another scale saturate all.
+    Red, green and blue are compared with the values that they must have: pixels of another scale saturate all outputs.
     """
     image = keras.Input((4, 4, 3))
     middle = Scaling.applied(trained_with, np.full((1, 1, 1, 3), 107, np.uint8))[0, 0, 0]

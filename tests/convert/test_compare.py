@@ -1,4 +1,4 @@
-"""`limiar compare`: two of a kind, image by image where that can be had."""
+"""`limiar compare`: two of a kind, image by image if their answers are there."""
 
 import hashlib
 import subprocess
@@ -63,7 +63,7 @@ def write(
     not_proven: NotProven | None = None,
     name: str = "tflite_int8",
 ) -> Path:
-    """A bundle of one model file that gives these answers; its bytes are none that a runtime would read."""
+    """A bundle of one model file that gives these answers; no runtime could read the bytes of that file."""
     answered = msgspec.structs.replace(answered, logits={name: answered.logits["tflite_int8"]})
     data = hashlib.sha256(answered.logits[name].tobytes()).digest()
     probabilities = answered.probabilities(name)

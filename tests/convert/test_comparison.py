@@ -1,4 +1,4 @@
-"""A file's answers beside Keras's."""
+"""A file's answers compared with Keras's."""
 
 import numpy as np
 import pytest

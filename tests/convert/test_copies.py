@@ -15,7 +15,7 @@ PLAIN = Decision(refer_below=0.0)
 
 
 def keras_logits(each: int, gap: float = 6.0) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [3 each, 3], all right by about `gap`, and int64 [3 each], the labels."""
+    """Logits, float32 [3 * each, 3], all right by about `gap`; and the labels, int64 [3 * each]."""
     truth = np.repeat(np.arange(3), each)
     rng = np.random.default_rng(0)
     return (rng.uniform(0.9, 1.1, (len(truth), 1)) * gap * np.eye(3)[truth]).astype(np.float32), truth

@@ -1,4 +1,4 @@
-"""Model files on runtimes in processes of their own, each with its reason where it fails."""
+"""Model files on runtimes in separate processes, each with the reason if it fails."""
 
 import sys
 from pathlib import Path

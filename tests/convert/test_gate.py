@@ -1,4 +1,4 @@
-"""gate.toml, and what does not pass it."""
+"""gate.toml, and what fails it."""
 
 import os
 from collections.abc import Callable

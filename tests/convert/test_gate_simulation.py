@@ -1,4 +1,4 @@
-"""studies/gate_simulation.py on small splits: it asks the shipped decision, and would see a broken one."""
+"""studies/gate_simulation.py on small splits: it calls the gate's own decision, and would notice a broken one."""
 
 import pytest
 

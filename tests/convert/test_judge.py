@@ -14,7 +14,7 @@ SPEC = InputSpec(height=8, width=8, channels=3)
 
 
 def tolerance(test_logit: float, val_logit: float) -> Tolerance:
-    """Of the dynamic file, where Keras gives such logits for the images of test and of val, and 1 for golden images."""
+    """The tolerance of the dynamic file, if Keras gives these logits for images of test and val, and 1 for golden images."""
     labels = np.array([0, 1, 0, 1])
     split = Split(np.zeros((4, 8, 8, 3), np.uint8), labels, ("",) * 4, ("",) * 4)
     images = Images(split, split, draw_golden_images(SPEC, 0))

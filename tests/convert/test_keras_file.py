@@ -1,4 +1,4 @@
-"""A .keras file is looked through before Keras sees it: whatever runs code, reaches outside or fills the memory is refused."""
+"""A .keras file is checked before Keras sees it: one that runs code, reads other files or fills the memory is refused."""
 
 import io
 import json
@@ -181,7 +181,7 @@ def test_an_encrypted_container_is_refused(good: bytes) -> None:
 
 @keras.saving.register_keras_serializable("mine")
 class Doubled(keras.layers.Layer):  # type: ignore[misc]
-    """A custom layer that Keras would find, as its author has it imported."""
+    """A custom layer that Keras would find, because its author has imported it."""
 
     def call(self, given: Any) -> Any:
         return 2 * given

@@ -105,7 +105,7 @@ def test_a_layer_that_the_fp32_file_has_otherwise_is_listed_without_a_figure_of_
 
 
 def split_off_the_relu(graph: Graph, place: int) -> None:
-    """The convolution at this place gives its value to a RELU6 of its own."""
+    """Moves the convolution's fused RELU6 into an operator of its own."""
     convolution = graph.main.operators[place]
     assert convolution.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU6
     convolution.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.NONE

@@ -44,7 +44,7 @@ def test_tango_s_interval_is_the_published_one(first: int, second: int, n: int, 
 
 
 def score(lost: int, gained: int, n: int, loss: float) -> float:
-    """Tango's score with the rate of gained images found by trying, not by his formula."""
+    """Tango's score, with the rate of gained images found by search instead of by his formula."""
     best, most = 0.0, -math.inf
     for step in range(1, 4001):
         q = step / 4000 * (1 - loss) / 2

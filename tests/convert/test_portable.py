@@ -1,4 +1,4 @@
-"""Layers that a CPU, TFLite or ONNX do not compute as they are: what is exported gives the same, in every format."""
+"""Layers that a CPU, TFLite or ONNX cannot compute directly: the exported files give the same answers in every format."""
 
 from collections.abc import Callable
 from pathlib import Path

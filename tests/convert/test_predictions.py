@@ -60,7 +60,7 @@ def test_probabilities_are_those_that_the_app_computes() -> None:
 
 
 def flipped(count: int, flips: int) -> tuple[Scored, Scored]:
-    """Two models, of which the second decides the first `flips` images otherwise, and whose scores drift apart."""
+    """Two models: the second decides the first `flips` images differently, and its scores drift away."""
     scores = np.linspace(0.2, 0.8, count)
     decisions = ["pos"] * count
     return Scored(scores, decisions), Scored(scores + np.arange(count) / 1000, ["refer"] * flips + decisions[flips:])

@@ -1,4 +1,4 @@
-"""`limiar convert --verify-repeatable`: made twice in two processes, published where every byte is the same."""
+"""`limiar convert --verify-repeatable`: made twice in two processes, published if every byte is the same."""
 
 from collections.abc import Callable
 from pathlib import Path

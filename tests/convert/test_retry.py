@@ -1,4 +1,4 @@
-"""An integer file that loses keeps its worst layers in float; which ones, the caller's measure decides."""
+"""An integer file that loses keeps its worst layers in float; the caller's measure decides which."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -121,7 +121,7 @@ def test_a_file_that_does_not_lose_stays_as_it_is(case: Case) -> None:
 
 
 def tries(case: Case, make: Callable[[tuple[str, ...]], bytes]) -> list[tuple[str, ...]]:
-    """What is tried where nothing helps."""
+    """What is tried if nothing helps."""
     tried: list[tuple[str, ...]] = []
 
     def noted(layers: tuple[str, ...]) -> bytes:

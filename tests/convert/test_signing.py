@@ -34,7 +34,7 @@ def code(result: Result) -> str:
 
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
-    """A private key file, with its .pub beside it."""
+    """A private key file, with its .pub next to it."""
     assert keygen(tmp_path / "release").return_value == 0
     return tmp_path / "release.key"
 

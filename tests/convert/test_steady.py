@@ -1,4 +1,4 @@
-"""A model that answers by the other images of a batch is not what a device can run."""
+"""A model whose answers depend on the other images of a batch cannot run on a device."""
 
 import numpy as np
 import pytest

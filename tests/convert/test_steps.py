@@ -1,4 +1,4 @@
-"""A conversion that is stopped ends at once or after what it writes, and never goes on."""
+"""A conversion that is stopped ends at once, or once the file that it writes is complete, and never goes on."""
 
 import os
 import signal

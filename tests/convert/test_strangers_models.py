@@ -1,4 +1,4 @@
-"""studies/strangers_models.py: a model that is refused leads to its bundle by the line that refuses it."""
+"""studies/strangers_models.py: the line that refuses a model names what to do, and that makes a bundle."""
 
 import os
 import subprocess

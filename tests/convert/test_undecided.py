@@ -1,4 +1,4 @@
-"""A test split that is too small to decide: what is released, what is left out, and what is said of it."""
+"""A test split that is too small to decide: what is released, what is left out, and what is said about it."""
 
 import hashlib
 import json
@@ -50,7 +50,7 @@ def small_test(run: Path, images: tuple[Path, tuple[SplitRow, ...]], tmp_path_fa
 
 @pytest.fixture(scope="module")
 def allowed(small_test: Path, make_few: Few, tmp_path_factory: pytest.TempPathFactory) -> Converted:
-    """What convert makes of it where undecided files are let in."""
+    """What convert makes of it if undecided files are allowed."""
     request = ConvertRequest(
         origin=RunFolder(small_test),
         golden=None,

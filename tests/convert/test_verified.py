@@ -1,4 +1,4 @@
-"""`limiar convert --verified`: what another machine checked with exactly what this bundle holds is taken into it."""
+"""`limiar convert --verified`: what another machine checked is taken into the bundle, if the files are exactly the same."""
 
 import json
 from collections.abc import Callable

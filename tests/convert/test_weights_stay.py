@@ -1,4 +1,4 @@
-"""A conversion reads a model and never trains it: no step changes a weight, whatever the layers do while training."""
+"""A conversion reads a model and never trains it: no step changes a weight, whatever the layers do in training."""
 
 from collections.abc import Callable
 from pathlib import Path

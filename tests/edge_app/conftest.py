@@ -94,7 +94,7 @@ def _listed(path: str, data: bytes) -> BundleFile:
 
 @pytest.fixture(scope="session")
 def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the tiny bundle: read only; who changes it takes `tiny_copy`."""
+    """The folder of the tiny bundle. Read only: to change it, use `tiny_copy`."""
     path = tmp_path_factory.mktemp("bundles") / "tiny"
     contents = tiny_contents()
     write_bundle(path, tiny_manifest(contents), contents)
@@ -155,7 +155,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 4,000 images: the lines of a scan are far more than a pipe takes that nobody reads."""
+    """A folder of 4,000 images: the lines of a scan are far more than an unread pipe can hold."""
     folder = tmp_path_factory.mktemp("many")
     write_images(folder, 4_000)
     return folder
@@ -163,9 +163,9 @@ def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def often() -> str:
-    """Python in front of a command: it commits fifty times as often.
+    """Python code to run before a command, which then commits fifty times as often.
 
-    Then a scan of many images is many commits on a machine of any speed, and a reader that stops reading stops it on its way.
+    So a scan of many images has many commits on a machine of any speed, and a reader that stops reading stops it midway.
     """
     return "import limiar.edge_app.store.writer; limiar.edge_app.store.writer._COMMIT_AFTER_S = 0.004\n"
 

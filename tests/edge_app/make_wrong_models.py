@@ -47,13 +47,13 @@ def onnx_models() -> dict[str, onnx.ModelProto]:
 
 
 def constant() -> onnx.ModelProto:
-    """The same logits whatever is shown."""
+    """A model that gives the same logits for every image."""
     logits = numpy_helper.from_array(np.ones((1, 2), np.float32), "always")
     return model([], [helper.make_node("Identity", ["always"], ["logits"])], 2, [logits])
 
 
 def weights_elsewhere(image: onnx.ValueInfoProto) -> onnx.ModelProto:
-    """Its weights [3, 2] are in a file `weights.bin` beside it: ONNX calls that external data."""
+    """A model whose weights [3, 2] are in a file `weights.bin` next to it: ONNX calls that external data."""
     shape = helper.make_tensor_value_info("weights", TensorProto.FLOAT, (3, 2))
     branches = {}
     for name in ("then_branch", "else_branch"):  # where ONNX Runtime's optimiser leaves it alone
@@ -72,7 +72,7 @@ def weights_elsewhere(image: onnx.ValueInfoProto) -> onnx.ModelProto:
 
 
 def one_image_alone(image: onnx.ValueInfoProto) -> onnx.ModelProto:
-    """Takes only images whose first value is 0: a table of one row is looked up by it."""
+    """A model that takes only images whose first value is 0, which is the index into a table of one row."""
     weights = numpy_helper.from_array(np.ones((3, 2), np.float32), "weights")
     more = {"begin": [0, 0, 0, 0], "end": [1, 1, 1, 1], "pair": [1, 1]}
     tables = [numpy_helper.from_array(np.array(value), name) for name, value in more.items()]
@@ -96,7 +96,7 @@ def mean(
     more: list[onnx.ValueInfoProto] | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> onnx.ModelProto:
-    """The mean of each channel, times a matrix [3, outputs]; given another shape where it is asked for."""
+    """A model that gives the mean of each channel times a matrix [3, outputs], in another shape if that is given."""
     weights = numpy_helper.from_array(np.full((3, outputs), factor, np.float32), "weights")
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
@@ -111,7 +111,7 @@ def mean(
 
 
 def endless(image: onnx.ValueInfoProto) -> onnx.ModelProto:
-    """A loop of 2**62 rounds, each of which adds to the mean."""
+    """A model with a loop of 2**62 rounds, each of which adds to the mean."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["go"], ["go_on"]),

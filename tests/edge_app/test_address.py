@@ -1,4 +1,4 @@
-"""What a person writes for a source, well and badly; no password of it comes back."""
+"""Addresses of sources, well and badly written; no password in them is ever shown."""
 
 import subprocess
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Bad images are refused, each with its code, and never stop anything (reliability.md: P7 and the list of bad images).
+"""Bad images are refused, each with its code, and never stop anything.
 
 What cannot be seen is said too: a bit error in the pixels of a JPEG, a lossy WebP, BMP, TIFF, PGM or PPM gives another picture
 that decodes. A file cut short is refused in every format.
@@ -244,7 +244,7 @@ def wrong_names() -> dict[str, Bad]:
 
 
 def no_images() -> dict[str, Bad]:
-    """Content that is no image, or of a format off the list, under the name of one."""
+    """Content that is not an image, or in a format that is not on the list, under the name of an image."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("image.png", GOOD["rgb.png"])
@@ -291,7 +291,7 @@ def no_images() -> dict[str, Bad]:
 
 
 def something_behind() -> dict[str, Bad]:
-    """Each format with something behind its end: a polyglot, a second image, something hidden."""
+    """Each format with something after its end: a polyglot, a second image, something hidden."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("run.sh", "echo")
@@ -518,7 +518,7 @@ GIVEN_TO_READ = {
 
 @pytest.fixture
 def oddities(tmp_path: Path) -> Path:
-    """A folder of things that are called like images."""
+    """A folder of things that have the names of images."""
     folder = tmp_path / "oddities"
     folder.mkdir()
     (folder / "good.png").write_bytes(GOOD["rgb.png"])
@@ -693,7 +693,7 @@ def test_any_name_is_accepted_and_printed_safely(tiny_path: Path, limiar: Any, t
         assert {os.path.basename(path) for (path,) in store.execute("SELECT path FROM results")} == set(NAMES)
 
 
-# P7: mutated images in a process of their own
+# mutated images in a process of their own
 
 _MUTATE = """
 import json, random, resource, sys, time
@@ -723,7 +723,7 @@ print(json.dumps({"slowest_s": slowest, "decoded": decoded, "cut": cut_and_decod
 
 
 def mutated(rng: random.Random, data: bytes) -> tuple[str, bytes]:
-    """One of the ways in which files go bad: what was done, and the file."""
+    """A file damaged in one of the usual ways: what was done, and the file."""
     kind = rng.choice(["flip", "flips", "byte", "cut", "drop", "insert", "repeat", "swap", "number", "zeros"])
     raw = bytearray(data)
     at = rng.randrange(len(raw))

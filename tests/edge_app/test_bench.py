@@ -1,4 +1,4 @@
-"""`limiar bench`: what its figures mean. No test here asks how quick anything is."""
+"""`limiar bench`: what its figures mean. No test here checks how fast anything is."""
 
 import gc
 import json

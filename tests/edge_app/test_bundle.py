@@ -1,4 +1,4 @@
-"""A bundle that is not exactly what its manifest says is refused, each way with its code (reliability.md: bad bundles).
+"""A bundle that is not exactly what its manifest says is refused, each way with its code.
 
 Without a signature nobody can tell who wrote the manifest: a change of manifest.json that leaves it a valid manifest opens, as
 another bundle with another name (its sha256), and every result carries that name.
@@ -31,7 +31,7 @@ INT8 = "tflite_int8.tflite"
 
 
 def code_of(path: Path) -> str:
-    """The code with which a bundle is refused, in one line; `opened` where it is not."""
+    """The code with which a bundle is refused, in one line; `opened` if it is not."""
     try:
         open_bundle(path)
     except BundleError as refused:

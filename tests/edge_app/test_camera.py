@@ -358,7 +358,7 @@ def stream(server: socket.socket, sdp: str, frames: Iterable[list[bytes]]) -> No
 
 
 def streamed(sdp: str, frames: Iterable[list[bytes]]) -> tuple[list[Frame], str]:
-    """What the app makes of it, and what it says in the end."""
+    """The app's answers to it, and its last message."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=stream, args=(server, sdp, frames), daemon=True)
         thread.start()

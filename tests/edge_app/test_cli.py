@@ -1,4 +1,4 @@
-"""The command itself: what it says of commands that are not for this machine, and of itself."""
+"""The command itself: what it says about itself, and about commands that are not for this machine."""
 
 import os
 import subprocess

@@ -124,7 +124,7 @@ with here.Store(here.Path(sys.argv[2])) as store:
 
 
 def unprotect() -> None:
-    """The control: no lock that holds for all names, nobody looks at the names."""
+    """The control: without the lock that holds for all names, and without the check of the name."""
     Database._locked = lambda self: os.open(self.path, os.O_RDWR | os.O_CREAT)  # type: ignore[method-assign]
     Database._check_names = lambda self: None  # type: ignore[method-assign]
     Database.check_place = lambda self: None  # type: ignore[method-assign]
@@ -340,7 +340,7 @@ def test_another_program_s_database_is_refused_and_stays_as_it_is(path: Path, st
     ],
 )
 def test_a_database_that_changes_what_is_stored_in_it_is_refused(path: Path, statement: str) -> None:
-    """Else an answer would be reported as kept that a trigger has dropped."""
+    """Otherwise an answer that a trigger dropped would be reported as kept."""
     filled(path)
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.executescript(statement)

@@ -1,4 +1,4 @@
-"""`limiar doctor` and what it reads of the machine."""
+"""`limiar doctor`, and what it reads from the machine."""
 
 import importlib.metadata
 import json

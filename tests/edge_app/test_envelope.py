@@ -1,4 +1,4 @@
-"""The envelope of training images: statistics that can be counted by hand, and what lies outside."""
+"""The envelope of training images: statistics that can be counted by hand, and images outside it."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Files and folders that are replaced while somebody reads them."""
+"""Files and folders that are replaced while other processes read them."""
 
 import contextlib
 import os

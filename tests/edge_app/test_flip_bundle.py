@@ -1,4 +1,4 @@
-"""tests/harness/flip_bundle.py on the tiny bundle: no flipped bit is accepted with the key (reliability.md, P5)."""
+"""tests/harness/flip_bundle.py on the tiny bundle: no flipped bit is accepted with the key."""
 
 import re
 import subprocess

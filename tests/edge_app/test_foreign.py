@@ -1,4 +1,4 @@
-"""A picture of a format that is not read, and a file that is none, are refused by their true name, with a way out."""
+"""A picture in an unsupported format, and a file that is not a picture, are refused by their true name, with a way out."""
 
 import struct
 from pathlib import Path

@@ -233,7 +233,7 @@ def test_alpha_goes_over_black() -> None:
 
 
 def slow_box_mean(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """design.md's words, one box at a time, in Python's integers."""
+    """The rule of edge_app/image/resize.py, one box at a time, in Python's integers."""
     rows, columns = pixels.shape[:2]
     ky, kx = max(1, rows // height), max(1, columns // width)
     top, left = (rows % ky) // 2, (columns % kx) // 2

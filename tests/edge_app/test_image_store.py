@@ -1,4 +1,4 @@
-"""The two places where the images of a data set lie, and what becomes of a file that is not whole."""
+"""The two places where a data set's images are kept, and what happens to an incomplete file."""
 
 import os
 import resource

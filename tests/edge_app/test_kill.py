@@ -1,4 +1,4 @@
-"""kill -9 at any time: what was reported is in the store, once, and the next scan goes on (reliability.md P2)."""
+"""kill -9 at any time: what was reported is in the store, once, and the next scan continues."""
 
 import itertools
 import json

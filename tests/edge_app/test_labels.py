@@ -1,4 +1,4 @@
-"""Labels that are hardly what was meant."""
+"""Labels that are probably not what was meant."""
 
 import pytest
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 _RUN_BYTES = 3_000_000
-_HANG_S = 5  # for one file, far more than any takes; reliability.md P7
+_HANG_S = 5  # for one file: far more than any takes, and the limit of E-IMAGE-TIMEOUT
 
 # In a process of its own, because a hang must end, and a regular expression does not let a signal handler in.
 _FEED = """

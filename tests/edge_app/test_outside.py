@@ -1,4 +1,4 @@
-"""What becomes of images that are unlike the training images: `limiar scan --outside refer|refuse|ignore`."""
+"""What happens to images that are unlike the training images: `limiar scan --outside refer|refuse|ignore`."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def tensor_of(path: Path) -> Any:
 
 @pytest.fixture
 def envelope(images: Path) -> Envelope:
-    """Of the 40 images of the folder, which are then inside."""
+    """The envelope of the folder's 40 images, which are then inside."""
     return measure(tensor_of(path) for path in sorted(images.iterdir()))
 
 

@@ -1,4 +1,4 @@
-"""What other test suites of PNG have found wrong."""
+"""Mistakes that other PNG test suites found."""
 
 import struct
 import zlib

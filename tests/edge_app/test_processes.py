@@ -17,7 +17,7 @@ LIBRARIES = {"numpy", "PIL", "cv2", "simplejpeg"} | RUNTIMES
 
 @contextmanager
 def running(state: Path, *arguments: str | Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """The real command, in a group of its own that ends with the block."""
+    """The real command, in its own process group, which is ended with the block."""
     command = [sys.executable, "-P", "-m", "limiar", *map(str, arguments)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     environment = {**os.environ, "LIMIAR_STATE": str(state)}
@@ -29,7 +29,7 @@ def running(state: Path, *arguments: str | Path) -> Iterator["subprocess.Popen[b
 
 
 def loaded(pid: int) -> set[str]:
-    """The libraries of which a process has compiled code in memory."""
+    """The libraries whose compiled code a process has in memory."""
     folders = {part for line in Path(f"/proc/{pid}/maps").read_text().splitlines() for part in line.split("/")[1:]}
     return folders & LIBRARIES
 

@@ -1,4 +1,4 @@
-"""The line that a person sees who waits."""
+"""The progress line."""
 
 import io
 import time

@@ -1,4 +1,4 @@
-"""Strangers' images are decoded elsewhere: no image stops or ends the process that asks for it."""
+"""Strangers' images are decoded in other processes: no image stops or ends the process that asks for it."""
 
 import io
 import os

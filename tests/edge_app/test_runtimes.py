@@ -1,4 +1,4 @@
-"""Runtimes compute as they are asked to: quick by default, with more threads, or without what makes them quick."""
+"""Runtimes compute as they are asked to: with fast kernels by default, with more threads, or without the fast kernels."""
 
 import pytest
 

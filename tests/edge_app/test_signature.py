@@ -1,4 +1,4 @@
-"""Who signed a bundle, and which keys may be used (reliability.md, P5 and the key cases of its lists)."""
+"""Who signed a bundle, and which keys may be used."""
 
 import hashlib
 import json

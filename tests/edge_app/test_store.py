@@ -1,4 +1,4 @@
-"""Each answer is kept once, and what was committed is there after whatever happens (reliability.md P3)."""
+"""Each answer is kept once, and what was committed is still there, whatever happens."""
 
 import sqlite3
 from pathlib import Path
@@ -217,7 +217,7 @@ def test_the_database_lies_in_the_state_folder(
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """P3: whatever happens in whatever order, an (image, bundle) has one row, and what was committed is there."""
+    """Whatever happens, in whatever order: an (image, bundle) has one row, and what was committed is there."""
 
     images = Drawn("images")
 

@@ -62,7 +62,7 @@ def run(command: list[str], **options: object) -> "subprocess.CompletedProcess[b
 
 
 def works_or_says_why(done: "subprocess.CompletedProcess[bytes]", *cures: str) -> str:
-    """The code of its one line; empty where it worked."""
+    """The code of its one line, or empty if it worked."""
     assert b"Traceback" not in done.stderr, done.stderr
     if done.returncode in (0, 4):
         return ""
@@ -86,7 +86,7 @@ def need_root(*programs: str) -> None:
 
 
 def as_nobody(command: list[str]) -> list[str]:
-    """As a user without an account, who may read everything and write nothing of ours."""
+    """Runs it as a user without an account, who may read everything of ours and write nothing."""
     need_root("setpriv")
     ids = [f"--reuid={UNKNOWN_USER}", f"--regid={UNKNOWN_USER}", "--clear-groups"]
     return ["setpriv", *ids, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *command]

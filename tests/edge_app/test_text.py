@@ -1,4 +1,4 @@
-"""Text that others wrote, safe wherever it is shown: one nasty list through every function and the real outputs."""
+"""Other people's text is safe wherever it is shown: one nasty list goes through every function and the real outputs."""
 
 import csv
 import io

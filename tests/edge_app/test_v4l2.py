@@ -162,7 +162,7 @@ def test_a_camera_that_is_free_and_does_not_start_says_so(opened: Path, monkeypa
 
 
 class FakeCapture:
-    """A camera that gives 640x480 at 30 a second in YUYV, and takes of what it is asked only what it may."""
+    """A camera that gives 640x480 at 30 a second in YUYV, and accepts only some settings."""
 
     def __init__(self, *takes: int) -> None:
         self.takes, self.order = takes, list[int]()

@@ -80,7 +80,7 @@ def video(tmp_path: Path) -> Path:
 
 
 def says(done: "subprocess.CompletedProcess[bytes]") -> set[str]:
-    """What the lines of a scan or camera have as `verified`."""
+    """The values of `verified` in the lines of a scan or camera."""
     assert done.returncode == 0, done.stderr
     return {json.loads(line)["verified"] for line in done.stdout.splitlines()}
 

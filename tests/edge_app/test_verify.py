@@ -1,4 +1,4 @@
-"""`limiar verify`: the device answers as the desktop did, bit for bit where that can be (reliability.md P15)."""
+"""`limiar verify`: the device answers as the desktop did, bit for bit where that is possible."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def verified(limiar: Limiar, bundle: Path) -> tuple[int, dict[str, Any]]:
 
 
 def rewritten(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Changes golden.json and lists the new file in the manifest, as somebody would who can write the bundle."""
+    """Changes golden.json and lists the new file in the manifest, as anyone who can write the bundle could."""
     opened = open_bundle(bundle)
     contents = {file.path: opened.read(file.path) for file in opened.manifest.files}
     golden = json.loads(contents[GOLDEN])
@@ -131,7 +131,7 @@ def test_the_committed_reference_bundle_gives_its_golden_answers(project: Path, 
 
 
 def test_swapped_channels_do_not_pass(tiny_bundle: Bundle) -> None:
-    """The harness's control: a decoder that confuses red and blue is seen by the tensors and by the logits."""
+    """The control: tensors and logits both show a decoder that confuses red and blue."""
     tensors = golden_tensors(tiny_bundle)
     swapped = tuple(tensor if tensor is None else tensor[..., ::-1].copy() for tensor in tensors.tensors)
     golden: Golden = tensors.golden

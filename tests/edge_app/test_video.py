@@ -1,4 +1,4 @@
-"""Video files: what is damaged is said, what is whole is answered, and what is no video is not played."""
+"""Video files: damage is reported, whole frames are answered, and what is not a video is not played."""
 
 import csv
 import functools
@@ -50,7 +50,7 @@ def write_video(path: Path, fourcc: str, rate_hz: float = 25, count: int = COUNT
 
 
 def watched(path: Path) -> tuple[list[Frame], str | None]:
-    """Every frame through the real capture process, and what it says is missing. Raises SourceError."""
+    """Every frame through the real capture process, and what it reports as missing. Raises SourceError."""
     address = find_source(f"video:{path}")
     with Capture(functools.partial(open_source, address), View(address.name)) as capture:
         frames = [msgspec.structs.replace(found, memory=found.pixels.tobytes()) for found in capture.frames() if found]

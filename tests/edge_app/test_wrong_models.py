@@ -1,4 +1,4 @@
-"""A model file that is whole, listed and rightly hashed, and another model: no command is harmed by it or blames the images."""
+"""A model file with the right hash but the wrong model in it: it harms no command, and no image is blamed."""
 
 import hashlib
 import json
@@ -203,7 +203,7 @@ def test_a_model_that_never_ends_fails_verify_and_the_next_file_passes(
 def test_a_model_that_ends_its_process_fails_verify_and_the_next_file_passes(
     tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real file that crashes a runtime would do so in one version alone: here the loading of one file ends its process."""
+    """A real file would crash only one version of a runtime, so here the loading of one file ends its process."""
     real = checking.open_runtime
     crashing = Path(tiny_path / "tflite_fp32.tflite").read_bytes()
 
@@ -220,7 +220,7 @@ def test_a_model_that_ends_its_process_fails_verify_and_the_next_file_passes(
 
 
 def test_bench_runs_no_other_bundle_than_the_one_that_was_checked(tiny_path: Path, tmp_path: Path) -> None:
-    """Between the check and the start of a process somebody may put another bundle there."""
+    """Between the check and the start of a process, another bundle may be put there."""
     command = [
         "limiar.edge_app.bench.start",
         tiny_path,

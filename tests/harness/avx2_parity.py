@@ -4,9 +4,9 @@
     tests/harness/avx2_parity.py [models/lung-nodule] [--file onnx_int8] [--cpu Haswell] [--qemu FILE]
 
 Every model file answers the bundle's golden images and some made here, on this processor and on one that QEMU emulates, through
-limiar.edge_app.inference.parity in this very Python. The int8 files must agree bit for bit, the others within their tolerance.
+limiar.edge_app.inference.parity and this same Python. The int8 files must agree bit for bit, the others within their tolerance.
 Controls: the bundle's fp32 ONNX graph quantized as limiar does it but with 8-bit weights, and as onnxruntime does it by default
-(S8S8): both must differ if this processor has VNNI. Without --file `limiar verify` is run on the emulated processor too.
+(S8S8): both must differ if this processor has VNNI. Without --file, `limiar verify` also runs on the emulated processor.
 
 QEMU is the one that scripts/virtual_pi uses: a Debian package, unpacked into its cache, not installed. Exit status 2: this is
 not an x86-64 machine, or QEMU is not available.
@@ -26,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# onnxruntime's telemetry must be switched off before anything imports onnxruntime; limiar.convert.export.to_onnx sees to it.
+# limiar.convert.export.to_onnx switches onnxruntime's telemetry off, which must happen before anything imports onnxruntime.
 from limiar.convert.export.to_onnx import quantized  # isort: skip
 import numpy as np
 import onnx
@@ -39,9 +39,9 @@ from limiar.edge_app.system.machine import machine
 from virtualpi import Unavailable
 from virtualpi.qemu import user_mode
 
-MADE = 64  # images beside the golden ones
+MADE = 64  # images in addition to the golden ones
 EXACT = ("int8",)  # precisions that must agree bit for bit
-VNNI = {"avx512_vnni", "avx_vnni"}  # as /proc/cpuinfo says it
+VNNI = {"avx512_vnni", "avx_vnni"}  # as in /proc/cpuinfo
 CPUID = """
 import json, numpy
 found = numpy._core._multiarray_umath.__cpu_features__
@@ -91,14 +91,18 @@ def main(words: Sequence[str]) -> int:
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("bundle", type=Path, nargs="?", default=Path("models/lung-nodule"))
-    options.add_argument("--file", dest="files", action="append", metavar="NAME", help="model file; several; else all")
-    options.add_argument("--cpu", default="Haswell", help="as `qemu-x86_64 -cpu help` lists them (default: %(default)s)")
-    options.add_argument("--qemu", type=Path, metavar="FILE", help="this qemu-x86_64")
+    options.add_argument(
+        "--file", dest="files", action="append", metavar="NAME", help="compare this model file; may be repeated (default: all)"
+    )
+    options.add_argument(
+        "--cpu", default="Haswell", help="the processor, one of `qemu-x86_64 -cpu help` (default: %(default)s)"
+    )
+    options.add_argument("--qemu", type=Path, metavar="FILE", help="use this qemu-x86_64")
     return options.parse_args(words)
 
 
 def subjects(bundle: Bundle, files: Sequence[str] | None) -> Iterator[Subject]:
-    """The bundle's files, then the controls, if the bundle has what they are made of."""
+    """The bundle's files, then the controls, which are made from its onnx_fp32."""
     for name in files or bundle.manifest.models:
         model, data = bundle.model(name)
         allowed = 0.0 if model.precision in EXACT else model.tolerance.same_runtime
@@ -106,19 +110,19 @@ def subjects(bundle: Bundle, files: Sequence[str] | None) -> Iterator[Subject]:
     fp32 = onnx.load_from_string(bundle.model("onnx_fp32")[1])
     calibration = golden(bundle)
     kinds = {"8-bit weights": QuantType.QUInt8, "S8S8": QuantType.QInt8}
-    logging.disable(logging.WARNING)  # the quantizer's advice does not apply: preprocessed by convert
+    logging.disable(logging.WARNING)  # the quantizer's advice does not apply: convert has preprocessed the graph
     for name, activations in kinds.items():
         data = quantized(onnx.load_from_string(fp32.SerializeToString()), calibration, activations, reduce_range=False)
         yield Subject(f"control: onnx_int8, {name}", "onnxruntime", data.SerializeToString(), 0.0, control=True)
 
 
 def golden(bundle: Bundle) -> Pixels:
-    """uint8 [N, H, W, C]"""
+    """The golden images, uint8 [N, H, W, C]."""
     return np.concatenate([tensor for tensor in golden_tensors(bundle).tensors if tensor is not None])
 
 
 def made(bundle: Bundle) -> Pixels:
-    """Noise, and coarse noise of black and white: the largest sums that a layer can meet."""
+    """Noise, and coarse black and white noise, which gives the largest sums that a layer can meet."""
     spec, rng = bundle.manifest.input, np.random.default_rng(0)
     noise = rng.integers(0, 256, (MADE // 2, spec.height, spec.width, spec.channels), np.uint8)
     coarse = rng.integers(0, 2, (MADE // 2, spec.height // 5 + 1, spec.width // 5 + 1, spec.channels), np.uint8) * 255
@@ -126,7 +130,7 @@ def made(bundle: Bundle) -> Pixels:
 
 
 def compared(one: Subject, tensors: Pixels, qemu: Sequence[str], vnni: bool) -> bool:
-    """Prints a row; whether it came out as it must."""
+    """Prints a row. Returns whether the result is as it must be."""
     with tempfile.TemporaryDirectory() as folder:
         here, there = (answers(one, tensors, Path(folder), prefix) for prefix in ([], qemu))
     differences = np.abs(here.astype(np.float64) - there).max(axis=1)
@@ -143,7 +147,7 @@ def compared(one: Subject, tensors: Pixels, qemu: Sequence[str], vnni: bool) -> 
 
 
 def answers(one: Subject, tensors: Pixels, folder: Path, prefix: Sequence[str]) -> np.ndarray:
-    """float32 [N, K], from a process of its own behind `prefix`."""
+    """Logits, float32 [N, K], from a separate process whose command begins with `prefix`."""
     model, given, logits = folder / "model", folder / "tensors.npy", folder / "logits.npy"
     model.write_bytes(one.model)
     np.save(given, tensors)

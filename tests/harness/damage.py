@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does the floor of the per-layer noise catch a damaged file? Prints a table; exit status 1 if it does not.
 
-    tests/harness/damage.py models/lung-nodule models/lung-nodule.run ../shared/data/lung [--floor 25]
+    tests/harness/damage.py models/lung-nodule models/lung-nodule.run DATA [--floor 25]
 
 The scale of every layer of the bundle's int8 file is changed in turn, to 0.9 and 1.1 times its value. The floor must catch each
 layer that has weights, and nothing in the undamaged file. The images are the first of the RUN's validation split.
@@ -55,14 +55,14 @@ def main() -> int:
 
 
 def outcome(damage: Damage, noise: tuple[LayerNoise, ...] | None, caught: bool) -> str:
-    """In words."""
+    """The outcome in words."""
     if noise is None:
         return "caught: the runtime refuses the file"
     if caught:
         return "caught"
     if damage.weights:
         return "MISSED"
-    return "cannot be seen: no weights, and its value is read by the same scale"
+    return "cannot be seen: the layer has no weights, and its value is read with the same scale"
 
 
 if __name__ == "__main__":

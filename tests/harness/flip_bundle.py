@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Flips bits of a signed bundle, one at a time, and tries to use it with the key: none may be accepted (reliability.md, P5).
+"""Flips bits of a signed bundle, one at a time, and tries to use it with the key: none may be accepted.
 
     tests/harness/flip_bundle.py [--bundle models/lung-nodule] [--count 12000] [--commands 100] [--seed N]
 
 A copy of the bundle is signed with a key made for it. One bit of every byte of manifest.json and manifest.sig is flipped, and
---count bits of its other files, equally many in each; each time the bundle is opened with the key and a model is read, as the
-app does. --commands more are tried through `limiar verify --key`. As a control, a bundle with one letter changed in the
-manifest's free text is opened without the key: that must be accepted, otherwise the harness is blind. Exit status 1 if a flip
+--count bits of its other files, as many in each. Each time the bundle is opened with the key and a model is read, as the app
+does. --commands more are tried through `limiar verify --key`. As a control, a bundle with one letter changed in the
+manifest's free text is opened without the key: that must be accepted, or this test could not fail. Exit status 1 if a flip
 was accepted or the control was not.
 """
 
@@ -83,14 +83,14 @@ def signed_copy(source: Path, bundle: Path, public: Path) -> Keys:
 
 
 def every_byte(bundle: Path, rng: random.Random) -> Iterator[Flip]:
-    """One bit of each byte of manifest and signature."""
+    """One bit of each byte of the manifest and the signature."""
     for name in (MANIFEST, SIGNATURE):
         for at in range((bundle / name).stat().st_size):
             yield Flip(name, at, rng.randrange(8))
 
 
 def every_byte_again(bundle: Path, rng: random.Random) -> Iterator[Flip]:
-    """The same in random order, endlessly, manifest and signature in turn."""
+    """Bits of random bytes of the manifest and the signature in turn, endlessly."""
     while True:
         for name in (MANIFEST, SIGNATURE):
             yield Flip(name, rng.randrange((bundle / name).stat().st_size), rng.randrange(8))
@@ -112,7 +112,7 @@ def first_letter(bundle: Path) -> Flip:
 
 
 def tried(bundle: Path, flips: Iterator[Flip], keys: Keys | Path) -> Tally:
-    """Each flip on its own. keys: for open_bundle; a Path: the file for the command."""
+    """Tries each flip alone. keys: Keys for open_bundle, or the Path of a key for the command."""
     tally: Tally = Counter()
     for number, flip in enumerate(flips, 1):
         tally[kind_of(flip.path), outcome(bundle, flip, keys)] += 1

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Runs other projects' test images through the image rules and a second decoder, and prints where they differ.
+"""Runs other projects' test images through the image rules and a second decoder, and prints the files on which they differ.
 
     tests/harness/image_suites.py [--folder NAME=DIR ...] [--kept out/suites] [--json FILE] [--all]
 
 Without --folder it gets the suites of Pillow (pip: the source archive, which has bmpsuite too), libpng (with PngSuite),
-libjpeg-turbo and libnsbmp (in the source of netsurf), all three by apt-get source. The second decoder is ImageMagick (apt-get
-install imagemagick), or else OpenCV. Exit status 1 if an answer differs from the second decoder's, or a file is refused that
-the second decoder accepts, and EXPLAINED does not say why.
+libjpeg-turbo and libnsbmp (in the source of netsurf), the last three by apt-get source. The second decoder is ImageMagick
+(apt-get install imagemagick), or OpenCV if that is missing. Exit status 1 if an answer differs from the second decoder's, or a
+file is refused that it accepts, and EXPLAINED does not say why.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -36,8 +36,8 @@ from limiar.edge_app.image.read import decode
 
 NEAR = 2  # levels: rounding of 16 bits, of alpha, and of another libjpeg
 HANG_S = 10
-LARGE_PX = 12_000_000  # of the smallest limit, WebP's
-SOURCES = {  # suite -> package of Debian's sources, the folder in it
+LARGE_PX = 12_000_000  # the smallest limit of pixels, that of WebP
+SOURCES = {  # suite -> Debian source package, and the folder in it
     "libpng": ("libpng1.6", "contrib"),
     "libjpeg-turbo": ("libjpeg-turbo", "testimages"),
     "libnsbmp": ("netsurf", "libnsbmp/test"),
@@ -48,28 +48,28 @@ EXPLAINED = {  # part of a file's path -> why its answer may differ
     "apng/": "animated by its acTL; ImageMagick 6 shows the first frame and does not say so",
     "blend_transparency.png": "an animated PNG too",
     "1_trns.png": "a transparent sample beyond the depth: its lowest bits count (ISO/IEC 15948, 11.3.2.1)",
-    "8bit.s.tif": "signed samples: nothing says which of them is black",
-    "bmp/b/": "bmpsuite calls it bad: decoders may read what is there of it, or nothing",
-    "rletrns.bmp": "pixels are left out: the file does not say what is behind them, others take black",
+    "8bit.s.tif": "signed samples: nothing says which value is black",
+    "bmp/b/": "bmpsuite calls it bad: decoders may read a part of it, or nothing",
+    "rletrns.bmp": "pixels are left out: the file does not say their colour, and other decoders take black",
     "pal8os2v2-16.bmp": "a header of 16 bytes, which Windows does not read either",
     "pal8os2v2.bmp": "equal to bmpsuite's pal8.bmp; ImageMagick 6 reads the palette with 3 bytes a colour",
     "pal8oversizepal.bmp": "equal to bmpsuite's pal8.bmp: colours that no pixel uses do no harm",
     "rgb32fakealpha.bmp": "equal to bmpsuite's rgb32.bmp: its header declares no alpha",
     "rgb16-231.bmp": "1 to 3 bits spread over the full range; ImageMagick 6 puts them into the upper bits",
     "rgba16-4444.bmp": "4 bits spread over the full range; ImageMagick 6 puts them into the upper bits",
-    "rgb32bf-abgr.bmp": "equal to Pillow's reference rgb32bf-xbgr.bmp: alpha 0 throughout is none",
-    "mantis-2446.bmp": "alpha 0 throughout is none",
-    "hopper_rle8_row_overflow.bmp": "its runs lead out of the rows",
+    "rgb32bf-abgr.bmp": "equal to Pillow's reference rgb32bf-xbgr.bmp: alpha that is 0 everywhere does not count",
+    "mantis-2446.bmp": "alpha that is 0 everywhere does not count",
+    "hopper_rle8_row_overflow.bmp": "its runs go beyond the rows",
     "child_ifd": "a second picture in a SubIFD, which ImageMagick does not count",
-    "no_rows_per_strip.tif": "its directory leads to a second one",
-    "clipboard.dib": "a part of a BMP: the file header is missing",
+    "no_rows_per_strip.tif": "its directory points to a second one",
+    "clipboard.dib": "only a part of a BMP: the file header is missing",
     "courB08.pbm": "a PNG under the name of another format",
     "exif_imagemagick_orientation.png": "an orientation in ImageMagick's own text chunk, but a PNG has its EXIF in eXIf",
     ".ico": "an icon holds several pictures",
     "hopper_webp.tif": "not on the list: WebP in TIFF",
     "png_decompression_dos.png": "a text that inflates to more than 1 MB",
     "tRNS_null_1x1.png": "a line end after the PNG's end",
-    "tiff_gray_2_4_bpp/hopper": "white is zero: equal to the one where it is not; ImageMagick 6 inverts only 1 and 8 bits",
+    "tiff_gray_2_4_bpp/hopper": "white is zero: equal to the file in which it is not; ImageMagick 6 inverts only 1 and 8 bits",
     "tiff_wrong_bits_per_sample_2.tiff": "two depths for one picture",
     "rgb-alpha-16": "alpha goes over black after both have 8 bits: up to 3 levels",
     "testimgari.jpg": "arithmetic-coded: nothing can tell that such data were cut",
@@ -81,7 +81,7 @@ EXPLAINED = {  # part of a file's path -> why its answer may differ
 class Second:
     """What the second decoder says about a file."""
 
-    pixels: Pixels | None  # uint8 [H, W, 3]; None: it reads nothing
+    pixels: Pixels | None  # uint8 [H, W, 3]; None: it cannot read the file
     complaint: str  # what it said on stderr
 
 
@@ -92,7 +92,7 @@ class Found:
     file: str
     code: str  # "" if it is answered
     message: str
-    levels: int | None  # the largest difference of an answer; None: no second answer, or none of ours
+    levels: int | None  # the largest difference between the answers; None: one of them is missing
     agreed: bool
     complaint: str
 
@@ -103,10 +103,14 @@ class Found:
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--folder", action="append", default=[], metavar="NAME=DIR", help="take this suite instead")
-    options.add_argument("--kept", type=Path, default=Path("out/suites"), help="where suites are kept (default: %(default)s)")
+    options.add_argument(
+        "--folder", action="append", default=[], metavar="NAME=DIR", help="use this suite instead; may be repeated"
+    )
+    options.add_argument(
+        "--kept", type=Path, default=Path("out/suites"), help="keep suites in this folder (default: %(default)s)"
+    )
     options.add_argument("--json", type=Path)
-    options.add_argument("--all", action="store_true", help="name every file, not only those on which the two disagree")
+    options.add_argument("--all", action="store_true", help="list every file, not only those on which the two disagree")
     asked = options.parse_args()
     print(f"second decoder: {MAGICK or 'OpenCV ' + cv2.__version__}")
     suites = dict(entry.split("=", 1) for entry in asked.folder) or got(asked.kept)
@@ -116,21 +120,21 @@ def main() -> int:
         results[name] = [compared(path, Path(folder)) for path in images(Path(folder))]
     for line in table(results):
         print(line)
-    open_ends = 0
+    unexplained = 0
     for name, found in results.items():
         for one in found:
             if asked.all or not one.agreed:
                 mark = "" if one.agreed else f"  EXPLAINED: {one.explained}" if one.explained else "  NOT AGREED"
                 second = f"; second: {one.complaint}" if one.complaint else ""
                 print(f"{name} {one.file}: {one.code or f'answered, {one.levels} levels'} {one.message}{second}{mark}")
-            open_ends += not one.agreed and not one.explained
+            unexplained += not one.agreed and not one.explained
     if asked.json:
         asked.json.write_text(json.dumps({name: [asdict(one) for one in found] for name, found in results.items()}, indent=1))
-    return 1 if open_ends else 0
+    return 1 if unexplained else 0
 
 
 def got(kept: Path) -> dict[str, Path]:
-    """The suites, kept ones or else from pip and apt; says how. One that is not available is named and left out."""
+    """Suite -> its folder, from `kept`, or from pip and apt. A suite that is not available is named on stderr and left out."""
     suites = {}
     kept.mkdir(parents=True, exist_ok=True)
     for name in ("Pillow", *SOURCES):
@@ -153,7 +157,7 @@ def pillow(scratch: Path) -> tuple[Path, str]:
 
 
 def debian(name: str, scratch: Path) -> tuple[Path, str]:
-    """apt-get source, with lists of its own: the machine's apt need not know any sources."""
+    """apt-get source with its own lists, because the machine's apt may have no source lists."""
     package, part = SOURCES[name]
     lists, parts = scratch / "lists", scratch / "parts"
     (lists / "partial").mkdir(parents=True)
@@ -168,7 +172,7 @@ def debian(name: str, scratch: Path) -> tuple[Path, str]:
     apt += ["-o", f"Dir::State::lists={lists}"]
     run([*apt, "update"], scratch)
     print(f"{name}: apt-get source --download-only {package}", file=sys.stderr)
-    # A patch that the mirror no longer has is not needed.
+    # Not checked: the mirror may no longer have a patch, which is not needed.
     subprocess.run([*apt, "source", "--download-only", package], cwd=scratch, capture_output=True, check=False, timeout=300)
     return next(path for path in scratch.iterdir() if ".orig.tar" in path.name), part
 
@@ -179,7 +183,7 @@ def run(command: list[str], folder: Path) -> None:
 
 
 def unpack(archive: Path, part: str, folder: Path) -> None:
-    """Files of images under the archive's folder `part`, nothing else."""
+    """Unpacks only the image files under the archive's folder `part`."""
     with tarfile.open(archive) as opened:
         for member in opened:
             path = Path(member.name)
@@ -200,11 +204,11 @@ def images(folder: Path) -> Iterator[Path]:
 
 
 def compared(path: Path, folder: Path) -> Found:
-    """One file through both."""
+    """Compares both decoders on one file."""
     file = path.relative_to(folder).as_posix()
     second = by_magick(path) if MAGICK else by_opencv(path)
     complaint = second.complaint.replace(str(folder), "")[:120]
-    signal.alarm(HANG_S)  # ends this script: a hang is a bug
+    signal.alarm(HANG_S)  # a hang is a bug, and ends this script
     try:
         ours = decode(path.read_bytes(), path.name).pixels()
     except ImageError as error:
@@ -219,7 +223,7 @@ def compared(path: Path, folder: Path) -> Found:
 
 
 def agrees(code: str, second: Second, path: Path) -> bool:
-    """Does what the second decoder says of a file that it reads bear out a refusal?"""
+    """Whether what the second decoder says about a file that it reads supports the refusal."""
     kind, frames, bits, colours = described(path) if MAGICK else (path.suffix[1:].upper(), 1, 8, "sRGB")
     return {
         "E-IMAGE-FORMAT": kind not in READ,
@@ -256,13 +260,13 @@ PIPES: dict[str, Any] = {"capture_output": True, "timeout": 60}
 
 
 def by_opencv(path: Path) -> Second:
-    """What OpenCV says on stderr cannot be told from what others say there."""
+    """Without complaints: OpenCV's lines on stderr cannot be told from other lines there."""
     read = cv2.imread(str(path), cv2.IMREAD_COLOR)
     return Second(None if read is None else np.asarray(read[:, :, ::-1], np.uint8), "")
 
 
 def table(results: dict[str, list[Found]]) -> Iterator[str]:
-    yield "| suite | files | answered, equal | within 2 levels | otherwise | refused, agreed | refused alone |"
+    yield "| suite | files | answered, equal | within 2 levels | differently | refused, agreed | refused by limiar alone |"
     yield "|---|---|---|---|---|---|---|"
     for name, found in results.items():
         answered = [one for one in found if not one.code]

@@ -3,10 +3,10 @@
 
     tests/harness/kill_training.py [DATA] [--kills 100] [--seed N] [--control]
 
-DATA: a folder of images; without it 160 phantoms are drawn. Kills come at any time: before the first epoch, between two file
+DATA: a folder of images; without it, 160 phantoms are drawn. Kills come at any time: before the first epoch, between two file
 operations, while a checkpoint is written, while the RUN gets its files and its name. Each run is killed up to three times, then
 finishes, and its model.keras, predictions.csv, splits.csv and history.csv must equal those of a run that was never killed, byte
-by byte. The control does not seed dropout again in each epoch: its runs must differ, otherwise the harness is blind.
+by byte. The control does not seed dropout again in each epoch: its runs must differ, or this test could not fail.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has

@@ -1,7 +1,7 @@
 """Kills the real `limiar train` and resumes it until a RUN exists; tests/harness/kill_training.py and a test use it.
 
-A parent process imports what training needs and forks a process for every start, which saves each of them the seconds that
-TensorFlow takes to load; nothing is computed before the fork.
+A parent process imports what training needs and forks a process for every start, which saves each of them the seconds in which
+TensorFlow loads; nothing is computed before the fork.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from limiar.train.record import run_folder
 COMPARED = (run_folder.MODEL, run_folder.PREDICTIONS, run_folder.SPLITS, run_folder.HISTORY)
 LONGEST_DELAY_S = 0.02  # after a file operation: a checkpoint takes that long to be written
 
-# A line of JSON on stdin is a start: arguments, the folder that is watched, the file operation there at which the process is
-# killed (0: none), and how long after it. A line on stdout is its end: the wait status and, if it was not killed, the file
-# operations there and the error.
+# Each line of JSON on stdin starts a training: arguments, the folder to watch, the file operation there at which to kill the
+# process (0: none), and the delay after it. The answers on stdout are the process id and, at the end, a line of JSON: the wait
+# status and, if it was not killed, the number of file operations there and the error.
 STARTER = """
 import contextlib, io, json, os, signal, sys, threading, time
 from limiar.train.fit.importing import quiet
 with quiet():
     import limiar.train.commands.train, limiar.train.run.make_run, limiar.train.tracking.trackers
 
-if sys.argv[1:] == ["control"]:  # a run that goes on with the random state that Keras gives a loaded model
+if sys.argv[1:] == ["control"]:  # a resumed run keeps the random state that Keras gives a loaded model
     limiar.train.fit.fit._seed_dropout = lambda model, seed, epoch: None
 
 def start(arguments, place, at, delay_s, pipe):
@@ -43,7 +43,7 @@ def start(arguments, place, at, delay_s, pipe):
         nonlocal count
         if event not in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir") or isinstance(given[0], int):
             return
-        in_removed_tree = event in ("os.remove", "os.rmdir") and given[-1] != -1  # shutil.rmtree names a file in a descriptor
+        in_removed_tree = event in ("os.remove", "os.rmdir") and given[-1] != -1  # shutil.rmtree gives names in a folder
         if in_removed_tree or os.fsdecode(given[0]).startswith(place):
             count += 1
             if count == at:
@@ -82,17 +82,17 @@ class Ended:
 
 @dataclass
 class Series:
-    """What came of runs that were killed again and again."""
+    """Counts over runs that were killed again and again."""
 
     runs: int = 0
     kills: int = 0
-    without_epoch: int = 0  # kills that left nothing to go on from
+    without_epoch: int = 0  # kills that left nothing to resume
     publishing: int = 0  # kills while the RUN got its files and its name
-    different: int = 0  # runs that ended with another byte than the one that was never killed
+    different: int = 0  # runs whose files differ from those of the run that was never killed
 
 
 class Starter:
-    """Starts `limiar train` again and again. control: resumes it wrongly, which a harness must notice."""
+    """Starts `limiar train` again and again. control: resumes it wrongly, which the comparison must notice."""
 
     def __init__(self, control: bool = False) -> None:
         self._process = subprocess.Popen(
@@ -110,7 +110,7 @@ class Starter:
         self._process.communicate()
 
     def start(self, arguments: list[str], out: Path, at: int = 0, delay_s: float = 0.0, after_s: float | None = None) -> Ended:
-        """One start, killed at the at-th file operation beside `out` or `after_s` seconds from its start, or not at all.
+        """Starts it once, to be killed at file operation number `at` at `out`, after `after_s` seconds, or not at all.
 
         Raises RuntimeError if it ended in any other way.
         """
@@ -121,7 +121,7 @@ class Starter:
         child, started = int(self._process.stdout.readline()), time.monotonic()
         if after_s is not None:
             time.sleep(after_s)
-            with contextlib.suppress(ProcessLookupError):  # it was done before
+            with contextlib.suppress(ProcessLookupError):  # it had ended by then
                 os.kill(child, signal.SIGKILL)
         status, operations, error = json.loads(self._process.stdout.readline())
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
@@ -140,10 +140,10 @@ def run_with_kills(
     rng: random.Random,
     series: Series,
 ) -> None:
-    """Starts a run at `out`, kills it so many times at most, lets it end, and compares it with `unkilled`, byte by byte.
+    """Starts a run at `out`, kills it at most `kills` times, lets it end, and compares it with `unkilled`, byte by byte.
 
     whole: how the unkilled one ended. Half of the kills come at a file operation or shortly after it, half at any time.
-    Raises RuntimeError where a start ends in any other way, also if --resume is refused with an epoch left to go on from.
+    Raises RuntimeError if a start ends in any other way, for example if --resume is refused although an epoch was kept.
     """
     partial = out.with_name(f"{out.name}.partial")
     resume: list[str] = []
@@ -165,4 +165,4 @@ def run_with_kills(
     other += [partial.name] if partial.exists() else []
     if other:
         series.different += 1
-        print(f"{out.name} ended with another {', '.join(other)}", flush=True)
+        print(f"{out.name} differs in {', '.join(other)}", flush=True)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Cuts the power under a running `limiar scan`, then looks for every answer that it had reported (reliability.md, P1).
+"""Cuts the power under a running `limiar scan`, then looks for every answer that it had reported.
 
     sudo tests/harness/powercut.py [--cuts 100] [--seed N] [--results FILE]
 
 The database is on its own ext4 file system, on a loop device in a separate mount namespace. At a random time the file system is
 shut down without flushing its journal (FS_IOC_SHUTDOWN with FSOP_GOING_FLAGS_NOLOGFLUSH): everything that the kernel had not
 written is lost, as in a power cut. It is mounted again, and the database must be intact and have every line that was read
-before the cut. The control runs with a lower `synchronous` and must lose lines, otherwise the harness is blind. With --journal
-rollback the scan treats the disk as a share, where a write-ahead log does not work.
+before the cut. The control runs with a lower `synchronous` and must lose lines, or this test could not fail. With --journal
+rollback the scan treats the disk as a network share, on which a write-ahead log does not work.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
@@ -53,13 +53,13 @@ ON_A_SHARE = """
 from limiar.edge_app.store import database
 database.Database.write_ahead_here = lambda self: False
 """
-# What comes before the scan, its synchronous, and the control's. FULL does not flush the removal of a rollback journal: after
-# the cut it is there again, and undoes what was reported.
+# journal -> what runs before the scan, its `synchronous`, and the control's. FULL does not flush the removal of a rollback
+# journal: after the cut the journal is there again, and undoes what was reported.
 JOURNALS = {"wal": ("", "FULL", "NORMAL"), "rollback": (ON_A_SHARE, "EXTRA", "FULL")}
 
 
 class Series(msgspec.Struct):
-    """What came of the cuts of one kind."""
+    """The results of the cuts of one kind."""
 
     kind: str
     seed: int
@@ -75,7 +75,7 @@ def main() -> int:
     options.add_argument("--cuts", type=int, default=100)
     options.add_argument("--journal", choices=JOURNALS, default="wal")
     options.add_argument("--seed", type=int, default=random.randrange(2**32))  # not a secret
-    options.add_argument("--results", type=Path, help="the outcome is appended here, a JSON line for each kind")
+    options.add_argument("--results", type=Path, help="append the outcome to this file, a JSON line for each kind")
     asked = options.parse_args()
     if os.geteuid() != 0:
         sys.exit("powercut mounts a file system: run it as root")
@@ -97,7 +97,7 @@ def main() -> int:
 
 
 def private_mounts() -> None:
-    """A private mount namespace: what is mounted in it disappears with this process."""
+    """Enters a private mount namespace: what is mounted in it disappears with this process."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
         sys.exit(f"powercut needs a mount namespace: {os.strerror(ctypes.get_errno())}")
@@ -119,7 +119,7 @@ def disk(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def written(folder: Path) -> Path:
-    """Images, all different."""
+    """Writes images, all different; returns the folder."""
     rng = np.random.default_rng(0)
     folder.mkdir()
     for index in range(IMAGES):
@@ -152,7 +152,7 @@ def cut_again_and_again(kind: str, script: str, asked: argparse.Namespace, image
 
 
 def cut(script: str, bundle: Path, images: Path, mount: Path, rng: random.Random) -> set[str]:
-    """Scans and cuts the power at a random time after the first line: the images whose lines were read before the cut."""
+    """Scans, and cuts the power at a random time after the first line. Returns the images whose lines were read before."""
     command = [sys.executable, "-c", script, "scan", str(bundle), str(images), "--db", str(mount / "results.db")]
     lines: list[bytes] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=PROJECT) as scan:
@@ -162,7 +162,7 @@ def cut(script: str, bundle: Path, images: Path, mount: Path, rng: random.Random
         reader.start()
         time.sleep(rng.uniform(0, 0.8))
         folder = os.open(mount, os.O_RDONLY)
-        before = list(lines)  # read, and so counted, before the cut
+        before = list(lines)  # only what was read before the cut counts
         fcntl.ioctl(folder, FS_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
         os.close(folder)
         scan.kill()
@@ -171,7 +171,7 @@ def cut(script: str, bundle: Path, images: Path, mount: Path, rng: random.Random
 
 
 def kept(path: Path) -> tuple[bool, set[str]]:
-    """Is the database whole, and which images have an answer in it?"""
+    """Whether the database is whole, and the images that have an answer in it."""
     try:
         with contextlib.closing(sqlite3.connect(path)) as db:
             whole = db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

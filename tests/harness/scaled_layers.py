@@ -1,4 +1,4 @@
-"""A TFLite file with one layer's scale changed on purpose, to prove that the check of layers sees it."""
+"""Changes the scale of one layer of a TFLite file, to prove that the check of layers sees it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,16 +13,16 @@ FACTORS = (0.9, 1.1)
 class Damage(msgspec.Struct, frozen=True):
     """One layer's damage."""
 
-    layer: int  # its place in layer_noise
+    layer: int  # its index in layer_noise's result
     factor: float
-    weights: bool  # its weights' scale was changed; else, as it has none, that of the value which it makes
+    weights: bool  # True: its weights' scale was changed; False: it has no weights, and its output's scale was
     data: bytes
 
 
 def damages(data: bytes) -> Iterator[Damage]:
-    """Every layer of an integer file in turn, by each of FACTORS.
+    """Damages every layer of an integer file in turn, by each of FACTORS.
 
-    The scale of a bias goes along with that of the weights: it is the product of theirs and the input's.
+    The scale of a bias changes with that of the weights: it is the product of theirs and the input's.
     """
     for layer, op in enumerate(_layers(Graph(data))):
         for factor in () if Graph(data).operator(op) in PASSING else FACTORS:

@@ -1,4 +1,4 @@
-"""The temperature, found by halving, against what it must be."""
+"""The temperature that bisection finds, compared with the true one."""
 
 import subprocess
 import sys

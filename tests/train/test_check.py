@@ -322,7 +322,7 @@ def test_a_size_that_no_network_takes_is_refused(folder):
 
 
 def grating(rng, angle_deg):
-    """Stripes of this direction, their phase and width by chance, in noise."""
+    """Stripes in this direction, with random phase and width, in noise."""
     y, x = np.mgrid[0:40, 0:40]
     along = x * np.cos(np.deg2rad(angle_deg)) + y * np.sin(np.deg2rad(angle_deg))
     stripes = 128 + 50 * np.sin(along * rng.uniform(0.5, 1.0) + rng.uniform(0, 6))

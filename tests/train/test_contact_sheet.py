@@ -1,4 +1,4 @@
-"""studies/contact_sheet.py shows phantoms beside CT patches, and never inside the project."""
+"""studies/contact_sheet.py shows phantoms next to CT patches, and never writes inside the project."""
 
 import subprocess
 import sys

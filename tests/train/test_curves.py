@@ -1,4 +1,4 @@
-"""The curves of a report: their figures by hand, and what is drawn of them."""
+"""The curves of a report: figures calculated by hand, and what is drawn."""
 
 import re
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""How images get to the network: in which order, from which store, and without being held."""
+"""How images get to the network: in which order, from which store, and without being kept in memory."""
 
 import io
 import re

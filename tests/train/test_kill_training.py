@@ -1,4 +1,4 @@
-"""kill -9 of the real `limiar train` at any time: going on gives the run that was never killed, byte by byte."""
+"""kill -9 of the real `limiar train` at any time: resuming gives the run that was never killed, byte by byte."""
 
 import random
 

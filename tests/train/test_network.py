@@ -1,4 +1,4 @@
-"""The networks of a RUN and of an unfinished run are loaded within bounds: they may come from somebody else."""
+"""The networks of a RUN and of an unfinished run are loaded within bounds: they may come from someone else."""
 
 import hashlib
 import io
@@ -20,7 +20,7 @@ from limiar.train.run.make_run import make_run
 
 
 def asking(data: bytes, units: int) -> bytes:
-    """The .keras file with a first dense layer that asks for as many units, and the weights as they were."""
+    """The .keras file with its first dense layer asking for so many units, and unchanged weights."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     config = json.loads(members["config.json"])

@@ -1,4 +1,4 @@
-"""Generated patches: repeatable, labelled without noise, and of the shape they say."""
+"""Generated patches: repeatable, correctly labelled, and in the right form."""
 
 import functools
 import io

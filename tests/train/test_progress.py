@@ -19,7 +19,7 @@ from limiar.train.tracking import trackers
 
 @pytest.fixture
 def ctrl_c():
-    """Python's own handler, whatever the shell that started the tests lets them ignore."""
+    """Python's own handler for SIGINT, even if the shell that started the tests ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

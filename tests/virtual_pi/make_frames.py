@@ -1,6 +1,6 @@
 """Makes the frames of the virtual cameras of virtual.yaml: `make_frames.py FOLDER`.
 
-Left half red, right half blue, and a band of noise in the middle that is another one in every file: no frame is a repetition.
+Left half red, right half blue, and in the middle a band of noise that differs in every file, so that no frame repeats another.
 """
 
 import sys

@@ -47,7 +47,7 @@ def found(record_property: Callable[[str, object], None]) -> Found:
 
 
 def in_a_process(work: Callable[..., Any], *arguments: object) -> Any:
-    """What `work` returns. picamera2 starts threads, which a fork leaves behind: this process must not import it."""
+    """What `work` returns in a child. picamera2 starts threads, which a fork would lose: this process must not import it."""
     context = multiprocessing.get_context("fork")
     answer, end = context.Pipe(duplex=False)
     process = context.Process(target=lambda: end.send(work(*arguments)))

@@ -1,4 +1,4 @@
-"""What becomes of an image file, for tests of damage."""
+"""What happens to an image file, for tests of damage."""
 
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.read import decode

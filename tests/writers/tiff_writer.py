@@ -1,4 +1,4 @@
-"""Writes TIFFs of any depth, byte order, layout and compression, as scanners and microscopes do and Pillow cannot."""
+"""Writes TIFFs of any depth, byte order, layout and compression: scanners and microscopes do, Pillow does not."""
 
 import struct
 import zlib

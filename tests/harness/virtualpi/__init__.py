@@ -6,8 +6,8 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 
 class Unavailable(Exception):
-    """This machine cannot run it: str() says why, and what to do."""
+    """This machine cannot run the test: str() says why, and what to do."""
 
 
 class Failed(Exception):
-    """It ran, and the result was not what it must be: str() says what was found."""
+    """The test ran, and the result is wrong: str() says what was found."""

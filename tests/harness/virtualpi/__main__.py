@@ -1,13 +1,13 @@
-"""limiar on a Raspberry Pi that is not there.
+"""limiar on an emulated Raspberry Pi.
 
     scripts/virtual_pi user      the aarch64 wheels on emulated Cortex-A53, A72 and A76, Debian 12 and 13: a minute or two
-    scripts/virtual_pi camera    the real picamera2 and libcamera with cameras that show files, on this machine: half a minute
-    scripts/virtual_pi faults    what `user` must catch, planted: half a minute
+    scripts/virtual_pi camera    the real picamera2 and libcamera with cameras that show files, not emulated: half a minute
+    scripts/virtual_pi faults    plants faults that `user` must catch: half a minute
     scripts/virtual_pi install   scripts/install_pi on fresh systems, with a network and without one: five minutes or more
     scripts/virtual_pi machine   whole machines before a release: cameras, power cuts, Raspberry Pi 3 and 4: some minutes
 
-What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: it cannot be asked here;
-3: it was, and something is not as it must be. It needs Debian on x86-64, Linux 6.7 where it emulates, and root for `install`.
+What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: this machine cannot run it;
+3: it ran and found something wrong. It needs Debian on x86-64, Linux 6.7 or newer to emulate, and root for `install`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from limiar.edge_app.errors import LimiarError
 from virtualpi import Failed, Unavailable, namespace
 from wheelhouse import WheelhouseError
 
-# Each a module: options(parser) adds its own, main(asked) raises Unavailable or Failed.
+# Each is a module: options(parser) adds its options, main(asked) raises Unavailable or Failed.
 LEVELS = ("user", "faults", "camera", "install", "machine")
 
 
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def stop(number: int, _frame: object) -> None:
-    """Ctrl-C or kill: every thread comes to its end, and removes what is temporary."""
+    """On Ctrl-C or kill, ends every thread, which removes its temporary files."""
     namespace.stop()
     sys.exit(128 + number)
 

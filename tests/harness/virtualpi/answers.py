@@ -1,4 +1,4 @@
-"""What limiar answers in a root, and the same on this machine: the golden images' tensors and logits, and a scan."""
+"""Compares limiar's answers in a root with those on this machine: the golden images' tensors and logits, and a scan."""
 
 import os
 import subprocess
@@ -20,8 +20,8 @@ from virtualpi.outcome import Outcome
 
 ASK = PROJECT / "tests" / "harness" / "virtualpi" / "guest" / "ask.py"
 FLOAT_TOLERANCE = 1e-6  # of the largest logit: float32 sums in another order
-# Of int8 logits, between XNNPACK and the built-in kernels, which round halves differently: of 4,000 logits of CT patches that
-# the reference model gave with either (x86-64), 39 % differed by a step, 1.5 % by two, 0.05 % by three.
+# Largest difference of int8 logits between XNNPACK and the built-in kernels, which round halves differently: of 4,000 logits
+# that the reference model gave for CT patches (x86-64), 39 % differed by one step, 1.5 % by two, 0.05 % by three.
 STEPS = 3
 _AARCH64 = 183  # e_machine in elf.h
 _PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "onnxruntime": "onnxruntime"}
@@ -47,7 +47,7 @@ class Facts(Struct, frozen=True):
 
 
 class Answers(NamedTuple):
-    """Of one Python."""
+    """What one Python answered."""
 
     facts: Facts
     said: str  # stderr
@@ -56,7 +56,7 @@ class Answers(NamedTuple):
 
 
 class Line(Struct, frozen=True):
-    """What is needed of a line of `limiar scan`."""
+    """The fields needed from a line of `limiar scan`."""
 
     path: str
     decision: str
@@ -66,7 +66,7 @@ class Line(Struct, frozen=True):
 
 
 def ask_here(python: Path, bundle: Bundle, folder: Path, runtimes: Sequence[str], files: Sequence[str]) -> Answers:
-    """By a Python of this machine; `folder` is for its files. Raises Failed."""
+    """The answers of a Python of this machine; `folder` is for its files. Raises Failed."""
     out = folder / "answers.npz"
     command = [str(python), "-P", str(ASK), str(bundle.path), str(out), ",".join(runtimes), ",".join(files)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -76,7 +76,7 @@ def ask_here(python: Path, bundle: Bundle, folder: Path, runtimes: Sequence[str]
 
 
 def ask_there(root: Root, device: Device, runtimes: Sequence[str], files: Sequence[str]) -> Answers:
-    """By the Python of a root, which sees the bundle as /bundle and a folder for files as /w. Raises Failed."""
+    """The answers of a root's Python, which sees the bundle as /bundle and a folder for files as /w. Raises Failed."""
     words = ("/bundle", "/w/answers.npz", ",".join(runtimes), ",".join(files))
     done = root.run("python3", "-P", "/guest/ask.py", *words, environ=device.environ)
     return _read(done, root.binds["/w"] / "answers.npz")
@@ -97,9 +97,9 @@ def is_on(where: str, root: Root, cpu: str) -> Outcome:
 
 
 def is_whole(where: str, here: Answers, there: Answers) -> Iterator[Outcome]:
-    """AArch64 libraries alone, and the same kernels as here."""
+    """Are all libraries AArch64, and the kernels the same as here?"""
     facts = there.facts
-    # Of OpenCV and the runtimes what the process has mapped; of all others what lies in the root.
+    # For OpenCV and the runtimes, the libraries that the process has mapped; for all others, those in the root.
     for package in ("cv2", *(_PACKAGES[name] for name in facts.runtimes)):
         mapped = {Path(path).name: kind for path, kind in facts.loaded.items() if f"/{package}/" in path}
         found = ", ".join(f"{name.partition('.')[0]} {kind}" for name, kind in sorted(mapped.items())[:2]) or "none"
@@ -121,7 +121,7 @@ def is_whole(where: str, here: Answers, there: Answers) -> Iterator[Outcome]:
 
 
 def compared(where: str, bundle: Bundle, here: Answers, there: Answers, files: Sequence[str]) -> Iterator[Outcome]:
-    """Tensors byte for byte, logits within the runtime, decisions: of these files, on every runtime that answered here."""
+    """Compares tensors byte for byte, logits by runtime, and decisions, for these files on every runtime that answered here."""
     asked = [name for name in here.logits if name.partition(" ")[0] in files]
     answered = f"{len(there.logits)} of {len(asked)}"
     yield Outcome(where, "files and runtimes that answer", answered, "all", list(there.logits) == asked != [])
@@ -141,16 +141,16 @@ def compared(where: str, bundle: Bundle, here: Answers, there: Answers, files: S
 
 
 def _decided_otherwise(bundle: Bundle, file: str, before: np.ndarray, after: np.ndarray) -> int:
-    """Images that get another label; those that one of both refers do not count."""
+    """The number of images that get another label; those that either side refers do not count."""
     if not np.isfinite(after).all():
-        return len(after)  # nothing can be decided by them
+        return len(after)  # such logits decide nothing
     model, _ = bundle.model(file)
     decided = [[decide(row, bundle.manifest.labels, model.decision).decision for row in rows] for rows in (before, after)]
     return sum(one != other and REFER not in (one, other) for one, other in zip(*decided, strict=True))
 
 
 def steps_apart(where: str, one: Answers, other: Answers, file: str) -> Outcome:
-    """How far two runtimes are apart, in steps of the file's quantized logits."""
+    """How much two runtimes differ, in steps of the file's quantized logits."""
     (first, step), (second, _) = ((answers.logits[name], answers.facts.steps[name]) for answers, name in _of(file, one, other))
     steps = float(np.abs(first.astype(np.float64) - second).max()) / step
     return Outcome(where, f"{file}: one runtime and the other", f"{steps:.2f} steps", f"<= {STEPS}", steps <= STEPS + 0.001)
@@ -162,7 +162,7 @@ def _of(file: str, *both: Answers) -> list[tuple[Answers, str]]:
 
 def read_scan(done: "subprocess.CompletedProcess[str]") -> list[Line]:
     """The lines of `limiar scan`, by path. Raises Failed if it was refused."""
-    if done.returncode not in (0, 4):  # 4: some images were refused, here and there alike
+    if done.returncode not in (0, 4):  # 4: some images were refused, on both sides
         raise Failed(f"limiar scan ended with {done.returncode}: {done.stderr.strip()[-300:]}")
     return sorted(
         (msgspec.json.decode(line, type=Line) for line in done.stdout.splitlines()), key=lambda line: Path(line.path).name
@@ -170,15 +170,15 @@ def read_scan(done: "subprocess.CompletedProcess[str]") -> list[Line]:
 
 
 def scan_here(python: Path, bundle: Bundle, images: Path, folder: Path, runtime: str) -> list[Line]:
-    """By a Python of this machine; `folder` is for its database."""
+    """The lines of a scan by a Python of this machine; `folder` is for its database."""
     words = ("scan", bundle.path, images, "--runtime", runtime, "--db", folder / f"{runtime}.db", "--jsonl", "-")
-    environ = {**os.environ, "LIMIAR_STATE": str(folder)}  # what this machine remembers of other runs does not count
+    environ = {**os.environ, "LIMIAR_STATE": str(folder)}  # so that other runs on this machine do not count
     command = (python, "-P", "-m", "limiar", *words)
     return read_scan(subprocess.run(command, env=environ, capture_output=True, text=True, check=False))
 
 
 def scans_compared(where: str, here: Sequence[Line], there: Sequence[Line]) -> Iterator[Outcome]:
-    """The same images, with the same labels outside the refer band, of one runtime here and there."""
+    """Did one runtime give the same images the same labels here and there, outside the refer band?"""
     names = [[Path(line.path).name for line in lines] for lines in (here, there)]
     yield Outcome(where, "limiar scan: images", str(len(there)), str(len(here)), bool(here) and names[0] == names[1])
     pairs = list(zip(here, there, strict=False))

@@ -1,7 +1,7 @@
-"""Boots machines in QEMU and listens to what their guest says.
+"""Boots machines in QEMU and reads what their guest prints.
 
-A guest speaks through one port: `@begin NAME`, what a command printed, `@errors`, what it complained about, `@end STATUS` for
-each command of guest/jobs; `@scan`, then the lines of a running scan; `@done` at the end.
+A guest writes to one port: `@begin NAME`, a command's stdout, `@errors`, its stderr and `@end STATUS`, for each command of
+guest/jobs; `@scan`, then the lines of a running scan; `@done` at the end.
 """
 
 import queue
@@ -32,7 +32,7 @@ class Board(NamedTuple):
 
 
 VIRT = Board("virt", "linux,dummy-virt", "0xd08", 2048)
-BOARDS = (  # QEMU knows no other sizes of memory; of the 2 GB Linux finds the first
+BOARDS = (  # QEMU has only these sizes of memory; of the 2 GB, Linux finds the first
     Board("raspi3b", "Raspberry Pi 3 Model B", "0xd03", 1024),
     Board("raspi4b", "Raspberry Pi 4 Model B", "0xd08", 2048),
 )
@@ -73,7 +73,7 @@ class Guest:
         return line
 
     def answers(self, until: str = "@done") -> Mapping[str, Said]:
-        """What its commands said, by their names, up to a line. Raises Failed."""
+        """The output of its commands, by their names, up to the line `until`. Raises Failed."""
         found: dict[str, Said] = {}
         name, out, err = "", list[str](), list[str]()
         part = out
@@ -91,7 +91,7 @@ class Guest:
         return found
 
     def read_so_far(self) -> list[str]:
-        """The lines that have been read and not asked for yet."""
+        """The lines that have been read but not yet returned. Raises Failed."""
         found = []
         while not self.lines.empty():
             line = self.lines.get()
@@ -101,16 +101,16 @@ class Guest:
         return found
 
     def listen(self) -> None:
-        """Reads what it says until it has ended."""
+        """Reads its output until it ends."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.log.write(line)
-            if line.endswith("\n"):  # else it was cut
+            if line.endswith("\n"):  # otherwise it was cut off
                 self.lines.put(line.rstrip("\r\n").replace("\0", ""))
         self.lines.put(None)
 
     def cut(self) -> None:
-        """Ends it at once, and returns when nothing of it runs any more."""
+        """Kills it, and returns once nothing of it runs any more."""
         self.process.kill()
         while self.lines.get() is not None:
             pass
@@ -120,7 +120,7 @@ class Guest:
 def booted(
     board: Board, image: Image, job: Mapping[str, str], log: TextIO, data: Data | None = None, limit_s: float = 400
 ) -> Iterator[Guest]:
-    """A machine that does a job of guest/jobs; what it says goes to `log` too."""
+    """A machine that runs a job of guest/jobs; its output also goes to `log`."""
     binds = {"/kernel": image.kernel, "/initrd": image.initrd, "/disk": image.disk}
     words = [*_COMMON, "-M", board.machine, "-m", str(board.memory_mb)]
     if board is VIRT:
@@ -158,8 +158,8 @@ _VIRT = (
     *("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=speech"),
     *("-blockdev", "driver=file,node-name=disk,filename=/disk,read-only=on", "-device", "virtio-blk-pci,drive=disk"),
 )
-# Every write and every flush goes to the log. The image itself is thrown away after a cut, so it needs no flushing; Linux must
-# know that the disk has a cache, else it would not flush; a discard would be no write.
+# Every write and every flush goes to the log. The image itself is thrown away after a cut, so it is not flushed. The disk must
+# report a cache, because Linux would not flush otherwise. The log has no discards, so they are off.
 _DATA = (
     *("-blockdev", "driver=file,node-name=data-file,filename=/data/disk,cache.no-flush=on"),
     *("-blockdev", "driver=file,node-name=data-log,filename=/data/log,cache.no-flush=on"),

@@ -1,4 +1,4 @@
-"""What is made once and then only read: downloads, roots, wheels, programs. Each appears whole or not at all."""
+"""A cache of what is made once and then only read: downloads, roots, wheels, programs. Each is complete or absent."""
 
 import fcntl
 import hashlib
@@ -12,14 +12,14 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limi
 
 
 def kept(kind: str, name: str, make: Callable[[Path], None]) -> Path:
-    """CACHE/kind/name, which `make` makes at the path that it is given; who asks meanwhile waits for it."""
+    """CACHE/kind/name. If it is missing, `make` makes it at the path that it is given, while other callers wait for it."""
     path = CACHE / kind / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A lock on an open file: it holds between threads as between processes, and ends with whoever has it.
+    # A lock on an open file works between threads and between processes, and ends with its holder.
     with (path.parent / f".{name}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            for left in path.parent.glob(f".{name}-*"):  # of a run that was killed: nobody else makes it now
+            for left in path.parent.glob(f".{name}-*"):  # left by a killed run: with the lock held, no other run is making it
                 shutil.rmtree(left, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=path.parent) as partial:
                 made = Path(partial, name)
@@ -29,5 +29,5 @@ def kept(kind: str, name: str, make: Callable[[Path], None]) -> Path:
 
 
 def key(made_from: Sequence[str]) -> str:
-    """A name for what is made of these."""
+    """A name for what is made from these."""
     return hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16]

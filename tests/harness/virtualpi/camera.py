@@ -1,7 +1,7 @@
 """The app's source for Raspberry Pi cameras on the real picamera2 and the real libcamera, without a board.
 
-limiar's built wheel runs in a Debian 13 root of this machine's architecture, over libcamera 0.7 of its backports, whose virtual
-camera shows files. The tests are in tests/virtual_pi. Then faults are planted, and the tests must find each.
+limiar's built wheel runs in a Debian 13 root of this machine's architecture, with libcamera 0.7 from backports, whose virtual
+camera shows files. The tests are in tests/virtual_pi. Then faults are planted, and the tests must find each one.
 
     scripts/virtual_pi camera
     scripts/virtual_pi camera --json
@@ -47,7 +47,7 @@ FAULTS = (
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="the table as JSON")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
     page.option(parser)
 
 
@@ -65,10 +65,10 @@ def main(asked: argparse.Namespace) -> None:
 
 
 class Tests:
-    """tests/virtual_pi in a root where the cameras are."""
+    """Runs tests/virtual_pi in a root that has the cameras."""
 
     def __init__(self, folder: Path) -> None:
-        """folder: for what is made anew in each run. Raises Unavailable, Failed."""
+        """folder: for the files of this run. Raises Unavailable, Failed."""
         machine = platform.machine()
         if machine not in ARCHES:
             raise Unavailable(f"runs on {' and '.join(ARCHES)}, and this machine is {machine}")
@@ -84,14 +84,14 @@ class Tests:
         self._binds = {**_CHECKOUT, **camera_stack.binds(site, frames), "/opt/limiar": self._limiar}
 
     def all(self) -> list[Outcome]:
-        """Every test, and what it saw."""
+        """Runs every test: what each saw."""
         said, cases = self._run("all")
         if not all(map(_passed, cases)):
             print(said, file=sys.stderr)
         return [Outcome(self._where, _sentence(case), _found(case), "so", _passed(case)) for case in cases]
 
     def planted(self, fault: Fault) -> list[Outcome]:
-        """A fault, and whether its test finds it."""
+        """Plants a fault: did its test find it?"""
         source = (self._limiar / _SOURCE).read_text()
         if fault.right not in source:
             raise Failed(f"the fault cannot be planted: {_SOURCE} has no {fault.right}: see tests/harness/virtualpi/camera.py")
@@ -105,7 +105,7 @@ class Tests:
         return [Outcome(self._where, f"planted fault: {fault.name}", found, "found", failed == len(cases) > 0)]
 
     def _run(self, name: str, more: dict[str, Path] | None = None, *arguments: str) -> tuple[str, list[ElementTree.Element]]:
-        """What pytest said, and the test cases of its JUnit file. Raises Failed if pytest itself could not run them."""
+        """pytest's output, and the test cases of its JUnit file. Raises Failed if pytest itself could not run them."""
         progress(f"tests/virtual_pi: {name}")
         out = self._folder / f"{name}.out"
         out.mkdir()

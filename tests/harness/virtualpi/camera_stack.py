@@ -1,6 +1,6 @@
-"""A camera in a root that has none: picamera2 over libcamera's virtual camera, which shows files.
+"""Gives a root a camera: picamera2 over libcamera's virtual camera, which shows files.
 
-Its parts are in tests/virtual_pi. It is the same on any architecture.
+Its parts are in tests/virtual_pi. It works in the same way on any architecture.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ from virtualpi.namespace import scratch_root
 SUITE = "trixie"
 # trixie's own libcamera, 0.4, hangs with its virtual camera.
 BACKPORTS = ("trixie-backports",)
-# What picamera2 needs that Debian has; the rest is in the lock.
+# What picamera2 needs and Debian packages; the rest is in the lock.
 PACKAGES = ("python3-libcamera/trixie-backports", "python3-prctl", "python3-piexif")
 LOCK = PROJECT / "requirements" / "picamera2.lock"
 _PARTS = PROJECT / "tests" / "virtual_pi"
@@ -35,7 +35,7 @@ def make_frames(folder: Path) -> None:
 
 
 def make_site(root: Path, arch: str) -> Path:
-    """A cached folder for PYTHONPATH: picamera2, pytest, and what limiar needs of others. Raises WheelhouseError, Failed.
+    """A cached folder for PYTHONPATH: picamera2, pytest, and the packages that limiar needs. Raises WheelhouseError, Failed.
 
     root: of this machine's architecture; arch: as wheels call it, "x86_64".
     """
@@ -43,7 +43,7 @@ def make_site(root: Path, arch: str) -> Path:
 
     def make(folder: Path) -> None:
         wheelhouse.install_locked(folder, locked, PYTHONS[SUITE], arch)
-        # Once: it takes 3 seconds, and without it each start takes 0.7 more.
+        # Compiled once: it takes 3 seconds, and saves 0.7 at each start.
         with scratch_root(root, binds={SITE: folder}) as there:
             there.run("python3", "-m", "compileall", "-q", "-j", "0", SITE)
 

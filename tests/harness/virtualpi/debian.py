@@ -1,6 +1,6 @@
-"""Debian's packages and roots, from the mirror that this machine's apt uses; its own packages and lists are left alone.
+"""Debian's packages and roots, from the mirror that this machine's apt uses; the machine's packages and lists stay unchanged.
 
-What is made is kept in the cache under the hash of what it was made from, appears whole or not at all, and is only read.
+What is made is kept in the cache under the hash of what it was made from; it is complete or absent, and is only read.
 """
 
 import os
@@ -21,7 +21,7 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 @dataclass(frozen=True)
 class Package:
-    """One file of Debian's, for amd64."""
+    """One of Debian's packages, for amd64."""
 
     name: str
     version: str | None  # None: the suite's own
@@ -30,14 +30,14 @@ class Package:
 
     @property
     def key(self) -> str:
-        """What names it in the cache."""
+        """Its name in the cache."""
         return (self.sha256 or self.suite)[:16]
 
 
 def mirror() -> str:
     """Where this machine's apt gets Debian from. Raises Unavailable."""
     try:
-        # By what it says of itself: other archives can come first, a security archive has not all.
+        # By what the archive says about itself: other archives may come first, and a security archive does not have everything.
         command = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Origin: Debian", "Label: Debian"]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     except (OSError, subprocess.CalledProcessError):
@@ -53,21 +53,21 @@ def _missing() -> Unavailable:
 
 
 def download(package: Package) -> Path:
-    """The .deb, with its sha256 checked. Raises Unavailable: the mirror does not have this version any more."""
+    """The .deb, with its sha256 checked. Raises Unavailable if the mirror no longer has this version."""
 
     def make(deb: Path) -> None:
         with tempfile.TemporaryDirectory(dir=deb.parent) as folder:
             found = _download(package, Path(folder))
             sha256 = wheelhouse.sha256(found)
             if package.sha256 not in (None, sha256):
-                raise Unavailable(f"{found.name} has sha256 {sha256}, pinned is {package.sha256}: do not use it")
+                raise Unavailable(f"{found.name} has sha256 {sha256}, but {package.sha256} is pinned: do not use it")
             found.replace(deb)
 
     return kept("packages", f"{package.name}_{package.key}.deb", make)
 
 
 def _download(package: Package, folder: Path) -> Path:
-    """With lists and settings of its own: what apt knows here may be another suite."""
+    """Downloads it with its own lists and settings: this machine's apt may have another suite."""
     for name in ("lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d", "etc/sources.list.d"):
         (folder / name).mkdir(parents=True)
     (folder / "status").touch()
@@ -93,7 +93,7 @@ def _download(package: Package, folder: Path) -> Path:
 
 
 def unpack(package: Package, member: str) -> Path:
-    """One file of a package, executable, without the rest: `./usr/bin/qemu-aarch64`."""
+    """One executable file of a package: `./usr/bin/qemu-aarch64`."""
     deb = download(package)
 
     def make(program: Path) -> None:
@@ -110,9 +110,9 @@ def unpack(package: Package, member: str) -> Path:
 def root(suite: str, arch: str, packages: Sequence[str], also: Sequence[str] = (), variant: str = "extract") -> Path:
     """A root of a suite: a folder that is only read. Raises Unavailable.
 
-    packages: as apt-get takes them, "libcamera-tools/trixie-backports" too; `also` are further suites to take them from.
-    variant: "extract" only unpacks, in seconds and for any architecture: there are no users in it, and what a package's own
-    scripts set up is missing. "minbase" runs them, natively: what a person's system has.
+    packages: as apt-get takes them, also as "libcamera-tools/trixie-backports"; also: more suites to take them from.
+    variant: "extract" only unpacks, in seconds and for any architecture: it has no users, and what the packages' scripts would
+    set up is missing. "minbase" runs the scripts, natively: what a person's system has.
     """
 
     def make(path: Path) -> None:
@@ -120,8 +120,8 @@ def root(suite: str, arch: str, packages: Sequence[str], also: Sequence[str] = (
         if not shutil.which("mmdebstrap"):
             raise _missing()
         if os.geteuid() and variant != "extract":
-            raise Unavailable(f"a {variant} root is made by root alone: run it with sudo")
-        mode = "chrootless" if os.geteuid() else "root"  # to unpack needs no rights; the files are who runs this
+            raise Unavailable(f"only root can make a {variant} root: run it with sudo")
+        mode = "chrootless" if os.geteuid() else "root"  # unpacking needs no rights; the files belong to the user who runs this
         options = [f"--variant={variant}", f"--architectures={arch}", f"--include={','.join(packages)}", f"--mode={mode}"]
         command = ["mmdebstrap", "--quiet", *options, suite, str(path), *lines]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)

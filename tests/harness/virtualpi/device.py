@@ -1,4 +1,4 @@
-"""A device of one Debian suite: its root, and limiar's built wheel with what it asks for, as pip puts it on a Raspberry Pi."""
+"""A device with one Debian suite: its root, and limiar's built wheel with its requirements, as pip installs them on a Pi."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from virtualpi import PROJECT, Failed, debian
 from virtualpi.cache import CACHE, kept, key
 
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}  # Raspberry Pi OS 12 and 13
-# What a Python program finds on every Raspberry Pi OS. `extract` follows no dependency of dash's and libc's own.
+# What every Raspberry Pi OS has for a Python program; `extract` does not resolve all dependencies, such as dash and libc-bin.
 _PACKAGES = ("python3", "libstdc++6", "libgcc-s1", "zlib1g", "ca-certificates", "dash", "coreutils", "libc-bin", "base-files")
 TFLITE_LOCK = PROJECT / "requirements" / "tflite-runtime.lock"
 
 
 @dataclass(frozen=True)
 class Device:
-    """A root, and the folders that its Python looks in: limiar, its base requirements, then what its extra adds."""
+    """A root, and its Python's folders: limiar, its base requirements, then what its extra adds."""
 
     suite: str
     extra: str  # "onnx" or "tflite"
@@ -26,26 +26,26 @@ class Device:
 
     @property
     def binds(self) -> dict[str, Path]:
-        """Where the folders are in the root; and one for what Python compiles, kept for the next run: nothing else writes."""
+        """Paths in the root -> folders here; /pycache is for what Python compiles, and kept for the next run."""
         compiled = CACHE / "pycache" / f"{self.root.name}-{self.extra}"
         compiled.mkdir(parents=True, exist_ok=True)
         return {**dict(zip(self._there, self.folders, strict=True)), "/pycache": compiled}
 
     @property
     def environ(self) -> dict[str, str]:
-        """For its Python."""
-        # OpenBLAS starts a thread for each core when numpy is imported: seconds under emulation.
+        """Environment variables for its Python."""
+        # OpenBLAS starts a thread for each core when numpy is imported, which takes seconds under emulation.
         quick = {"OPENBLAS_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": "/pycache", "LANG": "C.UTF-8"}
         return quick | {"PYTHONPATH": ":".join(self._there), "LIMIAR_STATE": "/tmp/limiar"}  # a /tmp of its own
 
     @property
     def _there(self) -> list[str]:
-        # Named after what is in them: Python takes compiled code for a file's by its path, size and time alone.
+        # Named after their contents, because Python matches compiled code to a file only by path, size and time.
         return [f"/opt/limiar-{self.limiar[:16]}", *(f"/opt/{path.name}" for path in self.folders[1:])]
 
 
 def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> Device:
-    """limiar: its wheel, unpacked into `folder`. Raises Unavailable; Failed if the wheel asks for what no device has."""
+    """limiar: its wheel, unpacked into `folder`. Raises Unavailable; Failed if the wheel requires what no device has."""
     python, lock = PYTHONS[suite], TFLITE_LOCK if extra == "tflite" else wheelhouse.DEVICE
     house = wheels(python, lock, (extra,))
     try:
@@ -63,13 +63,13 @@ def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> 
 
 
 def wheels(python: str, lock: Path, extras: Sequence[str], arch: str = "aarch64") -> Path:
-    """A cached wheelhouse of what limiar needs of others. Raises WheelhouseError."""
+    """A cached wheelhouse of the packages that limiar needs. Raises WheelhouseError."""
     made_from = (*wheelhouse.locked_for_devices(lock, extras), python, arch)
     return kept("wheels", key(made_from), lambda folder: wheelhouse.download(folder, python, lock, extras, arch))
 
 
 def installed(house: Path, paths: Sequence[Path], python: str, arch: str = "aarch64") -> Path:
-    """A cached folder for a PYTHONPATH, with these wheels and no others. Raises WheelhouseError."""
+    """A cached folder for PYTHONPATH with these wheels only. Raises WheelhouseError."""
     words = [str(path) for path in paths]
     return kept(
         "installed",
@@ -79,5 +79,5 @@ def installed(house: Path, paths: Sequence[Path], python: str, arch: str = "aarc
 
 
 def size_mb(folder: Path) -> float:
-    """What its files take, MB of 10^6 bytes."""
+    """The size of its files, in MB of 10^6 bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

@@ -1,4 +1,4 @@
-"""Is it caught? What `scripts/virtual_pi user` is there to see, planted: each fault must fail the check that is named for it.
+"""Plants faults that `scripts/virtual_pi user` must catch: each one must fail the check that is named for it.
 
 scripts/virtual_pi faults
 """
@@ -27,12 +27,12 @@ from virtualpi.outcome import Outcome, progress, report
 from virtualpi.user import ALL, at, opened, verified
 
 FILE = "tflite_int8"
-# Of Debian 12 itself, whatever its last security update calls it.
+# Debian 12's own, whatever version its last security update has.
 QEMU_7 = debian.Package("qemu-user-static", None, "bookworm", None)
 
 
 class Ground:
-    """A device, a bundle with one model file, and this machine's answers, before anything is planted."""
+    """A device, a bundle with one model file, and this machine's answers, without a fault."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -42,11 +42,11 @@ class Ground:
         self.here = ask_here(Path(sys.executable), self.bundle, self.folder(), ("litert",), (FILE,))
 
     def folder(self) -> Path:
-        """A new one."""
+        """A new folder."""
         return Path(tempfile.mkdtemp(dir=self._scratch))
 
     def answers(self, binds: Mapping[str, Path] | None = None, **changes: Any) -> Iterator[Outcome]:
-        """The checks of `user` with something else in the root, or with another QEMU. binds, changes: a Root's fields."""
+        """The checks of `user` with more or other files in the root, or another QEMU. binds, changes: a Root's fields."""
         with opened(self.device, self.bundle, self.folder(), binds) as root:
             planted = dataclasses.replace(root, **changes)
             yield (place := is_on("planted", planted, ALL))
@@ -58,7 +58,7 @@ class Ground:
 
 
 def written(path: Path, source: Bundle, golden: bytes | None = None) -> Bundle:
-    """The bundle with one model file alone, and where given another golden.json, under a manifest that says so."""
+    """Writes the bundle with only one model file and, if given, another golden.json, and with a manifest to match."""
     files, contents = [], {}
     for file in source.manifest.files:
         if file.model is None or file.model.name == FILE:
@@ -81,7 +81,7 @@ def old_qemu(ground: Ground) -> Iterator[Outcome]:
 
 
 def golden_byte(ground: Ground) -> Iterator[Outcome]:
-    """One byte of the expected answers is another, and the manifest says its hash."""
+    """One byte of the expected answers is changed, and the manifest has the hash of the changed file."""
     first = ground.bundle.read(GOLDEN).index(b'"tensor_sha256":"') + len(b'"tensor_sha256":"')
 
     def changed(golden: bytes) -> bytes:
@@ -97,7 +97,7 @@ def golden_with(ground: Ground, change: Callable[[bytes], bytes]) -> Iterator[Ou
 
 
 def tensorflow(ground: Ground) -> Iterator[Outcome]:
-    """A wheel that asks for TensorFlow."""
+    """A wheel that requires TensorFlow."""
     wheel = ground.folder() / ground.limiar.name
     with zipfile.ZipFile(ground.limiar) as before, zipfile.ZipFile(wheel, "w") as after:
         for name in before.namelist():
@@ -120,13 +120,13 @@ def without_xnnpack(ground: Ground) -> Iterator[Outcome]:
 
 def foreign_library(ground: Ground) -> Iterator[Outcome]:
     """A library for x86-64 among the others, though nothing loads it."""
-    ours = Path(str(msgspec._core.__file__))  # its compiled half
+    ours = Path(str(msgspec._core.__file__))  # a compiled module
     yield from ground.answers({"/usr/lib/aarch64-linux-gnu/planted.so": ours})
 
 
 FAULTS: dict[
     Callable[[Ground], Iterator[Outcome]], str
-] = {  # and what must see it: a part of a check's name, or of what is said
+] = {  # fault -> what must catch it: a part of a check's name, or of its message
     old_qemu: "machine",
     golden_byte: f"verify: {FILE} on litert",
     tensorflow: "tensorflow",
@@ -136,7 +136,7 @@ FAULTS: dict[
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="the table as JSON")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
 def main(asked: argparse.Namespace) -> None:

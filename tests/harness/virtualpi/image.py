@@ -19,8 +19,8 @@ _SUITE = camera_stack.SUITE
 _PYTHON = device.PYTHONS[_SUITE]
 _SYSTEM = ("base-files", "base-passwd", "busybox-static", "coreutils", "dash", "kmod", "libc-bin", "linux-image-arm64", "mount")
 _MODULES = ("virtio_blk", "bcm2835", "sdhci-iproc", "ext4")  # a disk of -M virt, an SD card of a Pi 3 and of a Pi 4
-DISK = "2G"  # of which most is empty: an SD card's size is a power of two
-# The boards' device trees in Debian's kernel, and what QEMU's machine has otherwise, in fdtput's words.
+DISK = "2G"  # mostly empty: an SD card's size is a power of two
+# The boards' device trees in Debian's kernel, and the changes that QEMU's machines need, as fdtput's arguments.
 _TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb", "raspi4b": "bcm2711-rpi-4-b.dtb"}
 _DISABLED = (  # QEMU's Pi 4 does not have them, and the kernel would panic or wait
     *("clock@7ef00000", "interrupt-controller@7ef00100", "hdmi@7ef00700", "hdmi@7ef05700", "i2c@7ef04500", "i2c@7ef09500"),
@@ -31,7 +31,7 @@ _CHANGES = {
     "raspi3b": (),
     "raspi4b": (
         *(("-ts", f"/soc/{node}", "status", "disabled") for node in _DISABLED),
-        # The SD card is where a Pi 4 has its Wi-Fi, which would first wait for a reset that never comes.
+        # QEMU has the SD card where a Pi 4 has its Wi-Fi, which would first wait for a reset that never comes.
         ("-ts", "/emmc2bus/mmc@7e340000", "status", "disabled"),
         ("-d", "/soc/mmc@7e300000", "mmc-pwrseq"),
     ),
@@ -40,7 +40,7 @@ _CHANGES = {
 
 @dataclass(frozen=True)
 class Image:
-    """Files for QEMU; all are only read."""
+    """Files for QEMU, which only reads them."""
 
     kernel: Path
     initrd: Path
@@ -49,14 +49,14 @@ class Image:
 
 
 def make_image(folder: Path) -> Image:
-    """From the built wheel of limiar, as a device installs it. Raises Unavailable, Failed, WheelhouseError."""
+    """Makes an image in which limiar's wheel is installed as on a device. Raises Unavailable, Failed, WheelhouseError."""
     system = debian.root(_SUITE, "arm64", (*_SYSTEM, "python3", *camera_stack.PACKAGES), camera_stack.BACKPORTS)
     python = debian.root(_SUITE, "amd64", ("base-files", "coreutils", "dash", "libc-bin", "python3"))
     (kernel,) = (system / "boot").glob("vmlinuz-*")
     release = kernel.name.removeprefix("vmlinuz-")
     with tempfile.TemporaryDirectory(dir=CACHE, prefix=".guest-") as name:
         guest = Path(name, "guest")
-        subprocess.run(["cp", "-al", system, guest], check=True)  # links: what is only added changes nothing in `system`
+        subprocess.run(["cp", "-al", system, guest], check=True)  # hard links: new files do not change `system`
         _install(guest, folder)
         (guest / "data").mkdir()  # where a second disk is mounted
         with scratch_root(python, binds={"/guest": guest}) as root:
@@ -71,7 +71,7 @@ def make_image(folder: Path) -> Image:
 
 
 def _install(guest: Path, folder: Path) -> None:
-    """limiar and a bundle, as on a device; and the virtual camera's parts."""
+    """Installs limiar and a bundle, as on a device, and the virtual camera's parts."""
     limiar = wheelhouse.build_wheel(folder / "wheel")
     house = device.wheels(_PYTHON, wheelhouse.DEVICE, ("onnx",))
     wheelhouse.install(guest / "opt" / "limiar", house, [str(limiar)], _PYTHON)
@@ -88,14 +88,14 @@ def _install(guest: Path, folder: Path) -> None:
 
 
 def _compile(root: Root) -> None:
-    """Bytecode for a disk that is only read: emulated, compiling all that is imported would take longest of all."""
+    """Compiles bytecode in advance: the disk is read-only, and under emulation compiling would take longest of all."""
     folders = ("opt", f"usr/lib/python{_PYTHON}", "usr/lib/python3")
     command = ("python3", "-m", "compileall", "-q", "-j0", "--invalidation-mode", "unchecked-hash", "-s", "/guest", "-p", "/")
     root.run(*command, *(f"/guest/{folder}" for folder in folders))
 
 
 def _make_initrd(root: Root, guest: Path, folder: Path, release: str) -> None:
-    """busybox, the modules of the disks in their order, and guest/."""
+    """Makes the initrd: busybox, the disks' modules in loading order, and guest/."""
     files = folder / "initrd.files"
     (files / "bin").mkdir(parents=True)
     (files / "modules").mkdir()
@@ -112,7 +112,7 @@ def _make_initrd(root: Root, guest: Path, folder: Path, release: str) -> None:
 
 
 def _module_paths(root: Root, release: str) -> Sequence[str]:
-    """Each after those that it needs, once."""
+    """The paths of the modules, each once and after those that it needs."""
     said = "".join(root.run("modprobe", "-d", "/guest", "-S", release, "--show-depends", name).stdout for name in _MODULES)
     return list(dict.fromkeys(line.split()[1].removeprefix("/guest/") for line in said.splitlines()))
 

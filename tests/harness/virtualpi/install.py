@@ -1,8 +1,8 @@
-"""scripts/install_pi on fresh systems: Debian 12 and 13, with a network and without, and the systems that it must refuse.
+"""scripts/install_pi on fresh systems: Debian 12 and 13, with a network and without, and systems that it must refuse.
 
 With a network: fresh roots of this machine's architecture, in which packages run their own scripts; a user with sudo installs,
-interrupts, updates, and installs for a camera. Without one: the 64-bit ARM wheels on an emulated Cortex-A72, in a network
-namespace that has nothing. Refused: 32-bit ARM, another release, another Python, and anything that needs a network.
+interrupts, updates, and installs for a camera. Without one: the 64-bit ARM wheels on an emulated Cortex-A72, in an empty
+network namespace. Refused: 32-bit ARM, another release, another Python, and anything that needs a network.
 
     scripts/virtual_pi install
     scripts/virtual_pi install --suite trixie
@@ -27,14 +27,14 @@ from virtualpi.namespace import Root, scratch_root
 from virtualpi.outcome import Outcome, progress, report
 from virtualpi.raspberry_archive import STUBS, make_archive
 
-# What a Raspberry Pi OS has, of what is needed here. `minbase` has all but these; `extract` follows no dependency of its own.
+# What Raspberry Pi OS has and is needed here. `minbase` has all but these; `extract` does not resolve all dependencies.
 _FRESH = ("ca-certificates", "python3", "sudo")
 _BASE = ("base-files", "bash", "coreutils", "dash", "dpkg", "libc-bin", "sed", "util-linux")
 _ARM = (*_BASE, "ca-certificates", "libgcc-s1", "libstdc++6", "python3", "python3-venv", "zlib1g")
 _CHECKOUT, _RELEASE, _OTHER, _BROKEN = "/media/limiar", "/media/release", "/media/index", "/media/broken"
 _SCRIPT = f"{_CHECKOUT}/scripts/install_pi"
 _HOME, _DEVICE, _CAMERA = "/home/pi", "/home/pi/limiar-device", "/home/pi/a camera"
-# Ctrl-C, to all that a terminal would send it to, when half of the packages are there.
+# Sends Ctrl-C to all processes that a terminal would send it to, when half of the packages are there.
 _INTERRUPTED = """
 import glob, os, signal, subprocess, sys, time
 half = sys.argv[1] + "/.install_pi-venv-*/lib/python3*/site-packages/numpy"
@@ -52,8 +52,8 @@ print(numpy.__version__, numpy.__file__, cv2.__version__)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--suite", choices=list(PYTHONS), help="in this suite alone")
-    parser.add_argument("--json", action="store_true", help="the table as JSON")
+    parser.add_argument("--suite", choices=list(PYTHONS), help="only in this suite")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
     page.option(parser)
 
 
@@ -86,7 +86,7 @@ def visits(suite: str, release: Path, folder: Path) -> Visit:
 
 
 def make_release(folder: Path, suites: Sequence[str]) -> Path:
-    """What scripts/release makes, as far as a device needs it. Raises WheelhouseError."""
+    """Makes the part of a release that a device needs. Raises WheelhouseError."""
     shutil.copytree(PROJECT / "models", folder / "bundles")
     shutil.copy(PROJECT / "scripts" / "install_pi", folder)
     limiar = wheelhouse.build_wheel(folder)
@@ -97,11 +97,11 @@ def make_release(folder: Path, suites: Sequence[str]) -> Path:
 
 
 def without_network(suite: str, release: Path, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
-    """The real wheels of a device, from a release's folder alone."""
+    """Installs a device's real wheels from a release's folder alone."""
     where = f"{suite}, aarch64, no network"
     progress(f"{where}: install_pi --offline, some minutes")
     with scratch_root(debian.root(suite, "arm64", _ARM), qemu=qemu.user_mode(), binds={_RELEASE: release}) as root:
-        # What the script of ca-certificates does; pip 25 does not start without it.
+        # As the script of ca-certificates would do; pip 25 does not start without it.
         together = "/etc/ssl/certs/ca-certificates.crt"
         root.run("bash", "-c", f"mkdir -p /etc/ssl/certs && cat /usr/share/ca-certificates/mozilla/*.crt >{together}")
         interfaces = "import socket; print(*(name for _, name in socket.if_nameindex()))"
@@ -120,7 +120,7 @@ def without_network(suite: str, release: Path, figures: list[tuple[str, str]]) -
 
 
 def with_network(suite: str, release: Path, folder: Path, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
-    """A person's way, from a system as it comes to a camera."""
+    """What a person does, from a fresh system to a camera."""
     where = f"{suite}, with a network"
     progress(f"{where}: a fresh system")
     folder.mkdir()
@@ -172,7 +172,7 @@ def with_network(suite: str, release: Path, folder: Path, figures: list[tuple[st
         same = root.run("readlink", f"{_DEVICE}/bundles/lung-nodule").stdout == bundle
         yield Outcome(where, "the bundle", "as before" if same else "another", "as before", same)
 
-        # As Raspberry Pi OS has one in pip's settings: with the same versions, and other bytes.
+        # A second index in pip's settings, as on Raspberry Pi OS, with the same versions but other bytes.
         taken = as_pi(root, f"{_DEVICE}/venv/bin/pip", "download", "--quiet", "--no-deps", "--dest", "taken", "click")
         listed = as_pi(root, "ls", "taken").stdout.strip() if not taken.returncode else taken.stderr
         yield Outcome(where, "control: click without hashes", listed, "the other index's", "-1-py3" in listed)
@@ -180,7 +180,7 @@ def with_network(suite: str, release: Path, folder: Path, figures: list[tuple[st
 
 
 def camera(root: Root, suite: str, house: str, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
-    """One numpy for apt's modules and pip's; and what happens without the constraint."""
+    """apt's modules and pip's must share one numpy; without the constraint they do not."""
     where = f"{suite}, camera, stubs of {' '.join(sorted({re.split('[./]', stub)[0] for stub in STUBS[suite]}))}"
     progress(f"{suite}: install_pi --camera")
     started = time.monotonic()
@@ -202,7 +202,7 @@ def camera(root: Root, suite: str, house: str, figures: list[tuple[str, str]]) -
     if numpy.startswith("1."):
         yield refused(f"{suite}, a wheelhouse with numpy 2", as_pi(root, _SCRIPT, "--camera", "--offline", house), "numpy 1.")
 
-    # Controls: the constraints keep numpy when a person installs something later, and without them it does not stay.
+    # Controls: the constraints keep numpy if something else is installed later, and without them it does not stay.
     newer = ("-m", "pip", "install", "--quiet", "numpy>=2.3", "opencv-python-headless>=5")
     kept = as_pi(root, python, *newer)
     yield Outcome(
@@ -217,7 +217,7 @@ def camera(root: Root, suite: str, house: str, figures: list[tuple[str, str]]) -
 
 
 def refusals(folder: Path) -> Iterator[Outcome]:
-    """Systems that cannot be helped, each with a sentence."""
+    """Systems that must be refused, each with one sentence."""
     progress("systems that are refused")
     binds = {_CHECKOUT: PROJECT}
     path = debian.root("bookworm", "armhf", _BASE)
@@ -238,7 +238,7 @@ def refusals(folder: Path) -> Iterator[Outcome]:
 
 
 def as_pi(root: Root, *command: str) -> "subprocess.CompletedProcess[str]":
-    """As the user pi, who may use sudo."""
+    """Runs a command as the user pi, who may use sudo."""
     return root.run(
         "runuser", "--user", "pi", "--", "env", f"HOME={_HOME}", *command, folder=_HOME, timeout_s=1800, check=False
     )
@@ -255,19 +255,17 @@ def verified(where: str, done: "subprocess.CompletedProcess[str]") -> Outcome:
 
 
 def refused(where: str, done: "subprocess.CompletedProcess[str]", words: str) -> Outcome:
-    """With one line, and nothing done."""
+    """Was it refused with one line, before anything was done?"""
     lines = done.stderr.splitlines()
     passed = done.returncode == 1 and not done.stdout and len(lines) == 1 and lines[0].startswith("install_pi: ")
     return Outcome(where, "refused", " ".join(lines), f"one line: … {words} …", passed and words in done.stderr)
 
 
 def one_venv(root: Root, where: str, kept: str = "", replaced: str = "") -> Iterator[Outcome]:
-    """Nothing unfinished lies there, and what has the name works."""
+    """Is there exactly one venv, which works, and nothing unfinished?"""
     left = root.run("ls", "-A", _DEVICE).stdout.split()
     venvs = [name for name in left if name.startswith(".install_pi-venv-")]
-    yield Outcome(
-        where, "what somebody else put there", "kept" if ".venv-backup" in left else "GONE", "kept", ".venv-backup" in left
-    )
+    yield Outcome(where, "someone else's folder", "kept" if ".venv-backup" in left else "GONE", "kept", ".venv-backup" in left)
     yield Outcome(where, "folders with a venv", str(len(venvs)), "1", len(venvs) == 1)
     now = root.run("readlink", f"{_DEVICE}/venv").stdout
     right = now == kept if kept else now != replaced
@@ -288,7 +286,7 @@ def megabytes(root: Root, folder: str) -> float:
 
 
 def other_index(folder: Path, release: Path) -> Path:
-    """An index that has the same version of a package with other bytes, and a name that pip prefers."""
+    """An index that has the same version of a package with other bytes, under a name that pip prefers."""
     click = next(release.glob("*/click-*-py3-none-any.whl"))
     here = folder / "index" / "click"
     here.mkdir(parents=True)
@@ -301,12 +299,12 @@ def other_index(folder: Path, release: Path) -> Path:
 
 
 def pip_settings(folder: Path, index: Path) -> Mapping[str, Path]:
-    """This machine's settings of pip, and one more index, as a system's /etc/pip.conf; and the files that they name."""
+    """What to bind: a /etc/pip.conf with this machine's settings and one more index, and the files that it names."""
     listed = subprocess.run([*wheelhouse.PIP, "config", "list"], capture_output=True, text=True, check=True).stdout
-    lines = sorted(listed.splitlines(), key=lambda line: line.startswith(":env:"))  # the environment has the last word
+    lines = sorted(listed.splitlines(), key=lambda line: line.startswith(":env:"))  # environment variables come last: they win
     found = {re.split(r"[.=]", line, maxsplit=2)[1]: line.partition("=")[2].strip("'\"").replace("\\n", " ") for line in lines}
     places = {word.removeprefix("file://"): word for value in found.values() for word in value.split()}
-    # The pages of an index may lead to files beside it.
+    # The pages of an index may link to files beside it.
     binds = {(str(Path(place).parent) if word.startswith("file:") else place) for place, word in places.items()}
     found["extra-index-url"] = f"{found.get('extra-index-url', '')} file://{_OTHER}".strip()
     conf = folder / "pip.conf"

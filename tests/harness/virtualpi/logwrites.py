@@ -1,4 +1,4 @@
-"""What a disk holds after a power cut: a log of all that was written to it, played back as far as it was flushed.
+"""Makes what a disk holds after a power cut: plays back a log of all writes to it, as far as they were flushed.
 
 The log is QEMU's (`-blockdev driver=blklogwrites`), in the format of Linux's dm-log-writes
 (https://docs.kernel.org/admin-guide/device-mapper/log-writes.html): a superblock, then for each write a sector with its header
@@ -21,9 +21,9 @@ class LogError(Exception):
 
 
 class Entry(NamedTuple):
-    """A write, a flush, or both: then the flush comes first."""
+    """A write, a flush, or both; of both, the flush comes first."""
 
-    offset: int  # on the disk, bytes, as are the others
+    offset: int  # on the disk; in bytes, like size and at
     size: int
     flags: int
     at: int  # where in the log the data is
@@ -38,9 +38,9 @@ class Replayed(NamedTuple):
 
 
 def replay(log: Path, image: Path) -> Replayed:
-    """Writes to `image`, as it was before the log began, what was on the disk for certain at its end. Raises LogError.
+    """Writes to `image`, the disk before the log began, what was on the disk for certain at its end. Raises LogError.
 
-    What a flush followed, and what was written through (FUA), is kept; the disk had not promised anything else.
+    Writes that a flush followed, and those written through (FUA), are kept; the disk had not promised anything else.
     """
     with log.open("rb") as source, image.open("r+b") as disk:
         found = list(entries(source))
@@ -61,7 +61,7 @@ def replay(log: Path, image: Path) -> Replayed:
 
 
 def entries(log: BinaryIO) -> Iterator[Entry]:
-    """In the order in which they were finished; what the end of the log has torn is left out. Raises LogError."""
+    """The entries in the order in which they finished; one that the end of the log cuts off is left out. Raises LogError."""
     begin = _read(log, 0, _SUPER.size)
     magic, version, _, sector = _SUPER.unpack(begin) if any(begin) else _UNFLUSHED
     if (magic, version) != (_MAGIC, _VERSION) or sector < _HEADER.size:
@@ -84,11 +84,11 @@ def entries(log: BinaryIO) -> Iterator[Entry]:
 
 
 def _ensure_end(log: BinaryIO, at: int) -> None:
-    """Entries are written side by side: one that was not, before one that was, would hide the flushes behind it."""
+    """Entries are written in parallel: a missing one would hide the flushes after it. Raises LogError."""
     log.seek(at)
     while block := log.read(1 << 20):
         if any(block):
-            raise LogError(f"the log of writes has a hole at {at}: it says nothing of what came after")
+            raise LogError(f"the log of writes has a hole at {at}: what came after it is unknown")
 
 
 def _read(log: BinaryIO, at: int, size: int) -> bytes:

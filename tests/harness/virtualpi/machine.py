@@ -1,6 +1,6 @@
 """Whole machines in QEMU, with Debian's kernel: a release check. limiar is built as a wheel and installed as on a device.
 
--M virt, a Cortex-A72: `limiar camera` on vivid (V4L2) and on libcamera's virtual camera through to stored results, the memory
+-M virt, a Cortex-A72: `limiar camera` with vivid (V4L2) and libcamera's virtual camera through to stored results, the memory
 of `limiar scan`, and power cuts in the middle of a scan: what was reported must be there at the next boot. Two controls must
 lose results: SQLite that does not wait for the disk (synchronous=OFF), and ext4 that never has the disk flush its cache
 (barrier=0). Then -M raspi3b and -M raspi4b with Debian's device trees: `limiar doctor`, `limiar verify`, memory.
@@ -33,7 +33,7 @@ CONTROLS = (
     Kind("control: ext4 never has the disk flush", mount="barrier=0"),
 )
 CONTROL_CUTS = 1  # one is enough to lose something
-PLACE = ("uname -m", "CPU part", "board")  # where it ran: not for the page
+PLACE = ("uname -m", "CPU part", "board")  # where it ran; not on the page
 CAMERAS = {"v4l2": "v4l2:/dev/video0", "picamera": "picamera:0"}  # command of guest/jobs -> the source's name
 
 
@@ -45,11 +45,16 @@ class Peak(msgspec.Struct):
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cuts", type=int, default=3, help="power cuts; a release has 20 (default: 3)")
-    parser.add_argument("--seed", type=int, help="of their times (default: by chance; it is printed)")
+    parser.add_argument("--cuts", type=int, default=3, help="cut the power so many times (default: 3; for a release 20)")
+    parser.add_argument("--seed", type=int, help="seed for the times of the cuts (default: random, and printed)")
     log = PROJECT / "out" / "virtual_pi" / "machine.log"
-    parser.add_argument("--log", type=Path, default=log, help="gets all that the machines said, and every cut")
-    parser.add_argument("--json", action="store_true", help="the table as JSON")
+    parser.add_argument(
+        "--log",
+        type=Path,
+        default=log,
+        help="write the machines' output and every cut here (default: out/virtual_pi/machine.log)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
     page.option(parser)
 
 
@@ -72,7 +77,7 @@ def main(asked: argparse.Namespace) -> None:
             for board in BOARDS:
                 outcomes += _board(board, image, log)
         except (Failed, LogError) as error:
-            raise Failed(f"{error}: {asked.log} has what it said") from None
+            raise Failed(f"{error}: see {asked.log}") from None
         log.writelines(f"{one.where}: {one.what}: {one.found}, must be {one.must}\n" for one in outcomes)
     report(outcomes, asked.json)
 
@@ -133,7 +138,7 @@ def _board(board: Board, image: Image, log: TextIO) -> Iterator[Outcome]:
 
 
 def _place(board: Board, answers: Mapping[str, Said]) -> Iterator[Outcome]:
-    """Did it run where it says?"""
+    """Did it run on the intended machine?"""
     architecture, name = answers["architecture"].out, answers["board"].out
     parts = {line.split()[-1] for line in answers["cpu"].out.splitlines() if line.startswith("CPU part")}
     found = (

@@ -1,6 +1,6 @@
-"""Runs commands in a Debian root, of this machine's architecture or, through QEMU, of another.
+"""Runs commands in a Debian root of this machine's architecture or, through QEMU, of another.
 
-Each runs in user, mount and process namespaces of its own: mounts, and the kernel's entry that hands foreign programs to QEMU
+Each runs in its own user, mount and process namespaces: mounts, and the kernel's entry that hands foreign programs to QEMU
 (binfmt_misc, one for each user namespace since Linux 6.7), are invisible elsewhere and disappear with it.
 """
 
@@ -27,7 +27,7 @@ _MASK = {
     "aarch64": r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
     "arm": r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
 }
-# $1 root, $2 folder for what changes, $3 QEMU or nothing, $4 magic, $5 mask, $6 where to go, then SOURCE TARGET … -- COMMAND …
+# $1 root, $2 folder for changes, $3 QEMU or nothing, $4 magic, $5 mask, $6 working folder, SOURCE TARGET … -- COMMAND …
 _ENTER = r"""
 set -eu
 printf m >&"$READY"
@@ -37,7 +37,7 @@ root=$1 changes=$2 qemu=$3 magic=$4 mask=$5 folder=$6
 shift 6
 if [ -n "$qemu" ]; then
     mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-    # F: QEMU is opened now and needs not be in the root; P: it is told argv[0].
+    # F: QEMU is opened now and need not be in the root; P: it gets argv[0].
     printf ':limiar:M::%s:%s:%s:FP\n' "$magic" "$mask" "$qemu" >/proc/sys/fs/binfmt_misc/register
 fi
 mkdir -p "$changes/upper" "$changes/work" "$changes/root"
@@ -57,13 +57,13 @@ done
 shift
 printf e >&"$READY"
 exec {READY}>&-
-# --kill-child alone is forgotten: the kernel takes it from a process that becomes root by a program's start.
+# --kill-child alone is not enough: the kernel drops it when the start of a program makes the process root.
 exec setpriv --pdeathsig KILL chroot "$root" /usr/bin/env --chdir="$folder" "$@"
 """
-# What the commands of _ENTER say if a machine does not allow them: a part of it, and what to do.
+# A part of the error of a command in _ENTER that a machine does not allow -> what to do.
 _CURES = {
     "unshare failed": "let users make namespaces (sysctl kernel.unprivileged_userns_clone=1), or run it as root",
-    "binfmt_misc": f"needs Linux 6.7, this is {platform.release()}; on a newer one run it as root, outside of a container",
+    "binfmt_misc": f"needs Linux 6.7, and this is {platform.release()}; on a newer one run it as root, outside of a container",
     "overlay": "set TMPDIR to a folder on ext4, XFS, Btrfs or tmpfs",
     "permission denied": "run it as root, outside of a container",
 }
@@ -80,7 +80,7 @@ class Root:
     qemu: Path | None = None  # a static qemu-aarch64 or qemu-arm; None: programs of this machine
     cpu: str = "cortex-a72"  # as `qemu-aarch64 -cpu help` lists them
     arch: str = "aarch64"
-    binds: Mapping[str, Path] = field(default_factory=dict)  # there -> a file or folder here
+    binds: Mapping[str, Path] = field(default_factory=dict)  # path in the root -> a file or folder here
 
     def run(
         self,
@@ -91,7 +91,7 @@ class Root:
         timeout_s: float = 600,
         check: bool = True,
     ) -> "subprocess.CompletedProcess[str]":
-        """Runs a command as root. Raises Failed if it fails and that is checked, with the end of what it said."""
+        """Runs a command as root. If it fails and `check` is set, raises Failed with the end of its output."""
         with self.start(*command, environ=environ, folder=folder, network=network) as process:
             try:
                 out, err = process.communicate(timeout=timeout_s)
@@ -107,19 +107,19 @@ class Root:
     def start(
         self, *command: str | Path, environ: Mapping[str, str] | None = None, folder: str = "/", network: bool = True
     ) -> Iterator["subprocess.Popen[str]"]:
-        """The running process, with pipes. Killed at the end. Raises Unavailable if the root cannot be entered."""
+        """The running process, with pipes; it is killed at the end. Raises Unavailable if the root cannot be entered."""
         if _stopped.is_set():
             raise Unavailable("stopped")
         binds = [str(word) for there, here in self.binds.items() for word in (here, there)]
         words = [self.path, self.changes, self.qemu or "", _MAGIC.get(self.arch, ""), _MASK.get(self.arch, ""), folder]
         self.changes.mkdir(parents=True, exist_ok=True)
-        # Each its own end: the child says when it has its namespaces, waits until its users are mapped, and says when it is in.
+        # Two pipes: the child says that it has its namespaces, waits until users are mapped, and says that it is in the root.
         ready, child_ready = os.pipe()
         child_go, go = os.pipe()
         inner = {"READY": str(child_ready), "GO": str(child_go), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         inner["HOME"] = "/tmp"  # its own, in memory
         inner |= {"QEMU_CPU": self.cpu} if self.qemu else {}
-        # Whatever ends this process, and however, ends what it started.
+        # However this process ends, what it started ends too.
         unshare = ["setpriv", "--pdeathsig", "KILL", "unshare", "--user", "--mount", "--pid", "--fork", "--kill-child"]
         unshare += [] if network else ["--net"]
         process = subprocess.Popen(
@@ -170,7 +170,7 @@ def _not_entered(said: str) -> Unavailable:
 
 
 def _map_users(pid: int) -> None:
-    """root there is the user who runs this; if that is root, all other users stay the same, so that apt and dpkg work.
+    """Maps root in the namespace to the user who runs this; for root, all other users stay the same, so that apt and dpkg work.
 
     Raises Unavailable.
     """
@@ -183,7 +183,9 @@ def _map_users(pid: int) -> None:
         Path(f"/proc/{pid}/uid_map").write_text(users)
         Path(f"/proc/{pid}/gid_map").write_text(groups)
     except OSError as error:
-        raise Unavailable(f"this machine maps no users into a namespace ({error}): run it outside of the container") from None
+        raise Unavailable(
+            f"this machine does not map users into a namespace ({error}): run it outside of the container"
+        ) from None
 
 
 def _all_of(mapped: str) -> str:
@@ -193,6 +195,6 @@ def _all_of(mapped: str) -> str:
 
 @contextmanager
 def scratch_root(path: Path, **settings: object) -> Iterator[Root]:
-    """A root whose changes are gone afterwards."""
+    """A root whose changes are removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as folder:
         yield Root(path, Path(folder, "changes"), **settings)  # type: ignore[arg-type]  # Root's own

@@ -1,4 +1,4 @@
-"""What was asked of an emulated Raspberry Pi, what was found, and what it must be."""
+"""What was checked on an emulated Raspberry Pi, what was found, and what it must be."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ _STARTED = time.monotonic()
 
 
 class Outcome(Struct, frozen=True):
-    """One answer."""
+    """The outcome of one check."""
 
     where: str  # "bookworm, cortex-a72"
     what: str
@@ -24,7 +24,7 @@ class Outcome(Struct, frozen=True):
 
 
 def report(outcomes: Iterable[Outcome], as_json: bool = False) -> None:
-    """Prints a table, or JSON. Raises Failed if an answer is not as it must be, or nothing was asked."""
+    """Prints a table, or JSON. Raises Failed if a check failed, or nothing was checked."""
     found = list(outcomes)
     if as_json:
         print(json.dumps([asdict(one) for one in found], indent=1))
@@ -42,5 +42,5 @@ def report(outcomes: Iterable[Outcome], as_json: bool = False) -> None:
 
 
 def progress(text: str) -> None:
-    """Says what is being done, also in a log: a run that is cut for time has said how far it got."""
+    """Says what is being done, also in a log, so that a run that was cut short shows how far it got."""
     print(f"{time.monotonic() - _STARTED:4.0f} s  {text}", file=sys.stderr, flush=True)

@@ -46,7 +46,7 @@ def measured(level: str) -> tuple[list[tuple[str, str]], list[Outcome]]:
     """Runs a level from nothing, and again with what that left in its cache: both times, and what was found. Raises Failed."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="limiar-virtual-pi-") as cache:
-        environ = {**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": cache}  # all goes with it, even if the run is killed
+        environ = {**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": cache}  # removed with the folder, even if the run is killed
         for what in ("from nothing", "again, with its cache"):
             started = time.monotonic()
             command = [sys.executable, "-P", "-m", "virtualpi", level, "--json"]

@@ -1,9 +1,8 @@
 """Cuts the power of a booted machine in the middle of `limiar scan`, then looks for every answer that it had reported.
 
 The images and the database are on a separate disk with an ext4 file system. At a random time after the first line of a scan
-QEMU is killed, and of what the guest wrote to that disk only what was flushed is kept: see logwrites.py. The machine boots from
-what is left; ext4 recovers, the database must be intact and have every line that was read before any cut so far, and the next
-scan begins.
+QEMU is killed, and only what the guest had flushed to that disk is kept: see logwrites.py. The machine boots from what is left;
+ext4 recovers, the database must be intact and have every line that was read before any cut so far, and the next scan begins.
 """
 
 import json
@@ -52,11 +51,11 @@ class Cut(msgspec.Struct):
 
 
 class Kind(NamedTuple):
-    """What is cut."""
+    """What the power cuts hit."""
 
     name: str
-    limiar: str = "limiar"  # the module that scans, of limiar or of guest/
-    mount: str = "defaults"  # the disk's options
+    limiar: str = "limiar"  # the module that scans: limiar or one of guest/
+    mount: str = "defaults"  # options for mounting the disk
 
 
 KEPT = Kind("power cuts")
@@ -74,7 +73,7 @@ class Series(msgspec.Struct):
 
     @property
     def lost(self) -> int:
-        """Each boot is asked for all lines until then."""
+        """The maximum: each boot is asked for all lines until then."""
         return max((cut.lost for cut in self.cuts), default=0)
 
     @property
@@ -92,7 +91,7 @@ def make_disk(folder: Path, scans: int) -> Path:
             pixels = rng.integers(0, 256, (50, 50), dtype=np.uint8)
             Picture.fromarray(pixels).save(images / f"{index:04d}.png", compress_level=1)
     with scratch_root(qemu.system_root(), binds={"/out": folder}) as root:
-        # Nothing that the kernel would go on to initialize while it is mounted.
+        # Initialized fully, so that the kernel does not do it later while it is mounted.
         ready = "lazy_itable_init=0,lazy_journal_init=0"
         root.run("mke2fs", "-q", "-t", "ext4", "-E", ready, "-d", "/out/data", "/out/data.disk", _DISK)
     shutil.rmtree(folder / "data")
@@ -100,7 +99,7 @@ def make_disk(folder: Path, scans: int) -> Path:
 
 
 def cut_again_and_again(kind: Kind, cuts: int, seed: int, image: Image, disk: Path, log: TextIO) -> Series:
-    """Changes `disk`. Raises Failed if a machine does not answer, LogError."""
+    """Cuts the power `cuts` times; changes `disk`. Raises LogError, and Failed if a machine does not answer."""
     series, rng = Series(kind, []), random.Random(seed)  # not a secret
     data = Data(disk.with_suffix(".running"), disk.with_suffix(".log"))
     reported: set[str] = set()
@@ -126,18 +125,18 @@ def cut_again_and_again(kind: Kind, cuts: int, seed: int, image: Image, disk: Pa
 
 
 def _look(answers: Mapping[str, Said], cut: Cut, reported: set[str]) -> None:
-    """At the boot after a cut: is everything there? Raises Failed: the disk was not as a cut leaves it."""
-    if answers["cache"].out != "write back":  # then Linux flushes nothing, and every write would be lost
-        raise Failed(f"the guest takes its disk's cache for {answers['cache'].out}, not for one that must be flushed")
+    """Looks at the boot after a cut whether everything is there. Raises Failed if the disk is not as a cut leaves it."""
+    if answers["cache"].out != "write back":  # otherwise Linux flushes nothing, and every write would be lost
+        raise Failed(f"the guest sees a {answers['cache'].out} cache on its disk, not one that must be flushed (write back)")
     if cut.kept and "EXT4-fs (vdb): recovery complete" not in answers["kernel"].out:
-        raise Failed(f"ext4 had nothing to recover after cut {cut.number}: that was none")
+        raise Failed(f"ext4 had nothing to recover after cut {cut.number}, so it was not a power cut")
     rows = msgspec.json.decode(answers["rows"].out, type=Rows)
     cut.lost = len(reported - rows.images)
     cut.whole = rows.integrity == "ok"
 
 
 def _cut(guest: Guest, after_s: float) -> set[str]:
-    """Kills the machine so long after a scan's first line: the images whose lines were read before."""
+    """Kills the machine `after_s` seconds after a scan's first line. Returns the images whose lines were read before."""
     lines = [guest.next_line()]
     time.sleep(after_s)
     lines += guest.read_so_far()

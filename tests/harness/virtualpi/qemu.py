@@ -1,4 +1,4 @@
-"""QEMU 10, pinned: 7.2 of Debian 12 reads the host's /proc/cpuinfo; runtimes hang or crash on it, or compute wrong numbers."""
+"""QEMU 10, pinned: Debian 12's 7.2 shows the host's /proc/cpuinfo; runtimes hang or crash on it, or compute wrong numbers."""
 
 import platform
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Makes python3-picamera2, which Raspberry Pi OS has in its own archive and Debian does not have.
 
-The package contains the real picamera2, and a simplejpeg compiled for the suite's numpy, like Raspberry Pi's. Stubs, which can
-be imported and do nothing, replace imports that are not available: see STUBS.
+The package contains the real picamera2, and a simplejpeg compiled for the suite's numpy, like Raspberry Pi's. Modules that are
+not available are replaced by stubs, which can be imported and do nothing: see STUBS.
 """
 
 import re
@@ -28,7 +28,7 @@ PLACE = "/srv/raspberrypi"  # in a root
 
 
 def make_archive(suite: str, folder: Path) -> dict[str, Path]:
-    """The archive, and apt's line for it: what to bind into an amd64 root. Raises WheelhouseError."""
+    """Makes the archive and apt's line for it; returns what to bind into an amd64 root. Raises WheelhouseError."""
     archive, tree = folder / "archive", folder / "tree"
     archive.mkdir(parents=True)
     site = tree / "usr" / "lib" / "python3" / "dist-packages"

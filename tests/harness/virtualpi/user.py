@@ -2,7 +2,7 @@
 
 limiar is built as a wheel, installed with a device's own requirements, and asked `doctor`, `verify` and `scan`. Its answers for
 the bundle's golden images are compared with those of the same runtimes on this machine. Without --cpu: everything on a
-Cortex-A72, and the int8 files on a Cortex-A53 (Debian 12) and a Cortex-A76 (13). OUT gets JSON for `limiar convert --verified`.
+Cortex-A72, and the int8 files on a Cortex-A53 (Debian 12) or a Cortex-A76 (13). OUT gets JSON for `limiar convert --verified`.
 
     scripts/virtual_pi user
     scripts/virtual_pi user --cpu cortex-a76 --suite trixie --json
@@ -49,7 +49,7 @@ SIZE_MB = 280  # a device's packages, without the onnx extra
 INT8 = ("tflite_int8", "onnx_int8")
 FILES = (*INT8, "tflite_fp32", "onnx_fp32")
 ON_PAGE = ("limiar and what it needs", "tflite_int8 litert: differs", "tflite_fp32 litert: differs", "limiar scan: decisions")
-RUNTIMES = {"onnx": ("litert", "onnxruntime"), "tflite": ("tflite-runtime",)}  # that a device with this extra is asked for
+RUNTIMES = {"onnx": ("litert", "onnxruntime"), "tflite": ("tflite-runtime",)}  # extra -> the runtimes that are compared
 DEVICES = (("bookworm", "onnx"), ("trixie", "onnx"), ("bookworm", "tflite"))  # no tflite-runtime for trixie's Python
 ALL, QUICK = "cortex-a72", {"bookworm": "cortex-a53", "trixie": "cortex-a76"}
 
@@ -66,12 +66,17 @@ class Here(NamedTuple):
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cpu", choices=[f"cortex-{cpu}" for cpu in qemu.CPUS], help="everything on this processor alone")
-    parser.add_argument("--suite", choices=list(PYTHONS), help="in this suite alone")
+    parser.add_argument("--cpu", choices=[f"cortex-{cpu}" for cpu in qemu.CPUS], help="run everything on this processor only")
+    parser.add_argument("--suite", choices=list(PYTHONS), help="only in this suite")
     parser.add_argument("--bundle", type=Path, default=PROJECT / "models" / "lung-nodule")
-    parser.add_argument("--images", type=Path, help="what is scanned (default: the bundle's golden images)")
-    parser.add_argument("--out", type=Path, default=PROJECT / "out" / "virtual_pi", help="default: out/virtual_pi")
-    parser.add_argument("--json", action="store_true", help="the table as JSON")
+    parser.add_argument("--images", type=Path, help="scan these images (default: the bundle's golden images)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=PROJECT / "out" / "virtual_pi",
+        help="write JSON for `limiar convert --verified` here (default: out/virtual_pi)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
     page.option(parser)
 
 
@@ -79,7 +84,7 @@ def main(asked: argparse.Namespace) -> None:
     """Raises Unavailable, Failed."""
     if asked.docs:
         if asked.cpu or asked.suite or asked.images:
-            raise Unavailable("--docs is about the whole level: leave --cpu, --suite and --images out")
+            raise Unavailable("--docs needs the whole level: leave --cpu, --suite and --images out")
         times, outcomes = page.measured("user")
         page.write("user", times + [(f"{one.where}: {one.what}", one.found) for one in outcomes if one.what in ON_PAGE])
         return
@@ -101,10 +106,10 @@ def main(asked: argparse.Namespace) -> None:
 
 
 def asked_here(bundle: Bundle, images: Path, folder: Path) -> Here:
-    """The same of this machine. Raises Failed or Unavailable."""
+    """This machine's answers. Raises Failed or Unavailable."""
     done = subprocess.run([sys.executable, PROJECT / "scripts" / "environment.py", "tflite-runtime"], check=False)
     if done.returncode:
-        raise Unavailable("the answers of tflite-runtime on this machine cannot be had: see above")
+        raise Unavailable("tflite-runtime's answers on this machine are not available: see above")
     pythons = {"onnx": Path(sys.executable), "tflite": PROJECT / ".venv-tflite" / "bin" / "python"}
     answers = {extra: ask_here(python, bundle, folder, RUNTIMES[extra], FILES) for extra, python in pythons.items()}
     scans = {extra: scan_here(python, bundle, images, folder, RUNTIMES[extra][0]) for extra, python in pythons.items()}
@@ -114,7 +119,7 @@ def asked_here(bundle: Bundle, images: Path, folder: Path) -> Here:
 def visit(
     suite: str, extra: str, limiar: Path, here: Here, binds: Mapping[str, Path], asked: argparse.Namespace
 ) -> tuple[list[Outcome], dict[str, Answers]]:
-    """All that is asked of one device; and its answers by processor. limiar: its wheel; binds: as Root's. Raises Failed."""
+    """All checks on one device, and its answers by processor. limiar: its wheel; binds: as in Root. Raises Failed."""
     progress(f"{suite}: root and wheels for limiar[{extra}]")
     files = {asked.cpu: FILES} if asked.cpu else {ALL: FILES, QUICK[suite]: INT8}
     there = {}
@@ -126,7 +131,7 @@ def visit(
                 where = f"{suite}, {cpu}"
                 outcomes.append(is_on(where, at(root, cpu), cpu))
                 if not outcomes[-1].passed:
-                    report(outcomes[-1:])  # all else would say nothing
+                    report(outcomes[-1:])  # raises Failed: further checks would mean nothing
                 progress(f"{where}: answers of {', '.join(RUNTIMES[extra])}")
                 there[cpu] = ask_there(at(root, cpu), device, RUNTIMES[extra], names)
                 outcomes += is_whole(where, here.answers[extra], there[cpu])
@@ -136,7 +141,7 @@ def visit(
 
 
 def installed(device: Device) -> Iterator[Outcome]:
-    """What pip puts there."""
+    """Checks what pip installed there."""
     where = f"{device.suite}, without [{device.extra}]"
     base = sum(map(size_mb, device.folders[:2]))
     yield Outcome(where, "limiar and what it needs", f"{base:.0f} MB", f"<= {SIZE_MB} MB", base <= SIZE_MB)
@@ -159,7 +164,7 @@ def commands(here: Here, device: Device, root: Root, out: Path) -> Iterator[Outc
 
 def verified(where: str, root: Root, device: Device, out: Path) -> Iterator[Outcome]:
     """Every file on every runtime there; what passed is kept for `limiar convert --verified`."""
-    out.unlink(missing_ok=True)  # an earlier run's says nothing about this one
+    out.unlink(missing_ok=True)  # an earlier run's file says nothing about this one
     done = limiar(root, device, "verify", "/bundle", "--json")
     found = read(done, Verification)
     for check in found.checks:
@@ -185,18 +190,18 @@ def read(done: "subprocess.CompletedProcess[str]", kind: type[T]) -> T:
 
 
 def limiar(root: Root, device: Device, *words: str) -> "subprocess.CompletedProcess[str]":
-    """The command there."""
+    """Runs `limiar` in the root."""
     return root.run("python3", "-P", "-m", "limiar", *words, environ=device.environ, check=False)
 
 
 @contextlib.contextmanager
 def opened(device: Device, bundle: Bundle, work: Path, more: Mapping[str, Path] | None = None) -> Iterator[Root]:
-    """The device's root with the bundle as /bundle and `work`, for files, as /w. more: what else there is, as in Root.binds."""
+    """The device's root with the bundle as /bundle and `work`, for files, as /w. more: further binds, as in Root.binds."""
     binds = {**device.binds, "/bundle": bundle.path, "/guest": ASK.parent, "/w": work, **(more or {})}
     with scratch_root(device.root, qemu=qemu.user_mode(), binds=binds) as root:
         yield root
 
 
 def at(root: Root, cpu: str) -> Root:
-    """The same on another processor."""
+    """The same root with another processor."""
     return dataclasses.replace(root, cpu=cpu)

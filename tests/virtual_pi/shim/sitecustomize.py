@@ -1,6 +1,6 @@
 """Lets picamera2 drive libcamera's virtual camera, which shows files. Every Python loads it that has this folder in PYTHONPATH.
 
-The real picamera2 and the real libcamera run. Replaced is only what a Raspberry Pi has and a machine without a camera has not.
+The real picamera2 and libcamera run. Only what a Raspberry Pi has and a machine without a camera lacks is replaced.
 """
 
 import importlib.abc
@@ -46,13 +46,13 @@ def adapt() -> None:
     from picamera2.dma_heap import UniqueFD
 
     def modes(self: Any) -> list[dict[str, Any]]:
-        """As the original gives them, but of the picture: the virtual camera has no raw stream, and answers None."""
+        """The original's modes, but for the picture: the virtual camera has no raw stream, and answers None."""
         formats = self.camera.generate_configuration([libcamera.StreamRole.VideoRecording]).at(0).formats
         found = [(str(pixels), size) for pixels in formats.pixel_formats for size in formats.sizes(pixels)]
         return [{"format": pixels, "size": (size.width, size.height)} for pixels, size in found]
 
     class Heap:
-        """Shared memory, where a Raspberry Pi has DMA buffers."""
+        """Shared memory in place of a Raspberry Pi's DMA buffers."""
 
         def alloc(self, name: str, size: int) -> Any:
             memory = os.memfd_create(name)

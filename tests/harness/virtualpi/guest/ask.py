@@ -1,7 +1,7 @@
-"""What a Python with limiar answers, and with which libraries: `ask.py BUNDLE OUT.npz RUNTIME,... FILE,...`.
+"""Prints what a Python with limiar answers, and with which libraries: `ask.py BUNDLE OUT.npz RUNTIME,... FILE,...`.
 
-The very same file is run on the desktop and on a device. OUT.npz gets the golden images' tensors, uint8 [N, H, W, C], and for
-each model file and runtime the logits, float32 [N, K]; stdout gets the facts as JSON. A runtime's greetings stay on stderr.
+The same file runs on the desktop and on a device. OUT.npz gets the golden images' tensors, uint8 [N, H, W, C], and for
+each model file and runtime the logits, float32 [N, K]; stdout gets the facts as JSON. A runtime's messages stay on stderr.
 """
 
 import importlib
@@ -30,7 +30,7 @@ def main(path: str, out: str, runtimes: str, files: str) -> None:
             if RUNTIMES[runtime].format != model.format:
                 continue
             if model.format == "tflite":
-                # limiar keeps the greeting of the quick kernels to itself, and a process greets once: the first is heard here.
+                # limiar hides the message of the fast kernels, which a process prints only once: so this prints it first.
                 interpreter = importlib.import_module(f"{PACKAGES[runtime]}.interpreter")
                 heard = interpreter.Interpreter(model_content=data)
                 heard.allocate_tensors()
@@ -56,7 +56,7 @@ def loaded() -> list[str]:
 
 
 def elf_machines() -> dict[str, list[str]]:
-    """The ELF machines of all libraries where this Python looks for some: how many, and three of each."""
+    """ELF machine -> how many of the libraries that this Python can find have it, and three of them."""
     found: dict[int, list[str]] = {}
     folders = [*os.environ.get("PYTHONPATH", "").split(":"), "/lib", "/usr/lib", "/usr/local/lib"]
     for folder in filter(None, folders):
@@ -67,7 +67,7 @@ def elf_machines() -> dict[str, list[str]]:
 
 
 def elf_machine(path: str) -> int:
-    """e_machine of an ELF file (183 is AArch64, 62 x86-64, as in elf.h); 0: it is none."""
+    """e_machine of an ELF file (183 is AArch64, 62 x86-64, as in elf.h); 0: it is not an ELF file."""
     with open(path, "rb") as file:
         head = file.read(20)
     return int.from_bytes(head[18:20], "little") if head[:4] == b"\x7fELF" else 0

@@ -1,4 +1,4 @@
-"""limiar with a database that does not wait for the disk: the power cuts must catch it."""
+"""Runs limiar with a database that does not wait for the disk: the power cuts must catch it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Runs a command and prints the peak memory of its processes, MB, as the last line. In the guest; needs Python alone."""
+"""Runs a command and prints the peak memory of its processes, in MB, as the last line. For the guest; needs only Python."""
 
 import json
 import resource
@@ -17,7 +17,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def pss_kb(pid: int) -> int:
-    """A process's memory, with its part of what it shares."""
+    """A process's memory, with its share of shared pages."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -31,7 +31,7 @@ def main(command: list[str]) -> int:
     while child.poll() is None:
         together_kb = max(together_kb, sum(map(pss_kb, descendants(child.pid))))
         time.sleep(0.1)
-    # VmHWM of the largest process that has ended, whoever waited for it: nothing is missed between two looks.
+    # VmHWM of the largest process that has ended: no peak is missed between two samples.
     largest_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(json.dumps({"largest_mb": largest_kb / 1024, "together_mb": together_kb / 1024}))
     return child.returncode

@@ -1,4 +1,4 @@
-"""Is a results database whole, and what is in it? Prints one JSON object. In the guest; needs Python alone."""
+"""Prints whether a results database is whole, and what is in it, as one JSON object. For the guest; needs only Python."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Prints which machine this Python runs on, as JSON: asked first, because on the wrong machine nothing else means anything."""
+"""Prints which machine this Python runs on, as JSON. It comes first: on the wrong machine nothing else means anything."""
 
 import json
 import os
