@@ -368,7 +368,7 @@ def test_a_model_that_was_quantized_names_the_layer_and_the_way_out(tmp_path: Pa
 
 
 @pytest.mark.parametrize("mode", ["int4", "float8"])
-def test_so_it_is_for_every_way_to_quantize(tmp_path: Path, mode: str) -> None:
+def test_a_model_that_was_quantized_in_another_way_names_the_layer_too(tmp_path: Path, mode: str) -> None:
     model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(16, name="wide")])
     model.quantize(mode)
     refused = refusal(load_model, saved(model, tmp_path), "m.keras")

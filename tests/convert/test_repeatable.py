@@ -18,7 +18,7 @@ Convert = Callable[..., Result]
 Few = Callable[..., None]
 
 
-def test_a_conversion_that_does_not_repeat_is_not(
+def test_a_conversion_that_does_not_repeat_is_not_published(
     limiar_convert: Convert, few_files: Few, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few_files("onnx_fp32")
