@@ -104,7 +104,7 @@ def test_stopped_it_leaves_no_process_and_where_it_can_no_folder(
 @pytest.mark.parametrize(
     ("program", "refuses", "cure"),
     [
-        ("mount", "binfmt_misc", r"\(mount: binfmt_misc refused\): needs Linux 6\.7, this is \d"),
+        ("mount", "binfmt_misc", r"\(mount: binfmt_misc refused\): needs Linux 6\.7, and this is \d"),
         ("mount", "proc", r"\(mount: permission denied\): run it as root"),
         ("mount", "overlay", r"\(mount: overlay refused\): set TMPDIR to a folder on ext4"),
         ("unshare", "unshare failed", r"\(unshare: unshare failed refused\): let users make namespaces .*, or run it as root"),
@@ -166,7 +166,7 @@ def test_a_package_with_other_bytes_than_the_pinned_is_not_used(tmp_path: Path, 
     monkeypatch.setattr(cache, "CACHE", tmp_path)
     monkeypatch.setattr(debian, "_download", other)
     package = debian.Package("qemu-user", "10", "bookworm", "0" * 64)
-    with pytest.raises(Unavailable, match=r"qemu\.deb has sha256 [0-9a-f]{64}, pinned is 0{64}: do not use it"):
+    with pytest.raises(Unavailable, match=r"qemu\.deb has sha256 [0-9a-f]{64}, but 0{64} is pinned: do not use it"):
         debian.download(package)
     assert list((tmp_path / "packages").glob("*.deb")) == []
 
