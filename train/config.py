@@ -36,12 +36,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     memory_mb: Annotated[float, Meta(ge=0.0)] = 0.0  # 0: a quarter of what is free
 
     # Where it is computed (docs/training.md, "On a GPU").
-    on_device: Literal["auto", "yes", "no"] = "auto"  # augmented by the device; auto: with JAX, unless it has a lone CPU
+    on_device: Literal["auto", "yes", "no"] = "auto"  # augment on the device; auto: with JAX, unless it has only one CPU
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of activations; auto: 16 bit on an accelerator
 
     # The optimizer.
     epochs: Count = 50  # at most
-    images: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0  # shown in all epochs at most: of more images fewer epochs; 0: any
+    images: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0  # shown in all epochs, at most: more get fewer epochs; 0: any
     batch: Count = 64
     rate: Positive = 3e-3  # AdamW peak; a cosine to rate_end follows the warm-up
     rate_end: Annotated[float, Meta(ge=0.0)] = 1.5e-4
@@ -89,7 +89,7 @@ class Hosts:
 INPUT = InputSpec(height=40, width=40, channels=3)  # the course's, for both networks by default
 SIDES_PX = (8, 4096)  # compact halves a side three times; a bundle holds no more
 BACKENDS = ("tensorflow", "jax")  # of Keras; the first unless KERAS_BACKEND says otherwise
-LOWER_RATE = 0.1  # of the rate that a RUN was trained with, to continue it: docs/training.md has what came of it
+LOWER_RATE = 0.1  # of the rate that a RUN was trained with, to continue it: docs/training.md has the results
 
 SPLITS = ("test_share", "val_share", "min_per_class")  # what draws the splits of images that have none
 
@@ -134,7 +134,7 @@ RECIPES = {
 }
 
 
-FEWEST_EPOCHS = 20  # of however many images: the rate has to rise and fall
+FEWEST_EPOCHS = 20  # however many images there are: the rate has to rise and fall
 
 
 def recipe_of(recipe: str | None, quick: bool, model: str | None) -> str:
@@ -143,7 +143,7 @@ def recipe_of(recipe: str | None, quick: bool, model: str | None) -> str:
 
 
 def within(config: Config, training_images: int) -> Config:
-    """With fewer epochs, if so many images would be shown more often than `images` says."""
+    """The same, with fewer epochs if this many images would be shown more often than `images` says."""
     if not config.images:
         return config
     epochs = min(config.epochs, max(FEWEST_EPOCHS, config.images // training_images))
@@ -151,7 +151,7 @@ def within(config: Config, training_images: int) -> Config:
 
 
 def _in_proportion(config: Config, epochs: int) -> int:
-    """How many of so many epochs are sharp."""
+    """How many of `epochs` are sharp."""
     return config.sharp_epochs * epochs // config.epochs
 
 
@@ -168,7 +168,7 @@ def continued(run: Run, changes: Iterable[str]) -> Config:
     except msgspec.ValidationError as error:
         met = f"--from: train.json is from another version of limiar: {printable(str(error))}"
         raise TrainError("E-TRAIN-FROM", f"{met}: train again from images, or use the version that made it") from None
-    if run.parent is None:  # else it is low already
+    if run.parent is None:  # otherwise it is low already
         rate, rate_end = (float(f"{value * LOWER_RATE:.6g}") for value in (base.rate, base.rate_end))
         base = msgspec.structs.replace(base, rate=rate, rate_end=rate_end)
     return changed(base, changes)

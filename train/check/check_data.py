@@ -1,4 +1,4 @@
-"""`limiar.check_data`: what is wrong with a data folder, before an hour of training is spent; every fault, not the first alone.
+"""`limiar.check_data`: what is wrong with a data folder, before an hour of training is spent; every fault, not only the first.
 
 A fault is what training refuses, or what makes its figures untrue. A warning may be right and should be looked at; a note is
 for information.
@@ -25,9 +25,9 @@ from limiar.train.dataset.splits import Shares, joined, units
 from limiar.train.record.evidence import evidence
 from limiar.train.record.run_folder import SPLIT_NAMES
 
-LABEL_IMAGES = 10_000  # are judged at most, drawn at random: seconds, and 64 MB
+LABEL_IMAGES = 10_000  # judged at most, drawn at random: takes seconds, and 64 MB
 
-Tick = Callable[[str, int, int], None]  # told what is being done, how much of it is, of how much
+Tick = Callable[[str, int, int], None]  # told what is being done, how much of it is done, of how much
 
 
 def check_data(
@@ -62,7 +62,7 @@ def check_data(
 
 
 def looked_at(request: CheckRequest, tick: Tick) -> CheckReport:
-    """Looks at everything. tick: what is being done, how much of it, of how much.
+    """Looks at everything. tick: told what is being done, how much of it is done, of how much.
 
     Raises DataError if there is no image, TrainError if no network takes such an input.
     """

@@ -11,7 +11,7 @@ TURNS = 8  # the four quarter turns, mirrored or not
 THUMBNAIL = 16  # pixels a side
 _HASH_SIDE, _LOW = 32, 8  # the DCT of 32x32 pixels; its 8x8 lowest frequencies
 _CELLS, _DIRECTIONS = 8, 8  # of the histograms of oriented gradients
-_COLOURS = 10  # pixels a side of the small image that stands beside them
+_COLOURS = 10  # pixels a side of the small image beside them
 
 # A mirror image has the same DCT, but for the sign of the frequencies that are odd along the mirrored axis.
 _SIGNS_ACROSS = np.ones(_LOW), np.where(np.arange(_LOW) % 2, -1.0, 1.0)
@@ -27,8 +27,8 @@ def perceptual_hashes(image: Pixels) -> NDArray[np.uint64]:
     """uint8 [H, W] -> [8]: the image's hash first, then those of its other seven turns and mirror images.
 
     A hash has a bit for the sign of each of the 63 lowest frequencies of the DCT but the mean (after Zauner,
-    Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.1, with signs for its median,
-    so that a turned image has the same bits in another order).
+    Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.1, but with signs in place of its
+    median, so that a turned image has the same bits in another order).
     """
     small = cv2.resize(image, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(small)[:_LOW, :_LOW]

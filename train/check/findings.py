@@ -18,7 +18,7 @@ from limiar.train.record.run_folder import SPLIT_NAMES, SplitRow
 IMBALANCE = 10.0  # largest class of the training part over the smallest
 ASPECT = 1.05  # the longest aspect ratio over the shortest; below, stretching to a square does not show
 
-# What cannot be assessed is an image without a picture.
+# An image that cannot be assessed has no picture.
 BLANK = frozenset({"E-IMAGE-UNIFORM", "E-IMAGE-BLACK", "E-IMAGE-SATURATED"})
 LISTING_KINDS = {
     "E-DATA-LINK": "link",
@@ -102,7 +102,7 @@ def same(rows: Sequence[SplitRow], tensors: Sequence[str]) -> list[CheckFinding]
 
 
 def near(rows: Sequence[SplitRow], tensors: Sequence[str], near: Iterable[tuple[int, int, float]]) -> list[CheckFinding]:
-    """Images that show the same, but are not the same: each chain of them under every kind that it is of."""
+    """Images that show the same, but are not the same: each chain of them under every kind that applies."""
     other = [(i, j, alike) for i, j, alike in near if tensors[i] != tensors[j]]
     kinds: dict[str, list[Case]] = defaultdict(list)
     least: dict[int, float] = {}

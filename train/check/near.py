@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from limiar.edge_app.arrays import Pixels
 from limiar.train.check.features import THUMBNAIL, TURNS, turned
 
-# Of 200 phantoms and 200 CT patches, saved again as JPEG (quality 50), at another size, brighter, noisier, turned or mirrored,
-# 99 % stayed within both limits; of all pairs of 1,500 phantoms none did. A shift of two pixels is not found.
+# When 200 phantoms and 200 CT patches were saved again as JPEG (quality 50), at another size, brighter, noisier, turned or
+# mirrored, 99 % stayed within both limits; no pair of 1,500 phantoms was within them. A shift of two pixels is not found.
 DISTANCE = 7  # bits
 CORRELATION = 0.98  # of the thumbnails
 _BLOCK = 1 << 22  # comparisons at a time
@@ -25,7 +25,7 @@ def near_pairs(
 ) -> list[tuple[int, int, float]]:
     """(row, later row, correlation of their thumbnails) of all that show the same picture, turned or mirrored or not.
 
-    hashes: [N, 8] of check_features.perceptual_hashes; thumbnails: uint8 [N, 16, 16]. tick: (rounds done, in all).
+    hashes: [N, 8] from features.perceptual_hashes; thumbnails: uint8 [N, 16, 16]. tick: (rounds done, in all).
     """
     plain = np.ascontiguousarray(hashes[:, 0])
     found: dict[tuple[int, int], float] = {}

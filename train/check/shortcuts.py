@@ -23,16 +23,16 @@ class Shortcut:
     auc: float
 
 
-def shortcuts(scan: Survey, labels: Sequence[str]) -> list[Shortcut]:
+def shortcuts(seen: Survey, labels: Sequence[str]) -> list[Shortcut]:
     """For each trait the label that it separates best, if its AUC is at least SEPARATES."""
-    given = np.array([image.label for image in scan.images])
+    given = np.array([image.label for image in seen.images])
     best: dict[str, Shortcut] = {}
     for label in labels:
         own = given == label
         if min(own.sum(), (~own).sum()) < LEAST:
             continue
         for trait in TRAITS:
-            value = auc(own, scan.trait(trait))
+            value = auc(own, seen.trait(trait))
             found = Shortcut(trait, label, max(value, 1 - value))
             if found.auc >= SEPARATES and (trait not in best or found.auc > best[trait].auc):
                 best[trait] = found

@@ -1,6 +1,6 @@
 """One pass over a data folder for `limiar check`: what each image is, kept small, so that memory does not grow with the pixels.
 
-Of an image stay two hashes, eight perceptual hashes, a thumbnail of 16x16 and a few numbers: under 1 KB.
+It keeps two hashes of an image, eight perceptual hashes, a thumbnail of 16x16 and a few numbers: under 1 KB.
 """
 
 import os
@@ -43,7 +43,7 @@ class Survey:
     files: tuple[str, ...]  # sha256 of each file
     tensors: tuple[str, ...]  # sha256 of each model input
     traits: NDArray[np.float32]  # [N, len(TRAITS)]
-    hashes: NDArray[np.uint64]  # [N, 8], see check_features.perceptual_hashes
+    hashes: NDArray[np.uint64]  # [N, 8], see features.perceptual_hashes
     thumbnails: Pixels  # uint8 [N, 16, 16], grey
     described: NDArray[np.int64]  # [M] rows, in order, whose shape features were kept
     features: NDArray[np.float32]  # [M, F]

@@ -1,7 +1,7 @@
 """Labels that are wrong according to a model that has not seen them.
 
 Out-of-fold probabilities, as in confident learning (Northcutt, Jiang & Chuang, 2021). Random trees over features of shape give
-them in seconds. What a hard image and a wrong label have in common is that the model disagrees; what tells them apart is
+them in seconds. The model disagrees with the label both of a hard image and of a mislabelled one; what tells them apart is
 how sure it may be. So the model's temperature T and the share e of labels that were exchanged at random (Angluin & Laird
 1988) are fitted together: the label y of an image has the probability (1 - e) s_y + e (1 - s_y) / (K - 1), with s the softmax
 of the scores over T. If e does not make all labels clearly more likely than e = 0, none is suspect; else an image is
@@ -20,9 +20,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from limiar.edge_app.inference.softmax import softmax
 
 SUSPECT = 0.5  # probability that the label is wrong
-EVIDENCE = (
-    3.0  # nats that all labels together must gain by e > 0; of clean sets 0.0 to 0.5 was seen, of 2 % exchanged 2.8 to 10
-)
+# Nats that all labels together must gain by e > 0. Clean sets gained 0.0 to 0.5, sets with 2 % exchanged 2.8 to 10.
+EVIDENCE = 3.0
 FOLDS = 5
 LEAST = 20  # images of a class, each in its own fold's training part; fewer teach a model nothing
 _TREES = 300
@@ -43,9 +42,10 @@ class JudgedLabels:
 def suspects(
     features: NDArray[np.float32], labels: Sequence[str], units: NDArray[np.int64], seed: int, tick: Callable[[int, int], None]
 ) -> JudgedLabels | None:
-    """features: [N, F] with the label of each row; rows of one unit (group, equal or near images) share a fold.
+    """Judges each label by trees that have not seen its image. None if the classes are too small.
 
-    None if the classes are too small. tick: (folds done, in all).
+    features: [N, F], with the label of each row; rows of one unit (group, equal or near images) share a fold.
+    tick: (folds done, in all).
     """
     names = sorted(set(labels))
     truth = np.array([names.index(label) for label in labels])

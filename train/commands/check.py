@@ -30,8 +30,8 @@ def check(data: Path, as_json: bool, html: Path | None, **options: Any) -> int:
     """Look for what is wrong with the images in DATA, before a model is trained on them.
 
     Unreadable and blank images, duplicates and near duplicates, groups in two splits, classes that are missing, too small or
-    unbalanced, labels that look wrong, traits that give the label away. The split is the given one, else the one that `limiar
-    train` would draw. The exit status is 3 if there is a fault; warnings and notes do not count.
+    unbalanced, labels that look wrong, traits that give the label away. The split is the given one, or else the one that
+    `limiar train` would draw. The exit status is 3 if there is a fault; warnings and notes do not count.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What several commands of training are asked in the same words."""
+"""Options that several commands of training share."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import click
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
-    """`40` or `48x32` -> (height, width) in pixels. Whether a network can be built for it is said later."""
+    """`40` or `48x32` -> (height, width) in pixels. Whether a network can be built for it is checked later."""
     sides = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", value)
     if not sides:
         raise click.BadParameter(f"{value!r} is neither a number of pixels nor HEIGHTxWIDTH.")

@@ -42,7 +42,7 @@ class Terminal:
         print(text, file=sys.stderr, flush=True)
 
     def step(self, text: str, due: bool = False) -> None:
-        """How far the job is. due: a pipe gets it even if its last line is less than ten seconds old."""
+        """Shows how far the job is. due: a pipe gets it even if its last line is less than ten seconds old."""
         if self._quiet:
             return
         if self._line.shows:

@@ -40,12 +40,12 @@ def train(
     in _pos or _neg, else from class folders. Folders named train, val and test, above or below the class folders, are taken
     as the splits. Repeat the command to continue an interrupted run; with --resume, it fails if there is nothing to continue.
 
-    The default is the best recipe that limiar knows; after the second epoch it says how long that takes. --quick is for a
-    first look.
+    The default is the best recipe that limiar knows; after the second epoch, limiar says how long it will take. --quick is
+    for a first look.
 
-    With --from RUN, the network of that RUN is trained further with images that people have reviewed. DATA is the RUN's own;
-    its validation and test images stay as they are. REVIEWED is a folder as above, or a CSV with the columns label, and file
-    or path, such as the output of `limiar scan --csv` after a person corrected its labels.
+    With --from RUN, the network of that RUN is trained further with images that people have reviewed. DATA is the RUN's own
+    folder of images; its validation and test images stay as they are. REVIEWED is a folder as above, or a CSV with the
+    columns label, and file or path, such as the output of `limiar scan --csv` after a person corrected its labels.
 
     \b
     Example:

@@ -1,6 +1,6 @@
 """Random turns, flips, shifts, zooms and stretches of training images, and other light and noise.
 
-What is drawn is drawn here: `augmented` applies it with OpenCV, limiar.train.device.on_device on the device that trains.
+The random numbers are drawn here: `augmented` applies them with OpenCV, limiar.train.device.on_device on an accelerator.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Draws:
 
 
 def draw(count: int, height: int, width: int, rng: np.random.Generator, config: Config, sharp: bool = False) -> Draws:
-    """For images of one size. sharp: every pixel keeps its value, see Config.sharp_epochs."""
+    """Draws for images of one size. sharp: every pixel keeps its value, see Config.sharp_epochs."""
     linear = _exact(count, rng, config, 90 if height == width else 180) if sharp else _linear(count, rng, config)
     shifts = rng.uniform(-config.shift_px, config.shift_px, (count, 2))
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
@@ -32,7 +32,7 @@ def draw(count: int, height: int, width: int, rng: np.random.Generator, config: 
 
 
 def augmented(images: Pixels, rng: np.random.Generator, config: Config, sharp: bool = False) -> Pixels:
-    """Each image moved about its centre, the edges reflected, and lit otherwise, at random; uint8 [N, H, W, C] in and out.
+    """Moves each image about its centre at random, edges reflected, and changes its light; uint8 [N, H, W, C] in and out.
 
     sharp: as in `draw`.
     """
@@ -81,7 +81,7 @@ def _diagonal(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _light(count: int, rng: np.random.Generator, config: Config) -> NDArray[np.float32]:
-    """Another contrast, brightness and noise for each image: what scanners, cameras and doses differ in."""
+    """[N, 3]: another contrast, brightness and noise for each image, as scanners, cameras and doses differ."""
     gain = np.exp(rng.uniform(-config.contrast, config.contrast, count))
     offset = rng.uniform(-config.brightness, config.brightness, count)
     deviation = rng.uniform(0.0, config.noise, count)

@@ -53,7 +53,7 @@ def phantom(rng: np.random.Generator, kind: str | None) -> Pixels:
     hu = _background_vessels(rng, hu)
     if rng.random() < 0.5:
         hu = _chest_wall(rng, hu)
-    radius = math.exp(rng.uniform(*np.log(NODULE_RADIUS_PX)))  # small ones are the more frequent, as in LUNA16
+    radius = math.exp(rng.uniform(*np.log(NODULE_RADIUS_PX)))  # small ones are more frequent, as in LUNA16
     at = _CENTRE + rng.uniform(-4.0, 4.0, 2)
     hu = _nodule(rng, hu, kind, at, radius) if kind else _decoy(rng, hu, at, radius)
     return _windowed(_scanned(rng, hu))
@@ -229,7 +229,7 @@ def _branch(rng: np.random.Generator, start: Points, angle: float, radius: float
     angles = angle + np.cumsum(rng.normal(0, 0.16, steps))
     points = np.vstack([start, start + np.cumsum(length / steps * np.stack([np.sin(angles), np.cos(angles)], 1), 0)])
     taper = 1.0 - (1.0 - end) * np.linspace(0, 1, steps)[:, None] ** 2
-    # A vessel that dips out of the slice is not thinner alone but fainter too (partial volume).
+    # A vessel that dips out of the slice is not only thinner but also fainter (partial volume).
     strength = np.clip(taper * 1.4, 0, 1) * np.clip(1.0 - 0.12 * np.abs(rng.normal(size=(steps, 1)).cumsum(0)), 0.5, 1)
     return np.hstack([points[:-1], points[1:], radius * taper, strength])
 

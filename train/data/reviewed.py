@@ -16,8 +16,8 @@ from limiar.train.dataset.listed import Listed
 from limiar.train.dataset.listing import list_images
 from limiar.train.record.run_folder import Lineage, Run, SplitRow, read_run, read_splits
 
-SPLIT = "train_reviewed"  # of every image that was added: training, and told apart
-_NAMED = 5  # so many files are named in a note, the others counted
+SPLIT = "train_reviewed"  # of every image that was added: a training split of its own
+_NAMED = 5  # files that are named in a note; the others are counted
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ def load_reviewed(
 ) -> tuple[DataSet, Lineage, tuple[str, ...]]:
     """The RUN's images below `folder` in their splits, with what was reviewed in training; and notes for the person.
 
-    A reviewed image of a training image's pixels gives it its label. One that is in val or test (by its pixels, or by its
-    group) is left out, as is one that is listed for another split than training. Raises DataError, RunError and TrainError.
+    A reviewed image with the pixels of a training image gives that one its label. A reviewed image is left out if it is in val
+    or test (by its pixels, or by its group), or listed for a split other than training. Raises DataError, RunError and
+    TrainError.
     """
     rows = read_splits(parent.folder, parent.run)
     reviewed, notes = list_reviewed(parent.reviewed)
@@ -97,7 +98,7 @@ class Settled:
     held: int  # in val or test
     doubted: int  # of these, the ones that have another label there
     grouped: int  # of a group that is in val or test
-    elsewhere: int  # listed for another split than training
+    elsewhere: int  # listed for a split other than training
 
     def text(self) -> str:
         """One line that accounts for every image."""
@@ -176,7 +177,7 @@ def list_reviewed(place: Path) -> tuple[tuple[Reviewed, ...], tuple[str, ...]]:
 def _line(table: Path, line: dict[str, str | None]) -> Reviewed:
     def cell(name: str) -> str:
         text = line.get(name) or ""
-        # scan keeps a spreadsheet from taking a cell for a formula (limiar.edge_app.output.images)
+        # scan keeps a spreadsheet from taking a cell for a formula (limiar.edge_app.text.for_csv)
         return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@", "\t", "\r") else text
 
     path = table.parent / cell("file") if cell("file") else Path(cell("path"))

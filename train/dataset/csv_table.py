@@ -19,7 +19,7 @@ TABLE_LIMIT = 256 << 20  # bytes: two million images
 
 
 def list_table(folder: Path, table: Path, met: Met = refuse) -> tuple[Listed, ...]:
-    """The images that a CSV lists: columns file and label, optionally split and group; others are ignored.
+    """The images that a CSV lists: columns file and label, optionally split and group; other columns are ignored.
 
     `file` is relative to the data folder. A split is `val`, `test` or begins with `train`. met: as in list_images.
     Raises DataError.
@@ -47,7 +47,7 @@ def list_table(folder: Path, table: Path, met: Met = refuse) -> tuple[Listed, ..
 
 
 def read_table(table: Path) -> Iterator[dict[str, str | None]]:
-    """The lines of a CSV in UTF-8 by column; one that is short has None. Raises DataError."""
+    """The lines of a CSV in UTF-8, by column; None for what a short line lacks. Raises DataError."""
     reader = csv.DictReader(io.StringIO(_text(table), newline=""))
     with _well_formed(table, reader):
         yield from reader
@@ -61,7 +61,7 @@ def columns(table: Path) -> list[str]:
 
 @contextmanager
 def _well_formed(table: Path, reader: Any) -> Iterator[None]:
-    """A field may have 131,072 characters: a longer one is mostly an unclosed quote."""
+    """A field may have 131,072 characters: a longer one usually means an unclosed quote."""
     try:
         yield
     except csv.Error as error:

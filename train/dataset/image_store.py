@@ -142,7 +142,7 @@ class OnDisk:
         return self._count
 
     def digest(self, row: int) -> bytes:
-        """Of a whole file that was there already."""
+        """The one in a whole file that was there already; else empty."""
         return os.pread(self._file, _DIGEST_BYTES, row * self._record) if self._whole else b""
 
     def put(self, row: int, digest: bytes, image: Pixels) -> None:
@@ -169,5 +169,5 @@ class OnDisk:
     def _full(self, error: OSError) -> DataError:
         need_mb = self._count * self._record >> 20
         met = f"{printable(str(self._partial))}: {os.strerror(error.errno or errno.EIO)} ({need_mb} MB are needed)"
-        cure = "free some, give another --out, or keep the images in memory with --set memory_mb=N"
+        cure = "free some space, give another --out, or keep the images in memory with --set memory_mb=N"
         return DataError("E-DATA-STORE", f"{met}: {cure}")

@@ -12,7 +12,7 @@ from limiar.edge_app.errors import DataError, printable
 from limiar.edge_app.text import is_plain
 
 _UNPLAIN = "has a character that cannot be seen, or is not UTF-8: rename it"
-# Folders that hold all classes each: what comes after is a number, a letter or a name.
+# Folders that each hold all classes: a number, a letter or a name follows the word.
 _NO_CLASSES = re.compile(
     "fold|cv|part|batch|site|hospital|clinic|centre|center|scanner|camera|device|session|day|patient|pat|subject|sub|person|"
     "case|id|p|originals?|augmented|augmentation"
@@ -28,7 +28,7 @@ def label_fault(label: str) -> str | None:
 
 
 def looks(label: str) -> str:
-    """A label as it is seen: its accents joined with their letters, one space between words and none round them."""
+    """A label as it is seen: its accents joined with their letters, one space between words and none around them."""
     return " ".join(unicodedata.normalize("NFC", label).split())
 
 

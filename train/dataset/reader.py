@@ -55,6 +55,6 @@ def _outcome(item: Item, job: ReadJob) -> Outcome:
 
 
 def _limit_memory(beyond: int) -> None:
-    """Allows so much more than this process takes with everything that it has imported."""
+    """Allows `beyond` bytes more than this process takes after its imports."""
     limit = taken_bytes(SIZE) + beyond
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

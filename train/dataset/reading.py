@@ -86,7 +86,7 @@ USUAL = ReadLimits()
 
 
 def read_all(items: Sequence[Item], spec: InputSpec, limits: ReadLimits = USUAL) -> Iterator[Outcome]:
-    """The outcome of each item, in the order in which they come. Raises DataError if no process can be started."""
+    """The outcome of each item, in the order in which they arrive. Raises DataError if no process can be started."""
     tasks = deque(list(items[at : at + _TASK_ITEMS]) for at in range(0, len(items), _TASK_ITEMS))
     readers = [_Reader(spec, limits) for _ in range(min(_READERS, len(os.sched_getaffinity(0)), len(tasks)))]
     starts = _STARTS
@@ -128,7 +128,7 @@ class _Reader:
         self.ready = self._lost = False
         ours, theirs = socket.socketpair()
         code = f"from limiar.train.dataset.reader import main; main({theirs.fileno()}, {os.getpid()})"
-        # The same modules as here, whatever it is started by. numpy's threads would be for nothing: see edge_app/scan/fork.py.
+        # The same modules as in this process. numpy's threads would be for nothing: see edge_app/scan/fork.py.
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:
             self._process = subprocess.Popen(
@@ -181,7 +181,7 @@ class _Reader:
             return False
 
     def fault(self) -> RefusedImage | None:
-        """The image that ended it, taken off its list; None if it is well. Raises DataError if it has not even started."""
+        """The image that ended it, taken off its list; None if all is well. Raises DataError if it has not even started."""
         waited = time.monotonic() - self._since
         if not self.ready:
             if self._lost or waited > _START_S:

@@ -51,7 +51,7 @@ class SplitFolders:
     level: int  # of the split's folder; 0 is the first
     parts: dict[str, str]  # its name -> train, val or test
     classes_above: bool = False  # CLASS/train/… instead of train/CLASS/…
-    doubled: frozenset[str] = frozenset()  # splits with one more folder round the classes: train/images/CLASS
+    doubled: frozenset[str] = frozenset()  # splits with one more folder around the classes: train/images/CLASS
 
     def part(self, file: str) -> str:
         """The part of an image, relative to the data folder; "" if it is in no split's folder."""

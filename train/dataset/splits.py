@@ -47,9 +47,9 @@ def given_or_drawn(images: Sequence[Listed], tensors: Sequence[str], shares: Sha
 
 
 def _drawn(images: Sequence[Listed], tensors: Sequence[str], parts: dict[str, float], seed: int) -> list[str]:
-    """Draws parts with the given shares, the rest is "train": groups and equal images stay together, labels in proportion.
+    """Draws parts with the given shares; the rest is "train". Groups and equal images stay together, labels in proportion.
 
-    Greedy: units in seeded random order, the largest first, each to the part that is then nearest to its aim for every label.
+    Greedy: units in seeded random order, the largest first, each to the part that lacks its labels most.
     """
     labels = sorted({image.label for image in images})
     together = units(images, tensors)
@@ -82,7 +82,7 @@ def units(images: Sequence[Listed], tensors: Sequence[str]) -> list[list[int]]:
 
 
 def joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """0..count-1 in sets, each in order, of what pairs and chains of pairs join."""
+    """Divides 0..count-1 into sets, each in order, of what pairs and chains of pairs join."""
     parent = list(range(count))
 
     def root(k: int) -> int:

@@ -75,7 +75,7 @@ class DeviceEpochs:
         return float(loss), float(right)
 
     def calls(self, epoch: int) -> Iterator[tuple[jax.Array, list[jax.Array]]]:
-        """What `steps` takes beside the state, on the device: images, and batches of their rows and of what is done to them."""
+        """What `steps` takes besides the state, on the device: images, and batches of rows and of what is done to them."""
         for images, chunk in self._fed(self._next[1] if self._next[0] == epoch else self._drawn(epoch)):
             whole = chunk[0].shape[1] == self._config.batch  # the last, smaller batch need not be divisible
             yield images, [self._placed(array, self._divided if whole else self._everywhere) for array in chunk]
@@ -194,7 +194,7 @@ def _reflected(place: jax.Array, size: int) -> jax.Array:
 
 
 def _free_bytes() -> float:
-    """Memory of the device of this host that has the least; of the machine if a device does not say (a CPU)."""
+    """Free memory of this host's fullest device; of the machine if a device does not say (a CPU)."""
     told = [device.memory_stats() for device in jax.local_devices()]
     if all(told):
         return float(min(stats["bytes_limit"] - stats["bytes_in_use"] for stats in told))

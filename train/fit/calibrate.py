@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 from limiar.edge_app.inference.softmax import softmax
 
-# A validation part without an error would ask for a temperature of 0, that is for certainty; few images do not prove it.
+# A validation part without an error would ask for a temperature of 0, which means certainty: a few images do not prove that.
 TEMPERATURES = (0.5, 10.0)
 _STEPS = 60  # halvings: to the last bit of a float64
 
 
 def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.int64], caution: float = 0.0) -> float:
-    """The T within TEMPERATURES that makes the sum of -log softmax(logits / T)[truth], plus caution * log(T)^2, least.
+    """The T within TEMPERATURES with the lowest sum of -log softmax(logits / T)[truth], plus caution * log(T)^2.
 
-    logits: [N, K]; truth: int [N]; caution: nats, as if log T were normal round 0 with the variance 1 / (2 caution): a few
-    images that happen to be right would ask for certainty, a thousand outweigh it. Convex in 1/T as long as that is below e;
-    the slope, sum(sum_k p_k z_k - z_truth) + 2 caution log(1/T) T, is halved down to 0.
+    logits: [N, K]; truth: int [N]; caution: nats, as if log T were normal around 0 with the variance 1 / (2 caution): a few
+    images that happen to be right would ask for certainty; a thousand images outweigh the caution. The sum is convex in 1/T as
+    long as that is below e. Bisection finds the zero of its slope, sum(sum_k p_k z_k - z_truth) + 2 caution log(1/T) T.
     """
     scores = np.asarray(logits, dtype=np.float64)
     own = scores[np.arange(len(truth)), truth]

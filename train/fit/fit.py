@@ -26,7 +26,7 @@ from limiar.train.fit.unfinished import STATE
 from limiar.train.record.metrics import nll
 from limiar.train.record.run_folder import Epoch
 
-STATE_LIMIT = 64 << 20  # bytes; the longest training there may be takes half of it
+STATE_LIMIT = 64 << 20  # bytes; the longest training that is allowed takes half of it
 CURE = "repeat the first command, give another --out, or remove that folder to start again"
 PREDICT_BATCH = 256
 
@@ -105,7 +105,7 @@ def fit(
     """Trains until the epochs are over or validation stops getting better; returns the best weights.
 
     folder: keeps the checkpoints; training continues from one of the same identity.
-    told: of several hosts, passes what host 0 says to each, so that all take the same decisions.
+    told: with several hosts, passes what host 0 says to each, so that all decide the same.
     Raises TrainError for another identity and for a loss that is not finite.
     """
     steps = -(-len(train.rows) // config.batch)  # an epoch's
@@ -145,7 +145,7 @@ def logits(model: keras.Model, images: ImageStore, rows: NDArray[np.int64]) -> N
 
 
 def on_device(config: Config) -> bool:
-    """Whether the device that trains augments too. Raises TrainError if it is asked to and cannot."""
+    """Whether the device that trains also augments. Raises TrainError if it is asked to and cannot."""
     jax = keras.backend.backend() == "jax"
     if config.on_device == "yes" and not jax:
         met = f"on_device=yes needs JAX, but Keras uses {keras.backend.backend()}"
@@ -182,7 +182,7 @@ def _epochs(model: keras.Model, train: Examples, config: Config, seed: int) -> C
 
 
 def compiled(model: keras.Model, config: Config, steps: int) -> keras.Model:
-    """The model with the recipe's optimizer and loss. steps: of an epoch."""
+    """The model with the recipe's optimizer and loss. steps: in an epoch."""
     decay = max(1, (config.epochs - config.warmup) * steps)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0 if config.warmup else config.rate,
@@ -204,7 +204,7 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     """Seeds dropout for each epoch: Keras does not save a layer's random state, so a loaded model would draw other numbers."""
     rng = np.random.default_rng([seed, epoch])
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:  # without chance there is no state
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:  # otherwise it has no random state
             layer.seed_generator.state.assign(rng.integers(0, 2**31, layer.seed_generator.state.shape))
 
 

@@ -14,7 +14,7 @@ from limiar.train.record.network_size import BYTES_LIMIT, CONFIG_LIMIT, asked, b
 
 CONFIG = "config.json"
 CHECKPOINT_LIMIT = 1 << 34  # bytes of a file with the optimizer's state: more than a desktop trains
-_SMALL = 1 << 24  # bytes of weights that do not matter
+_SMALL = 1 << 24  # bytes of weights that are always allowed
 _PRECISIONS = 4  # weights are counted as float32 and may be stored in 8 bits
 _COPIES = 4  # of what a file holds while Keras loads it: the file, what it unpacks to, the network, and as much again
 _BESIDE = 1 << 30  # bytes of address space that Keras takes while it loads a small network
@@ -33,7 +33,7 @@ def load_network(data: bytes, where: str, code: str, cure: str, compiled: bool =
 
 
 def _checked(data: bytes, limit: int) -> int:
-    """The bytes that it unpacks to, before anything is made. Raises ValueError, and whatever zipfile and Keras raise."""
+    """How many bytes it unpacks to, checked before anything is made. Raises ValueError, and what zipfile and Keras raise."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         unpacked = sum(info.file_size for info in archive.infolist())
         if unpacked > limit or archive.getinfo(CONFIG).file_size > CONFIG_LIMIT:
@@ -45,6 +45,6 @@ def _checked(data: bytes, limit: int) -> int:
 
 
 def _bounded(unpacked: int) -> contextlib.AbstractContextManager[None]:
-    """A GPU's driver maps as much address space as it likes; there only the count limits."""
+    """Limits memory on a CPU. A GPU's driver maps as much address space as it likes, so there only `_checked` limits."""
     on_cpu = all(device.startswith("cpu") for device in keras.distribution.list_devices())
     return bounded_memory(_COPIES * unpacked + _BESIDE) if on_cpu else contextlib.nullcontext()

@@ -1,7 +1,7 @@
 """ROC, reliability and risk against coverage of one model or two, as figures and as SVG that follows the page's colours.
 
 Drawn without a library: the bytes depend on nothing but the answers. Every function takes labels int [N] and, for each model by
-its name, probabilities float64 [N, K]; of two the first is the reference (a broad pale line), and the second lies upon it.
+its name, probabilities float64 [N, K]. Of two models the first is the reference, a broad pale line under that of the second.
 """
 
 import math
@@ -71,7 +71,7 @@ def draw_risk_coverage(labels: Truth, answers: Answers) -> str:
 
 
 def roc(is_positive: NDArray[np.bool_], scores: Floats) -> Line:
-    """False and true positive rate at every distinct score, from (0, 0) to (1, 1). Both classes must be there."""
+    """False and true positive rate at every distinct score, from (0, 0) to (1, 1). Both classes must be present."""
     order = np.argsort(-scores, kind="stable")
     last_of_equals = np.append(np.diff(scores[order]) != 0, True)
     hits = np.cumsum(is_positive[order])[last_of_equals]
@@ -123,7 +123,7 @@ def risk_coverage(labels: Truth, probabilities: Floats) -> Line:
 
 
 def _styles(answers: Answers) -> tuple[str, ...]:
-    """The class of each model's line: one alone is drawn as what lies upon a reference."""
+    """The class of each model's line; a single model is drawn as the second."""
     return _CLASSES[len(_CLASSES) - len(answers) :]
 
 

@@ -11,7 +11,7 @@ from limiar.edge_app.errors import printable
 from limiar.edge_app.text import counted
 from limiar.train.record.metrics import images_for_margin, smallest_margin
 
-MARGIN_LIMIT = 0.5  # what convert's --margin must lie below
+MARGIN_LIMIT = 0.5  # what convert's --margin must be below
 MARGIN, ALPHA = 0.05, 0.05  # what convert's gate asks for unless told otherwise (gate.toml; a test compares)
 
 
@@ -20,7 +20,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
     label: str  # printable
     images: int  # of it, in the test split
-    smallest_margin: float  # the least loss of it that they can rule out, 0..1
+    smallest_margin: float  # the smallest loss of this class that they can rule out, 0..1
     margin: float = MARGIN  # what the gate asks for
     needed: int = images_for_margin(MARGIN, ALPHA)  # images of each class that decide it
 

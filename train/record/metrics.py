@@ -14,7 +14,7 @@ from limiar.edge_app.bundle.manifest import REFER, Metric
 
 Z95 = NormalDist().inv_cdf(0.975)  # two-sided 95 %
 ECE_BINS = 15  # Guo et al. 2017
-RESAMPLES = 1000  # for an interval's ends: 25 lie beyond either
+RESAMPLES = 1000  # for an interval's ends: 25 are beyond each
 DECIMALS = 6  # of a figure in a file: far below its interval, above the last bits that processors differ in
 _AT_ONCE = 1 << 20  # draws that are held at once
 
@@ -176,7 +176,7 @@ def rounded(metric: Metric) -> Metric:
 def smallest_margin(n: int, alpha: float = 0.05) -> float:
     """The smallest loss of a class that n of its images can rule out, 0..1, one-sided at alpha.
 
-    A model file that answers each of these images as Keras does may still have lost so much.
+    A model file that answers each of these images as Keras does may still have lost this much.
     The larger of two bounds for 0 images of n that differ: the exact one, at which (1 - loss)^n = alpha (Hanley &
     Lippman-Hand, JAMA 249 (1983) 1743-1745), and Tango's, z^2 / (n + z^2) with z the normal quantile of 1 - alpha (Statistics
     in Medicine 17 (1998) 891-908, equation 11 without discordant pairs). With alpha = 0.05 and 3 images or more it is what the
@@ -209,7 +209,7 @@ def binary_metrics(
     """Accuracy, sensitivity, specificity and AUC of two classes.
 
     labels: int [N], 0 or 1; probabilities: float [N, 2]; positive: the index of the positive class; answered: int [N], the
-    label that each image got, else the one of the largest probability.
+    label that each image got; None: the one with the largest probability.
     Sensitivity is the recall of the positive class, specificity that of the other. Raises ValueError when a class is absent.
     """
     truth, answers = _label_indices(labels), _probabilities(probabilities)
@@ -235,7 +235,7 @@ def class_metrics(
     """The metrics of any classifier: binary_metrics of two classes, else accuracy and `recall_<name>` of each class.
 
     labels: int [N]; probabilities: float [N, K]; names: the K class names; positive: one of them, None when K > 2; answered:
-    int [N], the label that each image got, else the one of the largest probability.
+    int [N], the label that each image got; None: the one with the largest probability.
     """
     if positive is not None:
         return binary_metrics(labels, probabilities, list(names).index(positive), answered)
@@ -252,8 +252,8 @@ def decided_metrics(
 ) -> dict[str, Metric]:
     """`refer_rate`, and `accuracy_decided` among the others (left out if every image is referred).
 
-    An image is referred if the probability of the label that it got (`answered`, int [N], else the one of the largest
-    probability) is below refer_below (0..1).
+    An image is referred if the probability of the label that it got is below refer_below (0..1). answered: int [N], these
+    labels; None: those with the largest probability.
     """
     truth, answers = _label_indices(labels), _probabilities(probabilities)
     label = _answered(answers, answered)
@@ -266,7 +266,7 @@ def decided_metrics(
 
 
 def decision_metrics(labels: Sequence[str], decisions: Sequence[str]) -> dict[str, Metric]:
-    """The same of what a device decided, REFER or a label, for whatever reason it referred; what it refused counts as wrong."""
+    """The same from what a device decided: a label, or REFER for whatever reason. An image that it refused counts as wrong."""
     decided = [(label, decision) for label, decision in zip(labels, decisions, strict=True) if decision != REFER]
     metrics = {"refer_rate": proportion(len(decisions) - len(decided), len(decisions))}
     if decided:

@@ -15,16 +15,16 @@ from limiar.edge_app.system.limits import SIZE, taken_bytes
 
 BYTES_LIMIT = 1 << 30  # of the file, of what it unpacks to, of the weights in memory: more than any model for a device
 CONFIG_LIMIT = 1 << 25  # of config.json: a hundred times a large network's
-VALUE_LIMIT = 1 << 28  # of what a layer gives for one image: more than 4096x4096 pixels of 3 channels
+VALUE_LIMIT = 1 << 28  # of a layer's output for one image: more than 4096x4096 pixels of 3 channels
 LOADING_LIMIT = 4 * BYTES_LIMIT  # of address space while Keras loads: weights, their file, and as much again
 _FLOAT_BYTES = 4
 
 
 class Asked(NamedTuple):
-    """Bytes."""
+    """What a network asks for, in bytes."""
 
     weights: int  # all of them
-    value: int  # the largest that a layer gives for one image
+    value: int  # the largest output of a layer for one image
 
 
 def asked(keras: Any, config: Any) -> Asked | None:
@@ -38,7 +38,7 @@ def asked(keras: Any, config: Any) -> Asked | None:
             model = keras.saving.deserialize_keras_object(own, safe_mode=True)
             weights = sum(math.prod(variable.shape) * _FLOAT_BYTES for variable in model.variables)
             values = [math.prod(side or 1 for side in made.shape) * _FLOAT_BYTES for made in _made(keras, model)]
-    except ValueError:  # of a variable with a value of its own, which such a scope refuses: bounded_memory remains
+    except ValueError:  # such a scope refuses a variable with a value of its own: bounded_memory has to do
         return None
     return Asked(weights, max(values, default=0))
 
@@ -59,7 +59,7 @@ def bounded_memory(beyond: int = LOADING_LIMIT) -> Iterator[None]:
 
 
 def _made(keras: Any, model: Any) -> Iterator[Any]:
-    """What the operations of a model give, as far as it is known before it is called."""
+    """The outputs of a model's operations, as far as they are known before it is called."""
     graph = getattr(model, "_functional", None) or model
     for operation in getattr(graph, "operations", ()):
         for node in operation._inbound_nodes:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from limiar.edge_app.bundle.manifest import Decision, Metric, OperatingPoint, Threshold
 from limiar.train.record.metrics import class_metrics, decided_metrics, rounded
 
-SENSITIVITIES = (0.95, 0.99)  # of the positive images, at least so many are found
-SPECIFICITIES = (0.95,)  # of the others, at least so many are called so
-REFER_BELOW = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)  # of more than two labels
-ERROR_DECIDED = 0.02  # of the decided validation images that are wrong: convert's default rule. docs/gate.md, "The decision"
+SENSITIVITIES = (0.95, 0.99)  # at least this share of the positive images is found
+SPECIFICITIES = (0.95,)  # at least this share of the others is called negative
+REFER_BELOW = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)  # for more than two labels
+ERROR_DECIDED = 0.02  # share of the decided validation images that are wrong: convert's default. docs/gate.md, "The decision"
 _DIGITS = range(3, 16)  # of a threshold: the fewest that stay clear of the scores on either side
 _LEAST, _MOST = 1e-300, 1 - 2**-53  # a probability: two logits 37 apart give 1 in float64, which has no logit of its own
 
@@ -33,9 +33,9 @@ class Scores(msgspec.Struct, frozen=True):
 def operating_points(val: Scores, test: Scores, names: Sequence[str]) -> tuple[OperatingPoint, ...]:
     """Chosen on `val`, measured on both. names: the K labels.
 
-    Of two labels: the largest probability, the aims above, and the largest sensitivity + specificity - 1 (W. J. Youden, Index
-    for rating diagnostic tests, Cancer 3 (1950) 32-35; of equal ones the most specific). An aim that is met only by calling
-    every image the same is left out. Of more labels: the largest probability, referred below the bands above.
+    With two labels: the largest probability, the aims above, and the largest sensitivity + specificity - 1 (W. J. Youden,
+    Index for rating diagnostic tests, Cancer 3 (1950) 32-35; of equal ones the most specific). An aim that is met only by
+    calling every image the same is left out. With more labels: the largest probability, referred below REFER_BELOW.
     """
     found = []
     for name, aim, decision in _bands() if val.positive is None else _cuts(val, names[val.positive]):
@@ -45,7 +45,7 @@ def operating_points(val: Scores, test: Scores, names: Sequence[str]) -> tuple[O
 
 
 def labels_of(decision: Decision, probabilities: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.int64]:
-    """float64 [N, K] -> int64 [N], the label that each image gets, as `Decision.label` says it of one."""
+    """float64 [N, K] -> int64 [N], the label that each image gets, as `Decision.label` gives it for one."""
     if decision.threshold is None:
         return np.asarray(probabilities.argmax(axis=1))
     chosen = list(names).index(decision.threshold.label)
@@ -53,7 +53,7 @@ def labels_of(decision: Decision, probabilities: NDArray[np.float64], names: Seq
 
 
 def sensitive_score(scores: Scores, target: float) -> float | None:
-    """The highest score that finds so many of the positive images; None if that calls every image positive."""
+    """The highest score that finds the share `target` of the positive images; None if that calls every image positive."""
     cuts = _Cuts(scores)
     place = int(np.argmax(cuts.found >= _count(target, cuts.positives)))
     return None if place == len(cuts.score) - 1 else float(cuts.score[place])
@@ -68,7 +68,7 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 def error_cut(scores: Scores, target: float) -> Cut | None:
-    """The lowest confidence from which on at most the share `target` (0..1) of the decided images is wrong.
+    """The lowest confidence at and above which at most the share `target` (0..1) of the decided images is wrong.
 
     None if there is none: the most confident answers are wrong. It is the share that was found, not a bound on it: for
     other images it is a little higher (docs/gate.md has figures). In the terms of R. El-Yaniv and Y. Wiener, Journal of
@@ -90,7 +90,7 @@ def error_cut(scores: Scores, target: float) -> Cut | None:
 
 
 def next_lower(score: float, given: NDArray[np.float64], step: float | None) -> float:
-    """The next lower score that a model can give: a logit's step away, or without one the next among those that it gave."""
+    """The next lower score that a model can give: a logit's step away, or if that is None, the next that it gave."""
     return float(given[given < score].max()) if step is None else expit(logit(score) - step)
 
 

@@ -10,14 +10,14 @@ COURSE = 0.95  # refer below this confidence; convert --refer-below 0.95 keeps i
 def fitted(val: Scores) -> float:
     """The confidence below which `limiar convert` refers by default, of the Keras model.
 
-    Each file has its own, fitted to its own answers: a float file's is this one, a quantized file's lies near it.
+    Each file has its own, fitted to its own answers: a float file's is this one, a quantized file's is near it.
     """
     found = error_cut(val, ERROR_DECIDED)
     return found.refer_below if found else Decision().refer_below
 
 
 def referral(below: float, test: Scores) -> str:
-    """What a rule refers of the test split, and how often the others are right."""
+    """How many test images a rule refers, and how often the others are right."""
     decided = decided_metrics(test.truth, test.probabilities, below)
     said = f"refers {100 * decided['refer_rate'].value:.0f} % of the test images"
     if right := decided.get("accuracy_decided"):

@@ -2,7 +2,7 @@
 
 A RUN is a folder that is whole or not there: `model.keras`, `train.json`, `splits.csv`, `predictions.csv`, `history.csv` and
 `report.html`. train.json is the record that the others belong to. A RUN in storage may have packed tables, such as
-`splits.csv.xz`: half of them is sha256, and they are most of it.
+`splits.csv.xz`: the tables are most of it.
 """
 
 import csv
@@ -31,8 +31,8 @@ MODEL, RECORD, SPLITS, PREDICTIONS, HISTORY, REPORT = (
 )
 SPLIT_NAMES = ("train", "val", "test")  # a given split whose name begins with "train" is training and keeps its name
 UNPACKED_LIMIT = 256 << 20  # bytes: two million images
-RECORD_LIMIT = 4 << 20  # bytes; the largest label lists there are take a hundredth of it
-MODEL_LIMIT = 2 << 30  # bytes: what a file of TensorFlow Lite or ONNX can hold at all
+RECORD_LIMIT = 4 << 20  # bytes; the largest label list takes a hundredth of it
+MODEL_LIMIT = 2 << 30  # bytes: the most that a TensorFlow Lite or ONNX file can hold
 _LIMITS = {RECORD: RECORD_LIMIT, MODEL: MODEL_LIMIT}  # of the tables UNPACKED_LIMIT
 
 
@@ -68,7 +68,7 @@ class Run(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     schema: Literal[1] = 1
     model: Text  # "compact" or "lenet"
-    recipe: Text  # "limiar" or "course"
+    recipe: Text  # "standard", "limiar", "reference" or "course"
     labels: tuple[Text, ...]  # in the order of the model's outputs
     positive: Text | None  # with two labels, the one that sensitivity counts
     input: InputSpec
@@ -161,12 +161,12 @@ def record_json(run: Run) -> bytes:
 
 
 def splits_csv(rows: Iterable[SplitRow]) -> bytes:
-    """splits.csv. A file name keeps its very bytes, also those that are not UTF-8."""
+    """splits.csv. A file name keeps its bytes, even those that are not UTF-8."""
     return table_csv(SplitRow.__struct_fields__, (msgspec.structs.astuple(row) for row in rows))
 
 
 def predictions_csv(rows: Iterable[PredictionRow], labels: tuple[str, ...]) -> bytes:
-    """predictions.csv; logits with the digits that give the same float32 again."""
+    """predictions.csv; logits with enough digits to read the same float32 back."""
     columns = ("sha256", "split", "label", *(f"logit_{label}" for label in labels))
     return table_csv(columns, ((row.sha256, row.split, row.label, *(f"{x:.9g}" for x in row.logits)) for row in rows))
 

@@ -1,4 +1,4 @@
-"""The pictures that a RUN's page alone has: learning curves, and the ROC of each of several classes."""
+"""The pictures that only a RUN's page has: learning curves, and the ROC of each of several classes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -52,7 +52,7 @@ def short(label: str) -> str:
 
 
 def _range(values: NDArray[np.float64], margin: float = 0.04) -> tuple[float, float]:
-    """What an axis shows: all values, and a little beyond them; one alone stands in the middle."""
+    """What an axis shows: all values and a little beyond them; a single value is in the middle."""
     low, high = float(values.min()), float(values.max())
     beyond = margin * (high - low) if high - low > 1e-9 else 0.5
     return low - beyond, high + beyond

@@ -14,7 +14,7 @@ from limiar.train.record.operating_points import Scores
 from limiar.train.record.referral import referrals
 from limiar.train.record.run_folder import Run
 
-FIGURES = 4  # of a split; of many classes the one that is found least is named
+FIGURES = 4  # of a split; with many classes only the one that is found least is named
 
 
 def summary(out: Path, run: Run) -> str:

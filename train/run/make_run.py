@@ -42,7 +42,7 @@ class Trained:
     splits: bytes  # splits.csv
     lineage: Lineage | None
     fitted: Fitted
-    config: Config  # as it was trained by: see config.within
+    config: Config  # with the epochs that it was trained for: see config.within
 
 
 def make_run(request: TrainRequest, listener: Listener) -> Run:
@@ -113,7 +113,7 @@ def _place(partial: Path) -> Iterator[None]:
 def _train_network(request: TrainRequest, partial: Path, listener: Listener) -> Trained:
     data, lineage = gathered(request, keeping(partial, request.config, listener), listener)
     request = within_images(request, data)
-    positive_of(request.positive, data.labels)  # refused before it trains
+    positive_of(request.positive, data.labels)  # refuses before it trains
     if (found := evidence(Counter(row.label for row in data.rows if row.part == "test"))) and not found.enough:
         listener.note(found.text())
     splits = run_folder.splits_csv(data.rows)
@@ -150,9 +150,9 @@ def _leave() -> None:
 
 
 def _whole(request: TrainRequest, listener: Listener) -> Run:
-    """The RUN that is already there, if --resume asks for it. Raises TrainError if it is another one or --resume was not given.
+    """The RUN that is already there, if --resume asks for it.
 
-    Also raises DataError.
+    Raises TrainError if it is another one or --resume was not given, and DataError.
     """
     out = printable(str(request.out))
     if not request.resume:
@@ -165,13 +165,13 @@ def _whole(request: TrainRequest, listener: Listener) -> Run:
     asked = (request.model, request.input, request.recipe, request.seed, positive, lineage, digest)
     if of_run != (*asked, _numbers(msgspec.structs.asdict(request.config))):
         raise TrainError("E-TRAIN-OUT", f"{out} is a finished run of another command: give another --out, or remove it first")
-    remove_partial(partial_folder(request.out))  # left if it was killed between the last two steps
+    remove_partial(partial_folder(request.out))  # left over if the run was killed between its last two steps
     listener.note(f"{out} is already finished: nothing to do")
     return run
 
 
 def _numbers(config: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of a RUN, and the defaults of those that are newer. Where its images were kept changes nothing."""
+    """The numbers of a RUN, with defaults for those that it is too old to have. Where its images were kept changes nothing."""
     return msgspec.structs.asdict(Config()) | config | {"memory_mb": None}
 
 

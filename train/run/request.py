@@ -47,7 +47,7 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class Listener:
-    """Is told how a training goes. Nothing is shown unless it shows it."""
+    """Is told how a training goes. The default shows nothing."""
 
     note: Callable[[str], None] = lambda text: None  # a line for a person
     image: Callable[[int, int], None] = lambda done, total: None  # images read, of how many

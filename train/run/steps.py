@@ -41,7 +41,7 @@ def gathered(request: TrainRequest, keep: Keep, listener: Listener) -> tuple[Dat
 
 
 def within_images(request: TrainRequest, data: DataSet) -> TrainRequest:
-    """With as many epochs as so many training images get."""
+    """The same, with the epochs that this many training images get."""
     return replace(request, config=within(request.config, len(data.part("train"))))
 
 
@@ -82,7 +82,7 @@ def keeping(partial: Path, config: Config, listener: Listener) -> Keep:
 
 
 def positive_of(asked: str | None, labels: tuple[str, ...]) -> str | None:
-    """The positive of two classes: as asked, else "pos", else the second in name order; None of more. Raises TrainError."""
+    """The positive one of two labels: as asked, else "pos", else the second in name order. None for more. Raises TrainError."""
     if asked is not None and asked not in labels:
         known = ", ".join(printable(label) for label in labels)
         raise TrainError("E-TRAIN-POSITIVE", f"--positive {printable(asked)} is not a label: choose one of {known}")
@@ -101,7 +101,7 @@ def trained(
 ) -> Fitted:
     """Trains the network that the identity asks for, from the last epoch in `partial`. Raises TrainError.
 
-    told: of several hosts, passes what host 0 says to each.
+    told: with several hosts, passes what host 0 says to each.
     """
 
     def build() -> keras.Model:

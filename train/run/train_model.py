@@ -41,7 +41,7 @@ def train_model(
 ) -> Run:
     """Trains a classifier on the images in `data`, writes the new folder `out`, and returns its record, train.json.
 
-    Each keyword is the option of `limiar train` with that name, and has its default; of other names are `table` (--csv),
+    Each keyword is the option of `limiar train` with that name, and has its default; four have other names: `table` (--csv),
     `changes` (--set, "KEY=VALUE" each), `parent` (--from) and `reviewed` (--add). size: (height, width) of the model's input in
     pixels; with `parent`, the RUN decides input, model, recipe and positive label. What was trained before an interruption is
     kept beside `out`, and the same call continues from there.
@@ -110,13 +110,13 @@ def own_folder(out: Path | str, hosts: Hosts | None) -> Path:
     out = Path(out)
     if hosts is None or not hosts.own:
         return out
-    if out.name in ("", ".."):  # "" of "." and "/"
+    if out.name in ("", ".."):  # "." and "/" have the name ""
         raise TrainError("E-TRAIN-OUT", f"{printable(str(out))} exists: give another --out")
     return out.with_name(f"{out.name}.host-{hosts.own}")
 
 
 def _tracked(listener: Listener, trackers: "Trackers") -> Listener:
-    """The listener, and after it the trackers."""
+    """Tells the listener, then the trackers."""
 
     def begin(state: "RunState") -> None:
         listener.begin(state)

@@ -1,4 +1,4 @@
-"""What came of a sweep. Imports neither Keras nor Optuna."""
+"""The result of a sweep. Imports neither Keras nor Optuna."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ Ending = Literal["complete", "pruned", "failed"]
 
 
 class SweepTrial(msgspec.Struct, frozen=True):
-    """One of them, as `--json` writes it."""
+    """One trial, as `--json` writes it."""
 
     number: int  # in the order of their ends, from 1
     state: Ending  # "failed": the loss was not a number
@@ -24,10 +24,10 @@ class SweepResult(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[1] = 1
     trials: tuple[SweepTrial, ...]
     best: SweepTrial | None
-    command: tuple[str, ...]  # that trains the best one; () if none is complete
+    command: tuple[str, ...]  # that trains the best trial's network; () if none is complete
 
 
 def best_of(trials: tuple[SweepTrial, ...]) -> SweepTrial | None:
-    """The complete one with the lowest validation loss."""
+    """The complete trial with the lowest validation loss."""
     complete = [trial for trial in trials if trial.state == "complete" and trial.val_loss is not None]
     return min(complete, key=lambda trial: trial.val_loss or 0.0, default=None)

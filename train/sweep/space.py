@@ -10,8 +10,8 @@ from limiar.train.config import SPLITS, Config, changed
 DEFAULT = ("rate=3e-4..1e-2", "weight_decay=1e-5..1e-2", "dropout=0..0.5", "batch=32,64,128")
 LOG_FACTOR = 10  # a range that spans as much is drawn by its logarithm: as many trials from 0.0001 to 0.001 as to 0.01
 DIGITS = 4  # of a drawn number: further ones make no visible difference, and the command should be readable
-# With other SPLITS the losses of two trials would not be comparable; others change nothing that is learnt; sharp_epochs
-# cannot be varied beside epochs.
+# With other SPLITS the losses of two trials would not be comparable; sharp_epochs cannot be varied along with epochs; the
+# others change nothing that is learnt.
 FIXED = (*SPLITS, "calibrate", "caution", "images", "memory_mb", "sharp_epochs")
 
 
@@ -23,7 +23,7 @@ class Varied:
     choices: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 0.0
-    whole: bool = False  # numbers alone
+    whole: bool = False  # whole numbers only
 
     @property
     def log(self) -> bool:
@@ -32,7 +32,7 @@ class Varied:
 
 
 def parse(given: Sequence[str], config: Config) -> tuple[Varied, ...]:
-    """Raises TrainError: an unknown key, a value that `config` cannot take, an empty range, a key twice."""
+    """Reads --vary. Raises TrainError: an unknown key, a value that `config` cannot take, an empty range, a key twice."""
     found = tuple(_parsed(text, config) for text in given or DEFAULT)
     keys = [varied.key for varied in found]
     if twice := [key for key in keys if keys.count(key) > 1]:

@@ -30,10 +30,10 @@ def sweep(
     listener: Listener = SILENT,
     done: Callable[[SweepTrial], None] = lambda trial: None,
 ) -> SweepResult:
-    """Trains with other numbers until `trials` are over, those of an earlier call counted; the lowest validation loss is best.
+    """Trains with varied numbers until `trials` are done, earlier calls included; the lowest validation loss is best.
 
     Each keyword is the option of `limiar sweep` with that name, and has its default; `table` is --csv and `changes` --set.
-    vary: "KEY=LOW..HIGH" or "KEY=A,B,C" each. done: told of each trial at its end. An interrupted sweep goes on in `out`.
+    vary: "KEY=LOW..HIGH" or "KEY=A,B,C" each. done: told of each trial at its end. An interrupted sweep continues in `out`.
 
         from limiar import sweep
 

@@ -31,8 +31,8 @@ from limiar.train.sweep.result import Ending, SweepTrial
 from limiar.train.sweep.space import Varied, setting
 
 DATABASE, STUDY, LOCK = "study.db", "limiar", "sweep.lock"
-# The median rule: a trial ends early whose best loss so far is above the median of what the others had at that epoch.
-STARTUP_TRIALS, STARTUP_EPOCHS = 5, 5  # that are not pruned: the median needs some
+# The median rule: a trial ends early if its best loss so far is above the median of the others' at that epoch.
+STARTUP_TRIALS, STARTUP_EPOCHS = 5, 5  # without pruning: the median needs some
 
 _ENDINGS: dict[TrialState, Ending] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
@@ -40,7 +40,7 @@ _ENDINGS: dict[TrialState, Ending] = {TrialState.COMPLETE: "complete", TrialStat
 def run_trials(
     request: TrainRequest, varied: tuple[Varied, ...], trials: int, listener: Listener, done: Callable[[SweepTrial], None]
 ) -> tuple[SweepTrial, ...]:
-    """Trains until so many trials are over, those of an earlier start counted. request.out: the sweep's folder.
+    """Trains until `trials` are done, counting those of an earlier start. request.out: the sweep's folder.
 
     done: told of each trial at its end. Raises DataError and TrainError.
     """
@@ -72,7 +72,7 @@ def _try(
     config = changed(request.config, [setting(one.key, _drawn(trial, one)) for one in varied])
     own = msgspec.structs.replace(identity, config=config)
     folder = request.out / "trials" / hashlib.sha256(msgspec.json.encode(own)).hexdigest()[:16]
-    keras.utils.clear_session()  # else every network so far stays in memory
+    keras.utils.clear_session()  # otherwise every network so far stays in memory
     prepare(request.seed, config)
 
     def epoch(one: Epoch) -> None:
@@ -122,7 +122,7 @@ def _study(out: Path, identity: Identity, varied: tuple[Varied, ...]) -> optuna.
     )
     facts = {**msgspec.to_builtins(identity), **msgspec.structs.asdict(identity.config), "config": None}
     facts |= {f"--vary {one.key}": msgspec.json.encode(one).decode() for one in varied}
-    facts = json.loads(json.dumps(facts))  # as they come back
+    facts = json.loads(json.dumps(facts))  # as the database gives them back
     kept = study.user_attrs.get("facts")
     if kept is None:
         study.set_user_attr("facts", facts)
@@ -185,7 +185,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 def _leave_nothing(out: Path) -> None:
     """Removes the folder of a sweep that was refused before it kept anything. Only the holder of the lock may."""
-    with suppress(OSError):  # another process did
+    with suppress(OSError):  # another process has removed it
         if {path.name for path in out.iterdir()} == {LOCK}:
             (out / LOCK).unlink()
             out.rmdir()

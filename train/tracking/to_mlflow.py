@@ -72,7 +72,7 @@ class MLflow:
         self._log(values, step)
 
     def end(self, run: Run | None) -> None:
-        """Logs figures of validation and test and two files; or that the run did not get that far."""
+        """Logs figures of validation and test, and two files; or, for None, that the run did not get that far."""
         if not self._id:  # nothing was begun
             return
         if run is None:
