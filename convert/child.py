@@ -1,8 +1,8 @@
 """Work in a child process, so that the caller is still there when a C++ library ends it (SIGABRT, SIGSEGV).
 
 TensorFlow's converter, tf2onnx and the runtimes do so on models that they do not expect. The child is forked before any of
-them is loaded; the parent loads nothing, waits, and knows which step the child was at. If that was the making of a model
-file, the work is done once more without the file.
+them is loaded; the parent loads nothing, waits, and knows which step the child was at. If it was making a model file,
+the work is done once more without that file.
 """
 
 import mmap
@@ -152,7 +152,7 @@ def _to_send(error: BaseException) -> BaseException:
         error.add_note("In the child process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  # just written
-    except Exception:  # of a library: it holds what cannot be sent, or cannot be made from its words
+    except Exception:  # a library's: it holds what cannot be pickled, or cannot be made from its message
         sent = RuntimeError(f"{type(error).__name__}: {error}")
         sent.add_note("\n".join(error.__notes__))
         return sent
@@ -160,7 +160,7 @@ def _to_send(error: BaseException) -> BaseException:
 
 
 def _waited(child: int) -> int:
-    """The child's exit status, or minus the signal that ended it. What the parent alone is sent, the child gets."""
+    """The child's exit status, or minus the signal that ended it. A signal sent only to the parent is passed on."""
     while True:
         met = signal.sigwaitinfo({*_PASSED_ON, signal.SIGCHLD})
         if met.si_signo != signal.SIGCHLD and met.si_code != _BY_TERMINAL:
@@ -198,7 +198,7 @@ def _say_stopped(step: Step) -> None:
 
 
 def _said(scratch: Path) -> str:
-    """The line that says why, of what it wrote to stderr in its step; the last one if none does."""
+    """The line that says why, from what it wrote to stderr in its step; the last line if none does."""
     captured = sorted(scratch.glob(f"{stderr.KEPT}*"), key=lambda path: path.stat().st_mtime_ns)
     written = [line.strip() for path in captured for line in path.read_text("utf-8", "replace").splitlines()]
     lines = [line for line in written if line]

@@ -20,7 +20,7 @@ Numbers = float | Sequence[float]  # one, or one for each channel
 
 
 class Conversion(msgspec.Struct, frozen=True):
-    """What came of a conversion."""
+    """The result of a conversion."""
 
     published: bool  # False: the gate refused the release, and there is no bundle
     folder: Path  # the bundle; if it was refused, BUNDLE.refused with the report
@@ -108,7 +108,7 @@ def convert_model(
         from limiar.edge_app.bundle.signature import read_private_key
         from limiar.train.record.run_folder import read_run
 
-        # Loading TensorFlow takes seconds: what can be refused before is refused before.
+        # Loading TensorFlow takes seconds: what can be refused without it is refused first.
         asked = with_options(read_gate(_path(gate)), require, margin, refer_below, allow_undecided)
         key = read_private_key(Path(sign)) if sign is not None else None
         check_out(place, replace)

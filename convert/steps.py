@@ -16,7 +16,7 @@ class Steps:
     """One line, cleared at the end. While entered, Ctrl-C and SIGTERM end the work, and its temporary files with it.
 
     A signal raises where it arrives. TensorFlow's C++ swallows the exception if it has called back into Python (one Ctrl-C in
-    ten was lost that way, and the conversion went on), so every note checks again. In another thread than the main one
+    ten was lost that way, and the conversion went on), so every note checks again. Outside the main thread,
     signals are left alone.
     """
 
@@ -51,7 +51,7 @@ class Steps:
 
     @contextmanager
     def loading(self, what: str) -> Iterator[None]:
-        """Imports. TensorFlow's abort if anything raises meanwhile, so a signal ends the process: nothing was written yet."""
+        """For imports. TensorFlow's abort if anything raises, so a signal ends the process: nothing is written yet."""
         self.note(f"loading {what}")
         self._loads = True
         yield

@@ -23,8 +23,8 @@ class Tensor(Value, frozen=True, forbid_unknown_fields=True):
     type: str  # "INT8"
     shape: tuple[int, ...]
     channels: Count = 0  # how many scales it has; 0: not quantized
-    scale: float | None = None  # the smallest, where each channel has one
-    largest_scale: float | None = None  # where each channel has one
+    scale: float | None = None  # the smallest, if each channel has one
+    largest_scale: float | None = None  # if each channel has one
     zero_point: int | None = None  # the first; weights of TFLite files have 0 everywhere
 
 

@@ -23,7 +23,7 @@ class Quantization(msgspec.Struct, frozen=True):
 
 
 class Graph:
-    """The main subgraph; the object API's parts are there to be changed before `data()` writes them."""
+    """The main subgraph. The object API's parts may be changed before `data()` writes them."""
 
     def __init__(self, data: bytes) -> None:
         try:
@@ -32,7 +32,7 @@ class Graph:
             if data[4:8] != _IDENTIFIER:
                 raise ValueError("no identifier")
         except Exception:  # the generated reader trusts its offsets: any error means a damaged file
-            raise ConvertError("E-CONVERT-READ", "this is no TFLite model: convert it again") from None
+            raise ConvertError("E-CONVERT-READ", "this is not a TFLite model: convert it again") from None
 
     def data(self) -> bytes:
         """The file's bytes."""
@@ -50,25 +50,25 @@ class Graph:
         return bool(_number(self.model.operatorCodes[op.opcodeIndex]) == schema.BuiltinOperator.CUSTOM)
 
     def version(self, op: schema.OperatorT) -> int:
-        """Of the builtin, as a runtime must know it."""
+        """The builtin's version, which a runtime must know."""
         return int(self.model.operatorCodes[op.opcodeIndex].version)
 
     def name(self, index: int) -> str:
-        """Of a tensor."""
+        """A tensor's name."""
         return text(self.main.tensors[index].name)
 
     def type(self, index: int) -> str:
-        """Of a tensor: "INT8"."""
+        """A tensor's type, "INT8"."""
         return str(TYPES[self.main.tensors[index].type])
 
     def shape(self, index: int) -> tuple[int, ...]:
-        """Of a tensor; -1 where it is not fixed."""
+        """A tensor's shape; -1 for a side that is not fixed."""
         tensor = self.main.tensors[index]
         signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
         return () if signature is None else tuple(int(side) for side in signature)
 
     def quantization(self, index: int) -> Quantization | None:
-        """Of a tensor; None if it is float or has none."""
+        """A tensor's quantization; None if it is float or has none."""
         found = self.main.tensors[index].quantization
         if found is None or found.scale is None or not len(found.scale):
             return None
@@ -89,7 +89,7 @@ class Graph:
 
 
 def _number(code: schema.OperatorCodeT) -> int:
-    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))  # files before 2021 have the old field alone
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))  # files from before 2021 have only the old field
 
 
 def text(name: bytes | None) -> str:
@@ -106,5 +106,5 @@ def show_all(data: bytes) -> bytes:
     """The file with all of `made_values` as its outputs, so that a runtime returns them; a delegate would drop them."""
     graph = Graph(data)
     graph.main.outputs = np.array(made_values(graph), np.int32)
-    graph.model.signatureDefs = None  # they name the outputs that were
+    graph.model.signatureDefs = None  # they name the former outputs
     return graph.data()

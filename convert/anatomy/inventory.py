@@ -19,7 +19,7 @@ class Operator(Value, frozen=True, forbid_unknown_fields=True):
 
 
 class Port(Value, frozen=True, forbid_unknown_fields=True):
-    """An input or output. A float output that was dequantized last has its scale: it can give multiples of it alone."""
+    """An input or output. A float output that was dequantized last has its scale: it can only give multiples of it."""
 
     name: str
     type: str  # "UINT8"
@@ -63,7 +63,7 @@ def check_inventory(found: Inventory) -> None:
 
 
 def check_full_integer(data: bytes, kept: Collection[str] = ()) -> None:
-    """An integer file reads raw pixels, gives int8 and computes no float, or else raises ConvertError.
+    """Checks that an integer file reads raw pixels, gives int8 and computes no float. Raises ConvertError.
 
     kept: names of the values that layers kept in float make; these layers' tensors may be float.
     """
@@ -99,7 +99,7 @@ def _around(graph: Graph, kept: Collection[str]) -> Iterable[int]:
 
 
 def _is_called(found: str, name: str) -> bool:
-    """Where a float layer's value and its integer copy would have one name, the converter adds a number."""
+    """The converter adds a number if a float layer's value and its integer copy would have the same name."""
     return found.startswith(name) and found[len(name) :].isdecimal() or found == name
 
 
@@ -133,12 +133,12 @@ def _onnx(data: bytes) -> Inventory:
 
     try:
         model = onnx.load_from_string(data)
-        if not model.graph.node:  # no bytes at all are a valid message
+        if not model.graph.node:  # an empty file is a valid message
             raise ValueError("it has no nodes")
         typed = onnx.shape_inference.infer_shapes(model)
     except Exception as error:  # protobuf's and onnx's own, which share no base class
         reason = printable(" ".join(str(error).split()))[:160]
-        raise ConvertError("E-CONVERT-READ", f"this is no ONNX model ({reason}): convert it again") from None
+        raise ConvertError("E-CONVERT-READ", f"this is not an ONNX model ({reason}): convert it again") from None
     opsets = {opset.domain: int(opset.version) for opset in model.opset_import}
     floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16}
     weights = {weight.name: weight.data_type for weight in model.graph.initializer}

@@ -21,7 +21,7 @@ class LayerValue(msgspec.Struct, frozen=True):
 def layer_values(model: Any, tensors: Pixels) -> list[LayerValue]:
     """Every innermost layer's output in the order of the calls, also inside nested and shared models.
 
-    Layers that give on what they got (Dropout when not training) are left out.
+    Layers that pass on what they got (Dropout when not training) are left out.
     """
     seen: list[tuple[str, list[Any], Any]] = []  # holds the tensors themselves, so that no id is given twice
     with _listening(model, seen):

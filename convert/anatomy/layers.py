@@ -111,7 +111,7 @@ class _Ratio:
 
 
 class _Runner:
-    """A file of float or quantized values under LiteRT; values go in and come out as what they stand for."""
+    """A file of float or quantized values under LiteRT; values go in and come out as the numbers that they stand for."""
 
     def __init__(self, data: bytes) -> None:
         with captured_stderr():
@@ -145,7 +145,7 @@ class _Pair(msgspec.Struct, frozen=True):
 
 
 def _pairs(graph: Graph, floats: Graph) -> list[_Pair]:
-    """Operators that compute, paired by what they read: names and order differ between precisions, the wiring does not.
+    """Pairs the operators that compute by what they read: names and order differ between precisions, the wiring does not.
 
     QUANTIZE is listed, alone: it adds noise. DEQUANTIZE adds none.
     """
@@ -192,7 +192,7 @@ def _twin(graph: Graph, op: Any, floats: Graph, left: list[int], read: list[int]
 
 
 def _kind(graph: Graph, op: Any) -> tuple[str, int]:
-    """What it does; one that ReLU was fused into does something else."""
+    """What it does; with a fused ReLU it does something else."""
     return graph.operator(op), int(getattr(op.builtinOptions, "fusedActivationFunction", 0))
 
 
@@ -231,7 +231,7 @@ def _keras_names(model: Any, fp32: bytes, tensors: Pixels) -> tuple[dict[int, st
     """The fp32 file's tensor -> the Keras layers that it is the outcome of, and -> the last one's call.
 
     A tensor belongs to the layer that gives the same values; layers before it whose values the file does not have were fused
-    into the same operator. A tensor that no layer gives is a part of what the next such tensor is the outcome of.
+    into the same operator. A tensor that no layer gives belongs to the next tensor that one does.
     """
     graph = Graph(fp32)
     made = made_values(graph)
@@ -249,7 +249,7 @@ def _keras_names(model: Any, fp32: bytes, tensors: Pixels) -> tuple[dict[int, st
 
 
 def _next_named(graph: Graph, index: int, calls: dict[int, int]) -> int:
-    """The tensor of `calls` that this one leads to; -1 where it leads to none."""
+    """The tensor of `calls` that this one leads to; -1 if it leads to none."""
     for op in graph.main.operators:
         if index in graph.inputs(op):
             index = graph.outputs(op)[0]

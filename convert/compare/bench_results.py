@@ -123,7 +123,7 @@ def _notes(old: BenchResult, new: BenchResult) -> list[str]:
     timed = [{_title_of(one) for one in result.measurements if one.invoke.p50_us} for result in (old, new)]
     for which, alone in (("old", timed[0] - timed[1]), ("new", timed[1] - timed[0])):
         if alone:
-            notes.append(f"In the {which} one alone, so not compared: {'; '.join(sorted(alone))}")
+            notes.append(f"Only in the {which} one, so not compared: {'; '.join(sorted(alone))}")
     return notes
 
 

@@ -148,7 +148,7 @@ class Common(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]  # how it was found
     pair: tuple[AnswerTable, AnswerTable] | None = None  # the same images in the same order, of old and new
     first: str = ""  # what the summary begins with
-    comparable: bool = True  # else both were measured, as far as anyone knows, on different images
+    comparable: bool = True  # if not, both were measured, as far as can be known, on different images
 
 
 def _common(old: Subject, new: Subject) -> Common:
@@ -157,7 +157,7 @@ def _common(old: Subject, new: Subject) -> Common:
         if subject.answers is None:
             return _by_figures(old, new, f"The {which} bundle has no {PREDICTIONS} beside it (BUNDLE.measured)")
         if stale := _stale(subject):
-            return _by_figures(old, new, f"The {PREDICTIONS} beside the {which} bundle is not of {stale}")
+            return _by_figures(old, new, f"The {PREDICTIONS} beside the {which} bundle does not belong to {stale}")
     assert old.answers is not None
     assert new.answers is not None
     place = {sha256: number for number, sha256 in enumerate(old.answers.sha256)}
@@ -207,7 +207,7 @@ def _outcome(file: FileReview, new: Subject) -> Outcome:
 
 
 def _stale(subject: Subject) -> str | None:
-    """What the table is not of: it belongs to another bundle, by the hash beside it or by the figures that it gives."""
+    """What the table does not belong to, by the hash beside it or by the figures that it gives; None if it fits."""
     if subject.measured_of not in (None, subject.sha256):
         return "this bundle"
     for name, file in subject.files.items():
@@ -335,7 +335,7 @@ def _area(name: str, is_positive: NDArray[np.bool_], old: NDArray[np.float64], n
 def _unpaired(name: str, old: Metric, new: Metric, same: bool, comparable: bool = True) -> Change:
     """The difference of two independent figures from their intervals: Zou & Donner, Statistics in Medicine 27 (2008) 1693-1702.
 
-    Of two shares with Wilson's intervals it is Newcombe's method 10 (Statistics in Medicine 17 (1998) 873-890).
+    For two shares with Wilson's intervals it is Newcombe's method 10 (Statistics in Medicine 17 (1998) 873-890).
     """
     value = new.value - old.value
     low = value - math.hypot(new.value - new.low, old.high - old.value)

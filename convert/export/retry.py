@@ -13,11 +13,11 @@ Loses = Callable[[bytes], bool]
 def choose_float_layers(
     original: bytes, noise: Sequence[LayerNoise], fp32: bytes, make: Make, loses: Loses
 ) -> tuple[bytes, tuple[LayerNoise, ...]]:
-    """The first file that no longer loses, and the layers that it keeps in float; else the original and none.
+    """The first file that no longer loses, and the layers that it keeps in float; or else the original and none.
 
-    Tried are the worst 1, 2, 4, … layers by their own noise, each time alone and then with the layers before and behind them:
-    alone cures weights that int8 cannot hold, but a value that it cannot hold stays float only where both who gives it and who
-    reads it do, and the noise may show in either.
+    Tries the worst 1, 2, 4, … layers by their own noise, each time alone and then with the layers before and behind them. Alone
+    cures weights that int8 cannot represent. But a value that int8 cannot represent stays float only if both the layer that
+    gives it and the layer that reads it do, and the noise may show in either.
     """
     if not loses(original):
         return original, ()
@@ -32,7 +32,7 @@ def choose_float_layers(
 
 
 def _tries(noise: Sequence[LayerNoise], fp32: bytes) -> Iterator[tuple[str, ...]]:
-    """Ever more layers, fewer than all: that file is there already, it is the fp32 one."""
+    """More and more layers, but never all: that would be the fp32 file, which exists."""
     known = {layer.value: layer.snr_db for layer in noise if layer.snr_db is not None and layer.operator not in PASSING}
     worst = sorted(known, key=lambda value: known[value] or 0.0)  # of equals, the first in the file
     tried: set[frozenset[str]] = set()
@@ -48,7 +48,7 @@ def _tries(noise: Sequence[LayerNoise], fp32: bytes) -> Iterator[tuple[str, ...]
 
 
 def _neighbours(fp32: bytes, values: Collection[str]) -> list[str]:
-    """What the operators give that read these values, and what those operators read that give them."""
+    """What the operators that read these values give, and what the operators that give these values read."""
     graph = Graph(fp32)
     found = []
     for op in graph.main.operators:

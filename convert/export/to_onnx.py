@@ -114,9 +114,9 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime 
 
 @contextmanager
 def _inlined() -> Iterator[None]:
-    """Functions inside the one that is traced become part of it: ONNX knows no call of a function that XLA compiles.
+    """Functions inside the one that is traced become part of it: ONNX cannot call a function that XLA compiles.
 
-    Keras has a grouped convolution compiled so (Keras 3.15), for it computes on a CPU in no other way.
+    Keras compiles grouped convolutions with XLA, because a CPU computes them in no other way (Keras 3.15).
     """
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
@@ -142,7 +142,7 @@ def _without_erfc(model: onnx.ModelProto) -> None:
 
 
 def _keep_constants(model: onnx.ModelProto, function: Any) -> None:
-    """tf2onnx makes inputs of a traced function's constants that are not variables (a Normalization layer's)."""
+    """Undoes that tf2onnx makes inputs of a function's constants that are not variables (a Normalization layer's)."""
     held = function.inputs[1:]  # after the image
     values = {inside.name: value for inside, value in zip(held, function.captured_inputs, strict=True)}
     inputs = list(model.graph.input)

@@ -47,7 +47,7 @@ class Comparison(Value, frozen=True, forbid_unknown_fields=True):
     """The answers for one split. Metrics count the label of all images, referred ones too."""
 
     images: Count
-    finite: bool  # else the rest is empty
+    finite: bool  # if not, the rest is empty
     metrics: dict[str, Metric] = msgspec.field(default_factory=dict)
     losses: tuple[PairedLoss, ...] = ()  # what the gate decides by
     # From here on only reported, unless gate.toml sets a limit.
@@ -83,12 +83,12 @@ class SplitAnswers(msgspec.Struct, frozen=True):
 
     @property
     def decisions(self) -> NDArray[np.int64]:
-        """int64 [N]: the label, or -1 where the image is left to a person."""
+        """int64 [N]: the label, or -1 if the image is left to a person."""
         return np.where(self.referred, -1, self.labels)
 
 
 def answered(logits: NDArray[np.float32], decision: Decision, names: tuple[str, ...]) -> SplitAnswers:
-    """logits: float32 [N, K], finite; names: the K labels."""
+    """One model's answers by a decision rule. logits: float32 [N, K], finite; names: the K labels."""
     probabilities = softmax(logits)
     labels = labels_of(decision, probabilities, names)
     return SplitAnswers(logits, probabilities, labels, referred(decision, probabilities, labels), decision)
@@ -129,7 +129,7 @@ def compare(file: SplitAnswers, keras: SplitAnswers, split: Split, terms: Terms)
 
 
 def not_finite(images: int) -> Comparison:
-    """Of answers with NaN or infinity among them."""
+    """The comparison if the answers contain NaN or infinity."""
     return Comparison(images=images, finite=False)
 
 
@@ -145,7 +145,7 @@ def mcnemar(lost: int, gained: int) -> float:
 
 
 def significant(value: float, digits: int = 2) -> float:
-    """Rounded to this many digits; less than _NOISE becomes _NOISE: below it is rounding error."""
+    """Rounded to this many digits; anything below _NOISE, which is rounding error, becomes _NOISE."""
     return float(f"{max(value, _NOISE):.{digits - 1}e}") if value else 0.0
 
 

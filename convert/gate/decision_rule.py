@@ -1,8 +1,8 @@
 """The decision rule of each file, fitted on validation: a threshold belongs to the scores of one file.
 
-A file with a quantized output can give few different scores. Its threshold is stored half way between two neighbours, so that
-no device's last bit moves an image across it; if too few scores are near it, one step of rounding would move many images, and
-the file is refused.
+A file with a quantized output can give only a few different scores. Its threshold is stored half way between two neighbours, so
+that no device's last bit moves an image across it; if too few scores are near it, one step of rounding would move many images,
+and the file is refused.
 """
 
 import math
@@ -17,18 +17,18 @@ from limiar.edge_app.errors import ConvertError
 from limiar.train.record.operating_points import Scores, error_cut, expit, labels_of, logit, next_lower, sensitive_score
 
 FALLBACK = Decision().refer_below  # if a target error cannot be reached
-NEAR = 0.05  # of a threshold: what counts as near it, in probability
-AT_LEAST = 8  # scores that the file can give near its threshold
-_OUTPUT_STEPS = 255  # two int8 logits lie at most so many steps apart; of int16 ones this is only a floor
+NEAR = 0.05  # how far from a threshold still counts as near it, in probability
+AT_LEAST = 8  # scores that a file must be able to give near its threshold
+_OUTPUT_STEPS = 255  # two int8 logits are at most this many steps apart; for int16 ones it is only a lower bound
 
 
 class DecisionRule(Value, frozen=True, forbid_unknown_fields=True):
     """[decision] of gate.toml: exactly one of these."""
 
-    error_decided: Share | None = None  # at most so many of the decided images are wrong, the least confident are referred
+    error_decided: Share | None = None  # largest share of wrong answers among the decided; the least confident are referred
     confidence: Share | None = None  # refer below it; the course's "over 95 % or not detected"
-    sensitivity: Share | None = None  # at least so many of the positive images are called positive, and none is referred
-    refer_rate: Share | None = None  # at most so many images are referred, the least confident ones
+    sensitivity: Share | None = None  # smallest share of the positive images that is called positive; none is referred
+    refer_rate: Share | None = None  # largest share of the images that is referred, the least confident ones
 
     def __post_init__(self) -> None:
         if sum(value is not None for value in msgspec.structs.astuple(self)) != 1:
@@ -36,7 +36,7 @@ class DecisionRule(Value, frozen=True, forbid_unknown_fields=True):
 
 
 def fit(rule: DecisionRule, scores: Scores, labels: tuple[str, ...]) -> Decision:
-    """The file's decision. Raises ConvertError: the target cannot be reached, or too few scores lie near the threshold."""
+    """The file's decision. Raises ConvertError: the target cannot be reached, or too few scores are near the threshold."""
     if rule.sensitivity is not None:
         return Decision(refer_below=0.0, threshold=_sensitivity(rule.sensitivity, scores, labels))
     if rule.error_decided is not None:
@@ -79,7 +79,7 @@ def in_words(decision: Decision) -> str:
 
 def _confidence(wanted: float, scores: Scores) -> float:
     if scores.step is None or scores.positive is None or not 0.0 < wanted < 1.0:
-        return wanted  # a float's neighbours are itself; of many labels' scores nearly every value can be had
+        return wanted  # a float has no steps; with many labels, nearly every score can occur
     below = math.ceil(logit(wanted) / scores.step) - 1
     return _between(expit(below * scores.step), expit((below + 1) * scores.step))
 
@@ -89,7 +89,7 @@ def _refer_rate(most: float, scores: Scores) -> float:
     first = confidences[min(int(most * len(confidences)), len(confidences) - 1)]  # the least confident one that is decided
     if first == confidences[0]:
         return 0.0
-    step = None if scores.positive is None else scores.step  # of many labels' scores nearly every value can be had
+    step = None if scores.positive is None else scores.step  # with many labels, nearly every score can occur
     return _between(next_lower(float(first), confidences, step), float(first))
 
 
@@ -124,7 +124,7 @@ def _unfit(met: str, cure: str) -> ConvertError:
 
 
 def _between(low: float, high: float) -> float:
-    """Half way, in few digits; two scores that are closer than that stay apart nevertheless."""
+    """Half way, in few digits; more digits if two scores are closer than that."""
     middle = (low + high) / 2
     rounded = round(middle, 9)
     if low < rounded <= high:

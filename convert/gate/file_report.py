@@ -18,7 +18,7 @@ class FileReport(Value, frozen=True, forbid_unknown_fields=True):
     required: bool
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "LEFT OUT"]
     findings: tuple[GateFinding, ...]  # of every required check on every runtime
-    allowed: bool = False  # INCONCLUSIVE, and in the bundle all the same
+    allowed: bool = False  # INCONCLUSIVE, but in the bundle
     decision: Decision | None = None
     operating_points: tuple[OperatingPoint, ...] = ()
     inventory: Inventory | None = None

@@ -1,4 +1,4 @@
-"""The gate, and its findings about a file on one runtime. gate_file.py reads it."""
+"""The gate, and its findings about a file on one runtime. gate_file.py reads gate.toml."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ Level = Annotated[float, Meta(gt=0.0, lt=LEVEL_LIMIT)]
 
 
 class NonInferiority(Value, frozen=True, forbid_unknown_fields=True):
-    """Of sensitivity and specificity, or of each label's recall."""
+    """How much sensitivity and specificity, or each label's recall, may lose."""
 
     margin: Level  # the smallest loss that is too much
     alpha: Level  # one-sided
@@ -54,9 +54,9 @@ class Retry(Value, frozen=True, forbid_unknown_fields=True):
 class Gate(Value, frozen=True, forbid_unknown_fields=True):
     """gate.toml"""
 
-    required_one_of: tuple[str, ...]  # empty: none of them
+    required_one_of: tuple[str, ...]  # empty: none is required
     required: tuple[str, ...]
-    inconclusive_passes: bool  # they are in the bundle, and the verdict says so
+    inconclusive_passes: bool  # undecided files are in the bundle, and the verdict says so
     noninferiority: NonInferiority
     decision: DecisionRule
     retry: Retry | None = None  # None: the integer file is judged as it is
@@ -73,12 +73,14 @@ class RuntimeResult(Value, frozen=True, forbid_unknown_fields=True):
     kernels: str | None = None  # what computed: "XNNPACK"
     val: Comparison | None = None
     test: Comparison | None = None
-    own_difference: float | None = None  # largest, of a test image's logit, from the file's own runtime as a device runs it
-    first_layer: str | None = None  # whose value differs from there; "": none, beyond rounding; None: not looked for
-    golden_difference: float | None = None  # largest, of a golden image's logit, from the file's own runtime
+    own_difference: float | None = (
+        None  # largest difference of a test image's logit from the file's own runtime, as on a device
+    )
+    first_layer: str | None = None  # the first whose value differs from there; "": none, beyond rounding; None: not looked for
+    golden_difference: float | None = None  # largest difference of a golden image's logit from the file's own runtime
     golden_decisions: Count | None = None  # golden images decided differently than there
     golden_colours: float | None = None  # cosine between what swapped red and blue change in these logits and in Keras's
-    class_map: float | None = None  # cosine between its map's and Keras's; None: none was asked for, or it is flat
+    class_map: float | None = None  # cosine between its class activation maps and Keras's; None: not asked for, or flat
     error: str | None = None  # why there is no answer at all
 
     @property
@@ -96,7 +98,7 @@ class GateFinding(Value, frozen=True, forbid_unknown_fields=True):
     """The result of one required check of a file on one runtime."""
 
     check: str  # "runs", "finite", "golden images", "sensitivity", …
-    runtime: str  # "" where the check is of the file itself
+    runtime: str  # "" if the check is of the file itself
     verdict: Verdict
     message: str  # one line: what was met
 
@@ -136,7 +138,7 @@ def _unknown(limit: str, runtime: str, why: str) -> GateFinding:
 
 
 def noise_findings(gate: Gate, layers: tuple[LayerNoise, ...]) -> list[GateFinding]:
-    """Of a file whose layers were compared with the fp32 file's: the floor of gate.toml, and which are below it."""
+    """The finding about a file whose layers were compared with the fp32 file's: which are below the floor of gate.toml."""
     floor = gate.limits.layer_snr_db
     if floor is None or not layers:
         return []
@@ -156,7 +158,7 @@ def saturation_finding(share: float) -> GateFinding:
 
 
 def verdict(found: list[GateFinding]) -> Verdict:
-    """Of a file: every required check on every runtime."""
+    """A file's verdict: every required check on every runtime counts."""
     return overall(finding.verdict for finding in found)
 
 
@@ -175,7 +177,7 @@ def describe(loss: PairedLoss, rule: NonInferiority) -> str:
 
 
 def _recalls(losses: tuple[PairedLoss, ...], rule: NonInferiority, runtime: str) -> list[GateFinding]:
-    """Sensitivity and specificity; of more than two labels one finding, which names the worst."""
+    """Sensitivity and specificity; with more than two labels one finding, which names the worst."""
     if len(losses) == 2:
         return [GateFinding(loss.name, runtime, loss.verdict, describe(loss, rule)) for loss in losses]
     named = worst(losses)

@@ -29,7 +29,7 @@ _TYPES = {
 }
 _KIND = re.compile(r"`(\w+)(?: \| null)?`")
 _WHOLE = ("decision",)  # sections that a file replaces whole: one rule, not one beside the other
-_CAN_BE_OFF = ("retry", "limits")  # sections in which, or in place of which, `false` takes a default away
+_CAN_BE_OFF = ("retry", "limits")  # sections that `false` may replace, or in which it removes a default
 
 
 def read_gate(path: Path | None = None) -> Gate:
@@ -61,7 +61,7 @@ def with_options(gate: Gate, require: Iterable[str], margin: float | None, refer
 
 
 def gate_toml(gate: Gate) -> str:
-    """A file that `read_gate` makes this gate of; of the default one with its comments."""
+    """A file from which `read_gate` makes this gate; that of the default gate has its comments."""
     if gate == read_gate():
         return DEFAULT.read_text(encoding="utf-8")
     top, tables = [], []
@@ -74,7 +74,7 @@ def gate_toml(gate: Gate) -> str:
 
 
 def differences(gate: Gate) -> str:
-    """What differs from the default, one line: "noninferiority.margin = 0.1; limits.flips = 0.2"; "" if nothing is."""
+    """What differs from the default, one line: "noninferiority.margin = 0.1; limits.flips = 0.2"; "" if nothing does."""
     default, own = _flat(_plain(read_gate())), _flat(_plain(gate))
     return "; ".join(f"{name} = {json.dumps(value)}" for name, value in own.items() if default.get(name) != value)
 
@@ -109,7 +109,7 @@ def _merged(default: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any
 
 
 def _plain(gate: Gate) -> dict[str, Any]:
-    """As a file would have it: without what has no limit, or with `false` if it has one by default."""
+    """As a file would have it: without figures that have no limit, or with `false` if they have one by default."""
     fields: dict[str, Any] = msgspec.to_builtins(gate)
     usual = tomllib.loads(DEFAULT.read_text(encoding="utf-8"))["limits"]
     fields["decision"] = {name: value for name, value in fields["decision"].items() if value is not None}

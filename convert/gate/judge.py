@@ -23,7 +23,7 @@ from limiar.train.record.operating_points import Scores, operating_points
 
 GOLDEN_DECIMALS = 3  # of a float file's golden logits: a grid that is coarse beside the last bits that processors differ in
 COSINE_DECIMALS = 3
-BEYOND = 0.1  # of Keras's largest logit: so far outside the file's range a logit counts as cut off
+BEYOND = 0.1  # of Keras's largest logit: a logit this far outside the file's range counts as cut off
 TOLERANCE_FLOOR = 2e-3  # of a float file: above what rounding to GOLDEN_DECIMALS costs
 
 
@@ -193,7 +193,7 @@ class Judge:
         return round(float((here * keras).sum()) / norms, COSINE_DECIMALS) if np.isfinite(norms) and norms > 0 else None
 
     def _golden_decisions(self, found: np.ndarray, golden: np.ndarray | None, decision: Decision) -> int | None:
-        """Golden images that are decided differently than on the file's own runtime, neither time being referred."""
+        """Golden images that are decided differently than on the file's own runtime, and referred on neither."""
         if golden is None or not np.isfinite(found).all() or not np.isfinite(golden).all():
             return None
         here, there = (answered(logits, decision, self._terms.names) for logits in (found, golden))
@@ -221,7 +221,7 @@ class Judge:
 
 
 def _largest_difference(found: np.ndarray, own: np.ndarray | None) -> float | None:
-    """Of a logit, [N, K]; None without anything to compare with, or with NaN or infinity."""
+    """The largest of a logit, [N, K]; None if there is nothing to compare with, or NaN or infinity."""
     difference = np.nan if own is None else float(np.abs(found - own).max())
     return significant(difference) if np.isfinite(difference) else None
 

@@ -30,7 +30,7 @@ Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Proof = Literal["pairs", "copy"]  # what the bounds come from: the images of both, or limiar.convert.gate.copies
 
 MOST_IMAGES = 1_000_000  # of one class: no message asks for more
-_EXACT_IMAGES = 5_000  # of more, Tango's bounds and the exact ones agree to 0.0001, and these take a second
+_EXACT_IMAGES = 5_000  # with more, Tango's bounds and the exact ones agree to 0.0001, and the exact ones take a second
 _DECIMALS = 6  # of a loss and its bounds
 _PRECISION = 2e-5  # of an exact bound; always given on the conservative side
 _GRID = 40  # rates of disagreement that the exact bound tries before it refines around the worst
@@ -56,7 +56,7 @@ class PairedLoss(Value, frozen=True, forbid_unknown_fields=True):
 
 
 def paired_loss(name: str, lost: int, gained: int, n: int, margin: float, alpha: float) -> PairedLoss:
-    """The loss, its bounds, and what `paired_verdict` says of it, and how many images would decide if it is undecided."""
+    """The loss with its bounds and `paired_verdict`, and how many more images would decide if it is undecided."""
     verdict = paired_verdict(lost, gained, n, margin, alpha)
     more = images_to_decide(lost, gained, n, margin, alpha) if verdict == "INCONCLUSIVE" else None
     loss, low, high = (round(value, _DECIMALS) for value in ((lost - gained) / n, *bounds(lost, gained, n, alpha)))
@@ -146,13 +146,13 @@ def _bracket(lost: int, gained: int, n: int, alpha: float) -> tuple[float, float
 def exact_p(lost: int, gained: int, n: int, loss: float) -> float:
     """P(an outcome whose score is not above the observed one), if the loss were `loss`; at its largest over what is not known.
 
-    Not known is the rate of `gained`, q; that of `lost` is then q + loss. For N images that differ, lost ones are
+    The rate of `gained`, q, is not known; that of `lost` is q + loss. For N images that differ, lost ones are
     binomial(N, (q + loss) / (2 q + loss)) and the score rises with them: one cumulative binomial for each N.
     """
     differing = np.arange(n + 1)
     most = _most_lost(differing, n, loss, _score(lost, gained, n, loss))
     low, high = max(0.0, -loss), (1.0 - loss) / 2
-    # Squares: rates near the smallest possible one matter most, and lie closest together.
+    # Squares: rates near the smallest possible one matter most, so these are closest together.
     grid = low + (high - low) * np.linspace(0, 1, _GRID) ** 2
     largest = 0.0
     for _ in range(_REFINED + 1):
@@ -200,7 +200,7 @@ def _scores(lost: Floats, gained: Floats, n: float, loss: float) -> Floats:
     q = (np.sqrt(np.maximum(b * b - 8.0 * n * c, 0.0)) - b) / (4.0 * n)  # the most likely rate of gained
     variance = n * (2.0 * np.maximum(q, 0.0) + loss * (1.0 - loss))
     difference = lost - gained - n * loss
-    # Without variance nothing but the loss itself could have come: any difference is infinitely far.
+    # Without variance only the loss itself can occur: any difference is infinitely far from it.
     return np.divide(difference, np.sqrt(np.maximum(variance, 1e-300)), dtype=np.float64)
 
 
@@ -223,7 +223,7 @@ def _tail(
     any_rate = np.clip(2.0 * rates + loss, 0.0, 1.0)[:, np.newaxis]  # of images that differ
     share = np.divide(rates[:, np.newaxis] + loss, any_rate, out=np.zeros_like(any_rate), where=any_rate > 0)
     chance = np.exp(_log_choose(n) + xlogy(differing, any_rate) + xlog1py(n - differing, -any_rate))
-    rate, count = np.nonzero((chance > _NEGLIGIBLE) & (most >= 0))  # a tenth of all: the cumulative binomial is what takes time
+    rate, count = np.nonzero((chance > _NEGLIGIBLE) & (most >= 0))  # a tenth of all: the cumulative binomial takes the time
     tail = chance[rate, count] * bdtr(most[count], differing[count], np.clip(share[rate, 0], 0.0, 1.0))
     return np.asarray(np.bincount(rate, tail, minlength=len(rates)), np.float64)
 

@@ -24,9 +24,9 @@ def check_decisions(manifest: Manifest, files: Iterable[FileReport], rule: Decis
     positive = None if manifest.positive is None else manifest.labels.index(manifest.positive)
     for name, model in manifest.models.items():
         probabilities, inventory = validation.probabilities(name), inventories[name]
-        assert model.model is not None  # by what `models` is
-        assert probabilities is not None  # a file that passed
-        assert inventory is not None  # was made and gave numbers
+        assert model.model is not None  # `models` has model files only
+        assert probabilities is not None  # a file that passed gave numbers
+        assert inventory is not None  # and was made
         scores = Scores(probabilities, validation.truth, positive, inventory.outputs[0].scale)
         fitted = fit(rule, scores, manifest.labels)
         if fitted != model.model.decision:

@@ -11,7 +11,7 @@ from limiar.edge_app.errors import BundleError, printable
 
 
 def check_out(out: Path, replace: bool) -> None:
-    """Nothing that is there is lost unasked. Raises BundleError."""
+    """Replaces nothing unless asked to. Raises BundleError."""
     with writing_to(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(out):
@@ -35,7 +35,7 @@ def writing_to(out: Path) -> Iterator[None]:
 
 
 def name_from(out: Path) -> str:
-    """The folder's name as a bundle's: lower case, and - for what a name cannot have."""
+    """A bundle's name from the folder's: lower case, with - for characters that a name cannot have."""
     return re.sub(r"[^a-z0-9_.-]+", "-", out.resolve().name.lower()).strip("-._")[:64] or "model"
 
 

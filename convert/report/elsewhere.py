@@ -20,7 +20,7 @@ from limiar.edge_app.inference.verify import Verification
 from limiar.edge_app.runtimes import RUNTIMES
 from limiar.edge_app.system.files import read_bounded
 
-_LIMIT = 4 << 20  # bytes; 1,000 checks fit ten times
+_LIMIT = 4 << 20  # bytes: ten times what 1,000 checks take
 
 
 class Elsewhere(msgspec.Struct, frozen=True):

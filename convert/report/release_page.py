@@ -27,7 +27,7 @@ from limiar.edge_app.report.panels import draw_panels
 from limiar.train.record.curves import draw_reliability, draw_risk_coverage, draw_roc
 from limiar.train.record.operating_points import labels_of
 
-MANY = 5  # labels; of more, tables show the worst alone
+MANY = 5  # labels; with more, tables show only the worst
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ def reason(report: ReleaseReport) -> str:
 
 
 def _proven(report: ReleaseReport) -> str:
-    """What is said of the files for which it holds, and of no other."""
+    """What can be said of the proven files, and only of them."""
     proven = [file for file in report.files if file.proven]
     if not proven:
         return f"None of {len(report.files)} model files is proven to answer as Keras does."
@@ -98,7 +98,7 @@ def _proven(report: ReleaseReport) -> str:
 
 
 def _undecided(report: ReleaseReport) -> str:
-    """What is not known of the files that are in the bundle all the same."""
+    """What is not known of the undecided files that are in the bundle."""
     if report.not_proven is None:
         return ""
     most = {file.name: max((loss.high for loss in file_losses(file, report)), default=1.0) for file in report.undecided}
@@ -107,7 +107,7 @@ def _undecided(report: ReleaseReport) -> str:
 
 
 def file_losses(file: FileReport, report: ReleaseReport) -> tuple[PairedLoss, ...]:
-    """Of each class the worst loss among the runtimes; of more than MANY labels the worst label's alone."""
+    """Of each class the worst loss among the runtimes; with more than MANY labels only the worst label's."""
     found = [loss for result in file.runtimes if result.test for loss in result.test.losses]
     if not found:
         return ()
@@ -119,7 +119,7 @@ def file_losses(file: FileReport, report: ReleaseReport) -> tuple[PairedLoss, ..
 
 
 def deciding(file: FileReport, report: ReleaseReport) -> str:
-    """What a file's verdict hangs on, one line."""
+    """What a file's verdict depends on, one line."""
     if file.faults:
         allowed = f"; in the bundle, allowed by {report.not_proven.allowed_by}" if file.allowed and report.not_proven else ""
         return file.faults[0] + allowed

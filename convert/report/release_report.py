@@ -30,7 +30,7 @@ REFUSED = "REFUSED"
 
 
 class Exploratory(Value, frozen=True, forbid_unknown_fields=True):
-    """Is a file's accuracy another than Keras's? Decides nothing, so the number of files is corrected for."""
+    """Does a file's accuracy differ from Keras's? Decides nothing, so the number of files is corrected for."""
 
     file: Name
     p: Share  # McNemar's exact test
@@ -84,7 +84,7 @@ class ReleaseReport(Value, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     @property
     def unseen(self) -> str:
-        """Who has seen the test images, as far as anybody here can know."""
+        """Who has seen the test images, as far as can be known here."""
         splits = self.run.get("splits")  # of a .keras file; a RUN has none
         if splits is None:
             return "that neither training nor calibration saw"
@@ -99,7 +99,7 @@ class ReleaseReport(Value, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     @property
     def undecided(self) -> list[FileReport]:
-        """The files that are in the bundle though nobody has proven them."""
+        """The files that are in the bundle without proof."""
         return [file for file in self.files if file.allowed]
 
     @property
@@ -109,7 +109,7 @@ class ReleaseReport(Value, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     @property
     def better_in_words(self) -> str:
-        """The best of those, and what would decide about it, one clause; "" where the default file is the best there is."""
+        """The best of those, and what would decide about it, one clause; "" if the default file is the best there is."""
         if not self.better:
             return ""
         first = self.better[0]
@@ -134,7 +134,7 @@ class ReleaseReport(Value, frozen=True, forbid_unknown_fields=True, kw_only=True
             ways.append(f"--margin: these images decide {100 * margin:.1f} points at best, the gate asks for {self._asked}")
         if any(file.name in self.gate.required for file in undecided) and any(file.proven for file in self.files):
             ways.append("require fewer files: the bundle then holds what is proven, and the others are left out")
-        return [*ways, "--allow-undecided: the bundle holds them, and its verdict says that nobody has proven them"]
+        return [*ways, "--allow-undecided: the bundle has them, and its verdict says that they are not proven"]
 
     @property
     def _asked(self) -> str:

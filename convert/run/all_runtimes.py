@@ -55,7 +55,7 @@ def run_files(tensors: Pixels, made: Files, environments: list[Environment], not
 def with_maps(
     outcomes: AllOutcomes, keras: np.ndarray, tensors: Pixels, made: Files, environments: list[Environment]
 ) -> AllOutcomes:
-    """The outcomes with how much each answer's maps are like those of Keras; a file that gives none has failed there.
+    """The outcomes, with how well each answer's maps agree with those of Keras; a file that gives none has failed there.
 
     keras: its maps of `tensors`, [N, h, w, K].
     """
@@ -83,7 +83,7 @@ def with_maps(
 def map_cosine(maps: np.ndarray, keras: np.ndarray) -> float | None:
     """Cosine between two sets of maps [N, h, w, K], each map less its mean, which is the logit; None if either is flat.
 
-    -1 if they have other sides, or are not of numbers.
+    -1 if their shapes differ, or `maps` has NaN or infinity.
     """
     if maps.shape != keras.shape or not np.isfinite(maps).all():
         return -1.0

@@ -75,12 +75,12 @@ def _read(folder: Path, rows: Sequence[SplitRow], spec: InputSpec) -> Iterator[t
             met = f"{printable(path)}: {outcome.message} ({outcome.code})"
             cure = "convert needs the run's images: give their folder with --data"
             raise ConvertError("E-CONVERT-DATA", f"{met}; {cure}")
-        assert outcome.tensor is not None  # nothing is known before
+        assert outcome.tensor is not None  # no item's pixels were known before
         yield outcome.row, np.frombuffer(outcome.tensor, np.uint8).reshape(spec.height, spec.width, spec.channels)
 
 
 def _sha256(path: bytes) -> str:
-    """Of a file that a reader refused: "" where it cannot be read."""
+    """Of a file that a reader refused; "" if it cannot be read."""
     try:
         return hashlib.sha256(read_file(path)).hexdigest()
     except ImageError:

@@ -62,7 +62,7 @@ Outcomes = Mapping[Key, Answers | RuntimeFailure]  # what each runtime gave for 
 
 
 def find_environments() -> tuple[list[Environment], list[str]]:
-    """The runtimes that can be asked here, each by default first, and one line for each runtime that is not checked."""
+    """The runtimes that can be asked here, each with its defaults first, and a line for each runtime that is not checked."""
     here = {version.name for version in installed_runtimes()}
     environments, not_checked = [], []
     for runtime in RUNTIMES:
@@ -89,7 +89,7 @@ def _tflite_python() -> str | None:
 
 
 def _check_environment(python: str) -> None:
-    """Said before the work, not after it: an environment that exists must be able to run. Raises ConvertError."""
+    """Checks, before the work, that an environment that exists can run. Raises ConvertError."""
     try:
         done = subprocess.run([python, "-c", _NEEDED], capture_output=True, timeout=_LIMIT_S, env=_environ())
         reason = (done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"])[-1]

@@ -1,4 +1,4 @@
-"""The first layer of a TFLite file whose value on another runtime is not the one on the file's own runtime.
+"""The first layer of a TFLite file whose value on another runtime differs from that on the file's own runtime.
 
 A copy of the file that returns every value runs on both, for the image whose logits differ most. Returning more values can
 keep a runtime from fusing layers, so this is done only if the logits of the file itself differ.
@@ -29,7 +29,7 @@ def first_layers(
 ) -> dict[Key, str]:
     """For each environment but the first, the file's own: the layer, "" if none differs beyond rounding.
 
-    Without those that gave nothing, and those whose difference the copy does not show.
+    Environments that gave nothing are left out, and those whose difference the copy does not show.
     """
     own, *others = environments
     reference = outcomes.get(own.key)
@@ -62,7 +62,7 @@ def first_differing(found: Sequence[np.ndarray], expected: Sequence[np.ndarray])
 
 
 def differs(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Integers by a single one, floats by more than ROUNDING."""
+    """Whether any integer differs, or a float by more than ROUNDING."""
     if found.dtype.kind != "f":
         return not np.array_equal(found, expected)
     limit = ROUNDING * float(np.abs(expected).max(initial=0.0))

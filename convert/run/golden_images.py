@@ -121,7 +121,7 @@ def take_golden_images(folder: Path, spec: InputSpec) -> list[GoldenFile]:
         if hashlib.sha256(data).digest() != outcome.sha256:
             met = f"{printable(str(source))} changed while limiar read it"
             raise ConvertError("E-CONVERT-GOLDEN", f"{met}: convert again when nothing writes to that folder")
-        assert outcome.tensor is not None  # nothing is known before
+        assert outcome.tensor is not None  # no item's pixels were known before
         tensor = np.frombuffer(outcome.tensor, np.uint8).reshape(1, spec.height, spec.width, spec.channels)
         files[outcome.row] = GoldenFile(f"golden/{outcome.row:02}{source.suffix.lower()}", data, tensor)
     return [files[k] for k in range(len(paths))]

@@ -55,7 +55,7 @@ class AnswerTable(msgspec.Struct, frozen=True):
 
 
 def predictions_csv(answers: AnswerTable) -> bytes:
-    """predictions.csv: an image a line; logits as `<file>:<label>`, with the digits that give the same float32 again."""
+    """predictions.csv: an image a line; logits as `<file>:<label>`, with enough digits to read the same float32 back."""
     columns = [*_IMAGE, *(f"{name}:{label}" for name in answers.logits for label in answers.labels)]
     logits = np.concatenate(list(answers.logits.values()), axis=1)
     truth = [answers.labels[label] for label in answers.truth]

@@ -21,7 +21,7 @@ from limiar.edge_app.bundle.manifest import CHANCE
 from limiar.edge_app.errors import ConvertError, printable
 from limiar.edge_app.system.stderr import captured_stderr
 
-ALPHA = 0.05  # one-sided: a model that guesses is let through as often
+ALPHA = 0.05  # one-sided: how often a model that guesses is let through
 SIGNIFICANT = 1.6449  # normal quantile of 1 - ALPHA
 CLEARLY = 0.05  # of accuracy: what another form must gain at least, by the lower 95 % bound of the paired difference
 BOUND = 1.96  # normal quantile of that bound
@@ -97,7 +97,7 @@ def check_chance(
 ) -> Remarks:
     """Raises ConvertError for a model that is no better than chance, with what would cure it, unless it is allowed.
 
-    Also for a file that would be clearly better in another form. A RUN has no other form: there it is a warning.
+    Also for a file that would be clearly better in another form. A RUN has no other form, so it only gets a warning.
 
     bare: the Keras model before `given` was put in front; logits: float32 [N, K] of the model as it is converted, for
     tensors, uint8 [N, H, W, C], and truth [N] of validation; a_run: it comes from `limiar train`, which has no such options.
@@ -157,7 +157,7 @@ def chance(found: Ints, truth: Ints, count: int) -> float:
 
 
 def better_than_chance(logits: NDArray[np.float32], truth: Ints) -> bool:
-    """Whether answers and truth go together, at ALPHA; of two labels the order of the scores may show it too.
+    """Whether answers and truth go together, at ALPHA; with two labels the order of the scores may show it too.
 
     The number of right answers under all ways to shuffle the truth has the mean and variance of a linear permutation statistic
     (W. Hoeffding, Annals of Mathematical Statistics 22, 1951, 558-566), taken as normal. A model that calls every image
@@ -239,7 +239,7 @@ def _scalings(given: Scaling | None, channels: int) -> Iterator[Scaling]:
 
 
 def _turned(one: Scaling) -> tuple[Scaling, ...]:
-    """In both orders of the channels, what belongs to a channel along with it or not."""
+    """The scaling in both orders of the channels, its numbers per channel reversed along with them or not."""
     other = msgspec.structs.replace(one, bgr=not one.bgr)
     return one, other, msgspec.structs.replace(other, mean=one.mean[::-1], std=one.std[::-1], scale=one.scale[::-1])
 

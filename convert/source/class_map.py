@@ -1,7 +1,7 @@
-"""The class activation map as a second output of the same graph, where that ends in global average pooling and a dense layer.
+"""The class activation map as a second output of a graph that ends in global average pooling and a dense layer.
 
 B. Zhou, A. Khosla, A. Lapedriza, A. Oliva, A. Torralba, Learning Deep Features for Discriminative Localization (CVPR 2016),
-section 2: the mean over places and the dense layer are both linear, so that they can change places. The dense layer, applied at
+section 2: the mean over places and the dense layer are both linear, so they can change places. The dense layer, applied at
 every place as a convolution of 1x1, gives a map of each label; its mean over the places is the label's logit.
 """
 
@@ -22,8 +22,8 @@ LAYER = "class_map"
 def mapped(model: Any, where: str) -> Any:
     """A model of logits [N, K] -> one of the same logits and of their map [N, h, w, K]. Raises ConvertError.
 
-    The logits stay computed as they were, so that the map costs no answer a bit. The bias is part of the map: the mean over h
-    and w is the logit. Dense layers without activation behind one another count as one.
+    The logits are computed as before, so the map changes no bit of an answer. The bias is part of the map: the mean over h and
+    w is the logit. Consecutive dense layers without activation count as one.
     """
     features, dense = _ending(model.outputs[0], where)
     kernel, bias = np.eye(features.shape[-1]), np.zeros(features.shape[-1])
@@ -57,12 +57,13 @@ def _ending(tensor: Any, where: str) -> tuple[Any, list[Any]]:
 
 
 def grid(model: Any) -> MapGrid:
-    """Where the cells of a mapped model's map lie, by the arithmetic of receptive fields.
+    """Where the cells of a mapped model's map are, by the arithmetic of receptive fields.
 
     A. Araujo, W. Norris, J. Sim, Computing Receptive Fields of Convolutional Neural Networks (Distill, 2019): a layer of kernel
     k, stride s and p pixels of padding before it moves the first cell by ((k - 1) / 2 - p) steps. Padding "same" is not the
-    same on both sides where sizes are even: three such strides of 2 move every cell by 3.5 pixels, nearly half a cell. Of
-    branches the first counts. Where a layer changes the sides in another way, cells are taken to divide the image evenly.
+    same on both sides where sizes are even: three such strides of 2 move every cell by 3.5 pixels, nearly half a cell. If
+    there are branches, the first counts. If a layer changes the sides in another way, cells are taken to divide the image
+    evenly.
     """
     features, _ = _ending(model.outputs[0], model.name)
     _, height, width, _ = features.shape

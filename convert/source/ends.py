@@ -16,12 +16,12 @@ PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, ker
 
 
 def _given_images(sides: tuple[int | None, ...]) -> str:
-    """The cure for a model whose input is not an image: mostly one that was trained on arrays without a channel axis."""
+    """The cure for a model whose input is not an image: usually one that was trained on arrays without a channel axis."""
     if None not in sides and len(sides) in (1, 2):
         image = "(HEIGHT, WIDTH, CHANNELS)" if len(sides) == 1 else f"({sides[0]}, {sides[1]}, 1)"
         return f"save keras.Sequential([keras.Input({image}), keras.layers.Reshape({sides}), model])"
     if len(sides) == 3 and sides[2] == RGBA:
-        return "transparent images come as RGB over black: train it on such"
+        return "transparent images are read as RGB over black: train it on those"
     return "save the model with such an input"
 
 

@@ -1,4 +1,4 @@
-"""Keras and TensorFlow, imported here first: their settings count only before that.
+"""Keras and TensorFlow. Import them from here: their settings only count before they are first imported.
 
 oneDNN chooses other orders of summation on other processors, and the report's figures must repeat; conversion runs on the CPU
 everywhere, so that the bytes are the same with and without a GPU.

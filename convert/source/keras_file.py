@@ -60,7 +60,7 @@ def load_model(data: bytes, where: str) -> Any:
         suffix, config, data = _looked_through_h5(data, where)
     else:
         suffix, config, data = _looked_through(data, where)
-    with tempfile.TemporaryDirectory(prefix="limiar-") as folder:  # Keras loads by path alone; the folder is ours alone
+    with tempfile.TemporaryDirectory(prefix="limiar-") as folder:  # Keras loads only from a path; no one else can write here
         path = Path(folder) / f"model{suffix}"
         path.write_bytes(data)
         try:
@@ -93,7 +93,7 @@ def _looked_through(data: bytes, where: str) -> tuple[str, Any, bytes]:
 
 
 def _looked_through_h5(data: bytes, where: str) -> tuple[str, Any, bytes]:
-    """Of an .h5 file: checked like the weights of a .keras file, before its configuration is read."""
+    """The same for an .h5 file, which is checked like the weights of a .keras file before its configuration is read."""
     _check_weights(data, where)
     try:
         config = read_h5_config(data)
@@ -145,7 +145,7 @@ def saved_with(data: bytes) -> str | None:
     """The version of Keras that wrote the file, as far as its metadata says one."""
     try:
         version = json.loads(zipfile.ZipFile(io.BytesIO(data)).read(METADATA))["keras_version"]
-    except (ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):  # an .h5 file among them
+    except (ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):  # also for an .h5 file
         return None
     return printable(version)[:32] if isinstance(version, str) and version else None
 
@@ -178,10 +178,14 @@ def _check_names(names: list[str], where: str) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     extra = sorted(set(names) - set(MEMBERS))
     missing = [name for name in MEMBERS if name not in names]
-    for wrong, word in ((twice, "more than once"), (extra, "which does not belong there"), (missing, "not at all")):
+    for wrong, has, word in (
+        (twice, "has", " more than once"),
+        (extra, "has", ", which does not belong there"),
+        (missing, "lacks", ""),
+    ):
         if wrong:
             named = printable(", ".join(wrong[:_NAMED]))[:200]
-            raise ConvertError("E-CONVERT-MEMBERS", f"{where} has {named} {word}: {SAVE}")
+            raise ConvertError("E-CONVERT-MEMBERS", f"{where} {has} {named}{word}: {SAVE}")
 
 
 def _check_config(config: Any, where: str) -> None:

@@ -42,7 +42,7 @@ def export_saved_model(model: Any, spec: InputSpec, folder: Path) -> None:
     """Writes a SavedModel with a fixed batch of 1.
 
     from_concrete_functions on a Keras 3 model gives, silently, files whose weights are unread variables (NaN, TF 2.21);
-    export and from_saved_model are right. model.export does not say that nothing is trained, and layers that augment then do.
+    export and from_saved_model are right. model.export does not say training=False, so layers that augment would do so.
     """
     signature = [keras.InputSpec(shape=(1, spec.height, spec.width, spec.channels), dtype="float32")]
     archive = keras.export.ExportArchive()

@@ -13,7 +13,7 @@ Numbers = float | Sequence[float]  # one, or one for each channel
 
 
 class Scaling(msgspec.Struct, frozen=True):
-    """What was done to images before the model saw them: x * scale, then (x - mean) / std; a number, or one a channel.
+    """What was done to images before the model saw them: x * scale, then (x - mean) / std; one number, or one for each channel.
 
     With bgr, x is blue, green, red, and so are the values for each channel.
     """
@@ -33,7 +33,7 @@ class Scaling(msgspec.Struct, frozen=True):
 
     @property
     def values(self) -> dict[str, tuple[float, ...]]:
-        """The option's name -> one value, or one a channel."""
+        """The option's name -> one value, or one for each channel."""
         return {"scale": self.scale, "mean": self.mean, "std": self.std}
 
     @property
@@ -82,5 +82,5 @@ class KerasFile(msgspec.Struct, frozen=True):
     positive: str | None = None  # None: as `default_positive` says
     scaling: Scaling | None = None  # None: inside the model
     size: tuple[int, int] | None = None  # --size: height, width; of a model that leaves them open
-    order: Path | None = None  # --labels: of the outputs, a label a line; None: name order
+    order: Path | None = None  # --labels: of the outputs, one label a line; None: name order
     grey_max: int | msgspec.UnsetType = msgspec.UNSET  # as InputSpec's

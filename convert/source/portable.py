@@ -49,7 +49,7 @@ def _is_model(operation: Any) -> bool:
 
 
 def _operations(model: Any) -> list[Any]:
-    """Also those of nested models."""
+    """All of them, also those of nested models."""
     own = list(_graph(model).operations)
     return own + [inner for op in own if _is_model(op) for inner in _operations(op)]
 
@@ -88,7 +88,7 @@ class _Rebuilding:
 
 
 def _first_convolution(operation: Any) -> bool:
-    """Those that TensorFlow does not compute on a CPU; depthwise ones and pooling Keras transposes itself."""
+    """Those that TensorFlow does not compute on a CPU. (Keras itself transposes depthwise ones and pooling.)"""
     return type(operation) in _LAST_KINDS and operation.data_format == "channels_first"
 
 
@@ -188,10 +188,10 @@ def _front_folded(model: Any) -> Any:
             continue
         matrix, offset = found
         if matrix.shape[0] == matrix.shape[1] and not (matrix - np.diag(np.diag(matrix))).any():
-            return model  # multiplied and shifted alone: the converters know these
+            return model  # only multiplied and shifted, which the converters can do
         try:
             rest = keras.Model(tensor, model.outputs if len(model.outputs) > 1 else model.outputs[0])
-        except ValueError:  # the image goes another way too
+        except ValueError:  # another path starts at the image too
             continue
         again = keras.Input(image.shape[1:], name=image.name)
         return keras.Model(again, rest(pixelwise(matrix, offset)(again)), name=model.name)
@@ -199,9 +199,9 @@ def _front_folded(model: Any) -> Any:
 
 
 def _front(model: Any) -> list[Any]:
-    """What operations without weights make of the image as it comes in, before the first layer; the last first."""
+    """What operations without weights make of the image before the first layer; the last one first."""
     if isinstance(model, keras.Sequential):
-        return []  # of layers alone
+        return []  # it has layers only
     image = model.inputs[0]
     known, found = {id(image)}, []
     for depth in sorted(model._nodes_by_depth, reverse=True):

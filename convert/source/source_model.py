@@ -46,7 +46,7 @@ class SourceModel(msgspec.Struct, frozen=True):
     data: dict[str, str]  # what it was trained or is judged on
     tools: dict[str, str]  # that trained it -> version
     seeds: dict[str, int]  # of the training
-    envelope: Envelope | None = None  # of the training images, where the training has measured it
+    envelope: Envelope | None = None  # of the training images, if the training has measured it
     notes: tuple[str, ...] = ()  # what a person should be told
 
 
@@ -100,7 +100,7 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> SourceModel:
     bare, head = _logits(model, labels, where)
     model = bare
     both = mapped(model, where) if cam else None
-    cells = both and grid(both)  # before the scaling, which is none of its layers, goes round it
+    cells = both and grid(both)  # before the scaling, which is not one of its layers, is put in front
     if origin.scaling:
         model = raw_pixels(model, spec, origin.scaling)
         both = both and raw_pixels(both, spec, origin.scaling)

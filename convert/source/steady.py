@@ -1,6 +1,6 @@
 """Does an image get the same answer whichever images share its batch? A device shows one at a time.
 
-Layers that were called with training=True when the model was built are no exception: Keras passes training=False on to them.
+This includes layers that were called with training=True when the model was built: Keras passes training=False on to them.
 """
 
 from typing import Any
@@ -23,6 +23,6 @@ def check_steady(model: Any, tensors: Pixels) -> None:
         alone = model.predict(shown.astype(np.float32), batch_size=1, verbose=0)
     apart = float(np.abs(alone - together).max(initial=0.0))
     if apart > APART * max(float(np.abs(together).max()), 1.0):
-        met = f"the Keras model gives an image other logits alone, as on a device, than in a batch (by up to {apart:.3g})"
+        met = f"the Keras model gives an image different logits alone, as on a device, and in a batch (by up to {apart:.3g})"
         cure = "compute means, norms and the like for each image, not over axis 0, and train it again"
         raise ConvertError("E-CONVERT-KERAS", f"{met}: {cure}")

@@ -152,7 +152,7 @@ def test_predictions_of_another_bundle_are_not_used(tmp_path: Path) -> None:
     old, new = write(tmp_path / "old", answers(range(0))), write(tmp_path / "new", answers(range(9)))
     (tmp_path / "new.measured" / "predictions.csv").write_bytes(predictions_csv(answers(range(30))))
     review = compare(old, new)
-    assert "is not of its tflite_int8" in review.notes[0]
+    assert "does not belong to its tflite_int8" in review.notes[0]
     assert not review.files[0].paired
 
 
@@ -364,7 +364,7 @@ def test_two_bench_results_are_compared_by_medians_and_undecided_where_rounds_ov
         (2, 1.08, "undecided"),
         (3, 1.5, "slower"),
     ]
-    alone = "In the new one alone, so not compared: tflite_int8 on litert, 4 threads"
+    alone = "Only in the new one, so not compared: tflite_int8 on litert, 4 threads"
     assert review.notes == ("old: the machine was busy", "new: the machine was busy", alone)
     lines = invoke(old, new, "--html", tmp_path / "page.html").output.splitlines()
     assert lines[0] == "1 faster, 1 slower, 1 undecided"
@@ -440,7 +440,7 @@ def test_predictions_of_another_bundle_of_the_same_accuracy_are_not_used(tmp_pat
     old, new = write(tmp_path / "old", answers(range(0, 40, 2))), write(tmp_path / "new", answers(range(1, 41, 2)))
     (tmp_path / "new.measured" / "predictions.csv").write_bytes((tmp_path / "old.measured" / "predictions.csv").read_bytes())
     review = compare(old, new)
-    assert "is not of its tflite_int8" in review.notes[0]
+    assert "does not belong to its tflite_int8" in review.notes[0]
     assert outcomes(old, new) != dict.fromkeys(outcomes(old, new), "same")
 
 
@@ -450,5 +450,5 @@ def test_predictions_beside_the_latency_of_another_bundle_are_not_used(tmp_path:
     latency.write_text(f'{{"bundle": "{hashlib.sha256((new / "manifest.json").read_bytes()).hexdigest()}"}}')
     assert compare(old, new).outcome == "same"
     latency.write_text(f'{{"bundle": "{hashlib.sha256((old / "manifest.json").read_bytes()).hexdigest()}"}}')
-    assert "is not of this bundle" in compare(old, new).notes[0]
+    assert "does not belong to this bundle" in compare(old, new).notes[0]
     assert compare(old, new).outcome == "not comparable"

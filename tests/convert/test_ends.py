@@ -196,7 +196,7 @@ def test_the_cure_for_arrays_without_channels_makes_the_same_model_of_images(sha
 
 
 def test_a_model_of_images_with_transparency_hears_how_they_come() -> None:
-    with pytest.raises(ConvertError, match=r"takes .*4.*: transparent images come as RGB over black: train it on such"):
+    with pytest.raises(ConvertError, match=r"takes .*4.*: transparent images are read as RGB over black: train it on those"):
         input_spec(keras.Sequential([keras.Input((6, 5, 4)), layers.Flatten()]), "m.keras")
 
 
