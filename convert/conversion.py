@@ -77,7 +77,7 @@ def convert_model(
     Each argument is the option of `limiar convert` with the same name, and has its default. Give `run`, or `model` and `data`;
     csv, labels, positive, size, bgr, grey_max, scale, mean and std go with `model`. size: height and width in pixels; margin:
     a loss, 0..0.5; refer_below: a probability, 0..1. Model files are left out of the bundle as the command leaves them out, and
-    if one that the gate requires did not pass, the release is refused: that is a value with `published` False, not an error.
+    if one that the gate requires did not pass, the release is refused: no error is raised, but `published` is False.
 
     The work is done in a forked child process, because a converter can end its process. A program that has other threads, or
     has imported TensorFlow, cannot be forked: there it is done in the process itself. Progress goes to stderr.

@@ -31,7 +31,7 @@ class Subject(msgspec.Struct, frozen=True):
     default_file: str
     files: dict[str, "SubjectFile"]
     answers: AnswerTable | None  # of the test split
-    measured_of: str | None  # sha256 of the bundle that the measurements beside it are of, if they say so
+    measured_of: str | None  # sha256 of the bundle that the measurements beside it belong to, if they say so
     splits: str | None  # sha256 of splits.csv: which images it was measured on
     not_proven: str | None  # the verdict of a bundle that was allowed without proof
     facts: dict[str, str]  # tool versions, licence, where it comes from, …

@@ -30,7 +30,7 @@ class Split(msgspec.Struct, frozen=True):
 
 
 def split_rows(rows: Sequence[SplitRow], part: str, labels: tuple[str, ...]) -> list[SplitRow]:
-    """Those of "val" or "test". Raises ConvertError: a label has no image, or an image another label."""
+    """Those of "val" or "test". Raises ConvertError: a label has no image, or an image a label that is not listed."""
     chosen = [row for row in rows if row.part == part]
     if foreign := {row.label for row in chosen} - set(labels):
         met = f"the {part} split has the label {printable(min(foreign))}, train.json has {', '.join(labels)}"

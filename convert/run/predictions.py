@@ -18,7 +18,7 @@ from limiar.edge_app.system.files import read_bounded
 from limiar.train.record.run_folder import UNPACKED_LIMIT, table_csv
 
 PREDICTIONS = "predictions.csv"
-LATENCY = "latency.json"  # beside it, with the hash of the bundle that both are of
+LATENCY = "latency.json"  # beside it, with the hash of the bundle that both belong to
 KERAS = "keras"  # among the names of model files: the model that they were made from
 _IMAGE = ("sha256", "split", "label")
 

@@ -107,7 +107,7 @@ def _operation(layer: dict[str, Any]) -> dict[str, Any]:
     operation, (*first, given) = config.get("function"), nodes[0]
     other = given.get("y")
     made = {"name": config["name"], "trainable": False, "dtype": config.get("dtype")}
-    layer = {key: value for key, value in layer.items() if key != "build_config"}  # of one value
+    layer = {key: value for key, value in layer.items() if key != "build_config"}  # it is for a single input
     if operation in _JOINED and isinstance(other, list):
         return layer | {"class_name": _JOINED[operation], "config": made, "inbound_nodes": [[[*first, {}], [*other, {}]]]}
     if operation in _SCALED and isinstance(other, int | float) and other:

@@ -146,7 +146,7 @@ def test_a_name_that_is_not_utf8_is_taken_and_reported(folder, png, loaded):
         file.write(png(99))
     data, notes = loaded(folder)
     assert len(data.rows) == 21
-    assert notes == ("1 file name not UTF-8, for instance \\xff\\xfe_pos.png",)
+    assert notes == ("1 file name is not UTF-8, for instance \\xff\\xfe_pos.png",)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path, loaded):

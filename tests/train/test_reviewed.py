@@ -78,7 +78,7 @@ def test_a_corrected_table_of_a_scan_is_read_as_scan_writes_it(tmp_path):
         ("/images/a.png", "pos", "1" * 64),
         ("-b.png", "neg", ""),
     ]
-    assert "1 lines without a label" in notes[0]
+    assert "1 line without a label skipped" in notes[0]
 
 
 @pytest.mark.parametrize(

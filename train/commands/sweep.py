@@ -74,4 +74,4 @@ def _print(found: "SweepResult", out: Path, as_json: bool) -> None:
 def _line(trial: "SweepTrial") -> str:
     loss = f"val loss {trial.val_loss:.4f}" if trial.val_loss is not None else "no loss"
     state = "" if trial.state == "complete" else f" ({trial.state})"
-    return f"trial {trial.number}{state}: {loss} after {trial.epochs} epochs, {' '.join(trial.settings)}"
+    return f"trial {trial.number}{state}: {loss} after {counted(trial.epochs, 'epoch')}, {' '.join(trial.settings)}"

@@ -129,7 +129,7 @@ def patches(scans: dict[str, Path], chosen: Sequence[Candidate]) -> Iterator[tup
 
 
 def square(axial: NDArray[np.int16], y: int, x: int) -> NDArray[np.float64]:
-    """SIDE x SIDE pixels with (y, x) at [SIDE // 2, SIDE // 2]; air where the slice ends."""
+    """SIDE x SIDE pixels with (y, x) at [SIDE // 2, SIDE // 2]; air outside the slice."""
     patch = np.full((SIDE, SIDE), WINDOW_HU[0])
     top, left = y - SIDE // 2, x - SIDE // 2
     rows = slice(max(top, 0), min(top + SIDE, axial.shape[0]))

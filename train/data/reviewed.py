@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from limiar.edge_app.errors import DataError, TrainError, printable
+from limiar.edge_app.text import counted
 from limiar.train.dataset.csv_table import read_table
 from limiar.train.dataset.image_folder import DataSet, read_images
 from limiar.train.dataset.image_store import Chosen, Keep
@@ -84,7 +85,8 @@ def load_reviewed(
         corrected=len(settled.corrected),
         left_out=len(reviewed) - len(settled.added) - settled.corrections,
     )
-    return data, lineage, (*notes, f"{len(reviewed)} reviewed images: {settled.text()}", *_corrections(rows, settled))
+    told = f"{counted(len(reviewed), 'reviewed image')}: {settled.text()}"
+    return data, lineage, (*notes, told, *_corrections(rows, settled))
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ def list_reviewed(place: Path) -> tuple[tuple[Reviewed, ...], tuple[str, ...]]:
     if twice:
         raise DataError("E-DATA-CSV", f"{where} lists {printable(str(twice[0]))} more than once: keep one line of each image")
     passed = len(lines) - len(found)
-    return tuple(found), ((f"{where}: {passed} lines without a label were skipped",) if passed else ())
+    skipped = f"{where}: {counted(passed, 'line')} without a label skipped"
+    return tuple(found), (skipped,) if passed else ()
 
 
 def _line(table: Path, line: dict[str, str | None]) -> Reviewed:

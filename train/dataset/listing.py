@@ -164,7 +164,9 @@ def _passed_over_splits(images: Sequence[Listed]) -> tuple[str, ...]:
 def _names_note(images: Iterable[Listed]) -> tuple[str, ...]:
     """A note on file names that are not UTF-8: they are taken as they are."""
     odd = [image.file for image in images if not is_utf8(image.file)]
-    return (f"{counted(len(odd), 'file name')} not UTF-8, for instance {printable(odd[0])}",) if odd else ()
+    if not odd:
+        return ()
+    return (f"{counted(len(odd), 'file name is', 'file names are')} not UTF-8, for instance {printable(odd[0])}",)
 
 
 def is_utf8(name: str) -> bool:

@@ -31,7 +31,7 @@ def given_or_drawn(images: Sequence[Listed], tensors: Sequence[str], shares: Sha
         return _drawn(images, tensors, aims, shares.seed), ()
     if not all(given):
         bare = images[given.index("")].file
-        raise DataError("E-DATA-SPLIT", f"{printable(bare)} has no split and others do: give every image one, or none")
+        raise DataError("E-DATA-SPLIT", f"{printable(bare)} has no split, but others do: give every image one, or none")
     missing = [part for part in aims if part not in given]
     if not missing:
         return given, ()

@@ -42,7 +42,7 @@ class DeviceEpochs:
         if config.batch % len(devices):
             near = max(1, round(config.batch / len(devices))) * len(devices)
             met = f"a batch of {config.batch} cannot be divided among {len(devices)} devices"
-            raise TrainError("E-TRAIN-BATCH", f"{met}: --set batch={near}")
+            raise TrainError("E-TRAIN-BATCH", f"{met}: give --set batch={near}")
         mesh = Mesh(np.array(devices), ("images",))
         self._everywhere = NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
         self._divided = NamedSharding(mesh, PartitionSpec(None, "images"))  # type: ignore[no-untyped-call]  # of [steps, batch, ...]

@@ -106,8 +106,8 @@ def ece_interval(labels: ArrayLike, probabilities: ArrayLike, bins: int = ECE_BI
 
     labels: int [N]; probabilities: float [N, K]. The value is Guo's, which is too high, the more so the fewer images: chance
     alone opens a gap in every bin, and a gap counts whichever way it points (Kumar, Liang & Ma, Verified Uncertainty
-    Calibration, NeurIPS 2019, section 4). A resampled set is too high by as much again, so that percentiles would lie too high
-    twice over. The ends are therefore the basic bootstrap's, 2 ece - q(0.975) and 2 ece - q(0.025) of RESAMPLES sets drawn with
+    Calibration, NeurIPS 2019, section 4). A resampled set is too high by as much again, so percentiles would be too high twice
+    over. The ends are therefore the basic bootstrap's, 2 ece - q(0.975) and 2 ece - q(0.025) of RESAMPLES sets drawn with
     replacement (Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 5.2), as in Kumar's own code; most of
     the interval may lie below the value. The lower end is 0 if confidences that are exactly right would give such a value in
     more than 2.5 % of draws of the outcomes (consistency resampling, Bröcker & Smith, Weather and Forecasting 22 (2007)
@@ -192,7 +192,7 @@ def smallest_margin(n: int, alpha: float = 0.05) -> float:
 def images_for_margin(margin: float, alpha: float = 0.05) -> int:
     """How many images of a class it takes to rule out a loss of `margin`, 0..1, if a file loses none.
 
-    The smallest n whose `smallest_margin` lies below it. margin = 0.05: 59. Raises ValueError for a margin outside 0..1 or an
+    The smallest n whose `smallest_margin` is below it. margin = 0.05: 59. Raises ValueError for a margin outside 0..1 or an
     alpha outside 0..0.5.
     """
     if not 0.0 < margin < 1.0 or not 0.0 < alpha < 0.5:

@@ -208,7 +208,7 @@ def _read(path: Path) -> bytes:
         return read_bounded(path, _LIMITS.get(path.name, UNPACKED_LIMIT))
     except OSError as error:
         where = printable(str(path))
-        kind = ", and manifest.json beside it is a bundle's" if os.path.lexists(path.with_name("manifest.json")) else ""
+        kind = ", and a manifest.json is there: it is a bundle" if os.path.lexists(path.with_name("manifest.json")) else ""
         raise RunError("E-RUN-MISSING", f"{where}: {error.strerror}{kind}: give the folder that limiar train wrote") from None
 
 

@@ -17,7 +17,7 @@ FIXED = (*SPLITS, "calibrate", "caution", "images", "memory_mb", "sharp_epochs")
 
 @dataclass(frozen=True)
 class Varied:
-    """A number of the recipe and where it may lie: `choices`, else from `low` to `high`."""
+    """A number of the recipe and what it may be: one of `choices`, or else from `low` to `high`."""
 
     key: str
     choices: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ def _parsed(text: str, config: Config) -> Varied:
     if not dots:
         return Varied(key, choices=ends)
     if isinstance(default, bool | str):
-        raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {key} has no range: give values, as {key}={low},{high}")
+        raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {key} has no range: give values, like {key}={low},{high}")
     if not float(low) < float(high):
         raise TrainError("E-SWEEP-VARY", f"--vary {printable(text)}: {printable(low)} is not below {printable(high)}")
     return Varied(key, low=float(low), high=float(high), whole=isinstance(default, int))
