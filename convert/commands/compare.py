@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page too, for a reviewer.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page for a reviewer.")
 @click.option(
     "--fail-on",
     type=click.Choice(["undecided", "worse", "not-comparable"]),

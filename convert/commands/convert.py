@@ -73,9 +73,7 @@ class Grouped(click.Command):
 
 @click.command(cls=Grouped)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--model", type=click.Path(path_type=Path), metavar="M.keras", help="Any Keras classifier: a .keras file, or .h5."
-)
+@click.option("--model", type=click.Path(path_type=Path), metavar="M.keras", help="Any Keras classifier: a .keras or .h5 file.")
 @click.option("--out", type=click.Path(path_type=Path), help="The BUNDLE folder to make.")
 @click.option("--replace", is_flag=True, help="Replace the bundle that is already at --out.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the images. A RUN names its own; --model needs it.")
@@ -104,7 +102,7 @@ class Grouped(click.Command):
     "--labels",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Text file with the labels in the order of the outputs, one a line. Default: name order.",
+    help="Text file with the labels in the order of the outputs, one per line. Default: name order.",
 )
 @click.option(
     "--allow-chance",
@@ -115,7 +113,7 @@ class Grouped(click.Command):
 @click.option(
     "--gate",
     type=click.Path(path_type=Path),
-    help="TOML file with those values of the gate that you want to change.",
+    help="TOML file with the values of the gate to change.",
 )
 @click.option(
     "--require", multiple=True, metavar="FILE", help="Write no bundle unless this model file, such as `tflite_int8`, passes."
@@ -160,13 +158,13 @@ class Grouped(click.Command):
     callback=lambda context, option, hidden: not hidden,
     help="Show no test images in the report: for private data.",
 )
-@click.option("--cam", is_flag=True, help="Make model files that give a class activation map too, for `limiar explain`.")
+@click.option("--cam", is_flag=True, help="Make model files that also give a class activation map, for `limiar explain`.")
 @click.option(
     "--verify-repeatable",
     is_flag=True,
     help="Convert twice, in two processes; write the bundle only if both are equal byte for byte.",
 )
-@click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign with this private key of `limiar keygen`.")
+@click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign with this private key from `limiar keygen`.")
 @click.option(
     "--verified",
     type=click.Path(path_type=Path),

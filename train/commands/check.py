@@ -21,11 +21,19 @@ _COLOURS = {"fault": "red", "warning": "yellow", "note": "blue"}
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @image_options
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="As for train: draws the split.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="As for train: shares and fewest images.")
-@click.option("--labels/--no-labels", default=True, help="Look for wrong labels; default: yes. Takes the longest.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the split, as for train."
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change the shares of splits or the fewest images of a class, as for train.",
+)
+@click.option("--labels/--no-labels", default=True, help="Look for wrong labels, which takes the longest. Default: yes.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything found as JSON on stdout.")
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page, with the images.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page that shows the images.")
 def check(data: Path, as_json: bool, html: Path | None, **options: Any) -> int:
     """Look for what is wrong with the images in DATA, before a model is trained on them.
 

@@ -23,7 +23,12 @@ _SIZE = click.option(
     "--size", callback=_size, metavar="N|HxW", default="40", show_default=True, help="Size of the model's input, in pixels."
 )
 _CHANNELS = click.option(
-    "--channels", type=click.Choice(["1", "3"]), callback=_number, default="3", show_default=True, help="1: grey; 3: colour."
+    "--channels",
+    type=click.Choice(["1", "3"]),
+    callback=_number,
+    default="3",
+    show_default=True,
+    help="Channels of the model's input: 1 is grey, 3 is colour.",
 )
 _GREY_MAX = click.option(
     "--grey-max",
@@ -31,19 +36,28 @@ _GREY_MAX = click.option(
     metavar="N",
     help="Largest value of 16-bit images that do not declare their range, such as 4095 for 12 bits.",
 )
-_CSV = click.option("--csv", "table", type=click.Path(path_type=Path), help="Columns file, label; optional: split, group.")
+_CSV = click.option(
+    "--csv",
+    "table",
+    type=click.Path(path_type=Path),
+    help="Table with the columns file and label, and optionally split and group.",
+)
 _MODEL = (
     _CSV,
-    click.option("--model", type=click.Choice(["compact", "lenet"]), help="Default: compact; lenet for the course's recipe."),
+    click.option(
+        "--model",
+        type=click.Choice(["compact", "lenet"]),
+        help="Network to train. Default: compact, or lenet with --recipe course.",
+    ),
     _SIZE,
     _CHANNELS,
     _GREY_MAX,
     click.option(
         "--recipe",
         type=click.Choice(["standard", "limiar", "reference", "course"]),
-        help="Default: standard; limiar with --quick, for lenet and in a sweep.",
+        help="How to train. Default: standard, or limiar with --quick, for lenet and in a sweep.",
     ),
-    click.option("--positive", metavar="LABEL", help="The positive one of two labels. Default: pos, else the second by name."),
+    click.option("--positive", metavar="LABEL", help="The positive one of two labels. Default: pos, or the second by name."),
     click.option(
         "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of splits and training."
     ),

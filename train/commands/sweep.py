@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The sweep's folder; an old one is continued.")
-@click.option("--trials", type=click.IntRange(1, 100_000), default=30, show_default=True, help="In all, with earlier ones.")
-@click.option("--vary", multiple=True, metavar="KEY=LOW..HIGH|A,B,C", help="What to try; default: see docs/training.md.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The sweep's folder; continues a sweep in it.")
+@click.option(
+    "--trials", type=click.IntRange(1, 100_000), default=30, show_default=True, help="Number of trials, earlier ones included."
+)
+@click.option("--vary", multiple=True, metavar="KEY=LOW..HIGH|A,B,C", help="What to try. Default: see docs/training.md.")
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Print all trials and the best as JSON on stdout.")
 def sweep(data: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Search for numbers of the recipe that give a lower validation loss, with Optuna; the test images are never used.
 
-    Bad trials are ended early. A range that spans a factor of 10 is drawn on a log scale. Ctrl-C loses nothing: repeat the
+    Bad trials end early. A range that spans a factor of 10 is drawn on a log scale. Ctrl-C loses nothing: repeat the
     command, with more --trials if you like, to continue. Prints the best trial and the command that trains it.
 
     \b

@@ -23,22 +23,33 @@ if TYPE_CHECKING:
 @model_options
 @click.option("--quick", is_flag=True, help="Train for a sixth of the time, with the recipe limiar: for a first look.")
 @click.option("--quiet", "silent", is_flag=True, help="Show no progress; notes and warnings stay.")
-@click.option("--from", "parent", type=click.Path(path_type=Path), metavar="RUN", help="Continue this RUN with --add.")
-@click.option("--add", "reviewed", type=click.Path(path_type=Path), metavar="REVIEWED", help="Reviewed images: folder or CSV.")
+@click.option(
+    "--from",
+    "parent",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Train the network of this RUN further, with --add.",
+)
+@click.option(
+    "--add", "reviewed", type=click.Path(path_type=Path), metavar="REVIEWED", help="Folder or CSV of reviewed images."
+)
 @click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Also log to TensorBoard, in DIR/NAME.")
 @click.option("--mlflow", metavar="URI|DIR", help="Also log to MLflow: a server, or a folder.")
-@click.option("--hosts", "count", type=click.IntRange(2, 4096), help="How many processes train together, one per machine.")
-@click.option("--host", "own", type=click.IntRange(0), help="Which of them this one is; 0 writes the RUN.")
+@click.option(
+    "--hosts", "count", type=click.IntRange(2, 4096), help="Number of processes that train together, one per machine."
+)
+@click.option("--host", "own", type=click.IntRange(0), help="Number of this process, from 0; host 0 writes the RUN.")
 @click.option("--coordinator", metavar="HOST:PORT", help="Where host 0 listens. Not encrypted: for trusted networks.")
-@click.option("--resume", is_flag=True, help="Continue the interrupted run, or fail if there is none; a finished one stays.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted run, or fail if there is none. A finished one is kept.")
 def train(
     data: Path, out: Path, silent: bool, count: int | None, own: int | None, coordinator: str | None, **options: Any
 ) -> None:
     """Train a classifier on the images in DATA.
 
-    Labels come from --csv, else from DATA/manifest.csv if it has the columns file, label and split, else from names that end
-    in _pos or _neg, else from class folders. Folders named train, val and test, above or below the class folders, are taken
-    as the splits. Repeat the command to continue an interrupted run; with --resume, it fails if there is nothing to continue.
+    Labels come from --csv. Without it they come from DATA/manifest.csv if that has the columns file, label and split, or from
+    names that end in _pos or _neg, or from class folders. Folders named train, val and test, above or below the class folders,
+    are taken as the splits. Repeat the command to continue an interrupted run; with --resume, it fails if there is nothing to
+    continue.
 
     The default is the best recipe that limiar knows; after the second epoch, limiar says how long it will take. --quick is
     for a first look.
