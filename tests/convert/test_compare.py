@@ -276,7 +276,8 @@ def test_a_threshold_counts_as_it_decides(tmp_path: Path) -> None:
     new = write(tmp_path / "new", answers(range(0)), decision=sure)
     assert in_words(sure) == "pos from 0.999"
     review = compare(old, new)
-    assert "does not belong to its tflite_int8" in review.notes[0]  # the manifest above states accuracies of the largest probability
+    # The manifest above states accuracies of the largest probability.
+    assert "does not belong to its tflite_int8" in review.notes[0]
     assert review.files[0].old != review.files[0].new
 
 
