@@ -204,7 +204,7 @@ class NotProven(Value, frozen=True, forbid_unknown_fields=True):
     """Model files that the test split could not decide about, but that were allowed into the bundle."""
 
     allowed_by: Text  # "gate.toml", "--allow-undecided"
-    files: Annotated[dict[Name, Text], Meta(min_length=1)]  # model file -> what is not known
+    files: Annotated[dict[Name, Text], Meta(min_length=1)]  # model file -> what is unknown about it
 
     @property
     def verdict(self) -> str:

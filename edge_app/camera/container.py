@@ -85,7 +85,7 @@ class Container:
         return self.kind in ("MP4", "AVI", "Matroska or WebM")
 
     def read_error(self) -> str | None:
-        """In words, where reading the file from its disk fails; None if as much as 2 seconds allow can be read."""
+        """In words, where reading the file from its disk fails; None if all that is read within 2 seconds is fine."""
         at, until_s = 0, time.monotonic() + _READ_S
         try:
             with open(self._path, "rb", buffering=0) as file:

@@ -14,9 +14,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", type=FILE)
 @click.option(
-    "--file", "files", multiple=True, metavar="NAME", help="Model file, such as `tflite_int8`; A,B or repeated. Default: all."
+    "--file",
+    "files",
+    multiple=True,
+    metavar="NAME",
+    help="Model files, such as `tflite_int8`, separated by commas. Default: all.",
 )
-@click.option("--runtime", "runtimes", multiple=True, metavar="R", help="Runtime; A,B or repeated. Default: all installed.")
+@click.option(
+    "--runtime", "runtimes", multiple=True, metavar="R", help="Runtimes, separated by commas. Default: all installed."
+)
 @click.option("--threads", default="1", show_default=True, metavar="N,N", help="Inference threads, such as 1,2.")
 @click.option("--count", type=click.IntRange(20), default=1000, show_default=True, help="Calls per variant; p99 needs 1000.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order in which variants take turns.")

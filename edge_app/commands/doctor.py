@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as one JSON object.")
 def doctor(as_json: bool) -> int:
-    """Show this machine, what is installed, and what is missing, with the command that installs it.
+    """Describe this machine, what is installed, and what is missing, with the command that installs it.
 
     Exit status 3 if something that limiar needs is missing or broken.
 

@@ -159,7 +159,7 @@ def reporting_options(picture: str) -> Callable[[Callable[..., int]], Callable[.
         click.option("--csv", type=FILE, metavar="FILE", help="Write a spreadsheet."),
         click.option("--db", type=FILE, metavar="FILE", help="Results database. Default: results.db in limiar's state folder."),
         click.option("--annotate", type=FILE, metavar="DIR", help=f"Write each {picture} enlarged, with its answer."),
-        click.option("--quiet", "-q", is_flag=True, help="Show only errors, and the lines that --jsonl asks for."),
+        click.option("--quiet", "-q", is_flag=True, help="Show only errors and JSON lines."),
         click.option("--verbose", "-v", is_flag=True, help="Show which model answers, and each file that is passed over."),
     )
 

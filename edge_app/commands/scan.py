@@ -53,7 +53,7 @@ def scan(
 ) -> int:
     """Answer images: files, folders (recursive, in name order), - for paths on stdin, one a line.
 
-    Prints a table on a terminal, and JSON lines into a pipe. Every answer is kept in the database before it is printed; an
+    Print a table on a terminal, and JSON lines into a pipe. Every answer is kept in the database before it is printed; an
     image that has an answer is not run again. Exit status 4: finished, but some images were refused.
 
     In a folder, hidden files, trash and caches of operating systems, and files without the extension of a picture are passed
