@@ -47,8 +47,8 @@ def test_ten_unbalanced_classes_train_pass_the_gate_and_scan(shapes, tmp_path, l
     assert run.positive is None
     assert (run.input.height, run.input.width, run.input.channels) == (32, 48, 3)
     page = (run_path / run_folder.REPORT).read_text()
-    assert all(f"recall_{label}" in page for label in run.labels)
-    assert "ROC on test, of the 6 classes found least" in page
+    assert all(f"recall of {label}" in page for label in run.labels)
+    assert "ROC of the 6 classes found least against all others" in page
 
     (tmp_path / "gate.toml").write_text(GATE)
     assert limiar_convert(run_path, "--gate", tmp_path / "gate.toml", "--allow-chance", "--out", bundle).exit_code == 0
