@@ -62,6 +62,7 @@ class Child:
             return
         if ended:
             self._ended, self.exitcode = True, os.waitstatus_to_exitcode(status)
+            gc.unfreeze()  # in a program that goes on, what was frozen for it can be garbage by now
 
 
 def start_child(target: Callable[[WorkerEnd], None], shared: Sequence[int] = ()) -> tuple[Child, ParentEnd]:

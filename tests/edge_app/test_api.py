@@ -164,6 +164,11 @@ def test_a_scan_that_is_left_early_keeps_what_it_gave_and_frees_the_database(pla
     assert again[given[0]]
 
 
+def test_after_a_scan_the_collector_sees_everything_again(place: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    code = f"import gc, limiar; print(len(list(limiar.scan({str(BUNDLE)!r}, ['images'], db={str(tmp_path / 'r.db')!r}))))\n"
+    assert python(f"{code}print(gc.get_freeze_count())", place, environment) == "6\n0\n"
+
+
 def test_a_scan_ends_when_it_is_told_to_stop(place: Path, tmp_path: Path) -> None:
     assert list(limiar.scan(BUNDLE, [place / "images"], db=tmp_path / "r.db", stop=lambda: True)) == []
 

@@ -18,6 +18,7 @@ CONFIG_LIMIT = 1 << 25  # of config.json: a hundred times a large network's
 VALUE_LIMIT = 1 << 28  # of a layer's output for one image: more than 4096x4096 pixels of 3 channels
 LOADING_LIMIT = 4 * BYTES_LIMIT  # of address space while Keras loads: weights, their file, and as much again
 _FLOAT_BYTES = 4
+_WAITING = "uninitialized_variables"  # what Keras calls them; no public name reaches them
 
 
 class Asked(NamedTuple):
@@ -33,6 +34,8 @@ def asked(keras: Any, config: Any) -> Asked | None:
     In a stateless scope Keras knows the shapes of its variables and makes none. Raises whatever Keras raises.
     """
     own = copy.deepcopy({key: value for key, value in config.items() if key != "compile_config"})  # Keras empties it
+    state = keras.src.backend.common.global_state
+    waiting = list(state.get_global_attribute(_WAITING) or ())
     try:
         with keras.StatelessScope(initialize_variables=False):
             model = keras.saving.deserialize_keras_object(own, safe_mode=True)
@@ -40,6 +43,9 @@ def asked(keras: Any, config: Any) -> Asked | None:
             values = [math.prod(side or 1 for side in made.shape) * _FLOAT_BYTES for made in _made(keras, model)]
     except ValueError:  # such a scope refuses a variable with a value of its own: bounded_memory has to do
         return None
+    finally:
+        # Keras notes the variables that it did not make, and makes all of them, be it 23 GB, when the next such scope ends.
+        state.set_global_attribute(_WAITING, waiting)
     return Asked(weights, max(values, default=0))
 
 
