@@ -66,7 +66,7 @@ def test_what_cannot_be_varied_is_refused(text):
 def test_what_has_no_range_is_given_as_values():
     with pytest.raises(TrainError) as refused:
         parse(["on_device=auto..yes"], Config())
-    assert refused.value.message.endswith("give values, as on_device=auto,yes")
+    assert refused.value.message.endswith("give values, like on_device=auto,yes")
 
 
 @pytest.mark.parametrize(
