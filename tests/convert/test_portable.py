@@ -128,7 +128,7 @@ FLOAT = {"group normalization", "ConvNeXt", "transformer"}  # TFLite has no inte
 
 @pytest.fixture(autouse=True)
 def _fresh_names() -> None:
-    """Keras numbers its layers over the whole process, and in what order the converter quantizes a GRU follows from the names."""
+    """Those of a fresh process: after other tests, what TFLite made of the same GRU once kept float tensors."""
     keras.backend.clear_session()
 
 
