@@ -123,8 +123,8 @@ MODELS: dict[str, Callable[[], Any]] = {
         [keras.Input(SHAPE, batch_size=8), keras.Sequential([keras.Input(SHAPE, batch_size=8), *plain().layers])]
     ),
 }
-# TFLite leaves some tensors of it float in one process and none in another, from the same model: `limiar convert` names the file
-# that it then leaves out.
+# TFLite leaves some of its tensors float in one process and none in another, from the same model: `limiar convert` names the
+# file that it then leaves out.
 SOMETIMES_FLOAT = {"unrolled recurrence"}
 FLOAT = {"group normalization", "ConvNeXt", "transformer"}  # TFLite has no integer kernel for what LayerNormalization computes
 
