@@ -58,7 +58,7 @@ class Raised(msgspec.Struct, frozen=True):
     error: BaseException
 
 
-class Child:
+class ToParent:
     """What the work tells its parent."""
 
     def __init__(self, slot: mmap.mmap | None, ended: Mapping[str, str]) -> None:
@@ -71,7 +71,7 @@ class Child:
             self._slot[:] = msgspec.json.encode(Step(printable(text)[:_REASON], files)).ljust(_SLOT)
 
 
-def in_child(work: Callable[[Child], Done]) -> Done:
+def in_child(work: Callable[[ToParent], Done]) -> Done:
     """Does `work` in a child, and again without the model files over which it ended. Returns what the last one returned.
 
     What the work raises is raised here too, KeyboardInterrupt and SystemExit included. Raises ConvertError if a library ended
@@ -79,7 +79,7 @@ def in_child(work: Callable[[Child], Done]) -> Done:
     example, cannot be forked: there the work is done in the process itself.
     """
     if "tensorflow" in sys.modules or not has_one_thread():
-        return work(Child(None, {}))
+        return work(ToParent(None, {}))
     ended: dict[str, str] = {}
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # some parents leave it ignored, and then a child cannot be waited for
     while True:
@@ -92,7 +92,7 @@ def in_child(work: Callable[[Child], Done]) -> Done:
         try:
             child = os.fork()
             if child == 0:
-                _child(work, Child(slot, ended), told, scratch, parent, before)
+                _child(work, ToParent(slot, ended), told, scratch, parent, before)
             status = _waited(child)
             said = _said(scratch)
         finally:
@@ -119,7 +119,12 @@ def in_child(work: Callable[[Child], Done]) -> Done:
 
 
 def _child(
-    work: Callable[[Child], object], own: Child, told: int, scratch: Path, parent: int, signals: "set[signal.Signals | int]"
+    work: Callable[[ToParent], object],
+    own: ToParent,
+    told: int,
+    scratch: Path,
+    parent: int,
+    signals: "set[signal.Signals | int]",
 ) -> NoReturn:
     """Does the work, writes into the descriptor `told` what came of it, and ends without unloading any library."""
     outcome: Returned[object] | Raised

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limiar.convert.child import Child, in_child
+from limiar.convert.child import ToParent, in_child
 from limiar.convert.defaults import INTENDED_USE, LICENCE, VERSION
 from limiar.convert.publish.card import read_card
 from limiar.convert.publish.place import check_out, name_from, writing_to
@@ -100,7 +100,7 @@ def convert_model(
         raise TypeError("csv, labels, positive, size, scale, mean, std, bgr and grey_max go with model=: a RUN has its own")
     place = Path(out)
 
-    def work(child: Child) -> Conversion:
+    def work(child: ToParent) -> Conversion:
         from limiar.convert.gate.gate_file import read_gate, with_options
         from limiar.convert.report.elsewhere import read_verified
         from limiar.convert.source.origin import KerasFile, RunFolder, Scaling

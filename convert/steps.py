@@ -21,7 +21,7 @@ class Steps:
     """
 
     def __init__(self, at: Callable[..., None] = lambda text, *files: None) -> None:
-        """at: is told each step too, as Child.at."""
+        """at: is told each step too, as ToParent.at."""
         self._at = at
         self._line = ProgressLine(after_s=0.0, every_s=0.0)
         self._met: int | None = None

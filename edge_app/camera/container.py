@@ -51,7 +51,7 @@ _LISTS = {  # FFmpeg and other players would follow them to other files and addr
 _IMAGES = re.compile(rb"\x89PNG|BM|II\*\x00|MM\x00\*|RIFF....WEBP|P[1-6]\s", re.DOTALL)
 
 
-class Container:
+class VideoContainer:
     """A video file, before it is decoded. Raises SourceError for what FFmpeg must not play."""
 
     def __init__(self, path: str, name: str) -> None:

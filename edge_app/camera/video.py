@@ -13,7 +13,7 @@ import cv2
 from msgspec import Struct
 
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.camera.container import Container
+from limiar.edge_app.camera.container import VideoContainer
 from limiar.edge_app.camera.damage import Account, Place
 from limiar.edge_app.camera.ffmpeg import Heard, check_size, kind, retrieved, starts_anew
 from limiar.edge_app.camera.source import Address, Settings, Source
@@ -44,7 +44,7 @@ class VideoFile:
 
     def __init__(self, address: Address, realtime: bool) -> None:
         self._name = address.name
-        self._container = Container(address.target, self._name)
+        self._container = VideoContainer(address.target, self._name)
         self._heard = Heard()
         # One thread: so a message is about this frame, and not about one a dozen frames later.
         with self._heard:

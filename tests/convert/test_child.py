@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from limiar.convert.child import Child, in_child
+from limiar.convert.child import ToParent, in_child
 from limiar.edge_app.bundle.open import open_bundle
 
 # Runs `limiar convert` with the function `sys.argv[1]` of the child replaced: it ends the process when it is called
@@ -190,7 +190,7 @@ def test_a_parent_that_is_killed_takes_the_child_along() -> None:
 def test_a_process_that_has_tensorflow_does_the_work_itself() -> None:
     own = os.getpid()
 
-    def work(child: Child) -> int:
+    def work(child: ToParent) -> int:
         assert os.getpid() == own
         assert child.ended == {}
         return 7

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from limiar.edge_app.camera.capture import Capture
-from limiar.edge_app.camera.container import Container
+from limiar.edge_app.camera.container import VideoContainer
 from limiar.edge_app.camera.damage import Account
 from limiar.edge_app.camera.frame import Frame
 from limiar.edge_app.camera.messages import View
@@ -227,7 +227,7 @@ def test_a_video_of_which_no_frame_is_left_is_an_error_and_not_an_empty_result(t
 
 
 def test_a_disk_that_fails_is_said_where_ffmpeg_takes_it_for_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    container = Container(str(write_video(tmp_path / "video.ts", "mpg2")), "video:video.ts")
+    container = VideoContainer(str(write_video(tmp_path / "video.ts", "mpg2")), "video:video.ts")
     assert container.read_error() is None
     monkeypatch.setattr(container, "_path", "/proc/self/mem")  # which has no byte 0
     assert container.read_error() == "the file cannot be read from byte 0 on (Input/output error)"
@@ -487,7 +487,7 @@ def test_of_a_copy_whose_end_is_nul_the_rest_is_answered_and_the_loss_said(
 @pytest.mark.parametrize(("extension", "fourcc"), [("webm", "VP80"), ("webm", "VP90"), ("mkv", "VP80")])
 def test_a_sector_that_vp8_or_vp9_lost_is_said(extension: str, fourcc: str, part: float, tmp_path: Path) -> None:
     path = write_video(tmp_path / f"video.{extension}", fourcc)
-    assert Container(str(path), "video").fault is None
+    assert VideoContainer(str(path), "video").fault is None
     data = path.read_bytes()
     at = int(len(data) * part)
     path.write_bytes(data[:at] + bytes(512) + data[at + 512 :])
@@ -497,13 +497,13 @@ def test_a_sector_that_vp8_or_vp9_lost_is_said(extension: str, fourcc: str, part
 def test_a_packet_that_fell_out_of_a_transport_stream_is_said(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.ts", "mpg2")
     data = path.read_bytes()
-    assert Container(str(path), "video").fault is None
+    assert VideoContainer(str(path), "video").fault is None
     for number in range(40, 60):
         path.write_bytes(data[: 188 * number] + data[188 * (number + 1) :])
         if data[188 * number + 3] & 0x10:  # one that carries something
-            assert Container(str(path), "video").fault == "packets are missing in 1 places"
+            assert VideoContainer(str(path), "video").fault == "packets are missing in 1 places"
     path.write_bytes(data[: 188 * 40] + bytes(512) + data[188 * 40 + 512 :])
-    assert "of its packets are overwritten" in (Container(str(path), "video").fault or "")
+    assert "of its packets are overwritten" in (VideoContainer(str(path), "video").fault or "")
 
 
 def test_a_void_element_and_the_padding_behind_a_picture_are_no_lost_sectors() -> None:
