@@ -7,8 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,8 +16,9 @@ from limiar.edge_app.camera.capture import Capture
 from limiar.edge_app.camera.frame import Frame, SharedMemory
 from limiar.edge_app.camera.messages import Roi, View
 from limiar.edge_app.camera.source import Settings, find_source, open_source
-from limiar.edge_app.errors import ImageError, LimiarError, StoreError
+from limiar.edge_app.errors import ImageError
 from limiar.edge_app.inference.rule import OutsideRule
+from limiar.edge_app.inference.running import Running
 from limiar.edge_app.inference.session import Session, open_session
 from limiar.edge_app.output.files import writable
 from limiar.edge_app.output.lines import Line, Origin, answered, refused
@@ -97,8 +97,8 @@ def camera(
         )
 
 
-class Watch:
-    """A running camera: iterate over it, once, for its lines. It closes at the end, or on leaving its `with` block."""
+class Watch(Running):
+    """A running camera."""
 
     def __init__(
         self,
@@ -113,58 +113,22 @@ class Watch:
         stop: Callable[[], bool],
         opened: ExitStack,
     ) -> None:
-        self.session = session
-        self.origin = origin
+        super().__init__(session, origin, store, stop, opened)
         self.source = source  # its name, without a password
         self._answering = answering
         self._capture = capture
-        self._store = store
         self._boot_id = _boot_id()
         self._annotate = annotate
-        self._stop = stop  # asked at least every 50 ms
-        self._opened = opened  # closes answering, capture and store
 
     @property
     def loss(self) -> str | None:
         """In words, what could not be read of a video file, once its end is reached."""
         return self._capture.loss
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return self._opened.__exit__(kind, error, trace)
-
-    def __iter__(self) -> Iterator[Line]:
-        with self:
-            for lines in self.groups():
-                yield from lines
-
-    def groups(self) -> Iterator[list[Line]]:
-        """Groups of lines, each after its commit."""
-        waiting: list[Line] = []
-        failure: LimiarError | None = None
+    def _kept_lines(self) -> Iterator[list[Line]]:
         before = self._store.last_sequence(self.source, self._boot_id)
-        try:
-            for frame in self._capture.frames():
-                if self._stop():
-                    break
-                if frame:
-                    waiting.append(self._kept(frame, before + frame.sequence))
-                if self._store.commit_due() or (waiting and not self._store.changed):
-                    self._store.commit()
-                    yield waiting
-                    waiting = []
-        except StoreError:  # nothing can be kept any more
-            raise
-        except LimiarError as error:
-            failure = error
-        self._store.commit()
-        yield waiting
-        if failure:  # raised after everything answered before it is kept and reported
-            raise failure
+        for frame in self._capture.frames():
+            yield [self._kept(frame, before + frame.sequence)] if frame else []
 
     def _kept(self, frame: Frame, sequence: int) -> Line:
         """Answers a frame and adds the answer to the store; returns the line to report once it is committed."""

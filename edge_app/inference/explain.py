@@ -16,7 +16,6 @@ from limiar.edge_app.errors import BundleError, OutputError, printable
 from limiar.edge_app.image.draw import enlarged, png
 from limiar.edge_app.image.heat import beside, overlaid
 from limiar.edge_app.image.read import decode, read_file
-from limiar.edge_app.inference.child import try_model
 from limiar.edge_app.inference.session import open_session
 from limiar.edge_app.output.lines import Line, answered, image_fields
 from limiar.edge_app.system.files import write_whole
@@ -61,9 +60,7 @@ def explain(
     content = read_file(os.fsencode(image))
     picture = decode(content, str(image), manifest.input.grey_max)
     decode_s = time.perf_counter() - started
-    try_model(session.model)
-    classifier = session.load()
-    origin = session.origin(classifier.runtime.name, classifier.runtime.version)
+    classifier, origin = session.load()
     answer, class_map = classifier.explain(picture, decode_s)
     label_map = _checked(class_map, session.file.name, grid, len(manifest.labels))[..., manifest.labels.index(answer.label)]
     shown = np.asarray(enlarged(picture.pixels()))

@@ -35,9 +35,9 @@ def open_classifier(
             answer = classify("patch.png")
             print(answer.decision, answer.label, answer.confidence, answer.ms)
 
-    The arguments are as for `limiar.scan`. The model file is loaded into this process. If the bundle was not verified on the
-    runtime, its golden images run first, in a separate process. Raises BundleError, RuntimeUnavailable (ModelUnfit: the model
-    file is not what the bundle says).
+    The arguments are as for `limiar.scan`. A child process tries the model file, and runs the golden images if the bundle was
+    not verified on the runtime; then it is loaded into this process. Raises BundleError, RuntimeUnavailable (ModelUnfit: the
+    model file is not what the bundle says).
     """
     session = open_session(
         bundle, file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside, keys=keys
@@ -50,9 +50,8 @@ class OpenClassifier:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._classifier = session.load()
-        runtime = self._classifier.runtime
-        self.origin: Origin = session.origin(runtime.name, runtime.version)  # the bundle, file and runtime of every answer
+        self._classifier, origin = session.load()
+        self.origin: Origin = origin  # the bundle, file and runtime of every answer
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from limiar.edge_app import APP
 from limiar.edge_app.bundle.manifest import Manifest
 from limiar.edge_app.bundle.open import Bundle, open_bundle
+from limiar.edge_app.inference.child import try_model
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.inference.rule import OutsideRule, Rule
 from limiar.edge_app.output.lines import Origin
@@ -67,11 +68,16 @@ class Session:
         name, version = self.manifest.name, self.manifest.version
         return BundleKey(origin.bundle, name, version, origin.file, origin.runtime, self.manifest.labels)
 
-    def load(self) -> "Classifier":
-        """Loads the model file into this process and tries it once. Raises RuntimeUnavailable, and ModelUnfit."""
+    def load(self) -> "tuple[Classifier, Origin]":
+        """Loads the model file into this process, after a child process has tried it and the file is verified.
+
+        Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault.
+        """
         from limiar.edge_app.inference.classifier import load
 
-        return load(self.model)
+        loaded = try_model(self.model)
+        origin = self.origin(loaded.runtime, loaded.version)
+        return load(self.model), origin
 
     def describe(self, origin: Origin) -> str:
         """One line for a person: which model answers, and below which confidence it refers."""

@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from limiar.edge_app.answer import Answer
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.inference.rule import OutsideRule
+from limiar.edge_app.inference.running import Running
 from limiar.edge_app.inference.session import Session, open_session
 from limiar.edge_app.output.lines import Line, Origin, answered, image_fields, refused
 from limiar.edge_app.scan.fork import fork_worker
@@ -97,8 +97,8 @@ def scan(
         return Scan(session, origin, pool, store, files, again=again, stop=stop, opened=opening.pop_all())
 
 
-class Scan:
-    """A running scan: iterate over it, once, for its lines. It closes at the end, or on leaving its `with` block."""
+class Scan(Running):
+    """A running scan."""
 
     def __init__(
         self,
@@ -112,43 +112,14 @@ class Scan:
         stop: Callable[[], bool],
         opened: ExitStack,
     ) -> None:
-        self.session = session
-        self.origin = origin
-        self.database = store.path
+        super().__init__(session, origin, store, stop, opened)
         self._pool = pool
-        self._store = store
         self._files = files
         self._again = again
-        self._stop = stop
-        self._opened = opened  # closes pool and store
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return self._opened.__exit__(kind, error, trace)
-
-    def __iter__(self) -> Iterator[Line]:
-        with self:
-            for lines in self.groups():
-                yield from lines
-
-    def groups(self) -> Iterator[list[Line]]:
-        """Groups of lines, each after its commit."""
-        waiting: list[Line] = []
+    def _kept_lines(self) -> Iterator[list[Line]]:
         for outcomes in self._pool.run(self._files, self._known):
-            for path, outcome in outcomes:
-                waiting.append(self._kept(path, outcome))
-            if self._stop():
-                break
-            if self._store.commit_due() or (waiting and not self._store.changed):
-                self._store.commit()
-                yield waiting
-                waiting = []
-        self._store.commit()
-        yield waiting
+            yield [self._kept(path, outcome) for path, outcome in outcomes]
 
     def _known(self, image_sha256: bytes) -> Answer | None:
         if self._again or (answer := self._store.find(image_sha256)) is None:
