@@ -1,11 +1,13 @@
 """The outcome of `limiar bench` for a person."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from limiar.edge_app.bench.latency import BenchResult, Measurement
 from limiar.edge_app.bench.timing import BEYOND
 from limiar.edge_app.text import counted
 
+_COLUMNS = 80
 _LATENCY = ("file", "runtime", "thr", "in p50", "p90", "p99", "rounds", "all p50", "p90", "p99")
 _STARTING = ("file", "runtime", "thr", "verified", "load ms", "ready ms", "answer ms", "peak MiB")
 
@@ -13,24 +15,29 @@ _STARTING = ("file", "runtime", "thr", "verified", "load ms", "ready ms", "answe
 def table(result: BenchResult) -> Iterator[str]:
     """Lines of 80 columns at most: two tables with a row for each variant, then what the figures mean."""
     here = result.machine
-    yield f"{result.name} {result.version} on {here.board or here.cpu}"
-    yield f"{here.cores} cores, {here.system}, {here.architecture}"
+    yield from _wrapped(f"{result.name} {result.version} on {here.board or here.cpu}")
+    yield from _wrapped(f"{here.cores} cores, {here.system}, {here.architecture}")
     yield ""
     yield from _aligned([_LATENCY, *map(_latency, result.measurements)])
     yield ""
     yield from _aligned([_STARTING, *map(_starting, result.measurements)])
     for missed in result.skipped:
-        yield f"{missed.file} on {missed.runtime}, {counted(missed.threads, 'thread')}: left out: {missed.message}"
-    yield f"""
-Microseconds; {result.measurements[0].invoke.count} calls of each, interleaved. "in": from the model's input to
-its logits; "rounds": the lowest and the highest median of a round of these.
-"all": from the bytes of an image to its answer. The image:
-{result.image}.
-A percentile is given if {BEYOND} calls lie beyond it.
-Starts: from nothing to the loaded model and to the first answer, medians of
-{result.starts} fresh processes."""
+        where = f"{missed.file} on {missed.runtime}, {counted(missed.threads, 'thread')}"
+        yield from _wrapped(f"{where}: left out: {missed.message}")
+    yield ""
+    yield from _wrapped(
+        f"Microseconds; {result.measurements[0].invoke.count} calls of each, interleaved. "
+        '"in": from the model\'s input to its logits; "rounds": the lowest and the highest median of a round of these. '
+        f'"all": from the bytes of an image to its answer. The image: {result.image}. '
+        f"A percentile is given if {BEYOND} calls lie beyond it. "
+        f"Starts: from nothing to the loaded model and to the first answer, medians of {result.starts} fresh processes."
+    )
     for note in result.notes:
-        yield f"Warning: {note}"
+        yield from _wrapped(f"Warning: {note}")
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _COLUMNS, subsequent_indent="  ")
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
