@@ -13,7 +13,7 @@ _STARTING = ("file", "runtime", "thr", "verified", "load ms", "ready ms", "answe
 
 
 def table(result: BenchResult) -> Iterator[str]:
-    """Lines of 80 columns at most: two tables with a row for each variant, then what the figures mean."""
+    """Two tables with a row for each variant, as wide as their figures; then what these mean, wrapped at 80 columns."""
     here = result.machine
     yield from _wrapped(f"{result.name} {result.version} on {here.board or here.cpu}")
     yield from _wrapped(f"{here.cores} cores, {here.system}, {here.architecture}")

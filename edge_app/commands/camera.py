@@ -1,7 +1,6 @@
 """`limiar camera`."""
 
 import re
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,16 +85,12 @@ def camera(
 def _report(running: "Watch", reporting: Reporting) -> "FrameCount":
     """Writes the lines as they come. Raises LimiarError."""
     from limiar.edge_app.output.count import FrameCount
+    from limiar.edge_app.output.outputs import write_groups
 
     reporting.say(running.session.describe(running.origin))
     count = FrameCount(reporting.shows_progress)
     outputs = [*reporting.outputs(running.session.manifest.labels, frames=True), count]
-    with ExitStack() as closing:  # also after an error: what was answered is in the files
-        for output in outputs:
-            closing.callback(output.close)
-        for lines in running.groups():
-            for output in outputs:
-                output.write(lines)
+    write_groups(running.groups(), outputs)
     return count
 
 

@@ -4,7 +4,7 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,6 +113,7 @@ def _listing(paths: tuple[str, ...], nul: bool) -> "Iterator[str | bytes | None]
 def _report(running: "Scan", passed: "PassedOver", passed_over: Path | None, reporting: Reporting) -> "Count":
     """Writes the lines as they come. Raises LimiarError."""
     from limiar.edge_app.output.count import Count
+    from limiar.edge_app.output.outputs import write_groups
 
     reporting.say(running.session.describe(running.origin))
     count = Count(reporting.shows_progress)
@@ -122,13 +123,8 @@ def _report(running: "Scan", passed: "PassedOver", passed_over: Path | None, rep
     except OutputError:
         passed.discard()
         raise
-    with ExitStack() as closing:  # also after an error: what was answered is in the files
-        closing.callback(passed.close)
-        for output in outputs:
-            closing.callback(output.close)
-        for lines in running.groups():
-            for output in outputs:
-                output.write(lines)
+    with closing(passed):
+        write_groups(running.groups(), outputs)
     return count
 
 

@@ -1,6 +1,8 @@
 """The outputs that a run's options ask for."""
 
 import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -41,3 +43,13 @@ def open_outputs(
             lines.discard()
         raise
     return [*outputs, *(output for output in (lines, sheet) if output)]
+
+
+def write_groups(groups: Iterable[list[Line]], outputs: Sequence[Output]) -> None:
+    """Gives each group of lines to every output, then closes them, also after an error: what was answered is in the files."""
+    with ExitStack() as closing:
+        for output in outputs:
+            closing.callback(output.close)
+        for lines in groups:
+            for output in outputs:
+                output.write(lines)
