@@ -3,7 +3,7 @@
 import contextlib
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import msgspec
@@ -32,6 +32,9 @@ class Runtime(Protocol):
 
     def logits_and_map(self, image: "Pixels") -> "tuple[Logits, ClassMap | None]":
         """From one inference: the logits, and the class activation map, float32 [h, w, K]; None if the file has no map."""
+
+    def invoker(self, image: "Pixels") -> Callable[[], object]:
+        """The inference of this image alone, each time it is called: nothing is copied in or out. For `limiar bench`."""
 
 
 class RuntimeKind(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,12 @@ class InterpreterRuntime:
         self._invoke(image)
         return self._value(self._logits), None if self._map is None else self._value(self._map)
 
+    def invoker(self, image: Pixels) -> Callable[[], object]:
+        """uint8 [1, H, W, C] in. Each call computes it again until another image is given: an Interpreter keeps its input."""
+        self._give(image)
+        invoke: Callable[[], object] = self._interpreter.invoke
+        return invoke
+
     def outputs(self, image: Pixels) -> list[np.ndarray]:
         """uint8 [1, H, W, C] in, every output unchanged: for a file that shows its inner values."""
         self._invoke(image)
@@ -83,5 +90,8 @@ class InterpreterRuntime:
         return np.asarray((value.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
 
     def _invoke(self, image: Pixels) -> None:
-        self._interpreter.set_tensor(self._input, image if self._raw else image.astype(np.float32))
+        self._give(image)
         self._interpreter.invoke()
+
+    def _give(self, image: Pixels) -> None:
+        self._interpreter.set_tensor(self._input, image if self._raw else image.astype(np.float32))

@@ -1,6 +1,8 @@
 """ONNX Runtime on the CPU."""
 
+import functools
 import os
+from collections.abc import Callable
 
 # From 1.29 its Linux wheels send telemetry and write a device id under HOME, unless this is set before the import.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -64,10 +66,23 @@ class OnnxRuntime:
         logits, class_map = self._values([self._logits, self._map], image)
         return logits, class_map
 
+    def invoker(self, image: Pixels) -> Callable[[], object]:
+        """uint8 [1, H, W, C] in. Its tensors are bound once: `run` would take new memory for the logits each time."""
+        given = onnxruntime.OrtValue.ortvalue_from_numpy(self._pixels(image))
+        (logits,) = self._session.run_with_ort_values([self._logits], {self._input: given})
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._input, given)
+        binding.bind_ortvalue_output(self._logits, logits)
+        return functools.partial(self._session.run_with_iobinding, binding)
+
     def _values(self, outputs: list[str], image: Pixels) -> list[NDArray[np.float32]]:
         """Some outputs, without their batch; the whole graph is computed in any case."""
-        pixels = image if self._raw else image.astype(np.float32)
-        return [np.asarray(value[0], np.float32) for value in self._session.run(outputs, {self._input: pixels})]
+        found = self._session.run(outputs, {self._input: self._pixels(image)})
+        return [np.asarray(value[0], np.float32) for value in found]
+
+    def _pixels(self, image: Pixels) -> Pixels | NDArray[np.float32]:
+        """As the model declares its input."""
+        return image if self._raw else image.astype(np.float32)
 
 
 def load(model: bytes, threads: int, optimised: bool) -> OnnxRuntime:
