@@ -1,0 +1,105 @@
+"""The intervals of ratios hold, and simpler ones would not."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.stats
+from numpy.typing import NDArray
+
+from limiar.edge_app.bench import ratios
+from limiar.edge_app.bench.ratios import between, within
+
+Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
+# The logarithms of five medians: as they are in the books, with a few slow processes, and as on a processor with two clocks.
+NOISE: dict[str, Draw] = {
+    "normal": lambda rng, count: rng.normal(0, 0.03, count),
+    "skewed": lambda rng, count: rng.exponential(0.03, count),
+    "two clocks": lambda rng, count: 0.05 * (rng.random(count) < 0.3) + rng.normal(0, 0.005, count),
+}
+
+
+def linked(rng: np.random.Generator, count: int, deviation: float, link: float) -> NDArray[np.float64]:
+    """float64 [count], each of which keeps `link` of the one before."""
+    values = rng.normal(0, deviation, count)
+    for at in range(1, count):
+        values[at] += link * values[at - 1]
+    return values
+
+
+def rounds(logs: NDArray[np.float64], us: float) -> list[list[int]]:
+    return [[round(us * 1000 * math.exp(log))] for log in logs]
+
+
+@pytest.mark.parametrize("count", [10, 25, 50, 200])
+def test_the_interval_within_a_run_holds_though_rounds_hang_together(count: int) -> None:
+    rng, held = np.random.default_rng(count), 0
+    for _ in range(500):
+        shared = linked(rng, count, 0.1, 0.7)  # what slows both
+        old, new = (rounds(shared + linked(rng, count, 0.02, 0.3), us) for us in (30, 33))
+        found = within(old, new, rng)
+        held += found.low <= 1.1 <= found.high
+    assert held >= 500 * (0.95 - 3 * math.sqrt(0.95 * 0.05 / 500))  # 0.921
+
+
+def test_what_slows_both_variants_does_not_widen_their_interval() -> None:
+    rng = np.random.default_rng(5)
+    own, shared = (rng.normal(0, deviation, (2, 50)) for deviation in (0.01, 0.5))
+    calm = within(rounds(own[0], 30), rounds(own[1], 33), np.random.default_rng(0))
+    shaken = within(rounds(own[0] + shared[0], 30), rounds(own[1] + shared[0], 33), np.random.default_rng(0))
+    assert (shaken.ratio, shaken.low, shaken.high) == pytest.approx((calm.ratio, calm.low, calm.high), rel=1e-3)
+
+
+def test_a_round_that_was_stopped_moves_nothing() -> None:
+    old, new = rounds(np.zeros(50), 30), rounds(np.zeros(50), 33)
+    new[7] = [30_000_000]
+    assert within(old, new, np.random.default_rng(0)).ratio == pytest.approx(1.1)
+
+
+def test_of_one_round_nothing_is_said_and_unpaired_rounds_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    assert within([[1]], [[2]], rng) is None
+    with pytest.raises(ValueError, match="in pairs: 1 and 2"):
+        within([[1]], [[1], [2]], rng)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5, 10])
+@pytest.mark.parametrize("noise", NOISE)
+def test_the_interval_between_runs_holds(noise: str, processes: int) -> None:
+    rng, held = np.random.default_rng(processes), 0
+    for _ in range(1000):
+        old, new = (30 * np.exp(NOISE[noise](rng, processes)) for _ in range(2))
+        found = between([*old], [*new])
+        held += found.low <= 1 <= found.high
+    assert held >= 1000 * (0.95 - 3 * math.sqrt(0.95 * 0.05 / 1000))  # 0.929
+
+
+def test_a_bootstrap_of_five_processes_would_not_hold() -> None:
+    rng, held = np.random.default_rng(5), 0
+    for _ in range(1000):
+        old, new = (rng.normal(0, 0.03, 5) for _ in range(2))
+        gains = rng.choice(new, (500, 5)).mean(axis=1) - rng.choice(old, (500, 5)).mean(axis=1)
+        low, high = np.percentile(gains, (2.5, 97.5))
+        held += low <= 0 <= high
+    assert held < 900
+
+
+def test_the_interval_between_runs_is_welchs() -> None:
+    old, new = [30.0, 31, 30.5, 33], [35.0, 34.2, 36, 33.9, 35.5, 34]
+    found = between(old, new)
+    books = scipy.stats.ttest_ind(np.log(new), np.log(old), equal_var=False).confidence_interval()
+    assert found.ratio == pytest.approx(math.exp(np.log(new).mean() - np.log(old).mean()))
+    assert found.low == pytest.approx(math.exp(books.low), rel=0.005)  # its degrees of freedom are rounded down here
+    assert found.high == pytest.approx(math.exp(books.high), rel=0.005)
+    assert found.low < math.exp(books.low)
+
+
+def test_the_table_of_t_is_students() -> None:
+    assert pytest.approx(scipy.stats.t.ppf(0.975, np.arange(1, 31)), abs=5e-4) == ratios._T
+
+
+def test_processes_that_are_alike_give_a_point_and_one_process_gives_nothing() -> None:
+    found = between([30, 30], [33, 33])
+    assert (found.ratio, found.low, found.high) == pytest.approx((1.1, 1.1, 1.1))
+    assert between([30], [33, 33]) is None
