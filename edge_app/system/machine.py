@@ -8,6 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from limiar.edge_app.system.board import Board
+
 # Vector units that quantized kernels use, in the kernel's words: https://docs.kernel.org/arch/arm64/elf_hwcaps.html and x86's
 # cpufeatures.h.
 _FEATURES = {
@@ -45,9 +47,9 @@ class Condition(Struct, frozen=True):
     """Conditions outside limiar that change latency. None: this machine does not say."""
 
     load_1min: float  # processes that ran or waited, on average
-    governor: str | None  # of the clock of CPU 0
-    clock_mhz: float | None  # of CPU 0
-    temperature_c: float | None
+    governor: str | None  # of the clock of the first CPU that this process may use
+    clock_mhz: float | None  # of the same CPU
+    temperature_c: float | None  # of the processor
     throttled: str | None  # a Raspberry Pi's flags; "0x0": not since boot
 
 
@@ -71,18 +73,18 @@ def machine() -> Machine:
 
 def condition() -> Condition:
     """The current condition."""
-    clock_khz, temperature_mc = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"), _read(_ZONE)
+    board = Board()
+    now, clock = board.sample(), board.first_clock()
     return Condition(
         load_1min=round(os.getloadavg()[0], 2),
-        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        clock_mhz=int(clock_khz) / 1000 if clock_khz else None,
-        temperature_c=int(temperature_mc) / 1000 if temperature_mc else None,
-        throttled=_read("/sys/devices/platform/soc/soc:firmware/get_throttled"),
+        governor=clock.governor,
+        clock_mhz=clock.mhz,
+        temperature_c=now.temperature_c,
+        throttled=None if now.throttled is None else hex(now.throttled),
     )
 
 
 _CGROUPS = "/sys/fs/cgroup"
-_ZONE = "/sys/class/thermal/thermal_zone0/temp"
 
 
 def available_mb() -> int:
