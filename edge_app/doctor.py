@@ -17,6 +17,7 @@ from limiar import edge_app
 from limiar.edge_app import APP
 from limiar.edge_app.errors import StoreError
 from limiar.edge_app.runtimes import RUNTIMES
+from limiar.edge_app.store.profile import Profile, stored_profiles, unfit
 from limiar.edge_app.store.state import default_path
 from limiar.edge_app.system.machine import Condition, Machine, condition, machine
 from limiar.edge_app.system.python import python_c
@@ -58,6 +59,13 @@ class State(Struct, frozen=True):
     free_mb: int
 
 
+class Kept(Struct, frozen=True):
+    """A bundle's profile in the state folder: what answers if nothing else is asked."""
+
+    profile: Profile
+    unfit: str  # why it is not used here; empty if it is
+
+
 class Diagnosis(Struct, frozen=True):
     """What was found, as `--json` prints it."""
 
@@ -72,6 +80,7 @@ class Diagnosis(Struct, frozen=True):
     cameras: tuple[str, ...]  # V4L2, as `limiar camera` takes them, with their names
     installed_mb: float  # limiar and what it needs, without extras
     state: State
+    profiles: tuple[Kept, ...]
     problems: tuple[str, ...]  # what keeps limiar from working
 
 
@@ -98,6 +107,7 @@ def diagnose() -> Diagnosis:
         cameras=tuple(_cameras()),
         installed_mb=round(sum(map(_size, _needed("limiar"))) / 2**20, 1),
         state=state,
+        profiles=tuple(Kept(profile, unfit(profile)) for profile in stored_profiles(Path(state.path))) if state.path else (),
         problems=tuple(find_problems(here, packages, runtimes, state)),
     )
 

@@ -36,7 +36,7 @@ def camera(
     *,
     file: str | None = None,
     runtime: str | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
     roi: Roi | None = None,

@@ -51,6 +51,9 @@ def camera(
     Each answer is kept in the database before it is printed. A camera that gives no new frame for 5 seconds is an error. Exit
     status 4: the video ended, but parts of it could not be read.
 
+    Without --file, --runtime and --threads, the choice that `limiar bench --save-best` kept on this device is used, if there is
+    one for the bundle.
+
     \b
     Example:
       limiar camera models/lung-nodule v4l2:/dev/video0 --roi 200,120,400,400

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from limiar.edge_app import exit_status
+from limiar.edge_app.errors import printable
+from limiar.edge_app.text import counted
 
 if TYPE_CHECKING:
-    from limiar.edge_app.doctor import Diagnosis, Package
+    from limiar.edge_app.doctor import Diagnosis, Kept, Package
 
 
 @click.command()
@@ -47,6 +49,7 @@ def _lines(found: "Diagnosis") -> Iterator[str]:
         ("SQLite", found.sqlite),
         ("cameras", ", ".join(found.cameras) or "no V4L2 camera"),
         ("state", f"{found.state.path or 'no home folder'}, {writable}, {found.state.free_mb} MiB free"),
+        *(("profile", _chosen(kept)) for kept in found.profiles),
     ]
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
@@ -59,3 +62,9 @@ def _described(package: "Package") -> str:
     if package.version:
         return f"{package.version}, {package.path}"
     return f"{package.error}: {package.install}"
+
+
+def _chosen(kept: "Kept") -> str:
+    one = kept.profile
+    what = f"{one.name} {one.version}: {one.file} on {one.runtime} {one.runtime_version}, {counted(one.threads, 'thread')}"
+    return printable(f"{what}, {one.chosen}" + (f"; not used: {kept.unfit}" if kept.unfit else ""))

@@ -39,6 +39,9 @@ def explain(
     class activation map: red where the evidence for the label is strongest, blue where it is weakest; the scale is below. It
     shows what the model looks at, not whether that is right. Nothing is kept in the database.
 
+    Without --file and --runtime, the choice that `limiar bench --save-best` kept on this device is used, if there is one for
+    the bundle.
+
     \b
     Example:
       limiar explain bundles/first image.png --out why.png

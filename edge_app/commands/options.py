@@ -35,7 +35,7 @@ class AnswerOptions(TypedDict):
 
     file: str | None
     runtime: str | None
-    threads: int
+    threads: int | None
     refer_below: float | None
     outside: "OutsideRule"
     keys: "Keys | None"
@@ -60,7 +60,7 @@ def answering_options(picture: str) -> Callable[[Callable[..., int]], Callable[.
     options = (
         file_option,
         runtime_option,
-        click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Inference threads."),
+        click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="Inference threads. Default: 1."),
         refer_below_option,
         click.option(
             "--outside",
@@ -78,7 +78,7 @@ def answering_options(picture: str) -> Callable[[Callable[..., int]], Callable[.
             *,
             file: str | None,
             runtime: str | None,
-            threads: int,
+            threads: int | None,
             refer_below: float | None,
             outside: "OutsideRule",
             key_files: tuple[Path, ...],

@@ -56,6 +56,9 @@ def scan(
     Print a table on a terminal, and JSON lines into a pipe. Every answer is kept in the database before it is printed; an
     image that has an answer is not run again. Exit status 4: finished, but some images were refused.
 
+    Without --file, --runtime and --threads, the choice that `limiar bench --save-best` kept on this device is used, if there is
+    one for the bundle.
+
     In a folder, hidden files, trash and caches of operating systems, and files without the extension of a picture are passed
     over and counted; a file given by name is always tried. A GLOB with a slash is matched against the path below the folder
     (** matches any number of folders), one without a slash against the name.

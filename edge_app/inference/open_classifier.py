@@ -24,7 +24,7 @@ def open_classifier(
     *,
     file: str | None = None,
     runtime: str | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
     keys: "Keys | None" = None,

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 from limiar.edge_app import APP
 from limiar.edge_app.bundle.manifest import Manifest
 from limiar.edge_app.bundle.open import Bundle, open_bundle
+from limiar.edge_app.errors import RuntimeUnavailable, StoreError
 from limiar.edge_app.inference.child import try_model
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.inference.rule import OutsideRule, Rule
 from limiar.edge_app.output.lines import Origin
+from limiar.edge_app.store.state import state_folder
 from limiar.edge_app.store.writer import BundleKey
 
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
     from limiar.edge_app.inference.classifier import Classifier
+    from limiar.edge_app.store.profile import Profile
 
 
 class Session:
@@ -32,9 +35,14 @@ class Session:
         threads: int = 1,
         refer_below: float | None = None,
         outside: OutsideRule = "refer",
+        profile: "Profile | None" = None,
     ) -> None:
-        """Raises BundleError: no such model file. None: the bundle's own choice, or the device's."""
+        """Raises BundleError: no such model file. None: the bundle's own choice, or the device's.
+
+        profile: the one that file, runtime and threads are from, if they are from one.
+        """
         self.bundle = bundle
+        self.profile = profile
         self.file, data = bundle.model(file)
         self.model = Model(
             name=self.file.name,
@@ -81,8 +89,10 @@ class Session:
 
     def describe(self, origin: Origin) -> str:
         """One line for a person: which model answers, and below which confidence it refers."""
-        what = f"{self.manifest.name} {self.manifest.version}, {origin.file} on {origin.runtime}"
-        return f"{what}, verified by {origin.verified}; refer below {self.model.rule.decision.refer_below:g}"
+        threads = f", {self.model.threads} threads" if self.model.threads > 1 else ""
+        what = f"{self.manifest.name} {self.manifest.version}, {origin.file} on {origin.runtime}{threads}"
+        chosen = f", {self.profile.chosen}" if self.profile else ""
+        return f"{what}, verified by {origin.verified}{chosen}; refer below {self.model.rule.decision.refer_below:g}"
 
 
 def open_session(
@@ -90,11 +100,48 @@ def open_session(
     *,
     file: str | None = None,
     runtime: str | None = None,
-    threads: int = 1,
+    threads: int | None = None,
+    workers: int = 1,
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
     keys: "Keys | None" = None,
 ) -> Session:
-    """Opens a bundle and chooses a model file and a rule. Raises BundleError."""
+    """Opens a bundle and chooses a model file and a rule. Raises BundleError.
+
+    If neither file nor runtime nor threads is given, they are those of this device's profile, if there is one for the bundle.
+    If one of them is given, the profile is not used, since it was measured as a whole. workers: processes with so many threads.
+    """
     opened = open_bundle(bundle, keys)
-    return Session(opened, file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside)
+    profile = None
+    if file is None and runtime is None and threads is None and (profile := _profile(opened)):
+        file, runtime, threads = profile.file, profile.runtime, profile.threads_of(workers)
+    return Session(
+        opened,
+        file=file,
+        runtime=runtime,
+        threads=threads or 1,
+        refer_below=refer_below,
+        outside=outside,
+        profile=profile,
+    )
+
+
+def _profile(bundle: Bundle) -> "Profile | None":
+    """This device's profile for a bundle, if its model file gives the expected answers here: a device must go on answering."""
+    from limiar.edge_app.store.profile import load_profile, profile_path, warn_unused
+
+    try:
+        folder = state_folder()
+    except StoreError:  # no home folder, and so no profile
+        return None
+    profile = load_profile(folder, bundle)
+    if profile is None or (model := bundle.manifest.models[profile.file].model) is None:
+        return None
+    from limiar.edge_app.inference.verified import ensure_verified
+
+    try:
+        ensure_verified(bundle, model, profile.runtime, profile.runtime_version)
+    except RuntimeUnavailable as error:
+        warn_unused(profile_path(folder, bundle.sha256), error.message)
+        return None
+    return profile

@@ -29,7 +29,7 @@ def scan(
     *,
     file: str | None = None,
     runtime: str | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     workers: int = 1,
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
@@ -50,7 +50,8 @@ def scan(
 
     paths: files and folders (recursive, in name order); None says that there is no path yet.
     file, runtime: a model file of the bundle, and a runtime; None: the bundle's default, and the first installed runtime.
-    threads: inference threads in each of the `workers` processes.
+    threads: inference threads in each of the `workers` processes; None: 1. If file, runtime and threads are all None, they are
+        those of this device's profile for the bundle (`limiar bench --save-best`), if there is one.
     refer_below: refer answers of lower confidence, 0..1; None: the bundle's own limit.
     outside: what to do with images unlike the training images: "refer", "refuse" or "ignore".
     db: results database; None: results.db in limiar's state folder.
@@ -78,7 +79,14 @@ def scan(
     with ExitStack() as opening:
         pool = opening.enter_context(Workers(processes))
         session = open_session(
-            bundle, file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside, keys=keys
+            bundle,
+            file=file,
+            runtime=runtime,
+            threads=threads,
+            workers=workers,
+            refer_below=refer_below,
+            outside=outside,
+            keys=keys,
         )
         if annotate:
             with writable(Path(annotate)):

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -151,6 +152,18 @@ def images(tmp_path: Path) -> Path:
     """A folder of 40 images."""
     write_images(tmp_path / "images", 40)
     return tmp_path / "images"
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Five frames of noise."""
+    path = tmp_path / "noise.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    return path
 
 
 @pytest.fixture(scope="session")

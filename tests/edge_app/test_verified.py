@@ -1,6 +1,5 @@
 """A runtime that a bundle was not verified on answers nothing before the bundle's golden images have passed on it, here."""
 
-import hashlib
 import json
 import os
 import platform
@@ -14,41 +13,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import msgspec
-import numpy as np
 import pytest
 
-from limiar.edge_app.bundle.manifest import GOLDEN, BundleFile, Verified
+from limiar.edge_app.bundle.manifest import Verified
 from limiar.edge_app.bundle.open import Bundle, open_bundle
-from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import RuntimeUnavailable
 from limiar.edge_app.inference import verified
 from limiar.edge_app.runtimes import installed_runtimes
+from verified_bundles import written
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
-Change = Callable[[Any], None]
 
 HERE = installed_runtimes("tflite")[0]  # what `limiar scan` takes
 MACHINE = platform.machine()
 OTHER_VERSION = Verified(HERE.name, "0.0.1", MACHINE)
-
-
-def written(path: Path, tiny: Bundle, seen: tuple[Verified, ...], change: Change = lambda golden: None) -> Path:
-    """The tiny bundle at `path`, whose model files were verified on `seen`, with other golden answers."""
-    contents = {file.path: tiny.read(file.path) for file in tiny.manifest.files}
-    golden = json.loads(contents[GOLDEN])
-    change(golden)
-    contents[GOLDEN] = json.dumps(golden).encode()
-
-    def listed(file: BundleFile) -> BundleFile:
-        data = contents[file.path]
-        model = file.model and msgspec.structs.replace(file.model, verified=seen)
-        return msgspec.structs.replace(file, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), model=model)
-
-    files = tuple(map(listed, tiny.manifest.files))
-    write_bundle(path, msgspec.structs.replace(tiny.manifest, files=files), contents)
-    return path
 
 
 @pytest.fixture
@@ -65,18 +43,6 @@ def wrong(tiny_bundle: Bundle, tmp_path: Path) -> Path:
         golden["logits"]["tflite_int8"][0][0] += 1.0
 
     return written(tmp_path / "wrong", tiny_bundle, (OTHER_VERSION,), moved)
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    """Five frames of noise."""
-    path = tmp_path / "noise.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
-    writer.release()
-    return path
 
 
 def says(done: "subprocess.CompletedProcess[bytes]") -> set[str]:
