@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import scipy.stats
 from numpy.typing import NDArray
 
 from limiar.edge_app.bench import ratios
 from limiar.edge_app.bench.ratios import between, within
+from limiar.edge_app.bench.yardstick import yardstick
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 # The logarithms of five medians: as they are in the books, with a few slow processes, and as on a processor with two clocks.
@@ -86,20 +86,30 @@ def test_a_bootstrap_of_five_processes_would_not_hold() -> None:
 
 
 def test_the_interval_between_runs_is_welchs() -> None:
-    old, new = [30.0, 31, 30.5, 33], [35.0, 34.2, 36, 33.9, 35.5, 34]
-    found = between(old, new)
-    books = scipy.stats.ttest_ind(np.log(new), np.log(old), equal_var=False).confidence_interval()
-    assert found.ratio == pytest.approx(math.exp(np.log(new).mean() - np.log(old).mean()))
-    assert found.low == pytest.approx(math.exp(books.low), rel=0.005)  # its degrees of freedom are rounded down here
-    assert found.high == pytest.approx(math.exp(books.high), rel=0.005)
-    assert found.low < math.exp(books.low)
+    """scipy 1.16's ttest_ind of the logarithms, equal_var=False, has 4.45 degrees of freedom; 4 are taken."""
+    found = between([30.0, 31, 30.5, 33], [35.0, 34.2, 36, 33.9, 35.5, 34])
+    assert found.ratio == pytest.approx((1.05042 * 1.18875) ** 0.5, rel=1e-4)
+    assert (found.low, found.high) == pytest.approx((1.0504, 1.1887), rel=0.005)
+    assert found.low < 1.0504 < 1.1887 < found.high
 
 
 def test_the_table_of_t_is_students() -> None:
-    assert pytest.approx(scipy.stats.t.ppf(0.975, np.arange(1, 31)), abs=5e-4) == ratios._T
+    """Its closed forms for 1 and 2 degrees of freedom (Abramowitz & Stegun 26.7.3-4), 26.7.5 from 6 on."""
+    assert ratios._T[0] == pytest.approx(math.tan(0.475 * math.pi), abs=5e-4)
+    assert ratios._T[1] == pytest.approx(0.95 * math.sqrt(2 / (1 - 0.95**2)), abs=5e-4)
+    z = 1.959964
+    for freedom in range(6, 31):
+        series = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        series += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+        assert ratios._T[freedom - 1] == pytest.approx(series, abs=4e-3)
 
 
 def test_processes_that_are_alike_give_a_point_and_one_process_gives_nothing() -> None:
     found = between([30, 30], [33, 33])
     assert (found.ratio, found.low, found.high) == pytest.approx((1.1, 1.1, 1.1))
     assert between([30], [33, 33]) is None
+
+
+def test_the_yardstick_is_work_that_can_be_repeated() -> None:
+    work = yardstick()
+    assert [work() for _ in range(3)] == [None] * 3
