@@ -19,6 +19,8 @@ from limiar.edge_app.errors import StoreError
 from limiar.edge_app.runtimes import RUNTIMES
 from limiar.edge_app.store.profile import Profile, stored_profiles, unfit
 from limiar.edge_app.store.state import default_path
+from limiar.edge_app.system.emulation import emulated
+from limiar.edge_app.system.energy import find_meter
 from limiar.edge_app.system.machine import Condition, Machine, condition, machine
 from limiar.edge_app.system.python import python_c
 
@@ -74,6 +76,8 @@ class Diagnosis(Struct, frozen=True):
     executable: str  # of Python
     machine: Machine
     condition: Condition
+    energy: str  # the meter that `limiar bench` would read, or why there is none
+    emulator: str | None  # of the processor; None: it is real
     packages: tuple[Package, ...]
     runtimes: tuple[Package, ...]
     sqlite: str
@@ -94,6 +98,7 @@ def diagnose() -> Diagnosis:
     with concurrent.futures.ThreadPoolExecutor(here.cores) as pool:
         importing = [pool.submit(_package, *wanted) for wanted in _wanted_packages()]
         runtimes = tuple(pool.map(_runtime, RUNTIMES))
+    meter = find_meter()
     packages, state = tuple(future.result() for future in importing), _state()
     return Diagnosis(
         app=APP,
@@ -101,6 +106,8 @@ def diagnose() -> Diagnosis:
         executable=sys.executable,
         machine=here,
         condition=condition(),
+        energy=meter if isinstance(meter, str) else meter.name,
+        emulator=emulated(),
         packages=packages,
         runtimes=runtimes,
         sqlite=sqlite3.sqlite_version,

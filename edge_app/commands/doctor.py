@@ -11,6 +11,7 @@ from limiar.edge_app.text import counted
 
 if TYPE_CHECKING:
     from limiar.edge_app.doctor import Diagnosis, Kept, Package
+    from limiar.edge_app.system.machine import Condition
 
 
 @click.command()
@@ -37,14 +38,16 @@ def _lines(found: "Diagnosis") -> Iterator[str]:
     """The diagnosis for a person."""
     here, now = found.machine, found.condition
     writable = "writable" if found.state.writable else "NOT writable"
+    emulator = f", emulated by {found.emulator}: its times mean nothing" if found.emulator else ""
     rows = [
         ("limiar", f"{found.app.split()[1]}, {found.path}, {found.installed_mb:.0f} MiB with what it needs"),
         ("Python", f"{here.python}, {found.executable}"),
-        ("machine", f"{here.board or 'no board name'}, {here.architecture}, {here.bits} bits"),
+        ("machine", f"{here.board or 'no board name'}, {here.architecture}, {here.bits} bits{emulator}"),
         ("CPU", f"{here.cpu}, {here.cores} cores, {' '.join(here.features) or 'no vector units that matter here'}"),
         ("memory", f"{here.memory_mb} MiB"),
         ("system", f"{here.system}, Linux {here.kernel}"),
-        ("clock", f"governor {now.governor or 'unknown'}, load {now.load_1min}"),
+        ("clock", ", ".join(_conditions(now))),
+        ("energy", found.energy),
         *((package.name, _described(package)) for package in (*found.runtimes, *found.packages)),
         ("SQLite", found.sqlite),
         ("cameras", ", ".join(found.cameras) or "no V4L2 camera"),
@@ -56,6 +59,17 @@ def _lines(found: "Diagnosis") -> Iterator[str]:
         yield f"{name:<{width}}  {text}"
     for problem in found.problems:
         yield click.style(f"problem: {problem}", fg="red")
+
+
+def _conditions(now: "Condition") -> Iterator[str]:
+    """What changes latency, as far as this machine says it."""
+    from limiar.edge_app.system.verdict import throttle_flags
+
+    yield f"governor {now.governor or 'unknown'}, load {now.load_1min}"
+    if now.temperature_c is not None:
+        yield f"{now.temperature_c:.0f} degrees Celsius"
+    if now.throttled is not None:
+        yield ", ".join(throttle_flags(int(now.throttled, 16))) or "not throttled since boot"
 
 
 def _described(package: "Package") -> str:

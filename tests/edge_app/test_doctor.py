@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from boards import write_vcgencmd
 from limiar.edge_app.doctor import Diagnosis, Package, State, find_problems
 from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes
 from limiar.edge_app.system.machine import cpu_features, cpu_model, machine
@@ -78,6 +79,15 @@ def test_the_table_names_each_package_and_the_command_that_gets_what_is_missing(
         assert f"\n{word} " in f"\n{text}"
     for name in RUNTIMES.keys() - {found.name for found in installed_runtimes()}:
         assert f"is missing: {RUNTIMES[name].install}" in text
+
+
+def test_a_board_that_throttled_and_its_meter_are_told(limiar: Limiar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"get_throttled": "throttled=0x50000", "pmic_read_adc": " HDMI_A current(22)=0.5A\n HDMI_V volt(23)=5.0V"}
+    write_vcgencmd(tmp_path, answers)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    text = limiar("doctor").stdout.decode()
+    assert "under-voltage since boot, throttled since boot" in text
+    assert "Raspberry Pi 5 PMIC" in text
 
 
 def test_a_package_that_kills_python_or_is_missing_is_a_problem_with_its_cure(tmp_path: Path) -> None:

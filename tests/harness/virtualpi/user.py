@@ -157,6 +157,7 @@ def commands(here: Here, device: Device, root: Root, out: Path) -> Iterator[Outc
         diagnosis = read(limiar(root, device, "doctor", "--json"), Diagnosis)
         problems = "; ".join(diagnosis.problems) or "none"
         yield Outcome(where, "limiar doctor: problems", problems, "none", problems == "none")
+        yield Outcome(where, "limiar doctor: emulator", f"{diagnosis.emulator}", "qemu", diagnosis.emulator == "qemu")
     yield from verified(where, root, device, out / f"{device.suite}-{root.cpu}-{runtimes[0]}.json")
     lines = read_scan(limiar(root, device, "scan", "/bundle", "/images", "--runtime", runtimes[0], "--jsonl", "-"))
     yield from scans_compared(f"{where}, {runtimes[0]}", here.scans[device.extra], lines)
