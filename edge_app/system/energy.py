@@ -16,7 +16,7 @@ from limiar.edge_app.system import sysfs
 from limiar.edge_app.system.firmware import Ask, find_vcgencmd
 
 _INA = {"ina219", "ina220", "ina226", "ina230", "ina231", "ina260", "ina3221"}  # hwmon's names of Texas Instruments' meters
-_EVERY_S = 0.25  # a Pi's firmware takes 5 ms to answer, and reading it while idle costs as much as while busy
+_EVERY_S = 0.25  # reading it starts a program on a Pi, which costs as much while idle as while busy
 _RAIL = re.compile(r"^\s*(\w+)_([AV]) (?:current|volt)\(\d+\)=(\d{1,4}\.\d{1,9})[AV]$", re.MULTILINE)
 
 

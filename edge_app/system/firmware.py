@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 Ask = Callable[[str], str | None]  # "get_throttled" -> "throttled=0x0"; None: no answer
 
-_ANSWER_S = 2.0  # it takes 5 ms on a Pi; one that hangs must not hold up a run for long
+_ANSWER_S = 2.0  # one that hangs must not hold up a run for long
 _MOST = 1 << 14  # bytes of an answer; pmic_read_adc's has 1,100
 
 
