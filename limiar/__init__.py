@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from limiar.convert.publish.keys import keygen as keygen
     from limiar.edge_app import __version__ as __version__
     from limiar.edge_app.answer import Answer as Answer
-    from limiar.edge_app.bench.latency import bench as bench
+    from limiar.edge_app.bench.bench import bench as bench
     from limiar.edge_app.bundle.open import open_bundle as open_bundle
     from limiar.edge_app.bundle.signature import read_keys as read_keys
     from limiar.edge_app.camera.watch import camera as camera
@@ -40,7 +40,7 @@ _HOMES = {
     "Answer": "edge_app.answer",
     "Line": "edge_app.output.lines",
     "LimiarError": "edge_app.errors",
-    "bench": "edge_app.bench.latency",
+    "bench": "edge_app.bench.bench",
     "camera": "edge_app.camera.watch",
     "explain": "edge_app.inference.explain",
     "open_bundle": "edge_app.bundle.open",

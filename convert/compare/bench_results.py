@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from limiar.convert.compare.outcome import reaches
-from limiar.edge_app.bench.latency import BenchResult, Measurement
+from limiar.edge_app.bench.result import BenchResult, Measurement
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.bundle.manifest import Value
 from limiar.edge_app.errors import ConvertError, printable

@@ -13,7 +13,7 @@ from limiar.convert.report.release_report import accuracy_panel, rows_by_size, s
 from limiar.convert.report.templates import render
 from limiar.convert.run.predictions import LATENCY
 from limiar.edge_app import APP
-from limiar.edge_app.bench.latency import measure_invoke
+from limiar.edge_app.bench.invoke import measure_invoke
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.bundle.manifest import MANIFEST
 from limiar.edge_app.report.panels import Mark, Panel, draw_panels

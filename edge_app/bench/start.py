@@ -31,6 +31,8 @@ class Start(Struct, frozen=True):
     ready_ms: float  # process start -> model loaded; includes Python's start, all imports and the check of the bundle
     answered_ms: float  # process start -> first answer
     peak_mb: float  # memory, MiB
+    first_ms: float = 0.0  # the first inference, which sets up what later ones use
+    idle_mb: float = 0.0  # memory after the first answer, MiB
 
 
 def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, started_ns: str) -> None:
@@ -42,6 +44,7 @@ def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, starte
     loaded = open_runtime(runtime, data, int(threads))
     ready_ns = time.monotonic_ns()
     check_model(loaded, len(opened.manifest.labels), opened.manifest.input)
+    invoked_ns = time.monotonic_ns()
     Classifier(loaded, opened.manifest.labels, opened.manifest.input, model.decision).answer(decode(sys.stdin.buffer.read()))
     answered_ns = time.monotonic_ns()
     begun_ns = int(started_ns)
@@ -50,19 +53,24 @@ def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, starte
         load_ms=(ready_ns - loading_ns) / 1e6,
         ready_ms=(ready_ns - begun_ns) / 1e6,
         answered_ms=(answered_ns - begun_ns) / 1e6,
-        peak_mb=_peak_mb(),
+        peak_mb=_memory_mb("VmHWM"),
+        first_ms=(invoked_ns - ready_ns) / 1e6,
+        idle_mb=_memory_mb("VmRSS"),
     )
     sys.stdout.buffer.write(msgspec.json.encode(start))
 
 
-def _peak_mb() -> float:
-    """Not from getrusage: its ru_maxrss starts at what the parent had when it forked (getrusage(2), kernel/fork.c)."""
+def _memory_mb(line: str) -> float:
+    """VmHWM, the peak, or VmRSS, now.
+
+    Not from getrusage: its ru_maxrss starts at what the parent had when it forked (getrusage(2), kernel/fork.c).
+    """
     try:
-        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        found = re.search(rf"{line}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     except OSError:  # no /proc; this figure is rather too high than too low
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    assert peak, "every process has a peak"
-    return int(peak[1]) / 1024
+    assert found, "every process has these lines"
+    return int(found[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -3,59 +3,115 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from limiar.edge_app.bench.latency import BenchResult, Measurement
-from limiar.edge_app.bench.timing import BEYOND
+from limiar.edge_app.bench.pipeline import STAGES
+from limiar.edge_app.bench.result import BenchResult, Measurement, OpenLoop
+from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.text import counted
 
 _COLUMNS = 80
-_LATENCY = ("file", "runtime", "thr", "in p50", "p90", "p99", "rounds", "all p50", "p90", "p99")
-_STARTING = ("file", "runtime", "thr", "verified", "load ms", "ready ms", "answer ms", "peak MiB")
+_NAMES = ("file", "runtime", "thr")
+_LATENCY = (*_NAMES, "in p50", "p90", "p99", "rounds", "all p50", "p90", "p99", "disk p50", "p99")
+_STARTING = (*_NAMES, "verified", "load ms", "ready ms", "answer ms", "peak MiB", "idle MiB", "first ms")
+_OPEN = (*_NAMES, "p50", "p90", "p99", "p99.9", "late", "of")
 
 
-def table(result: BenchResult) -> Iterator[str]:
-    """Two tables with a row for each variant, as wide as their figures; then what these mean, wrapped at 80 columns."""
+def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
+    """Tables with a row for each variant; then what these mean, wrapped at 80 columns.
+
+    wide: with the columns that do not fit into 80.
+    """
     here = result.machine
     yield from _wrapped(f"{result.name} {result.version} on {here.board or here.cpu}")
     yield from _wrapped(f"{here.cores} cores, {here.system}, {here.architecture}")
+    for reason in result.invalid:
+        yield from _wrapped(f"INVALID: {reason}")
     yield ""
-    yield from _aligned([_LATENCY, *map(_latency, result.measurements)])
+    yield from _aligned([_LATENCY, *map(_latency, result.measurements)], wide)
     yield ""
-    yield from _aligned([_STARTING, *map(_starting, result.measurements)])
+    yield from _aligned([(*_NAMES, *(f"{name} p50" for name in STAGES)), *map(_stages, result.measurements)], wide)
+    if opened := [(one, one.open_loop) for one in result.measurements if one.open_loop]:
+        yield ""
+        yield f"{opened[0][1].rate_hz:g} images a second, from when each was due to its answer on the disk"
+        yield from _aligned([_OPEN, *(_open(one, found) for one, found in opened)], wide)
+    yield ""
+    yield from _aligned([_STARTING, *map(_starting, result.measurements)], wide)
     for missed in result.skipped:
         where = f"{missed.file} on {missed.runtime}, {counted(missed.threads, 'thread')}"
         yield from _wrapped(f"{where}: left out: {missed.message}")
     yield ""
-    yield from _wrapped(
-        f"Microseconds; {result.measurements[0].invoke.count} calls of each, interleaved. "
-        '"in": from the model\'s input to its logits; "rounds": the lowest and the highest median of a round of these. '
-        f'"all": from the bytes of an image to its answer. The image: {result.image}. '
-        f"A percentile is given if {BEYOND} calls lie beyond it. "
-        f"Starts: from nothing to the loaded model and to the first answer, medians of {result.starts} fresh processes."
-    )
+    yield from _wrapped(_legend(result))
     for note in result.notes:
         yield from _wrapped(f"Warning: {note}")
+
+
+def _legend(result: BenchResult) -> str:
+    first = result.measurements[0].invoke
+    calls = f"{counted(first.count, 'call')} of each, interleaved, in {counted(result.processes, 'process', 'processes')}"
+    missing = [f"p{one.percent:g} needs {one.needs} calls" for one in first.percentiles if one.us is None]
+    return " ".join(
+        (
+            f"Microseconds; {calls}.",
+            '"in": inference alone; "rounds": the lowest and the highest median of a round of it.',
+            '"all": from the bytes of an image to its answer; "disk": from its file to its answer on the disk.',
+            f"The image: {result.image}.",
+            *([f"Not given: {', '.join(missing)}."] if missing else []),
+            f"Starts: from nothing to the loaded model and to the first answer, medians of {result.starts} fresh processes.",
+        )
+    )
 
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _COLUMNS, subsequent_indent="  ")
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def _aligned(rows: Sequence[Sequence[str]], wide: bool) -> Iterator[str]:
     """Aligns the first two columns, which are text, to the left and the figures to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    shown = len(widths)
+    while not wide and sum(widths[:shown]) + shown - 1 > _COLUMNS and shown > len(_NAMES) + 1:
+        shown -= 1
     sides = ("<", "<", *">" * (len(widths) - 2))
-    return [" ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)) for row in rows]
+    for row in rows:
+        cells = [f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)]
+        yield " ".join(cells[:shown])
+    if shown < len(widths):
+        yield f"({counted(len(widths) - shown, 'more column')}: --wide)"
+
+
+def _names(one: Measurement) -> tuple[str, ...]:
+    return one.file, one.runtime, str(one.threads)
+
+
+def _us(*figures: float | None) -> list[str]:
+    return ["-" if figure is None else f"{figure:.0f}" for figure in figures]
 
 
 def _latency(one: Measurement) -> tuple[str, ...]:
-    invoke, whole = (
-        ["-" if figure is None else f"{figure:.0f}" for figure in (latency.p50_us, latency.p90_us, latency.p99_us)]
-        for latency in (one.invoke, one.whole)
-    )
+    invoke, whole = (_us(found.p50_us, found.p90_us, found.p99_us) for found in (one.invoke, one.whole))
     rounds = f"{one.invoke.round_low_us:.0f}..{one.invoke.round_high_us:.0f}"
-    return one.file, one.runtime, str(one.threads), *invoke, rounds, *whole
+    total = _us(one.total.p50_us, one.total.p99_us) if one.total else ["-", "-"]
+    return *_names(one), *invoke, rounds, *whole, *total
+
+
+def _stages(one: Measurement) -> tuple[str, ...]:
+    return *_names(one), *_us(*(_p50(one.stages.get(name)) for name in STAGES))
+
+
+def _p50(found: Latency | None) -> float | None:
+    return found.p50_us if found else None
+
+
+def _open(one: Measurement, found: OpenLoop) -> tuple[str, ...]:
+    figures = found.latency
+    return (
+        *_names(one),
+        *_us(figures.p50_us, figures.p90_us, figures.p99_us, figures.p999_us),
+        str(found.late),
+        str(found.planned),
+    )
 
 
 def _starting(one: Measurement) -> tuple[str, ...]:
-    start = (one.start.load_ms, one.start.ready_ms, one.start.answered_ms, one.start.peak_mb)
-    return one.file, one.runtime, str(one.threads), one.verified, *(f"{figure:.0f}" for figure in start)
+    start = one.start
+    figures = (start.load_ms, start.ready_ms, start.answered_ms, start.peak_mb, start.idle_mb, start.first_ms)
+    return *_names(one), one.verified, *(f"{figure:.0f}" for figure in figures)

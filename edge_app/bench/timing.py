@@ -1,21 +1,17 @@
-"""Latency that can be trusted: interleaved calls, and percentiles only if the count supports them."""
+"""Latency of calls that take turns: percentiles that the count supports, and the spread between rounds and processes."""
 
-import gc
 import itertools
-import math
-import random
 import statistics
-import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-BEYOND = 10  # observations that must lie beyond a percentile; see percentile()
-_BLOCK = 20  # calls of a variant at a time: few, to get many rounds; enough to use the caches that the first call refills
-_WARM_UP = 50  # calls of each variant before anything is timed: lazy set-up, clock frequency
+from limiar.edge_app.bench.percentiles import Percentile, early_stopping_us, percentiles
+from limiar.edge_app.bench.samples import Samples, pack
 
-Key = TypeVar("Key", bound=Hashable)
+BEYOND = 1  # calls that lie beyond a percentile which is given, with a confidence of 99 %: percentiles.needed()
+
+Rounds = Sequence[Sequence[int]]  # nanoseconds of each call, by round
 Tell = Callable[[str, int, int], None]  # what, how many are done, of how many
 
 
@@ -29,66 +25,39 @@ class Latency(Struct, frozen=True):
     rounds: int
     round_low_us: float  # the lowest median of a round
     round_high_us: float  # and the highest
+    p95_us: float | None = None
+    p999_us: float | None = None  # 99.9
+    percentiles: tuple[Percentile, ...] = ()  # the same with their intervals, and the calls that each needs
+    process_p50_us: tuple[float, ...] = ()  # the median of each process
+    early_stopping_p90_us: float | None = None  # LoadGen's upper bound of p90: `--preset mlperf`
+    samples: Samples | None = None  # every call, by process and round
 
 
 def silent(what: str, done: int, total: int) -> None:
     """Reports no progress."""
 
 
-def interleaved(
-    calls: Mapping[Key, Callable[[], object]],
-    count: int,
-    seed: int = 0,
-    progress: Tell = silent,
-) -> dict[Key, Latency]:
-    """Times `count` calls of each, a block at a time, in a new order every round, without garbage collection."""
-    order = list(calls)
-    shuffle = random.Random(seed).shuffle  # noqa: S311  # an order, not a secret
-    rounds: dict[Key, list[list[int]]] = {key: [] for key in order}
-    for call in calls.values():
-        _block(call, _WARM_UP)
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        for done in range(0, count, _BLOCK):
-            progress("calls of each", done, count)
-            shuffle(order)
-            for key in order:
-                rounds[key].append(_block(calls[key], min(_BLOCK, count - done)))
-    finally:
-        if collecting:
-            gc.enable()
-    return {key: latency(taken) for key, taken in rounds.items()}
+def latency(processes: Sequence[Rounds], keep: bool = False, early_stopping: bool = False) -> Latency:
+    """Nanoseconds by process and round -> percentiles over all of them, and the spread between rounds and processes.
 
-
-def _block(call: Callable[[], object], count: int) -> list[int]:
-    """Nanoseconds of each of `count` calls, after one that brings code and weights back into the caches."""
-    call()
-    clock, taken = time.perf_counter_ns, []
-    for _ in range(count):
-        began = clock()
-        call()
-        taken.append(clock() - began)
-    return taken
-
-
-def latency(rounds: Sequence[Sequence[int]]) -> Latency:
-    """Nanoseconds by round -> percentiles over all of them, and the spread between the rounds' medians."""
-    taken = sorted(itertools.chain.from_iterable(rounds))
-    medians = [statistics.median(block) for block in rounds]
-    p50, p90, p99 = (percentile(taken, percent) for percent in (50, 90, 99))
-    return Latency(len(taken), p50, p90, p99, len(rounds), min(medians) / 1000, max(medians) / 1000)
-
-
-def percentile(ordered_ns: Sequence[int], percent: int) -> float | None:
-    """Microseconds; None unless `BEYOND` observations lie beyond: n (1 - p) >= 10, so 1,000 for p99.
-
-    Nearest rank: the smallest observation that at least `percent` of all do not exceed (Hyndman and Fan 1996, definition 1).
-    The number beyond the true percentile is binomial with variance n p (1 - p). At 10 its 95 % range is 10 +- 6, so the
-    interval of the percentile ends within the sample; below 4 it has no upper end at all (David and Nagaraja, Order
-    Statistics, section 7.1).
+    keep: with every sample. early_stopping: with LoadGen's bound of p90.
     """
-    if len(ordered_ns) * (100 - percent) < BEYOND * 100:
-        return None
-    return ordered_ns[math.ceil(len(ordered_ns) * percent / 100) - 1] / 1000
+    taken = sorted(itertools.chain.from_iterable(itertools.chain.from_iterable(processes)))
+    medians = [statistics.median(block) / 1000 for rounds in processes for block in rounds]
+    found = percentiles(taken)
+    p50, p90, p95, p99, p999 = (one.us for one in found)
+    return Latency(
+        count=len(taken),
+        p50_us=p50,
+        p90_us=p90,
+        p99_us=p99,
+        rounds=len(medians),
+        round_low_us=min(medians),
+        round_high_us=max(medians),
+        p95_us=p95,
+        p999_us=p999,
+        percentiles=found,
+        process_p50_us=tuple(statistics.median(itertools.chain.from_iterable(rounds)) / 1000 for rounds in processes),
+        early_stopping_p90_us=early_stopping_us(taken, 90) if early_stopping else None,
+        samples=pack(processes) if keep else None,
+    )

@@ -8,7 +8,7 @@ import click
 from limiar.edge_app.commands.options import FILE, key_options, keys_of
 
 if TYPE_CHECKING:
-    from limiar.edge_app.bench.latency import BenchResult
+    from limiar.edge_app.bench.result import BenchResult
 
 
 @click.command()
@@ -24,7 +24,28 @@ if TYPE_CHECKING:
     "--runtime", "runtimes", multiple=True, metavar="R", help="Runtimes, separated by commas. Default: all installed."
 )
 @click.option("--threads", default="1", show_default=True, metavar="N,N", help="Inference threads, such as 1,2.")
-@click.option("--count", type=click.IntRange(20), default=1000, show_default=True, help="Calls per variant; p99 needs 1000.")
+@click.option("--image", "image", type=FILE, help="An image to answer. Default: a sample.")
+@click.option("--images", "folder", type=FILE, help="A folder of images to answer, up to 1,000.")
+@click.option(
+    "--rate",
+    "rate_hz",
+    type=click.FloatRange(0, 10_000, min_open=True),
+    metavar="HZ",
+    help="Also let images arrive so often, as from a camera, and measure each from when it was due (open loop).",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, 86_400, min_open=True),
+    help="Measure each variant for so long, in each loop. Default: the preset's; 60 with --rate.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["quick", "normal", "mlperf"]),
+    default="normal",
+    show_default=True,
+    help="How much: quick gives p99, normal p99.9; mlperf takes 600 s per variant, and adds LoadGen's bound of p90.",
+)
+@click.option("--count", type=click.IntRange(20), help="Calls per variant. Default: the preset's; p99 needs 662.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the order in which variants take turns.")
 @click.option(
     "--json",
@@ -34,32 +55,42 @@ if TYPE_CHECKING:
     metavar="[FILE]",
     help="Print JSON instead of the table; with FILE, write it there and print the table.",
 )
+@click.option("--wide", is_flag=True, help="Print all columns, even beyond 80 characters.")
 @key_options
 def bench(
     bundle: Path,
     files: tuple[str, ...],
     runtimes: tuple[str, ...],
     threads: str,
-    count: int,
+    image: Path | None,
+    folder: Path | None,
+    rate_hz: float | None,
+    seconds: float | None,
+    preset: str,
+    count: int | None,
     seed: int,
     json_file: str | None,
+    wide: bool,
     key_files: tuple[Path, ...],
     revoked_files: tuple[Path, ...],
 ) -> int:
     """Measure latency, start-up and memory of a bundle's model files on the runtimes installed here.
 
-    Variants take turns in one process; start-up and memory come from fresh processes. Close other programs first.
+    Each is measured stage by stage, from an image's file to its answer on the disk. Variants take turns in a few processes, one
+    after another; start-up and memory come from fresh processes. A run in which the board slowed down is marked INVALID. Close
+    other programs first.
 
     \b
     Example:
       limiar bench models/lung-nodule --file tflite_int8,tflite_fp32 --threads 1,2 --json bench.json
+      limiar bench models/lung-nodule --images patches --rate 30 --preset quick
     """
     counts, keys = _thread_counts(threads), keys_of(key_files, revoked_files)
     to = None if json_file in (None, "-") else Path(json_file)
     if to:
         _check_writable(to)
 
-    from limiar.edge_app.bench.latency import bench as measure
+    from limiar.edge_app.bench.bench import bench as measure
     from limiar.edge_app.system.progress import ProgressLine
 
     with ProgressLine() as line:
@@ -68,12 +99,16 @@ def bench(
             files=_listed(files),
             runtimes=_listed(runtimes),
             threads=counts,
+            images=[given for given in (image, folder) if given],
+            rate_hz=rate_hz,
+            seconds=seconds,
+            preset=preset,
             count=count,
             seed=seed,
             keys=keys,
             progress=lambda what, done, total: line.draw(f"{what}: {done} of {total}"),
         )
-    _report(result, to, table=json_file != "-")
+    _report(result, to, table=json_file != "-", wide=wide)
     return 0
 
 
@@ -103,7 +138,7 @@ def _check_writable(path: Path) -> None:
         check_replaceable(path)
 
 
-def _report(result: "BenchResult", to: Path | None, table: bool) -> None:
+def _report(result: "BenchResult", to: Path | None, table: bool, wide: bool) -> None:
     """Prints the table and writes JSON into a file, or prints JSON alone. Raises OutputError."""
     import msgspec
 
@@ -115,7 +150,7 @@ def _report(result: "BenchResult", to: Path | None, table: bool) -> None:
     if not table:
         click.echo(data, nl=False)
         return
-    click.echo("\n".join(lines_of(result)))
+    click.echo("\n".join(lines_of(result, wide)))
     if to:
         with writable(to):
             write_whole(to, data)

@@ -68,7 +68,10 @@ class OnnxRuntime:
 
     def invoker(self, image: Pixels) -> Callable[[], object]:
         """uint8 [1, H, W, C] in. Its tensors are bound once: `run` would take new memory for the logits each time."""
-        given = onnxruntime.OrtValue.ortvalue_from_numpy(self._pixels(image))
+        pixels = self._pixels(image)
+        # ortvalue_from_numpy shares the array's memory, and in 1.29 does not keep the array: its logits were chance numbers.
+        given = onnxruntime.OrtValue.ortvalue_from_shape_and_type(pixels.shape, pixels.dtype)
+        given.update_inplace(pixels)
         (logits,) = self._session.run_with_ort_values([self._logits], {self._input: given})
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(self._input, given)

@@ -15,7 +15,7 @@ from limiar.convert.compare.bench_results import compare_bench
 from limiar.convert.compare.compare import _unpaired, compare, points
 from limiar.convert.gate.decision_rule import in_words
 from limiar.convert.run.predictions import AnswerTable, predictions_csv
-from limiar.edge_app.bench.latency import BenchResult, Measurement
+from limiar.edge_app.bench.result import BenchResult, Measurement
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.bundle.manifest import (

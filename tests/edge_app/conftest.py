@@ -131,9 +131,9 @@ def limiar(tmp_path: Path) -> Limiar:
 
 @pytest.fixture
 def quick_bench(tmp_path: Path) -> Limiar:
-    """`quick_bench(BUNDLE, …)` is `limiar bench BUNDLE …` with two starts of each variant instead of five: most of its time."""
-    code = "from limiar.edge_app.bench import latency; latency._STARTS = 2; from limiar.edge_app.cli import main; main()"
-    return _command(tmp_path / "state", "-c", code, "bench")
+    """`quick_bench(BUNDLE, …)` is `limiar bench --preset quick BUNDLE …`."""
+    code = "from limiar.edge_app.cli import main; main()"
+    return _command(tmp_path / "state", "-c", code, "bench", "--preset", "quick")
 
 
 def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:

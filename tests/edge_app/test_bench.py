@@ -1,21 +1,29 @@
 """`limiar bench`: what its figures mean. No test here checks how fast anything is."""
 
 import gc
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import msgspec
-import numpy as np
 import pytest
 
 import limiar as api
-from limiar.edge_app.bench.latency import BenchResult, Skipped, measure_invoke, sample_png
+from limiar.edge_app.bench.invoke import measure_invoke
+from limiar.edge_app.bench.loops import by_stage, closed_loop, open_loop, unit, warm_up
+from limiar.edge_app.bench.pipeline import STAGES
+from limiar.edge_app.bench.plan import PRESETS, resolve, shares
+from limiar.edge_app.bench.result import BenchResult, Skipped
+from limiar.edge_app.bench.sample import sample_png
+from limiar.edge_app.bench.samples import unpack
 from limiar.edge_app.bench.table import table
-from limiar.edge_app.bench.timing import interleaved, latency, percentile
+from limiar.edge_app.bench.timing import latency
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.errors import RuntimeUnavailable
 from limiar.edge_app.image.read import decode
@@ -28,60 +36,127 @@ Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 # Percentiles
 
 
-@pytest.mark.parametrize(("percent", "least"), [(50, 20), (90, 100), (99, 1000)])
-def test_a_percentile_needs_ten_observations_beyond_it(percent: int, least: int) -> None:
-    assert percentile(range(least - 1), percent) is None
-    found = percentile(range(1000, 1000 * (least + 1), 1000), percent)  # 1, 2, … microseconds
-    assert found == least * percent / 100
-    assert least - found >= 10
-
-
-def test_a_percentile_is_an_observation() -> None:
-    rng = np.random.default_rng(0)
-    taken = sorted(rng.integers(1, 10**9, 1234).tolist())
-    for percent in (50, 90, 99):
-        found = percentile(taken, percent)
-        assert found == np.percentile(taken, percent, method="inverted_cdf") / 1000
-        assert found * 1000 in taken
-
-
-def test_the_spread_is_that_of_the_medians_of_rounds() -> None:
-    found = latency([[1000, 2000, 90_000], [3000, 3000, 3000], [500, 1500, 1500]])
+def test_the_spread_is_that_of_the_medians_of_rounds_and_processes() -> None:
+    found = latency([[[1000, 2000, 90_000], [3000, 3000, 3000]], [[500, 1500, 1500]]])
     assert (found.count, found.rounds) == (9, 3)
     assert (found.round_low_us, found.round_high_us) == (1.5, 3.0)
-    assert found.p50_us is None
+    assert found.process_p50_us == (3.0, 1.5)
+    assert found.p90_us is None
+    assert {one.percent: one.needs for one in found.percentiles}[90] == 64
+    assert found.samples is None
 
 
-# Interleaving
+def test_every_call_is_kept() -> None:
+    taken = [[[1000, 2000], [3000]], [[4000, 5000]]]
+    kept = latency(taken, keep=True).samples
+    assert kept
+    assert unpack(kept) == taken
+
+
+# Loops
 
 
 def calls_of(seed: int, count: int = 100) -> list[str]:
     called: list[str] = []
-    interleaved({name: lambda name=name: called.append(name) for name in "abc"}, count, seed)
+    units = {name: unit(lambda name=name: lambda: called.append(name)) for name in "abc"}
+    closed_loop(units, count, Random(seed))
     return called
 
 
 def test_variants_take_turns_in_an_order_that_changes_and_can_be_repeated() -> None:
     called = calls_of(seed=1)
     turns = [name for number, name in enumerate(called) if number == 0 or called[number - 1] != name]
-    assert len(turns) > 3 + 5 * 2  # warm-up, then 5 rounds of 20 calls; equal neighbours of two rounds look like one turn
-    assert {turns.count(name) for name in "abc"} <= {4, 5, 6}
+    assert len(turns) > 5 * 2  # 5 rounds of 20 calls; equal neighbours of two rounds look like one turn
+    assert {turns.count(name) for name in "abc"} <= {3, 4, 5}
     assert called == calls_of(seed=1)
     assert called != calls_of(seed=2)
 
 
-def test_every_variant_is_timed_as_often_as_asked() -> None:
-    assert {name: found.count for name, found in interleaved({"a": int, "b": list}, 53).items()} == {"a": 53, "b": 53}
+def test_every_unit_is_called_as_often_as_asked_or_until_the_time_is_over() -> None:
+    units = {"a": unit(lambda: int), "b": unit(lambda: list)}
+    assert {sum(map(len, rounds)) for rounds in closed_loop(units, 53, Random(0)).values()} == {53}
+    assert {sum(map(len, rounds)) for rounds in closed_loop(units, 10**9, Random(0), seconds=1e-6).values()} == {20}
+
+
+def test_a_unit_is_warmed_up_until_it_is_steady_and_it_is_said_if_it_never_was() -> None:
+    falling = iter(range(10**9, 0, -(10**6))).__next__
+
+    def flat_block(count: int) -> list[tuple[int, ...]]:
+        return [(1000,)] * count
+
+    def falling_block(count: int) -> list[tuple[int, ...]]:
+        return [(falling(),) for _ in range(count)]
+
+    found = warm_up({"flat": flat_block, "falling": falling_block})
+    assert (found["flat"].calls, found["flat"].steady) == (200, True)
+    assert not found["falling"].steady
 
 
 def test_no_garbage_is_collected_while_it_is_timed_and_again_afterwards() -> None:
     seen = set()
-    interleaved({"a": lambda: seen.add(gc.isenabled())}, 20)
-    assert False in seen
+    closed_loop({"a": unit(lambda: lambda: seen.add(gc.isenabled()))}, 20, Random(0))
+    assert seen == {False}
     assert gc.isenabled()
+    ends_early = iter(range(30)).__next__
     with pytest.raises(StopIteration):
-        interleaved({"ends early": iter(range(60)).__next__}, 40)
+        closed_loop({"ends early": unit(lambda: ends_early)}, 40, Random(0))
     assert gc.isenabled()
+
+
+def stalling(at: int, stall_s: float) -> Callable[[], None]:
+    """A call that takes no time, but for one."""
+    number = itertools.count()
+    return lambda: time.sleep(stall_s) if next(number) == at else None
+
+
+def test_a_stall_shows_in_the_p99_of_the_open_loop_and_not_of_the_closed_one() -> None:
+    """500 ms, once, at 200 calls a second: 100 of 1,000 calls were due meanwhile, and the closed loop has one slow call."""
+    call = stalling(100, 0.5)
+    closed = closed_loop({"a": unit(lambda: call)}, 1000, Random(0))
+    closed_p99 = latency([by_stage(closed["a"], ["a"])["a"]]).p99_us
+    arrivals = open_loop(stalling(100, 0.5), 200, 1000)
+    open_p99 = latency([[arrivals.taken]]).p99_us
+    assert closed_p99
+    assert open_p99
+    assert open_p99 > 400_000  # microseconds: ten calls waited longer than the 99th of a hundred, 455 ms
+    assert closed_p99 < 100_000
+    assert arrivals.late >= 90
+
+
+def test_the_open_loop_measures_from_when_a_call_was_due() -> None:
+    """By a clock that only sleeping and the calls move: 4 ms of work every 10 ms, and one call of 25 ms."""
+    now = 0
+    work_ms = iter([4, 25, 4, 4, 4])
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += round(seconds * 1e9)
+
+    found = open_loop(lambda: sleep(next(work_ms) / 1000), 100, 5, clock=lambda: now, sleep=sleep)
+    assert [ns / 1e6 for ns in found.taken] == [4, 25, 19, 13, 7]
+    assert (found.late, found.planned) == (3, 5)
+
+
+def test_the_open_loop_gives_up_if_it_can_never_keep_up() -> None:
+    now = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += round(seconds * 1e9)
+
+    found = open_loop(lambda: sleep(0.1), 100, 1000, clock=lambda: now, sleep=sleep)
+    assert len(found.taken) < found.planned
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "calls", "limit_s", "processes"),
+    [(None, None, 1000, 5, 2), (40, None, 40, 86_400, 2), (20, None, 20, 86_400, 1), (None, 3.0, 10_000_000, 3.0, 2)],
+)
+def test_a_preset_gives_way_to_what_was_asked_for(
+    count: int | None, seconds: float | None, calls: int, limit_s: float, processes: int
+) -> None:
+    found = resolve(PRESETS["quick"], count, seconds)
+    assert (found.count, found.seconds, found.processes, sum(shares(calls, processes))) == (calls, limit_s, processes, calls)
 
 
 # The whole
@@ -100,7 +175,7 @@ def test_models_that_are_not_in_a_bundle_yet_can_be_measured(tiny_bundle: Bundle
         pytest.skip("LiteRT is not installed here")
     found = measure_invoke(models, tiny_bundle.manifest.input, count=40)
     assert {name: figures.count for name, figures in found.items()} == {"tflite_fp32": 40, "tflite_int8": 40}
-    assert all(figures.p50_us and figures.p90_us is None for figures in found.values())
+    assert all(figures.p50_us and figures.p90_us is None for figures in found.values())  # p90 needs 64
 
 
 def test_every_file_on_every_runtime_is_measured_and_the_json_says_how(
@@ -122,11 +197,16 @@ def test_every_file_on_every_runtime_is_measured_and_the_json_says_how(
     assert result.bundle == tiny_bundle.sha256
     assert result.skipped == ()
     for one in result.measurements:
-        assert one.invoke.count == one.whole.count == 40
+        assert one.total
+        assert one.invoke.count == one.whole.count == one.total.count == 40
+        assert list(one.stages) == list(STAGES)
+        assert {len(found.process_p50_us) for found in one.stages.values()} == {2}
+        assert one.invoke.samples
+        assert sum(map(sum, one.invoke.samples.processes)) == 40
         assert one.invoke.p50_us
         assert one.invoke.p90_us is one.invoke.p99_us is None
         assert 0 < one.start.load_ms < one.start.ready_ms < one.start.answered_ms
-        assert 10 < one.start.peak_mb < 1000
+        assert 10 < one.start.idle_mb <= one.start.peak_mb < 1000
         assert f"{one.file} " in done.stdout.decode()
 
 
@@ -153,14 +233,51 @@ def test_what_the_table_says_about_a_busy_machine_fits_too(limiar: Limiar, tiny_
 
 
 def test_the_library_measures_what_was_opened_and_says_how_far_it_is(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("limiar.edge_app.bench.latency._STARTS", 1)
+    monkeypatch.setenv("LIMIAR_STATE", str(tmp_path / "state"))
     told: list[tuple[str, int, int]] = []
-    result = api.bench(tiny_bundle, files=["tflite_int8"], count=20, progress=lambda *step: told.append(step))
+    result = api.bench(tiny_bundle, files=["tflite_int8"], preset="quick", count=20, progress=lambda *step: told.append(step))
     assert {one.file for one in result.measurements} == {"tflite_int8"}
-    assert ("starts", 0, len(result.measurements)) in told
+    assert ("starts", 0, 3 * len(result.measurements)) in told
     assert ("calls of each", 0, 20) in told
+
+
+def test_the_stages_of_given_images_are_measured_and_images_that_cannot_be_read_are_said(
+    quick_bench: Limiar, tiny_path: Path, images: Path
+) -> None:
+    (images / "00000.png").write_bytes(b"no image")
+    words = ["--images", images, "--count", "40", "--file", "tflite_int8", "--rate", "200", "--seconds", "0.4", "--json", "-"]
+    done = quick_bench(tiny_path, *words)
+    assert done.returncode == 0, done.stderr
+    result = msgspec.json.decode(done.stdout, type=BenchResult)
+    assert result.inputs == 39
+    assert [Path(one.path).name for one in result.unread] == ["00000.png"]
+    assert "1 image could not be read" in " ".join(result.notes)
+    for one in result.measurements:
+        assert all(found.p50_us for found in one.stages.values())
+        assert one.open_loop
+        assert (one.open_loop.rate_hz, one.open_loop.planned, one.open_loop.latency.count) == (200, 80, 80)
+
+
+def test_a_board_that_throttles_makes_the_run_invalid(
+    quick_bench: Limiar, tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a `vcgencmd` in PATH, as a Raspberry Pi has it: bit 2 is "throttled now"."""
+    tool = tmp_path / "bin" / "vcgencmd"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho throttled=0x4\n", encoding="utf-8")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    done = quick_bench(tiny_path, "--count", "20", "--file", "tflite_int8")
+    assert b"INVALID: the board slowed down" in done.stdout
+    done = quick_bench(tiny_path, "--count", "20", "--file", "tflite_int8", "--json", "-")
+    assert not msgspec.json.decode(done.stdout, type=BenchResult).valid
+
+
+def test_nothing_is_left_in_the_state_folder(limiar: Limiar, tiny_path: Path, tmp_path: Path) -> None:
+    assert limiar("bench", tiny_path, "--count", "20", "--file", "tflite_int8", "--preset", "quick").returncode == 0
+    assert not list((tmp_path / "state").glob("bench-*"))
 
 
 def test_a_variant_that_does_not_start_is_left_out_with_its_reason(quick_bench: Limiar, tiny_path: Path) -> None:

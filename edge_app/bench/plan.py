@@ -1,0 +1,54 @@
+"""How much is measured: presets, and what a repeat process is told."""
+
+from msgspec import Struct
+
+from limiar.edge_app.bench.loops import BLOCK
+from limiar.edge_app.bench.result import Variant
+
+
+class Preset(Struct, frozen=True):
+    """How much to measure."""
+
+    count: int  # calls of each variant, over all processes
+    seconds: float  # of each variant, over all processes: no further round begins after that
+    processes: int  # that measure, one after another: the spread between them is that between two runs
+    starts: int  # fresh processes for each variant; the median counts
+    early_stopping: bool = False
+
+
+PRESETS = {
+    "quick": Preset(count=1000, seconds=5, processes=2, starts=3),  # p99 needs 662
+    "normal": Preset(count=10_000, seconds=20, processes=5, starts=5),  # p99.9 needs 6,636
+    # MLPerf Inference's rules for a single stream: 600 s at least, p90 by early stopping.
+    "mlperf": Preset(count=10_000_000, seconds=600, processes=5, starts=5, early_stopping=True),
+}
+UNLIMITED_S = 86_400.0  # for a count that the user gave
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What one repeat process measures."""
+
+    bundle: str  # its folder or file
+    sha256: str  # of the manifest that the parent opened
+    variants: tuple[Variant, ...]
+    images: tuple[str, ...]  # files
+    store: str  # a database that is thrown away
+    count: int  # calls of each variant
+    seconds: float  # of each variant
+    rate_hz: float | None
+    arrivals: int  # images of each variant in the open loop
+    seed: int
+
+
+def resolve(preset: Preset, count: int | None, seconds: float | None) -> Preset:
+    """The preset with what the user asked for instead. A count alone has no limit of time, seconds alone none of calls."""
+    calls = count or (preset.count if seconds is None else PRESETS["mlperf"].count)
+    limit = seconds or (preset.seconds if count is None else UNLIMITED_S)
+    processes = max(1, min(preset.processes, calls // BLOCK))
+    return Preset(calls, limit, processes, preset.starts, preset.early_stopping)
+
+
+def shares(count: int, processes: int) -> list[int]:
+    """`count` calls over the processes: 53 over 2 are 27 and 26."""
+    each, more = divmod(count, processes)
+    return [each + (number < more) for number in range(processes)]

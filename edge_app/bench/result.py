@@ -1,0 +1,97 @@
+"""The outcome of `limiar bench`, as `--json` writes it."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from limiar.edge_app.bench.loops import WarmUp
+from limiar.edge_app.bench.start import Start
+from limiar.edge_app.bench.timing import BEYOND, Latency
+from limiar.edge_app.inference.verified import VerifiedBy
+from limiar.edge_app.system.board import BoardSample
+from limiar.edge_app.system.machine import Condition, Machine
+
+
+class Variant(Struct, frozen=True):
+    """One thing to measure: a model file on a runtime with so many threads."""
+
+    file: str
+    runtime: str
+    threads: int
+
+
+class OpenLoop(Struct, frozen=True):
+    """Images that arrive at a camera's rate, each measured from when it was due to its answer in the store."""
+
+    rate_hz: float
+    planned: int  # images
+    late: int  # images that were due while an earlier one was being answered
+    latency: Latency
+
+    @property
+    def kept_up(self) -> bool:
+        """Otherwise it fell behind for good and gave up: its percentiles are too low."""
+        return self.latency.count == self.planned
+
+
+class Measurement(Struct, frozen=True):
+    """The figures of a variant."""
+
+    file: str
+    runtime: str
+    version: str
+    threads: int
+    verified: VerifiedBy | Literal["no"]  # no: `limiar scan` would run the golden images first
+    bytes: int  # of the model file
+    invoke: Latency  # inference alone: input and output are not copied
+    whole: Latency  # from the bytes of an image to its answer: decode, resize, invoke, decide
+    start: Start  # the median of each of its figures
+    stages: dict[str, Latency] = {}  # pipeline.STAGES
+    total: Latency | None = None  # all stages: from the image's file to its answer on the disk
+    warm_up: WarmUp | None = None  # of invoke, in the process that took longest
+    open_loop: OpenLoop | None = None
+
+
+class Skipped(Struct, frozen=True):
+    """A variant that does not start here, and why."""
+
+    file: str
+    runtime: str
+    threads: int
+    message: str
+
+
+class Unread(Struct, frozen=True):
+    """An image that was not measured, and why."""
+
+    path: str
+    message: str
+
+
+class BenchResult(Struct, frozen=True, kw_only=True):
+    """The outcome."""
+
+    schema: int = 1
+    app: str
+    time: str  # UTC
+    bundle: str  # sha256 of the manifest
+    name: str
+    version: str
+    seed: int  # of the order
+    beyond: int = BEYOND
+    starts: int  # fresh processes for each variant
+    inputs: int  # different images
+    image: str  # what they are
+    machine: Machine
+    before: Condition
+    after: Condition
+    notes: tuple[str, ...]  # why the figures are doubtful
+    measurements: tuple[Measurement, ...]
+    skipped: tuple[Skipped, ...]
+    preset: str = ""
+    processes: int = 1  # fresh ones that measured, one after another
+    valid: bool = True
+    invalid: tuple[str, ...] = ()  # why the figures must not be used
+    yardstick: Latency | None = None  # yardstick.py
+    timeline: tuple[BoardSample, ...] = ()
+    unread: tuple[Unread, ...] = ()
