@@ -176,6 +176,8 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
             return Picture(_seen(decoders.bmp_masks.decode(data, container, masks)), 1, container.trailing)
         case Tiff() if decoders.tiff.decodes(container):
             return Picture(decoders.tiff.decode(data, container, grey_max), container.orientation, container.trailing)
+        case Png() if plain := decoders.png.small(data, container):
+            return Picture(plain, 1, container.trailing)
     image = _open(data, container)
     orientation = _orientation(image, container.format)
     match container:

@@ -5,9 +5,11 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image.read import decode
+from limiar.edge_app.image import decoders
+from limiar.edge_app.image.read import Picture, decode
 from refusals import refusal
 
 
@@ -107,3 +109,42 @@ def test_a_png_of_endless_chunks_is_refused_before_it_is_decoded(monkeypatch: py
     with pytest.raises(ImageError) as refused:
         decode(endless)
     assert refused.value.code == "E-IMAGE-BROKEN"
+
+
+def filtered_png(colour: int, rng: np.random.Generator) -> bytes:
+    """30x20, 8 bits, grey (0) or RGB (2), random rows with each of the five filters."""
+    header = struct.pack(">IIBBBBB", 30, 20, 8, colour, 0, 0, 0)
+    rows = b"".join(bytes([row % 5]) + rng.bytes(30 * (1 + colour)) for row in range(20))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("colour", [0, 2])
+def test_a_small_plain_png_has_the_same_pixels_on_the_short_way_and_the_long_one(
+    colour: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_ways = []
+
+    def small(data: bytes, png: decoders.png.Png) -> Image.Image | None:
+        short_ways.append(original(data, png))
+        return short_ways[-1]
+
+    def whole(picture: Picture) -> bytes:
+        return picture[: picture.shape[0]].tobytes()
+
+    original = decoders.png.small
+    data = filtered_png(colour, np.random.default_rng(0))
+    monkeypatch.setattr(decoders.png, "small", small)
+    short = whole(decode(data))
+    assert short_ways[0] is not None
+    monkeypatch.setattr(decoders.png, "small", lambda _data, _png: None)
+    assert whole(decode(data)) == short
+
+
+@pytest.mark.parametrize("place", [slice(-4, None), slice(-9, -4)])  # of the deflated pixels: the checksum, the last rows
+def test_a_small_plain_png_with_damaged_pixels_is_refused(place: slice) -> None:
+    deflated = bytearray(zlib.compress(bytes(20 * 31), 0))
+    deflated[place] = bytes(byte ^ 1 for byte in deflated[place])
+    header = struct.pack(">IIBBBBB", 30, 20, 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", bytes(deflated)) + chunk(b"IEND", b"")
+    with pytest.raises(ImageError, match="E-IMAGE-BROKEN"):
+        decode(b"\x89PNG\r\n\x1a\n" + parts)

@@ -7,6 +7,7 @@ from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, check_end, truncated, unread_depth
 
 _CHUNKS = 50_000  # Pillow takes 15 us for each; libpng writes 8 KB per chunk, so 64 MB have 8,000
+_PLAIN = frozenset({b"IHDR", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"tIME"})  # neither Pillow nor we apply them
 
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types
@@ -19,12 +20,13 @@ class Png(Container, frozen=True, kw_only=True):
     colours: int  # in its palette
     transparent: int | None  # the transparent grey level, in 1, 2 or 4 bits
     significant: int | None  # bits per sample of the original, if sBIT says so
+    pixels: tuple[int, int] | None  # first byte and end of its only IDAT, if all other chunks are known not to change them
 
 
 def inspect(data: bytes) -> Png:
     """Walks the chunks (5.3): length, type, data, CRC-32 of type and data. Raises ImageError."""
     at, count, kinds, bits, colour, colours = 8, 0, set[bytes](), 0, 0, 0
-    significant = transparent = None
+    significant = transparent = idat = None
     view = memoryview(data)  # no copies: a chunk may be nearly the whole file
     while b"IEND" not in kinds:
         length = int.from_bytes(data[at : at + 4], "big")
@@ -36,6 +38,8 @@ def inspect(data: bytes) -> Png:
             raise ImageError("E-IMAGE-BROKEN", f"the CRC of PNG chunk {kind!r} is wrong: copy or record it again")
         if kind == b"IHDR" and length == 13:
             bits, colour = data[at + 16], data[at + 17]
+        elif kind == b"IDAT":
+            idat = at + 8, end - 4
         elif kind == b"PLTE":
             colours = length // 3
         elif kind == b"sBIT" and length and colour != PALETTE:
@@ -59,6 +63,7 @@ def inspect(data: bytes) -> Png:
         colours=colours,
         transparent=transparent,
         significant=significant,
+        pixels=idat if kinds <= _PLAIN and len(kinds) == count else None,
         trailing=behind,
     )
 
