@@ -19,8 +19,7 @@ from limiar.edge_app.image.resize import luma
 QUANTILES = (0.001, 0.999)  # one training image in 500 is outside a range; none if there are fewer than 1,000
 _TAIL = 0.01  # of the pixels: a single pixel means nothing
 _GREY = 2.0  # of `colour`: a codec's rounding gives a video of grey pictures up to 1.15, which is invisible
-_LEVEL = np.arange(256)
-_LEVEL_SQUARED = _LEVEL * _LEVEL
+_POWERS = np.arange(256)[:, None] ** [1, 2]
 
 
 def statistics(tensor: Pixels) -> dict[str, float]:
@@ -35,14 +34,14 @@ def statistics(tensor: Pixels) -> dict[str, float]:
     is_grey = image.shape[-1] == 1 or bool((red == image[..., 1]).all() and (red == image[..., 2]).all())
     grey = np.ascontiguousarray(red if is_grey else luma(image))  # the luma of three equal channels equals each of them
     levels = np.bincount(grey.ravel(), minlength=256)
-    mean, deviation = _moments(grey.size, int(levels @ _LEVEL), int(levels @ _LEVEL_SQUARED))
-    up_to = levels.cumsum()
+    mean, deviation = _moments(grey.size, *(levels @ _POWERS).tolist())
     tail = max(1, math.ceil(_TAIL * grey.size))
+    low, high = levels.cumsum().searchsorted((tail, grey.size - tail + 1)).tolist()
     return {
         "mean": mean,
         "deviation": deviation,
-        "low": float(up_to.searchsorted(tail)),
-        "high": float(up_to.searchsorted(grey.size - tail, side="right")),
+        "low": float(low),
+        "high": float(high),
         "sharpness": _moments_of(cv2.Laplacian(grey, cv2.CV_16S))[1] ** 2,
         "clipped": float(levels[0] + levels[255]) / grey.size,
         "colour": 0.0 if is_grey else _colourfulness(image.astype(np.int16)),
