@@ -54,7 +54,8 @@ for path in paths:
     with open(path, "rb") as file:
         data = file.read()
     pixels = np.asarray(Image.open(BytesIO(data)).convert("RGB"))
-    interpreter.set_tensor(index, model_input(pixels, spec).astype(dtype, copy=False))
+    pixels = model_input(pixels, spec)
+    interpreter.set_tensor(index, (pixels ^ 128).view(dtype) if dtype is np.int8 else pixels.astype(dtype, copy=False))
     interpreter.invoke()
     logits = interpreter.get_tensor(output)[0]
     label = int(logits.argmax())
@@ -75,7 +76,8 @@ given, = interpreter.get_input_details()
 for path in open(sys.argv[2]).read().split():
     pixels = np.asarray(Image.open(path).convert("RGB"))
     pixels = cv2.resize(pixels, (given["shape"][2], given["shape"][1]), interpolation=cv2.INTER_LINEAR_EXACT)
-    interpreter.set_tensor(given["index"], pixels[None].astype(given["dtype"], copy=False))
+    dtype, pixels = given["dtype"], pixels[None]
+    interpreter.set_tensor(given["index"], (pixels ^ 128).view(dtype) if dtype is np.int8 else pixels.astype(dtype, copy=False))
     interpreter.invoke()
     logits = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
 print(int(logits.argmax()))

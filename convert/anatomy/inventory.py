@@ -63,7 +63,7 @@ def check_inventory(found: Inventory) -> None:
 
 
 def check_full_integer(data: bytes, kept: Collection[str] = ()) -> None:
-    """Checks that an integer file reads raw pixels, gives int8 and computes no float. Raises ConvertError.
+    """Checks that an integer file reads raw pixels less 128, gives int8 and computes no float. Raises ConvertError.
 
     kept: names of the values that layers kept in float make; these layers' tensors may be float.
     """
@@ -80,9 +80,9 @@ def check_full_integer(data: bytes, kept: Collection[str] = ()) -> None:
         raise ConvertError("E-CONVERT-FLOAT", f"{met}: replace the layer that has no integer kernel")
     found = _tflite(graph)
     given = found.inputs[0]
-    if (given.type, given.scale, given.zero_point) != ("UINT8", 1.0, 0):
+    if (given.type, given.scale, given.zero_point) != ("INT8", 1.0, -128):
         met = f"the integer file's input is {given.type} with scale {given.scale} and zero point {given.zero_point}"
-        cure = "not UINT8 with 1.0 and 0: raw pixels would be misread; scaling belongs in the graph"
+        cure = "not INT8 with 1.0 and -128: raw pixels would be misread; scaling belongs in the graph"
         raise ConvertError("E-CONVERT-SCALE", f"{met}, {cure}")
     for output in found.outputs:
         if output.type != "INT8":

@@ -123,7 +123,9 @@ class _Runner:
     def run(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Arrays in the order of the inputs -> arrays in the order of the outputs."""
         for given, value in zip(self._inputs, values, strict=True):
-            self._interpreter.set_tensor(given["index"], value.reshape(given["shape"]).astype(given["dtype"]))
+            scale, zero_point = given["quantization"]
+            stored = np.rint(value / scale + zero_point) if scale else value
+            self._interpreter.set_tensor(given["index"], stored.reshape(given["shape"]).astype(given["dtype"]))
         self._interpreter.invoke()
         return [self._value(output) for output in self._outputs]
 

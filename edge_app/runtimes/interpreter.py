@@ -13,6 +13,10 @@ from limiar.edge_app.errors import ModelUnfit
 from limiar.edge_app.runtimes import one_image
 from limiar.edge_app.system.stderr import captured_stderr
 
+# How a file declares raw pixels if it has no floats: the scale and zero point of its input.
+_RAW: dict[type, tuple[float, int]] = {np.uint8: (1.0, 0), np.int8: (1.0, -128)}
+_SIGN = np.uint8(0x80)  # pixel - 128 as int8 is the pixel with its first bit turned
+
 # The delegate's greeting, printed at every start.
 _GREETING = re.compile(rb"INFO: (Created TensorFlow Lite XNNPACK delegate for CPU|Initialized TensorFlow Lite runtime)\.")
 
@@ -48,10 +52,10 @@ class InterpreterRuntime:
         # By their shapes, not their order: logits are [1, K], the map [1, h, w, K].
         self._logits = next((output for output in self._outputs if len(output["shape"]) == 2), self._outputs[0])
         self._map = next((output for output in self._outputs if len(output["shape"]) == 4), None)
-        self._input = given["index"]
-        self._raw = given["dtype"] is np.uint8
-        if self._raw and given["quantization"] != (1.0, 0):
-            met = f"its uint8 input has scale and zero point {given['quantization']}, not (1.0, 0)"
+        self._input, self._type = given["index"], given["dtype"]
+        raw = _RAW.get(self._type)
+        if raw is not None and given["quantization"] != raw:
+            met = f"its {self._type.__name__} input has scale and zero point {given['quantization']}, not {raw}"
             raise ModelUnfit("E-RUNTIME-INPUT", f"{met}, so raw pixels would be misread: convert it with limiar")
 
     @property
@@ -83,15 +87,23 @@ class InterpreterRuntime:
 
     def _value(self, output: dict[str, Any]) -> NDArray[np.float32]:
         """An output of the last image, without its batch."""
-        value = self._interpreter.get_tensor(output["index"])[0]
-        if value.dtype == np.float32:
-            return np.asarray(value)
+        stored = self._interpreter.get_tensor(output["index"])[0]
+        if stored.dtype == np.float32:
+            return np.asarray(stored)
         scale, zero_point = output["quantization"]
-        return np.asarray((value.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
+        value = np.asarray(stored, np.float32)
+        value -= np.float32(zero_point)
+        value *= np.float32(scale)
+        return value
 
     def _invoke(self, image: Pixels) -> None:
         self._give(image)
         self._interpreter.invoke()
 
     def _give(self, image: Pixels) -> None:
-        self._interpreter.set_tensor(self._input, image if self._raw else image.astype(np.float32))
+        given: NDArray[Any] = image
+        if self._type is np.int8:
+            given = (image ^ _SIGN).view(np.int8)
+        elif self._type is not np.uint8:
+            given = image.astype(np.float32)
+        self._interpreter.set_tensor(self._input, given)

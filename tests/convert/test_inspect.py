@@ -37,8 +37,8 @@ def test_a_file_is_shown_with_its_operators_layers_and_scales(reference: Path) -
     lines = inspected(reference, "--file", "tflite_int8").splitlines()
     bytes_ = (reference / "tflite_int8.tflite").stat().st_size
     assert lines[0] == f"tflite_int8: tflite, int8, {bytes_} bytes, 0 float tensors"
-    assert one_line(lines[1]) == "operators 7 CONV_2D v3, 1 FULLY_CONNECTED v4, 1 MEAN v2, 1 QUANTIZE v1"
-    assert one_line(lines[2]) == "input UINT8 1x40x40x3, scale 1, zero point 0"
+    assert one_line(lines[1]) == "operators 7 CONV_2D v3, 1 FULLY_CONNECTED v4, 1 MEAN v2"
+    assert one_line(lines[2]) == "input INT8 1x40x40x3, scale 1, zero point -128"
     layers = [line.split() for line in lines[6:]]
     assert ["MEAN", "INT8", "1x48"] in [words[:3] for words in layers]
     assert ["weights", "INT8", "16x3x3x3", "16", "scales", "0"] in [words[:6] for words in layers]
@@ -56,7 +56,7 @@ def test_all_files_are_shown_where_none_is_named(reference: Path) -> None:
 def test_json_has_what_the_types_say(reference: Path) -> None:
     found = {file.name: file for file in msgspec.json.decode(inspected(reference, "--json"), type=list[Details])}
     assert set(found) == set(open_bundle(reference).manifest.models)
-    first = found["tflite_int8"].layers[1]
+    first = found["tflite_int8"].layers[0]
     assert (first.operator, first.value.shape, first.value.channels, first.value.zero_point) == (
         "CONV_2D",
         (1, 20, 20, 16),

@@ -21,12 +21,11 @@ def test_the_integer_file_is_told_by_operator_and_version(converted: Converted) 
         ("DEPTHWISE_CONV_2D", 3),
         ("FULLY_CONNECTED", 1),
         ("MEAN", 1),
-        ("QUANTIZE", 1),
     }
     assert all(operator.version >= 1 for operator in found.operators)
     assert (found.float_tensors, found.first_floats, found.flex) == (0, (), ())
     (given,), (output,) = found.inputs, found.outputs
-    assert (given.type, given.shape, given.scale, given.zero_point) == ("UINT8", (1, 24, 24, 3), 1.0, 0)
+    assert (given.type, given.shape, given.scale, given.zero_point) == ("INT8", (1, 24, 24, 3), 1.0, -128)
     assert (output.type, output.shape) == ("INT8", (1, 2))
 
 

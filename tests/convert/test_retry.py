@@ -93,7 +93,7 @@ def test_a_file_that_loses_is_right_once_its_worst_layers_are_kept_in_float(case
     kept_values = tuple(layer.value for layer in kept)
     assert convert_tflite(case.saved_model, "int8", case.images, kept_values) == data
     given, output = inventory("tflite", data).inputs[0], inventory("tflite", data).outputs[0]
-    assert (given.type, given.scale, given.zero_point, output.type) == ("UINT8", 1.0, 0, "INT8")
+    assert (given.type, given.scale, given.zero_point, output.type) == ("INT8", 1.0, -128, "INT8")
     again = [layer for layer in layer_noise(case.model, case.fp32, data, case.images[:8]) if layer.operator != "QUANTIZE"]
     assert [layer.value for layer in again] == [layer.value for layer in case.noise if layer.operator != "QUANTIZE"]
     assert all(layer.snr_db == CEILING_DB for layer in again if layer.value in kept_values)

@@ -1,10 +1,13 @@
 """Keras -> TFLite: five precisions, and what must hold for the integer file."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
+from limiar.convert.anatomy.flatbuffer import Graph
 from limiar.convert.anatomy.inventory import check_full_integer
 from limiar.convert.export.to_tflite import convert_tflite
 from limiar.convert.pipeline import Converted
@@ -13,8 +16,8 @@ from limiar.convert.source import keras_model
 from limiar.convert.source.frameworks import keras
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
-from limiar.edge_app.errors import ConvertError
-from limiar.edge_app.runtimes import open_runtime
+from limiar.edge_app.errors import ConvertError, ModelUnfit
+from limiar.edge_app.runtimes import installed_runtimes, open_runtime
 
 SIDE_PX = 24
 
@@ -52,10 +55,47 @@ def test_the_integer_file_reads_raw_pixels_and_computes_no_float(converted: Conv
     interpreter = Interpreter(model_content=data)
     interpreter.allocate_tensors()
     (given,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
-    assert (given["dtype"], given["quantization"]) == (np.uint8, (1.0, 0))
+    assert (given["dtype"], given["quantization"]) == (np.int8, (1.0, -128))
     assert list(given["shape"]) == [1, SIDE_PX, SIDE_PX, 3]
     assert output["dtype"] == np.int8
     assert not [tensor["name"] for tensor in interpreter.get_tensor_details() if np.issubdtype(tensor["dtype"], np.floating)]
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tflite-runtime"])
+@pytest.mark.parametrize("optimised", [True, False])
+def test_an_older_file_that_takes_uint8_gives_the_same_logits(converted: Converted, runtime: str, optimised: bool) -> None:
+    if runtime not in {found.name for found in installed_runtimes()}:
+        pytest.skip(f"{runtime} is not installed in this environment")
+    data = converted.models["tflite_int8"]
+    newer, older = (open_runtime(runtime, file, optimised=optimised) for file in (data, _with_uint8_input(data)))
+    images = np.random.default_rng(3).integers(0, 256, (50, 1, SIDE_PX, SIDE_PX, 3), np.uint8)
+    for image in (*images, np.full_like(images[0], 0), np.full_like(images[0], 255)):
+        np.testing.assert_array_equal(newer.logits(image), older.logits(image))
+
+
+def test_an_int8_input_with_another_zero_point_is_refused(converted: Converted) -> None:
+    graph = Graph(converted.models["tflite_int8"])
+    graph.main.tensors[graph.main.inputs[0]].quantization.zeroPoint = [-127]
+    with pytest.raises(ModelUnfit, match=r"E-RUNTIME-INPUT: its int8 input has scale and zero point \(1.0, -127\)"):
+        open_runtime("litert", graph.data())
+
+
+def _with_uint8_input(data: bytes) -> bytes:
+    """The file as limiar 0.1 made it: a QUANTIZE turns uint8 pixels into int8."""
+    graph = Graph(data)
+    (inner,) = graph.main.inputs
+    pixels = copy.deepcopy(graph.main.tensors[inner])
+    pixels.name, pixels.type, pixels.quantization.zeroPoint = b"pixels", schema.TensorType.UINT8, [0]
+    graph.main.tensors.append(pixels)
+    number = schema.BuiltinOperator.QUANTIZE
+    code = schema.OperatorCodeT(builtinCode=number, deprecatedBuiltinCode=number, version=2)
+    graph.model.operatorCodes.append(code)
+    given = len(graph.main.tensors) - 1
+    quantize = schema.OperatorT(opcodeIndex=len(graph.model.operatorCodes) - 1, inputs=[given], outputs=[inner])
+    graph.main.operators.insert(0, quantize)
+    graph.main.inputs = [given]
+    graph.model.signatureDefs = None  # they name the former input
+    return graph.data()
 
 
 def test_without_an_image_of_the_full_range_the_integer_file_would_misread_pixels(saved_model: Path) -> None:
