@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING
 import click
 
 from limiar.edge_app.commands.options import FILE, key_options, keys_of
+from limiar.edge_app.exit_status import FAILED_CHECK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from limiar.edge_app.bench.baseline import Judgement
+    from limiar.edge_app.bench.recorded import Recorded
     from limiar.edge_app.bench.result import BenchResult
 
 
@@ -55,6 +60,19 @@ if TYPE_CHECKING:
     metavar="[FILE]",
     help="Print JSON instead of the table; with FILE, write it there and print the table.",
 )
+@click.option("--baseline", type=FILE, help="An older --json of this machine; exit with 3 if this run is slower than that.")
+@click.option(
+    "--fail-on",
+    default="slower=5%",
+    show_default=True,
+    metavar="slower=P%",
+    help="With --baseline: how much slower. It counts only if the 95 % interval lies wholly beyond.",
+)
+@click.option(
+    "--budget",
+    metavar="pN=TIME",
+    help="Such as p95=20ms: exit with 3 if the whole way takes longer, or the calls do not suffice to know.",
+)
 @click.option("--wide", is_flag=True, help="Print all columns, even beyond 80 characters.")
 @key_options
 def bench(
@@ -71,6 +89,9 @@ def bench(
     seed: int,
     json_file: str | None,
     wide: bool,
+    baseline: Path | None,
+    fail_on: str,
+    budget: str | None,
     key_files: tuple[Path, ...],
     revoked_files: tuple[Path, ...],
 ) -> int:
@@ -84,11 +105,11 @@ def bench(
     Example:
       limiar bench models/lung-nodule --file tflite_int8,tflite_fp32 --threads 1,2 --json bench.json
       limiar bench models/lung-nodule --images patches --rate 30 --preset quick
+      limiar bench models/lung-nodule --baseline bench.json --fail-on slower=5% --budget p95=20ms
     """
     counts, keys = _thread_counts(threads), keys_of(key_files, revoked_files)
-    to = None if json_file in (None, "-") else Path(json_file)
-    if to:
-        _check_writable(to)
+    gates = _gates(baseline, fail_on, budget)
+    to = _place(json_file)
 
     from limiar.edge_app.bench.bench import bench as measure
     from limiar.edge_app.system.progress import ProgressLine
@@ -109,7 +130,7 @@ def bench(
             progress=lambda what, done, total: line.draw(f"{what}: {done} of {total}"),
         )
     _report(result, to, table=json_file != "-", wide=wide)
-    return 0
+    return _judged(result, gates)
 
 
 def _thread_counts(threads: str) -> list[int]:
@@ -123,19 +144,53 @@ def _thread_counts(threads: str) -> list[int]:
     return counts
 
 
+def _gates(baseline: Path | None, fail_on: str, budget: str | None) -> "list[Callable[[Recorded], Judgement]]":
+    """What the result must pass, before anything is measured. Raises UsageError."""
+    if baseline is None and budget is None:
+        return []
+    from limiar.edge_app.bench.baseline import budget_of, judge, slower_limit, within_budget
+    from limiar.edge_app.bench.recorded import read_result
+
+    gates: list[Callable[[Recorded], Judgement]] = []
+    try:
+        if baseline:
+            old, limit = read_result(baseline), slower_limit(fail_on)
+            gates.append(lambda new: judge(new, old, limit))
+        if budget:
+            kept = budget_of(budget)
+            gates.append(lambda new: within_budget(new, kept))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return gates
+
+
+def _judged(result: "BenchResult", gates: "list[Callable[[Recorded], Judgement]]") -> int:
+    """Prints on stderr what each gate says; returns the exit status. Raises LimiarError: the runs cannot be compared."""
+    from limiar.edge_app.bench.recorded import recorded
+
+    judgements = [gate(recorded(result)) for gate in gates]
+    for line in (line for judgement in judgements for line in judgement.lines):
+        click.echo(line, err=True)
+    return 0 if all(judgement.passed for judgement in judgements) else FAILED_CHECK
+
+
 def _listed(names: tuple[str, ...]) -> list[str]:
     """`--file A --file B,C` -> A, B, C, each once."""
     return list(dict.fromkeys(name for given in names for name in given.split(",") if name))
 
 
-def _check_writable(path: Path) -> None:
-    """Checks it before minutes of measuring. Raises OutputError."""
+def _place(json_file: str | None) -> Path | None:
+    """The file for the JSON, if one was asked for, checked before minutes of measuring. Raises OutputError."""
+    if json_file in (None, "-"):
+        return None
     from limiar.edge_app.output.files import writable
     from limiar.edge_app.system.files import check_replaceable
 
+    path = Path(json_file)
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         check_replaceable(path)
+    return path
 
 
 def _report(result: "BenchResult", to: Path | None, table: bool, wide: bool) -> None:

@@ -331,3 +331,32 @@ def test_the_probe_reports_its_own_memory_and_not_its_parents(tiny_path: Path, t
     large = f"import subprocess; held = bytearray(b'1') * (600 << 20); subprocess.run({command}, stdin={image})"
     done = subprocess.run([sys.executable, "-c", large], capture_output=True, check=True, env=os.environ)
     assert json.loads(done.stdout)["peak_mb"] < 300
+
+
+def test_a_run_beyond_its_budget_or_slower_than_its_baseline_ends_with_3(
+    quick_bench: Limiar, tiny_path: Path, tmp_path: Path
+) -> None:
+    """By a baseline whose figures were divided by ten; the interval lies beyond 5 % on any machine."""
+    baseline, words = tmp_path / "old.json", ["--count", "200", "--file", "tflite_int8", "--runtime", "litert"]
+    if not any(found.name == "litert" for found in installed_runtimes()):
+        pytest.skip("LiteRT is not installed here")
+    done = quick_bench(tiny_path, *words, "--json", baseline, "--budget", "p90=60s")
+    assert done.returncode == 0, done.stderr
+    assert b"within p90=60s" in done.stderr
+    old = json.loads(baseline.read_bytes())
+    for one in old["measurements"]:
+        for found in (one["invoke"], one["total"]):
+            for name in ("p50_us", "round_low_us", "round_high_us"):
+                found[name] /= 10
+            found["process_p50_us"] = [us / 10 for us in found["process_p50_us"]]
+    baseline.write_text(json.dumps(old), encoding="utf-8")
+    done = quick_bench(tiny_path, *words, "--baseline", baseline, "--fail-on", "slower=5%")
+    assert done.returncode == 3
+    assert b"SLOWER by more than 5 %" in done.stderr
+    assert quick_bench(tiny_path, *words, "--budget", "p90=1us").returncode == 3
+
+
+@pytest.mark.parametrize("words", [["--budget", "p95"], ["--budget", "p42=1ms"], ["--baseline", "no-such.json"]])
+def test_a_gate_that_cannot_be_read_is_a_usage_error(limiar: Limiar, tiny_path: Path, words: list[str]) -> None:
+    done = limiar("bench", tiny_path, *words)
+    assert (done.returncode, done.stdout) == (2, b"")
