@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec import UnsetType
 
 from limiar.edge_app import APP
+from limiar.edge_app.bench.choose import Candidate, choose
 from limiar.edge_app.bench.loops import WarmUp
 from limiar.edge_app.bench.pipeline import STAGES
 from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, resolve, shares
@@ -45,6 +46,7 @@ from limiar.edge_app.text import counted
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
 
+_WHOLE = ("decode", "resize", "invoke", "decide")
 _MOST_IMAGES = 1000  # of a folder, in name order
 _OPEN_S = 60.0  # of the open loop, for each variant
 _SPREAD = 0.2  # if the medians of rounds differ by more, the machine was busy
@@ -107,6 +109,12 @@ def bench(
         _measurement(bundle, variant, start, [one.taken[place] for one in measured], chosen, rate_hz, arrivals)
         for place, (variant, start) in enumerate(starts.items())
     )
+    wholes = [_rounds([one.taken[place] for one in measured]) for place in range(len(starts))]
+    candidates = {
+        variant: Candidate(whole, one.whole.p50_us or float("inf"), one.bytes)
+        for variant, whole, one in zip(starts, wholes, measurements, strict=True)
+        if one.verified != "no"
+    }
     return BenchResult(
         app=APP,
         time=utc_now(),
@@ -130,6 +138,7 @@ def bench(
         yardstick=latency([one.yardstick for one in measured], keep=True),
         timeline=recorder.timeline,
         unread=tuple(measured[0].unread),
+        proposal=choose(candidates, bundle.model(None)[0].name, seed),
     )
 
 
@@ -243,13 +252,18 @@ def _measurement(
         verified=verified_by(bundle, model, variant.runtime, start.version) or "no",
         bytes=len(data),
         invoke=found([one.invoke for one in taken]),
-        whole=latency(_sums([by_name[name] for name in ("decode", "resize", "invoke", "decide")])),
+        whole=latency(_sums([by_name[name] for name in _WHOLE])),
         start=start,
         stages={name: found(processes) for name, processes in by_name.items()},
         total=latency(_sums(list(by_name.values())), early_stopping=chosen.early_stopping),
         warm_up=_longest([one.warm_up for one in taken]),
         open_loop=opened,
     )
+
+
+def _rounds(taken: Sequence[Taken]) -> list[list[int]]:
+    """The rounds of all processes: nanoseconds from the bytes of an image to its answer."""
+    return [block for rounds in _sums([[one.stages[name] for one in taken] for name in _WHOLE]) for block in rounds]
 
 
 def _sums(stages: Sequence[Sequence[Rounds]]) -> list[list[list[int]]]:

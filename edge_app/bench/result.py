@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from limiar.edge_app.bench.loops import WarmUp
+from limiar.edge_app.bench.ratios import Ratio
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import BEYOND, Latency
 from limiar.edge_app.inference.verified import VerifiedBy
@@ -52,6 +53,15 @@ class Measurement(Struct, frozen=True):
     open_loop: OpenLoop | None = None
 
 
+class Proposal(Struct, frozen=True):
+    """What should answer on this device."""
+
+    best: Variant
+    why: str
+    over: Ratio | None  # its time from image to answer, divided by that of the bundle's default file; None: it is that one
+    runner_up: Variant | None
+
+
 class Skipped(Struct, frozen=True):
     """A variant that does not start here, and why."""
 
@@ -95,3 +105,4 @@ class BenchResult(Struct, frozen=True, kw_only=True):
     yardstick: Latency | None = None  # yardstick.py
     timeline: tuple[BoardSample, ...] = ()
     unread: tuple[Unread, ...] = ()
+    proposal: Proposal | None = None  # None: no variant is verified here

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from limiar.edge_app.bench.pipeline import STAGES
-from limiar.edge_app.bench.result import BenchResult, Measurement, OpenLoop
+from limiar.edge_app.bench.result import BenchResult, Measurement, OpenLoop, Proposal
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.text import counted
 
@@ -40,6 +40,8 @@ def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
         yield from _wrapped(f"{where}: left out: {missed.message}")
     yield ""
     yield from _wrapped(_legend(result))
+    if result.proposal:
+        yield from _wrapped(_proposed(result.proposal))
     for note in result.notes:
         yield from _wrapped(f"Warning: {note}")
 
@@ -58,6 +60,14 @@ def _legend(result: BenchResult) -> str:
             f"Starts: from nothing to the loaded model and to the first answer, medians of {result.starts} fresh processes.",
         )
     )
+
+
+def _proposed(proposal: Proposal) -> str:
+    best, over = proposal.best, proposal.over
+    text = f"Best here: {best.file} on {best.runtime}, {counted(best.threads, 'thread')}: {proposal.why}"
+    if over:
+        text += f"; x {over.ratio:.2f} ({over.low:.2f} to {over.high:.2f}) the time of the bundle's default"
+    return f"{text}. --save-best keeps it."
 
 
 def _wrapped(text: str) -> list[str]:

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     metavar="pN=TIME",
     help="Such as p95=20ms: exit with 3 if the whole way takes longer, or the calls do not suffice to know.",
 )
+@click.option("--save-best", is_flag=True, help="Keep the fastest as this device's profile, which scan and camera use.")
 @click.option("--wide", is_flag=True, help="Print all columns, even beyond 80 characters.")
 @key_options
 def bench(
@@ -89,6 +90,7 @@ def bench(
     seed: int,
     json_file: str | None,
     wide: bool,
+    save_best: bool,
     baseline: Path | None,
     fail_on: str,
     budget: str | None,
@@ -130,7 +132,7 @@ def bench(
             progress=lambda what, done, total: line.draw(f"{what}: {done} of {total}"),
         )
     _report(result, to, table=json_file != "-", wide=wide)
-    return _judged(result, gates)
+    return _judged(result, gates, save_best)
 
 
 def _thread_counts(threads: str) -> list[int]:
@@ -164,14 +166,32 @@ def _gates(baseline: Path | None, fail_on: str, budget: str | None) -> "list[Cal
     return gates
 
 
-def _judged(result: "BenchResult", gates: "list[Callable[[Recorded], Judgement]]") -> int:
-    """Prints on stderr what each gate says; returns the exit status. Raises LimiarError: the runs cannot be compared."""
+def _judged(result: "BenchResult", gates: "list[Callable[[Recorded], Judgement]]", save: bool) -> int:
+    """Says on stderr what each gate says and what was kept; returns the exit status.
+
+    Raises LimiarError: the runs cannot be compared, or nothing can be kept.
+    """
     from limiar.edge_app.bench.recorded import recorded
 
     judgements = [gate(recorded(result)) for gate in gates]
     for line in (line for judgement in judgements for line in judgement.lines):
         click.echo(line, err=True)
+    if save:
+        _save_best(result)
     return 0 if all(judgement.passed for judgement in judgements) else FAILED_CHECK
+
+
+def _save_best(result: "BenchResult") -> None:
+    """Raises LimiarError."""
+    from limiar.edge_app.bench.choose import save_best
+    from limiar.edge_app.errors import printable
+    from limiar.edge_app.output.files import writable
+    from limiar.edge_app.store.profile import profile_path
+    from limiar.edge_app.store.state import state_folder
+
+    with writable(profile_path(state_folder(), result.bundle)):
+        path = save_best(result, state_folder())
+    click.echo(f"kept for scan, camera and explain: {printable(str(path))}", err=True)
 
 
 def _listed(names: tuple[str, ...]) -> list[str]:

@@ -15,11 +15,12 @@ import msgspec
 import pytest
 
 import limiar as api
+from limiar.edge_app.bench.choose import Candidate, choose
 from limiar.edge_app.bench.invoke import measure_invoke
 from limiar.edge_app.bench.loops import by_stage, closed_loop, open_loop, unit, warm_up
 from limiar.edge_app.bench.pipeline import STAGES
 from limiar.edge_app.bench.plan import PRESETS, resolve, shares
-from limiar.edge_app.bench.result import BenchResult, Skipped
+from limiar.edge_app.bench.result import BenchResult, Skipped, Variant
 from limiar.edge_app.bench.sample import sample_png
 from limiar.edge_app.bench.samples import unpack
 from limiar.edge_app.bench.table import table
@@ -360,3 +361,32 @@ def test_a_run_beyond_its_budget_or_slower_than_its_baseline_ends_with_3(
 def test_a_gate_that_cannot_be_read_is_a_usage_error(limiar: Limiar, tiny_path: Path, words: list[str]) -> None:
     done = limiar("bench", tiny_path, *words)
     assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_the_best_is_kept_and_a_scan_uses_it(limiar: Limiar, quick_bench: Limiar, tiny_path: Path, images: Path) -> None:
+    """Of one file alone, which is not the bundle's default: otherwise which one is the fastest would be chance."""
+
+    def used() -> set[str]:
+        return {json.loads(line)["file"] for line in limiar("scan", tiny_path, images, "--jsonl", "-").stdout.splitlines()}
+
+    default = used()
+    other = next(name for name in ("tflite_fp32", "tflite_int8") if name not in default)
+    done = quick_bench(tiny_path, "--count", "40", "--file", other, "--save-best")
+    assert done.returncode == 0, done.stderr
+    assert b"kept for scan" in done.stderr
+    assert f"Best here: {other}".encode() in done.stdout
+    assert used() == {other}
+
+
+def candidate(us: float, size: int = 1) -> Candidate:
+    return Candidate([[round(us * 1000 + jitter) for jitter in range(20)] for _ in range(12)], us, size)
+
+
+def test_of_variants_that_are_as_fast_the_one_with_fewer_threads_is_proposed() -> None:
+    one, two, slow = Variant("a", "litert", 1), Variant("a", "litert", 2), Variant("b", "litert", 1)
+    found = choose({two: candidate(10), one: candidate(10), slow: candidate(20)}, "b", seed=0)
+    assert found
+    assert found.best == one
+    assert found.over
+    assert found.over.high < 0.6  # of the default's 20 us
+    assert choose({}, "b", seed=0) is None

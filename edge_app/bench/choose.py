@@ -1,0 +1,85 @@
+"""Which model file, runtime and number of threads should answer on this device."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct
+
+from limiar.edge_app.bench.ratios import Ratio, within
+from limiar.edge_app.bench.result import BenchResult, Measurement, Proposal, Variant
+from limiar.edge_app.bench.timing import Rounds
+from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.store.profile import Hardware, Profile, RunnerUp, save_profile
+from limiar.edge_app.system.emulation import emulated
+from limiar.edge_app.text import counted
+
+
+class Candidate(Struct, frozen=True):
+    """A variant that may answer here: its file passed the gate, and its golden images pass on that runtime."""
+
+    whole: Rounds  # of all processes
+    p50_us: float
+    bytes: int
+
+
+def choose(candidates: Mapping[Variant, Candidate], default: str, seed: int) -> Proposal | None:
+    """The fastest from image to answer; None: there are no candidates.
+
+    Those whose interval of the ratio to the fastest holds 1 are as fast; of them the fewest threads are taken, then the file
+    that the bundle would choose (`default`), then the smallest.
+    """
+    if not candidates:
+        return None
+    rng = np.random.default_rng(seed)
+    order = sorted(candidates, key=lambda one: candidates[one].p50_us)
+    fastest = order[0]
+    ratios = {one: within(candidates[fastest].whole, candidates[one].whole, rng) for one in order[1:]}
+    as_fast = [fastest, *(one for one, ratio in ratios.items() if ratio is None or ratio.low <= 1)]
+    best = min(as_fast, key=lambda one: (one.threads, one.file != default, candidates[one].bytes))
+    ordinary = next((one for one in candidates if (one.file, one.threads) == (default, 1)), None)
+    over: Ratio | None = None
+    if ordinary and ordinary != best:
+        over = within(candidates[ordinary].whole, candidates[best].whole, rng)
+    runner_up = next((one for one in order if one != best), None)
+    why = "nothing else was measured" if len(order) == 1 else f"the fastest of {len(order)} from image to answer"
+    if len(as_fast) > 1:
+        others = counted(len(as_fast) - 1, "other")
+        why = f"as fast as {others}, and preferred for fewer threads, the bundle's choice, or its size"
+    return Proposal(best, why, over, runner_up)
+
+
+def save_best(result: BenchResult, state: Path) -> Path:
+    """Keeps the proposal as this device's profile. Raises LimiarError: the run is not to be relied on; and OSError."""
+    if not result.valid or (emulator := emulated()):
+        met = "the run is INVALID" if not result.valid else f"the processor is emulated by {emulator}"
+        raise LimiarError("E-BENCH-UNFIT", f"no profile was kept, since {met}: measure again on a board at rest")
+    if result.proposal is None:
+        met = "no model file is verified on a runtime here"
+        raise LimiarError("E-BENCH-UNFIT", f"no profile was kept, since {met}: see `limiar verify`")
+    best, runner_up = _of(result, result.proposal.best), result.proposal.runner_up
+    return save_profile(
+        state,
+        Profile(
+            bundle=result.bundle,
+            name=result.name,
+            version=result.version,
+            file=best.file,
+            runtime=best.runtime,
+            runtime_version=best.version,
+            threads=best.threads,
+            p50_us=best.whole.p50_us or 0.0,
+            runner_up=_runner_up(_of(result, runner_up)) if runner_up else None,
+            measured=result.time,
+            app=result.app,
+            machine=Hardware.here(),
+        ),
+    )
+
+
+def _of(result: BenchResult, variant: Variant) -> Measurement:
+    return next(one for one in result.measurements if Variant(one.file, one.runtime, one.threads) == variant)
+
+
+def _runner_up(one: Measurement) -> RunnerUp:
+    return RunnerUp(one.file, one.runtime, one.threads, one.whole.p50_us or 0.0)
