@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from typing import IO
 
 import msgspec
 
@@ -30,7 +29,11 @@ def run_repeat(plan: Plan, poll: Callable[[], None], progress: Tell) -> Measured
         given.write(msgspec.json.encode(plan))
         given.seek(0)
         process = subprocess.Popen(
-            python_m("limiar.edge_app.bench.repeat"), stdin=given, stdout=subprocess.PIPE, stderr=said, process_group=0
+            python_m("limiar.edge_app.bench.repeat", str(os.getpid())),
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            process_group=0,  # not the terminal's: this process deals with Ctrl-C
         )
         try:
             measured = _followed(process, poll, progress)
@@ -59,12 +62,12 @@ def _followed(process: "subprocess.Popen[bytes]", poll: Callable[[], None], prog
             poll()
             if not selector.select(_POLL_S):
                 continue
-            data = os.read(_descriptor(process.stdout), _AT_ONCE)
+            data = os.read(process.stdout.fileno(), _AT_ONCE)
             if not data:
                 process.wait()
                 return None
             heard = time.monotonic()
-            *lines, left = (left + data).split(b"\n") if b"\n" in data else (left + data,)
+            *lines, left = (left + data).split(b"\n")
             for line in lines:
                 message = _MESSAGES.decode(line)
                 if isinstance(message, Measured):
@@ -72,7 +75,3 @@ def _followed(process: "subprocess.Popen[bytes]", poll: Callable[[], None], prog
                 assert isinstance(message, Progress)
                 progress(message.what, message.done, message.total)
     return None
-
-
-def _descriptor(stream: IO[bytes]) -> int:
-    return stream.fileno()

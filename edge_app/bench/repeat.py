@@ -1,8 +1,9 @@
 """One repeat process: it measures all variants, which take turns. `limiar bench` runs several, one after another.
 
-    python -m limiar.edge_app.bench.repeat < PLAN
+    python -m limiar.edge_app.bench.repeat PARENT < PLAN
 
-stdin is a Plan as JSON. stdout is lines of JSON: Progress, and at the end Measured. stderr says why there is none.
+PARENT is the process that started it, with which it ends. stdin is a Plan as JSON. stdout is lines of JSON: Progress, and at the
+end Measured. stderr says why there is none.
 """
 
 import functools
@@ -28,6 +29,7 @@ from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import check_assessable, model_input
 from limiar.edge_app.runtimes import Runtime, open_runtime
 from limiar.edge_app.store.writer import BundleKey, Store
+from limiar.edge_app.system.children import end_with_parent
 
 _TELL_EVERY_S = 0.2
 
@@ -62,7 +64,8 @@ class Measured(Struct, frozen=True, tag=True):
 Message = Progress | Measured
 
 
-def main() -> None:
+def main(parent: str) -> None:
+    end_with_parent(int(parent))
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
     bundle = open_bundle(plan.bundle)
     if bundle.sha256 != plan.sha256:
@@ -145,6 +148,6 @@ def _send(message: Message) -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        main(*sys.argv[1:])
     except LimiarError as error:
         sys.exit(str(error))

@@ -73,7 +73,11 @@ if TYPE_CHECKING:
     metavar="pN=TIME",
     help="Such as p95=20ms: exit with 3 if the whole way takes longer, or the calls do not suffice to know.",
 )
-@click.option("--save-best", is_flag=True, help="Keep the fastest as this device's profile, which scan and camera use.")
+@click.option(
+    "--save-best",
+    is_flag=True,
+    help="Keep the fastest as this device's profile, which scan and camera use; --threads says which numbers are tried.",
+)
 @click.option("--wide", is_flag=True, help="Print all columns, even beyond 80 characters.")
 @key_options
 def bench(

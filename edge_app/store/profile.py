@@ -74,7 +74,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     runtime: Text
     runtime_version: Text
     threads: Threads
-    p50_us: Microseconds  # the whole way of an image, from the file to the answer
+    p50_us: Microseconds  # from the bytes of an image to its answer
     runner_up: RunnerUp | None
     measured: Time  # UTC, by the device's clock
     app: Text
