@@ -19,7 +19,6 @@ from msgspec import UnsetType
 from limiar.edge_app import APP
 from limiar.edge_app.bench.choose import Candidate, choose
 from limiar.edge_app.bench.loops import WarmUp
-from limiar.edge_app.bench.pipeline import STAGES
 from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, resolve, shares
 from limiar.edge_app.bench.processes import run_repeat
 from limiar.edge_app.bench.repeat import Measured, Taken
@@ -29,7 +28,7 @@ from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.starts import start_all
 from limiar.edge_app.bench.timing import Latency, Rounds, Tell, latency, silent
 from limiar.edge_app.bundle.open import Bundle, open_bundle
-from limiar.edge_app.errors import ImageError, RuntimeUnavailable, printable
+from limiar.edge_app.errors import ImageError, RuntimeUnavailable, StoreError, printable
 from limiar.edge_app.image.folder import walk
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.inference.verified import verified_by
@@ -89,7 +88,8 @@ def bench(
     before, recorder = condition(), Recorder(Board())
     with _folder() as folder:
         paths, image = _images(images, folder)
-        started = start_all(bundle, variants, _first(paths, bundle.manifest.input.grey_max), chosen.starts, progress)
+        first = _first(paths, bundle.manifest.input.grey_max) if paths else sample_png()
+        started = start_all(bundle, variants, first, chosen.starts, progress)
         starts = {variant: start for variant, start in started.items() if isinstance(start, Start)}
         skipped = [Skipped(one.file, one.runtime, one.threads, met) for one, met in started.items() if isinstance(met, str)]
         if not starts:
@@ -158,20 +158,33 @@ def _variants(bundle: Bundle, files: Sequence[str], runtimes: Sequence[str], thr
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    """A folder that is thrown away, on the disk that keeps results: what a commit costs depends on the disk."""
-    place = state_folder()
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=place) as folder:
-        yield Path(folder)
+def _folder() -> Iterator[Path | None]:
+    """A folder that is thrown away, on the disk that keeps results if it can be: what a commit costs depends on the disk.
+
+    None: nothing can be written.
+    """
+    with contextlib.ExitStack() as made:
+        yield _made(made)
 
 
-def _images(images: "Sequence[Path | str]", folder: Path) -> tuple[tuple[str, ...], str]:
-    """The files to answer, and what they are. Raises ImageError: there are none."""
+def _made(made: contextlib.ExitStack) -> Path | None:
+    with contextlib.suppress(OSError, StoreError):
+        place = state_folder()
+        place.mkdir(parents=True, exist_ok=True)
+        return Path(made.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=place)))
+    with contextlib.suppress(OSError):
+        return Path(made.enter_context(tempfile.TemporaryDirectory(prefix="limiar-bench-")))
+    return None
+
+
+def _images(images: "Sequence[Path | str]", folder: Path | None) -> tuple[tuple[str, ...], str]:
+    """The files to answer, and what they are; none: a sample for which there is no place. Raises ImageError: there are none."""
     if not images:
         png = sample_png()
-        (folder / "sample.png").write_bytes(png)
-        return (str(folder / "sample.png"),), f"PNG, {SIDE_PX}x{SIDE_PX}, RGB, {len(png)} bytes"
+        if folder:
+            (folder / "sample.png").write_bytes(png)
+        sample = (str(folder / "sample.png"),) if folder else ()
+        return sample, f"PNG, {SIDE_PX}x{SIDE_PX}, RGB, {len(png)} bytes"
     paths = list[str]()
     for given in images:
         if os.path.isdir(given):
@@ -202,7 +215,7 @@ def _plans(
     bundle: Bundle,
     variants: Sequence[Variant],
     paths: tuple[str, ...],
-    folder: Path,
+    folder: Path | None,
     chosen: Preset,
     rate_hz: float | None,
     arrivals: int,
@@ -216,7 +229,7 @@ def _plans(
             sha256=bundle.sha256,
             variants=tuple(variants),
             images=paths,
-            store=str(folder / f"results-{number}.db"),
+            store=str(folder / f"results-{number}.db") if folder else None,
             count=count,
             seconds=chosen.seconds / chosen.processes,
             rate_hz=rate_hz,
@@ -239,7 +252,7 @@ def _measurement(
     def found(processes: Sequence[Rounds]) -> Latency:
         return latency(processes, keep=True, early_stopping=chosen.early_stopping)
 
-    by_name = {name: [one.stages[name] for one in taken] for name in STAGES}
+    by_name = {name: [one.stages[name] for one in taken] for name in taken[0].stages}
     opened = None
     if rate_hz is not None:
         arrived = found([[one.arrivals] for one in taken])

@@ -21,8 +21,13 @@ STAGES = ("read", "decode", "resize", "invoke", "decide", "store")
 class Pipeline:
     """Answers images one after another, each from its file, as a scan does, and keeps them in a store."""
 
-    def __init__(self, manifest: Manifest, model: ModelFile, runtime: Runtime, store: Store, paths: Sequence[str]) -> None:
-        """store: with the bundle in use. paths: of images that the image rules accept; they are answered in turn."""
+    def __init__(
+        self, manifest: Manifest, model: ModelFile, runtime: Runtime, store: Store | None, paths: Sequence[str]
+    ) -> None:
+        """store: with the bundle in use; None: that stage is left out.
+
+        paths: of images that the image rules accept; they are answered in turn.
+        """
         self._watched = _Watched(runtime)
         self._classifier = Classifier(
             self._watched, manifest.labels, manifest.input, model.decision, manifest.envelope, "ignore"
@@ -44,18 +49,20 @@ class Pipeline:
         """One image. Returns the nanoseconds of each of STAGES. Raises ImageError, RuntimeUnavailable and StoreError."""
         clock = time.perf_counter_ns
         began = clock()
-        data = read_file(path)
+        data = read_file(path, follow=True)
         sha256 = hashlib.sha256(data).digest()
         read = clock()
         picture = decode(data, os.fsdecode(path), self._grey_max)
         decoded = clock()
         answer = self._classifier.answer(picture, decode_s=(decoded - read) / 1e9)
         decided = clock()
+        given, got = self._watched.given_ns, self._watched.got_ns
+        before = (read - began, decoded - read, given - decoded, got - given, decided - got)
+        if self._store is None:
+            return before
         self._store.add(sha256, path, answer)
         self._store.commit()
-        stored = clock()
-        given, got = self._watched.given_ns, self._watched.got_ns
-        return read - began, decoded - read, given - decoded, got - given, decided - got, stored - decided
+        return *before, clock() - decided
 
 
 class _Watched:

@@ -31,8 +31,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     bundle: str  # its folder or file
     sha256: str  # of the manifest that the parent opened
     variants: tuple[Variant, ...]
-    images: tuple[str, ...]  # files
-    store: str  # a database that is thrown away
+    images: tuple[str, ...]  # files; none: the sample, in memory
+    store: str | None  # a database that is thrown away; None: there is no place for one
     count: int  # calls of each variant
     seconds: float  # of each variant
     rate_hz: float | None

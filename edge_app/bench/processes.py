@@ -5,9 +5,9 @@ import os
 import selectors
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
+from typing import IO
 
 import msgspec
 
@@ -25,7 +25,7 @@ _MESSAGES = msgspec.json.Decoder(Message)
 
 def run_repeat(plan: Plan, poll: Callable[[], None], progress: Tell) -> Measured:
     """Runs one repeat process. poll: called at least every 100 ms. Raises RuntimeUnavailable: it ended, or fell silent."""
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+    with _in_memory() as given, _in_memory() as said:
         given.write(msgspec.json.encode(plan))
         given.seek(0)
         process = subprocess.Popen(
@@ -49,6 +49,11 @@ def run_repeat(plan: Plan, poll: Callable[[], None], progress: Tell) -> Measured
     met = lines[-1] if lines and status > 0 else "fell silent, or was killed" if killed else f"ended with {status}"
     cure = "leave out the file that does it, with --file"
     raise RuntimeUnavailable("E-BENCH-LOST", f"the process that measures {printable(met)}: {cure}")
+
+
+def _in_memory() -> IO[bytes]:
+    """A file without a disk: a device's may be read-only."""
+    return open(os.memfd_create("bench"), "w+b")
 
 
 def _followed(process: "subprocess.Popen[bytes]", poll: Callable[[], None], progress: Tell) -> Measured | None:

@@ -2,11 +2,13 @@
 
     python -m limiar.edge_app.bench.repeat PARENT < PLAN
 
-PARENT is the process that started it, with which it ends. stdin is a Plan as JSON. stdout is lines of JSON: Progress, and at the
-end Measured. stderr says why there is none.
+PARENT is the process that started it, with which it ends. stdin is a Plan as JSON. stdout is lines of JSON: Progress, and at
+the end Measured. stderr says why there is none.
 """
 
+import contextlib
 import functools
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from limiar.edge_app.bench.loops import Unit, WarmUp, by_stage, closed_loop, ope
 from limiar.edge_app.bench.pipeline import STAGES, Pipeline
 from limiar.edge_app.bench.plan import Plan
 from limiar.edge_app.bench.result import Unread, Variant
+from limiar.edge_app.bench.sample import sample_png
 from limiar.edge_app.bench.yardstick import yardstick
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.bundle.open import Bundle, open_bundle
@@ -70,18 +73,19 @@ def main(parent: str) -> None:
     bundle = open_bundle(plan.bundle)
     if bundle.sha256 != plan.sha256:
         sys.exit("another bundle is there now")
-    with Store(Path(plan.store)) as store:
+    with Store(Path(plan.store)) if plan.store else contextlib.nullcontext() as store:
         _send(_measure(plan, bundle, store))
 
 
-def _measure(plan: Plan, bundle: Bundle, store: Store) -> Measured:
+def _measure(plan: Plan, bundle: Bundle, store: Store | None) -> Measured:
     random = Random(plan.seed)  # noqa: S311  # an order, not a secret
-    tensors, paths, unread = _readable(plan.images, bundle.manifest.input)
+    tensors, paths, unread = _readable(plan.images or (_sample(),), bundle.manifest.input)
     if not tensors:
         sys.exit(f"{unread[0].path}: {unread[0].message}" if unread else "no images")
     runtimes = {one: open_runtime(one.runtime, bundle.model(one.file)[1], one.threads) for one in plan.variants}
     key = BundleKey(bundle.sha256, bundle.manifest.name, bundle.manifest.version, "", "", bundle.manifest.labels)
-    store.use(key, "no")
+    if store:
+        store.use(key, "no")
     pipelines = {
         one: Pipeline(bundle.manifest, bundle.model(one.file)[0], runtime, store, paths) for one, runtime in runtimes.items()
     }
@@ -95,7 +99,7 @@ def _measure(plan: Plan, bundle: Bundle, store: Store) -> Measured:
     taken = []
     for variant in plan.variants:
         arrivals, late = _arrivals(plan, pipelines[variant])
-        stages = by_stage(rounds[variant, "stages"], STAGES)
+        stages = by_stage(rounds[variant, "stages"], STAGES if store else STAGES[:-1])
         invoke = by_stage(rounds[variant, "invoke"], ["invoke"])["invoke"]
         taken.append(Taken(invoke, stages, warm[variant, "invoke"], arrivals, late))
     return Measured(taken, by_stage(rounds[None, "yardstick"], ["yardstick"])["yardstick"], len(tensors), unread)
@@ -103,6 +107,13 @@ def _measure(plan: Plan, bundle: Bundle, store: Store) -> Measured:
 
 def _next(runtime: Runtime, tensors: list[Pixels], random: Random) -> Callable[[], object]:
     return runtime.invoker(random.choice(tensors))
+
+
+def _sample() -> str:
+    """The sample as a file in memory: all disks may be read-only."""
+    file = os.memfd_create("sample")
+    os.write(file, sample_png())
+    return f"/proc/self/fd/{file}"
 
 
 def _arrivals(plan: Plan, pipeline: Pipeline) -> tuple[list[int], int]:

@@ -48,6 +48,7 @@ def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, starte
     Classifier(loaded, opened.manifest.labels, opened.manifest.input, model.decision).answer(decode(sys.stdin.buffer.read()))
     answered_ns = time.monotonic_ns()
     begun_ns = int(started_ns)
+    idle_mb = _memory_mb("VmRSS")  # before the peak, which it cannot exceed
     start = Start(
         version=loaded.version,
         load_ms=(ready_ns - loading_ns) / 1e6,
@@ -55,7 +56,7 @@ def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, starte
         answered_ms=(answered_ns - begun_ns) / 1e6,
         peak_mb=_memory_mb("VmHWM"),
         first_ms=(invoked_ns - ready_ns) / 1e6,
-        idle_mb=_memory_mb("VmRSS"),
+        idle_mb=idle_mb,
     )
     sys.stdout.buffer.write(msgspec.json.encode(start))
 
