@@ -50,7 +50,7 @@ def test_a_file_s_figures_are_those_of_its_runtime_as_a_device_runs_it(converted
         assert max(seen.golden_difference or 0.0 for seen in file.runtimes) <= file.tolerance.other_runtime / 2
 
 
-@pytest.mark.parametrize("layer", [1, 4, 8])
+@pytest.mark.parametrize("layer", [0, 3, 7])
 def test_the_first_layer_that_differs_is_named_as_keras_names_it(converted: Converted, layer: int) -> None:
     """Planted: the other runtime gets a file in which this layer's scale is wrong."""
     (noise,) = [file.layers for file in converted.report.files if file.name == "tflite_int8"]
