@@ -203,9 +203,9 @@ def _first(paths: Sequence[str], grey_max: int | UnsetType) -> bytes:
         try:
             data = read_file(path, follow=True)
             decode(data, path, grey_max)
-        except ImageError:
+        except ImageError as error:
             if path == paths[-1]:
-                raise
+                raise ImageError(error.code, f"{printable(path)}: {error.message}") from None
         else:
             return data
     raise AssertionError("there is at least one path")

@@ -261,6 +261,14 @@ def test_the_stages_of_given_images_are_measured_and_images_that_cannot_be_read_
         assert (one.open_loop.rate_hz, one.open_loop.planned, one.open_loop.latency.count) == (200, 80, 80)
 
 
+def test_an_image_that_cannot_be_read_is_named(quick_bench: Limiar, tiny_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(b"no image")
+    done = quick_bench(tiny_path, "--image", tmp_path / "cut.png")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"E-IMAGE-FORMAT: ")
+    assert b"cut.png: " in done.stderr
+
+
 def test_a_board_that_throttles_makes_the_run_invalid(
     quick_bench: Limiar, tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
