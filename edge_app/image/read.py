@@ -178,6 +178,8 @@ def _decoded(data: bytes, container: Container, grey_max: int | UnsetType) -> Pi
             return Picture(decoders.tiff.decode(data, container, grey_max), container.orientation, container.trailing)
         case Png() if plain := decoders.png.small(data, container):
             return Picture(plain, 1, container.trailing)
+        case Png(has_text=True):
+            data = png.without_notes(data)
     image = _open(data, container)
     orientation = _orientation(image, container.format)
     match container:

@@ -1,7 +1,9 @@
 """Mistakes that other PNG test suites found."""
 
+import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +54,64 @@ def test_good_pixels_are_shown_whatever_a_note_beside_them_holds(kind: bytes, co
     data = grey_png(samples, 8, 9)
     at = data.index(before) - 4
     assert np.array_equal(decode(data[:at] + chunk(kind, content) + data[at:])[:], np.where(samples == 9, 0, samples))
+
+
+KINDS = [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (1, 3), (8, 3), (8, 4), (16, 4), (8, 6), (16, 6)]
+# Pillow keeps texts beside what other chunks say, under these names.
+KEYWORDS = ["transparency", "exif", "gamma", "dpi", "icc_profile", "interlace", "aspect", "loop", "bbox", "xmp"]
+TURNED = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06" + bytes(6)  # EXIF: orientation 6
+
+
+def parts_of(bits: int, colour: int) -> list[bytes]:
+    """8x8 in 1 to 16 bits; colour: 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA."""
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    rng = np.random.default_rng(bits)
+    rows = b"".join(b"\0" + rng.integers(0, 256, samples * bits, dtype=np.uint8).tobytes() for _ in range(8))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, bits, colour, 0, 0, 0))
+    palette = chunk(b"PLTE", rng.integers(0, 256, 3 << bits, dtype=np.uint8).tobytes()) if colour == 3 else b""
+    seen = {0: b"\0\1", 2: b"\0\1\0\2\0\3", 3: b"\x80\0"}.get(colour) if bits <= 8 else None
+    transparent = chunk(b"tRNS", seen) if seen else b""
+    return [b"\x89PNG\r\n\x1a\n" + header, palette + transparent, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+
+
+@pytest.mark.parametrize(("bits", "colour"), KINDS)
+@pytest.mark.parametrize("keyword", KEYWORDS)
+def test_a_text_is_not_taken_for_what_its_keyword_names(bits: int, colour: int, keyword: str) -> None:
+    parts, name = parts_of(bits, colour), keyword.encode()
+    without = decode(b"".join(parts))[:]
+    for text in (b"x", b"255", TURNED):
+        for kind, content in (
+            (b"tEXt", name + b"\0" + text),
+            (b"zTXt", name + b"\0\0" + zlib.compress(text)),
+            (b"iTXt", name + bytes(5) + text),
+        ):
+            for place in (1, 2, 3):
+                data = b"".join([*parts[:place], chunk(kind, content), *parts[place:]])
+                assert np.array_equal(decode(data)[:], without), (kind, text, place)
+
+
+@pytest.mark.parametrize(
+    ("container", "options"),
+    [
+        ("JPEG", {"comment": b"transparency"}),
+        ("TIFF", {"description": "transparency", "software": "exif"}),
+        ("WEBP", {"lossless": True, "xmp": b"transparency"}),
+    ],
+)
+def test_other_formats_keep_a_text_under_names_of_their_own(container: str, options: dict[str, Any]) -> None:
+    image = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    plain, noted = io.BytesIO(), io.BytesIO()
+    image.save(plain, container, **{name: value for name, value in options.items() if name == "lossless"})
+    image.save(noted, container, **options)
+    assert len(noted.getvalue()) > len(plain.getvalue())
+    assert np.array_equal(decode(noted.getvalue())[:], decode(plain.getvalue())[:])
+
+
+def test_transparency_for_more_colours_than_a_palette_can_have_is_refused() -> None:
+    start, palette, *rest = parts_of(8, 3)
+    for count, met in ((256, "answered"), (257, "E-IMAGE-BROKEN"), (1000, "E-IMAGE-BROKEN")):
+        colours = palette[: palette.index(b"tRNS") - 4] + chunk(b"tRNS", bytes(count))
+        assert refusal(b"".join([start, colours, *rest])) == met
 
 
 def rgb_png(raw: bytes, deflated: bytes | None = None, behind: bytes = b"") -> bytes:

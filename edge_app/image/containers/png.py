@@ -7,8 +7,10 @@ from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.container import PIXELS_MP, PIXELS_MP_TWICE, Container, check_end, truncated, unread_depth
 
 _CHUNKS = 50_000  # Pillow takes 15 us for each; libpng writes 8 KB per chunk, so 64 MB have 8,000
-_PLAIN = frozenset({b"IHDR", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"tIME"})  # neither Pillow nor we apply them
-
+_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+# Chunks that are needed, and those that do not change the pixels.
+_PLAIN = _TEXTS | {b"IHDR", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"tIME"}
+_MOST_COLOURS = 256  # in a palette
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types
 
@@ -20,6 +22,7 @@ class Png(Container, frozen=True, kw_only=True):
     colours: int  # in its palette
     transparent: int | None  # the transparent grey level, in 1, 2 or 4 bits
     significant: int | None  # bits per sample of the original, if sBIT says so
+    has_text: bool  # which Pillow must not see: it takes one with the keyword "transparency" for a colour, and "exif" for EXIF
     pixels: tuple[int, int] | None  # first byte and end of its only IDAT, if all other chunks are known not to change them
 
 
@@ -46,6 +49,9 @@ def inspect(data: bytes) -> Png:
             significant = max(data[at + 8 : at + 8 + min(length, 3 if colour in (RGB, RGBA) else 1)])
         elif kind == b"tRNS" and length >= 2 and colour == 0 and bits < 8:
             transparent = data[at + 9] & ((1 << bits) - 1)  # 11.3.1.1: the lowest bits of 16
+        elif kind == b"tRNS" and colour == PALETTE and length > _MOST_COLOURS:
+            met = f"transparency for {length} colours, a palette has at most {_MOST_COLOURS}"
+            raise ImageError("E-IMAGE-BROKEN", f"the PNG has {met}: write it again")
         kinds.add(kind)
         at, count = end, count + 1
         if count > _CHUNKS:
@@ -63,6 +69,7 @@ def inspect(data: bytes) -> Png:
         colours=colours,
         transparent=transparent,
         significant=significant,
+        has_text=bool(kinds & _TEXTS),
         pixels=idat if kinds <= _PLAIN and len(kinds) == count else None,
         trailing=behind,
     )
