@@ -6,10 +6,12 @@ and not the scan. A worker never opens the database: it asks its parent which im
 
 import contextlib
 import hashlib
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -17,7 +19,7 @@ from msgspec import Struct
 from limiar.edge_app.answer import Answer
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers import check_name
-from limiar.edge_app.image.read import decode, read_file
+from limiar.edge_app.image.read import Picture, decode, read_file
 from limiar.edge_app.inference.classifier import Classifier, load
 from limiar.edge_app.inference.model import Ready
 from limiar.edge_app.scan.messages import Answered, Batch, Job, Known, Outcome, Outcomes, Refused, Reply, Task
@@ -25,12 +27,27 @@ from limiar.edge_app.system.channel import WorkerEnd
 
 _BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own
 _QUIET_S = 0.1  # at most, plus one image, between two messages: so the parent sees that work continues
+# Small images are decoded a few at a time and then answered, so that the code of the decoders and that of the runtime do not
+# push each other out of the processor's caches: 107 us for a CT patch became 94.
+_GROUP = 32  # images
+_GROUP_PX = 1 << 20  # of all pictures that are held at once, but for the last one
 
 
 class _Image(Struct, frozen=True):
     path: bytes
     sha256: bytes
     content: bytes | ImageError
+
+
+class _Decoded(Struct, frozen=True):
+    image: _Image
+    known: Answer | None  # the store's answer
+    picture: Picture | ImageError | None  # None: not needed, since there is an answer
+    decode_s: float
+
+    @property
+    def pixels(self) -> int:
+        return math.prod(self.picture.shape[:2]) if isinstance(self.picture, Picture) else 0
 
 
 def work(parent: WorkerEnd) -> None:
@@ -48,14 +65,7 @@ def _serve(parent: WorkerEnd) -> None:
         for batch in _batches(tasks.decode(parent.receive()).paths, job.follow):
             _send(parent, Batch([image.sha256 for image in batch]))
             known = replies.decode(parent.receive())
-            outcomes: list[Outcome] = []
-            sent_at = time.monotonic()
-            for image, answer in zip(batch, known.answers, strict=True):
-                outcomes.append(_outcome(classifier, image, answer, job))
-                if time.monotonic() - sent_at > _QUIET_S:
-                    _send(parent, Outcomes(outcomes))
-                    outcomes, sent_at = [], time.monotonic()
-            if outcomes:
+            for outcomes in _outcomes(classifier, _decoded(batch, known.answers, job), job):
                 _send(parent, Outcomes(outcomes))
 
 
@@ -81,16 +91,60 @@ def _read(path: bytes, follow: bool) -> _Image:
     return _Image(path, hashlib.sha256(content).digest(), content)
 
 
-def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: Job) -> Outcome:
+def _decoded(batch: list[_Image], answers: list[Answer | None], job: Job) -> Iterator[list[_Decoded]]:
+    """The images of a batch in groups, in order; a large image, or one that takes long, ends a group."""
+    group: list[_Decoded] = []
+    pixels, started = 0, time.monotonic()
+    for image, known in zip(batch, answers, strict=True):
+        group.append(_decode(image, known, job))
+        pixels += group[-1].pixels
+        if len(group) == _GROUP or pixels > _GROUP_PX or time.monotonic() - started > _QUIET_S:
+            yield group
+            group, pixels, started = [], 0, time.monotonic()
+    yield group
+
+
+def _decode(image: _Image, known: Answer | None, job: Job) -> _Decoded:
+    if isinstance(image.content, ImageError):
+        return _Decoded(image, known, image.content, 0.0)
+    started = time.perf_counter()
+    picture: Picture | ImageError | None = None
     try:
-        if isinstance(image.content, ImageError):
-            raise image.content
         if known is not None and job.annotate is None:
             check_name(image.content, os.fsdecode(image.path))
+        else:
+            picture = decode(image.content, os.fsdecode(image.path), job.model.input.grey_max)
+    except ImageError as error:
+        picture = error
+    except MemoryError:
+        _crash()
+    return _Decoded(image, known, picture, time.perf_counter() - started)
+
+
+def _outcomes(classifier: Classifier, groups: Iterable[list[_Decoded]], job: Job) -> Iterator[list[Outcome]]:
+    """What becomes of decoded images, in order; what there is after _QUIET_S."""
+    outcomes: list[Outcome] = []
+    since = time.monotonic()
+    for group in groups:
+        group.reverse()
+        while group:  # nothing else holds a picture: the next group may begin with another large one
+            outcomes.append(_outcome(classifier, group.pop(), job))
+            if time.monotonic() - since > _QUIET_S:
+                yield outcomes
+                outcomes, since = [], time.monotonic()
+    if outcomes:
+        yield outcomes
+
+
+def _outcome(classifier: Classifier, decoded: _Decoded, job: Job) -> Outcome:
+    image, known, picture = decoded.image, decoded.known, decoded.picture
+    try:
+        if isinstance(picture, ImageError):
+            raise picture
+        if picture is None:
+            assert known
             return Answered(image.sha256, known, stored=True)
-        started = time.perf_counter()
-        picture = decode(image.content, os.fsdecode(image.path), job.model.input.grey_max)
-        answer = known or classifier.answer(picture, decode_s=time.perf_counter() - started)
+        answer = known or classifier.answer(picture, decoded.decode_s)
         if job.annotate is not None:
             from limiar.edge_app.output.annotate import annotate  # 10 ms that a plain scan does not need
 
@@ -101,8 +155,13 @@ def _outcome(classifier: Classifier, image: _Image, known: Answer | None, job: J
     except ImageError as error:
         return Refused(image.sha256, error.code, error.message)
     except MemoryError:
-        os._exit(1)  # treated like an image that crashes its decoder
+        _crash()
     return Answered(image.sha256, answer, stored=known is not None)
+
+
+def _crash() -> NoReturn:
+    """Ends the process: memory that is lacking is treated like an image that crashes its decoder."""
+    os._exit(1)
 
 
 def _send(parent: WorkerEnd, reply: Reply) -> None:
