@@ -1,6 +1,6 @@
 """Which model file, runtime and number of threads should answer on this device."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ def choose(candidates: Mapping[Variant, Candidate], default: str, seed: int) -> 
     fastest = order[0]
     ratios = {one: within(candidates[fastest].whole, candidates[one].whole, rng) for one in order[1:]}
     as_fast = [fastest, *(one for one, ratio in ratios.items() if ratio is None or ratio.low <= 1)]
-    best = min(as_fast, key=lambda one: (one.threads, one.file != default, candidates[one].bytes))
+    best, reason = _preferred(as_fast, candidates, default)
     ordinary = next((one for one in candidates if (one.file, one.threads) == (default, 1)), None)
     over: Ratio | None = None
     if ordinary and ordinary != best:
@@ -44,20 +44,43 @@ def choose(candidates: Mapping[Variant, Candidate], default: str, seed: int) -> 
     runner_up = next((one for one in order if one != best), None)
     why = "nothing else was measured" if len(order) == 1 else f"the fastest of {len(order)} from image to answer"
     if len(as_fast) > 1:
-        others = counted(len(as_fast) - 1, "other")
-        why = f"as fast as {others}, and preferred for fewer threads, the bundle's choice, or its size"
+        why = f"as fast as {counted(len(as_fast) - 1, 'other')}, and preferred for {reason}"
     return Proposal(best, why, over, runner_up)
+
+
+def _preferred(as_fast: list[Variant], candidates: Mapping[Variant, Candidate], default: str) -> tuple[Variant, str]:
+    """The one to take, and what sets it apart from the last that it was compared with."""
+    reasons: dict[str, Callable[[Variant], float]] = {
+        "fewer threads": lambda one: one.threads,
+        "being the bundle's choice": lambda one: one.file != default,
+        "its smaller file": lambda one: candidates[one].bytes,
+        "its lower median": lambda one: candidates[one].p50_us,
+    }
+    left, decided = as_fast, ""
+    for reason, rank in reasons.items():
+        least = min(map(rank, left))
+        if len(fewer := [one for one in left if rank(one) == least]) < len(left):
+            left, decided = fewer, reason
+    return left[0], decided or "coming first"
+
+
+def check_keepable() -> None:
+    """To be asked before minutes of measuring. Raises LimiarError: nothing that is measured here may be kept."""
+    if emulator := emulated():
+        raise _unfit(f"the processor is emulated by {emulator}")
 
 
 def save_best(result: BenchResult, state: Path) -> Path:
     """Keeps the proposal as this device's profile. Raises LimiarError: the run is not to be relied on; and OSError."""
-    if not result.valid or (emulator := emulated()):
-        met = "the run is INVALID" if not result.valid else f"the processor is emulated by {emulator}"
-        raise LimiarError("E-BENCH-UNFIT", f"no profile was kept, since {met}: measure again on a board at rest")
+    check_keepable()
+    if not result.valid:
+        raise _unfit("the run is INVALID")
     if result.proposal is None:
         met = "no model file is verified on a runtime here"
         raise LimiarError("E-BENCH-UNFIT", f"no profile was kept, since {met}: see `limiar verify`")
     best, runner_up = _of(result, result.proposal.best), result.proposal.runner_up
+    if best.whole.p50_us is None:
+        raise _unfit(f"{counted(best.whole.count, 'call')} are too few for a median")
     return save_profile(
         state,
         Profile(
@@ -68,7 +91,7 @@ def save_best(result: BenchResult, state: Path) -> Path:
             runtime=best.runtime,
             runtime_version=best.version,
             threads=best.threads,
-            p50_us=best.whole.p50_us or 0.0,
+            p50_us=best.whole.p50_us,
             runner_up=_runner_up(_of(result, runner_up)) if runner_up else None,
             measured=result.time,
             app=result.app,
@@ -77,9 +100,13 @@ def save_best(result: BenchResult, state: Path) -> Path:
     )
 
 
+def _unfit(met: str) -> LimiarError:
+    return LimiarError("E-BENCH-UNFIT", f"no profile was kept, since {met}: measure again on a board at rest")
+
+
 def _of(result: BenchResult, variant: Variant) -> Measurement:
     return next(one for one in result.measurements if Variant(one.file, one.runtime, one.threads) == variant)
 
 
-def _runner_up(one: Measurement) -> RunnerUp:
-    return RunnerUp(one.file, one.runtime, one.threads, one.whole.p50_us or 0.0)
+def _runner_up(one: Measurement) -> RunnerUp | None:
+    return RunnerUp(one.file, one.runtime, one.threads, one.whole.p50_us) if one.whole.p50_us else None

@@ -114,7 +114,7 @@ def bench(
       limiar bench models/lung-nodule --baseline bench.json --fail-on slower=5% --budget p95=20ms
     """
     counts, keys = _thread_counts(threads), keys_of(key_files, revoked_files)
-    gates = _gates(baseline, fail_on, budget)
+    gates = _gates(baseline, fail_on, budget, save_best)
     to = _place(json_file)
 
     from limiar.edge_app.bench.bench import bench as measure
@@ -150,8 +150,12 @@ def _thread_counts(threads: str) -> list[int]:
     return counts
 
 
-def _gates(baseline: Path | None, fail_on: str, budget: str | None) -> "list[Callable[[Recorded], Judgement]]":
-    """What the result must pass, before anything is measured. Raises UsageError."""
+def _gates(baseline: Path | None, fail_on: str, budget: str | None, save: bool) -> "list[Callable[[Recorded], Judgement]]":
+    """What the result must pass, before anything is measured. Raises UsageError, and LimiarError if nothing can be kept."""
+    if save:
+        from limiar.edge_app.bench.choose import check_keepable
+
+        check_keepable()
     if baseline is None and budget is None:
         return []
     from limiar.edge_app.bench.baseline import budget_of, judge, slower_limit, within_budget

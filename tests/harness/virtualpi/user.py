@@ -1,8 +1,9 @@
 """The real aarch64 wheels under QEMU's user mode, on the processors of Raspberry Pi 3, 4 and 5, Debian 12 and 13.
 
-limiar is built as a wheel, installed with a device's own requirements, and asked `doctor`, `verify` and `scan`. Its answers for
-the bundle's golden images are compared with those of the same runtimes on this machine. Without --cpu: everything on a
-Cortex-A72, and the int8 files on a Cortex-A53 (Debian 12) or a Cortex-A76 (13). OUT gets JSON for `limiar convert --verified`.
+limiar is built as a wheel, installed with a device's own requirements, and asked `doctor`, `verify`, `scan` and `bench`. Its
+answers for the bundle's golden images are compared with those of the same runtimes on this machine. Without --cpu: everything
+on a Cortex-A72, and the int8 files on a Cortex-A53 (Debian 12) or a Cortex-A76 (13). OUT gets JSON for
+`limiar convert --verified`.
 
     scripts/virtual_pi user
     scripts/virtual_pi user --cpu cortex-a76 --suite trixie --json
@@ -22,6 +23,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 import wheelhouse
+from limiar.edge_app.bench.result import BenchResult
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.doctor import Diagnosis
 from limiar.edge_app.inference.verify import Verification
@@ -150,9 +152,9 @@ def installed(device: Device) -> Iterator[Outcome]:
 
 
 def commands(here: Here, device: Device, root: Root, out: Path) -> Iterator[Outcome]:
-    """What a person runs: doctor, verify, scan. The JSON of verify goes to `out` if it passed."""
+    """What a person runs: doctor, verify, scan, bench. The JSON of verify goes to `out` if it passed."""
     where, runtimes = f"{device.suite}, {root.cpu}", RUNTIMES[device.extra]
-    progress(f"{where}: limiar doctor, verify and scan, {', '.join(runtimes)}")
+    progress(f"{where}: limiar doctor, verify, scan and bench, {', '.join(runtimes)}")
     if device.extra == "onnx":  # once a suite: it imports every package in a process of its own
         diagnosis = read(limiar(root, device, "doctor", "--json"), Diagnosis)
         problems = "; ".join(diagnosis.problems) or "none"
@@ -161,6 +163,21 @@ def commands(here: Here, device: Device, root: Root, out: Path) -> Iterator[Outc
     yield from verified(where, root, device, out / f"{device.suite}-{root.cpu}-{runtimes[0]}.json")
     lines = read_scan(limiar(root, device, "scan", "/bundle", "/images", "--runtime", runtimes[0], "--jsonl", "-"))
     yield from scans_compared(f"{where}, {runtimes[0]}", here.scans[device.extra], lines)
+    yield from benched(where, root, device)
+
+
+def benched(where: str, root: Root, device: Device) -> Iterator[Outcome]:
+    """`limiar bench` runs, says that an emulator's times mean nothing, and keeps nothing."""
+    words = ("/bundle", "--preset", "quick", "--count", "20", "--file", "tflite_int8", "--runtime", RUNTIMES[device.extra][0])
+    done = limiar(root, device, "bench", *words, "--json", "-")
+    result = read(done, BenchResult)
+    measured = done.returncode == 0 and [one.whole.count for one in result.measurements] == [20]
+    yield Outcome(where, "limiar bench", f"exit status {done.returncode}", "exit status 0, 20 calls measured", measured)
+    (warning,) = [note for note in result.notes if "emulat" in note] or ["none"]
+    yield Outcome(where, "limiar bench: warning", warning, "that times mean nothing", warning != "none")
+    kept = limiar(root, device, "bench", *words, "--save-best")
+    code = kept.stderr.strip().rpartition("\n")[2].partition(":")[0]
+    yield Outcome(where, "limiar bench --save-best", code, "E-BENCH-UNFIT", (kept.returncode, code) == (1, "E-BENCH-UNFIT"))
 
 
 def verified(where: str, root: Root, device: Device, out: Path) -> Iterator[Outcome]:
