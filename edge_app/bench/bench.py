@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from limiar.edge_app import APP
 from limiar.edge_app.bench.choose import Candidate, choose
-from limiar.edge_app.bench.images import first_image, listed_images, scratch_folder
+from limiar.edge_app.bench.images import described, first_image, listed_images
 from limiar.edge_app.bench.measurements import measurement, notes_of, whole_rounds
 from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, resolve, shares
 from limiar.edge_app.bench.processes import run_repeat
 from limiar.edge_app.bench.result import BenchResult, Skipped, Variant
 from limiar.edge_app.bench.sample import sample_png
+from limiar.edge_app.bench.scratch import scratch_folder
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.starts import start_all
 from limiar.edge_app.bench.timing import Tell, latency, silent
@@ -73,7 +74,7 @@ def bench(
     variants = _variants(bundle, files, runtimes, threads)
     before, recorder = condition(), Recorder(Board())
     with scratch_folder() as folder:
-        paths, image = listed_images(images, folder)
+        paths = listed_images(images, folder)
         first = first_image(paths, bundle.manifest.input.grey_max) if paths else sample_png()
         started = start_all(bundle, variants, first, chosen.starts, progress)
         starts = {variant: start for variant, start in started.items() if isinstance(start, Start)}
@@ -110,7 +111,7 @@ def bench(
         seed=seed,
         starts=chosen.starts,
         inputs=measured[0].images,
-        image=image,
+        image=described(bool(images), paths, measured[0].unread),
         machine=machine(),
         before=before,
         after=condition(),

@@ -1,51 +1,28 @@
-"""The images that bench answers, and the place where it keeps what is thrown away."""
+"""The images that bench answers."""
 
-import contextlib
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import UnsetType
 
+from limiar.edge_app.bench.result import Unread
 from limiar.edge_app.bench.sample import SIDE_PX, sample_png
-from limiar.edge_app.errors import ImageError, StoreError, printable
+from limiar.edge_app.errors import ImageError, printable
 from limiar.edge_app.image.folder import walk
 from limiar.edge_app.image.read import decode, read_file
-from limiar.edge_app.store.state import state_folder
 from limiar.edge_app.text import counted
 
 _MOST_IMAGES = 1000  # of a folder, in name order
 
 
-@contextlib.contextmanager
-def scratch_folder() -> Iterator[Path | None]:
-    """A folder that is thrown away, on the disk that keeps results if it can be: what a commit costs depends on the disk.
-
-    None: nothing can be written.
-    """
-    with contextlib.ExitStack() as made:
-        yield _made(made)
-
-
-def _made(made: contextlib.ExitStack) -> Path | None:
-    with contextlib.suppress(OSError, StoreError):
-        place = state_folder()
-        place.mkdir(parents=True, exist_ok=True)
-        return Path(made.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=place)))
-    with contextlib.suppress(OSError):
-        return Path(made.enter_context(tempfile.TemporaryDirectory(prefix="limiar-bench-")))
-    return None
-
-
-def listed_images(images: "Sequence[Path | str]", folder: Path | None) -> tuple[tuple[str, ...], str]:
-    """The files to answer, and what they are; none: a sample for which there is no place. Raises ImageError: there are none."""
+def listed_images(images: "Sequence[Path | str]", folder: Path | None) -> tuple[str, ...]:
+    """The files to answer; none: a sample for which there is no place. Raises ImageError: a folder has none."""
     if not images:
-        png = sample_png()
-        if folder:
-            (folder / "sample.png").write_bytes(png)
-        sample = (str(folder / "sample.png"),) if folder else ()
-        return sample, f"PNG, {SIDE_PX}x{SIDE_PX}, RGB, {len(png)} bytes"
+        if folder is None:
+            return ()
+        (folder / "sample.png").write_bytes(sample_png())
+        return (str(folder / "sample.png"),)
     paths = list[str]()
     for given in images:
         if os.path.isdir(given):
@@ -55,7 +32,16 @@ def listed_images(images: "Sequence[Path | str]", folder: Path | None) -> tuple[
     if not paths:
         where = printable(str(images[0]))
         raise ImageError("E-IMAGE-MISSING", f"{where}: a folder without images: give one with some")
-    return tuple(paths[:_MOST_IMAGES]), f"{counted(min(len(paths), _MOST_IMAGES), 'image')}, the first {printable(paths[0])}"
+    return tuple(paths[:_MOST_IMAGES])
+
+
+def described(given: bool, paths: Sequence[str], unread: Sequence[Unread]) -> str:
+    """What was answered, in words: of the files in `paths` all but the unread ones. given: not the sample."""
+    if not given:
+        return f"PNG, {SIDE_PX}x{SIDE_PX}, RGB, {len(sample_png())} bytes"
+    names, missing = list(map(printable, paths)), {one.path for one in unread}
+    first = next((name for name in names if name not in missing), names[-1])
+    return f"{counted(len(paths) - len(unread), 'image')}, the first {first}"
 
 
 def first_image(paths: Sequence[str], grey_max: int | UnsetType) -> bytes:

@@ -257,6 +257,7 @@ def test_the_stages_of_given_images_are_measured_and_images_that_cannot_be_read_
     assert result.inputs == 39
     assert [Path(one.path).name for one in result.unread] == ["00000.png"]
     assert "1 image could not be read" in " ".join(result.notes)
+    assert result.image == f"39 images, the first {images / '00001.png'}"
     for one in result.measurements:
         assert all(found.p50_us for found in one.stages.values())
         assert one.open_loop
@@ -289,6 +290,45 @@ def test_a_board_that_throttles_makes_the_run_invalid(
 def test_nothing_is_left_in_the_state_folder(limiar: Limiar, tiny_path: Path, tmp_path: Path) -> None:
     assert limiar("bench", tiny_path, "--count", "20", "--file", "tflite_int8", "--preset", "quick").returncode == 0
     assert not list((tmp_path / "state").glob("bench-*"))
+
+
+def running(tiny_path: Path, state: Path) -> "subprocess.Popen[bytes]":
+    """A bench that takes minutes, once it has a folder."""
+    words = ["bench", tiny_path, "--preset", "quick", "--seconds", "300", "--file", "tflite_int8"]
+    known = set(state.glob("bench-*"))
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "limiar", *words],
+        env={**os.environ, "LIMIAR_STATE": str(state)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while set(state.glob("bench-*/results-0.db")) <= {folder / "results-0.db" for folder in known}:
+        assert process.poll() is None
+        time.sleep(0.05)
+    return process
+
+
+def test_the_next_run_removes_the_folder_of_one_that_was_killed_and_of_no_other(
+    quick_bench: Limiar, tiny_path: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    killed, going_on = running(tiny_path, state), running(tiny_path, state)
+    try:
+        folders = set(state.glob("bench-*"))
+        killed.kill()
+        killed.wait()
+        (state / "bench-notes").mkdir()  # a person's
+        assert quick_bench(tiny_path, "--count", "20", "--file", "tflite_int8").returncode == 0
+        left = set(state.glob("bench-*"))
+        assert len(folders) == len(left) == 2
+        assert len(folders & left) == 1
+        assert state / "bench-notes" in left
+    finally:
+        for process in (killed, going_on):
+            process.kill()
+            process.wait()
+    assert quick_bench(tiny_path, "--count", "20", "--file", "tflite_int8").returncode == 0
+    assert set(state.glob("bench-*")) == {state / "bench-notes"}
 
 
 def test_a_variant_that_does_not_start_is_left_out_with_its_reason(quick_bench: Limiar, tiny_path: Path) -> None:
