@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limiar.edge_app import APP
-from limiar.edge_app.bench.choose import Candidate, choose
+from limiar.edge_app.bench.choose import propose
 from limiar.edge_app.bench.images import described, first_image, listed_images
 from limiar.edge_app.bench.measurements import measurement, notes_of, whole_rounds
 from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, resolve, shares
@@ -50,6 +50,7 @@ def bench(
     preset: str = "normal",
     count: int | None = None,
     seed: int = 0,
+    verify: bool = False,
     keys: "Keys | None" = None,
     progress: Tell = silent,
 ) -> BenchResult:
@@ -63,6 +64,7 @@ def bench(
     images: files and folders that are answered; none: a sample. rate_hz: adds the open loop, in which images arrive so often.
     seconds: of each variant and loop; count: calls of each variant; otherwise the preset's: a key of PRESETS.
     seed: of the order in which variants take turns.
+    verify: run the golden images of the fastest if it was not verified here; if they do not pass, the next one is proposed.
     keys: one of these must have signed the bundle; None: no signature is asked for. An opened bundle was checked already.
     progress: told what is being measured, how many of it are done, and of how many.
 
@@ -97,11 +99,7 @@ def bench(
         for place, (variant, start) in enumerate(starts.items())
     )
     wholes = [whole_rounds([one.taken[place] for one in measured]) for place in range(len(starts))]
-    candidates = {
-        variant: Candidate(whole, one.whole.p50_us or float("inf"), one.bytes)
-        for variant, whole, one in zip(starts, wholes, measurements, strict=True)
-        if one.verified != "no"
-    }
+    found = propose(bundle, measurements, wholes, seed, verify and judged.valid)
     return BenchResult(
         app=APP,
         time=utc_now(),
@@ -115,8 +113,8 @@ def bench(
         machine=machine(),
         before=before,
         after=condition(),
-        notes=(*judged.warnings, *notes_of(measurements, measured)),
-        measurements=measurements,
+        notes=(*judged.warnings, *notes_of(measurements, measured), *found.notes),
+        measurements=found.measurements,
         skipped=tuple(skipped),
         preset=preset,
         processes=chosen.processes,
@@ -125,7 +123,7 @@ def bench(
         yardstick=latency([one.yardstick for one in measured], keep=True),
         timeline=recorder.timeline,
         unread=tuple(measured[0].unread),
-        proposal=choose(candidates, bundle.model(None)[0].name, seed),
+        proposal=found.proposal,
     )
 
 

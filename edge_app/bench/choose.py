@@ -1,26 +1,65 @@
 """Which model file, runtime and number of threads should answer on this device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from limiar.edge_app.bench.ratios import Ratio, within
 from limiar.edge_app.bench.result import BenchResult, Measurement, Proposal, Variant
 from limiar.edge_app.bench.timing import Rounds
-from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.bundle.open import Bundle
+from limiar.edge_app.errors import LimiarError, RuntimeUnavailable
+from limiar.edge_app.inference.verified import ensure_verified
 from limiar.edge_app.store.profile import Hardware, Profile, RunnerUp, save_profile
 from limiar.edge_app.system.emulation import emulated
 from limiar.edge_app.text import counted
 
 
 class Candidate(Struct, frozen=True):
-    """A variant that may answer here: its file passed the gate, and its golden images pass on that runtime."""
+    """A variant that may answer here."""
 
     whole: Rounds  # of all processes
     p50_us: float
     bytes: int
+
+
+class Proposed(Struct, frozen=True):
+    """What should answer, and what was learned on the way."""
+
+    proposal: Proposal | None
+    measurements: tuple[Measurement, ...]  # with who verified each now
+    notes: tuple[str, ...]  # why faster ones may not answer
+
+
+def propose(bundle: Bundle, measurements: Sequence[Measurement], wholes: Sequence[Rounds], seed: int, verify: bool) -> Proposed:
+    """The fastest that may answer here: its file passed the gate, and its golden images pass on that runtime.
+
+    wholes: of each measurement, from the bytes of an image to its answer. verify: runs the golden images of a winner that was
+    not verified here before, and chooses again if they do not pass; otherwise only variants that were verified are candidates.
+    """
+    found = {Variant(one.file, one.runtime, one.threads): one for one in measurements}
+    candidates = {
+        variant: Candidate(whole, one.whole.p50_us, one.bytes)
+        for (variant, one), whole in zip(found.items(), wholes, strict=True)
+        if one.whole.p50_us is not None and (verify or one.verified != "no")
+    }
+    notes = []
+    while proposal := choose(candidates, bundle.model(None)[0].name, seed):
+        best = found[proposal.best]
+        if best.verified != "no":
+            break
+        same = [one for one in found if (one.file, one.runtime) == (best.file, best.runtime)]  # whatever its threads
+        try:
+            by = ensure_verified(bundle, bundle.model(best.file)[0], best.runtime, best.version)
+        except RuntimeUnavailable as error:
+            notes.append(f"{error.message}")
+            candidates = {one: candidate for one, candidate in candidates.items() if one not in same}
+        else:
+            found.update({one: replace(found[one], verified=by) for one in same})
+    return Proposed(proposal, tuple(found.values()), tuple(notes))
 
 
 def choose(candidates: Mapping[Variant, Candidate], default: str, seed: int) -> Proposal | None:
@@ -76,7 +115,7 @@ def save_best(result: BenchResult, state: Path) -> Path:
     if not result.valid:
         raise _unfit("the run is INVALID")
     if result.proposal is None:
-        met = "no model file is verified on a runtime here"
+        met = "the golden images of no model file pass on a runtime here"
         raise LimiarError("E-BENCH-UNFIT", f"no profile was kept, since {met}: see `limiar verify`")
     best, runner_up = _of(result, result.proposal.best), result.proposal.runner_up
     if best.whole.p50_us is None:

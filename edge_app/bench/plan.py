@@ -1,5 +1,7 @@
 """How much is measured: presets, and what a repeat process is told."""
 
+import os
+
 from msgspec import Struct
 
 from limiar.edge_app.bench.loops import BLOCK
@@ -23,6 +25,7 @@ PRESETS = {
     "mlperf": Preset(count=10_000_000, seconds=600, processes=5, starts=5, early_stopping=True),
 }
 UNLIMITED_S = 86_400.0  # for a count that the user gave
+_THREADS = (1, 2, 4)  # that `--save-best` tries: a board has up to four fast cores, and small models gain nothing from more
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -52,3 +55,8 @@ def shares(count: int, processes: int) -> list[int]:
     """`count` calls over the processes: 53 over 2 are 27 and 26."""
     each, more = divmod(count, processes)
     return [each + (number < more) for number in range(processes)]
+
+
+def tried_threads() -> list[int]:
+    """The numbers of threads among which the best is looked for: 1, 2 and 4, up to the cores that this process may use."""
+    return [count for count in _THREADS if count <= len(os.sched_getaffinity(0))]

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 @click.option(
     "--runtime", "runtimes", multiple=True, metavar="R", help="Runtimes, separated by commas. Default: all installed."
 )
-@click.option("--threads", default="1", show_default=True, metavar="N,N", help="Inference threads, such as 1,2.")
+@click.option(
+    "--threads",
+    metavar="N,N",
+    help="Inference threads, such as 1,2. Default: 1; with --save-best 1, 2 and 4, up to the cores.",
+)
 @click.option("--image", "image", type=FILE, help="An image to answer. Default: a sample.")
 @click.option("--images", "folder", type=FILE, help="A folder of images to answer, up to 1,000.")
 @click.option(
@@ -76,7 +80,7 @@ if TYPE_CHECKING:
 @click.option(
     "--save-best",
     is_flag=True,
-    help="Keep the fastest as this device's profile, which scan and camera use; --threads says which numbers are tried.",
+    help="Keep the fastest whose golden images pass as this device's profile, which scan, camera and explain use.",
 )
 @click.option("--wide", is_flag=True, help="Print all columns, even beyond 80 characters.")
 @key_options
@@ -84,7 +88,7 @@ def bench(
     bundle: Path,
     files: tuple[str, ...],
     runtimes: tuple[str, ...],
-    threads: str,
+    threads: str | None,
     image: Path | None,
     folder: Path | None,
     rate_hz: float | None,
@@ -113,7 +117,7 @@ def bench(
       limiar bench models/lung-nodule --images patches --rate 30 --preset quick
       limiar bench models/lung-nodule --baseline bench.json --fail-on slower=5% --budget p95=20ms
     """
-    counts, keys = _thread_counts(threads), keys_of(key_files, revoked_files)
+    counts, keys = _thread_counts(threads, save_best), keys_of(key_files, revoked_files)
     gates = _gates(baseline, fail_on, budget, save_best)
     to = _place(json_file)
 
@@ -132,6 +136,7 @@ def bench(
             preset=preset,
             count=count,
             seed=seed,
+            verify=save_best,
             keys=keys,
             progress=lambda what, done, total: line.draw(f"{what}: {done} of {total}"),
         )
@@ -139,8 +144,12 @@ def bench(
     return _judged(result, gates, save_best)
 
 
-def _thread_counts(threads: str) -> list[int]:
+def _thread_counts(threads: str | None, save: bool) -> list[int]:
     """The numbers of --threads. Raises UsageError."""
+    if threads is None:
+        from limiar.edge_app.bench.plan import tried_threads
+
+        return tried_threads() if save else [1]
     try:
         counts = [int(number) for number in threads.split(",")]
     except ValueError:

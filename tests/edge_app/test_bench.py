@@ -10,27 +10,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import msgspec
 import pytest
 
 import limiar as api
-from limiar.edge_app.bench.choose import Candidate, check_keepable, choose, save_best
 from limiar.edge_app.bench.invoke import measure_invoke
 from limiar.edge_app.bench.loops import by_stage, closed_loop, open_loop, unit, warm_up
 from limiar.edge_app.bench.pipeline import STAGES
 from limiar.edge_app.bench.plan import PRESETS, resolve, shares
-from limiar.edge_app.bench.result import BenchResult, Skipped, Variant
+from limiar.edge_app.bench.result import BenchResult, Skipped
 from limiar.edge_app.bench.sample import sample_png
 from limiar.edge_app.bench.samples import unpack
 from limiar.edge_app.bench.table import table
 from limiar.edge_app.bench.timing import latency
 from limiar.edge_app.bundle.open import Bundle, open_bundle
-from limiar.edge_app.errors import LimiarError, RuntimeUnavailable
+from limiar.edge_app.errors import RuntimeUnavailable
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.runtimes import installed_runtimes
-from limiar.edge_app.store.profile import profile_path
 from limiar.edge_app.system.python import python_m
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -411,90 +408,3 @@ def test_a_run_beyond_its_budget_or_slower_than_its_baseline_ends_with_3(
 def test_a_gate_that_cannot_be_read_is_a_usage_error(limiar: Limiar, tiny_path: Path, words: list[str]) -> None:
     done = limiar("bench", tiny_path, *words)
     assert (done.returncode, done.stdout) == (2, b"")
-
-
-def test_the_best_is_kept_and_a_scan_uses_it(limiar: Limiar, quick_bench: Limiar, tiny_path: Path, images: Path) -> None:
-    """Of one file alone, which is not the bundle's default: otherwise which one is the fastest would be chance."""
-
-    def used() -> set[str]:
-        return {json.loads(line)["file"] for line in limiar("scan", tiny_path, images, "--jsonl", "-").stdout.splitlines()}
-
-    default = used()
-    other = next(name for name in ("tflite_fp32", "tflite_int8") if name not in default)
-    done = quick_bench(tiny_path, "--count", "40", "--file", other, "--save-best")
-    assert done.returncode == 0, done.stderr
-    assert b"kept for scan" in done.stderr
-    assert f"Best here: {other}".encode() in done.stdout
-    assert used() == {other}
-
-
-def candidate(us: float, size: int = 1) -> Candidate:
-    return Candidate([[round(us * 1000 + jitter) for jitter in range(20)] for _ in range(12)], us, size)
-
-
-def test_of_variants_that_are_as_fast_the_one_with_fewer_threads_is_proposed() -> None:
-    one, two, slow = Variant("a", "litert", 1), Variant("a", "litert", 2), Variant("b", "litert", 1)
-    found = choose({two: candidate(10), one: candidate(10), slow: candidate(20)}, "b", seed=0)
-    assert found
-    assert found.best == one
-    assert found.over
-    assert found.over.high < 0.6  # of the default's 20 us
-    assert choose({}, "b", seed=0) is None
-
-
-@pytest.mark.parametrize(
-    ("others", "why"),
-    [
-        ({Variant("a", "litert", 2): candidate(10)}, "as fast as 1 other, and preferred for fewer threads"),
-        ({Variant("b", "litert", 1): candidate(10)}, "as fast as 1 other, and preferred for being the bundle's choice"),
-        (
-            {Variant("a", "other", 1): msgspec.structs.replace(candidate(10), p50_us=10.1)},
-            "as fast as 1 other, and preferred for its lower median",
-        ),
-        (
-            {Variant("a", "litert", 2): candidate(10), Variant("b", "litert", 1): candidate(10)},
-            "as fast as 2 others, and preferred for being the bundle's choice",
-        ),
-        ({Variant("b", "litert", 1): candidate(20)}, "the fastest of 2 from image to answer"),
-        ({}, "nothing else was measured"),
-    ],
-)
-def test_a_proposal_says_the_reason_that_decided(others: dict[Variant, Candidate], why: str) -> None:
-    found = choose({**others, Variant("a", "litert", 1): candidate(10)}, "a", seed=0)
-    assert found
-    assert (found.best, found.why) == (Variant("a", "litert", 1), why)
-
-
-def test_of_files_that_the_bundle_would_not_choose_the_smaller_is_proposed() -> None:
-    large, small = Variant("a", "litert", 1), Variant("b", "litert", 1)
-    found = choose({large: candidate(10, 200), small: candidate(10, 100)}, "c", seed=0)
-    assert found
-    assert (found.best, found.why) == (small, "as fast as 1 other, and preferred for its smaller file")
-
-
-@pytest.mark.parametrize(
-    ("changes", "met"),
-    [
-        ({"valid": False}, "the run is INVALID"),
-        ({"proposal": None}, "no model file is verified on a runtime here"),
-        ({"measurements": "without a median"}, "20 calls are too few for a median"),
-    ],
-)
-def test_what_is_not_to_be_relied_on_is_not_kept(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changes: dict[str, Any], met: str
-) -> None:
-    monkeypatch.setenv("LIMIAR_STATE", str(tmp_path))
-    result = api.bench(tiny_bundle, files=["tflite_int8"], preset="quick", count=20)
-    if "measurements" in changes:
-        without = msgspec.structs.replace(result.measurements[0].whole, p50_us=None)
-        changes = {"measurements": [msgspec.structs.replace(one, whole=without) for one in result.measurements]}
-    with pytest.raises(LimiarError, match=f"^E-BENCH-UNFIT: no profile was kept, since {met}: "):
-        save_best(msgspec.structs.replace(result, **{"valid": True, **changes}), tmp_path)
-    assert not profile_path(tmp_path, tiny_bundle.sha256).exists()
-
-
-def test_on_an_emulator_nothing_is_kept_which_is_said_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """scripts/virtual_pi does it on a real emulator."""
-    monkeypatch.setattr("limiar.edge_app.bench.choose.emulated", lambda: "qemu")
-    with pytest.raises(LimiarError, match=r"^E-BENCH-UNFIT: .* the processor is emulated by qemu: "):
-        check_keepable()
