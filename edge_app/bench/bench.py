@@ -14,7 +14,7 @@ from limiar.edge_app import APP
 from limiar.edge_app.bench.choose import propose
 from limiar.edge_app.bench.images import described, first_image, listed_images
 from limiar.edge_app.bench.measurements import measurement, notes_of, whole_rounds
-from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, resolve, shares
+from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, arrivals, resolve, shares
 from limiar.edge_app.bench.processes import run_repeat
 from limiar.edge_app.bench.result import BenchResult, Skipped, Variant
 from limiar.edge_app.bench.sample import sample_png
@@ -34,8 +34,6 @@ from limiar.edge_app.system.verdict import verdict
 
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
-
-_OPEN_S = 60.0  # of the open loop, for each variant
 
 
 def bench(
@@ -69,10 +67,10 @@ def bench(
     progress: told what is being measured, how many of it are done, and of how many.
 
     A variant that does not start is in `skipped`, with the reason. Raises BundleError, ImageError if no image can be read, and
-    RuntimeUnavailable if no variant starts, or if one takes the measuring process with it.
+    RuntimeUnavailable if no variant starts, or if one takes the measuring process with it; ValueError: no image is due.
     """
     bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, keys)
-    chosen = resolve(PRESETS[preset], count, seconds)
+    chosen, due = resolve(PRESETS[preset], count, seconds), arrivals(rate_hz, seconds)
     variants = _variants(bundle, files, runtimes, threads)
     before, recorder = condition(), Recorder(Board())
     with scratch_folder() as folder:
@@ -87,15 +85,14 @@ def bench(
             raise RuntimeUnavailable(
                 "E-BENCH-NOTHING", f"{printable(str(bundle.path))}: nothing runs here ({met}): see `limiar doctor`"
             )
-        arrivals = round((seconds or _OPEN_S) * rate_hz) if rate_hz else 0
         measured = [
             run_repeat(plan, recorder.poll, progress)
-            for plan in _plans(bundle, list(starts), paths, folder, chosen, rate_hz, arrivals, seed)
+            for plan in _plans(bundle, list(starts), paths, folder, chosen, rate_hz, due, seed)
         ]
     recorder.finish()
     judged = verdict(recorder.timeline, emulated())
     measurements = tuple(
-        measurement(bundle, variant, start, [one.taken[place] for one in measured], chosen, rate_hz, arrivals)
+        measurement(bundle, variant, start, [one.taken[place] for one in measured], chosen, rate_hz, due)
         for place, (variant, start) in enumerate(starts.items())
     )
     wholes = [whole_rounds([one.taken[place] for one in measured]) for place in range(len(starts))]

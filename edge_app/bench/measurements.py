@@ -34,7 +34,7 @@ def measurement(
     by_name = {name: [one.stages[name] for one in taken] for name in taken[0].stages}
     opened = None
     if rate_hz is not None:
-        arrived = found([[one.arrivals] for one in taken])
+        arrived = found([[one.arrivals] for one in taken if one.arrivals])  # a process may have had none
         opened = OpenLoop(rate_hz, planned, sum(one.late for one in taken), arrived)
     return Measurement(
         file=variant.file,

@@ -24,6 +24,7 @@ PRESETS = {
     # MLPerf Inference's rules for a single stream: 600 s at least, p90 by early stopping.
     "mlperf": Preset(count=10_000_000, seconds=600, processes=5, starts=5, early_stopping=True),
 }
+OPEN_S = 60.0  # of the open loop, for each variant
 UNLIMITED_S = 86_400.0  # for a count that the user gave
 _THREADS = (1, 2, 4)  # that `--save-best` tries: a board has up to four fast cores, and small models gain nothing from more
 
@@ -60,3 +61,13 @@ def shares(count: int, processes: int) -> list[int]:
 def tried_threads() -> list[int]:
     """The numbers of threads among which the best is looked for: 1, 2 and 4, up to the cores that this process may use."""
     return [count for count in _THREADS if count <= len(os.sched_getaffinity(0))]
+
+
+def arrivals(rate_hz: float | None, seconds: float | None) -> int:
+    """The images of a variant's open loop. Raises ValueError: not one is due in that time."""
+    if rate_hz is None:
+        return 0
+    count = round((seconds or OPEN_S) * rate_hz)
+    if not count:
+        raise ValueError(f"{rate_hz:g} images a second are none in {seconds or OPEN_S:g} s: give more --seconds")
+    return count

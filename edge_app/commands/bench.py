@@ -118,8 +118,8 @@ def bench(
       limiar bench models/lung-nodule --baseline bench.json --fail-on slower=5% --budget p95=20ms
     """
     counts, keys = _thread_counts(threads, save_best), keys_of(key_files, revoked_files)
-    gates = _gates(baseline, fail_on, budget, save_best)
-    to = _place(json_file)
+    _check_rate(rate_hz, seconds)
+    gates, to = _gates(baseline, fail_on, budget, save_best), _place(json_file)
 
     from limiar.edge_app.bench.bench import bench as measure
     from limiar.edge_app.system.progress import ProgressLine
@@ -157,6 +157,18 @@ def _thread_counts(threads: str | None, save: bool) -> list[int]:
     if not all(1 <= number <= 64 for number in counts):
         raise click.BadParameter(f"{threads!r} is not a list of numbers from 1 to 64.", param_hint="--threads")
     return counts
+
+
+def _check_rate(rate_hz: float | None, seconds: float | None) -> None:
+    """Raises UsageError: no image would arrive."""
+    if rate_hz is None:
+        return
+    from limiar.edge_app.bench.plan import arrivals
+
+    try:
+        arrivals(rate_hz, seconds)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--rate") from None
 
 
 def _gates(baseline: Path | None, fail_on: str, budget: str | None, save: bool) -> "list[Callable[[Recorded], Judgement]]":

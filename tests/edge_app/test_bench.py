@@ -123,6 +123,17 @@ def test_a_stall_shows_in_the_p99_of_the_open_loop_and_not_of_the_closed_one() -
     assert arrivals.late >= 90
 
 
+def test_an_open_loop_with_fewer_images_than_processes_is_measured_and_one_without_any_is_refused(
+    quick_bench: Limiar, tiny_path: Path
+) -> None:
+    how = (tiny_path, "--count", "40", "--runtime", "litert", "--json", "-", "--rate")
+    one = quick_bench(*how, "10", "--seconds", "0.1")
+    assert {found["open_loop"]["latency"]["count"] for found in json.loads(one.stdout)["measurements"]} == {1}
+    none = quick_bench(*how, "0.01", "--seconds", "1")
+    assert none.returncode == 2
+    assert b"0.01 images a second are none in 1 s" in none.stderr
+
+
 def test_the_open_loop_measures_from_when_a_call_was_due() -> None:
     """By a clock that only sleeping and the calls move: 4 ms of work every 10 ms, and one call of 25 ms."""
     now = 0
