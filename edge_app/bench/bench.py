@@ -10,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from limiar.edge_app import APP
 from limiar.edge_app.bench.choose import propose
+from limiar.edge_app.bench.energy import measure_energy
 from limiar.edge_app.bench.images import described, first_image, listed_images
 from limiar.edge_app.bench.measurements import measurement, notes_of, whole_rounds
 from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, arrivals, resolve, shares
@@ -89,10 +92,14 @@ def bench(
             run_repeat(plan, recorder.poll, progress)
             for plan in _plans(bundle, list(starts), paths, folder, chosen, rate_hz, due, seed)
         ]
+    metered = measure_energy(bundle, list(starts), chosen.energy_s, recorder.poll, progress)
     recorder.finish()
     judged = verdict(recorder.timeline, emulated())
     measurements = tuple(
-        measurement(bundle, variant, start, [one.taken[place] for one in measured], chosen, rate_hz, due)
+        replace(
+            measurement(bundle, variant, start, [one.taken[place] for one in measured], chosen, rate_hz, due),
+            energy=metered.energy.get(variant),
+        )
         for place, (variant, start) in enumerate(starts.items())
     )
     wholes = [whole_rounds([one.taken[place] for one in measured]) for place in range(len(starts))]
@@ -110,7 +117,7 @@ def bench(
         machine=machine(),
         before=before,
         after=condition(),
-        notes=(*judged.warnings, *notes_of(measurements, measured), *found.notes),
+        notes=(*judged.warnings, *notes_of(measurements, measured), *metered.notes, *found.notes),
         measurements=found.measurements,
         skipped=tuple(skipped),
         preset=preset,
@@ -121,6 +128,7 @@ def bench(
         timeline=recorder.timeline,
         unread=tuple(measured[0].unread),
         proposal=found.proposal,
+        energy=metered.metering,
     )
 
 

@@ -15,14 +15,15 @@ class Preset(Struct, frozen=True):
     seconds: float  # of each variant, over all processes: no further round begins after that
     processes: int  # that measure, one after another: the spread between them is that between two runs
     starts: int  # fresh processes for each variant; the median counts
+    energy_s: float  # of inference of each variant alone, where the board has a meter; it rests for as long
     early_stopping: bool = False
 
 
 PRESETS = {
-    "quick": Preset(count=1000, seconds=5, processes=2, starts=3),  # p99 needs 662
-    "normal": Preset(count=10_000, seconds=20, processes=5, starts=5),  # p99.9 needs 6,636
+    "quick": Preset(count=1000, seconds=5, processes=2, starts=3, energy_s=2),  # p99 needs 662
+    "normal": Preset(count=10_000, seconds=20, processes=5, starts=5, energy_s=5),  # p99.9 needs 6,636
     # MLPerf Inference's rules for a single stream: 600 s at least, p90 by early stopping.
-    "mlperf": Preset(count=10_000_000, seconds=600, processes=5, starts=5, early_stopping=True),
+    "mlperf": Preset(count=10_000_000, seconds=600, processes=5, starts=5, energy_s=20, early_stopping=True),
 }
 OPEN_S = 60.0  # of the open loop, for each variant
 UNLIMITED_S = 86_400.0  # for a count that the user gave
@@ -49,7 +50,8 @@ def resolve(preset: Preset, count: int | None, seconds: float | None) -> Preset:
     calls = count or (preset.count if seconds is None else PRESETS["mlperf"].count)
     limit = seconds or (preset.seconds if count is None else UNLIMITED_S)
     processes = max(1, min(preset.processes, calls // BLOCK))
-    return Preset(calls, limit, processes, preset.starts, preset.early_stopping)
+    energy_s = min(seconds or preset.energy_s, preset.energy_s)
+    return Preset(calls, limit, processes, preset.starts, energy_s, preset.early_stopping)
 
 
 def shares(count: int, processes: int) -> list[int]:

@@ -10,6 +10,7 @@ from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import BEYOND, Latency
 from limiar.edge_app.inference.verified import VerifiedBy
 from limiar.edge_app.system.board import BoardSample
+from limiar.edge_app.system.energy import Energy
 from limiar.edge_app.system.machine import Condition, Machine
 
 
@@ -51,6 +52,7 @@ class Measurement(Struct, frozen=True):
     total: Latency | None = None  # all stages: from the image's file to its answer on the disk
     warm_up: WarmUp | None = None  # of invoke, in the process that took longest
     open_loop: OpenLoop | None = None
+    energy: Energy | None = None  # of one inference, by BenchResult.energy's meter
 
 
 class Proposal(Struct, frozen=True):
@@ -69,6 +71,13 @@ class Skipped(Struct, frozen=True):
     runtime: str
     threads: int
     message: str
+
+
+class Metering(Struct, frozen=True):
+    """What measured energy, or why nothing did."""
+
+    meter: str | None
+    reason: str = ""  # if there is no meter
 
 
 class Unread(Struct, frozen=True):
@@ -106,3 +115,4 @@ class BenchResult(Struct, frozen=True, kw_only=True):
     timeline: tuple[BoardSample, ...] = ()
     unread: tuple[Unread, ...] = ()
     proposal: Proposal | None = None  # None: no variant is verified here
+    energy: Metering | None = None

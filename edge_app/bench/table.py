@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from limiar.edge_app.bench.pipeline import STAGES
 from limiar.edge_app.bench.result import BenchResult, Measurement, OpenLoop, Proposal
 from limiar.edge_app.bench.timing import Latency
+from limiar.edge_app.system.energy import Energy
 from limiar.edge_app.text import counted
 
 _COLUMNS = 80
 _NAMES = ("file", "runtime", "thr")
 _LATENCY = (*_NAMES, "in p50", "p90", "p99", "rounds", "all p50", "p90", "p99", "disk p50", "p99")
 _STARTING = (*_NAMES, "verified", "load ms", "ready ms", "answer ms", "peak MiB", "idle MiB", "first ms")
+_ENERGY = (*_NAMES, "mJ", "from", "to", "idle W", "busy W")
 _OPEN = (*_NAMES, "p50", "p90", "p99", "p99.9", "late", "of")
 
 
@@ -35,6 +37,7 @@ def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
         yield from _aligned([_OPEN, *(_open(one, found) for one, found in opened)], wide)
     yield ""
     yield from _aligned([_STARTING, *map(_starting, result.measurements)], wide)
+    yield from _energy(result)
     for missed in result.skipped:
         where = f"{missed.file} on {missed.runtime}, {counted(missed.threads, 'thread')}"
         yield from _wrapped(f"{where}: left out: {missed.message}")
@@ -86,6 +89,22 @@ def _aligned(rows: Sequence[Sequence[str]], wide: bool) -> Iterator[str]:
         yield " ".join(cells[:shown])
     if shown < len(widths):
         yield f"({counted(len(widths) - shown, 'more column')}: --wide)"
+
+
+def _energy(result: BenchResult) -> Iterator[str]:
+    found = [(one, one.energy) for one in result.measurements if one.energy]
+    if found:
+        yield ""
+        yield from _wrapped(f"Energy of an inference, the power at rest subtracted, by {found[0][1].meter}")
+        yield from _aligned([_ENERGY, *(_used(one, energy) for one, energy in found)], True)
+    elif result.energy and result.energy.reason:
+        yield from _wrapped(f"Energy: not measured, {result.energy.reason}")
+
+
+def _used(one: Measurement, energy: Energy) -> tuple[str, ...]:
+    figures = [energy.per_inference_mj, energy.low_mj, energy.high_mj]
+    watts = f"{energy.idle_w:.2f}", f"{energy.busy_w:.2f}"
+    return *_names(one), *("-" if figure is None else f"{figure:.4g}" for figure in figures), *watts
 
 
 def _names(one: Measurement) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from privileges import need_root
+
 PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-P", "-c", "from limiar.edge_app.cli import main; main()"]
 COMMANDS = {
@@ -71,15 +73,6 @@ def works_or_says_why(done: "subprocess.CompletedProcess[bytes]", *cures: str) -
     last = (done.stderr or done.stdout).decode().strip().splitlines()[-1]
     assert any(cure in last for cure in cures), last
     return last.partition(":")[0]
-
-
-def need_root(*programs: str) -> None:
-    """These tests mount, or become another user."""
-    missing = "root" if os.geteuid() else next((program for program in programs if not shutil.which(program)), None)
-    if missing:
-        if os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS") == "1":
-            pytest.fail(f"LIMIAR_REQUIRE_ROOT_TESTS=1, but {missing} is not here")
-        pytest.skip(f"needs {missing}")
 
 
 # No account, no home.
