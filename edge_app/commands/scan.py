@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def scan(
       limiar scan models/lung-nodule images/ --csv results.csv
       find /data -name '*.png' -print0 | limiar scan models/lung-nodule -0 --workers 2
     """
-    _check(paths, nul)
+    _prepare(paths, nul)
     reporting.check(passed_over=passed_over)
 
     from limiar.edge_app.output.passed_over import PassedOver
@@ -95,14 +96,16 @@ def scan(
     return interrupt.status or _status(count, passed, chosen=bool(include or exclude))
 
 
-def _check(paths: tuple[str, ...], nul: bool) -> None:
-    """Raises UsageError."""
+def _prepare(paths: tuple[str, ...], nul: bool) -> None:
+    """Checks the arguments, and imports what `_report` needs: while the worker still loads. Raises UsageError."""
     if not paths and not nul:
         raise click.UsageError("Give images, folders, or - to read paths from stdin.")
     if any(without_passwords(path) != path and not os.path.lexists(path) for path in paths):
         raise click.UsageError("An address is not a file or folder: give it to `limiar camera`.")
     if (nul or "-" in paths) and not sys.stdin:
         raise click.UsageError("Cannot read paths: stdin is closed.")
+    for name in ("count", "outputs"):
+        import_module(f"limiar.edge_app.output.{name}")
 
 
 def _listing(paths: tuple[str, ...], nul: bool) -> "Iterator[str | bytes | None]":

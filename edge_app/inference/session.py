@@ -13,6 +13,7 @@ from limiar.edge_app.errors import RuntimeUnavailable, StoreError
 from limiar.edge_app.inference.child import try_model
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.inference.rule import OutsideRule, Rule
+from limiar.edge_app.inference.verified import ensure_verified
 from limiar.edge_app.output.lines import Origin
 from limiar.edge_app.store.state import state_folder
 from limiar.edge_app.store.writer import BundleKey
@@ -66,8 +67,6 @@ class Session:
 
         Raises RuntimeUnavailable if they do not pass.
         """
-        from limiar.edge_app.inference.verified import ensure_verified
-
         verified = ensure_verified(self.bundle, self.file, runtime, version)
         return Origin(self.bundle.sha256, self.file.name, f"{runtime} {version}", verified, APP)
 
@@ -137,8 +136,6 @@ def _profile(bundle: Bundle) -> "Profile | None":
     profile = load_profile(folder, bundle)
     if profile is None or (model := bundle.manifest.models[profile.file].model) is None:
         return None
-    from limiar.edge_app.inference.verified import ensure_verified
-
     try:
         ensure_verified(bundle, model, profile.runtime, profile.runtime_version)
     except RuntimeUnavailable as error:

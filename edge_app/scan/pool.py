@@ -152,6 +152,8 @@ class Workers:
                 yield due
                 turn_at = time.monotonic() + _TICK_S
             if not more and not self._again and not any(worker.task for worker in self._workers):
+                for worker in self._workers:
+                    worker.process.kill()  # it ends while the caller deals with the last outcomes
                 return
             for task in self._receive(max(0.0, turn_at - time.monotonic()), known) + self._replace_lost():
                 finished[task.number] = task

@@ -308,3 +308,12 @@ def test_an_end_in_the_middle_of_a_message_is_an_end(ends: tuple[ParentEnd, Work
             assert parent.receive() == []
     parent.send(b"to nobody")
     assert not parent.unsent
+
+
+@pytest.mark.parametrize("words", [("--help",), (), ("none", "none.png")], ids=["help", "usage", "refused"])
+def test_the_worker_that_is_started_before_the_options_are_read_ends_with_the_command(words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-P", "-m", "limiar", "scan", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as scan:
+        scan.communicate(timeout=60)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(scan.pid, 0)
