@@ -16,6 +16,7 @@ from limiar.edge_app import APP
 from limiar.edge_app.bench.choose import propose
 from limiar.edge_app.bench.energy import measure_energy
 from limiar.edge_app.bench.images import described, first_image, listed_images
+from limiar.edge_app.bench.installed import installed
 from limiar.edge_app.bench.measurements import measurement, notes_of, whole_rounds
 from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, arrivals, resolve, shares
 from limiar.edge_app.bench.processes import run_repeat
@@ -129,6 +130,7 @@ def bench(
         unread=tuple(measured[0].unread),
         proposal=found.proposal,
         energy=metered.metering,
+        installed=installed(variant.runtime for variant in starts),
     )
 
 

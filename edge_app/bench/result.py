@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from limiar.edge_app.bench.installed import Installed
 from limiar.edge_app.bench.loops import WarmUp
 from limiar.edge_app.bench.ratios import Ratio
 from limiar.edge_app.bench.start import Start
@@ -116,3 +117,4 @@ class BenchResult(Struct, frozen=True, kw_only=True):
     unread: tuple[Unread, ...] = ()
     proposal: Proposal | None = None  # None: no variant is verified here
     energy: Metering | None = None
+    installed: Installed | None = None

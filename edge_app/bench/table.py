@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from limiar.edge_app.bench.installed import Installed
 from limiar.edge_app.bench.pipeline import STAGES
 from limiar.edge_app.bench.result import BenchResult, Measurement, OpenLoop, Proposal
 from limiar.edge_app.bench.timing import Latency
@@ -38,6 +39,8 @@ def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
     yield ""
     yield from _aligned([_STARTING, *map(_starting, result.measurements)], wide)
     yield from _energy(result)
+    if result.installed:
+        yield from _wrapped(_room(result.installed))
     for missed in result.skipped:
         where = f"{missed.file} on {missed.runtime}, {counted(missed.threads, 'thread')}"
         yield from _wrapped(f"{where}: left out: {missed.message}")
@@ -74,7 +77,7 @@ def _proposed(proposal: Proposal) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _COLUMNS, subsequent_indent="  ")
+    return textwrap.wrap(text, _COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _aligned(rows: Sequence[Sequence[str]], wide: bool) -> Iterator[str]:
@@ -89,6 +92,12 @@ def _aligned(rows: Sequence[Sequence[str]], wide: bool) -> Iterator[str]:
         yield " ".join(cells[:shown])
     if shown < len(widths):
         yield f"({counted(len(widths) - shown, 'more column')}: --wide)"
+
+
+def _room(found: Installed) -> str:
+    adds = ", ".join(f"{name} {size / 1e6:.0f}" for name, size in found.runtime_bytes.items())
+    missing = f" Not counted, since their files are not listed: {', '.join(found.unknown)}." if found.unknown else ""
+    return f"Installed: {found.base_bytes / 1e6:.0f} MB without Python and a runtime, which adds (MB): {adds}.{missing}"
 
 
 def _energy(result: BenchResult) -> Iterator[str]:

@@ -207,6 +207,10 @@ def test_every_file_on_every_runtime_is_measured_and_the_json_says_how(
     assert {(one.file, one.runtime, one.version, one.threads) for one in result.measurements} == expected
     assert result.bundle == tiny_bundle.sha256
     assert result.skipped == ()
+    assert result.installed
+    assert set(result.installed.runtime_bytes) == {runtime for _, runtime, _, _ in expected}
+    assert min(result.installed.base_bytes, *result.installed.runtime_bytes.values()) > 1_000_000
+    assert b"\nInstalled: " in done.stdout
     for one in result.measurements:
         assert one.total
         assert one.invoke.count == one.whole.count == one.total.count == 40

@@ -49,6 +49,7 @@ from virtualpi.outcome import Outcome, progress, report
 
 SIZE_MB = 280  # a device's packages, without the onnx extra
 INT8 = ("tflite_int8", "onnx_int8")
+SAME_SIZE = 0.02
 FILES = (*INT8, "tflite_fp32", "onnx_fp32")
 ON_PAGE = ("limiar and what it needs", "tflite_int8 litert: differs", "tflite_fp32 litert: differs", "limiar scan: decisions")
 RUNTIMES = {"onnx": ("litert", "onnxruntime"), "tflite": ("tflite-runtime",)}  # extra -> the runtimes that are compared
@@ -175,6 +176,11 @@ def benched(where: str, root: Root, device: Device) -> Iterator[Outcome]:
     yield Outcome(where, "limiar bench", f"exit status {done.returncode}", "exit status 0, 20 calls measured", measured)
     (warning,) = [note for note in result.notes if "emulat" in note] or ["none"]
     yield Outcome(where, "limiar bench: warning", warning, "that times mean nothing", warning != "none")
+    if device.extra == "onnx":  # LiteRT, which is measured, is in the same folder as what every runtime needs
+        there, found = sum(map(size_mb, device.folders[:2])), result.installed
+        said = (found.base_bytes + sum(found.runtime_bytes.values())) / 1e6 if found and not found.unknown else 0.0
+        near = abs(said - there) <= SAME_SIZE * there
+        yield Outcome(where, "limiar bench: installed size", f"{said:.0f} MB", f"{there:.0f} MB, within {SAME_SIZE:.0%}", near)
     kept = limiar(root, device, "bench", *words, "--save-best")
     code = kept.stderr.strip().rpartition("\n")[2].partition(":")[0]
     yield Outcome(where, "limiar bench --save-best", code, "E-BENCH-UNFIT", (kept.returncode, code) == (1, "E-BENCH-UNFIT"))
