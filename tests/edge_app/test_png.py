@@ -114,6 +114,24 @@ def test_transparency_for_more_colours_than_a_palette_can_have_is_refused() -> N
         assert refusal(b"".join([start, colours, *rest])) == met
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_header_that_is_not_the_first_chunk_or_not_as_long_as_it_must_be_is_refused(bits: int) -> None:
+    """Pillow takes it: what was checked and what is decoded would be two things."""
+    start, _, *rest = parts_of(bits, 0)
+    header, text = start[8:], chunk(b"tEXt", b"k\0x")
+    fields = header[8:-4]
+    for chunks, met in (
+        ([header], "answered"),
+        ([header, text], "answered"),
+        ([text, header], "E-IMAGE-BROKEN"),
+        ([header, header], "E-IMAGE-BROKEN"),
+        ([chunk(b"IHDR", fields + b"\0")], "E-IMAGE-BROKEN"),
+        ([chunk(b"IHDR", fields[:12])], "E-IMAGE-BROKEN"),
+        ([], "E-IMAGE-BROKEN"),
+    ):
+        assert refusal(b"".join([start[:8], *chunks, *rest])) == met
+
+
 def rgb_png(raw: bytes, deflated: bytes | None = None, behind: bytes = b"") -> bytes:
     """40x40, RGB; every CRC is right, whatever the deflated pixels are."""
     header = struct.pack(">IIBBBBB", 40, 40, 8, 2, 0, 0, 0)

@@ -10,6 +10,7 @@ _CHUNKS = 50_000  # Pillow takes 15 us for each; libpng writes 8 KB per chunk, s
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 # Chunks that are needed, and those that do not change the pixels.
 _PLAIN = _TEXTS | {b"IHDR", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"tIME"}
+_HEADER_BYTES = 13
 _MOST_COLOURS = 256  # in a palette
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types
@@ -39,7 +40,9 @@ def inspect(data: bytes) -> Png:
         kind = data[at + 4 : at + 8]
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise ImageError("E-IMAGE-BROKEN", f"the CRC of PNG chunk {kind!r} is wrong: copy or record it again")
-        if kind == b"IHDR" and length == 13:
+        if (kind == b"IHDR") != (at == 8) or (at == 8 and length != _HEADER_BYTES):  # Pillow takes others: 11.2.2
+            raise ImageError("E-IMAGE-BROKEN", "the PNG does not begin with its header, or has two: write it again")
+        if kind == b"IHDR":
             bits, colour = data[at + 16], data[at + 17]
         elif kind == b"IDAT":
             idat = at + 8, end - 4
