@@ -119,17 +119,17 @@ class Workers:
         for worker in self._workers:
             worker.start(job)
         while not self._loaded:
-            self._receive(_TICK_S, known=lambda _: None)
+            self._receive(_TICK_S, known=lambda _: [])
             self._replace_lost()
         return self._loaded
 
     def run(
-        self, paths: Iterable[bytes | None], known: Callable[[bytes], Answer | None]
+        self, paths: Iterable[bytes | None], known: Callable[[list[bytes]], list[Answer | None]]
     ) -> Iterator[list[tuple[bytes, Outcome]]]:
         """Outcomes in the order of the paths, a few at a time; an empty list at least every 50 ms, so that the caller can act.
 
-        A None among the paths means that there is none yet. `known` returns the answer that the store has for an image's
-        sha256, or None. Raises RuntimeUnavailable.
+        A None among the paths means that there is none yet. `known` returns the answer that the store has for each image of
+        a batch (sha256; empty if it could not be read), or None. Raises RuntimeUnavailable.
         """
         tasks = self._tasks(paths)
         finished: dict[int, _Task] = {}
@@ -158,7 +158,7 @@ class Workers:
             for task in self._receive(max(0.0, turn_at - time.monotonic()), known) + self._replace_lost():
                 finished[task.number] = task
 
-    def _receive(self, timeout_s: float, known: Callable[[bytes], Answer | None]) -> list[_Task]:
+    def _receive(self, timeout_s: float, known: Callable[[list[bytes]], list[Answer | None]]) -> list[_Task]:
         """Deals with the workers' messages; returns the tasks that they finish."""
         finished: list[_Task] = []
         poll = select.poll()
@@ -177,7 +177,7 @@ class Workers:
                     worker.deadline = 0.0
         return finished
 
-    def _heard(self, worker: _Worker, reply: Reply, known: Callable[[bytes], Answer | None]) -> list[_Task]:
+    def _heard(self, worker: _Worker, reply: Reply, known: Callable[[list[bytes]], list[Answer | None]]) -> list[_Task]:
         """Deals with a message; returns the task that it finishes, if any."""
         worker.extend()
         match reply:
@@ -191,7 +191,7 @@ class Workers:
                 raise ModelUnfit(code, message)
             case Batch(hashes):
                 worker.asks = False
-                worker.send(Known([known(sha256) if sha256 else None for sha256 in hashes]))
+                worker.send(Known(known(hashes)))
             case Outcomes(outcomes) if worker.task:
                 worker.task.outcomes.extend(outcomes)
                 worker.task.losses = 0

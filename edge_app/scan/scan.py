@@ -129,21 +129,25 @@ class Scan(Running):
         for outcomes in self._pool.run(self._files, self._known):
             yield [self._kept(path, outcome) for path, outcome in outcomes]
 
-    def _known(self, image_sha256: bytes) -> Answer | None:
-        if self._again or (answer := self._store.find(image_sha256)) is None:
-            return None
-        # The answer is older than the column `outside`: infer again.
-        return None if self.session.manifest.envelope and answer.outside is None else answer
+    def _known(self, images: list[bytes]) -> list[Answer | None]:
+        kept = frozenset[bytes]() if self._again else self._store.kept(images)
+        return [self._earlier(image) if image in kept else None for image in images]
+
+    def _earlier(self, image_sha256: bytes) -> Answer | None:
+        """The store's answer, unless it is older than the column `outside`: then the image is inferred again."""
+        answer = self._store.find(image_sha256)
+        return None if answer and self.session.manifest.envelope and answer.outside is None else answer
 
     def _kept(self, path: bytes, outcome: Outcome) -> Line:
         """Adds a new answer to the store; returns the line to report once it is committed."""
         if not isinstance(outcome, Answered):
             return self._refused(path, outcome, stored=False)
         answer, stored = outcome.answer, outcome.stored
-        if not stored and (earlier := self._known(outcome.sha256)):
-            answer, stored = earlier, True  # two workers had the same image
-        if not stored:
-            self._store.add(outcome.sha256, path, answer)
+        if not stored and not self._store.add(outcome.sha256, path, answer, replace=self._again):
+            if earlier := self._earlier(outcome.sha256):
+                answer, stored = earlier, True  # two workers had the same image
+            else:
+                self._store.add(outcome.sha256, path, answer)
         try:  # the store keeps an answer's first decision; what is reported follows the rule of this scan
             decision = self.session.model.rule.decide(answer.label, answer.confidence, answer.outside)
         except ImageError as error:

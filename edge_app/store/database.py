@@ -83,6 +83,14 @@ class Database:
         except _ERRORS as error:
             raise self.broken(error) from None
 
+    def change(self, sql: str, values: Sequence[object] = ()) -> int:
+        """Runs a statement without a result; returns how many rows it changed. Raises StoreError."""
+        assert self._connection
+        try:
+            return self._connection.execute(sql, values).rowcount
+        except _ERRORS as error:
+            raise self.broken(error) from None
+
     def execute_script(self, sql: str) -> None:
         """Runs several statements. Raises StoreError."""
         assert self._connection

@@ -95,12 +95,15 @@ _USE = """
 _FIND = """
     SELECT decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, outside, trailing, app, time, crc32
     FROM results WHERE image_sha256 = ? AND bundle = ?"""
-_ADD = """
+_KEPT = "SELECT image_sha256 FROM results WHERE bundle = ? AND image_sha256 IN ({})"
+_AT_ONCE = 500  # images in a question; SQLite before 3.32 took 999 values
+_ADD_NEW = """
     INSERT INTO results (bundle, image_sha256, path,
         decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms,
         outside, trailing, app, time, crc32)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (image_sha256, bundle) DO UPDATE SET
+    ON CONFLICT (image_sha256, bundle) DO NOTHING"""
+_ADD = f"""{_ADD_NEW.removesuffix("NOTHING")} UPDATE SET
         decision = excluded.decision, label = excluded.label, confidence = excluded.confidence,
         probabilities = excluded.probabilities, decode_ms = excluded.decode_ms, resize_ms = excluded.resize_ms,
         infer_ms = excluded.infer_ms, outside = excluded.outside,
@@ -159,6 +162,15 @@ class Store:
         self._bundle = found[0][0]
         self._key = key
 
+    def kept(self, images: Sequence[bytes]) -> set[bytes]:
+        """Those of some images (sha256) that have an answer from the bundle in use, committed or not. Raises StoreError."""
+        found: set[bytes] = set()
+        for first in range(0, len(images), _AT_ONCE):
+            some = images[first : first + _AT_ONCE]
+            question = _KEPT.format(", ".join("?" * len(some)))
+            found.update(sha256 for (sha256,) in self._db.execute(question, (self._bundle, *some)) if isinstance(sha256, bytes))
+        return found
+
     def find(self, image_sha256: bytes) -> Answer | None:
         """The answer for an image from the bundle in use, committed or not. Raises StoreError."""
         rows = self._db.execute(_FIND, (image_sha256, self._bundle))
@@ -175,10 +187,14 @@ class Store:
             cure = "scan that image with --again, which replaces its answer"
             raise StoreError("E-STORE-DAMAGED", f"{met}: {cure}") from None
 
-    def add(self, image_sha256: bytes, path: bytes, answer: Answer) -> None:
-        """Keeps an image's answer, in place of an earlier one of this bundle. Raises StoreError."""
+    def add(self, image_sha256: bytes, path: bytes, answer: Answer, *, replace: bool = True) -> bool:
+        """Keeps an image's answer; returns whether it did. Raises StoreError.
+
+        replace: in place of an earlier one of this bundle, which otherwise stays.
+        """
         values = _values(answer)
-        self._change(_ADD, (self._bundle, image_sha256, path, *values, self._crc32((image_sha256,), values)))
+        row = (self._bundle, image_sha256, path, *values, self._crc32((image_sha256,), values))
+        return self._change(_ADD if replace else _ADD_NEW, row) > 0
 
     def add_frame(self, source: str, boot_id: str, sequence: int, dropped: int, answer: Answer) -> None:
         """Keeps a camera frame's answer, once for each source, boot and sequence. Raises StoreError."""
@@ -209,11 +225,12 @@ class Store:
             self._changed_at = None
         self._db.check_place()
 
-    def _change(self, sql: str, values: tuple[object, ...]) -> None:
+    def _change(self, sql: str, values: tuple[object, ...]) -> int:
+        """How many rows it changed."""
         if self._changed_at is None:
             self._db.execute("BEGIN IMMEDIATE")
             self._changed_at = time.monotonic()
-        self._db.execute(sql, values)
+        return self._db.change(sql, values)
 
     def _crc32(self, of: tuple[object, ...], values: Iterable[object]) -> int:
         """Of an answer, its image and its BundleKey, since a flipped bit may also lead to another image's row."""

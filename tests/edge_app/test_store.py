@@ -81,6 +81,25 @@ def test_an_answer_given_again_replaces_the_one_before_and_keeps_its_place(path:
     assert rows(path) == [(image(1), b"1.png", "neg"), (image(2), b"2.png", "pos")]
 
 
+def test_an_answer_that_must_not_replace_another_leaves_it_and_says_so(path: Path) -> None:
+    with Store(path) as store:
+        store.use(KEY, "bundle")
+        assert store.add(image(1), b"a.png", answer("pos"), replace=False)
+        assert not store.add(image(1), b"b.png", answer("neg"), replace=False)
+    assert rows(path) == [(image(1), b"a.png", "pos")]
+
+
+def test_the_images_that_have_an_answer_are_found_among_any_number(path: Path) -> None:
+    with Store(path) as store:
+        store.use(KEY, "bundle")
+        for number in range(0, 1200, 3):
+            store.add(image(number), b"a.png", answer())
+        store.commit()
+        store.add(image(1), b"a.png", answer())  # not committed
+        found = store.kept([*(image(number) for number in range(1200)), b"", image(3)])
+    assert found == {image(number) for number in (*range(0, 1200, 3), 1)}
+
+
 def test_nothing_is_on_the_disk_before_the_commit_and_everything_after(path: Path) -> None:
     with Store(path) as store:
         store.use(KEY, "bundle")
