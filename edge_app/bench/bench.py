@@ -17,7 +17,7 @@ from limiar.edge_app.bench.choose import propose
 from limiar.edge_app.bench.energy import measure_energy
 from limiar.edge_app.bench.images import described, first_image, listed_images
 from limiar.edge_app.bench.installed import installed
-from limiar.edge_app.bench.measurements import measurement, notes_of, whole_rounds
+from limiar.edge_app.bench.measurements import measurement, notes_of, ratios_of, whole_rounds
 from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, arrivals, resolve, shares
 from limiar.edge_app.bench.processes import run_repeat
 from limiar.edge_app.bench.result import BenchResult, Skipped, Variant
@@ -96,15 +96,12 @@ def bench(
     metered = measure_energy(bundle, list(starts), chosen.energy_s, recorder.poll, progress)
     recorder.finish()
     judged = verdict(recorder.timeline, emulated())
+    by_variant = {variant: [one.taken[place] for one in measured] for place, variant in enumerate(starts)}
     measurements = tuple(
-        replace(
-            measurement(bundle, variant, start, [one.taken[place] for one in measured], chosen, rate_hz, due),
-            energy=metered.energy.get(variant),
-        )
-        for place, (variant, start) in enumerate(starts.items())
+        replace(measurement(bundle, variant, starts[variant], taken, chosen, rate_hz, due), energy=metered.energy.get(variant))
+        for variant, taken in by_variant.items()
     )
-    wholes = [whole_rounds([one.taken[place] for one in measured]) for place in range(len(starts))]
-    found = propose(bundle, measurements, wholes, seed, verify and judged.valid)
+    found = propose(bundle, measurements, [*map(whole_rounds, by_variant.values())], seed, verify and judged.valid)
     return BenchResult(
         app=APP,
         time=utc_now(),
@@ -131,6 +128,7 @@ def bench(
         proposal=found.proposal,
         energy=metered.metering,
         installed=installed(variant.runtime for variant in starts),
+        ratios=ratios_of(by_variant, bundle.model(None)[0].name, seed),
     )
 
 

@@ -1,12 +1,15 @@
 """What the repeat processes measured -> the figures of each variant, and why these may be doubtful."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from limiar.edge_app.bench.loops import WarmUp
 from limiar.edge_app.bench.plan import Preset
+from limiar.edge_app.bench.ratios import within
 from limiar.edge_app.bench.repeat import Measured, Taken
-from limiar.edge_app.bench.result import Measurement, OpenLoop, Variant
+from limiar.edge_app.bench.result import Measurement, OpenLoop, Variant, VariantRatio, titled
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import Latency, Rounds, latency
 from limiar.edge_app.bundle.open import Bundle
@@ -58,6 +61,18 @@ def whole_rounds(taken: Sequence[Taken]) -> list[list[int]]:
     return [block for rounds in _sums([[one.stages[name] for one in taken] for name in _WHOLE]) for block in rounds]
 
 
+def ratios_of(taken: Mapping[Variant, Sequence[Taken]], default: str, seed: int) -> tuple[VariantRatio, ...]:
+    """Each variant's time divided by that of the first with the bundle's default file, or of the first. taken: by process."""
+    rng = np.random.default_rng(seed)
+    rounds = {one: ([block for each in found for block in each.invoke], whole_rounds(found)) for one, found in taken.items()}
+    reference = next((one for one in rounds if one.file == default), next(iter(rounds)))
+    invoke, whole = rounds.pop(reference)
+    return tuple(
+        VariantRatio(one, reference, within(invoke, of_invoke, rng), within(whole, of_whole, rng))
+        for one, (of_invoke, of_whole) in rounds.items()
+    )
+
+
 def _sums(stages: Sequence[Sequence[Rounds]]) -> list[list[list[int]]]:
     """Of several stages: the nanoseconds of each call, by process and round."""
     return [
@@ -79,7 +94,7 @@ def notes_of(measurements: Sequence[Measurement], measured: Sequence[Measured]) 
         met = f"{worst.file} on {worst.runtime} by {_spread(worst.invoke):.0%}"
         yield f"the medians of rounds differ, {met}: close other programs and measure again"
     for one in measurements:
-        where = f"{one.file} on {one.runtime}, {counted(one.threads, 'thread')}"
+        where = titled(one)
         if one.warm_up and not one.warm_up.steady:
             yield f"{where} was not steady after {one.warm_up.calls} calls: its figures may contain its warm-up"
         if one.open_loop and not one.open_loop.kept_up:

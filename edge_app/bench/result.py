@@ -13,6 +13,7 @@ from limiar.edge_app.inference.verified import VerifiedBy
 from limiar.edge_app.system.board import BoardSample
 from limiar.edge_app.system.energy import Energy
 from limiar.edge_app.system.machine import Condition, Machine
+from limiar.edge_app.text import counted
 
 
 class Variant(Struct, frozen=True):
@@ -65,6 +66,15 @@ class Proposal(Struct, frozen=True):
     runner_up: Variant | None
 
 
+class VariantRatio(Struct, frozen=True):
+    """A variant's time divided by that of the reference, in the same rounds. None: under two rounds."""
+
+    variant: Variant
+    reference: Variant  # the bundle's default file on the first runtime and threads that were measured, else the first variant
+    invoke: Ratio | None
+    whole: Ratio | None
+
+
 class Skipped(Struct, frozen=True):
     """A variant that does not start here, and why."""
 
@@ -79,6 +89,11 @@ class Metering(Struct, frozen=True):
 
     meter: str | None
     reason: str = ""  # if there is no meter
+
+
+def titled(one: Variant | Measurement | Skipped) -> str:
+    """tflite_int8 on litert, 2 threads."""
+    return f"{one.file} on {one.runtime}, {counted(one.threads, 'thread')}"
 
 
 class Unread(Struct, frozen=True):
@@ -118,3 +133,4 @@ class BenchResult(Struct, frozen=True, kw_only=True):
     proposal: Proposal | None = None  # None: no variant is verified here
     energy: Metering | None = None
     installed: Installed | None = None
+    ratios: tuple[VariantRatio, ...] = ()  # of all variants but the reference

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from limiar.edge_app.bench.installed import Installed
 from limiar.edge_app.bench.pipeline import STAGES
-from limiar.edge_app.bench.result import BenchResult, Measurement, OpenLoop, Proposal
+from limiar.edge_app.bench.result import BenchResult, Measurement, OpenLoop, Proposal, Variant, VariantRatio, titled
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.system.energy import Energy
 from limiar.edge_app.text import counted
@@ -13,6 +13,7 @@ from limiar.edge_app.text import counted
 _COLUMNS = 80
 _NAMES = ("file", "runtime", "thr")
 _LATENCY = (*_NAMES, "in p50", "p90", "p99", "rounds", "all p50", "p90", "p99", "disk p50", "p99")
+_RATIOS = (*_NAMES, "in", "from..to", "all", "from..to")
 _STARTING = (*_NAMES, "verified", "load ms", "ready ms", "answer ms", "peak MiB", "idle MiB", "first ms")
 _ENERGY = (*_NAMES, "mJ", "from", "to", "idle W", "busy W")
 _OPEN = (*_NAMES, "p50", "p90", "p99", "p99.9", "late", "of")
@@ -30,6 +31,10 @@ def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
         yield from _wrapped(f"INVALID: {reason}")
     yield ""
     yield from _aligned([_LATENCY, *map(_latency, result.measurements)], wide)
+    if result.ratios:
+        yield ""
+        yield from _wrapped(f"Time, divided by that of {titled(result.ratios[0].reference)}, with 95 % intervals")
+        yield from _aligned([_RATIOS, *map(_ratios, result.ratios)], wide)
     yield ""
     yield from _aligned([(*_NAMES, *(f"{name} p50" for name in STAGES)), *map(_stages, result.measurements)], wide)
     if opened := [(one, one.open_loop) for one in result.measurements if one.open_loop]:
@@ -42,8 +47,7 @@ def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
     if result.installed:
         yield from _wrapped(_room(result.installed))
     for missed in result.skipped:
-        where = f"{missed.file} on {missed.runtime}, {counted(missed.threads, 'thread')}"
-        yield from _wrapped(f"{where}: left out: {missed.message}")
+        yield from _wrapped(f"{titled(missed)}: left out: {missed.message}")
     yield ""
     yield from _wrapped(_legend(result))
     if result.proposal:
@@ -55,22 +59,30 @@ def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
 def _legend(result: BenchResult) -> str:
     first = result.measurements[0].invoke
     calls = f"{counted(first.count, 'call')} of each, interleaved, in {counted(result.processes, 'process', 'processes')}"
-    missing = [f"p{one.percent:g} needs {one.needs} calls" for one in first.percentiles if one.us is None]
+    missing = [_missing("Not given", first, "calls")]
+    if opened := [one.open_loop.latency for one in result.measurements if one.open_loop]:
+        missing.append(_missing("In the open loop not given", min(opened, key=lambda one: one.count), "images"))
     return " ".join(
         (
             f"Microseconds; {calls}.",
             '"in": inference alone; "rounds": the lowest and the highest median of a round of it.',
             '"all": from the bytes of an image to its answer; "disk": from its file to its answer on the disk.',
             f"The image: {result.image}.",
-            *([f"Not given: {', '.join(missing)}."] if missing else []),
+            *filter(None, missing),
             f"Starts: from nothing to the loaded model and to the first answer, medians of {result.starts} fresh processes.",
         )
     )
 
 
+def _missing(what: str, found: Latency, calls: str) -> str:
+    """The percentiles for which there are too few calls, with the count that each needs; empty: there are none."""
+    needs = [f"p{one.percent:g} needs {one.needs:,} {calls}" for one in found.percentiles if one.us is None]
+    return f"{what}: {', '.join(needs)}." if needs else ""
+
+
 def _proposed(proposal: Proposal) -> str:
     best, over = proposal.best, proposal.over
-    text = f"Best here: {best.file} on {best.runtime}, {counted(best.threads, 'thread')}: {proposal.why}"
+    text = f"Best here: {titled(best)}: {proposal.why}"
     if over:
         text += f"; x {over.ratio:.2f} ({over.low:.2f} to {over.high:.2f}) the time of the bundle's default"
     return f"{text}. --save-best keeps it."
@@ -116,7 +128,7 @@ def _used(one: Measurement, energy: Energy) -> tuple[str, ...]:
     return *_names(one), *("-" if figure is None else f"{figure:.4g}" for figure in figures), *watts
 
 
-def _names(one: Measurement) -> tuple[str, ...]:
+def _names(one: Variant | Measurement) -> tuple[str, ...]:
     return one.file, one.runtime, str(one.threads)
 
 
@@ -129,6 +141,15 @@ def _latency(one: Measurement) -> tuple[str, ...]:
     rounds = f"{one.invoke.round_low_us:.0f}..{one.invoke.round_high_us:.0f}"
     total = _us(one.total.p50_us, one.total.p99_us) if one.total else ["-", "-"]
     return *_names(one), *invoke, rounds, *whole, *total
+
+
+def _ratios(one: VariantRatio) -> tuple[str, ...]:
+    figures = [
+        cell
+        for found in (one.invoke, one.whole)
+        for cell in ((f"{found.ratio:.3f}", f"{found.low:.3f}..{found.high:.3f}") if found else ("-", "-"))
+    ]
+    return *_names(one.variant), *figures
 
 
 def _stages(one: Measurement) -> tuple[str, ...]:

@@ -16,10 +16,12 @@ import pytest
 
 import limiar as api
 from limiar.edge_app.bench.invoke import measure_invoke
-from limiar.edge_app.bench.loops import by_stage, closed_loop, open_loop, unit, warm_up
+from limiar.edge_app.bench.loops import WarmUp, by_stage, closed_loop, open_loop, unit, warm_up
+from limiar.edge_app.bench.measurements import ratios_of
 from limiar.edge_app.bench.pipeline import STAGES
 from limiar.edge_app.bench.plan import PRESETS, resolve, shares
-from limiar.edge_app.bench.result import BenchResult, Skipped
+from limiar.edge_app.bench.repeat import Taken
+from limiar.edge_app.bench.result import BenchResult, Skipped, Variant, titled
 from limiar.edge_app.bench.sample import sample_png
 from limiar.edge_app.bench.samples import unpack
 from limiar.edge_app.bench.table import table
@@ -223,6 +225,39 @@ def test_every_file_on_every_runtime_is_measured_and_the_json_says_how(
         assert 0 < one.start.load_ms < one.start.ready_ms < one.start.answered_ms
         assert 10 < one.start.idle_mb <= one.start.peak_mb < 1000
         assert f"{one.file} " in done.stdout.decode()
+
+
+def test_each_variant_is_divided_by_the_bundles_default_in_the_same_rounds() -> None:
+    def taken(factor: int) -> list[Taken]:
+        rounds = [[shake * factor] * 20 for shake in (1000, 3000, 1000, 2000, 5000)]
+        return [Taken(rounds, dict.fromkeys(STAGES, rounds), WarmUp(20, 1.0, True), [], 0)] * 2
+
+    one, default, other = Variant("a", "litert", 1), Variant("b", "litert", 1), Variant("b", "litert", 2)
+    found = ratios_of({one: taken(3), default: taken(2), other: taken(1)}, "b", 0)
+    assert [(ratio.variant, ratio.reference) for ratio in found] == [(one, default), (other, default)]
+    for ratio, expected in zip(found, (1.5, 0.5), strict=True):
+        assert ratio.invoke
+        assert ratio.whole
+        assert (ratio.invoke.low, ratio.invoke.high, ratio.whole.ratio) == pytest.approx((expected,) * 3)
+    assert ratios_of({one: taken(3), other: taken(1)}, "", 0)[0].reference == one
+
+
+def test_of_one_round_there_is_no_ratio() -> None:
+    short = [Taken([[1000]], {name: [[1000]] for name in STAGES}, WarmUp(20, 1.0, True), [], 0)]
+    (found,) = ratios_of({Variant("a", "litert", count): short for count in (1, 2)}, "a", 0)
+    assert (found.invoke, found.whole) == (None, None)
+
+
+def test_the_table_says_the_ratios_and_what_the_open_loop_lacks(quick_bench: Limiar, tiny_path: Path) -> None:
+    words = ["--count", "80", "--threads", "1,2", "--file", "tflite_int8", "--rate", "200", "--seconds", "0.2", "--json", "-"]
+    result = msgspec.json.decode(quick_bench(tiny_path, *words).stdout, type=BenchResult)
+    assert len(result.ratios) == len(result.measurements) - 1
+    lines = list(table(result))
+    assert max(map(len, lines)) <= 80
+    said = " ".join(line.strip() for line in lines)
+    assert f"divided by that of {titled(result.ratios[0].reference)}, with 95 % intervals" in said
+    assert "Not given: p95 needs 130 calls, p99 needs 662 calls, p99.9 needs 6,636 calls." in said
+    assert "In the open loop not given: p90 needs 64 images, p95" in said
 
 
 def test_the_table_fits_what_it_says(limiar: Limiar, tiny_path: Path) -> None:
