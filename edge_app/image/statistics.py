@@ -63,12 +63,16 @@ def measure(tensors: Iterable[Pixels]) -> Envelope:
 def outside(envelope: Envelope, tensor: Pixels) -> tuple[str, ...]:
     """The statistics of a model input that are outside an envelope's quantiles; empty if it is like the training images."""
     found = statistics(tensor)
-    return tuple(name for name, range in envelope.ranges.items() if not _within(range, found[name], name))
+    return tuple(
+        name
+        for name, range in envelope.ranges.items()
+        if not (range.low <= found[name] <= range.high or (name == "colour" and _as_grey(range, found[name])))
+    )
 
 
-def _within(range: Range, value: float, name: str) -> bool:
-    least = _GREY if name == "colour" else -math.inf
-    return max(range.low, least) <= max(value, least) <= max(range.high, least)
+def _as_grey(range: Range, colour: float) -> bool:
+    """Whether colourfulness is within a range if all that is invisible counts as the same."""
+    return max(range.low, _GREY) <= max(colour, _GREY) <= max(range.high, _GREY)
 
 
 def _moments(n: int, total: int, squares: int) -> tuple[float, float]:

@@ -73,19 +73,22 @@ class Classifier:
         logits, class_map = run(tensor)
         inferred = time.perf_counter()
         prediction = decide(logits, self._labels, self._rule.decision)
-        ms = [round(seconds * 1000, 3) for seconds in (decode_s, resized - started, inferred - resized)]
         answer = Answer(
             decision=self._rule.decide(prediction.label, prediction.confidence, unlike),
             label=prediction.label,
             confidence=prediction.confidence,
             probabilities=prediction.probabilities,
-            ms=Timing(*ms),
+            ms=Timing(_ms(decode_s), _ms(resized - started), _ms(inferred - resized)),
             time=utc_now(),
             app=APP,
             outside=unlike,
             trailing=getattr(picture, "trailing", ""),
         )
         return answer, class_map
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 def load(model: Model) -> Classifier:

@@ -1,5 +1,6 @@
 """The device's clock. It may be wrong, so nothing is ordered by it."""
 
+import functools
 import time
 
 _NS_LIMIT = (1 << 63) - 1  # the most that a message between processes can hold: the years 1677 to 2262
@@ -31,5 +32,11 @@ def _now_ms() -> int:
 def iso(nanoseconds: int) -> str:
     """Nanoseconds since 1970, UTC -> ISO 8601, to the millisecond."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{_iso_second(seconds)}.{rest // 1_000_000:03d}Z"
+
+
+@functools.lru_cache(maxsize=8)  # thousands of answers are given in the same second
+def _iso_second(seconds: int) -> str:
+    """Without its Z."""
     year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
-    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{rest // 1_000_000:03d}Z"
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"

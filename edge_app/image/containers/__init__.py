@@ -77,8 +77,10 @@ def _extension(name: str) -> str:
 
 
 def _format(data: bytes) -> str | None:
-    held = next((name for name, starts in _STARTS.items() if data.startswith(starts)), None)
-    return None if held == "WEBP" and data[8:12] != b"WEBP" else held
+    for held, starts in _STARTS.items():
+        if data.startswith(starts):
+            return None if held == "WEBP" and data[8:12] != b"WEBP" else held
+    return None
 
 
 def inspect(data: bytes) -> Container:
