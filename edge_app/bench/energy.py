@@ -25,6 +25,7 @@ from limiar.edge_app.system.energy import Energy, Gauge, Meter, Used, energy_of,
 from limiar.edge_app.system.python import python_m
 
 _REST = 0.5  # of the time that it is busy, before and after
+_EDGE = 0.1  # of the time that it is busy, at either end: not measured
 _POLL_S = 0.05
 _START_S = 120.0  # as in starts.py
 _LATE_S = 60.0  # beyond the time that it was asked for: one inference of the slowest model
@@ -64,36 +65,59 @@ def measure_energy(
 def _measured(bundle: Bundle, variant: Variant, seconds: float, meter: Meter, poll: Callable[[], None]) -> Energy:
     """Raises _Lost."""
 
-    def used(gauge: Gauge) -> Used:
-        energy = gauge.used()
-        if energy is None:
-            raise _Lost("the meter no longer answers")
-        return energy
-
     def rest() -> Used:
         gauge, until_s = Gauge(meter), time.monotonic() + _REST * seconds
         while time.monotonic() < until_s:
             gauge.poll()
             poll()
             time.sleep(_POLL_S)
-        return used(gauge)
+        return _used(gauge)
 
     with _alone() as alone:
         alone.write(msgspec.json.encode(Asked(str(bundle.path), bundle.sha256, variant, seconds)))
         if alone.line(_START_S, poll) != READY:
             raise _Lost("it did not start")
-        before, gauge = rest(), Gauge(meter)
-
-        def watch() -> None:
-            gauge.poll()
-            poll()
-
+        before, busy = rest(), _Middle(meter, seconds, poll)
         alone.write(b"")
-        done = msgspec.json.decode(alone.line(seconds + _LATE_S, watch), type=Done)
-        busy = used(gauge)
-        if not busy.joules:
+        done = msgspec.json.decode(alone.line(seconds + _LATE_S, busy.poll), type=Done)
+        if not (middle := busy.used):
+            raise _Lost("this machine was too busy to read the meter in time")
+        if not middle.joules:
             raise _Lost("the meter counts nothing")
-        return energy_of(meter.name, [before, rest()], busy, done.calls)
+        whole = Used(middle.joules / middle.seconds * done.seconds, done.seconds)
+        return energy_of(meter.name, [before, rest()], whole, done.calls)
+
+
+class _Middle:
+    """The energy used in the middle of a time: of its edges, a meter that says watts now and then knows little."""
+
+    def __init__(self, meter: Meter, seconds: float, poll: Callable[[], None]) -> None:
+        """The time begins now."""
+        self.used: Used | None = None
+        self._meter, self._poll = meter, poll
+        self._gauge: Gauge | None = None
+        now_s = time.monotonic()
+        self._from_s, self._to_s = now_s + _EDGE * seconds, now_s + (1 - _EDGE) * seconds
+
+    def poll(self) -> None:
+        """To be called all the time. Raises _Lost."""
+        self._poll()
+        now_s = time.monotonic()
+        if self._gauge is None:
+            if self._from_s <= now_s < self._to_s:
+                self._gauge = Gauge(self._meter)
+        elif now_s < self._to_s:
+            self._gauge.poll()
+        elif self.used is None:
+            self.used = _used(self._gauge)
+
+
+def _used(gauge: Gauge) -> Used:
+    """Raises _Lost."""
+    energy = gauge.used()
+    if energy is None:
+        raise _Lost("the meter no longer answers")
+    return energy
 
 
 class _Alone:

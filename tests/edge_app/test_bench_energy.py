@@ -44,12 +44,13 @@ def pi_5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_inference_takes_what_the_board_uses_beyond_its_rest(pi_5: None, quick_bench: Limiar, tiny_path: Path) -> None:
-    result = result_of(quick_bench(tiny_path, *WORDS, "--json", "-"))
+    result = result_of(quick_bench(tiny_path, *WORDS, "--seconds", "1.5", "--json", "-"))
     assert result.energy == Metering("Raspberry Pi 5 PMIC, the board without USB")
     (one,) = result.measurements
     found = one.energy
     assert found
-    assert 2 <= found.idle_w < found.busy_w <= 5
+    assert 2 <= found.idle_w < 3
+    assert 4 < found.busy_w <= 5  # none of the rest before and after is in it
     assert found.calls >= 20
     assert found.per_inference_mj == pytest.approx((found.busy_w - found.idle_w) * found.seconds / found.calls * 1000, rel=0.01)
     assert found.low_mj is not None
@@ -88,7 +89,8 @@ def test_a_meter_in_sysfs_is_read_too(tiny_path: Path, tmp_path: Path) -> None:
     assert result.energy == Metering("INA219, what its line feeds")
     found = result.measurements[0].energy
     assert found
-    assert (found.idle_w, found.busy_w, found.per_inference_mj) == (5.0, 5.0, 0.0)
+    assert (found.idle_w, found.busy_w) == (5.0, 5.0)
+    assert found.per_inference_mj == pytest.approx(0, abs=1e-5)  # mJ: of rounding
 
 
 def test_a_meter_that_falls_silent_costs_the_energy_and_not_the_run(
