@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 _BYTES = 8  # of a call
 _MOST_CALLS = 10_000_000  # that are unpacked from somebody's file: 80 MB
@@ -29,14 +30,19 @@ def pack(processes: Sequence[Sequence[Sequence[int]]]) -> Samples:
 
 def unpack(samples: Samples) -> list[list[list[int]]]:
     """What the JSON keeps -> nanoseconds by process and round. Raises ValueError if it holds anything else."""
+    taken = iter(calls_of(samples).tolist())
+    return [[[*itertools.islice(taken, count)] for count in rounds] for rounds in samples.processes]
+
+
+def calls_of(samples: Samples) -> NDArray[np.uint64]:
+    """What the JSON keeps -> uint64 [calls], nanoseconds. Raises ValueError if it holds anything else."""
     counts = [*itertools.chain.from_iterable(samples.processes)]
     calls = sum(counts)
     if min(counts, default=0) < 0:
         raise ValueError("samples: a round has fewer than 0 calls")
     if calls > _MOST_CALLS:
         raise ValueError(f"samples: {calls} calls, more than {_MOST_CALLS}")
-    taken = iter(np.frombuffer(_inflated(samples.data, calls * _BYTES), dtype="<u8").tolist())
-    return [[[*itertools.islice(taken, count)] for count in rounds] for rounds in samples.processes]
+    return np.frombuffer(_inflated(samples.data, calls * _BYTES), dtype="<u8").astype(np.uint64, copy=False)
 
 
 def _inflated(data: str, size: int) -> bytes:

@@ -51,7 +51,7 @@ def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
     yield ""
     yield from _wrapped(_legend(result))
     if result.proposal:
-        yield from _wrapped(_proposed(result.proposal))
+        yield from _wrapped(f"{proposed(result.proposal)}. --save-best keeps it.")
     for note in result.notes:
         yield from _wrapped(f"Warning: {note}")
 
@@ -80,12 +80,13 @@ def _missing(what: str, found: Latency, calls: str) -> str:
     return f"{what}: {', '.join(needs)}." if needs else ""
 
 
-def _proposed(proposal: Proposal) -> str:
+def proposed(proposal: Proposal) -> str:
+    """A sentence without its full stop."""
     best, over = proposal.best, proposal.over
     text = f"Best here: {titled(best)}: {proposal.why}"
     if over:
         text += f"; x {over.ratio:.2f} ({over.low:.2f} to {over.high:.2f}) the time of the bundle's default"
-    return f"{text}. --save-best keeps it."
+    return text
 
 
 def _wrapped(text: str) -> list[str]:

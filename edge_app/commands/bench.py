@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     metavar="[FILE]",
     help="Print JSON instead of the table; with FILE, write it there and print the table.",
 )
+@click.option("--html", "html_file", type=FILE, help="Also write a page with plots (`pip install 'limiar[html]'`).")
 @click.option("--baseline", type=FILE, help="An older --json of this machine; exit with 3 if this run is slower than that.")
 @click.option(
     "--fail-on",
@@ -97,6 +98,7 @@ def bench(
     count: int | None,
     seed: int,
     json_file: str | None,
+    html_file: Path | None,
     wide: bool,
     save_best: bool,
     baseline: Path | None,
@@ -119,7 +121,7 @@ def bench(
     """
     counts, keys = _thread_counts(threads, save_best), keys_of(key_files, revoked_files)
     _check_rate(rate_hz, seconds)
-    gates, to = _gates(baseline, fail_on, budget, save_best), _place(json_file)
+    gates, places = _gates(baseline, fail_on, budget, save_best), _places(json_file, html_file)
 
     from limiar.edge_app.bench.bench import bench as measure
     from limiar.edge_app.system.progress import ProgressLine
@@ -140,7 +142,7 @@ def bench(
             keys=keys,
             progress=lambda what, done, total: line.draw(f"{what}: {done} of {total}"),
         )
-    _report(result, to, table=json_file != "-", wide=wide)
+    _report(result, places, table=json_file != "-", wide=wide)
     return _judged(result, gates, save_best)
 
 
@@ -228,33 +230,54 @@ def _listed(names: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(name for given in names for name in given.split(",") if name))
 
 
-def _place(json_file: str | None) -> Path | None:
-    """The file for the JSON, if one was asked for, checked before minutes of measuring. Raises OutputError."""
-    if json_file in (None, "-"):
-        return None
+def _places(json_file: str | None, html_file: Path | None) -> "dict[Path, Callable[[BenchResult], bytes]]":
+    """The files that were asked for and what makes each, checked before minutes of measuring.
+
+    Raises OutputError, and LimiarError if what a page needs is not installed.
+    """
     from limiar.edge_app.output.files import writable
     from limiar.edge_app.system.files import check_replaceable
 
-    path = Path(json_file)
-    with writable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_replaceable(path)
-    return path
+    places: dict[Path, Callable[[BenchResult], bytes]] = {}
+    if json_file not in (None, "-"):
+        places[Path(json_file)] = _json
+    if html_file:
+        places[html_file] = _page_maker()
+    for path in places:
+        with writable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            check_replaceable(path)
+    return places
 
 
-def _report(result: "BenchResult", to: Path | None, table: bool, wide: bool) -> None:
-    """Prints the table and writes JSON into a file, or prints JSON alone. Raises OutputError."""
+def _page_maker() -> "Callable[[BenchResult], bytes]":
+    """Raises LimiarError."""
+    from limiar.edge_app.errors import LimiarError
+
+    try:
+        from limiar.edge_app.bench.page import page
+    except ModuleNotFoundError as error:
+        met = f"--html needs {error.name}, which is not installed"
+        raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[html]'") from None
+    return page
+
+
+def _json(result: "BenchResult") -> bytes:
     import msgspec
 
+    return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+
+
+def _report(result: "BenchResult", places: "dict[Path, Callable[[BenchResult], bytes]]", table: bool, wide: bool) -> None:
+    """Prints the table, or JSON alone, and writes the files. Raises OutputError."""
     from limiar.edge_app.bench.table import table as lines_of
     from limiar.edge_app.output.files import writable
     from limiar.edge_app.system.files import write_whole
 
-    data = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
-    if not table:
-        click.echo(data, nl=False)
-        return
-    click.echo("\n".join(lines_of(result, wide)))
-    if to:
-        with writable(to):
-            write_whole(to, data)
+    if table:
+        click.echo("\n".join(lines_of(result, wide)))
+    else:
+        click.echo(_json(result), nl=False)
+    for path, made in places.items():
+        with writable(path):
+            write_whole(path, made(result))

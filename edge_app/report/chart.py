@@ -1,6 +1,6 @@
 """Lines in a square with axes, as SVG that follows the page's colours. Drawn without a library."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import numpy as np
@@ -41,8 +41,12 @@ def draw_chart(
     parts: Iterable[str],
     x_ticks: Iterable[float],
     y_ticks: Iterable[float],
+    x_label: Callable[[float], str] = "{:g}".format,
 ) -> str:
-    """An <svg> with `parts` drawn inside the axes. sides: names of x and y. legend: class of a line -> its meaning."""
+    """An <svg> with `parts` drawn inside the axes. sides: names of x and y. legend: class of a line -> its meaning.
+
+    x_label: what stands at a tick, such as a power where x is a logarithm.
+    """
     described = escape(f"{title}. {sides[1]} against {sides[0]}. {'; '.join(legend.values())}")
     right, middle = _WIDTH_PX - _RIGHT_PX, (axes.bottom + axes.top) // 2
     drawn = [
@@ -55,7 +59,7 @@ def draw_chart(
     for tick in x_ticks:
         x = f"{axes.across(tick):.1f}"
         drawn.append(f'<path class="grid" d="M{x} {axes.top}V{axes.bottom}"/>')
-        drawn.append(f'<text class="tick" x="{x}" y="{FLOOR_PX + 15}" text-anchor="middle">{tick:g}</text>')
+        drawn.append(f'<text class="tick" x="{x}" y="{FLOOR_PX + 15}" text-anchor="middle">{x_label(tick)}</text>')
     for tick in y_ticks:
         y_text = f"{axes.up(tick):.1f}"
         drawn.append(f'<path class="grid" d="M{_LEFT_PX} {y_text}H{right}"/>')

@@ -9,9 +9,12 @@ from collections.abc import Callable
 import msgspec
 
 from limiar.edge_app.report.ticks import log_ticks, ticks
+from limiar.edge_app.text import fitted
 from limiar.edge_app.text import for_html as escape
 
 _NAME_PX, _ROW_PX, _PANEL_PX, _GAP_PX, _HEAD_PX, _FOOT_PX, _VALUE_PX = 118, 26, 260, 34, 30, 26, 64
+
+_COLUMN_PX = 7  # of a name's letter, on average
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -35,18 +38,20 @@ class Panel(msgspec.Struct, frozen=True):
     line_text: str = ""
 
 
-def draw_panels(rows: list[str], panels: list[Panel]) -> str:
-    """An <svg> with a line for each row and a column for each panel."""
-    width = _NAME_PX + len(panels) * (_PANEL_PX + _GAP_PX)
+def draw_panels(rows: list[str], panels: list[Panel], name_columns: int | None = None) -> str:
+    """An <svg> with a line for each row and a column for each panel. name_columns: longer names are shortened to so many."""
+    names_px = _NAME_PX if name_columns is None else name_columns * _COLUMN_PX
+    width = names_px + len(panels) * (_PANEL_PX + _GAP_PX)
     height = _HEAD_PX + len(rows) * _ROW_PX + _FOOT_PX
     title = escape(" and ".join(panel.title for panel in panels))
     parts = [f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{title}">']
     for index, row in enumerate(rows):
         middle = _middle(index)
-        parts.append(f'<text class="name" x="0" y="{middle + 4}">{escape(row)}</text>')
+        name = row if name_columns is None else fitted(row, name_columns).rstrip()
+        parts.append(f'<text class="name" x="0" y="{middle + 4}">{escape(name)}</text>')
         parts.append(f'<line class="rule" x1="0" x2="{width}" y1="{middle + 13}" y2="{middle + 13}"/>')
     for number, panel in enumerate(panels):
-        parts += _draw_panel(panel, rows, _NAME_PX + number * (_PANEL_PX + _GAP_PX), height)
+        parts += _draw_panel(panel, rows, names_px + number * (_PANEL_PX + _GAP_PX), height)
     return "".join([*parts, "</svg>"])
 
 
