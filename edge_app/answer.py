@@ -1,9 +1,12 @@
-"""The classifier's answer for an image, and what the store keeps of it. Without numpy, as the process that keeps the store."""
+"""The classifier's answer for an image, and what the store keeps of it. Without numpy, as the process that keeps the store.
+
+gc=False: they hold text and numbers and can be part of no circle, so Python need not look for one among thousands of them.
+"""
 
 import msgspec
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """A classifier's answer for one image."""
 
     decision: str  # a label, or "refer"
@@ -12,7 +15,7 @@ class Prediction(msgspec.Struct, frozen=True):
     probabilities: dict[str, float]  # label -> 0..1, sum 1
 
 
-class Timing(msgspec.Struct, frozen=True):
+class Timing(msgspec.Struct, frozen=True, gc=False):
     """How long an answer took, in milliseconds."""
 
     decode: float
@@ -20,7 +23,7 @@ class Timing(msgspec.Struct, frozen=True):
     infer: float
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A prediction as the store keeps it."""
 
     decision: str  # a label, or "refer"

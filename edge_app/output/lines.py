@@ -22,7 +22,7 @@ class Origin(Struct, frozen=True):
     app: str  # "limiar 0.1.0"
 
 
-class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Line(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):  # as in answer.py
     """The answer for an image file or a camera frame, or why it was refused. As JSON, a key that is None is left out."""
 
     path: str | None = None  # of an image file, with bytes that are not UTF-8 as \\xNN

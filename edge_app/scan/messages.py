@@ -40,7 +40,7 @@ class Batch(Struct, frozen=True, array_like=True, tag=True):
     sha256: list[bytes]
 
 
-class Answered(Struct, frozen=True, array_like=True, tag=True):
+class Answered(Struct, frozen=True, array_like=True, tag=True, gc=False):  # as in answer.py
     """An image has an answer."""
 
     sha256: bytes
@@ -48,7 +48,7 @@ class Answered(Struct, frozen=True, array_like=True, tag=True):
     stored: bool  # the store already had it
 
 
-class Refused(Struct, frozen=True, array_like=True, tag=True):
+class Refused(Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Why an image has no answer."""
 
     sha256: bytes  # empty if the file could not be read

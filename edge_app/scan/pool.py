@@ -22,8 +22,8 @@ from limiar.edge_app.system.children import Child
 from limiar.edge_app.system.process import cpu_s, gets_no_time
 
 _TASK_FILES = 16  # files of the first tasks: few, so that answers come at once
-_TASK_FILES_MOST = 256  # files of later tasks, at most; each should take _TASK_S
-_TASK_S = 0.04  # long enough that waiting for the parent counts little
+_TASK_FILES_MOST = 1024  # files of later tasks, at most; each should take _TASK_S
+_TASK_S = 0.1  # long enough that waiting for the parent, and its work on the same processor, count little
 _START_S = 60.0  # imports and model on a slow SD card
 _STARTS = 3  # if so many workers in a row end while loading, the model is at fault
 _STARTS_LATER = 20  # the same, once a worker has loaded it: something else is at fault, such as a lack of memory

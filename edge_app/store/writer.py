@@ -87,6 +87,7 @@ MIGRATIONS = (
 _BROUGHT = ("bundles.id", "bundles.verified", "results.outside", "results.crc32")
 
 _SHARES = msgspec.json.Decoder(dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]])
+_ENCODER = msgspec.msgpack.Encoder()
 _OUTSIDE = msgspec.json.Decoder(tuple[str, ...])
 
 _USE = """
@@ -234,8 +235,8 @@ class Store:
 
     def _crc32(self, of: tuple[object, ...], values: Iterable[object]) -> int:
         """Of an answer, its image and its BundleKey, since a flipped bit may also lead to another image's row."""
-        kept = (value for value in values if value is not None)
-        return zlib.crc32(msgspec.msgpack.encode((self._key.sha256, self._key.file, self._key.runtime, *of, *kept)))
+        kept = [value for value in values if value is not None]
+        return zlib.crc32(_ENCODER.encode((self._key.sha256, self._key.file, self._key.runtime, *of, *kept)))
 
     def _migrate(self) -> None:
         version = self._db.execute("PRAGMA user_version")[0][0]
