@@ -43,17 +43,17 @@ class Measurement(Struct, frozen=True):
 
     file: str
     runtime: str
-    version: str
+    version: str  # of the runtime
     threads: int
     verified: VerifiedBy | Literal["no"]  # no: `limiar scan` would run the golden images first
     bytes: int  # of the model file
     invoke: Latency  # inference alone: input and output are not copied
     whole: Latency  # from the bytes of an image to its answer: decode, resize, invoke, decide
     start: Start  # the median of each of its figures
-    stages: dict[str, Latency] = {}  # pipeline.STAGES
+    stages: dict[str, Latency] = {}  # read, decode, resize, invoke, decide, store: pipeline.STAGES
     total: Latency | None = None  # all stages: from the image's file to its answer on the disk
     warm_up: WarmUp | None = None  # of invoke, in the process that took longest
-    open_loop: OpenLoop | None = None
+    open_loop: OpenLoop | None = None  # with --rate
     energy: Energy | None = None  # of one inference, by BenchResult.energy's meter
 
 
@@ -71,8 +71,8 @@ class VariantRatio(Struct, frozen=True):
 
     variant: Variant
     reference: Variant  # the bundle's default file on the first runtime and threads that were measured, else the first variant
-    invoke: Ratio | None
-    whole: Ratio | None
+    invoke: Ratio | None  # inference alone
+    whole: Ratio | None  # from the bytes of an image to its answer
 
 
 class Skipped(Struct, frozen=True):
@@ -106,30 +106,30 @@ class Unread(Struct, frozen=True):
 class BenchResult(Struct, frozen=True, kw_only=True):
     """The outcome."""
 
-    schema: int = 1
-    app: str
+    schema: int = 1  # of this file
+    app: str  # "limiar 0.1.0"
     time: str  # UTC
     bundle: str  # sha256 of the manifest
-    name: str
-    version: str
-    seed: int  # of the order
-    beyond: int = BEYOND
+    name: str  # of the bundle
+    version: str  # of the bundle
+    seed: int  # of the order in which variants took turns
+    beyond: int = BEYOND  # calls beyond a percentile that is given, with a confidence of 99 %
     starts: int  # fresh processes for each variant
     inputs: int  # different images
     image: str  # what they are
     machine: Machine
-    before: Condition
-    after: Condition
+    before: Condition  # the machine, before the run
+    after: Condition  # and after it
     notes: tuple[str, ...]  # why the figures are doubtful
-    measurements: tuple[Measurement, ...]
-    skipped: tuple[Skipped, ...]
-    preset: str = ""
+    measurements: tuple[Measurement, ...]  # of each variant
+    skipped: tuple[Skipped, ...]  # variants that do not start here
+    preset: str = ""  # plan.PRESETS
     processes: int = 1  # fresh ones that measured, one after another
     valid: bool = True
     invalid: tuple[str, ...] = ()  # why the figures must not be used
-    yardstick: Latency | None = None  # yardstick.py
-    timeline: tuple[BoardSample, ...] = ()
-    unread: tuple[Unread, ...] = ()
+    yardstick: Latency | None = None  # a fixed piece of work that took turns with the variants
+    timeline: tuple[BoardSample, ...] = ()  # what the board did meanwhile
+    unread: tuple[Unread, ...] = ()  # images that were not measured
     proposal: Proposal | None = None  # None: no variant is verified here
     energy: Metering | None = None
     installed: Installed | None = None
