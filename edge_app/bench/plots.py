@@ -17,6 +17,7 @@ from limiar.edge_app.text import for_html as escape
 Calls = NDArray[np.float64]  # microseconds, in ascending order
 
 _DWARFED = 5.0  # times as long: on a linear axis the shorter one would be a line at its edge
+_LEAST_US = 1e-3  # the clock's nanosecond: a call of 0 has no logarithm
 _BINS, _STEPS = 54, 140  # of an axis of 270 px: bars of 5 px, and a point of the CDF every 2 px
 _HISTOGRAM_PX = 64
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -34,7 +35,7 @@ class Scale(Struct, frozen=True):
 
     def of(self, us: Calls) -> Calls:
         """Where they are on the axis."""
-        return np.log10(us) if self.log else us
+        return np.log10(np.maximum(us, _LEAST_US)) if self.log else us
 
     def ends(self) -> tuple[float, float]:
         low, high = self.of(np.array([self.low_us, self.high_us]))
@@ -43,7 +44,7 @@ class Scale(Struct, frozen=True):
 
 def common_scale(variants: Sequence[Calls]) -> Scale:
     """To the highest p99; linear, unless that dwarfs something."""
-    low = max(min(float(calls[0]) for calls in variants), 1e-3)  # the clock's nanosecond
+    low = max(min(float(calls[0]) for calls in variants), _LEAST_US)
     high = max(float(np.quantile(calls, 0.99)) for calls in variants)
     if high > _DWARFED * min(float(np.median(calls)) for calls in variants):
         return Scale(low / 1.1, high * 1.1, True)
@@ -123,7 +124,7 @@ def stage_bars(variants: Mapping[str, Mapping[str, float]]) -> str:
         return ""
     top = -(-len(stages) // _KEYS_IN_ROW) * _KEY_PX + 6
     height = top + len(variants) * _ROW_PX
-    described = f"Stacked bars of the medians of {', '.join(stages)}, for each variant; the figures are in the table"
+    described = escape(f"Stacked bars of the medians of {', '.join(stages)}, for each variant; the figures are in the table")
     parts = [f'<svg class="curve" viewBox="0 0 {_BARS_PX} {height}" width="{_BARS_PX}" role="img" aria-label="{described}">']
     for number, name in enumerate(stages):
         row, column = divmod(number, _KEYS_IN_ROW)

@@ -118,9 +118,12 @@ def test_every_plot_is_named_and_every_table_has_heads() -> None:
 
 
 def test_what_others_wrote_is_text_on_the_page() -> None:
+    hostile = result({HOSTILE: 10, "fp32": 500}).measurements[0]
+    hostile = msgspec.structs.replace(hostile, stages={HOSTILE: hostile.invoke})
     text = page(
         result(
             {HOSTILE: 10, "fp32": 500},
+            measurements=(hostile, *result({"fp32": 500}).measurements),
             name=HOSTILE,
             version=HOSTILE,
             image=HOSTILE,
