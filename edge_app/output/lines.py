@@ -110,8 +110,7 @@ def path_fields(path: bytes) -> tuple[str, str | None]:
 
 def json_lines(lines: Sequence[Struct]) -> bytes:
     """One JSON object a line."""
-    encode = _ENCODER.encode
-    return for_json(b"".join(encode(line) + b"\n" for line in lines))
+    return for_json(_ENCODER.encode_lines(lines))
 
 
 _ENCODER = msgspec.json.Encoder()
