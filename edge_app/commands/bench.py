@@ -233,7 +233,7 @@ def _listed(names: tuple[str, ...]) -> list[str]:
 def _places(json_file: str | None, html_file: Path | None) -> "dict[Path, Callable[[BenchResult], bytes]]":
     """The files that were asked for and what makes each, checked before minutes of measuring.
 
-    Raises OutputError, and LimiarError if what a page needs is not installed.
+    Raises OutputError, LimiarError if what a page needs is not installed, and UsageError if both are one file.
     """
     from limiar.edge_app.output.files import writable
     from limiar.edge_app.system.files import check_replaceable
@@ -241,6 +241,8 @@ def _places(json_file: str | None, html_file: Path | None) -> "dict[Path, Callab
     places: dict[Path, Callable[[BenchResult], bytes]] = {}
     if json_file not in (None, "-"):
         places[Path(json_file)] = _json
+    if html_file in places:
+        raise click.BadParameter("This is the file for --json.", param_hint="--html")
     if html_file:
         places[html_file] = _page_maker()
     for path in places:

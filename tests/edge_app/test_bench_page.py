@@ -180,6 +180,12 @@ def test_a_place_for_the_page_that_cannot_be_written_is_said_before_anything_is_
     assert done.stderr.startswith(b"E-OUTPUT-WRITE: ")
 
 
+def test_the_json_and_the_page_cannot_be_one_file(limiar: Limiar, tiny_path: Path, tmp_path: Path) -> None:
+    done = limiar("bench", tiny_path, "--json", tmp_path / "one", "--html", tmp_path / "one")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"This is the file for --json." in done.stderr
+
+
 def test_without_jinja_the_line_that_installs_it_is_said_before_anything_is_measured(tiny_path: Path, tmp_path: Path) -> None:
     code = "import sys; sys.modules['jinja2'] = None; from limiar.edge_app.cli import main; main()"
     command = [sys.executable, "-P", "-c", code, "bench", str(tiny_path), "--html", str(tmp_path / "bench.html")]
