@@ -116,7 +116,7 @@ def cells(one: Measurement) -> list[str]:
         figure(p50.us),
         f"{figure(p50.low_us)} to {figure(p50.high_us)}",
         figure(one.invoke.p99_us),
-        figure(one.whole.p50_us),
+        figure(one.whole.p50_us if one.whole else None),
         f"{one.start.answered_ms:.0f}",
         f"{one.start.peak_mb:.0f}",
     ]

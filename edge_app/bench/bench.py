@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from limiar.edge_app import APP
+from limiar.edge_app.bench.bare import is_model
+from limiar.edge_app.bench.bare_bench import bench_model
 from limiar.edge_app.bench.choose import propose
 from limiar.edge_app.bench.energy import measure_energy
 from limiar.edge_app.bench.images import described, first_image, listed_images
@@ -20,15 +20,14 @@ from limiar.edge_app.bench.installed import installed
 from limiar.edge_app.bench.measurements import measurement, notes_of, ratios_of, whole_rounds
 from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, arrivals, resolve, shares
 from limiar.edge_app.bench.processes import run_repeat
-from limiar.edge_app.bench.result import BenchResult, Skipped, Variant
+from limiar.edge_app.bench.result import BenchResult, Variant
 from limiar.edge_app.bench.sample import sample_png
 from limiar.edge_app.bench.scratch import scratch_folder
-from limiar.edge_app.bench.start import Start
-from limiar.edge_app.bench.starts import start_all
+from limiar.edge_app.bench.starts import Subject, start_all
 from limiar.edge_app.bench.timing import Tell, latency, silent
 from limiar.edge_app.bundle.open import Bundle, open_bundle
-from limiar.edge_app.errors import RuntimeUnavailable, printable
-from limiar.edge_app.runtimes import RUNTIMES, installed_runtimes, open_runtime
+from limiar.edge_app.inference.verified import verified_by
+from limiar.edge_app.runtimes import RUNTIMES, check_known, installed_runtimes
 from limiar.edge_app.system.board import Board
 from limiar.edge_app.system.clock import utc_now
 from limiar.edge_app.system.emulation import emulated
@@ -69,10 +68,16 @@ def bench(
     verify: run the golden images of the fastest if it was not verified here; if they do not pass, the next one is proposed.
     keys: one of these must have signed the bundle; None: no signature is asked for. An opened bundle was checked already.
     progress: told what is being measured, how many of it are done, and of how many.
+    bundle may also be a .tflite or .onnx file of any kind: then only its inference is measured, with inputs of chance numbers,
+    and what needs a bundle (files, images, rate_hz, verify, keys) raises ValueError.
 
     A variant that does not start is in `skipped`, with the reason. Raises BundleError, ImageError if no image can be read, and
     RuntimeUnavailable if no variant starts, or if one takes the measuring process with it; ValueError: no image is due.
     """
+    if not isinstance(bundle, Bundle) and is_model(bundle):
+        if files or images or rate_hz is not None or verify or keys:
+            raise ValueError("files, images, rate_hz, verify and keys need a bundle")
+        return bench_model(bundle, runtimes, threads, preset, resolve(PRESETS[preset], count, seconds), seed, progress)
     bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, keys)
     chosen, due = resolve(PRESETS[preset], count, seconds), arrivals(rate_hz, seconds)
     variants = _variants(bundle, files, runtimes, threads)
@@ -80,15 +85,7 @@ def bench(
     with scratch_folder() as folder:
         paths = listed_images(images, folder)
         first = first_image(paths, bundle.manifest.input.grey_max) if paths else sample_png()
-        started = start_all(bundle, variants, first, chosen.starts, progress)
-        starts = {variant: start for variant, start in started.items() if isinstance(start, Start)}
-        skipped = [Skipped(one.file, one.runtime, one.threads, met) for one, met in started.items() if isinstance(met, str)]
-        if not starts:
-            none = "none of these runtimes reads these files" if runtimes else "no runtime for its files is installed"
-            met = skipped[0].message if skipped else none
-            raise RuntimeUnavailable(
-                "E-BENCH-NOTHING", f"{printable(str(bundle.path))}: nothing runs here ({met}): see `limiar doctor`"
-            )
+        starts, skipped = start_all(Subject(str(bundle.path), bundle.sha256), variants, first, chosen.starts, progress)
         measured = [
             run_repeat(plan, recorder.poll, progress)
             for plan in _plans(bundle, list(starts), paths, folder, chosen, rate_hz, due, seed)
@@ -98,7 +95,17 @@ def bench(
     judged = verdict(recorder.timeline, emulated())
     by_variant = {variant: [one.taken[place] for one in measured] for place, variant in enumerate(starts)}
     measurements = tuple(
-        replace(measurement(bundle, variant, starts[variant], taken, chosen, rate_hz, due), energy=metered.energy.get(variant))
+        measurement(
+            variant,
+            starts[variant],
+            taken,
+            chosen,
+            size=len(bundle.model(variant.file)[1]),
+            verified=verified_by(bundle, bundle.model(variant.file)[0], variant.runtime, starts[variant].version) or "no",
+            rate_hz=rate_hz,
+            planned=due,
+            energy=metered.energy.get(variant),
+        )
         for variant, taken in by_variant.items()
     )
     found = propose(bundle, measurements, [*map(whole_rounds, by_variant.values())], seed, verify and judged.valid)
@@ -135,8 +142,7 @@ def bench(
 def _variants(bundle: Bundle, files: Sequence[str], runtimes: Sequence[str], threads: Sequence[int]) -> list[Variant]:
     """Every file on every runtime that reads it and is installed or was named. Raises BundleError and RuntimeUnavailable."""
     for name in runtimes:
-        if name not in RUNTIMES:
-            open_runtime(name, b"")  # raises, and names the known ones
+        check_known(name)
     models = [bundle.model(name)[0] for name in files or bundle.manifest.models]
     return [
         Variant(model.name, runtime, count)

@@ -44,7 +44,7 @@ def propose(bundle: Bundle, measurements: Sequence[Measurement], wholes: Sequenc
     candidates = {
         variant: Candidate(whole, one.whole.p50_us, one.bytes)
         for (variant, one), whole in zip(found.items(), wholes, strict=True)
-        if one.whole.p50_us is not None and (verify or one.verified != "no")
+        if one.whole and one.whole.p50_us is not None and (verify or one.verified != "no")
     }
     notes = []
     while proposal := choose(candidates, bundle.model(None)[0].name, seed):
@@ -118,8 +118,8 @@ def save_best(result: BenchResult, state: Path) -> Path:
         met = "the golden images of no model file pass on a runtime here"
         raise LimiarError("E-BENCH-UNFIT", f"no profile was kept, since {met}: see `limiar verify`")
     best, runner_up = _of(result, result.proposal.best), result.proposal.runner_up
-    if best.whole.p50_us is None:
-        raise _unfit(f"{counted(best.whole.count, 'call')} are too few for a median")
+    if best.whole is None or best.whole.p50_us is None:
+        raise _unfit(f"{counted(best.invoke.count, 'call')} are too few for a median")
     return save_profile(
         state,
         Profile(
@@ -148,4 +148,4 @@ def _of(result: BenchResult, variant: Variant) -> Measurement:
 
 
 def _runner_up(one: Measurement) -> RunnerUp | None:
-    return RunnerUp(one.file, one.runtime, one.threads, one.whole.p50_us) if one.whole.p50_us else None
+    return RunnerUp(one.file, one.runtime, one.threads, one.whole.p50_us) if one.whole and one.whole.p50_us else None

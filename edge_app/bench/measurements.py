@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from limiar.edge_app.bench.repeat import Measured, Taken
 from limiar.edge_app.bench.result import Measurement, OpenLoop, Variant, VariantRatio, titled
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import Latency, Rounds, latency
-from limiar.edge_app.bundle.open import Bundle
-from limiar.edge_app.inference.verified import verified_by
+from limiar.edge_app.inference.verified import VerifiedBy
+from limiar.edge_app.system.energy import Energy
 from limiar.edge_app.text import counted
 
 _WHOLE = ("decode", "resize", "invoke", "decide")
@@ -21,15 +22,18 @@ _SPREAD = 0.2  # if the medians of rounds differ by more, the machine was busy
 
 
 def measurement(
-    bundle: Bundle,
     variant: Variant,
     start: Start,
     taken: Sequence[Taken],
     chosen: Preset,
-    rate_hz: float | None,
-    planned: int,
+    *,
+    size: int,
+    verified: VerifiedBy | Literal["no"] = "no",
+    rate_hz: float | None = None,
+    planned: int = 0,
+    energy: Energy | None = None,
 ) -> Measurement:
-    model, data = bundle.model(variant.file)
+    """taken: by process. size: of the model file, bytes. planned: images of the open loop."""
 
     def found(processes: Sequence[Rounds]) -> Latency:
         return latency(processes, keep=True, early_stopping=chosen.early_stopping)
@@ -44,20 +48,23 @@ def measurement(
         runtime=variant.runtime,
         version=start.version,
         threads=variant.threads,
-        verified=verified_by(bundle, model, variant.runtime, start.version) or "no",
-        bytes=len(data),
+        verified=verified,
+        bytes=size,
         invoke=found([one.invoke for one in taken]),
-        whole=latency(_sums([by_name[name] for name in _WHOLE])),
+        whole=latency(_sums([by_name[name] for name in _WHOLE])) if by_name else None,
         start=start,
         stages={name: found(processes) for name, processes in by_name.items()},
-        total=latency(_sums(list(by_name.values())), early_stopping=chosen.early_stopping),
+        total=latency(_sums(list(by_name.values())), early_stopping=chosen.early_stopping) if by_name else None,
         warm_up=_longest([one.warm_up for one in taken]),
         open_loop=opened,
+        energy=energy,
     )
 
 
 def whole_rounds(taken: Sequence[Taken]) -> list[list[int]]:
-    """The rounds of all processes: nanoseconds from the bytes of an image to its answer."""
+    """The rounds of all processes: nanoseconds from the bytes of an image to its answer. None for a model without a bundle."""
+    if not taken[0].stages:
+        return []
     return [block for rounds in _sums([[one.stages[name] for one in taken] for name in _WHOLE]) for block in rounds]
 
 

@@ -78,7 +78,8 @@ def us(figure: float | None) -> str:
 def _tables(result: BenchResult) -> Iterator[Timed]:
     found = result.measurements
     yield _timed("Inference alone", "Input and output are not copied.", [(one, one.invoke) for one in found])
-    yield _timed("From bytes to answer", "Decode, resize, invoke, decide.", [(one, one.whole) for one in found])
+    if wholes := [(one, one.whole) for one in found if one.whole]:
+        yield _timed("From bytes to answer", "Decode, resize, invoke, decide.", wholes)
     if totals := [(one, one.total) for one in found if one.total]:
         yield _timed("From file to stored answer", "All stages, as for a camera's frame.", totals)
     if opened := [(one, one.open_loop) for one in found if one.open_loop]:
@@ -101,7 +102,8 @@ def _reference(result: BenchResult) -> Measurement | None:
 
 def _ratio_plots(result: BenchResult) -> Iterator[str]:
     yield plots.ratio_plot("inference alone", {row(one.variant): one.invoke for one in result.ratios if one.invoke})
-    yield plots.ratio_plot("bytes to answer", {row(one.variant): one.whole for one in result.ratios if one.whole})
+    if result.kind == "bundle":
+        yield plots.ratio_plot("bytes to answer", {row(one.variant): one.whole for one in result.ratios if one.whole})
 
 
 def _medians(one: Measurement) -> dict[str, float]:

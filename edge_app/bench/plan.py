@@ -33,8 +33,8 @@ _THREADS = (1, 2, 4)  # that `--save-best` tries: a board has up to four fast co
 class Plan(Struct, frozen=True, kw_only=True):
     """What one repeat process measures."""
 
-    bundle: str  # its folder or file
-    sha256: str  # of the manifest that the parent opened
+    bundle: str  # its folder or file, or a model file
+    sha256: str  # of the manifest, or the model file, that the parent opened
     variants: tuple[Variant, ...]
     images: tuple[str, ...]  # files; none: the sample, in memory
     store: str | None  # a database that is thrown away; None: there is no place for one
@@ -43,6 +43,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     rate_hz: float | None
     arrivals: int  # images of each variant in the open loop
     seed: int
+    bare: bool = False  # a model file without a bundle: only invoke
 
 
 def resolve(preset: Preset, count: int | None, seconds: float | None) -> Preset:

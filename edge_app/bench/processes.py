@@ -47,7 +47,7 @@ def run_repeat(plan: Plan, poll: Callable[[], None], progress: Tell) -> Measured
         lines = said.read(_AT_ONCE).decode("utf-8", "replace").strip().splitlines()
     killed = status == -signal.SIGKILL
     met = lines[-1] if lines and status > 0 else "fell silent, or was killed" if killed else f"ended with {status}"
-    cure = "leave out the file that does it, with --file"
+    cure = "try another --runtime" if plan.bare else "leave out the file that does it, with --file"
     raise RuntimeUnavailable("E-BENCH-LOST", f"the process that measures {printable(met)}: {cure}")
 
 

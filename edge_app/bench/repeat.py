@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.bench.bare import open_bare, same_model
 from limiar.edge_app.bench.loops import Unit, WarmUp, by_stage, closed_loop, open_loop, unit, warm_up
 from limiar.edge_app.bench.pipeline import STAGES, Pipeline
 from limiar.edge_app.bench.plan import Plan
@@ -62,6 +63,8 @@ class Measured(Struct, frozen=True, tag=True):
     yardstick: list[list[int]]
     images: int
     unread: list[Unread]
+    filled: str = ""  # the inputs of a model file without a bundle
+    notes: list[str] = []  # what its figures rest on
 
 
 Message = Progress | Measured
@@ -70,6 +73,9 @@ Message = Progress | Measured
 def main(parent: str) -> None:
     end_with_parent(int(parent))
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    if plan.bare:
+        _send(_measure_bare(plan))
+        return
     bundle = open_bundle(plan.bundle)
     if bundle.sha256 != plan.sha256:
         sys.exit("another bundle is there now")
@@ -103,6 +109,23 @@ def _measure(plan: Plan, bundle: Bundle, store: Store | None) -> Measured:
         invoke = by_stage(rounds[variant, "invoke"], ["invoke"])["invoke"]
         taken.append(Taken(invoke, stages, warm[variant, "invoke"], arrivals, late))
     return Measured(taken, by_stage(rounds[None, "yardstick"], ["yardstick"])["yardstick"], len(tensors), unread)
+
+
+def _measure_bare(plan: Plan) -> Measured:
+    """The model file of the plan, without a bundle."""
+    format, data = same_model(plan.bundle, plan.sha256)
+    bares = {one: open_bare(format, data, one.runtime, one.threads) for one in plan.variants}
+    units: dict[Variant | None, Unit] = {one: unit(functools.partial(getattr, bare, "invoke")) for one, bare in bares.items()}
+    units[None] = unit(yardstick)
+    warm = warm_up(units)
+    random = Random(plan.seed)  # noqa: S311  # an order, not a secret
+    rounds = {
+        key: by_stage(found, ["call"])["call"]
+        for key, found in closed_loop(units, plan.count, random, plan.seconds, _Teller()).items()
+    }
+    first = bares[plan.variants[0]]
+    taken = [Taken(rounds[one], {}, warm[one], [], 0) for one in plan.variants]
+    return Measured(taken, rounds[None], len(first.inputs), [], first.filled, first.notes)
 
 
 def _next(runtime: Runtime, tensors: list[Pixels], random: Random) -> Callable[[], object]:

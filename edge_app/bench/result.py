@@ -48,7 +48,7 @@ class Measurement(Struct, frozen=True):
     verified: VerifiedBy | Literal["no"]  # no: `limiar scan` would run the golden images first
     bytes: int  # of the model file
     invoke: Latency  # inference alone: input and output are not copied
-    whole: Latency  # from the bytes of an image to its answer: decode, resize, invoke, decide
+    whole: Latency | None  # from the bytes of an image to its answer: decode, resize, invoke, decide; None: kind is "model"
     start: Start  # the median of each of its figures
     stages: dict[str, Latency] = {}  # read, decode, resize, invoke, decide, store: pipeline.STAGES
     total: Latency | None = None  # all stages: from the image's file to its answer on the disk
@@ -109,9 +109,9 @@ class BenchResult(Struct, frozen=True, kw_only=True):
     schema: int = 1  # of this file
     app: str  # "limiar 0.1.0"
     time: str  # UTC
-    bundle: str  # sha256 of the manifest
-    name: str  # of the bundle
-    version: str  # of the bundle
+    bundle: str  # sha256 of the manifest, or of a model file without a bundle
+    name: str  # of the bundle, or the model file
+    version: str  # of the bundle; empty for a model file
     seed: int  # of the order in which variants took turns
     beyond: int = BEYOND  # calls beyond a percentile that is given, with a confidence of 99 %
     starts: int  # fresh processes for each variant
@@ -134,3 +134,4 @@ class BenchResult(Struct, frozen=True, kw_only=True):
     energy: Metering | None = None
     installed: Installed | None = None
     ratios: tuple[VariantRatio, ...] = ()  # of all variants but the reference
+    kind: Literal["bundle", "model"] = "bundle"  # model: a model file alone, of which only invoke was measured

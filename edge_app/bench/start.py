@@ -48,21 +48,21 @@ def main(bundle: str, sha256: str, file: str, runtime: str, threads: str, starte
     Classifier(loaded, opened.manifest.labels, opened.manifest.input, model.decision).answer(decode(sys.stdin.buffer.read()))
     answered_ns = time.monotonic_ns()
     begun_ns = int(started_ns)
-    idle_mb = _memory_mb("VmRSS")  # before the peak, which it cannot exceed
+    idle_mb = memory_mb("VmRSS")  # before the peak, which it cannot exceed
     start = Start(
         version=loaded.version,
         load_ms=(ready_ns - loading_ns) / 1e6,
         ready_ms=(ready_ns - begun_ns) / 1e6,
         answered_ms=(answered_ns - begun_ns) / 1e6,
-        peak_mb=_memory_mb("VmHWM"),
+        peak_mb=memory_mb("VmHWM"),
         first_ms=(invoked_ns - ready_ns) / 1e6,
         idle_mb=idle_mb,
     )
     sys.stdout.buffer.write(msgspec.json.encode(start))
 
 
-def _memory_mb(line: str) -> float:
-    """VmHWM, the peak, or VmRSS, now.
+def memory_mb(line: str) -> float:
+    """This process's VmHWM, the peak, or VmRSS, now; MiB.
 
     Not from getrusage: its ru_maxrss starts at what the parent had when it forked (getrusage(2), kernel/fork.c).
     """

@@ -7,39 +7,52 @@ import time
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import Struct
 
-from limiar.edge_app.bench.result import Variant
+from limiar.edge_app.bench.result import Skipped, Variant
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import Tell
-from limiar.edge_app.bundle.open import Bundle
+from limiar.edge_app.errors import RuntimeUnavailable, printable
 from limiar.edge_app.system.python import python_m
 
 _START_S = 120.0  # for one of them
 
 
-def start_all(
-    bundle: Bundle, variants: Sequence[Variant], image: bytes, starts: int, progress: Tell
-) -> dict[Variant, Start | str]:
-    """Starts each variant `starts` times, in turn; returns the medians, or why it does not start.
+class Subject(Struct, frozen=True):
+    """What is started."""
 
-    A file that crashes its runtime ends only that process, and is not measured.
+    path: str  # of a bundle or a model file
+    sha256: str  # of the manifest or the model file that the caller read
+    module: str = "limiar.edge_app.bench.start"
+
+
+def start_all(
+    subject: Subject, variants: Sequence[Variant], image: bytes, starts: int, progress: Tell
+) -> tuple[dict[Variant, Start], list[Skipped]]:
+    """Starts each variant `starts` times, in turn; returns the medians, and those that do not start, with the reason.
+
+    A file that crashes its runtime ends only that process, and is not measured. Raises RuntimeUnavailable: not one starts.
     """
     found: dict[Variant, list[Start]] = {variant: [] for variant in variants}
     failed: dict[Variant, str] = {}
     for number, (_, variant) in enumerate(itertools.product(range(starts), variants)):
         progress("starts", number, starts * len(variants))
         if variant not in failed:
-            start = _start(bundle, variant, image)
+            start = _start(subject, variant, image)
             if isinstance(start, Start):
                 found[variant].append(start)
             else:
                 failed[variant] = start
-    return {variant: failed.get(variant) or _median(found[variant]) for variant in variants}
+    skipped = [Skipped(one.file, one.runtime, one.threads, met) for one, met in failed.items()]
+    if len(failed) == len(variants):
+        met = skipped[0].message if skipped else "no runtime that reads these files is installed, or chosen"
+        raise RuntimeUnavailable("E-BENCH-NOTHING", f"{printable(subject.path)}: nothing runs ({met}): see `limiar doctor`")
+    return {variant: _median(found[variant]) for variant in variants if variant not in failed}, skipped
 
 
-def _start(bundle: Bundle, variant: Variant, image: bytes) -> Start | str:
-    which = (str(bundle.path), bundle.sha256, variant.file, variant.runtime, str(variant.threads))
-    command = python_m("limiar.edge_app.bench.start", *which)
+def _start(subject: Subject, variant: Variant, image: bytes) -> Start | str:
+    which = (subject.path, subject.sha256, variant.file, variant.runtime, str(variant.threads))
+    command = python_m(subject.module, *which)
     try:
         done = subprocess.run(
             [*command, str(time.monotonic_ns())], input=image, capture_output=True, timeout=_START_S, check=False

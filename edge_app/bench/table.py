@@ -14,6 +14,7 @@ _COLUMNS = 80
 _NAMES = ("file", "runtime", "thr")
 _LATENCY = (*_NAMES, "in p50", "p90", "p99", "rounds", "all p50", "p90", "p99", "disk p50", "p99")
 _RATIOS = (*_NAMES, "in", "from..to", "all", "from..to")
+_ALONE = 5  # of these columns: of a model without a bundle only invoke was measured
 _STARTING = (*_NAMES, "verified", "load ms", "ready ms", "answer ms", "peak MiB", "idle MiB", "first ms")
 _ENERGY = (*_NAMES, "mJ", "from", "to", "idle W", "busy W")
 _OPEN = (*_NAMES, "p50", "p90", "p99", "p99.9", "late", "of")
@@ -25,24 +26,27 @@ def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
     wide: with the columns that do not fit into 80.
     """
     here = result.machine
-    yield from _wrapped(f"{result.name} {result.version} on {here.board or here.cpu}")
+    yield from _wrapped(f"{result.name}{result.version and ' '}{result.version} on {here.board or here.cpu}")
     yield from _wrapped(f"{here.cores} cores, {here.system}, {here.architecture}")
     for reason in result.invalid:
         yield from _wrapped(f"INVALID: {reason}")
     yield ""
-    yield from _aligned([_LATENCY, *map(_latency, result.measurements)], wide)
+    whole = result.kind == "bundle"
+    yield from _aligned([_LATENCY, *map(_latency, result.measurements)] if whole else [*_alone(result.measurements)], wide)
     if result.ratios:
         yield ""
         yield from _wrapped(f"Time, divided by that of {titled(result.ratios[0].reference)}, with 95 % intervals")
-        yield from _aligned([_RATIOS, *map(_ratios, result.ratios)], wide)
-    yield ""
-    yield from _aligned([(*_NAMES, *(f"{name} p50" for name in STAGES)), *map(_stages, result.measurements)], wide)
+        yield from _aligned([row if whole else row[:_ALONE] for row in (_RATIOS, *map(_ratios, result.ratios))], wide)
+    if whole:
+        yield ""
+        yield from _aligned([(*_NAMES, *(f"{name} p50" for name in STAGES)), *map(_stages, result.measurements)], wide)
     if opened := [(one, one.open_loop) for one in result.measurements if one.open_loop]:
         yield ""
         yield f"{opened[0][1].rate_hz:g} images a second, from when each was due to its answer on the disk"
         yield from _aligned([_OPEN, *(_open(one, found) for one, found in opened)], wide)
     yield ""
-    yield from _aligned([_STARTING, *map(_starting, result.measurements)], wide)
+    starting = [_STARTING, *map(_starting, result.measurements)]
+    yield from _aligned(starting if whole else [row[:3] + row[4:] for row in starting], wide)  # a model is not verified
     yield from _energy(result)
     if result.installed:
         yield from _wrapped(_room(result.installed))
@@ -56,6 +60,14 @@ def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
         yield from _wrapped(f"Warning: {note}")
 
 
+_ROUNDS = '"rounds": the lowest and the highest median of a round of it.'
+_OF_BUNDLE = (
+    f'"in": inference alone; {_ROUNDS}',
+    '"all": from the bytes of an image to its answer; "disk": from its file to its answer on the disk.',
+)
+_OF_MODEL = (f"Inference alone, with chance numbers; {_ROUNDS}",)
+
+
 def _legend(result: BenchResult) -> str:
     first = result.measurements[0].invoke
     calls = f"{counted(first.count, 'call')} of each, interleaved, in {counted(result.processes, 'process', 'processes')}"
@@ -65,9 +77,8 @@ def _legend(result: BenchResult) -> str:
     return " ".join(
         (
             f"Microseconds; {calls}.",
-            '"in": inference alone; "rounds": the lowest and the highest median of a round of it.',
-            '"all": from the bytes of an image to its answer; "disk": from its file to its answer on the disk.',
-            f"The image: {result.image}.",
+            *(_OF_BUNDLE if result.kind == "bundle" else _OF_MODEL),
+            f"The {'image' if result.kind == 'bundle' else 'input'}: {result.image}.",
             *filter(None, missing),
             f"Starts: from nothing to the loaded model and to the first answer, medians of {result.starts} fresh processes.",
         )
@@ -137,8 +148,18 @@ def _us(*figures: float | None) -> list[str]:
     return ["-" if figure is None else f"{figure:.0f}" for figure in figures]
 
 
+def _alone(measurements: Sequence[Measurement]) -> Iterator[tuple[str, ...]]:
+    """Of a model without a bundle: the percentiles of invoke."""
+    yield *_NAMES, "p50", "p90", "p99", "p99.9", "rounds"
+    for one in measurements:
+        found = one.invoke
+        figures = (found.p50_us, found.p90_us, found.p99_us, found.p999_us)
+        rounds = f"{found.round_low_us:.1f}..{found.round_high_us:.1f}"
+        yield *_names(one), *("-" if figure is None else f"{figure:.1f}" for figure in figures), rounds
+
+
 def _latency(one: Measurement) -> tuple[str, ...]:
-    invoke, whole = (_us(found.p50_us, found.p90_us, found.p99_us) for found in (one.invoke, one.whole))
+    invoke, whole = (_us(found.p50_us, found.p90_us, found.p99_us) if found else ["-"] * 3 for found in (one.invoke, one.whole))
     rounds = f"{one.invoke.round_low_us:.0f}..{one.invoke.round_high_us:.0f}"
     total = _us(one.total.p50_us, one.total.p99_us) if one.total else ["-", "-"]
     return *_names(one), *invoke, rounds, *whole, *total

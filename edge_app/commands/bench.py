@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=FILE)
+@click.argument("bundle", type=FILE, metavar="BUNDLE|MODEL")
 @click.option(
     "--file",
     "files",
@@ -113,14 +113,17 @@ def bench(
     after another; start-up and memory come from fresh processes. A run in which the board slowed down is marked INVALID. Close
     other programs first.
 
+    MODEL is any .tflite or .onnx file, and needs no bundle: its inference alone is measured, with inputs of chance numbers.
+
     \b
     Example:
       limiar bench models/lung-nodule --file tflite_int8,tflite_fp32 --threads 1,2 --json bench.json
       limiar bench models/lung-nodule --images patches --rate 30 --preset quick
+      limiar bench yolo.tflite --threads 1,4
       limiar bench models/lung-nodule --baseline bench.json --fail-on slower=5% --budget p95=20ms
     """
+    _check(bundle, rate_hz, seconds, file=files, image=image, images=folder, save_best=save_best, key=key_files + revoked_files)
     counts, keys = _thread_counts(threads, save_best), keys_of(key_files, revoked_files)
-    _check_rate(rate_hz, seconds)
     gates, places = _gates(baseline, fail_on, budget, save_best), _places(json_file, html_file)
 
     from limiar.edge_app.bench.bench import bench as measure
@@ -161,11 +164,16 @@ def _thread_counts(threads: str | None, save: bool) -> list[int]:
     return counts
 
 
-def _check_rate(rate_hz: float | None, seconds: float | None) -> None:
-    """Raises UsageError: no image would arrive."""
+def _check(bundle: Path, rate_hz: float | None, seconds: float | None, **of_bundles: object) -> None:
+    """Raises UsageError: no image would arrive, or a model file is given options that need a bundle."""
+    from limiar.edge_app.bench.bare import is_model
+    from limiar.edge_app.bench.plan import arrivals
+
+    for name, given in (*of_bundles.items(), ("rate", rate_hz)):
+        if given and is_model(bundle):
+            raise click.UsageError(f"--{name.replace('_', '-')} needs a bundle; of a model file, invoke alone is measured.")
     if rate_hz is None:
         return
-    from limiar.edge_app.bench.plan import arrivals
 
     try:
         arrivals(rate_hz, seconds)

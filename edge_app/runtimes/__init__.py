@@ -12,6 +12,8 @@ from limiar.edge_app.errors import ModelUnfit, RuntimeUnavailable
 from limiar.edge_app.text import counted
 
 if TYPE_CHECKING:  # `limiar --help` and the process that keeps the store load no numpy
+    from types import ModuleType
+
     from limiar.edge_app.arrays import ClassMap, Logits, Pixels
 
 _Input = TypeVar("_Input")  # a runtime's description of an input
@@ -119,16 +121,25 @@ def open_runtime(name: str, model: bytes, threads: int = 1, optimised: bool = Tr
 
     optimised: as in Options.
     """
+    runtime: Runtime = adapter(name).load(model, threads, optimised)
+    return runtime
+
+
+def check_known(name: str) -> None:
+    """Raises RuntimeUnavailable: there is no such runtime."""
     if name not in RUNTIMES:
         raise RuntimeUnavailable("E-RUNTIME-UNKNOWN", f"there is no runtime {name}: choose one of {', '.join(RUNTIMES)}")
+
+
+def adapter(name: str) -> "ModuleType":
+    """The module of a runtime in this room: `load` opens a classifier, `open_model` any model. Raises RuntimeUnavailable."""
+    check_known(name)
     try:
-        adapter = importlib.import_module(RUNTIMES[name].module)
+        return importlib.import_module(RUNTIMES[name].module)
     except ModuleNotFoundError as error:
         own = error.name == RUNTIMES[name].package.replace("-", "_")
         met = f"{name} is not installed" if own else f"{name} needs {error.name}, which is not installed"
         raise RuntimeUnavailable("E-RUNTIME-MISSING", f"{met}: {RUNTIMES[name].install}") from None
-    runtime: Runtime = adapter.load(model, threads, optimised)
-    return runtime
 
 
 def one_image(inputs: Sequence[_Input]) -> _Input:

@@ -21,30 +21,37 @@ _SIGN = np.uint8(0x80)  # pixel - 128 as int8 is the pixel with its first bit tu
 _GREETING = re.compile(rb"INFO: (Created TensorFlow Lite XNNPACK delegate for CPU|Initialized TensorFlow Lite runtime)\.")
 
 
+def open_interpreter(name: str, version: str, module: Any, model: bytes, threads: int, optimised: bool) -> Any:
+    """The Interpreter of a model file's bytes, with its tensors allocated. Raises ModelUnfit.
+
+    module: the package's `interpreter`.
+    """
+    kernels = module.OpResolverType.AUTO if optimised else module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    written: list[bytes] = []
+    try:
+        with captured_stderr() as written:
+            opened = module.Interpreter(model_content=model, num_threads=threads, experimental_op_resolver_type=kernels)
+            opened.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelUnfit(
+            "E-RUNTIME-LOAD", f"{name} {version} refuses the model ({reason}): choose another model file"
+        ) from None
+    finally:
+        for line in written:
+            if not _GREETING.match(line):
+                os.write(2, line)
+    return opened
+
+
 class InterpreterRuntime:
     """A TFLite model with a fixed batch of 1 in an Interpreter. Not in LiteRT's CompiledModel: see runtimes/litert.py."""
 
-    def __init__(self, name: str, version: str, module: Any, model: bytes, threads: int, optimised: bool) -> None:
-        """module: the package's `interpreter`."""
+    def __init__(self, name: str, version: str, opened: Any) -> None:
+        """opened: what open_interpreter returned."""
         self.name = name
         self.version = version
-        kernels = module.OpResolverType.AUTO if optimised else module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        written: list[bytes] = []
-        try:
-            with captured_stderr() as written:
-                self._interpreter = module.Interpreter(
-                    model_content=model, num_threads=threads, experimental_op_resolver_type=kernels
-                )
-                self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise ModelUnfit(
-                "E-RUNTIME-LOAD", f"{name} {version} refuses the model ({reason}): choose another --file"
-            ) from None
-        finally:
-            for line in written:
-                if not _GREETING.match(line):
-                    os.write(2, line)
+        self._interpreter = opened
         given = one_image(self._interpreter.get_input_details())
         self._outputs = self._interpreter.get_output_details()
         if not self._outputs:

@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable
+from typing import Any
 
 # From 1.29 its Linux wheels send telemetry and write a device id under HOME, unless this is set before the import.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -18,29 +19,44 @@ from limiar.edge_app.runtimes import one_image
 _NOWHERE = "/dev/null/none"  # a folder that cannot exist
 
 
+def open_model(model: bytes, threads: int, optimised: bool, profile: str = "") -> onnxruntime.InferenceSession:
+    """The session of any .onnx file. Raises ModelUnfit.
+
+    profile: the start of a path; if given, the session's end_profiling writes a file there.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    # A model may name files that hold its weights. For a model given as bytes, onnxruntime looks for them in the current
+    # folder, but files that are not in the bundle must not change its answers.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no other base class
+        reason = " ".join(str(error).split())[:160]
+        met = f"onnxruntime {onnxruntime.__version__} refuses the model ({reason})"
+        raise ModelUnfit("E-RUNTIME-LOAD", f"{met}: choose another model file") from None
+
+
+def value_of(array: NDArray[Any]) -> onnxruntime.OrtValue:
+    """An array as a session takes it without a copy at each call."""
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
 class OnnxRuntime:
     """An ONNX model with a fixed batch of 1 and one input: NHWC raw pixels, uint8 or float32 as the model declares."""
 
     name = "onnxruntime"
     version: str = onnxruntime.__version__
 
-    def __init__(self, model: bytes, threads: int, optimised: bool) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors
-        # A model may name files that hold its weights. For a model given as bytes, onnxruntime looks for them in the current
-        # folder, but files that are not in the bundle must not change its answers.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
-        if not optimised:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no other base class
-            reason = " ".join(str(error).split())[:160]
-            raise ModelUnfit(
-                "E-RUNTIME-LOAD", f"onnxruntime {self.version} refuses the model ({reason}): choose another --file"
-            ) from None
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
         given = one_image(self._session.get_inputs())
         self._input = given.name
         self._raw = given.type == "tensor(uint8)"
@@ -90,4 +106,4 @@ class OnnxRuntime:
 
 def load(model: bytes, threads: int, optimised: bool) -> OnnxRuntime:
     """The bytes of an .onnx file -> a runtime. Raises RuntimeUnavailable."""
-    return OnnxRuntime(model, threads, optimised)
+    return OnnxRuntime(open_model(model, threads, optimised))

@@ -395,7 +395,11 @@ def test_a_variant_that_does_not_start_is_left_out_with_its_reason(quick_bench: 
     [
         (["--file", "none"], 1, b"E-BUNDLE-FILE"),
         (["--runtime", "none"], 1, b"E-RUNTIME-UNKNOWN"),
-        (["--file", "tflite_int8", "--runtime", "onnxruntime"], 1, b"none of these runtimes reads these files"),
+        (
+            ["--file", "tflite_int8", "--runtime", "onnxruntime"],
+            1,
+            b"no runtime that reads these files is installed, or chosen",
+        ),
         (["--threads", "0"], 2, b"--threads"),
         (["--threads", "one"], 2, b"--threads"),
     ],

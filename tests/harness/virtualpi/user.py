@@ -172,7 +172,7 @@ def benched(where: str, root: Root, device: Device) -> Iterator[Outcome]:
     words = ("/bundle", "--preset", "quick", "--count", "20", "--file", "tflite_int8", "--runtime", RUNTIMES[device.extra][0])
     done = limiar(root, device, "bench", *words, "--json", "-")
     result = read(done, BenchResult)
-    measured = done.returncode == 0 and [one.whole.count for one in result.measurements] == [20]
+    measured = done.returncode == 0 and [one.whole and one.whole.count for one in result.measurements] == [20]
     yield Outcome(where, "limiar bench", f"exit status {done.returncode}", "exit status 0, 20 calls measured", measured)
     (warning,) = [note for note in result.notes if "emulat" in note] or ["none"]
     yield Outcome(where, "limiar bench: warning", warning, "that times mean nothing", warning != "none")
