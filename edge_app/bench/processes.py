@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -14,17 +15,18 @@ import msgspec
 from limiar.edge_app.bench.plan import Plan
 from limiar.edge_app.bench.repeat import Measured, Message, Progress
 from limiar.edge_app.bench.timing import Tell
-from limiar.edge_app.errors import RuntimeUnavailable, printable
+from limiar.edge_app.errors import LimiarError, RuntimeUnavailable, printable
 from limiar.edge_app.system.python import python_m
 
 _POLL_S = 0.1
 _SILENT_S = 300.0  # without a message: a round of the slowest model on the slowest board takes less
 _AT_ONCE = 1 << 20  # bytes
+_REFUSED = re.compile(r"(E-[A-Z0-9-]+): (.+)")  # a LimiarError, as a process says it
 _MESSAGES = msgspec.json.Decoder(Message)
 
 
 def run_repeat(plan: Plan, poll: Callable[[], None], progress: Tell) -> Measured:
-    """Runs one repeat process. poll: called at least every 100 ms. Raises RuntimeUnavailable: it ended, or fell silent."""
+    """Runs one repeat process. poll: called at least every 100 ms. Raises LimiarError: what it met, or that it is lost."""
     with _in_memory() as given, _in_memory() as said:
         given.write(msgspec.json.encode(plan))
         given.seek(0)
@@ -45,6 +47,8 @@ def run_repeat(plan: Plan, poll: Callable[[], None], progress: Tell) -> Measured
             return measured
         said.seek(0)
         lines = said.read(_AT_ONCE).decode("utf-8", "replace").strip().splitlines()
+    if status > 0 and lines and (refused := _REFUSED.fullmatch(lines[-1])):
+        raise LimiarError(refused[1], refused[2])
     killed = status == -signal.SIGKILL
     met = lines[-1] if lines and status > 0 else "fell silent, or was killed" if killed else f"ended with {status}"
     cure = "try another --runtime" if plan.bare else "leave out the file that does it, with --file"

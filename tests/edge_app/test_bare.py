@@ -1,6 +1,8 @@
 """Any model file can be measured: its inputs are filled, and what cannot be filled or run is refused in words."""
 
 import hashlib
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,11 @@ import msgspec
 import pytest
 
 from limiar.edge_app.bench.bare import model_format, open_bare, read_model
-from limiar.edge_app.bench.result import BenchResult
-from limiar.edge_app.errors import ModelUnfit, RuntimeUnavailable
+from limiar.edge_app.bench.plan import Plan
+from limiar.edge_app.bench.processes import run_repeat
+from limiar.edge_app.bench.result import BenchResult, Variant
+from limiar.edge_app.bench.timing import silent
+from limiar.edge_app.errors import LimiarError, ModelUnfit, RuntimeUnavailable
 from limiar.edge_app.runtimes import installed_runtimes
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -145,3 +150,38 @@ def test_a_model_file_that_no_runtime_takes_is_named_with_the_reason(quick_bench
     assert done.returncode == 1
     assert b"E-BENCH-NOTHING" in done.stderr
     assert b"broken.tflite: nothing runs (E-RUNTIME-LOAD: litert" in done.stderr
+
+
+def plan_of(file: str, sha256: str = "") -> Plan:
+    path = DATA / file
+    return Plan(
+        bare=True,
+        bundle=str(path),
+        sha256=sha256 or hashlib.sha256(path.read_bytes()).hexdigest(),
+        variants=(Variant(path.name, "litert", 1),),
+        images=(),
+        store=None,
+        count=10**9,
+        seconds=60,
+        rate_hz=None,
+        arrivals=0,
+        seed=0,
+    )
+
+
+def test_a_file_that_changed_since_it_was_started_is_not_measured() -> None:
+    with pytest.raises(LimiarError) as met:
+        run_repeat(plan_of("tiny/tflite_int8.tflite", sha256="0" * 64), poll=lambda: None, progress=silent)
+    assert met.value.code == "E-BENCH-MODEL"
+    assert "was changed meanwhile" in met.value.message
+
+
+def test_a_measuring_process_that_dies_is_reported_and_not_waited_for() -> None:
+    def kill_it() -> None:
+        for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            os.kill(int(pid), signal.SIGSEGV)
+
+    with pytest.raises(RuntimeUnavailable) as met:
+        run_repeat(plan_of("tiny/tflite_int8.tflite"), poll=kill_it, progress=silent)
+    assert met.value.code == "E-BENCH-LOST"
+    assert met.value.message == "the process that measures ended with -11: try another --runtime"
