@@ -12,11 +12,13 @@ from limiar.edge_app.text import counted, for_json
 if TYPE_CHECKING:
     from limiar.convert.compare.bench_results import BenchReview
     from limiar.convert.compare.compare import Review
+    from limiar.convert.compare.machines import BenchTable
 
 
 @click.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
+@click.argument("more", type=click.Path(path_type=Path), nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page for a reviewer.")
 @click.option(
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
     type=click.Choice(["undecided", "worse", "not-comparable"]),
     help="Exit with status 3 if the outcome is this or graver.",
 )
-def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str | None) -> int:
+def compare(old: Path, new: Path, more: tuple[Path, ...], as_json: bool, html: Path | None, fail_on: str | None) -> int:
     """Say whether NEW is better than OLD: two bundles, two RUNs, or two results of `limiar bench --json`.
+
+    MORE results of bench make a table and a plot of all of them, such as one for each machine, without a verdict.
 
     The first line says better, worse, same (every image gets the same answer) or undecided for each class, with 95 % intervals.
     If predictions.csv is in BUNDLE.measured beside both bundles, they are compared image by image, on the images that are in
@@ -36,12 +40,17 @@ def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str
     Example:
       limiar compare bundles/1.0.0 bundles/1.1.0 --html review.html
       limiar compare runs/first runs/second --fail-on worse
+      limiar compare bench-1.0.0.json bench-1.1.0.json --fail-on worse
+      limiar compare pi4.json pi5.json desktop.json --html machines.html
     """
+    if more and fail_on:
+        raise click.UsageError("--fail-on is about two: a table of more has no verdict.")
     import msgspec
 
     from limiar.convert.compare.compare import compare
+    from limiar.convert.compare.machines import BenchTable
 
-    review = compare(old, new)
+    review = compare(old, new, *more)
     if html is not None:
         from limiar.convert.compare.page import write_page
 
@@ -50,16 +59,21 @@ def compare(old: Path, new: Path, as_json: bool, html: Path | None, fail_on: str
         click.echo(for_json(msgspec.json.format(msgspec.json.encode(review), indent=1)))
     else:
         _print(review)
-    return exit_status.FAILED_CHECK if fail_on and review.reaches(fail_on) else 0
+    return exit_status.FAILED_CHECK if fail_on and not isinstance(review, BenchTable) and review.reaches(fail_on) else 0
 
 
-def _print(review: "Review | BenchReview") -> None:
+def _print(review: "Review | BenchReview | BenchTable") -> None:
     from limiar.convert.compare.bench_results import BenchReview
+    from limiar.convert.compare.machines import BenchTable, lines_of
 
-    click.echo(review.summary)
-    click.echo(f"old {review.old}, new {review.new}")
+    click.echo(printable(review.summary))
+    if isinstance(review, BenchTable):
+        for line in lines_of(review):
+            click.echo(printable(line))
+        return
+    click.echo(printable(f"old {review.old}, new {review.new}"))
     for note in review.notes:
-        click.echo(note)
+        click.echo(printable(note))
     if isinstance(review, BenchReview):
         _print_timings(review)
     else:
@@ -89,10 +103,14 @@ def _print_files(review: "Review") -> None:
 
 
 def _print_timings(review: "BenchReview") -> None:
-    for one in review.timings:
-        variant = f"{one.file} on {one.runtime}, {one.threads} thread{'s' if one.threads > 1 else ''}"
-        old, new = (
-            f"{median:.0f} us ({low:.0f} to {high:.0f})"
-            for median, (low, high) in ((one.old_us, one.old_rounds_us), (one.new_us, one.new_rounds_us))
-        )
-        click.echo(f"{variant:<48} {old:>24} -> {new:<24} x {one.ratio:.2f}  {one.outcome}")
+    for title, timings in (("Inference alone", review.timings), ("From file to stored answer", review.totals)):
+        if timings:
+            click.echo(f"\n{title}: median (lowest to highest median of a round), us")
+        for one in timings:
+            old, new = (
+                f"{median:.4g} ({low:.4g} to {high:.4g})"
+                for median, (low, high) in ((one.old_us, one.old_rounds_us), (one.new_us, one.new_rounds_us))
+            )
+            between = f" ({one.low:.3f} to {one.high:.3f})" if one.low is not None and one.high is not None else ""
+            click.echo(printable(f"{one.file} on {one.runtime}, {counted(one.threads, 'thread')}: {one.outcome}"))
+            click.echo(f"  {old} -> {new}, x {one.ratio:.3f}{between}")

@@ -1,24 +1,20 @@
-"""Two results of `limiar bench --json`: medians side by side, with the spread between rounds."""
+"""Two results of `limiar bench --json`: medians side by side, and what is beyond doubt between them."""
 
+import math
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from limiar.convert.compare.outcome import reaches
-from limiar.edge_app.bench.result import BenchResult, Measurement
-from limiar.edge_app.bench.timing import Latency
+from limiar.edge_app.bench.baseline import Change, changes
+from limiar.edge_app.bench.recorded import Recorded, Recording, Timed, read_result
 from limiar.edge_app.bundle.manifest import Value
 from limiar.edge_app.errors import ConvertError, printable
-from limiar.edge_app.system.files import read_bounded
-from limiar.edge_app.text import counted
-from limiar.train.record.run_folder import RECORD_LIMIT
 
 Speed = Literal["faster", "slower", "undecided"]
 
 
 class TimingChange(Value, frozen=True, forbid_unknown_fields=True):
-    """A variant's invoke latency in both, in microseconds: median, and the lowest and highest median of a round."""
+    """A variant's latency in both, in microseconds: median, and the lowest and highest median of a round."""
 
     file: str
     runtime: str
@@ -28,7 +24,9 @@ class TimingChange(Value, frozen=True, forbid_unknown_fields=True):
     new_us: float
     new_rounds_us: tuple[float, float]
     ratio: float  # new / old
-    outcome: Speed  # undecided if the rounds overlap
+    outcome: Speed  # undecided if the interval holds 1
+    low: float | None = None  # the 95 % interval of new / old
+    high: float | None = None
 
 
 class BenchReview(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,7 +39,8 @@ class BenchReview(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     old: str  # name, version and manifest hash
     new: str
     notes: tuple[str, ...]
-    timings: tuple[TimingChange, ...]
+    timings: tuple[TimingChange, ...]  # of invoke
+    totals: tuple[TimingChange, ...] = ()  # from an image's file to its answer on the disk, where both measured it
 
     def reaches(self, limit: str) -> bool:
         """Whether the outcome is `limit` or graver: "better" < "undecided" < "worse" < "not comparable"."""
@@ -49,87 +48,104 @@ class BenchReview(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def compare_bench(old: Path, new: Path) -> BenchReview:
-    """The variants that are in both. Raises ConvertError: a file is not a bench result, or no variant is in both."""
-    before, after = _read(old), _read(new)
-    was = {_variant(one): one for one in before.measurements}
-    timings = tuple(
-        _timing(was[_variant(one)], one)
-        for one in after.measurements
-        if _variant(one) in was and one.invoke.p50_us and was[_variant(one)].invoke.p50_us
-    )
+    """The variants that are in both. Raises ConvertError: a file is not a bench result, or no variant is in both.
+
+    Faster or slower is what lies beyond doubt: the 95 % interval of new / old, over the medians of the processes that measured,
+    does not hold 1, and neither does the one that is divided by the yardstick (edge_app/bench/baseline.py). Results of earlier
+    versions have one process: there the rounds must not overlap.
+    """
+    before, after = read_bench(old), read_bench(new)
+    found = changes(after, before)
+    timings, totals = (tuple(_timing(one, before, after) for one in found if one.what == what) for what in ("invoke", "total"))
     if not timings:
         met = f"{printable(str(old))} and {printable(str(new))} have no model file, runtime and threads in common"
         raise ConvertError("E-COMPARE-KIND", f"{met}: measure the same with limiar bench --json")
-    counts = {outcome: sum(one.outcome == outcome for one in timings) for outcome in ("faster", "slower", "undecided")}
-    other = _machine(before) != _machine(after)
-    said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    said, worse = _counted(timings), any(one.outcome == "slower" for one in (*timings, *totals))
+    if slower := sum(one.outcome == "slower" for one in totals):
+        said += f"; {slower} slower from file to stored answer"
+    undecided = any(one.outcome == "undecided" for one in timings)
+    apart = _apart(before, after)
     return BenchReview(
-        summary=f"not comparable, measured on two different machines: {said}" if other else said,
-        outcome=(
-            "not comparable" if other else "worse" if counts["slower"] else "undecided" if counts["undecided"] else "better"
-        ),
+        summary=f"not comparable, {apart}: {said}" if apart else said,
+        outcome="not comparable" if apart else "worse" if worse else "undecided" if undecided else "better",
         old=_title(before),
         new=_title(after),
         notes=tuple(_notes(before, after)),
         timings=timings,
+        totals=totals,
     )
 
 
-def _read(path: Path) -> BenchResult:
+def read_bench(path: Path) -> Recorded:
+    """One result, of any version. Raises ConvertError."""
     try:
-        return msgspec.json.decode(read_bounded(path, RECORD_LIMIT, follow=True), type=BenchResult)
-    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-        met = f"{printable(str(path))}: {printable(str(error))[:200]}"
-        raise ConvertError("E-COMPARE-KIND", f"{met}: give two results of limiar bench --json") from None
+        return read_result(path)
+    except ValueError as error:
+        raise ConvertError("E-COMPARE-KIND", f"{error}: give results of limiar bench --json") from None
 
 
-def _variant(one: Measurement) -> tuple[str, str, int]:
-    return one.file, one.runtime, one.threads
+def machine_of(result: Recorded) -> str:
+    """The board, or else the processor, and the cores that were used."""
+    return printable(f"{result.machine.board or result.machine.cpu}, {result.machine.cores} cores")
 
 
-def _title_of(one: Measurement) -> str:
-    return f"{one.file} on {one.runtime}, {counted(one.threads, 'thread')}"
-
-
-def _timing(old: Measurement, new: Measurement) -> TimingChange:
-    assert old.invoke.p50_us
-    assert new.invoke.p50_us
+def _timing(one: Change, before: Recorded, after: Recorded) -> TimingChange:
+    new, old = (next(each for each in result.measurements if each.title == one.title) for result in (after, before))
+    raw, divided = one.raw, one.ratio
     outcome: Speed = "undecided"
-    if new.invoke.round_high_us < old.invoke.round_low_us:
+    if max(raw.high, divided.high) < 1:
         outcome = "faster"
-    elif new.invoke.round_low_us > old.invoke.round_high_us:
+    elif min(raw.low, divided.low) > 1:
         outcome = "slower"
     return TimingChange(
         file=new.file,
         runtime=new.runtime,
         threads=new.threads,
-        old_us=round(old.invoke.p50_us, 3),
-        old_rounds_us=_rounds(old.invoke),
-        new_us=round(new.invoke.p50_us, 3),
-        new_rounds_us=_rounds(new.invoke),
-        ratio=round(new.invoke.p50_us / old.invoke.p50_us, 4),
+        old_us=round(one.old_us, 3),
+        old_rounds_us=_rounds(old, one.what),
+        new_us=round(one.new_us, 3),
+        new_rounds_us=_rounds(new, one.what),
+        ratio=round(one.new_us / one.old_us, 4),
         outcome=outcome,
+        low=round(divided.low, 4),
+        high=None if math.isinf(divided.high) else round(divided.high, 4),
     )
 
 
-def _rounds(latency: Latency) -> tuple[float, float]:
-    return round(latency.round_low_us, 3), round(latency.round_high_us, 3)
+def _rounds(one: Recording, what: Literal["invoke", "total"]) -> tuple[float, float]:
+    timed: Timed | None = one.invoke if what == "invoke" else one.total
+    assert timed
+    return round(timed.round_low_us, 3), round(timed.round_high_us, 3)
 
 
-def _notes(old: BenchResult, new: BenchResult) -> list[str]:
-    notes = [f"{which}: {note}" for which, result in (("old", old), ("new", new)) for note in result.notes]
+def _counted(timings: tuple[TimingChange, ...]) -> str:
+    counts = {outcome: sum(one.outcome == outcome for one in timings) for outcome in ("faster", "slower", "undecided")}
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+
+
+def _apart(old: Recorded, new: Recorded) -> str:
+    """Why the two cannot be compared; empty if they can."""
+    if _machine(old) != _machine(new):
+        return "measured on two different machines"
+    invalid = [which for which, result in (("old", old), ("new", new)) if not result.valid]
+    return f"the {' and the '.join(invalid)} run is INVALID" if invalid else ""
+
+
+def _notes(old: Recorded, new: Recorded) -> list[str]:
+    notes = [f"{which}: {note}" for which, result in (("old", old), ("new", new)) for note in (*result.invalid, *result.notes)]
     if _machine(old) != _machine(new):
         notes.insert(0, "Measured on two different machines: the ratio compares these as much as the models.")
-    timed = [{_title_of(one) for one in result.measurements if one.invoke.p50_us} for result in (old, new)]
+    timed = [{one.title for one in result.measurements if one.invoke.p50_us} for result in (old, new)]
     for which, alone in (("old", timed[0] - timed[1]), ("new", timed[1] - timed[0])):
         if alone:
             notes.append(f"Only in the {which} one, so not compared: {'; '.join(sorted(alone))}")
     return notes
 
 
-def _machine(result: BenchResult) -> str | None:
+def _machine(result: Recorded) -> str | None:
     return result.machine.board or result.machine.cpu
 
 
-def _title(result: BenchResult) -> str:
-    return f"{result.name} {result.version} ({result.bundle[:12]})"
+def _title(result: Recorded) -> str:
+    """Of a bundle: its name, version and hash; of a model file: its name and hash."""
+    return " ".join(filter(None, (result.name, result.version, f"({result.bundle[:12]})" if result.bundle else "")))

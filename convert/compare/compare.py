@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limiar.convert.compare.bench_results import BenchReview, compare_bench
+from limiar.convert.compare.machines import BenchTable, compare_machines
 from limiar.convert.compare.outcome import GRAVITY, Outcome, reaches
 from limiar.convert.compare.subjects import Kind, Subject, SubjectFile, read_subject
 from limiar.convert.gate.decision_rule import decided, in_words, referred
@@ -95,10 +96,11 @@ class Review(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return reaches(self.outcome, limit)
 
 
-def compare(old: StrPath, new: StrPath) -> Review | BenchReview:
+def compare(old: StrPath, new: StrPath, *more: StrPath) -> Review | BenchReview | BenchTable:
     """Says whether the new one is better than the old one: two bundles, two RUNs, or two files of `limiar bench --json`.
 
     `outcome` is the verdict in a word, `summary` in a line; a Review has each model file's figures with 95 % intervals.
+    Of more than two results of bench, a BenchTable has every variant of each, and no verdict.
     Raises ConvertError (not two of a kind, or different labels), BundleError and RunError.
 
         review = limiar.compare("bundles/1.0.0", "bundles/1.1.0")
@@ -107,10 +109,14 @@ def compare(old: StrPath, new: StrPath) -> Review | BenchReview:
             for file in review.files:
                 print(file.name, [(change.name, change.outcome) for change in file.changes])
     """
-    paths = Path(old), Path(new)
+    paths = [Path(path) for path in (old, new, *more)]
     for path in paths:
         if not path.exists():
             raise ConvertError("E-COMPARE-KIND", f"{printable(str(path))} does not exist: check the path")
+    if more:
+        if folder := next((path for path in paths if path.is_dir()), None):
+            raise ConvertError("E-COMPARE-KIND", f"{printable(str(folder))} is a folder: of bundles and RUNs, give two")
+        return compare_machines(paths)
     if all(path.is_file() for path in paths):
         return compare_bench(*paths)
     return _compare_folders(*paths)

@@ -1,5 +1,6 @@
 """Gates for a release: slower than an older run of this machine, or over a budget."""
 
+import math
 import re
 from typing import Literal
 
@@ -115,6 +116,8 @@ def _change(
         return None
     # Runs of older versions had one process: as far apart as the medians of rounds can be.
     by_rounds = Ratio(now.p50_us / was.p50_us, now.round_low_us / was.round_high_us, now.round_high_us / was.round_low_us)
+    if min(now.rounds, was.rounds) < 2:  # one round shows no spread: anything may be
+        by_rounds = Ratio(now.p50_us / was.p50_us, 0.0, math.inf)
     raw = between(was.process_p50_us, now.process_p50_us) or by_rounds
     normalised = between(_by_yardstick(was, old.yardstick), _by_yardstick(now, new.yardstick))
     return Change(one.title, what, was.p50_us, now.p50_us, raw, normalised)
@@ -137,6 +140,8 @@ def _told(one: Change, slower: bool, limit: float) -> str:
 
 def in_words(ratio: Ratio) -> str:
     """x 1.10 (1.08 to 1.12)."""
+    if math.isinf(ratio.high):
+        return f"x {ratio.ratio:.3f} (a single round shows no spread: more --count would)"
     return f"x {ratio.ratio:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
 
 

@@ -24,6 +24,7 @@ class Timed(Struct, frozen=True):
     round_high_us: Us  # and the highest
     process_p50_us: tuple[Us, ...] = ()  # of each repeat process; older versions had only one
     percentiles: tuple[Percentile, ...] = ()
+    rounds: int = 2  # where it is not said, there were some
 
 
 class OpenLoop(Struct, frozen=True):

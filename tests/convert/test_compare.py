@@ -1,10 +1,12 @@
 """`limiar compare`: two of a kind, image by image if their answers are there."""
 
 import hashlib
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import msgspec
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from click.testing import CliRunner, Result
 from limiar.convert.commands.compare import compare as compare_command
 from limiar.convert.compare.bench_results import compare_bench
 from limiar.convert.compare.compare import _unpaired, compare, points
+from limiar.convert.compare.machines import BenchTable
 from limiar.convert.gate.decision_rule import in_words
 from limiar.convert.run.predictions import AnswerTable, predictions_csv
 from limiar.edge_app.bench.result import BenchResult, Measurement
@@ -30,7 +33,7 @@ from limiar.edge_app.bundle.manifest import (
     Tolerance,
 )
 from limiar.edge_app.bundle.write import write_bundle
-from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.errors import ConvertError, LimiarError
 from limiar.edge_app.system.machine import condition, machine
 from limiar.train.record.metrics import class_metrics, proportion
 from limiar.train.record.run_folder import MODEL, PREDICTIONS, RECORD, PredictionRow, Run, TrainingData, record_json
@@ -369,7 +372,8 @@ def test_two_bench_results_are_compared_by_medians_and_undecided_where_rounds_ov
     assert review.notes == ("old: the machine was busy", "new: the machine was busy", alone)
     lines = invoke(old, new, "--html", tmp_path / "page.html").output.splitlines()
     assert lines[0] == "1 faster, 1 slower, 1 undecided"
-    assert "50 us (45 to 55)" in lines[5]
+    assert lines[7] == "tflite_int8 on litert, 1 thread: faster"
+    assert lines[8] == "  100 (95 to 105) -> 50 (45 to 55), x 0.500 (0.429 to 0.579)"
     assert "<h1>1 faster, 1 slower, 1 undecided</h1>" in (tmp_path / "page.html").read_text()
     assert invoke(old, new, "--fail-on", "worse").return_value == 3
     assert invoke(old, old, "--fail-on", "worse").return_value == 0
@@ -382,6 +386,127 @@ def test_bench_results_of_two_machines_are_not_comparable(tmp_path: Path) -> Non
     old.write_bytes(msgspec.json.encode(msgspec.structs.replace(result, machine=board)))
     assert compare_bench(old, new).summary == "not comparable, measured on two different machines: 1 faster"
     assert invoke(old, new, "--fail-on", "worse").return_value == 3
+
+
+def in_processes(path: Path, out: Path, invoke_us: list[float], total_us: list[float] | None = None, **changes: object) -> Path:
+    """The result at a path, with these medians of its processes for every variant."""
+    result = msgspec.json.decode(path.read_bytes(), type=BenchResult)
+
+    def timed(medians: list[float]) -> Latency:
+        return Latency(
+            100, statistics.median(medians), None, None, 5, min(medians), max(medians), process_p50_us=tuple(medians)
+        )
+
+    measured = tuple(
+        msgspec.structs.replace(one, invoke=timed(invoke_us), total=timed(total_us) if total_us else None)
+        for one in result.measurements
+    )
+    out.write_bytes(msgspec.json.encode(msgspec.structs.replace(result, measurements=measured, **changes)))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("old_us", "new_us", "outcome"),
+    [
+        ([100, 101, 99, 100, 100], [103, 104, 102, 103, 103], "slower"),  # 3 %, where processes differ by 1
+        ([100, 101, 99, 100, 100], [97, 98, 96, 97, 97], "faster"),
+        ([100, 110, 90, 100, 105], [103, 104, 102, 103, 103], "undecided"),
+    ],
+)
+def test_a_variant_is_faster_or_slower_if_its_processes_leave_no_doubt(
+    tmp_path: Path, old_us: list[float], new_us: list[float], outcome: str
+) -> None:
+    one = bench_result(tmp_path / "one.json", 100)
+    old, new = in_processes(one, tmp_path / "old.json", old_us), in_processes(one, tmp_path / "new.json", new_us)
+    (found,) = compare_bench(old, new).timings
+    assert found.outcome == outcome
+    assert found.low is not None
+    assert found.high is not None
+    assert (found.low > 1, found.high < 1) == (outcome == "slower", outcome == "faster")
+
+
+def test_a_way_to_the_stored_answer_that_became_slower_is_worse_though_invoke_did_not(tmp_path: Path) -> None:
+    one, same = bench_result(tmp_path / "one.json", 100), [100.0, 101, 99]
+    old = in_processes(one, tmp_path / "old.json", same, [1000, 1001, 999])
+    new = in_processes(one, tmp_path / "new.json", same, [1100, 1101, 1099])
+    review = compare_bench(old, new)
+    assert (review.summary, review.outcome) == ("1 undecided; 1 slower from file to stored answer", "worse")
+    assert [one.outcome for one in review.totals] == ["slower"]
+
+
+def test_a_run_that_is_invalid_is_not_comparable(tmp_path: Path) -> None:
+    one, same = bench_result(tmp_path / "one.json", 100), [100.0, 101, 99]
+    new = in_processes(one, tmp_path / "new.json", same, valid=False, invalid=("the board slowed down: cool it",))
+    review = compare_bench(one, new)
+    assert (review.outcome, review.summary) == ("not comparable", "not comparable, the new run is INVALID: 1 undecided")
+    assert "new: the board slowed down: cool it" in review.notes
+
+
+def many(folder: Path) -> list[Path]:
+    """Four results: an old one without processes, one that is INVALID, one of another board, one with two variants."""
+    one = bench_result(folder / "one.json", 100)
+    two = in_processes(one, folder / "two.json", [10.0, 10.1, 10.2], valid=False, invalid=("the board slowed down: cool it",))
+    board = msgspec.structs.replace(machine(), board="Raspberry Pi 5")
+    three = in_processes(one, folder / "three.json", [1000.0, 1001.0], machine=board)
+    return [one, two, three, bench_result(folder / "four.json", 100, 60)]
+
+
+def test_more_than_two_bench_results_are_a_table_in_the_order_of_the_arguments(tmp_path: Path) -> None:
+    paths = many(tmp_path)
+    found = compare(*paths)
+    assert isinstance(found, BenchTable)
+    assert found.summary == "4 results from 2 machines, 2 variants; 1 INVALID"
+    assert [Path(one.path) for one in found.columns] == paths
+    assert [[cell and cell.us for cell in row.cells] for row in found.rows] == [
+        [100, 10.1, 1000.5, 100],
+        [None, None, None, 60],
+    ]
+    done = invoke(*paths, "--json")
+    assert msgspec.json.decode(done.output, type=BenchTable) == found
+
+
+def test_the_table_of_many_results_fits_into_80_columns_and_says_what_each_is(tmp_path: Path) -> None:
+    paths = many(tmp_path)
+    lines = invoke(*paths, *paths, *paths).output.splitlines()
+    table = lines[: lines.index("[1] " + compare(*paths).columns[0].machine + f": small 1, {paths[0]}")]
+    assert max(map(len, table)) <= 80
+    assert "[2]!" in "".join(table)
+    assert "    INVALID: the board slowed down: cool it" in lines
+    assert sum("Raspberry Pi 5" in line for line in lines) == 3
+
+
+def test_the_page_of_many_results_has_a_plot_for_each_variant_and_escapes_what_files_say(tmp_path: Path) -> None:
+    paths = many(tmp_path)
+    hostile = msgspec.structs.replace(machine(), board="<script>alert(1)</script>")
+    paths.append(in_processes(paths[0], tmp_path / "hostile.json", [50.0, 51.0], machine=hostile))
+    assert invoke(*paths, "--html", tmp_path / "page.html").exception is None
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<figcaption>") == page.count('<svg viewBox="0 0') == 2
+    assert "<script" not in page
+    assert "INVALID: the board slowed down: cool it" in page
+
+
+def test_a_broken_file_among_many_results_is_named(tmp_path: Path) -> None:
+    paths = many(tmp_path)
+    (tmp_path / "broken.json").write_text('{"machine": 1}')
+    with pytest.raises(ConvertError, match=r"broken\.json") as met:
+        compare(*paths, tmp_path / "broken.json")
+    assert met.value.code == "E-COMPARE-KIND"
+
+
+def test_more_than_two_bundles_and_a_verdict_over_more_than_two_results_are_refused(tmp_path: Path) -> None:
+    paths = many(tmp_path)
+    write(tmp_path / "bundle", answers(range(0)))
+    with pytest.raises(ConvertError, match="bundle is a folder: of bundles and RUNs, give two"):
+        compare(*paths, tmp_path / "bundle")
+    assert isinstance(invoke(*paths, "--fail-on", "worse").exception, click.UsageError)
+
+
+def test_what_a_bench_result_says_cannot_control_the_terminal(tmp_path: Path) -> None:
+    one = bench_result(tmp_path / "one.json", 100)
+    evil = in_processes(one, tmp_path / "evil.json", [50.0, 51.0], notes=("\x1b[2Jgone",), name="\x1b]0;title\x07")
+    assert "\x1b" not in invoke(one, evil).output
+    assert "\x1b" not in invoke(one, evil, evil).output
 
 
 def invoke(*words: str | Path) -> Result:

@@ -66,6 +66,14 @@ def test_results_of_older_versions_are_compared_by_their_rounds() -> None:
     assert "yardstick" not in gate(run(39), old).lines[0]
 
 
+def test_a_single_round_decides_nothing() -> None:
+    """Its lowest and its highest median are the same, so its interval would have no width."""
+    alone = Timed(60, 60, 60, rounds=1)
+    judged = gate(Recorded(HERE, (Recording("tflite_int8", "litert", 1, alone),)), run(30))
+    assert judged.passed
+    assert "a single round shows no spread: more --count would" in judged.lines[0]
+
+
 @pytest.mark.parametrize(
     ("old", "met"),
     [
