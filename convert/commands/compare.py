@@ -103,7 +103,7 @@ def _print_files(review: "Review") -> None:
 
 
 def _print_timings(review: "BenchReview") -> None:
-    for title, timings in (("Inference alone", review.timings), ("From file to stored answer", review.totals)):
+    for title, timings in (("Inference alone", review.timings), ("From bytes to answer", review.wholes)):
         if timings:
             click.echo(f"\n{title}: median (lowest to highest median of a round), us")
         for one in timings:

@@ -40,7 +40,7 @@ class BenchReview(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     new: str
     notes: tuple[str, ...]
     timings: tuple[TimingChange, ...]  # of invoke
-    totals: tuple[TimingChange, ...] = ()  # from an image's file to its answer on the disk, where both measured it
+    wholes: tuple[TimingChange, ...] = ()  # from the bytes of an image to its answer, where both measured it
 
     def reaches(self, limit: str) -> bool:
         """Whether the outcome is `limit` or graver: "better" < "undecided" < "worse" < "not comparable"."""
@@ -56,13 +56,13 @@ def compare_bench(old: Path, new: Path) -> BenchReview:
     """
     before, after = read_bench(old), read_bench(new)
     found = changes(after, before)
-    timings, totals = (tuple(_timing(one, before, after) for one in found if one.what == what) for what in ("invoke", "total"))
+    timings, wholes = (tuple(_timing(one, before, after) for one in found if one.what == what) for what in ("invoke", "whole"))
     if not timings:
         met = f"{printable(str(old))} and {printable(str(new))} have no model file, runtime and threads in common"
         raise ConvertError("E-COMPARE-KIND", f"{met}: measure the same with limiar bench --json")
-    said, worse = _counted(timings), any(one.outcome == "slower" for one in (*timings, *totals))
-    if slower := sum(one.outcome == "slower" for one in totals):
-        said += f"; {slower} slower from file to stored answer"
+    said, worse = _counted(timings), any(one.outcome == "slower" for one in (*timings, *wholes))
+    if slower := sum(one.outcome == "slower" for one in wholes):
+        said += f"; {slower} slower from bytes to answer"
     undecided = any(one.outcome == "undecided" for one in timings)
     apart = _apart(before, after)
     return BenchReview(
@@ -72,7 +72,7 @@ def compare_bench(old: Path, new: Path) -> BenchReview:
         new=_title(after),
         notes=tuple(_notes(before, after)),
         timings=timings,
-        totals=totals,
+        wholes=wholes,
     )
 
 
@@ -93,7 +93,9 @@ def _timing(one: Change, before: Recorded, after: Recorded) -> TimingChange:
     new, old = (next(each for each in result.measurements if each.title == one.title) for result in (after, before))
     raw, divided = one.raw, one.ratio
     outcome: Speed = "undecided"
-    if max(raw.high, divided.high) < 1:
+    if one.doubtful:
+        pass
+    elif max(raw.high, divided.high) < 1:
         outcome = "faster"
     elif min(raw.low, divided.low) > 1:
         outcome = "slower"
@@ -112,8 +114,8 @@ def _timing(one: Change, before: Recorded, after: Recorded) -> TimingChange:
     )
 
 
-def _rounds(one: Recording, what: Literal["invoke", "total"]) -> tuple[float, float]:
-    timed: Timed | None = one.invoke if what == "invoke" else one.total
+def _rounds(one: Recording, what: Literal["invoke", "whole"]) -> tuple[float, float]:
+    timed: Timed | None = one.invoke if what == "invoke" else one.whole
     assert timed
     return round(timed.round_low_us, 3), round(timed.round_high_us, 3)
 

@@ -58,6 +58,7 @@ class Bare(Struct, frozen=True):
     invoke: Callable[[], object]  # the inference alone: nothing is copied in or out
     loaded_ns: int  # the monotonic clock when the model was loaded, and nothing invoked yet
     first_ns: int  # what the first invocation took
+    model: Any  # the runtime's own object: an Interpreter, an InferenceSession
 
     @property
     def filled(self) -> str:
@@ -106,13 +107,13 @@ def same_model(path: Path | str, sha256: str) -> tuple[Format, bytes]:
     return format, data
 
 
-def open_bare(format: Format, data: bytes, runtime: str | None = None, threads: int = 1) -> Bare:
+def open_bare(format: Format, data: bytes, runtime: str | None = None, threads: int = 1, profile: str = "") -> Bare:
     """Loads a model file, fills its inputs and invokes it once.
 
         bare = open_bare("tflite", Path("model.tflite").read_bytes(), "litert", threads=2)
         bare.invoke()
 
-    runtime: a key of RUNTIMES; None: the first installed one that reads the format.
+    runtime: a key of RUNTIMES; None: the first installed one that reads the format. profile: for onnxruntime, see its adapter.
     Floats are from -1 to 1. Integers of 8 and 16 bits are of their whole range, being pixels or quantized numbers; wider ones
     are 0 or 1, being indices, lengths or masks. Dimensions that the file leaves open are 1.
     Raises RuntimeUnavailable, and ModelUnfit if the file is at fault.
@@ -121,7 +122,7 @@ def open_bare(format: Format, data: bytes, runtime: str | None = None, threads: 
     module = adapter(name)
     if RUNTIMES[name].format != format:
         raise RuntimeUnavailable("E-RUNTIME-FORMAT", f"{name} does not read {format} files: choose another runtime")
-    model = module.open_model(data, threads, True)
+    model = module.open_model(data, threads, True, profile) if profile else module.open_model(data, threads, True)
     loaded_ns = time.monotonic_ns()
     ready = _onnx if format == "onnx" else _tflite
     try:
@@ -134,7 +135,7 @@ def open_bare(format: Format, data: bytes, runtime: str | None = None, threads: 
     except Exception as error:  # a runtime that is given a foreign model raises anything
         reason = printable(" ".join(str(error).split()))[:160] or type(error).__name__
         raise ModelUnfit("E-RUNTIME-MODEL", f"the model fails on its first invocation ({reason}): try another file") from None
-    return Bare(name, _version(name), threads, inputs, outputs, invoke, loaded_ns, first_ns)
+    return Bare(name, _version(name), threads, inputs, outputs, invoke, loaded_ns, first_ns, model)
 
 
 def _preferred(format: Format) -> str:

@@ -13,6 +13,8 @@ from limiar.edge_app.bench.installed import installed
 from limiar.edge_app.bench.measurements import measurement, notes_of, ratios_of
 from limiar.edge_app.bench.plan import Plan, Preset, shares
 from limiar.edge_app.bench.processes import run_repeat
+from limiar.edge_app.bench.profiling import Profiles
+from limiar.edge_app.bench.profiling import profile as look_into
 from limiar.edge_app.bench.result import BenchResult, Variant
 from limiar.edge_app.bench.starts import Subject, start_all
 from limiar.edge_app.bench.timing import Tell, latency
@@ -35,6 +37,7 @@ def bench_model(
     preset: str,
     chosen: Preset,
     seed: int,
+    profile: bool,
     progress: Tell,
 ) -> BenchResult:
     """As bench() does: invoke (us), start-up (ms) and memory (MiB). chosen: how much to measure; preset: its name.
@@ -52,7 +55,8 @@ def bench_model(
         for count in threads
     ]
     before, recorder = condition(), Recorder(Board())
-    starts, skipped = start_all(Subject(str(path), sha256, _STARTED_BY), variants, b"", chosen.starts, progress)
+    subject = Subject(str(path), sha256, _STARTED_BY)
+    starts, skipped = start_all(subject, variants, b"", chosen.starts, progress)
     measured = [
         run_repeat(
             Plan(
@@ -79,6 +83,7 @@ def bench_model(
     measurements = tuple(
         measurement(variant, starts[variant], taken, chosen, size=len(data)) for variant, taken in by_variant.items()
     )
+    profiled = look_into(subject, True, measurements, progress) if profile else Profiles(measurements, (), ())
     return BenchResult(
         kind="model",
         app=APP,
@@ -93,8 +98,9 @@ def bench_model(
         machine=machine(),
         before=before,
         after=condition(),
-        notes=(*judged.warnings, *notes_of(measurements, measured), *measured[0].notes),
-        measurements=measurements,
+        notes=(*judged.warnings, *notes_of(measurements, measured), *measured[0].notes, *profiled.notes),
+        measurements=profiled.measurements,
+        peaks=profiled.peaks,
         skipped=tuple(skipped),
         preset=preset,
         processes=chosen.processes,

@@ -20,6 +20,8 @@ from limiar.edge_app.bench.installed import installed
 from limiar.edge_app.bench.measurements import measurement, notes_of, ratios_of, whole_rounds
 from limiar.edge_app.bench.plan import PRESETS, Plan, Preset, arrivals, resolve, shares
 from limiar.edge_app.bench.processes import run_repeat
+from limiar.edge_app.bench.profiling import Profiles
+from limiar.edge_app.bench.profiling import profile as look_into
 from limiar.edge_app.bench.result import BenchResult, Variant
 from limiar.edge_app.bench.sample import sample_png
 from limiar.edge_app.bench.scratch import scratch_folder
@@ -52,6 +54,7 @@ def bench(
     count: int | None = None,
     seed: int = 0,
     verify: bool = False,
+    profile: bool = False,
     keys: "Keys | None" = None,
     progress: Tell = silent,
 ) -> BenchResult:
@@ -66,6 +69,7 @@ def bench(
     seconds: of each variant and loop; count: calls of each variant; otherwise the preset's: a key of PRESETS.
     seed: of the order in which variants take turns.
     verify: run the golden images of the fastest if it was not verified here; if they do not pass, the next one is proposed.
+    profile: also look into the model files: operators, multiply-accumulates, memory, the share of this processor's peak.
     keys: one of these must have signed the bundle; None: no signature is asked for. An opened bundle was checked already.
     progress: told what is being measured, how many of it are done, and of how many.
     bundle may also be a .tflite or .onnx file of any kind: then only its inference is measured, with inputs of chance numbers,
@@ -77,15 +81,16 @@ def bench(
     if not isinstance(bundle, Bundle) and is_model(bundle):
         if files or images or rate_hz is not None or verify or keys:
             raise ValueError("files, images, rate_hz, verify and keys need a bundle")
-        return bench_model(bundle, runtimes, threads, preset, resolve(PRESETS[preset], count, seconds), seed, progress)
+        return bench_model(bundle, runtimes, threads, preset, resolve(PRESETS[preset], count, seconds), seed, profile, progress)
     bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, keys)
     chosen, due = resolve(PRESETS[preset], count, seconds), arrivals(rate_hz, seconds)
     variants = _variants(bundle, files, runtimes, threads)
+    subject = Subject(str(bundle.path), bundle.sha256)
     before, recorder = condition(), Recorder(Board())
     with scratch_folder() as folder:
         paths = listed_images(images, folder)
         first = first_image(paths, bundle.manifest.input.grey_max) if paths else sample_png()
-        starts, skipped = start_all(Subject(str(bundle.path), bundle.sha256), variants, first, chosen.starts, progress)
+        starts, skipped = start_all(subject, variants, first, chosen.starts, progress)
         measured = [
             run_repeat(plan, recorder.poll, progress)
             for plan in _plans(bundle, list(starts), paths, folder, chosen, rate_hz, due, seed)
@@ -109,6 +114,7 @@ def bench(
         for variant, taken in by_variant.items()
     )
     found = propose(bundle, measurements, [*map(whole_rounds, by_variant.values())], seed, verify and judged.valid)
+    profiled = look_into(subject, False, found.measurements, progress) if profile else Profiles(found.measurements, (), ())
     return BenchResult(
         app=APP,
         time=utc_now(),
@@ -122,8 +128,9 @@ def bench(
         machine=machine(),
         before=before,
         after=condition(),
-        notes=(*judged.warnings, *notes_of(measurements, measured), *metered.notes, *found.notes),
-        measurements=found.measurements,
+        notes=(*judged.warnings, *notes_of(measurements, measured), *metered.notes, *found.notes, *profiled.notes),
+        measurements=profiled.measurements,
+        peaks=profiled.peaks,
         skipped=tuple(skipped),
         preset=preset,
         processes=chosen.processes,

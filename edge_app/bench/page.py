@@ -10,7 +10,7 @@ from limiar.edge_app.bench import plots
 from limiar.edge_app.bench.pipeline import STAGES
 from limiar.edge_app.bench.result import BenchResult, Measurement, Variant, titled
 from limiar.edge_app.bench.samples import calls_of
-from limiar.edge_app.bench.table import proposed
+from limiar.edge_app.bench.table import proposed, worked
 from limiar.edge_app.bench.timeline import timeline_svg
 from limiar.edge_app.bench.timing import Latency
 from limiar.edge_app.report import templates
@@ -57,6 +57,8 @@ def page(result: BenchResult) -> bytes:
         distributions=[*_distributions(result)],
         timeline=timeline_svg(result.timeline),
         proposal=proposed(result.proposal) if result.proposal else "",
+        works=[one for one in result.measurements if one.work],
+        worked=worked,
         titled=titled,
         row=row,
         us=us,

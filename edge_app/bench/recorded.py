@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from limiar.edge_app.bench.percentiles import Percentile
 from limiar.edge_app.errors import printable
+from limiar.edge_app.system.board import BoardSample
 from limiar.edge_app.system.files import read_bounded
 from limiar.edge_app.system.machine import Machine
 from limiar.edge_app.text import counted
@@ -42,6 +43,7 @@ class Recording(Struct, frozen=True):
     invoke: Timed
     total: Timed | None = None  # from reading the image to storing the answer
     open_loop: OpenLoop | None = None
+    whole: Timed | None = None  # from the bytes of an image to its answer
 
     @property
     def variant(self) -> tuple[str, str, int]:
@@ -66,6 +68,7 @@ class Recorded(Struct, frozen=True):
     valid: bool = True
     invalid: tuple[str, ...] = ()  # why
     yardstick: Timed | None = None
+    timeline: tuple[BoardSample, ...] = ()
 
 
 def read_result(path: Path) -> Recorded:

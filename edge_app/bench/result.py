@@ -6,9 +6,12 @@ from msgspec import Struct
 
 from limiar.edge_app.bench.installed import Installed
 from limiar.edge_app.bench.loops import WarmUp
+from limiar.edge_app.bench.operators import Operator
 from limiar.edge_app.bench.ratios import Ratio
+from limiar.edge_app.bench.roofline import Peak
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import BEYOND, Latency
+from limiar.edge_app.bench.work import Work
 from limiar.edge_app.inference.verified import VerifiedBy
 from limiar.edge_app.system.board import BoardSample
 from limiar.edge_app.system.energy import Energy
@@ -55,6 +58,8 @@ class Measurement(Struct, frozen=True):
     warm_up: WarmUp | None = None  # of invoke, in the process that took longest
     open_loop: OpenLoop | None = None  # with --rate
     energy: Energy | None = None  # of one inference, by BenchResult.energy's meter
+    work: Work | None = None  # with --profile
+    operators: tuple[Operator, ...] = ()  # with --profile
 
 
 class Proposal(Struct, frozen=True):
@@ -134,4 +139,5 @@ class BenchResult(Struct, frozen=True, kw_only=True):
     energy: Metering | None = None
     installed: Installed | None = None
     ratios: tuple[VariantRatio, ...] = ()  # of all variants but the reference
+    peaks: tuple[Peak, ...] = ()  # of this processor, with --profile
     kind: Literal["bundle", "model"] = "bundle"  # model: a model file alone, of which only invoke was measured

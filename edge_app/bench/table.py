@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from limiar.edge_app.bench.installed import Installed
+from limiar.edge_app.bench.operators import Operator
 from limiar.edge_app.bench.pipeline import STAGES
 from limiar.edge_app.bench.result import BenchResult, Measurement, OpenLoop, Proposal, Variant, VariantRatio, titled
 from limiar.edge_app.bench.timing import Latency
@@ -17,6 +18,8 @@ _RATIOS = (*_NAMES, "in", "from..to", "all", "from..to")
 _ALONE = 5  # of these columns: of a model without a bundle only invoke was measured
 _STARTING = (*_NAMES, "verified", "load ms", "ready ms", "answer ms", "peak MiB", "idle MiB", "first ms")
 _ENERGY = (*_NAMES, "mJ", "from", "to", "idle W", "busy W")
+_WORK = (*_NAMES, "MMAC", "GMAC/s", "of peak", "parameters", "arena kB", "file kB")
+_OPERATORS = ("operator", "runs in", "count", "MMAC", "us", "share")
 _OPEN = (*_NAMES, "p50", "p90", "p99", "p99.9", "late", "of")
 
 
@@ -48,6 +51,7 @@ def table(result: BenchResult, wide: bool = False) -> Iterator[str]:
     starting = [_STARTING, *map(_starting, result.measurements)]
     yield from _aligned(starting if whole else [row[:3] + row[4:] for row in starting], wide)  # a model is not verified
     yield from _energy(result)
+    yield from _profile(result, wide)
     if result.installed:
         yield from _wrapped(_room(result.installed))
     for missed in result.skipped:
@@ -132,6 +136,51 @@ def _energy(result: BenchResult) -> Iterator[str]:
         yield from _aligned([_ENERGY, *(_used(one, energy) for one, energy in found)], True)
     elif result.energy and result.energy.reason:
         yield from _wrapped(f"Energy: not measured, {result.energy.reason}")
+
+
+def _profile(result: BenchResult, wide: bool) -> Iterator[str]:
+    """What --profile found: of each variant, and of its operators, those of a kind together unless there is room for all."""
+    if not any(one.work for one in result.measurements):
+        return
+    yield ""
+    yield from _wrapped("Work of an inference: multiply-accumulates, and the share of the peak measured here")
+    yield from _aligned([_WORK, *(worked(one) for one in result.measurements if one.work)], wide)
+    for one in result.measurements:
+        if one.operators:
+            yield ""
+            how = "an estimate by multiply-accumulates" if one.operators[0].estimated else "measured in whole microseconds"
+            yield from _wrapped(f"{titled(one)}, {how}")
+            yield from _aligned([_OPERATORS, *_operators(one.operators, wide)], True)
+    for peak in result.peaks:
+        threads = counted(peak.threads, "thread")
+        yield from _wrapped(f"Peak of {peak.precision} on {peak.runtime}, {threads}: {peak.gmacs_per_s:.0f} GMAC/s")
+
+
+def worked(one: Measurement) -> tuple[str, ...]:
+    """A row of what a variant's inference takes, behind its names."""
+    work = one.work
+    assert work
+    return (
+        *_names(one),
+        "-" if work.macs is None else f"{work.macs / 1e6:.2f}",
+        "-" if work.gmacs_per_s is None else f"{work.gmacs_per_s:.1f}",
+        "-" if work.peak_share is None else f"{work.peak_share:.0%}",
+        "-" if work.parameters is None else f"{work.parameters:,}",
+        "-" if work.arena_bytes is None else f"{work.arena_bytes / 1000:.1f}",
+        f"{one.bytes / 1000:.1f}",
+    )
+
+
+def _operators(operators: Sequence[Operator], wide: bool) -> Iterator[tuple[str, ...]]:
+    """Rows of _OPERATORS."""
+    groups: dict[tuple[str, ...], list[Operator]] = {}
+    for place, one in enumerate(operators):
+        groups.setdefault((one.name, one.runs_in, *([str(place)] if wide else [])), []).append(one)
+    whole = sum(one.us or 0.0 for one in operators)
+    for (name, runs_in, *_), those in groups.items():
+        macs, known = sum(one.macs or 0 for one in those), [one.us for one in those if one.us is not None]
+        us, share = (f"{sum(known):.1f}", f"{sum(known) / whole:.0%}") if known and whole else ("-", "-")
+        yield name, runs_in, str(len(those)), f"{macs / 1e6:.2f}" if macs else "-", us, share
 
 
 def _used(one: Measurement, energy: Energy) -> tuple[str, ...]:

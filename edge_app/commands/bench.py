@@ -83,6 +83,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Keep the fastest whose golden images pass as this device's profile, which scan, camera and explain use.",
 )
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Also look into the model files: operators, multiply-accumulates, memory, the share of this processor's peak.",
+)
 @click.option("--wide", is_flag=True, help="Print all columns, even beyond 80 characters.")
 @key_options
 def bench(
@@ -101,6 +106,7 @@ def bench(
     html_file: Path | None,
     wide: bool,
     save_best: bool,
+    profile: bool,
     baseline: Path | None,
     fail_on: str,
     budget: str | None,
@@ -142,11 +148,11 @@ def bench(
             count=count,
             seed=seed,
             verify=save_best,
+            profile=profile,
             keys=keys,
             progress=lambda what, done, total: line.draw(f"{what}: {done} of {total}"),
         )
-    _report(result, places, table=json_file != "-", wide=wide)
-    return _judged(result, gates, save_best)
+    return _report(result, places, gates, table=json_file != "-", wide=wide, save=save_best)
 
 
 def _thread_counts(threads: str | None, save: bool) -> list[int]:
@@ -278,8 +284,15 @@ def _json(result: "BenchResult") -> bytes:
     return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
 
 
-def _report(result: "BenchResult", places: "dict[Path, Callable[[BenchResult], bytes]]", table: bool, wide: bool) -> None:
-    """Prints the table, or JSON alone, and writes the files. Raises OutputError."""
+def _report(
+    result: "BenchResult",
+    places: "dict[Path, Callable[[BenchResult], bytes]]",
+    gates: "list[Callable[[Recorded], Judgement]]",
+    table: bool,
+    wide: bool,
+    save: bool,
+) -> int:
+    """Prints the table, or JSON alone, and writes the files; then judges. Returns the exit status. Raises LimiarError."""
     from limiar.edge_app.bench.table import table as lines_of
     from limiar.edge_app.output.files import writable
     from limiar.edge_app.system.files import write_whole
@@ -291,3 +304,4 @@ def _report(result: "BenchResult", places: "dict[Path, Callable[[BenchResult], b
     for path, made in places.items():
         with writable(path):
             write_whole(path, made(result))
+    return _judged(result, gates, save)

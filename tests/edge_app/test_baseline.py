@@ -10,6 +10,7 @@ from limiar.edge_app.bench.baseline import Judgement, budget_of, judge, slower_l
 from limiar.edge_app.bench.percentiles import percentiles
 from limiar.edge_app.bench.recorded import OpenLoop, Recorded, Recording, Timed, read_result, recorded
 from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.system.board import BoardSample
 from limiar.edge_app.system.machine import Machine
 
 HERE = Machine("x86_64", 64, "Xeon", 2, ("avx2", "fma"), None, 8000, "Debian 12", "6.1", "3.11.7")
@@ -22,8 +23,8 @@ def timed(us: float, processes: Sequence[float] = CALM) -> Timed:
 
 def run(us: float, processes: Sequence[float] = CALM, yardstick: Timed | None = None, **others: object) -> Recorded:
     """One variant; the yardstick takes 10 us in each process unless something else is given."""
-    one = Recording("tflite_int8", "litert", 1, timed(us, processes), timed(us * 2, processes))
-    return Recorded(HERE, (one,), yardstick=yardstick or timed(10), **others)
+    one = Recording("tflite_int8", "litert", 1, timed(us, processes), whole=timed(us * 2, processes))
+    return Recorded(HERE, (one,), yardstick=yardstick or timed(10, (1.0, 0.99, 1.0, 1.01, 1.0)), **others)
 
 
 def gate(new: Recorded, old: Recorded, text: str = "slower=5%") -> Judgement:
@@ -38,11 +39,11 @@ def test_a_run_fails_only_if_its_interval_lies_wholly_beyond_the_limit(factor: f
 
 
 def test_the_lines_say_what_was_met() -> None:
-    invoke, total = gate(run(33), run(30)).lines
+    invoke, whole = gate(run(33), run(30)).lines
     assert invoke.startswith("tflite_int8 on litert, 1 thread, invoke: 30 -> 33 us, x 1.100 (1.0")
     assert ", by the yardstick x 1.100 (" in invoke
     assert invoke.endswith(": SLOWER by more than 5 %")
-    assert total.startswith("tflite_int8 on litert, 1 thread, total: 60 -> 66 us")
+    assert whole.startswith("tflite_int8 on litert, 1 thread, bytes to answer: 60 -> 66 us")
 
 
 def test_a_machine_that_was_slower_in_everything_is_not_a_slower_build() -> None:
@@ -64,6 +65,32 @@ def test_results_of_older_versions_are_compared_by_their_rounds() -> None:
     assert gate(run(37), old).passed  # its lowest round took 33.3 us: not 5 % more than 33
     assert not gate(run(39), old).passed
     assert "yardstick" not in gate(run(39), old).lines[0]
+
+
+def busy(run: Recorded, share: float) -> Recorded:
+    """The same run while other programs took that share of the processor."""
+    samples = (BoardSample(at_s=0.0), BoardSample(at_s=10.0, own=0.3, others=share, stolen=0.0))
+    return msgspec.structs.replace(run, timeline=samples)
+
+
+def whole_way(us: float) -> Recorded:
+    """Invoke takes 30 us."""
+    return Recorded(HERE, (Recording("tflite_int8", "litert", 1, timed(30), whole=timed(us)),), yardstick=timed(10))
+
+
+def test_the_whole_way_is_not_judged_if_other_programs_may_have_slowed_it_and_invoke_is() -> None:
+    assert not gate(whole_way(200), whole_way(100)).passed
+    for new, old in ((busy(whole_way(200), 0.4), whole_way(100)), (whole_way(200), busy(whole_way(100), 0.4))):
+        judged = gate(new, old)
+        assert judged.passed
+        assert judged.lines[1].endswith("not judged, other programs took 40% of the processor in one of the runs")
+    assert not gate(busy(run(33), 0.4), run(30)).passed
+
+
+def test_what_the_disk_takes_is_not_judged() -> None:
+    one = Recording("tflite_int8", "litert", 1, timed(30), timed(300), whole=timed(100))
+    slower = msgspec.structs.replace(one, total=timed(900))
+    assert gate(Recorded(HERE, (slower,)), Recorded(HERE, (one,))).passed
 
 
 def test_a_single_round_decides_nothing() -> None:
