@@ -26,6 +26,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from _patched import patched
 from limiar.edge_app.bench.baseline import Change, changes, in_words, judge, slower_limit
 from limiar.edge_app.bench.recorded import Recorded, read_result
 from limiar.edge_app.exit_status import FAILED_CHECK
@@ -37,7 +38,7 @@ SLOWER = 0.1  # of invoke
 
 # Waits as long as is still missing: the wrapper itself takes part of a microsecond, and invoke takes ten.
 SLOWED = """
-import importlib.machinery, statistics, sys, time
+import statistics, time
 
 clock = time.perf_counter_ns
 
@@ -59,21 +60,10 @@ def median_ns(call):
         taken.append(clock() - began)
     return statistics.median(taken)
 
-class Slower:
-    def find_spec(self, name, path=None, target=None):
-        if name != "ai_edge_litert.interpreter":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        execute = spec.loader.exec_module
-        def patched(module):
-            execute(module)
-            nothing = lambda self: None
-            own_ns = median_ns(wrapped(nothing, 1e9)) - median_ns(nothing)
-            module.Interpreter.invoke = wrapped(module.Interpreter.invoke, own_ns)
-        spec.loader.exec_module = patched
-        return spec
-
-sys.meta_path.insert(0, Slower())
+def patch(module):
+    nothing = lambda self: None
+    own_ns = median_ns(wrapped(nothing, 1e9)) - median_ns(nothing)
+    module.Interpreter.invoke = wrapped(module.Interpreter.invoke, own_ns)
 """
 
 
@@ -128,12 +118,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="limiar-bench-") as made, ProgressLine() as line:
         kept = asked.json or Path(made)
         kept.mkdir(parents=True, exist_ok=True)
-        (Path(made) / "sitecustomize.py").write_text(SLOWED.replace("SHARE", str(SLOWER)))
+        slowing = patched(Path(made) / "slower", "ai_edge_litert.interpreter", SLOWED.replace("SHARE", str(SLOWER)))
         words = ["--file", asked.file, "--runtime", "litert", "--preset", asked.preset]
         words += ["--count", str(asked.count)] if asked.count else []
-        bench = Bench(
-            [*shlex.split(asked.prefix), sys.executable, "-m", "limiar", "bench", str(asked.bundle), *words], Path(made), kept
-        )
+        command = [*shlex.split(asked.prefix), sys.executable, "-m", "limiar", "bench", str(asked.bundle), *words]
+        bench = Bench(command, slowing, kept)
         trials = list[Trial]()
         for number in range(max(asked.pairs, asked.runs)):
             line.draw(f"trial {number + 1} of {max(asked.pairs, asked.runs)}")
@@ -153,7 +142,7 @@ class Bench(Struct, frozen=True):
     """`limiar bench`, as a user runs it."""
 
     command: list[str]
-    slowing: Path  # has the sitecustomize.py
+    slowing: dict[str, str]  # the environment in which invoke takes longer
     kept: Path
 
     def trial(self, number: int) -> Trial:
@@ -168,14 +157,8 @@ class Bench(Struct, frozen=True):
     def run(self, name: str, baseline: Path | None = None, slow: bool = False) -> Run:
         path = self.kept / f"{name}.json"
         gate = ["--baseline", str(baseline), "--fail-on", FAIL_ON] if baseline else []
-        slowing = {"PYTHONPATH": str(self.slowing)} if slow else {}
-        done = subprocess.run(
-            [*self.command, "--json", str(path), *gate],
-            env={**os.environ, **slowing},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [*self.command, "--json", str(path), *gate]
+        done = subprocess.run(command, env=self.slowing if slow else None, capture_output=True, text=True, check=False)
         if done.returncode not in (0, FAILED_CHECK):
             raise SystemExit(f"limiar bench ended with {done.returncode}: {done.stderr.strip()}")
         return Run(done.returncode, read_result(path), path)
@@ -202,8 +185,8 @@ def report(trials: Sequence[Trial], pairs: int, runs: int) -> list[Bound]:
             gains = [100 * math.log(one.ratio) for one in ratios]
             width = statistics.median(100 * (one.high / one.low - 1) / 2 for one in ratios)
             print(
-                f"{name + ', ' + how:<26} median {statistics.median(gains):+5.1f} %, from {min(gains):+5.1f} to {max(gains):+5.1f} %;"
-                f" interval +-{width:.1f} % (median)"
+                f"{name + ', ' + how:<26} median {statistics.median(gains):+5.1f} %, from {min(gains):+5.1f}"
+                f" to {max(gains):+5.1f} %; interval +-{width:.1f} % (median)"
             )
     first, limit = trials[0].baseline.result, slower_limit(FAIL_ON)
     old = [sum(not judge(getattr(one, which).result, first, limit).passed for one in trials) for which in ("same", "slower")]
