@@ -26,7 +26,7 @@ sys.meta_path.insert(0, Patched())
 def patched(folder: Path, module: str, code: str) -> dict[str, str]:
     """The environment of processes in which `module` is given to the code's patch() as soon as it was imported.
 
-    folder: a new one, for a sitecustomize.py; Python runs it at every start.
+    folder: a new one, for a `sitecustomize` module, which Python runs at every start.
     """
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(code + _HOOK.format(module=module))

@@ -3,7 +3,7 @@
 
     studies/bench_litert_tool.py [--file tflite_int8,tflite_fp32] [--threads 1,2] [--rounds 8] [--json FILE]
 
-The tool (ai_edge_litert/tools/benchmark_litert_model.py, in LiteRT's wheel) fills the input once, then times each run, as
+The tool (`ai_edge_litert.tools.benchmark_litert_model` in its wheel) fills the input once, then times each run, as
 limiar does; neither copies images. But it runs models in a CompiledModel, limiar in an Interpreter (a CompiledModel dies on a
 Raspberry Pi 3 or 4: edge_app/runtimes/litert.py), and a call of the one costs more than of the other. So like is compared with
 like, twice: the tool as it is with a limiar whose invoke runs a CompiledModel, and limiar as it is with a tool that runs an

@@ -5,8 +5,8 @@
 
 A trial is three runs of the same bundle: a baseline; the same build, judged by it; and a slower one, judged by it too, whose
 invoke takes 10 % longer in the processes that measure. Which of the two comes first changes from trial to trial. `--pairs` of
-the trials count for the intervals, `--runs` of them for the gate. Nothing in limiar knows of the slowdown: a sitecustomize.py
-on PYTHONPATH, which lives for the time of the study, wraps the interpreter's invoke.
+the trials count for the intervals, `--runs` of them for the gate. Nothing in limiar knows of the slowdown: a `sitecustomize`
+module on PYTHONPATH, which lives for the time of the study, wraps the interpreter's invoke.
 """
 
 import _desktop  # noqa: F401  # before all that only an environment has
