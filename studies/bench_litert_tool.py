@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does `limiar bench` find the same median of invoke as LiteRT's own Python benchmark, on the same file and threads?
 
-    studies/bench_litert_tool.py [--file tflite_int8,tflite_fp32] [--threads 1,2] [--rounds 8] [--json FILE]
+    studies/bench_litert_tool.py [--file tflite_int8,tflite_fp32] [--threads 1,2] [--rounds 12] [--json FILE]
 
 The tool (`ai_edge_litert.tools.benchmark_litert_model` in its wheel) fills the input once, then times each run, as
 limiar does; neither copies images. But it runs models in a CompiledModel, limiar in an Interpreter (a CompiledModel dies on a
@@ -129,7 +129,7 @@ def main() -> int:
     options.add_argument("--bundle", type=Path, default=Path("models/lung-nodule"))
     options.add_argument("--file", default="tflite_int8,tflite_fp32")
     options.add_argument("--threads", default="1,2")
-    options.add_argument("--rounds", type=int, default=8, help="at least 2")
+    options.add_argument("--rounds", type=int, default=12, help="at least 2; two threads on two shared cores need many")
     options.add_argument("--json", type=Path)
     options.add_argument("--prefix", default="", help="a command that starts each process, such as: chrt -f 10")
     asked = options.parse_args()

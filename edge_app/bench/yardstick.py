@@ -5,6 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 _SIDE = 48  # of a matrix: three of them fit into the first cache of every processor, and a BLAS takes one thread
+# What is left between two whole runs of one model, each process divided by its yardstick: a standard deviation of logarithms.
+# Of 60 runs within 14 minutes, while others took 0 to 92 % of a shared x86-64 server with two cores, the intervals between two
+# held 1 in 79 % of pairs without it, and in 94 % with it (studies/bench_repeat.py). Not measured on a board.
+DRIFT = 0.005
 _TIMES = 4  # as long as the reference model's invoke: 12 us on an x86-64 server
 
 

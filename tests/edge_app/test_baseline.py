@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from limiar.edge_app.bench.baseline import Judgement, budget_of, judge, slower_limit, within_budget
+from limiar.edge_app.bench.baseline import Judgement, budget_of, changes, judge, slower_limit, within_budget
 from limiar.edge_app.bench.percentiles import percentiles
 from limiar.edge_app.bench.recorded import OpenLoop, Recorded, Recording, Timed, read_result, recorded
 from limiar.edge_app.errors import LimiarError
@@ -52,6 +52,17 @@ def test_a_machine_that_was_slower_in_everything_is_not_a_slower_build() -> None
 
 def test_a_yardstick_that_was_faster_is_not_a_slower_build() -> None:
     assert gate(run(30, yardstick=timed(9)), run(30)).passed
+
+
+def test_a_clock_that_wanders_hides_no_slower_build() -> None:
+    clock = (0.9, 1.1, 1.0, 0.95, 1.05)
+    assert not gate(run(33, clock, timed(10, clock)), run(30, clock, timed(10, clock))).passed
+
+
+def test_two_runs_that_differ_by_what_is_left_between_runs_are_the_same() -> None:
+    invoke = changes(run(30.4), run(30))[0]  # its processes alone say 1.013 (1.003 to 1.024)
+    assert invoke.raw.low > 1
+    assert invoke.ratio.low < 1
 
 
 def test_processes_that_scatter_hide_a_small_change_and_not_a_large_one() -> None:

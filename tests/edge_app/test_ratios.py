@@ -75,6 +75,17 @@ def test_the_interval_between_runs_holds(noise: str, processes: int) -> None:
     assert held >= 1000 * (0.95 - 3 * math.sqrt(0.95 * 0.05 / 1000))  # 0.929
 
 
+def test_the_interval_between_runs_holds_though_whole_runs_differ_if_it_knows_by_how_much() -> None:
+    rng, held = np.random.default_rng(0), {0.0: 0, 0.005: 0}
+    for _ in range(1000):
+        old, new = (30 * np.exp(rng.normal(rng.normal(0, 0.005), 0.005, 5)) for _ in range(2))
+        for drift in held:
+            found = between([*old], [*new], drift)
+            held[drift] += found.low <= 1 <= found.high
+    assert held[0.0] < 700
+    assert held[0.005] >= 1000 * (0.95 - 3 * math.sqrt(0.95 * 0.05 / 1000))
+
+
 def test_a_bootstrap_of_five_processes_would_not_hold() -> None:
     rng, held = np.random.default_rng(5), 0
     for _ in range(1000):
