@@ -1,4 +1,4 @@
-"""Any model file: its inputs are filled once, with chance numbers of a fixed seed, and then only its inference is called.
+"""Any model file: its inputs are filled once, with random numbers of a fixed seed, and then only its inference is called.
 
 A model file that is not in a bundle is a stranger's: this belongs in a process that may be lost.
 """

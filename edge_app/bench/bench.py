@@ -72,7 +72,7 @@ def bench(
     profile: also look into the model files: operators, multiply-accumulates, memory, the share of this processor's peak.
     keys: one of these must have signed the bundle; None: no signature is asked for. An opened bundle was checked already.
     progress: told what is being measured, how many of it are done, and of how many.
-    bundle may also be a .tflite or .onnx file of any kind: then only its inference is measured, with inputs of chance numbers,
+    bundle may also be a .tflite or .onnx file of any kind: then only its inference is measured, with random inputs,
     and what needs a bundle (files, images, rate_hz, verify, keys) raises ValueError.
 
     A variant that does not start is in `skipped`, with the reason. Raises BundleError, ImageError if no image can be read, and

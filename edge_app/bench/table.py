@@ -69,7 +69,7 @@ _OF_BUNDLE = (
     f'"in": inference alone; {_ROUNDS}',
     '"all": from the bytes of an image to its answer; "disk": from its file to its answer on the disk.',
 )
-_OF_MODEL = (f"Inference alone, with chance numbers; {_ROUNDS}",)
+_OF_MODEL = (f"Inference alone, with random numbers; {_ROUNDS}",)
 
 
 def _legend(result: BenchResult) -> str:

@@ -119,7 +119,7 @@ def bench(
     after another; start-up and memory come from fresh processes. A run in which the board slowed down is marked INVALID. Close
     other programs first.
 
-    MODEL is any .tflite or .onnx file, and needs no bundle: its inference alone is measured, with inputs of chance numbers.
+    MODEL is any .tflite or .onnx file, and needs no bundle: its inference alone is measured, with random inputs.
 
     \b
     Example:

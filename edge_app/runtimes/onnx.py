@@ -85,7 +85,7 @@ class OnnxRuntime:
     def invoker(self, image: Pixels) -> Callable[[], object]:
         """uint8 [1, H, W, C] in. Its tensors are bound once: `run` would take new memory for the logits each time."""
         pixels = self._pixels(image)
-        # ortvalue_from_numpy shares the array's memory, and in 1.29 does not keep the array: its logits were chance numbers.
+        # ortvalue_from_numpy shares the array's memory, and in 1.29 does not keep the array: its logits were random numbers.
         given = onnxruntime.OrtValue.ortvalue_from_shape_and_type(pixels.shape, pixels.dtype)
         given.update_inplace(pixels)
         (logits,) = self._session.run_with_ort_values([self._logits], {self._input: given})
