@@ -78,7 +78,10 @@ def _followed(process: "subprocess.Popen[bytes]", poll: Callable[[], None], prog
             heard = time.monotonic()
             *lines, left = (left + data).split(b"\n")
             for line in lines:
-                message = _MESSAGES.decode(line)
+                try:
+                    message = _MESSAGES.decode(line)
+                except msgspec.MsgspecError:  # a runtime may print what it likes
+                    continue
                 if isinstance(message, Measured):
                     return message
                 assert isinstance(message, Progress)

@@ -78,4 +78,7 @@ def _asked(what: Look | Climb, found: type[Found]) -> Found | str:
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         return printable(said[-1]) if said and done.returncode > 0 else f"its process ended with {done.returncode}"
-    return msgspec.json.decode(done.stdout, type=found)
+    try:
+        return msgspec.json.decode(done.stdout, type=found)
+    except msgspec.MsgspecError:  # a runtime may print what it likes
+        return "its process wrote something else than what it found"

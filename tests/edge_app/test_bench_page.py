@@ -1,5 +1,6 @@
 """The page of `limiar bench --html`."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -9,17 +10,22 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
-from limiar.edge_app.bench.page import page
+from limiar.edge_app.bench.operators import Operator
 from limiar.edge_app.bench.pipeline import STAGES
 from limiar.edge_app.bench.plots import common_scale, distribution, ratio_plot, scale_words
 from limiar.edge_app.bench.ratios import Ratio
 from limiar.edge_app.bench.result import BenchResult, Measurement, OpenLoop, Skipped, Unread, Variant, VariantRatio
+from limiar.edge_app.bench.roofline import Peak
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import latency
+from limiar.edge_app.bench.work import Work
 from limiar.edge_app.system.board import BoardSample
 from limiar.edge_app.system.machine import Condition, Machine
 
+pytest.importorskip("jinja2", reason="limiar[html] is not installed in this environment")
+page = importlib.import_module("limiar.edge_app.bench.page").page
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 HOSTILE = """x"><script>alert(1)</script><img src='http://a/b'>&\u202e{{ 7 * 7 }}"""
 
@@ -162,6 +168,20 @@ def test_calls_that_all_took_the_same_time_can_be_drawn() -> None:
     assert "NaN" not in distribution("x", "same", calls, found, common_scale([calls]), None)
     assert ratio_plot("x", {}) == ""
     assert "reference" in ratio_plot("x", {"same": Ratio(1.0, 1.0, 1.0)})
+
+
+def test_what_profile_found_is_on_the_page() -> None:
+    operator = Operator("<b>CONV_2D", (1, 8), 1000, 9.5, True, "XNNPACK")
+    work = Work(51_506, 3_340_000, 26_500, "int8", 332.0, 0.65)
+    peaks = (Peak("int8", "litert", 1, 513.0),)
+    found = result({"int8": 10}, peaks=peaks)
+    (one,) = found.measurements
+    profiled = msgspec.structs.replace(one, work=work, operators=(operator,))
+    made = page(msgspec.structs.replace(found, measurements=(profiled,))).decode()
+    assert '<h2 id="work">' in made
+    assert "int8 on litert, 1 thread, 513 GMAC/s" in made
+    assert '<td class="number">65%</td>' in made
+    assert "&lt;b&gt;CONV_2D" in made
 
 
 def test_the_command_writes_the_page_beside_the_json(quick_bench: Limiar, tiny_path: Path, tmp_path: Path) -> None:
