@@ -113,4 +113,6 @@ def _print_timings(review: "BenchReview") -> None:
             )
             between = f" ({one.low:.3f} to {one.high:.3f})" if one.low is not None and one.high is not None else ""
             click.echo(printable(f"{one.file} on {one.runtime}, {counted(one.threads, 'thread')}: {one.outcome}"))
-            click.echo(f"  {old} -> {new}, x {one.ratio:.3f}{between}")
+            yard = one.by_yardstick
+            divided = f", by the yardstick x {yard[0]:.3f} ({yard[1]:.3f} to {yard[2]:.3f})" if yard else ""
+            click.echo(f"  {old} -> {new}, x {one.ratio:.3f}{between}{divided}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from limiar.convert.compare.outcome import reaches
-from limiar.edge_app.bench.baseline import Change, changes
+from limiar.edge_app.bench.baseline import Change, changes, differing
 from limiar.edge_app.bench.recorded import Recorded, Recording, Timed, read_result
 from limiar.edge_app.bundle.manifest import Value
 from limiar.edge_app.errors import ConvertError, printable
@@ -25,8 +25,9 @@ class TimingChange(Value, frozen=True, forbid_unknown_fields=True):
     new_rounds_us: tuple[float, float]
     ratio: float  # new / old
     outcome: Speed  # undecided if the interval holds 1
-    low: float | None = None  # the 95 % interval of new / old
+    low: float | None = None  # the 95 % interval of new / old, over the processes that measured
     high: float | None = None
+    by_yardstick: tuple[float, float, float] | None = None  # new / old, low, high, each process divided by its yardstick
 
 
 class BenchReview(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,8 +110,9 @@ def _timing(one: Change, before: Recorded, after: Recorded) -> TimingChange:
         new_rounds_us=_rounds(new, one.what),
         ratio=round(one.new_us / one.old_us, 4),
         outcome=outcome,
-        low=round(divided.low, 4),
-        high=None if math.isinf(divided.high) else round(divided.high, 4),
+        low=round(raw.low, 4),
+        high=None if math.isinf(raw.high) else round(raw.high, 4),
+        by_yardstick=(round(divided.ratio, 4), round(divided.low, 4), round(divided.high, 4)) if one.normalised else None,
     )
 
 
@@ -127,7 +129,7 @@ def _counted(timings: tuple[TimingChange, ...]) -> str:
 
 def _apart(old: Recorded, new: Recorded) -> str:
     """Why the two cannot be compared; empty if they can."""
-    if _machine(old) != _machine(new):
+    if differing(new, old):
         return "measured on two different machines"
     invalid = [which for which, result in (("old", old), ("new", new)) if not result.valid]
     return f"the {' and the '.join(invalid)} run is INVALID" if invalid else ""
@@ -135,17 +137,13 @@ def _apart(old: Recorded, new: Recorded) -> str:
 
 def _notes(old: Recorded, new: Recorded) -> list[str]:
     notes = [f"{which}: {note}" for which, result in (("old", old), ("new", new)) for note in (*result.invalid, *result.notes)]
-    if _machine(old) != _machine(new):
-        notes.insert(0, "Measured on two different machines: the ratio compares these as much as the models.")
+    if apart := differing(new, old):
+        notes.insert(0, f"Measured on two different machines ({apart}): the ratio compares these as much as the models.")
     timed = [{one.title for one in result.measurements if one.invoke.p50_us} for result in (old, new)]
     for which, alone in (("old", timed[0] - timed[1]), ("new", timed[1] - timed[0])):
         if alone:
             notes.append(f"Only in the {which} one, so not compared: {'; '.join(sorted(alone))}")
     return notes
-
-
-def _machine(result: Recorded) -> str | None:
-    return result.machine.board or result.machine.cpu
 
 
 def _title(result: Recorded) -> str:

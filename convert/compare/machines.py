@@ -1,5 +1,6 @@
 """Many results of `limiar bench --json` side by side: the same model files on several machines, or at several times."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from limiar.edge_app.text import counted, fitted
 
 _DWARFED = 5.0  # times as long: on a linear axis the shorter one would be a point at its edge
 _COLUMNS = 80  # of a terminal
-_CELL = 9  # of these, for a machine
+_CELL = 12  # of these, for a machine
 _NAME_COLUMNS = 40  # of a machine in a plot
 
 
@@ -93,8 +94,10 @@ def lines_of(found: BenchTable) -> Iterator[str]:
             yield fitted(name, room) + "".join(f"{in_words(row.cells[place]):>{_CELL}}" for place in part)
     yield ""
     for place, one in enumerate(found.columns):
-        yield f"{_mark(one, place)} {one.machine}: {one.subject}, {one.path}"
-        yield from (f"    INVALID: {reason}" for reason in one.invalid)
+        told = f"{_mark(one, place)} {one.machine}: {one.subject}, {one.path}"
+        yield from textwrap.wrap(told, _COLUMNS, subsequent_indent="    ", break_long_words=False)
+        for reason in one.invalid:
+            yield from textwrap.wrap(f"    INVALID: {reason}", _COLUMNS, subsequent_indent="    ")
 
 
 def plots(found: BenchTable) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from limiar.edge_app.bench.percentiles import needed
-from limiar.edge_app.bench.ratios import Ratio, between
+from limiar.edge_app.bench.ratios import Ratio, alike, between
 from limiar.edge_app.bench.recorded import Recorded, Recording, Timed
 from limiar.edge_app.bench.yardstick import DRIFT
 from limiar.edge_app.errors import LimiarError, printable
@@ -36,6 +36,7 @@ class Change(Struct, frozen=True):
     raw: Ratio
     normalised: Ratio | None  # each process's median divided by that of its yardstick; None: a run has no such medians
     busy: float = 0.0  # the share of all cores that other programs took, in the busier of the two runs
+    left_out: int = 0  # processes that were far apart from the others of their run
 
     @property
     def ratio(self) -> Ratio:
@@ -86,14 +87,14 @@ def budget_of(text: str) -> Budget:
 def judge(new: Recorded, old: Recorded, limit: float) -> Judgement:
     """Whether anything takes more than `limit` times as long as in an older run of the same machine.
 
-    It fails only where the 95 % interval of new / old lies wholly beyond the limit, both as measured and by the yardstick.
+    It fails only where the 95 % interval of new / old, by the yardstick, lies wholly beyond the limit, and the raw ratio too.
     Raises LimiarError if the two cannot be compared.
     """
     for which, run in (("this run", new), ("the baseline", old)):
         if not run.valid:
             raise _incomparable(f"{which} is invalid ({printable('; '.join(run.invalid))})", "measure it again")
-    if differing := _differing(new, old):
-        raise _incomparable(f"the baseline is of another machine: {differing}", "measure one on this machine")
+    if apart := differing(new, old):
+        raise _incomparable(f"the baseline is of another machine: {apart}", "measure one on this machine")
     found = changes(new, old)
     if not found:
         raise _incomparable("no model file, runtime and threads are in both", "measure the same as in the baseline")
@@ -144,9 +145,11 @@ def _change(
     by_rounds = Ratio(now.p50_us / was.p50_us, now.round_low_us / was.round_high_us, now.round_high_us / was.round_low_us)
     if min(now.rounds, was.rounds) < 2:  # one round shows no spread: anything may be
         by_rounds = Ratio(now.p50_us / was.p50_us, 0.0, math.inf)
-    raw = between(was.process_p50_us, now.process_p50_us) or by_rounds
-    normalised = between(_by_yardstick(was, old.yardstick), _by_yardstick(now, new.yardstick), DRIFT)
-    return Change(one.title, what, was.p50_us, now.p50_us, raw, normalised, busy)
+    raw = between(alike(was.process_p50_us), alike(now.process_p50_us)) or by_rounds
+    sides = _by_yardstick(was, old.yardstick), _by_yardstick(now, new.yardstick)
+    before, after = map(alike, sides)
+    left_out = sum(map(len, sides)) - len(before) - len(after)
+    return Change(one.title, what, was.p50_us, now.p50_us, raw, between(before, after, DRIFT), busy, left_out)
 
 
 def _by_yardstick(timed: Timed, yardstick: Timed | None) -> list[float]:
@@ -162,6 +165,8 @@ def _told(one: Change, slower: bool, limit: float) -> str:
     met = f"{printable(one.title)}, {what}: {one.old_us:.3g} -> {one.new_us:.3g} us, {in_words(one.raw)}"
     if one.normalised:
         met += f", by the yardstick {in_words(one.normalised)}"
+    if one.left_out:
+        met += f", without {counted(one.left_out, 'process', 'processes')} far apart from the others"
     if one.doubtful:
         return f"{met}: not judged, other programs took {one.busy:.0%} of the processor in one of the runs"
     return f"{met}: {'SLOWER' if slower else 'not shown to be slower'} by more than {100 * (limit - 1):.4g} %"
@@ -188,7 +193,7 @@ def _kept(one: Recording, budget: Budget) -> tuple[bool, str]:
     return kept, f"{met}: {'within' if kept else 'BEYOND'} {budget.text}"
 
 
-def _differing(new: Recorded, old: Recorded) -> str:
+def differing(new: Recorded, old: Recorded) -> str:
     """What shows that two machines are two; empty if nothing does."""
     here, there = new.machine, old.machine
     facts = {

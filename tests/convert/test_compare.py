@@ -433,6 +433,31 @@ def test_a_way_from_bytes_to_answer_that_became_slower_is_worse_though_invoke_di
     assert [one.outcome for one in review.wholes] == ["slower"]
 
 
+def test_a_clock_that_was_slower_in_the_new_run_is_shown_and_decides_nothing(tmp_path: Path) -> None:
+    one, calm = bench_result(tmp_path / "one.json", 100), [100.0, 101, 99, 100, 100]
+
+    def yardstick(us: float) -> Latency:
+        return Latency(100, us, None, None, 5, us, us, process_p50_us=tuple(us * scatter / 100 for scatter in calm))
+
+    old = in_processes(one, tmp_path / "old.json", calm, yardstick=yardstick(10))
+    new = in_processes(one, tmp_path / "new.json", [1.1 * us for us in calm], yardstick=yardstick(11))
+    (found,) = compare_bench(old, new).timings
+    assert found.outcome == "undecided"
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.ratio < found.high
+    assert found.by_yardstick is not None
+    assert found.by_yardstick == pytest.approx((1.0, 0.986, 1.014), abs=0.002)
+
+
+def test_other_cores_are_another_machine(tmp_path: Path) -> None:
+    one = bench_result(tmp_path / "one.json", 100)
+    cores = msgspec.structs.replace(machine(), cores=64)
+    review = compare_bench(one, in_processes(one, tmp_path / "new.json", [50.0, 51.0], machine=cores))
+    assert review.outcome == "not comparable"
+    assert "cores" in review.notes[0]
+
+
 def test_a_run_that_is_invalid_is_not_comparable(tmp_path: Path) -> None:
     one, same = bench_result(tmp_path / "one.json", 100), [100.0, 101, 99]
     new = in_processes(one, tmp_path / "new.json", same, valid=False, invalid=("the board slowed down: cool it",))
@@ -467,8 +492,10 @@ def test_more_than_two_bench_results_are_a_table_in_the_order_of_the_arguments(t
 def test_the_table_of_many_results_fits_into_80_columns_and_says_what_each_is(tmp_path: Path) -> None:
     paths = many(tmp_path)
     lines = invoke(*paths, *paths, *paths).output.splitlines()
-    table = lines[: lines.index("[1] " + compare(*paths).columns[0].machine + f": small 1, {paths[0]}")]
+    legend = next(number for number, line in enumerate(lines) if line.startswith("[1] "))
+    table = lines[:legend]
     assert max(map(len, table)) <= 80
+    assert lines[legend].startswith("[1] " + compare(*paths).columns[0].machine + ": small 1,")
     assert "[2]!" in "".join(table)
     assert "    INVALID: the board slowed down: cool it" in lines
     assert sum("Raspberry Pi 5" in line for line in lines) == 3

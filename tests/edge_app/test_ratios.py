@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from limiar.edge_app.bench import ratios
-from limiar.edge_app.bench.ratios import between, within
+from limiar.edge_app.bench.ratios import alike, between, within
 from limiar.edge_app.bench.yardstick import yardstick
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
@@ -84,6 +84,25 @@ def test_the_interval_between_runs_holds_though_whole_runs_differ_if_it_knows_by
             held[drift] += found.low <= 1 <= found.high
     assert held[0.0] < 700
     assert held[0.005] >= 1000 * (0.95 - 3 * math.sqrt(0.95 * 0.05 / 1000))
+
+
+@pytest.mark.parametrize(
+    ("processes_us", "kept"),
+    [
+        ([0.898, 0.904, 0.901, 0.995, 0.901], [0.898, 0.904, 0.901, 0.901]),  # met: one process in a slow place
+        ([0.995, 0.898, 0.904, 0.901, 0.99], [0.995, 0.898, 0.904, 0.901, 0.99]),  # two are a spread
+        ([1.0, 1.001, 1.002, 1.0, 1.02], [1.0, 1.001, 1.002, 1.0, 1.02]),  # 2 % apart
+        ([1.0, 1.0, 1.0, 1.5], [1.0, 1.0, 1.0, 1.5]),  # too few to know
+    ],
+)
+def test_one_process_that_is_far_apart_from_all_others_is_left_out(processes_us: list[float], kept: list[float]) -> None:
+    assert alike(processes_us) == kept
+
+
+def test_hardly_any_normal_sample_loses_a_process() -> None:
+    rng = np.random.default_rng(0)
+    lost = sum(len(alike([*np.exp(rng.normal(0, 0.02, 5))])) < 5 for _ in range(5000))
+    assert lost < 0.01 * 5000
 
 
 def test_a_bootstrap_of_five_processes_would_not_hold() -> None:
