@@ -102,6 +102,9 @@ def _print_files(review: "Review") -> None:
         click.echo(f"  {difference.name}: {printable(difference.old)} -> {printable(difference.new)}")
 
 
+_ONE_ROUND = " (a single round shows no spread: measure with more --count)"
+
+
 def _print_timings(review: "BenchReview") -> None:
     for title, timings in (("Inference alone", review.timings), ("From bytes to answer", review.wholes)):
         if timings:
@@ -111,7 +114,7 @@ def _print_timings(review: "BenchReview") -> None:
                 f"{median:.4g} ({low:.4g} to {high:.4g})"
                 for median, (low, high) in ((one.old_us, one.old_rounds_us), (one.new_us, one.new_rounds_us))
             )
-            between = f" ({one.low:.3f} to {one.high:.3f})" if one.low is not None and one.high is not None else ""
+            between = f" ({one.low:.3f} to {one.high:.3f})" if one.low is not None and one.high is not None else _ONE_ROUND
             click.echo(printable(f"{one.file} on {one.runtime}, {counted(one.threads, 'thread')}: {one.outcome}"))
             yard = one.by_yardstick
             divided = f", by the yardstick x {yard[0]:.3f} ({yard[1]:.3f} to {yard[2]:.3f})" if yard else ""

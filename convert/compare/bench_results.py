@@ -110,7 +110,7 @@ def _timing(one: Change, before: Recorded, after: Recorded) -> TimingChange:
         new_rounds_us=_rounds(new, one.what),
         ratio=round(one.new_us / one.old_us, 4),
         outcome=outcome,
-        low=round(raw.low, 4),
+        low=None if math.isinf(raw.high) else round(raw.low, 4),  # a single round shows no spread
         high=None if math.isinf(raw.high) else round(raw.high, 4),
         by_yardstick=(round(divided.ratio, 4), round(divided.low, 4), round(divided.high, 4)) if one.normalised else None,
     )

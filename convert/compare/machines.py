@@ -1,5 +1,6 @@
 """Many results of `limiar bench --json` side by side: the same model files on several machines, or at several times."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -109,6 +110,8 @@ def plots(found: BenchTable) -> Iterator[tuple[str, str]]:
             for name, cell in zip(names, row.cells, strict=True)
             if cell
         }
+        if not marks:
+            continue
         medians = [mark.value for mark in marks.values()]
         panel = Panel("p50 of invoke, microseconds", marks, log=max(medians) > _DWARFED * min(medians))
         yield row.title, draw_panels([*marks], [panel], _NAME_COLUMNS)
@@ -124,8 +127,9 @@ def _cell(result: Recorded, variant: tuple[str, str, int]) -> Cell | None:
 
 def _interval(timed: Timed) -> tuple[float, float]:
     found = next((one for one in timed.percentiles if one.percent == 50), None)
-    if found and found.low_us is not None and found.high_us is not None:
-        return found.low_us, found.high_us
+    low, high = (found.low_us or 0.0, found.high_us or 0.0) if found else (0.0, 0.0)
+    if 0 < low <= high < math.inf:  # in a stranger's file they may be anything
+        return low, high
     return timed.round_low_us, timed.round_high_us
 
 

@@ -145,11 +145,12 @@ def _change(
     by_rounds = Ratio(now.p50_us / was.p50_us, now.round_low_us / was.round_high_us, now.round_high_us / was.round_low_us)
     if min(now.rounds, was.rounds) < 2:  # one round shows no spread: anything may be
         by_rounds = Ratio(now.p50_us / was.p50_us, 0.0, math.inf)
-    raw = between(alike(was.process_p50_us), alike(now.process_p50_us)) or by_rounds
     sides = _by_yardstick(was, old.yardstick), _by_yardstick(now, new.yardstick)
     before, after = map(alike, sides)
     left_out = sum(map(len, sides)) - len(before) - len(after)
-    return Change(one.title, what, was.p50_us, now.p50_us, raw, between(before, after, DRIFT), busy, left_out)
+    normalised = between(before, after, DRIFT)
+    raw = between(alike(was.process_p50_us), alike(now.process_p50_us), 0.0 if normalised else DRIFT) or by_rounds
+    return Change(one.title, what, was.p50_us, now.p50_us, raw, normalised, busy, left_out)
 
 
 def _by_yardstick(timed: Timed, yardstick: Timed | None) -> list[float]:

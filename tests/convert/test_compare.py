@@ -18,6 +18,7 @@ from limiar.convert.compare.compare import _unpaired, compare, points
 from limiar.convert.compare.machines import BenchTable
 from limiar.convert.gate.decision_rule import in_words
 from limiar.convert.run.predictions import AnswerTable, predictions_csv
+from limiar.edge_app.bench.percentiles import Percentile
 from limiar.edge_app.bench.result import BenchResult, Measurement
 from limiar.edge_app.bench.start import Start
 from limiar.edge_app.bench.timing import Latency
@@ -510,6 +511,32 @@ def test_the_page_of_many_results_has_a_plot_for_each_variant_and_escapes_what_f
     assert page.count("<figcaption>") == page.count('<svg viewBox="0 0') == 2
     assert "<script" not in page
     assert "INVALID: the board slowed down: cool it" in page
+
+
+def test_a_file_whose_medians_or_intervals_make_no_sense_can_be_drawn(tmp_path: Path) -> None:
+    paths = many(tmp_path)
+    none = Latency(5, None, None, None, 1, 10, 10)
+    result = msgspec.json.decode(paths[0].read_bytes(), type=BenchResult)
+    for number, percentile in enumerate((Percentile(50, 100, 0, 200, 11), Percentile(50, 100, -5, None, 11), None)):
+        latency = Latency(100, 100, None, None, 5, 95, 105, percentiles=(percentile,)) if percentile else none
+        strange = [msgspec.structs.replace(one, invoke=latency, threads=40 + number) for one in result.measurements]
+        paths.append(tmp_path / f"strange{number}.json")
+        paths[-1].write_bytes(msgspec.json.encode(msgspec.structs.replace(result, measurements=tuple(strange))))
+    assert invoke(*paths, "--html", tmp_path / "page.html").exception is None
+    found = compare(*paths)
+    assert isinstance(found, BenchTable)
+    assert {(cell.low_us, cell.high_us) for row in found.rows[2:] for cell in row.cells if cell} == {(95, 105)}
+
+
+def test_a_single_round_is_undecided_and_says_why(tmp_path: Path) -> None:
+    one = bench_result(tmp_path / "one.json", 100)
+    result = msgspec.json.decode(one.read_bytes(), type=BenchResult)
+    alone = Latency(20, 50, None, None, 1, 50, 50, process_p50_us=(50.0,))
+    measured = tuple(msgspec.structs.replace(each, invoke=alone) for each in result.measurements)
+    (tmp_path / "new.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(result, measurements=measured)))
+    review = compare_bench(one, tmp_path / "new.json")
+    assert [(each.outcome, each.low, each.high) for each in review.timings] == [("undecided", None, None)]
+    assert "a single round shows no spread" in invoke(one, tmp_path / "new.json").output
 
 
 def test_a_broken_file_among_many_results_is_named(tmp_path: Path) -> None:
