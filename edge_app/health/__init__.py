@@ -1,0 +1,1 @@
+"""How a device is doing: `limiar status`, metrics for Prometheus, log lines."""

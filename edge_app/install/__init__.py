@@ -1,0 +1,1 @@
+"""Bundles on a device: two slots, a trial, the way back."""

@@ -1,0 +1,1 @@
+"""Watched folders: which files are complete, and may be answered."""

@@ -1,0 +1,1 @@
+"""Kept answers for people: listed, reviewed, exported, audited."""

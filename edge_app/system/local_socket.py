@@ -1,0 +1,121 @@
+"""One question and one answer a connection, over a Unix socket in a folder that only its owner can enter.
+
+Each is a line. The service must not wait for a client: it takes what has come, and drops a client that is slow or says too much.
+"""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_LONGEST = 1 << 20  # bytes of a question or an answer
+_CLIENTS = 16  # at once; another one waits in the kernel's queue
+_CLIENT_S = 5.0  # for a client to say its question and to take its answer
+ANSWER_S = 10.0  # how long a client waits for an answer
+
+
+def ask(path: Path, question: bytes, timeout_s: float = ANSWER_S) -> bytes | None:
+    """Asks the process that listens at `path`; None if none does. Raises OSError (TimeoutError: it does not answer)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(timeout_s)
+        try:
+            with _short(path) as name:
+                client.connect(name)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        client.sendall(question + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n") and (more := client.recv(1 << 16)):
+            answer += more
+            if len(answer) > _LONGEST:
+                raise OSError(f"the answer has over {_LONGEST >> 20} MiB")
+        if not answer.endswith(b"\n"):
+            raise ConnectionResetError("the service ended before it answered")
+        return answer[:-1]
+
+
+class Listener:
+    """Answers questions at a path, in turns that do not wait. Use as a context manager: leaving removes the socket.
+
+    The caller owns the folder's lock, so a socket that is already there was left by a killed process.
+    """
+
+    def __init__(self, path: Path, answer: Callable[[bytes], bytes]) -> None:
+        """Raises OSError."""
+        self._path = path
+        self._answer = answer
+        self._clients: dict[socket.socket, _Client] = {}
+        path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            mask = os.umask(0o177)
+            try:
+                with _short(path) as name:
+                    self._socket.bind(name)
+            finally:
+                os.umask(mask)
+            self._socket.listen(_CLIENTS)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> "Listener":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.close()
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def turn(self) -> None:
+        """Takes what has come and answers what is complete."""
+        while len(self._clients) < _CLIENTS:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:  # nobody, or no descriptor is left for now
+                break
+            client.setblocking(False)
+            self._clients[client] = _Client(time.monotonic() + _CLIENT_S)
+        for client, state in list(self._clients.items()):
+            try:
+                finished = state.turn(client, self._answer) or time.monotonic() > state.until
+            except OSError:
+                finished = True
+            if finished:
+                client.close()
+                del self._clients[client]
+
+
+class _Client:
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self._question = b""
+        self._unsent: bytes | None = None  # None: the question is not complete
+
+    def turn(self, client: socket.socket, answer: Callable[[bytes], bytes]) -> bool:
+        """Whether it is done. Raises OSError."""
+        with contextlib.suppress(BlockingIOError):
+            if self._unsent is None:
+                more = client.recv(1 << 16)
+                self._question += more
+                if not more or len(self._question) > _LONGEST:
+                    return True
+                if not self._question.endswith(b"\n"):
+                    return False
+                self._unsent = answer(self._question[:-1]) + b"\n"
+            self._unsent = self._unsent[client.send(self._unsent) :]
+        return self._unsent == b""
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A name of under 108 bytes for a path of any length, as a Unix socket needs."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
