@@ -1,6 +1,6 @@
 """One question and one answer a connection, over a Unix socket in a folder that only its owner can enter.
 
-Each is a line. The service must not wait for a client: it takes what has come, and drops a client that is slow or says too much.
+Each is a line. The service never waits for a client: it takes what has come, and drops one that is slow or says too much.
 """
 
 import contextlib
