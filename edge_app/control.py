@@ -19,7 +19,7 @@ Line = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class AskStatus(Struct, frozen=True, tag="status", forbid_unknown_fields=True):
-    """How is the service? Its answer is health/status.py's Status."""
+    """How is the service? It answers what `limiar status --json` prints."""
 
 
 class AskReview(Struct, frozen=True, tag="review", forbid_unknown_fields=True):
