@@ -7,8 +7,9 @@ only the file at fault is refused.
 import math
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Self
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, Self
 
 import msgspec
 
@@ -29,7 +30,7 @@ _STARTS = 3  # if so many workers in a row end while loading, the model is at fa
 _STARTS_LATER = 20  # the same, once a worker has loaded it: something else is at fault, such as a lack of memory
 _IMAGE_S = 5.0  # for one image
 _BUSY_S = 60.0  # for one image, if the machine is too busy to run the worker
-_LOSSES = 2  # if one image alone costs so many workers, the image is at fault
+_TRIES = 3  # if so many workers are lost over an image, the last two over it alone, the image is at fault
 _TICK_S = 0.05  # how often the caller gets a turn to commit and report
 
 _REPLIES = msgspec.msgpack.Decoder(Reply)
@@ -41,7 +42,6 @@ class _Task:
         self.paths = paths
         self.outcomes: list[Outcome] = []
         self.alone = False  # True: one path at a time, since a worker was lost over this task
-        self.losses = 0  # workers lost over its next path alone
 
     def left(self) -> list[bytes]:
         return self.paths[len(self.outcomes) :]
@@ -93,10 +93,34 @@ class _Worker:
         self.connection.close()
 
 
+class Tries(Protocol):
+    """How many workers were lost over each path; a service keeps that over restarts."""
+
+    def lost(self, paths: Sequence[bytes]) -> None:
+        """A worker was lost that had these paths in hand."""
+
+    def of(self, path: bytes) -> int:
+        """How many were lost over a path so far."""
+
+
+class _Tries:
+    """Those of one scan."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[bytes]()
+
+    def lost(self, paths: Sequence[bytes]) -> None:
+        self._counts.update(paths)
+
+    def of(self, path: bytes) -> int:
+        return self._counts[path]
+
+
 class Workers:
     """Worker processes. Use as a context manager: leaving ends them."""
 
-    def __init__(self, processes: Iterable[tuple[Child, ParentEnd]]) -> None:
+    def __init__(self, processes: Iterable[tuple[Child, ParentEnd]], tries: Tries | None = None) -> None:
+        self._tries = tries or _Tries()
         self._workers = [_Worker(process, connection) for process, connection in processes]
         self._again: list[_Task] = []  # the tasks of lost workers
         self._loaded: Ready | None = None  # by the first worker
@@ -110,10 +134,10 @@ class Workers:
         for worker in self._workers:
             worker.end()
 
-    def start(self, job: Job) -> Ready:
+    def start(self, job: Job, turn: Callable[[], None] = lambda: None) -> Ready:
         """Has the workers load and try the model; waits for the first, and returns its runtime.
 
-        Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault.
+        turn: called at least every 50 ms. Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault.
         """
         self._job = job
         for worker in self._workers:
@@ -121,6 +145,7 @@ class Workers:
         while not self._loaded:
             self._receive(_TICK_S, known=lambda _: [])
             self._replace_lost()
+            turn()
         return self._loaded
 
     def run(
@@ -194,7 +219,6 @@ class Workers:
                 worker.send(Known(known(hashes)))
             case Outcomes(outcomes) if worker.task:
                 worker.task.outcomes.extend(outcomes)
-                worker.task.losses = 0
                 worker.awaited -= len(outcomes)
                 if worker.awaited == 0:
                     task, worker.task, worker.deadline = worker.task, None, float("inf")
@@ -241,10 +265,10 @@ class Workers:
             self._workers[index] = _Worker(*fork_worker())
             self._workers[index].start(self._job)
             if task := worker.task:
-                task.losses += task.alone
-                if task.alone and (hung or task.losses == _LOSSES):
+                in_hand = task.left()[: worker.awaited]
+                self._tries.lost(in_hand)
+                if task.alone and (hung or self._tries.of(in_hand[0]) >= _TRIES):
                     task.outcomes.append(_lost(hung))
-                    task.losses = 0
                 task.alone = True
                 (self._again if task.left() else finished).append(task)
         return finished

@@ -1,0 +1,250 @@
+"""limiar.toml: what a service watches, with which bundle, and what it keeps.
+
+limiar.toml beside this file is the commented template of `limiar run --init`; a test holds the two together.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import msgspec
+from msgspec import Meta, Struct
+
+from limiar.edge_app.camera.address import find_source
+from limiar.edge_app.errors import LimiarError, printable
+from limiar.edge_app.inference.rule import OutsideRule
+from limiar.edge_app.service.place import place
+from limiar.edge_app.system.files import read_bounded
+
+TEMPLATE = Path(__file__).with_name("limiar.toml")
+CURRENT = "current"  # the bundle that `limiar install` made current
+_LIMIT = 64 << 10  # bytes
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")]
+FilePath = Annotated[str, Meta(min_length=1, max_length=4000)]
+FolderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\Z")]
+Limit = Annotated[float, Meta(ge=0)]
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of everything in the file: immutable, and without undeclared keys."""
+
+
+class AnswerSection(Section, frozen=True):
+    """[answer]: the bundle, and how it decides."""
+
+    bundle: FilePath = CURRENT  # a bundle's folder, or "current"
+    keys: tuple[FilePath, ...] = ()  # public keys; if there is one, a bundle must be signed by one of them
+    revoked: tuple[FilePath, ...] = ()
+    file: Name | None = None
+    runtime: Name | None = None
+    threads: Annotated[int, Meta(ge=1, le=64)] | None = None
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    refer_below: Annotated[float, Meta(ge=0, le=1)] | None = None
+    outside: OutsideRule = "refer"
+
+
+class FolderSection(Section, frozen=True):
+    """[[folder]]: a folder whose images are answered and then moved."""
+
+    path: FilePath
+    name: Name | None = None  # None: the last part of the path
+    done: FolderName = "done"
+    quarantine: FolderName = "quarantine"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Its name in results."""
+        return self.name or os.path.basename(self.path)
+
+
+class CameraSection(Section, frozen=True):
+    """[[camera]]: a camera whose frames are answered."""
+
+    name: Name
+    source: Annotated[str, Meta(min_length=1, max_length=2000)]
+    agree: Annotated[int, Meta(ge=1, le=100)] = 3
+    of: Annotated[int, Meta(ge=1, le=100)] = 5
+    every_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+    roi: tuple[int, int, int, int] | None = None  # x, y, width, height, px
+    size: tuple[int, int] | None = None  # width, height, px
+    rate_hz: Annotated[float, Meta(gt=0, le=1000)] | None = None
+    pixel_format: Literal["MJPG", "YUYV"] | None = None
+    keep: Literal["off", "jpeg", "png"] = "off"
+    keep_what: Literal["all", "refer", "changed"] = "all"
+
+
+class Retention(Section, frozen=True):
+    """How long one kind of thing is kept; 0: without a limit."""
+
+    days: Limit = 0
+    count: Annotated[int, Meta(ge=0)] = 0
+    megabytes: Limit = 0
+
+
+class KeepSection(Section, frozen=True):
+    """[keep]: what is deleted when."""
+
+    results: Retention = Retention()
+    done: Retention = Retention()
+    quarantine: Retention = Retention()
+    frames: Retention = Retention(days=30, megabytes=500)
+
+
+class HealthSection(Section, frozen=True):
+    """[health]: where metrics go, and when the disk counts as full."""
+
+    listen: str = ""  # "127.0.0.1:9464"; "" for nowhere
+    textfile: str = ""  # a .prom file for node_exporter; "" for none
+    free_megabytes: Annotated[float, Meta(ge=1)] = 64.0
+
+
+class DriftSection(Section, frozen=True):
+    """[drift]: whether to compare what comes with the bundle's reference."""
+
+    watch: bool = True
+    window: Annotated[int, Meta(ge=100, le=100_000)] = 250  # images
+
+
+class UpdateSection(Section, frozen=True):
+    """[update]: when a new bundle is good, and USB sticks."""
+
+    good_after: Annotated[int, Meta(ge=1)] = 20  # finished scans
+    stick: bool = False
+    stick_results: bool = True
+    stick_folders: tuple[FilePath, ...] = ("/media", "/run/media", "/mnt")
+
+
+class LogSection(Section, frozen=True):
+    """[log]"""
+
+    level: Literal["error", "warning", "info"] = "info"
+
+
+class Config(Section, frozen=True):
+    """The whole file."""
+
+    answer: AnswerSection = AnswerSection()
+    folder: Annotated[tuple[FolderSection, ...], Meta(max_length=64)] = ()
+    camera: Annotated[tuple[CameraSection, ...], Meta(max_length=16)] = ()
+    keep: KeepSection = KeepSection()
+    health: HealthSection = HealthSection()
+    drift: DriftSection = DriftSection()
+    update: UpdateSection = UpdateSection()
+    log: LogSection = LogSection()
+
+
+def read_config(path: Path) -> Config:
+    """Reads and checks a file; relative paths in it are taken from its folder.
+
+    Raises LimiarError E-CONFIG-READ, E-CONFIG-SYNTAX and E-CONFIG-VALUE, the last two with line and column.
+    """
+    where = printable(str(path))
+    try:
+        text = read_bounded(path, _LIMIT, follow=True).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        cure = "write one with `limiar run --init`"
+        raise LimiarError("E-CONFIG-READ", f"{where}: {reason}: check the path, or {cure}") from None
+    return parse_config(text, where, path.resolve().parent)
+
+
+def parse_config(text: str, where: str, folder: Path) -> Config:
+    """The text of a file. where: its name, for messages. Raises LimiarError E-CONFIG-SYNTAX and E-CONFIG-VALUE."""
+    try:
+        fields = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise LimiarError("E-CONFIG-SYNTAX", f"{where}: {error}: correct it, as TOML") from None
+    try:
+        config = _resolved(msgspec.convert(fields, Config), folder)
+    except msgspec.ValidationError as error:
+        met, _, at = str(error).partition(" - at `$")
+        key = at.strip("`").lstrip(".")
+        if "unknown field" in met:
+            key = ".".join(filter(None, (key, met.split("`")[1])))
+        if "matching regex" in met:
+            met = "give one to 63 letters, digits, dots, dashes and underscores, without a slash"
+        _refuse(text, where, key, met[:1].lower() + met[1:])
+    _check(config, text, where)
+    return config
+
+
+def _resolved(config: Config, folder: Path) -> Config:
+    """The same with absolute paths."""
+
+    def absolute(path: str) -> str:
+        return os.path.normpath(folder / path)
+
+    answer = msgspec.structs.replace(
+        config.answer,
+        bundle=config.answer.bundle if config.answer.bundle == CURRENT else absolute(config.answer.bundle),
+        keys=tuple(map(absolute, config.answer.keys)),
+        revoked=tuple(map(absolute, config.answer.revoked)),
+    )
+    folders = tuple(msgspec.structs.replace(one, path=absolute(one.path)) for one in config.folder)
+    cameras = tuple(msgspec.structs.replace(one, source=_video(one.source, absolute)) for one in config.camera)
+    textfile = absolute(config.health.textfile) if config.health.textfile else ""
+    health = msgspec.structs.replace(config.health, textfile=textfile)
+    return msgspec.structs.replace(config, answer=answer, folder=folders, camera=cameras, health=health)
+
+
+def _video(source: str, absolute: Callable[[str], str]) -> str:
+    """A source with the absolute path of its video file, if it is one."""
+    kind, _, file = source.partition(":")
+    return f"video:{absolute(file)}" if kind == "video" and file else source
+
+
+def _check(config: Config, text: str, where: str) -> None:
+    """What the types cannot say. Raises LimiarError E-CONFIG-VALUE."""
+    if not config.folder and not config.camera:
+        _refuse(text, where, "", "nothing to watch: add a [[folder]] or a [[camera]]")
+    if config.answer.revoked and not config.answer.keys:
+        _refuse(text, where, "answer.revoked", "revoked keys say which signatures do not count: add `keys` for those that do")
+    names: set[str] = set()
+    for kind, sections in (("folder", config.folder), ("camera", config.camera)):
+        for k, section in enumerate(sections):
+            name = section.source if isinstance(section, FolderSection) else section.name
+            if name in names:
+                _refuse(text, where, f"{kind}[{k}].name", f"two sources are named {name}: give each its own `name`")
+            names.add(name)
+    for k, one in enumerate(config.folder):
+        _check_folder(config, k, one, text, where)
+    for k, camera in enumerate(config.camera):
+        _check_camera(k, camera, text, where)
+
+
+def _check_folder(config: Config, k: int, one: FolderSection, text: str, where: str) -> None:
+    at = f"folder[{k}]"
+    for other in config.folder[:k]:
+        both = os.path.commonpath([one.path, other.path])
+        if both in (one.path, other.path):
+            _refuse(
+                text, where, f"{at}.path", f"it is, is in, or holds the folder of {other.source}: watch the outer one alone"
+            )
+    if one.done == one.quarantine:
+        _refuse(text, where, f"{at}.quarantine", "`done` and `quarantine` are two folders in the watched one: give two names")
+    if not os.path.basename(one.path):
+        _refuse(text, where, f"{at}.path", "the root folder cannot be watched: give a folder for images")
+
+
+def _check_camera(k: int, camera: CameraSection, text: str, where: str) -> None:
+    at = f"camera[{k}]"
+    if camera.agree > camera.of:
+        _refuse(text, where, f"{at}.agree", f"{camera.agree} of {camera.of} frames cannot agree: `agree` is at most `of`")
+    if camera.roi and (min(camera.roi[:2]) < 0 or min(camera.roi[2:]) < 1):
+        _refuse(text, where, f"{at}.roi", "it is x, y, width and height in pixels: x and y from 0, the others from 1")
+    if camera.size and min(camera.size) < 1:
+        _refuse(text, where, f"{at}.size", "it is width and height in pixels, each from 1")
+    try:
+        find_source(camera.source)
+    except LimiarError as error:
+        _refuse(text, where, f"{at}.source", error.message)
+
+
+def _refuse(text: str, where: str, key: str, met: str) -> NoReturn:
+    line, column = place(text, key)
+    raise LimiarError("E-CONFIG-VALUE", f"{where}, line {line}, column {column}: {f'{key}: ' if key else ''}{met}")
