@@ -204,13 +204,13 @@ def _check(config: Config, text: str, where: str) -> None:
         _refuse(text, where, "", "nothing to watch: add a [[folder]] or a [[camera]]")
     if config.answer.revoked and not config.answer.keys:
         _refuse(text, where, "answer.revoked", "revoked keys say which signatures do not count: add `keys` for those that do")
+    named = [(f"folder[{k}].name", one.source) for k, one in enumerate(config.folder)]
+    named += [(f"camera[{k}].name", one.name) for k, one in enumerate(config.camera)]
     names: set[str] = set()
-    for kind, sections in (("folder", config.folder), ("camera", config.camera)):
-        for k, section in enumerate(sections):
-            name = section.source if isinstance(section, FolderSection) else section.name
-            if name in names:
-                _refuse(text, where, f"{kind}[{k}].name", f"two sources are named {name}: give each its own `name`")
-            names.add(name)
+    for key, name in named:
+        if name in names:
+            _refuse(text, where, key, f"two sources are named {name}: give each its own `name`")
+        names.add(name)
     for k, one in enumerate(config.folder):
         _check_folder(config, k, one, text, where)
     for k, camera in enumerate(config.camera):
