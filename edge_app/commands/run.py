@@ -1,0 +1,37 @@
+"""`limiar run`."""
+
+from pathlib import Path
+
+import click
+
+from limiar.edge_app.commands.options import FILE
+
+
+@click.command()
+@click.argument("config", type=FILE)
+@click.option("--init", is_flag=True, help="Write CONFIG as a new file with every key explained, then stop.")
+@click.option("--check", is_flag=True, help="Only check CONFIG and what it names, then stop.")
+def run(config: Path, init: bool, check: bool) -> int:
+    """Answer folders and cameras for as long as this device runs, as CONFIG says.
+
+    An image put into a watched folder is answered, kept in the store, and then moved to done/; a file without an answer is moved
+    to quarantine/, with NAME.json that says why. What dies is started again. SIGTERM and Ctrl-C end it cleanly; SIGHUP reads
+    CONFIG again.
+
+    \b
+    Example:
+      limiar run limiar.toml --init
+      limiar run limiar.toml --check
+      limiar run limiar.toml
+    """
+    if init and check:
+        raise click.UsageError("Give --init or --check, not both.")
+    if init:
+        from limiar.edge_app.service.init import write_template
+
+        write_template(config)
+        return 0
+    from limiar.edge_app.service.config import read_config
+
+    read_config(config)
+    return 0
