@@ -14,9 +14,9 @@ from limiar.edge_app.commands.options import FILE
 def run(config: Path, init: bool, check: bool) -> int:
     """Answer folders and cameras for as long as this device runs, as CONFIG says.
 
-    An image put into a watched folder is answered, kept in the store, and then moved to done/; a file without an answer is moved
-    to quarantine/, with NAME.json that says why. What dies is started again. SIGTERM and Ctrl-C end it cleanly; SIGHUP reads
-    CONFIG again.
+    An image in a watched folder is answered, its answer is kept in the store, and the file is moved to done/; a file that has no
+    answer goes to quarantine/, beside NAME.json, which says why. A part that dies is started again. SIGTERM and Ctrl-C end the
+    service cleanly; SIGHUP makes it read CONFIG again.
 
     \b
     Example:
