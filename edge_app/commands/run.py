@@ -14,7 +14,7 @@ from limiar.edge_app.commands.options import FILE
 def run(config: Path, init: bool, check: bool) -> int:
     """Answer folders and cameras for as long as this device runs, as CONFIG says.
 
-    An image in a watched folder is answered, its answer is kept in the store, and the file is moved to done/; a file that has no
+    An image in a watched folder is answered, its answer is kept, and the file is moved to done/; a file that has no
     answer goes to quarantine/, beside NAME.json, which says why. A part that dies is started again. SIGTERM and Ctrl-C end the
     service cleanly; SIGHUP makes it read CONFIG again.
 
