@@ -9,6 +9,7 @@ import functools
 import mmap
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,15 +36,19 @@ _REPLIES = msgspec.msgpack.Decoder(FrameAnswer | FrameRefusal | Failed | Unfit)
 class Answering:
     """A model file that answers frames, in a process of its own. Use as a context manager: leaving ends it."""
 
-    def __init__(self, model: Model, memory: SharedMemory) -> None:
-        """memory: where the frames' pixels are. Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault."""
+    def __init__(self, model: Model, memory: SharedMemory, turn: Callable[[], None] = lambda: None) -> None:
+        """memory: where the frames' pixels are. turn: called twice a second while this waits.
+
+        Raises RuntimeUnavailable, and ModelUnfit if the model file is at fault.
+        """
+        self._turn = turn
         self._model = model
         self._memory = memory
         self._start()
 
     def _start(self) -> None:
         start = functools.partial(start_child, answer_frames, (self._memory.descriptor,))
-        self._process, self._connection, self.loaded = load_with(start, self._model)
+        self._process, self._connection, self.loaded = load_with(start, self._model, self._turn)
         self._connection.send(msgspec.msgpack.encode(self._memory.descriptor))
 
     def __enter__(self) -> Self:
@@ -89,7 +94,7 @@ class Answering:
         started, before_s = time.monotonic(), cpu_s(self._process.pid)
         while True:
             try:
-                return receive(self._process, self._connection, _FRAME_S)
+                return receive(self._process, self._connection, _FRAME_S, self._turn)
             except ChildLost:
                 late = self._process.is_alive() and time.monotonic() - started < _BUSY_S
                 if not (late and gets_no_time(self._process.pid, before_s, _FRAME_S)):

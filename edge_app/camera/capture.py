@@ -50,6 +50,7 @@ class Capture:
         memory: FRAME_BYTES that a third process shares; None: only these two share it.
         """
         self._name = view.name
+        self._patience_s = min(view.patience_s, FRAME_S)
         self._tell = tell
         self.loss: str | None = None  # in words, what could not be read of a video file, once its end is reached
         self._memory = memory or mmap.mmap(-1, FRAME_BYTES)
@@ -77,14 +78,14 @@ class Capture:
             if (reply := self._next()) is None:
                 if time.monotonic() >= deadline:
                     cure = "check cable, power and connection, then start again"
-                    raise SourceError("E-SOURCE-STALLED", f"{self._name} gave no frame for {FRAME_S:.0f} s: {cure}")
+                    raise SourceError("E-SOURCE-STALLED", f"{self._name} gave no frame for {self._patience_s:.0f} s: {cure}")
                 yield None
                 continue
             match reply:
                 case Opened(note):
                     if note:
                         self._tell(note)
-                    deadline = time.monotonic() + FRAME_S
+                    deadline = time.monotonic() + self._patience_s
                 case SourceFailed(code, message):
                     raise SourceError(code, message)
                 case Ended(loss, note):
@@ -95,7 +96,7 @@ class Capture:
                 case Taken() as taken:
                     yield self._frame(taken)
                     self._ask()
-                    deadline = time.monotonic() + FRAME_S
+                    deadline = time.monotonic() + self._patience_s
 
     def _ask(self) -> None:
         self._connection.send(b"")

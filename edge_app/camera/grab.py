@@ -17,7 +17,8 @@ from limiar.edge_app.system.channel import WorkerEnd
 from limiar.edge_app.system.clock import now_ns
 from limiar.edge_app.system.limits import DATA, taken_bytes
 
-_FROZEN_S = FRAME_S - 0.5  # before the parent's deadline, so that it hears why
+_EARLIER_S = 0.5  # than the parent's deadline, so that it hears why
+_FROZEN_S = FRAME_S - _EARLIER_S
 _NOTHING_S = 0.01  # before a camera that had nothing is asked again
 _SAMPLE_ROWS = 32  # every 32nd row is enough to tell most frames apart
 MEMORY_BYTES = 2 << 30  # for reading, beyond what is in use once the source is open: a 50-megapixel H.264 needs 1.7 GB at most
@@ -48,7 +49,7 @@ def _limit_memory() -> None:
 def _serve(source: Source, view: View, memory: mmap, parent: WorkerEnd) -> None:
     """Hands out frames. A live source goes on whether or not a frame is wanted: the latest one wins. A file waits."""
     passing = source.live or view.realtime
-    freshness, form = _Freshness(view.name), _Form(view)
+    freshness, form = _Freshness(view), _Form(view)
     sequence = dropped = 0
     while True:
         if not passing:
@@ -118,8 +119,9 @@ def _check_roi(roi: Roi | None, shape: tuple[int, ...], name: str) -> None:
 class _Freshness:
     """Tells a new frame from the last one shown again: a sensor's noise never gives two equal frames."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, view: View) -> None:
+        self._name = view.name
+        self._frozen_s = min(view.patience_s - _EARLIER_S, _FROZEN_S)
         self._last: Pixels | None = None
         self._since_s = 0.0
 
@@ -131,8 +133,8 @@ class _Freshness:
         # A covered or blinded sensor gives one flat colour, without noise: refused as such later, not as frozen.
         if frame.min() == frame.max():
             return False
-        if now_s - self._since_s >= _FROZEN_S:
-            met = f"{self._name} has repeated one frame for {FRAME_S:.0f} s"
+        if now_s - self._since_s >= self._frozen_s:
+            met = f"{self._name} has repeated one frame for {self._frozen_s + _EARLIER_S:.0f} s"
             raise SourceError("E-SOURCE-FROZEN", f"{met}: restart the camera")
         return True
 

@@ -24,6 +24,7 @@ class View(Struct, frozen=True):
     name: str  # of the source
     realtime: bool = False  # a video file plays like a live picture
     roi: Roi | None = None
+    patience_s: float = FRAME_S  # a camera that gives no new frame for so long has failed; at most FRAME_S
 
 
 class Opened(Struct, frozen=True, tag=True):

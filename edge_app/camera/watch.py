@@ -3,7 +3,6 @@
 import functools
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,7 +23,7 @@ from limiar.edge_app.output.files import writable
 from limiar.edge_app.output.lines import Line, Origin, answered, refused
 from limiar.edge_app.store.state import default_path
 from limiar.edge_app.store.writer import Store
-from limiar.edge_app.system.clock import iso, utc_now
+from limiar.edge_app.system.clock import boot_id, iso, utc_now
 
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
@@ -117,7 +116,7 @@ class Watch(Running):
         self.source = source  # its name, without a password
         self._answering = answering
         self._capture = capture
-        self._boot_id = _boot_id()
+        self._boot_id = boot_id()
         self._annotate = annotate
 
     @property
@@ -153,11 +152,3 @@ class Watch(Running):
         source = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[-100:]  # a name may have 255 bytes
         time_digits = re.sub(r"[^0-9TZ]", "", taken)
         return self._annotate / f"{source}-{time_digits}-{sequence:06}.png"
-
-
-def _boot_id() -> str:
-    """Linux's id of this boot: with it, sequence numbers give the order of frames even if the clock jumps."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:  # no /proc: this start counts as a boot
-        return str(uuid.uuid4())

@@ -3,6 +3,7 @@
 Without numpy, for the process that keeps the store.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from limiar.edge_app.system.limits import limit_met
 
 START_S = 60.0  # imports, model and one invocation, on a slow SD card
 _STARTS = 3  # if so many processes end while loading, the model is at fault
+_TURN_S = 0.5  # how often the caller gets a turn while it waits
 _REPLIES = msgspec.msgpack.Decoder(Ready | Failed | Unfit)
 
 
@@ -33,14 +35,19 @@ def try_model(model: Model) -> Ready:
     return loaded
 
 
-def load_with(start: Callable[[], tuple[Child, ParentEnd]], model: Model) -> tuple[Child, ParentEnd, Ready]:
-    """Starts a child that loads a model file; returns the child, which goes on running. Raises as `try_model`."""
+def load_with(
+    start: Callable[[], tuple[Child, ParentEnd]], model: Model, turn: Callable[[], None] = lambda: None
+) -> tuple[Child, ParentEnd, Ready]:
+    """Starts a child that loads a model file; returns the child, which goes on running. Raises as `try_model`.
+
+    turn: called twice a second while this waits.
+    """
     lost = ""
     for _ in range(_STARTS):
         process, connection = start()
         connection.send(msgspec.msgpack.encode(model))
         try:
-            reply = _REPLIES.decode(receive(process, connection, START_S))
+            reply = _REPLIES.decode(receive(process, connection, START_S, turn))
         except ChildLost as error:
             hung = process.is_alive()
             end(process, connection)
@@ -55,14 +62,17 @@ def load_with(start: Callable[[], tuple[Child, ParentEnd]], model: Model) -> tup
     raise ModelUnfit("E-RUNTIME-START", f"{model.name}: {lost}: choose another --file or --runtime")
 
 
-def receive(process: Child, connection: ParentEnd, limit_s: float) -> bytes:
-    """The child's next message. Raises ChildLost, whose text says what it did."""
-    try:
-        if (message := connection.next(limit_s)) is not None:
-            return message
-    except EOFError:
-        process.join(1.0)
-        raise ChildLost(f"ended its process with {process.exitcode}") from None
+def receive(process: Child, connection: ParentEnd, limit_s: float, turn: Callable[[], None] = lambda: None) -> bytes:
+    """The child's next message. Raises ChildLost, whose text says what it did; and what `turn` raises: see `load_with`."""
+    until = time.monotonic() + limit_s
+    while (left_s := until - time.monotonic()) > 0:
+        try:
+            if (message := connection.next(min(_TURN_S, left_s))) is not None:
+                return message
+        except EOFError:
+            process.join(1.0)
+            raise ChildLost(f"ended its process with {process.exitcode}") from None
+        turn()
     raise ChildLost(f"took over {limit_s:.0f} s")
 
 

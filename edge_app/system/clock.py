@@ -2,6 +2,8 @@
 
 import functools
 import time
+import uuid
+from pathlib import Path
 
 _NS_LIMIT = (1 << 63) - 1  # the most that a message between processes can hold: the years 1677 to 2262
 
@@ -40,3 +42,12 @@ def _iso_second(seconds: int) -> str:
     """Without its Z."""
     year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
     return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
+
+
+@functools.cache
+def boot_id() -> str:
+    """Linux's id of this boot: with it, sequence numbers give the order of frames even if the clock jumps."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # no /proc: this start counts as a boot
+        return str(uuid.uuid4())
