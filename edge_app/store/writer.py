@@ -12,79 +12,18 @@ from typing import Annotated, Self
 
 import msgspec
 
+from limiar.edge_app import APP
 from limiar.edge_app.answer import Answer
 from limiar.edge_app.bundle.manifest import REFER
 from limiar.edge_app.errors import StoreError, printable
+from limiar.edge_app.store import audit
+from limiar.edge_app.store.app_files import app_sha256
 from limiar.edge_app.store.database import Database
+from limiar.edge_app.store.schema import BROUGHT, MIGRATIONS
+from limiar.edge_app.system.clock import boot_id, utc_now
 
 _SUM_TOLERANCE = 1e-6  # for the sum of probabilities in float64; it protects older rows, which have no crc32
 _COMMIT_AFTER_S = 0.2  # a power cut loses at most the answers of so long, and none that was reported
-
-# Only ever appended to: `user_version` counts how many of them a database has seen. A later column must be NULL in older
-# rows, or their crc32 would no longer fit.
-MIGRATIONS = (
-    """
-    CREATE TABLE bundles (
-        id INTEGER PRIMARY KEY,
-        sha256 BLOB NOT NULL,            -- of manifest.json
-        name TEXT NOT NULL,
-        version TEXT NOT NULL,
-        file TEXT NOT NULL,              -- model file
-        runtime TEXT NOT NULL,           -- "litert 2.3.0"
-        UNIQUE (sha256, file, runtime)
-    ) STRICT;
-    CREATE TABLE results (
-        sequence INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order; a device's clock may jump
-        bundle INTEGER NOT NULL REFERENCES bundles (id),
-        image_sha256 BLOB NOT NULL,
-        path BLOB NOT NULL,              -- as the file system has it, where the image was first seen
-        decision TEXT NOT NULL,
-        label TEXT NOT NULL,
-        confidence REAL NOT NULL,
-        probabilities TEXT NOT NULL,     -- JSON, label -> 0..1
-        decode_ms REAL NOT NULL,
-        resize_ms REAL NOT NULL,
-        infer_ms REAL NOT NULL,
-        app TEXT NOT NULL,
-        time TEXT NOT NULL               -- UTC, by the device's clock
-    ) STRICT;
-    CREATE UNIQUE INDEX results_image ON results (image_sha256, bundle);
-    CREATE TABLE camera_results (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        bundle INTEGER NOT NULL REFERENCES bundles (id),
-        source TEXT NOT NULL,            -- "v4l2:/dev/video0"
-        boot_id TEXT NOT NULL,
-        sequence INTEGER NOT NULL,       -- of the frame, over all runs since boot
-        dropped INTEGER NOT NULL,        -- frames passed over since the one before
-        decision TEXT NOT NULL,
-        label TEXT NOT NULL,
-        confidence REAL NOT NULL,
-        probabilities TEXT NOT NULL,
-        decode_ms REAL NOT NULL,
-        resize_ms REAL NOT NULL,
-        infer_ms REAL NOT NULL,
-        app TEXT NOT NULL,
-        taken TEXT NOT NULL,             -- UTC, by the device's clock
-        UNIQUE (source, boot_id, sequence)
-    ) STRICT;
-    """,
-    """
-    ALTER TABLE bundles ADD COLUMN verified TEXT;  -- "bundle" or "device", at its last use; NULL: before there was this column
-    """,
-    """
-    ALTER TABLE results ADD COLUMN outside TEXT;  -- JSON, statistics outside the envelope; NULL: not compared with one
-    ALTER TABLE results ADD COLUMN trailing TEXT NOT NULL DEFAULT '';  -- what follows the picture in its file
-    ALTER TABLE camera_results ADD COLUMN outside TEXT;
-    ALTER TABLE camera_results ADD COLUMN trailing TEXT NOT NULL DEFAULT '';
-    """,
-    """
-    ALTER TABLE results ADD COLUMN crc32 INTEGER;  -- of the answer and what it belongs to; NULL: before there was this column
-    ALTER TABLE camera_results ADD COLUMN crc32 INTEGER;
-    """,
-)
-
-# The first column that each migration brought: a database that was saved with `sqlite3 .dump` has lost its user_version.
-_BROUGHT = ("bundles.id", "bundles.verified", "results.outside", "results.crc32")
 
 _SHARES = msgspec.json.Decoder(dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]])
 _ENCODER = msgspec.msgpack.Encoder()
@@ -98,22 +37,27 @@ _FIND = """
     FROM results WHERE image_sha256 = ? AND bundle = ?"""
 _KEPT = "SELECT image_sha256 FROM results WHERE bundle = ? AND image_sha256 IN ({})"
 _AT_ONCE = 500  # images in a question; SQLite before 3.32 took 999 values
-_ADD_NEW = """
-    INSERT INTO results (bundle, image_sha256, path,
+_ADD = """
+    INSERT INTO results (bundle, image_sha256, path, run, source,
         decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms,
         outside, trailing, app, time, crc32)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (image_sha256, bundle) DO NOTHING"""
-_ADD = f"""{_ADD_NEW.removesuffix("NOTHING")} UPDATE SET
-        decision = excluded.decision, label = excluded.label, confidence = excluded.confidence,
-        probabilities = excluded.probabilities, decode_ms = excluded.decode_ms, resize_ms = excluded.resize_ms,
-        infer_ms = excluded.infer_ms, outside = excluded.outside,
-        trailing = excluded.trailing, app = excluded.app, time = excluded.time, crc32 = excluded.crc32"""
+_REPLACE = """
+    UPDATE results SET run = ?, source = ?,
+        decision = ?, label = ?, confidence = ?, probabilities = ?, decode_ms = ?, resize_ms = ?, infer_ms = ?,
+        outside = ?, trailing = ?, app = ?, time = ?, crc32 = ?
+    WHERE image_sha256 = ? AND bundle = ?"""
 _ADD_FRAME = """
-    INSERT INTO camera_results (bundle, source, boot_id, sequence, dropped,
+    INSERT INTO camera_results (bundle, source, boot_id, sequence, dropped, run, frames, agreeing, spread, kept, kept_sha256,
         decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms,
         outside, trailing, app, taken, crc32)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_REFUSE = """
+    INSERT INTO refusals (bundle, run, source, path, identity, image_sha256, code, message, tries, time)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (identity, bundle) DO NOTHING"""
+_ENTER = "INSERT INTO entries (kind, row) VALUES (?, last_insert_rowid())"
 
 
 class BundleKey(msgspec.Struct, frozen=True):
@@ -127,13 +71,45 @@ class BundleKey(msgspec.Struct, frozen=True):
     labels: tuple[str, ...]  # the possible answers
 
 
+class Agreement(msgspec.Struct, frozen=True):
+    """How far the frames agree that a camera's decision is of."""
+
+    frames: int  # that were looked at
+    agreeing: int  # of these
+    spread: float  # of the label's probability over them: largest less smallest, 0..1
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """The picture of a camera's decision."""
+
+    name: str  # its file, below frames/ in the state folder
+    sha256: bytes
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a file has no answer; the columns of _REFUSE from `source` on."""
+
+    source: str  # the service's name of the folder
+    path: bytes
+    identity: bytes  # of the file as it was: device, inode, size, time of change
+    image_sha256: bytes | None  # None: it could not be read
+    code: str
+    message: str
+    tries: int  # that cost a worker
+
+
 class Store:
     """The results database, open for writing by this process alone. Use as a context manager: leaving commits."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens or creates the database. Raises StoreError as Database does, and if a newer limiar made it."""
+    def __init__(self, path: Path, run: str = "scan") -> None:
+        """Opens or creates the database. Raises StoreError as Database does, and if a newer limiar made it.
+
+        run: what writes to it: "scan", "camera", "run", "results".
+        """
         self._changed_at: float | None = None
         self._bundle: object = 0
+        self._run_kind = run
+        self._run: object = None
         self._db = Database(path)
         self.path = self._db.path
         try:
@@ -162,6 +138,7 @@ class Store:
         )
         self._bundle = found[0][0]
         self._key = key
+        self._begin_run()
 
     def kept(self, images: Sequence[bytes]) -> set[bytes]:
         """Those of some images (sha256) that have an answer from the bundle in use, committed or not. Raises StoreError."""
@@ -188,19 +165,88 @@ class Store:
             cure = "scan that image with --again, which replaces its answer"
             raise StoreError("E-STORE-DAMAGED", f"{met}: {cure}") from None
 
-    def add(self, image_sha256: bytes, path: bytes, answer: Answer, *, replace: bool = True) -> bool:
+    def add(self, image_sha256: bytes, path: bytes, answer: Answer, *, source: str | None = None, replace: bool = True) -> bool:
         """Keeps an image's answer; returns whether it did. Raises StoreError.
 
-        replace: in place of an earlier one of this bundle, which otherwise stays.
+        source: the service's name of the folder. replace: in place of an earlier one of this bundle, which otherwise stays.
         """
         values = _values(answer)
-        row = (self._bundle, image_sha256, path, *values, self._crc32((image_sha256,), values))
-        return self._change(_ADD if replace else _ADD_NEW, row) > 0
+        about = (self._run, source, *values, self._crc32((image_sha256,), values))
+        if self._change(_ADD, (self._bundle, image_sha256, path, *about)):
+            self._change(_ENTER, ("file",))
+            return True
+        if replace:
+            self._change(_REPLACE, (*about, image_sha256, self._bundle))
+        return replace
 
-    def add_frame(self, source: str, boot_id: str, sequence: int, dropped: int, answer: Answer) -> None:
-        """Keeps a camera frame's answer, once for each source, boot and sequence. Raises StoreError."""
+    def add_frame(
+        self,
+        source: str,
+        boot_id: str,
+        sequence: int,
+        dropped: int,
+        answer: Answer,
+        vote: Agreement | None = None,
+        kept: Kept | None = None,
+    ) -> None:
+        """Keeps a camera frame's answer, once for each source, boot and sequence. Raises StoreError.
+
+        vote: the frames that the decision is of. kept: its picture.
+        """
         frame, values = (source, boot_id, sequence, dropped), _values(answer)
-        self._change(_ADD_FRAME, (self._bundle, *frame, *values, self._crc32(frame, values)))
+        of = (None, None, None) if vote is None else (vote.frames, vote.agreeing, float(vote.spread))
+        picture = (None, None) if kept is None else (kept.name, kept.sha256)
+        row = (self._bundle, *frame, self._run, *of, *picture, *values, self._crc32(frame, values))
+        self._change(_ADD_FRAME, row)
+        self._change(_ENTER, ("frame",))
+
+    def refuse(self, refusal: Refusal) -> bool:
+        """Keeps why a file has no answer, once for a file as it is; returns whether it was new. Raises StoreError."""
+        row = (self._bundle, self._run, *msgspec.structs.astuple(refusal), utc_now())
+        if new := self._change(_REFUSE, row) > 0:
+            self._change(_ENTER, ("refusal",))
+        return new
+
+    def review(self, entry: int, label: str | None, by: str, why: str) -> None:
+        """Keeps what a person says about an entry, beside the model's answer. label: None confirms it. Raises StoreError."""
+        self._change(
+            "INSERT INTO reviews (entry, label, by, why, time) VALUES (?, ?, ?, ?, ?)", (entry, label, by, why, utc_now())
+        )
+        self._change(_ENTER, ("review",))
+
+    def begin(self, paths: Sequence[bytes]) -> None:
+        """Notes files that are given to a worker: if the service ends without a word, that was a try. Raises StoreError."""
+        for path in paths:
+            self._change("INSERT INTO in_hand (path, tries) VALUES (?, 0) ON CONFLICT DO NOTHING", (path,))
+
+    def tried(self, paths: Sequence[bytes]) -> None:
+        """Counts a try of files in hand that cost a worker. Raises StoreError."""
+        for path in paths:
+            self._change("UPDATE in_hand SET tries = tries + 1 WHERE path = ?", (path,))
+
+    def ended(self, path: bytes) -> None:
+        """A file in hand has an answer, was refused, or was given back. Raises StoreError."""
+        self._change("DELETE FROM in_hand WHERE path = ?", (path,))
+
+    def left(self) -> dict[bytes, int]:
+        """At start: files that were in hand when a service ended without a word -> tries, with that one. Raises StoreError."""
+        self._change("UPDATE in_hand SET tries = tries + 1", ())
+        return dict(self._db.execute("SELECT path, tries FROM in_hand"))  # type: ignore[misc]
+
+    def audit(self, kind: str, detail: dict[str, str]) -> None:
+        """Adds a row to the audit log, which also covers every entry since the row before. Raises StoreError."""
+        before, covered = audit.last(self._db.execute)
+        entry, digest = audit.digest(audit.entry_hashes(self._db.execute, covered, self.sequence))
+        told = msgspec.json.encode(detail, order="sorted").decode()
+        row = (utc_now(), boot_id(), kind, told, max(entry, covered), digest)
+        sql = "INSERT INTO audit (time, boot_id, kind, detail, entry, digest, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._change(sql, (*row, audit.row_hash(before, row)))
+
+    @property
+    def sequence(self) -> int:
+        """The last entry; 0 if there is none. Raises StoreError."""
+        found = self._db.execute("SELECT MAX(id) FROM entries")[0][0]
+        return found if isinstance(found, int) else 0
 
     def last_sequence(self, source: str, boot_id: str) -> int:
         """The highest frame sequence kept for a source since boot, or 0. Raises StoreError."""
@@ -225,6 +271,12 @@ class Store:
             self._db.execute("COMMIT")
             self._changed_at = None
         self._db.check_place()
+
+    def _begin_run(self) -> None:
+        if self._run is None:
+            sql = "INSERT INTO runs (kind, app, app_sha256, boot_id, time) VALUES (?, ?, ?, ?, ?)"
+            self._change(sql, (self._run_kind, APP, app_sha256(), boot_id(), utc_now()))
+            self._run = self._db.execute("SELECT last_insert_rowid()")[0][0]
 
     def _change(self, sql: str, values: tuple[object, ...]) -> int:
         """How many rows it changed."""
@@ -257,7 +309,7 @@ class Store:
         """How many migrations the tables have seen, by their columns."""
         tables = ("bundles", "results")
         has = {f"{table}.{row[1]}" for table in tables for row in self._db.execute(f"PRAGMA table_info({table})")}
-        return sum(column in has for column in _BROUGHT)
+        return sum(column in has for column in BROUGHT)
 
 
 def _values(answer: Answer) -> tuple[object, ...]:

@@ -146,6 +146,7 @@ def _run(
 def _prepare(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as SIGINT: it asks a service to read its configuration again
     # numpy would start a thread for every other core, which spins while the parent works: 30 ms of a start on two cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     end_with_parent(parent)

@@ -22,7 +22,8 @@ import pytest
 from limiar.edge_app.answer import Answer, Timing
 from limiar.edge_app.errors import StoreError
 from limiar.edge_app.store.database import APPLICATION_ID, Database
-from limiar.edge_app.store.writer import MIGRATIONS, BundleKey, Store
+from limiar.edge_app.store.schema import MIGRATIONS
+from limiar.edge_app.store.writer import BundleKey, Store
 
 KEY = BundleKey("ab" * 32, name="tiny", version="1.0.0", file="tflite_int8", runtime="litert 2.3.0", labels=("neg", "pos"))
 

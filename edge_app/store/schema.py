@@ -1,0 +1,129 @@
+"""The tables of the results database, and how an older one gets them."""
+
+# Only ever appended to: `user_version` counts how many of them a database has seen. A later column must be NULL in older
+# rows, or their crc32 would no longer fit.
+MIGRATIONS = (
+    """
+    CREATE TABLE bundles (
+        id INTEGER PRIMARY KEY,
+        sha256 BLOB NOT NULL,            -- of manifest.json
+        name TEXT NOT NULL,
+        version TEXT NOT NULL,
+        file TEXT NOT NULL,              -- model file
+        runtime TEXT NOT NULL,           -- "litert 2.3.0"
+        UNIQUE (sha256, file, runtime)
+    ) STRICT;
+    CREATE TABLE results (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order; a device's clock may jump
+        bundle INTEGER NOT NULL REFERENCES bundles (id),
+        image_sha256 BLOB NOT NULL,
+        path BLOB NOT NULL,              -- as the file system has it, where the image was first seen
+        decision TEXT NOT NULL,
+        label TEXT NOT NULL,
+        confidence REAL NOT NULL,
+        probabilities TEXT NOT NULL,     -- JSON, label -> 0..1
+        decode_ms REAL NOT NULL,
+        resize_ms REAL NOT NULL,
+        infer_ms REAL NOT NULL,
+        app TEXT NOT NULL,
+        time TEXT NOT NULL               -- UTC, by the device's clock
+    ) STRICT;
+    CREATE UNIQUE INDEX results_image ON results (image_sha256, bundle);
+    CREATE TABLE camera_results (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        bundle INTEGER NOT NULL REFERENCES bundles (id),
+        source TEXT NOT NULL,            -- "v4l2:/dev/video0"
+        boot_id TEXT NOT NULL,
+        sequence INTEGER NOT NULL,       -- of the frame, over all runs since boot
+        dropped INTEGER NOT NULL,        -- frames passed over since the one before
+        decision TEXT NOT NULL,
+        label TEXT NOT NULL,
+        confidence REAL NOT NULL,
+        probabilities TEXT NOT NULL,
+        decode_ms REAL NOT NULL,
+        resize_ms REAL NOT NULL,
+        infer_ms REAL NOT NULL,
+        app TEXT NOT NULL,
+        taken TEXT NOT NULL,             -- UTC, by the device's clock
+        UNIQUE (source, boot_id, sequence)
+    ) STRICT;
+    """,
+    """
+    ALTER TABLE bundles ADD COLUMN verified TEXT;  -- "bundle" or "device", at its last use; NULL: before there was this column
+    """,
+    """
+    ALTER TABLE results ADD COLUMN outside TEXT;  -- JSON, statistics outside the envelope; NULL: not compared with one
+    ALTER TABLE results ADD COLUMN trailing TEXT NOT NULL DEFAULT '';  -- what follows the picture in its file
+    ALTER TABLE camera_results ADD COLUMN outside TEXT;
+    ALTER TABLE camera_results ADD COLUMN trailing TEXT NOT NULL DEFAULT '';
+    """,
+    """
+    ALTER TABLE results ADD COLUMN crc32 INTEGER;  -- of the answer and what it belongs to; NULL: before there was this column
+    ALTER TABLE camera_results ADD COLUMN crc32 INTEGER;
+    """,
+    """
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,              -- "scan", "camera", "run"
+        app TEXT NOT NULL,               -- "limiar 0.1.0"
+        app_sha256 BLOB NOT NULL,        -- of the files that ran
+        boot_id TEXT NOT NULL,
+        time TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE entries (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,  -- the one order of everything below, and the ID that people are shown
+        kind TEXT NOT NULL,              -- "file", "frame", "refusal", "review": results, camera_results, refusals, reviews
+        row INTEGER NOT NULL             -- in that table
+    ) STRICT;
+    ALTER TABLE results ADD COLUMN run INTEGER REFERENCES runs (id);  -- NULL: before there was this column
+    ALTER TABLE results ADD COLUMN source TEXT;  -- the service's name of the folder
+    ALTER TABLE camera_results ADD COLUMN run INTEGER REFERENCES runs (id);
+    ALTER TABLE camera_results ADD COLUMN frames INTEGER;    -- that were looked at for this decision; NULL: this frame alone
+    ALTER TABLE camera_results ADD COLUMN agreeing INTEGER;  -- of these
+    ALTER TABLE camera_results ADD COLUMN spread REAL;       -- of the label's probability over them, largest less smallest
+    ALTER TABLE camera_results ADD COLUMN kept TEXT;         -- the picture's file, below frames/ in the state folder
+    ALTER TABLE camera_results ADD COLUMN kept_sha256 BLOB;
+    CREATE TABLE refusals (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        bundle INTEGER NOT NULL REFERENCES bundles (id),
+        run INTEGER NOT NULL REFERENCES runs (id),
+        source TEXT NOT NULL,
+        path BLOB NOT NULL,
+        identity BLOB NOT NULL,          -- of the file as it was: device, inode, size, time of change
+        image_sha256 BLOB,               -- NULL: it could not be read
+        code TEXT NOT NULL,
+        message TEXT NOT NULL,
+        tries INTEGER NOT NULL,          -- that cost a worker
+        time TEXT NOT NULL,
+        UNIQUE (identity, bundle)
+    ) STRICT;
+    CREATE TABLE reviews (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        entry INTEGER NOT NULL REFERENCES entries (id),
+        label TEXT,                      -- NULL: the model's label is right
+        by TEXT NOT NULL,
+        why TEXT NOT NULL,
+        time TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX reviews_entry ON reviews (entry);
+    CREATE TABLE in_hand (
+        path BLOB PRIMARY KEY,           -- a file that a worker has
+        tries INTEGER NOT NULL           -- that cost a worker or the service so far
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE audit (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        time TEXT NOT NULL,
+        boot_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        detail TEXT NOT NULL,            -- JSON, text to text
+        entry INTEGER NOT NULL,          -- the last of the entries that `digest` covers
+        digest BLOB NOT NULL,            -- of the entries since the row before
+        hash BLOB NOT NULL               -- of this row and the hash before it
+    ) STRICT;
+    INSERT INTO entries (kind, row) SELECT 'file', sequence FROM results ORDER BY sequence;
+    INSERT INTO entries (kind, row) SELECT 'frame', id FROM camera_results ORDER BY id;
+    """,
+)
+
+# The first column that each migration brought: a database that was saved with `sqlite3 .dump` has lost its user_version.
+BROUGHT = ("bundles.id", "bundles.verified", "results.outside", "results.crc32", "results.run")
