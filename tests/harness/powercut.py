@@ -44,8 +44,8 @@ SCAN = "from limiar.edge_app.cli import main; main()"
 LESS = """
 from limiar.edge_app.store import writer as store
 opened = store.Store.__init__
-def without_waiting(self, path):
-    opened(self, path)
+def without_waiting(self, path, run="scan"):
+    opened(self, path, run)
     self._db.execute("PRAGMA synchronous={}")
 store.Store.__init__ = without_waiting
 """

@@ -8,8 +8,8 @@ from limiar.edge_app.store import writer as store
 opened = store.Store.__init__
 
 
-def without_waiting(self: store.Store, path: Path) -> None:
-    opened(self, path)
+def without_waiting(self: store.Store, path: Path, run: str = "scan") -> None:
+    opened(self, path, run)
     self._db.execute("PRAGMA synchronous=OFF")
 
 
