@@ -1,7 +1,7 @@
 """The process that answers frames. It shares their pixels; if a frame crashes or hangs the model, only that frame is lost.
 
-parent -> child   Model and the descriptor of the memory, once; then a Look for each frame
-child -> parent   Ready, Failed or Unfit, once; then a FrameAnswer or a FrameRefusal for each frame
+parent -> child   Model and the descriptor of the memory, once; then a Look for each frame, and a Keep if it is to be a file
+child -> parent   Ready, Failed or Unfit, once; then FrameAnswer or FrameRefusal for a Look, KeptFrame or NotKept for a Keep
 """
 
 import contextlib
@@ -12,25 +12,30 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from limiar.edge_app.answer import Answer
 from limiar.edge_app.bundle.manifest import REFER
 from limiar.edge_app.camera.frame import Frame, SharedMemory
-from limiar.edge_app.camera.messages import FRAME_BYTES, FrameAnswer, FrameRefusal, Look
-from limiar.edge_app.errors import ImageError, LimiarError, ModelUnfit
+from limiar.edge_app.camera.messages import FRAME_BYTES, FrameAnswer, FrameRefusal, Keep, KeptFrame, Look, NotKept
+from limiar.edge_app.errors import ImageError, LimiarError, ModelUnfit, OutputError
 from limiar.edge_app.inference.child import ChildLost, end, load_with, receive, told
 from limiar.edge_app.inference.model import Failed, Model, Ready, Unfit
 from limiar.edge_app.system.channel import WorkerEnd
 from limiar.edge_app.system.children import start_child
 from limiar.edge_app.system.process import cpu_s, gets_no_time
 
+if TYPE_CHECKING:  # the process that keeps the store loads no numpy
+    from limiar.edge_app.arrays import Pixels
+
 _FRAME_S = 5.0  # for one frame
 _BUSY_S = 60.0  # for one frame, if the machine is too busy to run the process
 _LOSSES = 2  # if one frame costs this many processes, the frame is at fault
+_KEEP_S = 20.0  # to write a frame: a worn SD card stops for seconds
 _REPLIES = msgspec.msgpack.Decoder(FrameAnswer | FrameRefusal | Failed | Unfit)
+_FILES = msgspec.msgpack.Decoder(KeptFrame | NotKept | Failed)
 
 
 class Answering:
@@ -89,6 +94,23 @@ class Answering:
                     raise LimiarError(code, message)
         raise AssertionError("the last loss is an error")
 
+    def keep(self, frame: Frame, folder: Path, stem: str, form: str) -> KeptFrame:
+        """Writes a frame that is still in the memory as `folder/stem.png` or `.jpg`; form: "png" or "jpeg".
+
+        It is on the disk when this returns. Raises OutputError, RuntimeUnavailable.
+        """
+        self._connection.send(msgspec.msgpack.encode(Keep(frame.height, frame.width, os.fsencode(folder), stem, form)))
+        try:
+            reply = _FILES.decode(receive(self._process, self._connection, _KEEP_S, self._turn))
+        except ChildLost as lost:
+            end(self._process, self._connection)
+            self._start()
+            met = f"{folder}: the process that writes a frame there {lost}"
+            raise OutputError("E-OUTPUT-WRITE", f"{met}: check the disk") from None
+        if isinstance(reply, KeptFrame):
+            return reply
+        raise OutputError(reply.code, reply.message)
+
     def _next(self) -> bytes:
         """Raises ChildLost."""
         started, before_s = time.monotonic(), cpu_s(self._process.pid)
@@ -110,10 +132,13 @@ def answer_frames(parent: WorkerEnd) -> None:
         classifier = load(msgspec.msgpack.decode(parent.receive(), type=Model))
         parent.send(msgspec.msgpack.encode(Ready(classifier.runtime.name, classifier.runtime.version)))
         memory = mmap.mmap(msgspec.msgpack.decode(parent.receive(), type=int), FRAME_BYTES)
-        looks = msgspec.msgpack.Decoder(Look)
+        asked = msgspec.msgpack.Decoder(Look | Keep)
         while True:
-            look = looks.decode(parent.receive())
+            look = asked.decode(parent.receive())
             seen = pixels(memory, look.height, look.width)
+            if isinstance(look, Keep):
+                parent.send(msgspec.msgpack.encode(_kept(seen, look)))
+                continue
             try:
                 answer = classifier.answer(seen)
             except ImageError as error:
@@ -126,3 +151,12 @@ def answer_frames(parent: WorkerEnd) -> None:
 
                 draw_answer(seen, answer, Path(os.fsdecode(look.picture)))
             parent.send(msgspec.msgpack.encode(FrameAnswer(answer)))
+
+
+def _kept(seen: "Pixels", asked: Keep) -> KeptFrame | NotKept:
+    from limiar.edge_app.camera.keep import keep  # OpenCV, which is loaded by now
+
+    try:
+        return keep(seen, Path(os.fsdecode(asked.folder)), asked.stem, asked.form)
+    except OutputError as error:
+        return NotKept(error.code, error.message)

@@ -6,12 +6,14 @@ again and again; the model stays loaded meanwhile.
 
 import contextlib
 import functools
+import re
 import time
 from collections import Counter
 from pathlib import Path
 
 import msgspec
 
+from limiar.edge_app.bundle.manifest import REFER
 from limiar.edge_app.camera.answering import Answering
 from limiar.edge_app.camera.capture import Capture
 from limiar.edge_app.camera.decisions import Beat, Decided, Job, Kept, Note, Said, Trouble
@@ -156,10 +158,22 @@ class _Deciding:
         if not changed and time.monotonic() < self._due_s:
             return
         taken = iso(frame.taken_ns)
-        kept = self._keep(answering, vote, changed, taken)
+        kept = self._kept(frame, answering, taken) if self._keeps(vote, changed) else None
         answer = msgspec.structs.replace(answer, time=taken)
         voice.say(Decided(self._settings.name, voice.sequence, taken, self._dropped, answer, vote, changed, kept))
         self._stored, self._due_s, self._dropped = vote.decision, time.monotonic() + self._settings.every_s, 0
 
-    def _keep(self, answering: Answering, vote: Vote, changed: bool, taken: str) -> Kept | None:
-        return None
+    def _keeps(self, vote: Vote, changed: bool) -> bool:
+        asked = self._settings
+        return asked.keep != "off" and {"all": True, "refer": vote.decision == REFER, "changed": changed}[asked.keep_what]
+
+    def _kept(self, frame: Frame, answering: Answering, taken: str) -> Kept | None:
+        """Writes a frame before its decision is sent: a row of the store never names a file that is not there."""
+        stem = f"{re.sub('[^0-9TZ]', '', taken)}-{self._voice.sequence:06}"
+        try:
+            kept = answering.keep(frame, self._folder, stem, self._settings.keep)
+        except OutputError as error:
+            self._voice.trouble(error)
+            return None
+        self._voice.over("frames")
+        return Kept(f"{self._folder.parent.name}/{self._folder.name}/{kept.name}", kept.sha256, kept.size)

@@ -45,13 +45,23 @@ class Taken(Struct, frozen=True, tag=True):
     doubtful: bool | None
 
 
-class Look(Struct, frozen=True, array_like=True):
+class Look(Struct, frozen=True, array_like=True, tag=True):
     """Answer the frame that is in the shared memory now."""
 
     height: int
     width: int
     doubtful: bool  # decoded near damage: refer it
     picture: bytes | None  # a file for a drawing of it with its answer
+
+
+class Keep(Struct, frozen=True, array_like=True, tag=True):
+    """Write the frame that is in the shared memory now as a file."""
+
+    height: int
+    width: int
+    folder: bytes
+    stem: str  # of the file's name
+    form: str  # "png" or "jpeg"
 
 
 class FrameAnswer(Struct, frozen=True, array_like=True, tag=True):
@@ -62,6 +72,21 @@ class FrameAnswer(Struct, frozen=True, array_like=True, tag=True):
 
 class FrameRefusal(Struct, frozen=True, array_like=True, tag=True):
     """Why a frame has no answer."""
+
+    code: str
+    message: str
+
+
+class KeptFrame(Struct, frozen=True, array_like=True, tag=True):
+    """A frame is on the disk as a file."""
+
+    name: str  # in the folder
+    sha256: bytes
+    size: int  # bytes
+
+
+class NotKept(Struct, frozen=True, array_like=True, tag=True):
+    """Why a frame is not on the disk."""
 
     code: str
     message: str

@@ -1,5 +1,6 @@
 """A camera of the service: real processes, and a real HTTP server as the camera."""
 
+import hashlib
 import itertools
 import os
 import signal
@@ -8,15 +9,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.camera.decisions import Beat, CameraSettings, Decided, Said, Trouble
+from limiar.edge_app.camera.keep import keep
+from limiar.edge_app.camera.messages import Roi
+from limiar.edge_app.image.read import decode
+from limiar.edge_app.image.resize import model_input
+from limiar.edge_app.inference.classifier import load
 from limiar.edge_app.inference.session import Session
 from limiar.edge_app.service import camera_child
 from limiar.edge_app.service.camera_child import CameraChild
-from network_camera import NetworkCamera
+from network_camera import NetworkCamera, noise
 
+NO_MARKS = str.maketrans("", "", "-:.")  # of a time, in a file's name
 Kind = TypeVar("Kind", bound=Said)
 
 
@@ -150,3 +159,69 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def kept(watched: Watched, state: Path) -> list[tuple[Decided, Path]]:
+    return [(said, state / said.kept.path) for said in watched.all(Decided) if said.kept]
+
+
+def test_a_frame_kept_as_png_gives_the_same_answer_again_and_its_hash_is_in_the_message(
+    start: Start, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    with NetworkCamera() as camera:
+        watched = start(camera.address, keep="png", roi=Roi(20, 10, 61, 47))
+        watched.until(lambda: len(watched.all(Decided)) >= 5)
+    classifier = load(Session(tiny_bundle).model)
+    frames = kept(watched, tmp_path)
+    assert len(frames) >= 5
+    for said, path in frames:
+        data = path.read_bytes()
+        assert path.name == f"{said.taken.translate(NO_MARKS)}-{said.sequence:06}.png"
+        assert said.kept.sha256 == hashlib.sha256(data).digest()
+        assert said.kept.size == len(data)
+        again = classifier.answer(decode(data, path.name))
+        assert again.probabilities == said.answer.probabilities
+        assert again.decision == said.answer.decision
+
+
+def test_the_tensor_of_a_kept_png_is_that_of_the_frame(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    pixels = noise(7, 61, 47)
+    found = keep(pixels, tmp_path / "frames" / "door", "20270115T080000000Z-000001", "png")
+    picture = decode((tmp_path / "frames" / "door" / found.name).read_bytes())
+    assert np.array_equal(picture.pixels(), pixels)
+    spec = tiny_bundle.manifest.input
+    assert np.array_equal(model_input(picture, spec), model_input(pixels, spec))
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("jpeg", ".jpg"), ("png", ".png")])
+def test_a_frame_is_on_the_disk_when_its_decision_is_said(start: Start, tmp_path: Path, form: str, suffix: str) -> None:
+    with NetworkCamera() as camera:
+        watched = start(camera.address, keep=form)
+        watched.until(lambda: watched.all(Decided))
+        frames = kept(watched, tmp_path)
+        assert frames
+        assert all(path.is_file() and path.suffix == suffix for _, path in frames)
+        with Image.open(frames[0][1]) as picture:
+            assert picture.size == (160, 96)
+
+
+def test_only_the_frames_of_a_changed_decision_are_kept_if_asked_for(start: Start, tmp_path: Path) -> None:
+    with NetworkCamera() as camera:
+        watched = start(camera.address, keep="jpeg", keep_what="changed")
+        watched.until(lambda: len(watched.all(Decided)) >= 10)
+    decided = watched.all(Decided)
+    assert [bool(said.kept) for said in decided] == [said.changed for said in decided]
+
+
+def test_a_frame_that_cannot_be_written_is_trouble_and_its_decision_is_said_all_the_same(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "frames").write_text("this is no folder")
+    with NetworkCamera() as camera:
+        watched = start(camera.address, keep="png")
+        watched.until(lambda: len(watched.all(Decided)) >= 3)
+    assert [said.code for said in watched.all(Trouble)] == ["E-OUTPUT-WRITE"]
+    assert not any(said.kept for said in watched.all(Decided))
+
+
+def test_a_frame_never_replaces_one_of_the_same_name(tmp_path: Path) -> None:
+    names = [keep(noise(seed), tmp_path, "20270115T080000000Z-000001", "png").name for seed in range(3)]
+    assert names == [f"20270115T080000000Z-000001{other}.png" for other in ("", "-2", "-3")]
