@@ -228,6 +228,11 @@ class Store:
         """A file in hand has an answer, was refused, or was given back. Raises StoreError."""
         self._change("DELETE FROM in_hand WHERE path = ?", (path,))
 
+    def given_back(self, path: bytes) -> None:
+        """A file in hand is not answered now, since the service ends in order: that is not a try. Raises StoreError."""
+        if not self._change("DELETE FROM in_hand WHERE path = ? AND tries = 0", (path,)):
+            self._change("UPDATE in_hand SET tries = tries - 1 WHERE path = ?", (path,))  # `left` adds one
+
     def left(self) -> dict[bytes, int]:
         """At start: files that were in hand when a service ended without a word -> tries, with that one. Raises StoreError."""
         self._change("UPDATE in_hand SET tries = tries + 1", ())
