@@ -36,6 +36,44 @@ def find_vcgencmd() -> Ask | None:
     return ask
 
 
+class Patient:
+    """Asks without waiting: each call gives the answer to the same question that was asked before, and asks again.
+
+    For a process that must not be held up: a call takes the milliseconds that starting a process takes.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._asked: dict[str, subprocess.Popen[bytes]] = {}
+
+    @classmethod
+    def find(cls) -> "Ask | None":
+        """For the command in PATH; None if there is none."""
+        path = shutil.which("vcgencmd")
+        return cls(path) if path else None
+
+    def __call__(self, what: str) -> str | None:
+        """None at first, and while it hangs: then it is killed, and not asked again until it is gone."""
+        before, answer = self._asked.get(what), None
+        if before:
+            assert before.stdout
+            if before.poll() is None:
+                before.kill()
+                return None
+            os.set_blocking(before.stdout.fileno(), False)  # if a child of it still has the other end
+            with before.stdout:
+                answer = (
+                    (before.stdout.read(_MOST) or b"").decode("utf-8", "replace").strip() if before.returncode == 0 else None
+                )
+        try:
+            self._asked[what] = subprocess.Popen(
+                [self._path, what], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            )
+        except OSError:
+            self._asked.pop(what, None)
+        return answer
+
+
 def _said(command: list[str]) -> str | None:
     """What a command prints, at most `_MOST` bytes; None if it fails. Raises TimeoutError."""
     try:

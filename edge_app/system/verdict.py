@@ -39,7 +39,17 @@ def verdict(samples: Sequence[BoardSample], emulator: str | None = None) -> Verd
 
 def throttle_flags(value: int) -> list[str]:
     """A Raspberry Pi's flags in words: 0x50001 -> under-voltage now, under-voltage since boot, throttled since boot."""
-    return [f"{name} {when}" for shift, when in ((_NOW, "now"), (_EVER, "since boot")) for name in _named(value >> shift)]
+    return [f"{name} now" for name in flags_now(value)] + [f"{name} since boot" for name in flags_since_boot(value)]
+
+
+def flags_now(value: int) -> list[str]:
+    """Those of a Raspberry Pi's flags that hold now, in words."""
+    return _named(value >> _NOW)
+
+
+def flags_since_boot(value: int) -> list[str]:
+    """Those of a Raspberry Pi's flags that held at some time since boot, in words."""
+    return _named(value >> _EVER)
 
 
 def throttles_at(samples: Sequence[BoardSample]) -> list[bool]:
