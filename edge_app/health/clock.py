@@ -44,7 +44,7 @@ class ClockTrust:
         kernel_s: Callable[[], float | None] = kernel_synchronised_s,
         root: Path = Path("/"),
     ) -> None:
-        """real, steady: the clock, and one that never jumps. kernel_s: see `kernel_synchronised_s`. root: where `sys` and `run` are."""
+        """real, steady: the clock, and one that never jumps. root: where `sys` and `run` are."""
         self._real, self._steady, self._kernel_s = real, steady, kernel_s
         self._rtc = root / "sys/class/rtc/rtc0/since_epoch"
         self._timesync = root / "run/systemd/timesync/synchronized"
