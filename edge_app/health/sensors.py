@@ -12,9 +12,10 @@ from limiar.edge_app import APP
 from limiar.edge_app.health.clock import ClockTrust, Jump
 from limiar.edge_app.health.space import Space
 from limiar.edge_app.health.status import BoardStatus, MemoryStatus, Status, StoreStatus, WrittenStatus
+from limiar.edge_app.store.app_files import app_sha256
 from limiar.edge_app.system import sysfs
 from limiar.edge_app.system.board import Board, BoardSample
-from limiar.edge_app.system.clock import utc_now
+from limiar.edge_app.system.clock import boot_id, utc_now
 from limiar.edge_app.system.firmware import Patient
 from limiar.edge_app.system.verdict import flags_now, flags_since_boot
 
@@ -32,10 +33,9 @@ class Sensors:
         database: Path,
         space: Space,
         clock: ClockTrust,
-        app_sha256: str = "",
         now: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
-        self._database, self._space, self._clock, self._app_sha256, self._now = database, space, clock, app_sha256, now
+        self._database, self._space, self._clock, self._now = database, space, clock, now
         self._started, self._started_at = utc_now(), now()
         self._boot_id = boot_id()
         self._board = Board(vcgencmd=Patient.find())
@@ -62,7 +62,7 @@ class Sensors:
         return Status(
             running=True,
             app=APP,
-            app_sha256=self._app_sha256,
+            app_sha256=app_sha256().hex(),
             pid=os.getpid(),
             started=self._started,
             uptime_s=round(now - self._started_at, 1),
@@ -74,11 +74,6 @@ class Sensors:
             board=board_status(self._sample),
             clock=self._clock.status(),
         )
-
-
-def boot_id() -> str:
-    """The kernel's name for this boot."""
-    return sysfs.text("/proc/sys/kernel/random/boot_id", 64) or ""
 
 
 def store_status(database: Path, entries: int | None, commit_age_s: float | None) -> StoreStatus:
