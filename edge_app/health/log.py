@@ -1,8 +1,8 @@
 """Lines for the journal, or for a terminal: each with its level and code, and a state that lasts is one line.
 
     log.warning("W-CLOCK-UNTRUSTED", "the clock shows 1970")
-    log.state("inbox", "error", "E-WATCH-GONE", "the folder is gone")   # as often as it is seen
-    log.over("inbox", "the folder is back")
+    log.state("disk", "error", "E-STORE-FULL", "the disk is full")  # as often as it is seen
+    log.over("disk", "there is space again")
 
 Under systemd a line begins with its level as sd-daemon(3) has it, elsewhere with the time.
 """
