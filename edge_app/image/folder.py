@@ -5,8 +5,9 @@ A device, training, checks and conversion all use these rules.
 
 import os
 import re
+import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
@@ -67,10 +68,16 @@ class Choice(Struct, frozen=True):
     follow: bool = False  # follow links to files and folders; each folder is entered once
 
 
-def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = None) -> Iterator[Found]:
+def walk(
+    folder: bytes,
+    choice: Choice | None = None,
+    without: Collection[bytes] = (),
+    enter: Callable[[bytes], object] = lambda folder: None,
+) -> Iterator[Found]:
     """What is below a folder, in name order. A folder that cannot be read is returned itself, to be refused with the reason.
 
-    without: the real path of a folder that is not entered, because this run writes its pictures there.
+    without: the real paths of folders that are not entered, because this run writes there. enter: called with each folder
+    before it is read.
     """
     choice = choice or Choice()
     include, exclude = choice.include, choice.exclude
@@ -78,6 +85,7 @@ def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = No
     start = len(os.path.join(folder, b""))
     left: list[os.DirEntry[bytes]] = []  # a stack, the next one last: folders may be nested deeper than Python recurses
     while True:
+        enter(folder)
         try:
             with os.scandir(folder) as entries:
                 left += sorted(entries, key=lambda entry: entry.name, reverse=True)
@@ -92,7 +100,7 @@ def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = No
             elif exclude and _named(exclude, below, is_folder):
                 yield Found(entry.path, "excluded", "--exclude names it", is_link, is_folder)
             elif is_folder and not is_picture_name(entry.name):  # a folder named like an image is refused like one
-                if without and os.path.realpath(entry.path) == without:
+                if without and os.path.realpath(entry.path) in without:
                     yield Found(entry.path, "output", "answers are written there", is_link, is_folder)
                 elif is_link and not choice.follow:
                     yield Found(entry.path, "link", "a link to a folder: --follow enters it", is_link, is_folder)
@@ -105,7 +113,7 @@ def walk(folder: bytes, choice: Choice | None = None, without: bytes | None = No
                     break
             elif include and not _named(include, below, is_folder):
                 yield Found(entry.path, "excluded", "no --include names it", is_link)
-            elif include or _is_picture(entry, name):
+            elif include or _is_picture(entry.path, name):
                 yield Found(entry.path, is_link=is_link)
             else:
                 yield Found(entry.path, "other", f"{_extension(name) or 'no extension'}: not a picture by its name", is_link)
@@ -187,16 +195,28 @@ def _extension(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _is_picture(entry: os.DirEntry[bytes], name: str) -> bool:
+def takes(folder: bytes, path: bytes, choice: Choice) -> bool:
+    """Whether `walk` would take what is at this path, if it enters the folder that holds it, and it is a plain file."""
+    name, below = os.fsdecode(os.path.basename(path)), path[len(os.path.join(folder, b"")) :]
+    if unwanted(name, is_folder=False) or _named(choice.exclude, below, is_folder=False):
+        return False
+    if choice.include:
+        return _named(choice.include, below, is_folder=False)
+    return _is_picture(path, name)
+
+
+def _is_picture(path: bytes, name: str) -> bool:
     """By its extension, even one that will be refused; by its first bytes if it has none, or only a number."""
     extension = _extension(name)
     if extension in IMAGE_EXTENSIONS or extension in FOREIGN_EXTENSIONS:
         return True
-    return not extension.strip(".0123456789") and entry.is_file(follow_symlinks=False) and _holds_picture(entry.path)
+    return not extension.strip(".0123456789") and _holds_picture(path)
 
 
 def _holds_picture(path: bytes) -> bool:
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # opening a device may do something
+            return False
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False

@@ -31,7 +31,7 @@ class Files:
         self._paths = paths
         self._choice = choice
         self._passed = passed
-        self._without = os.path.realpath(os.fsencode(without)) if without else None
+        self._without = (os.path.realpath(os.fsencode(without)),) if without else ()
 
     def __iter__(self) -> Iterator[bytes | None]:
         for path in self._paths:
