@@ -31,7 +31,11 @@ def run(config: Path, init: bool, check: bool) -> int:
 
         write_template(config)
         return 0
-    from limiar.edge_app.service.config import read_config
+    if check:
+        from limiar.edge_app.service.check import check_config
 
-    read_config(config)
-    return 0
+        click.echo(check_config(config))
+        return 0
+    from limiar.edge_app.service.service import run_service
+
+    return run_service(config)

@@ -3,6 +3,7 @@
 limiar.toml beside this file is the commented template of `limiar run --init`; a test holds the two together.
 """
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Callable
@@ -86,13 +87,20 @@ class Retention(Section, frozen=True):
     megabytes: Limit = 0
 
 
+class FrameRetention(Retention, frozen=True):
+    """As Retention, with limits of its own: nobody moves kept pictures away."""
+
+    days: Limit = 30
+    megabytes: Limit = 500
+
+
 class KeepSection(Section, frozen=True):
     """[keep]: what is deleted when."""
 
     results: Retention = Retention()
     done: Retention = Retention()
     quarantine: Retention = Retention()
-    frames: Retention = Retention(days=30, megabytes=500)
+    frames: FrameRetention = FrameRetention()
 
 
 class HealthSection(Section, frozen=True):
@@ -151,6 +159,14 @@ def read_config(path: Path) -> Config:
         cure = "write one with `limiar run --init`"
         raise LimiarError("E-CONFIG-READ", f"{where}: {reason}: check the path, or {cure}") from None
     return parse_config(text, where, path.resolve().parent)
+
+
+def config_sha256(path: Path) -> str:
+    """Of a configuration's bytes, for the audit log; empty if it cannot be read any more."""
+    try:
+        return hashlib.sha256(read_bounded(path, _LIMIT, follow=True)).hexdigest()
+    except OSError:
+        return ""
 
 
 def parse_config(text: str, where: str, folder: Path) -> Config:

@@ -1,0 +1,195 @@
+"""Watched folders: a complete file goes to a worker, its answer is kept, and only after the commit the file is moved."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+
+from limiar.edge_app import APP
+from limiar.edge_app.answer import Answer
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.health.log import Log
+from limiar.edge_app.health.meters import Meters
+from limiar.edge_app.image.folder import Choice
+from limiar.edge_app.inference.session import Session
+from limiar.edge_app.intake.messages import Beat, Event, Fine, Quarantined, Ready, Settled, Trouble, WatchedFolder
+from limiar.edge_app.intake.watcher import Watcher
+from limiar.edge_app.scan.messages import Answered, Outcome, Refused
+from limiar.edge_app.service.config import FolderSection
+from limiar.edge_app.service.tries import MOST, StoredTries
+from limiar.edge_app.store.writer import Refusal, Store
+from limiar.edge_app.system.clock import utc_now
+
+_BATCH = 256  # files that are given to a worker between two commits
+_GONE = "E-IMAGE-MISSING"  # the file went away before it was read
+_LOST = frozenset({"E-IMAGE-CRASH", "E-IMAGE-TIMEOUT"})  # cost a worker
+
+
+class TrialFailed(Exception):
+    """A bundle on trial lost a worker over an image: the other bundle shall say whether it is the image."""
+
+
+class Folders:
+    """All watched folders of a service. Use as a context manager: leaving ends the processes that look at them."""
+
+    def __init__(
+        self,
+        sections: tuple[FolderSection, ...],
+        session: Session,
+        store: Store,
+        tries: StoredTries,
+        meters: Meters,
+        log: Log,
+        on_trial: Callable[[], bool],
+    ) -> None:
+        """on_trial: whether a lost worker may be the bundle's fault. Raises StoreError."""
+        self._session = session
+        self._store = store
+        self._meters = meters
+        self._log = log
+        self._on_trial = on_trial
+        self._tries = tries
+        self._sources = [one.source for one in sections]
+        self._watcher = Watcher([_watched(one) for one in sections])
+        self._waiting: deque[Ready] = deque()
+        self._in_hand: dict[bytes, Ready] = {}
+        self._settled: list[tuple[Ready, Quarantined | None]] = []  # told to the watcher after the commit
+        self.accepts: Callable[[], bool] = lambda: True  # whether there is room for new work
+        self.progress_s = time.monotonic()  # when something was finished, or nothing was in hand
+
+    def __enter__(self) -> "Folders":
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watcher.end()
+
+    def paths(self) -> Iterator[bytes | None]:
+        """What workers are given: once it is on the disk that they have it. None: nothing for now. Raises StoreError."""
+        while True:
+            batch = self._next() if self.accepts() else []
+            if batch:
+                self._tries.begin([ready.path for ready in batch])
+                self.commit()
+                for ready in batch:
+                    self._in_hand[ready.path] = ready
+                    yield ready.path
+            yield None
+
+    def _next(self) -> list[Ready]:
+        """The next files: several, or one alone that cost a worker before. One that did so too often is refused here."""
+        batch: list[Ready] = []
+        while self._waiting and len(batch) < _BATCH:
+            tries = self._tries.of(self._waiting[0].path)
+            if tries and batch:
+                break
+            ready = self._waiting.popleft()
+            if tries >= MOST:
+                message = f"ended what tried to answer it, {tries} times: set the file aside and report it"
+                self._refuse(ready, b"", "E-IMAGE-CRASH", message)
+                continue
+            batch.append(ready)
+            if tries:
+                break
+        return batch
+
+    def known(self, images: list[bytes]) -> list[Answer | None]:
+        """The store's answer for each image, by its sha256. Raises StoreError."""
+        kept = self._store.kept(images)
+        return [self._store.find(image) if image in kept else None for image in images]
+
+    def keep(self, path: bytes, outcome: Outcome) -> bool:
+        """Keeps what became of a file; returns whether that was a scan: an answer, new or known. Raises StoreError."""
+        ready = self._in_hand.pop(path)
+        self.progress_s = time.monotonic()
+        if isinstance(outcome, Refused):
+            return self._refused(ready, outcome)
+        assert isinstance(outcome, Answered)
+        answer = outcome.answer
+        try:
+            decision = self._session.model.rule.decide(answer.label, answer.confidence, answer.outside)
+        except ImageError as error:
+            return self._refused(ready, Refused(outcome.sha256, error.code, error.message))
+        new = not outcome.stored and self._store.add(outcome.sha256, path, answer, source=ready.source, replace=False)
+        if new:
+            self._meters.answered(ready.source, decision, answer.ms.infer, self._store.sequence)
+        self._tries.ended(path)
+        self._settled.append((ready, None))
+        return True
+
+    def _refused(self, ready: Ready, outcome: Refused) -> bool:
+        if outcome.code == _GONE:
+            self._tries.ended(ready.path)
+            self._watcher.left(ready.path)
+            return False
+        if outcome.code in _LOST and self._on_trial():
+            raise TrialFailed(f"an image cost a worker ({outcome.code})")
+        self._refuse(ready, outcome.sha256, outcome.code, outcome.message)
+        return outcome.code not in _LOST
+
+    def _refuse(self, ready: Ready, sha256: bytes, code: str, message: str) -> None:
+        tries = self._tries.of(ready.path)
+        self._store.refuse(Refusal(ready.source, ready.path, ready.identity, sha256 or None, code, message, tries))
+        self._meters.refused(ready.source, code)
+        reason = Quarantined(
+            code=code,
+            message=message,
+            source=ready.source,
+            sha256=sha256.hex() or None,
+            tries=tries,
+            time=utc_now(),
+            bundle=self._session.bundle.sha256,
+            app=APP,
+        )
+        self._tries.ended(ready.path)
+        self._settled.append((ready, reason))
+
+    def commit(self) -> None:
+        """Puts everything on the disk; then the files may be moved. Raises StoreError."""
+        self._store.commit()
+        for ready, reason in self._settled:
+            if reason is None:
+                self._watcher.done(ready.path)
+            else:
+                self._watcher.quarantined(ready.path, reason)
+        self._settled.clear()
+
+    def give_back(self) -> None:
+        """Files in hand will be answered after another start. Raises StoreError."""
+        for path in self._in_hand:
+            self._tries.given_back(path)
+
+    def turn(self) -> None:
+        """Takes what the watcher has said."""
+        for event in self._watcher.turn():
+            self._heard(event)
+        if not self._in_hand:
+            self.progress_s = time.monotonic()
+
+    def count_queues(self) -> None:
+        """Tells the meters how many complete files of each source wait."""
+        waiting = Counter(ready.source for ready in (*self._waiting, *self._in_hand.values()))
+        for source in self._sources:
+            self._meters.queue(waiting[source], source)
+
+    def _heard(self, event: Event) -> None:
+        match event:
+            case Ready() as ready:
+                self._waiting.append(ready)
+            case Trouble(source, code, message):
+                self._log.state(f"folder {source}", "error", code, message)
+                self._meters.source_state(source, "failed", code, message)
+            case Fine(source):
+                self._log.over(f"folder {source}", f"the folder {source} can be watched again")
+                self._meters.source_state(source, "ok")
+            case Settled() | Beat():
+                pass
+
+
+def _watched(section: FolderSection) -> WatchedFolder:
+    return WatchedFolder(
+        source=section.source,
+        path=section.path.encode("utf-8", "surrogateescape"),
+        choice=Choice(section.include, section.exclude, False),
+        done=section.done,
+        quarantine=section.quarantine,
+    )

@@ -1,0 +1,252 @@
+"""`limiar run`: one process keeps the store and supervises the others. It has no threads, no numpy and no decoder.
+
+main ─┬─ intake: one for each watched folder
+      ├─ workers: answer files
+      └─ one for each camera, with a process that captures and one that answers
+
+The loop over the workers' outcomes gives a turn at least every 50 ms; in a turn everything else is done that does not wait.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from limiar.edge_app import APP
+from limiar.edge_app.control import SOCKET
+from limiar.edge_app.errors import LimiarError, StoreError, printable
+from limiar.edge_app.health.clock import ClockTrust
+from limiar.edge_app.health.log import Log
+from limiar.edge_app.health.meters import Meters
+from limiar.edge_app.health.sensors import Sensors
+from limiar.edge_app.health.space import Space
+from limiar.edge_app.health.status import BundleStatus, Status
+from limiar.edge_app.inference.session import Session
+from limiar.edge_app.output.lines import Origin
+from limiar.edge_app.service.backoff import Backoff
+from limiar.edge_app.service.chosen import Chosen
+from limiar.edge_app.service.config import Config, config_sha256, read_config
+from limiar.edge_app.service.folders import TrialFailed
+from limiar.edge_app.service.questions import Questions
+from limiar.edge_app.service.serving import Serving
+from limiar.edge_app.service.signals import Signals
+from limiar.edge_app.store.app_files import app_sha256
+from limiar.edge_app.store.state import default_path, state_folder
+from limiar.edge_app.store.writer import Store
+from limiar.edge_app.system import notify
+from limiar.edge_app.system.local_socket import Listener
+
+_TICK_S = 0.05
+_CHECKPOINT = 1000  # entries, after which the audit log covers them
+_STUCK_S = 90.0  # files are in hand, and nothing is finished: the system's watchdog starts the service again
+
+
+class Over(Exception):
+    """Something asks the service to end, or to start with another configuration or bundle."""
+
+
+def run_service(path: Path) -> int:
+    """Answers folders and cameras until SIGTERM or Ctrl-C; returns the exit status.
+
+    Raises LimiarError if the configuration cannot be used, or another service has the state folder. What fails later is logged
+    and tried again.
+    """
+    config = read_config(path)
+    with Signals() as signals:
+        return Service(path, config, state_folder(), signals).run()
+
+
+class Service:
+    """A running service."""
+
+    def __init__(self, path: Path, config: Config, state: Path, signals: Signals) -> None:
+        self._path, self._config, self._state, self._signals = path, config, state, signals
+        self._questions = Questions(self._status)
+        self._serving: Serving | None = None
+
+    def run(self) -> int:
+        """Until a signal; returns the exit status. Raises LimiarError."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        with _only_one(self._state), Listener(self._state / SOCKET, self._questions.answer) as self._listener:
+            self._configure()
+            backoff = Backoff()
+            while self._signals.ended is None:
+                backoff.started()
+                if self._attempt():
+                    continue
+                self._wait(backoff.failed())
+            notify.stopping()
+            return self._signals.status
+
+    def _configure(self) -> None:
+        """Makes what depends on the configuration."""
+        config = self._config
+        self._log = Log(config.log.level)
+        self._clock = ClockTrust()
+        self._space = Space(self._state, int(config.health.free_megabytes * 1e6))
+        self._sensors = Sensors(default_path(), self._space, self._clock)
+        kinds: dict[str, Literal["folder", "camera"]] = {one.source: "folder" for one in config.folder}
+        kinds |= {one.name: "camera" for one in config.camera}
+        self._meters = Meters(kinds, self._sensors)
+
+    def _attempt(self) -> bool:
+        """Serves until something ends it; returns whether another start is due at once."""
+        try:
+            with Store(default_path(), run="run") as store:
+                try:
+                    self._serve(store)
+                finally:
+                    self._questions.store = self._serving = None
+        except Over:
+            return True
+        except StoreError as error:
+            self._space.met(error)
+            self._log.state("service", "error", error.code, error.message)
+        except (LimiarError, OSError) as error:
+            code = error.code if isinstance(error, LimiarError) else "E-SERVICE-START"
+            message = error.message if isinstance(error, LimiarError) else str(error)
+            self._log.state("service", "error", code, message)
+        return False
+
+    def _serve(self, store: Store) -> None:
+        """With one bundle. Raises Over, StoreError, and what a start may raise."""
+        self._questions.store, self._questions.commit = store, store.commit
+        chosen = Chosen(self._config, self._state)
+        if chosen.fell_back:
+            self._fell_back(store, chosen.fell_back)
+        try:
+            with Serving(self._config, chosen, store, self._state, self._meters, self._log) as serving:
+                self._serving = serving
+                session, origin = serving.start(self._turn)
+                self._questions.commit = serving.commit
+                self._started(store, session, origin, chosen)
+                try:
+                    self._loop(store, serving, chosen)
+                except Over:
+                    serving.finish()
+                    store.audit("stop", {"signal": str(self._signals.ended or "reload")})
+                    store.commit()
+                    raise
+        except (LimiarError, TrialFailed) as error:
+            if isinstance(error, StoreError) or not chosen.failed(str(error)):
+                raise
+            self._fell_back(store, str(error))
+            raise Over from None
+
+    def _loop(self, store: Store, serving: Serving, chosen: Chosen) -> None:
+        covered = store.sequence
+        for scans in serving.run():
+            if chosen.scanned(scans):
+                store.audit("good", {"bundle": str(chosen.path)})
+                self._log.info("I-BUNDLE-GOOD", "the new bundle is good: no older one is accepted any more")
+            if scans and store.sequence - covered >= _CHECKPOINT:
+                store.audit("checkpoint", {})
+                covered = store.sequence
+            self._turn()
+
+    def _turn(self) -> None:
+        """What does not wait: questions, signals, sensors, the watchdog. Raises Over, and StoreError."""
+        self._listener.turn()
+        if (jump := self._sensors.turn()) and self._questions.store:
+            self._questions.store.audit("clock", {"seconds": f"{jump.seconds:.3f}", "before": jump.before, "after": jump.after})
+        self._feed()
+        if self._signals.ended is not None:
+            raise Over
+        if self._signals.hung_up or self._questions.reload:
+            self._signals.hung_up = self._questions.reload = False
+            self._reload()
+            raise Over
+
+    def _feed(self) -> None:
+        """Tells the system's watchdog that work is finished, or that there is none."""
+        folders = self._serving.folders if self._serving else None
+        if not folders or time.monotonic() - folders.progress_s < _STUCK_S:
+            notify.watchdog()
+        if self._space.full:
+            self._log.state("disk", "error", self._space.code, f"{self._space.message}: new work waits until there is space")
+        else:
+            self._log.over("disk", "there is space again")
+
+    def _started(self, store: Store, session: Session, origin: Origin, chosen: Chosen) -> None:
+        """Says that the service answers."""
+        manifest = session.manifest
+        self._meters.bundle(
+            BundleStatus(
+                name=manifest.name,
+                version=manifest.version,
+                sha256=origin.bundle,
+                counter=manifest.release_counter,
+                file=origin.file,
+                runtime=origin.runtime,
+                verified=origin.verified,
+                **chosen.status(),
+            )
+        )
+        refer_below = session.model.rule.decision.refer_below
+        store.audit(
+            "start",
+            {
+                "app": APP,
+                "app_sha256": app_sha256().hex(),
+                "bundle": origin.bundle,
+                "file": origin.file,
+                "runtime": origin.runtime,
+                "refer_below": f"{refer_below:g}",
+                "outside": session.model.rule.outside,
+                "config": config_sha256(self._path),
+            },
+        )
+        store.commit()
+        self._log.over("service", "the service answers again")
+        self._log.info("I-SERVICE-START", session.describe(origin))
+        notify.ready(f"{manifest.name} {manifest.version}")
+
+    def _fell_back(self, store: Store, why: str) -> None:
+        store.audit("fall-back", {"why": why})
+        store.commit()
+        self._log.error("E-UPDATE-FELL-BACK", f"the new bundle failed, and the one before it answers again: {why}")
+
+    def _reload(self) -> None:
+        """Reads the configuration again; one that cannot be used changes nothing."""
+        notify.reloading()
+        try:
+            config = read_config(self._path)
+        except LimiarError as error:
+            self._log.error(error.code, f"{error.message}; the service goes on with what it had")
+            return
+        if config != self._config:
+            self._config = config
+            self._configure()
+
+    def _status(self) -> Status:
+        if self._serving and self._serving.folders:
+            self._serving.folders.count_queues()
+        return self._meters.snapshot()
+
+    def _wait(self, seconds: float) -> None:
+        """Before the next attempt; questions are answered meanwhile. After a full disk, until there is space."""
+        until = time.monotonic() + seconds
+        was_full = self._space.full
+        while time.monotonic() < until and not (was_full and not self._space.full):
+            try:
+                self._turn()
+            except Over:
+                return
+            time.sleep(_TICK_S)
+
+
+@contextmanager
+def _only_one(state: Path) -> Iterator[None]:
+    """Raises LimiarError E-SERVICE-BUSY if another service has the state folder."""
+    descriptor = os.open(state / "service.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        met = f"a service already runs with the state folder {printable(str(state))}"
+        raise LimiarError("E-SERVICE-BUSY", f"{met}: stop it first, or set LIMIAR_STATE to another folder") from None
+    finally:
+        os.close(descriptor)
