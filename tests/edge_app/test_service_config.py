@@ -31,7 +31,8 @@ def fields(section: type[Section], prefix: str = "") -> set[str]:
     found = set()
     for field in msgspec.structs.fields(section):
         inner = re.findall(r"config\.(\w+)", repr(field.type))
-        kind = next((one for one in (*Section.__subclasses__(), FrameRetention) if one.__name__ in inner), None)
+        kinds: list[type[Section]] = [*Section.__subclasses__(), FrameRetention]
+        kind = next((one for one in kinds if one.__name__ in inner), None)
         found |= fields(kind, f"{field.name}.") if kind else {f"{prefix}{field.name}"}
     return found
 
