@@ -10,17 +10,15 @@ import msgspec
 import numpy as np
 
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Opened, Roi, SourceFailed, Taken, View
+from limiar.edge_app.camera.freshness import Freshness
+from limiar.edge_app.camera.messages import FRAME_BYTES, Ended, Opened, Roi, SourceFailed, Taken, View
 from limiar.edge_app.camera.source import Source
 from limiar.edge_app.errors import LimiarError, SourceError
 from limiar.edge_app.system.channel import WorkerEnd
 from limiar.edge_app.system.clock import now_ns
 from limiar.edge_app.system.limits import DATA, taken_bytes
 
-_EARLIER_S = 0.5  # than the parent's deadline, so that it hears why
-_FROZEN_S = FRAME_S - _EARLIER_S
 _NOTHING_S = 0.01  # before a camera that had nothing is asked again
-_SAMPLE_ROWS = 32  # every 32nd row is enough to tell most frames apart
 MEMORY_BYTES = 2 << 30  # for reading, beyond what is in use once the source is open: a 50-megapixel H.264 needs 1.7 GB at most
 
 
@@ -49,7 +47,7 @@ def _limit_memory() -> None:
 def _serve(source: Source, view: View, memory: mmap, parent: WorkerEnd) -> None:
     """Hands out frames. A live source goes on whether or not a frame is wanted: the latest one wins. A file waits."""
     passing = source.live or view.realtime
-    freshness, form = _Freshness(view), _Form(view)
+    freshness, form = Freshness(view), _Form(view)
     sequence = dropped = 0
     while True:
         if not passing:
@@ -62,8 +60,8 @@ def _serve(source: Source, view: View, memory: mmap, parent: WorkerEnd) -> None:
             continue
         sequence += 1
         seen = form.part(pixels)
-        repeated = source.live and freshness.repeated(pixels, time.monotonic())
-        if repeated or (passing and not parent.waits()):
+        old = source.live and freshness.is_old(pixels, source.stamp_s, time.monotonic())
+        if old or (passing and not parent.waits()):
             dropped += 1
             continue
         if passing:
@@ -114,34 +112,6 @@ def _check_roi(roi: Roi | None, shape: tuple[int, ...], name: str) -> None:
     if roi and (roi.x + roi.width > shape[1] or roi.y + roi.height > shape[0]):
         met = f"--roi {roi.x},{roi.y},{roi.width},{roi.height} reaches beyond the {shape[1]}x{shape[0]} pixels of {name}"
         raise SourceError("E-SOURCE-ROI", f"{met}: choose a part inside the frame")
-
-
-class _Freshness:
-    """Tells a new frame from the last one shown again: a sensor's noise never gives two equal frames."""
-
-    def __init__(self, view: View) -> None:
-        self._name = view.name
-        self._frozen_s = min(view.patience_s - _EARLIER_S, _FROZEN_S)
-        self._last: Pixels | None = None
-        self._since_s = 0.0
-
-    def repeated(self, frame: Pixels, now_s: float) -> bool:
-        """Whether it is the last frame again. Raises SourceError if that goes on for too long."""
-        if self._last is None or not _equal(self._last, frame):
-            self._last, self._since_s = frame, now_s
-            return False
-        # A covered or blinded sensor gives one flat colour, without noise: refused as such later, not as frozen.
-        if frame.min() == frame.max():
-            return False
-        if now_s - self._since_s >= self._frozen_s:
-            met = f"{self._name} has repeated one frame for {self._frozen_s + _EARLIER_S:.0f} s"
-            raise SourceError("E-SOURCE-FROZEN", f"{met}: restart the camera")
-        return True
-
-
-def _equal(one: Pixels, other: Pixels) -> bool:
-    few = slice(None, None, _SAMPLE_ROWS)
-    return np.array_equal(one[few], other[few]) and np.array_equal(one, other)
 
 
 def _send(parent: WorkerEnd, reply: Opened | Taken | Ended | SourceFailed) -> None:

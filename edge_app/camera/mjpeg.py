@@ -4,10 +4,15 @@ What the camera sends never reaches FFmpeg, which would follow a playlist. Each 
 and a damaged one is passed over.
 """
 
+import functools
+import re
 import ssl
+import statistics
 import time
 import urllib.error
 import urllib.request
+from collections import deque
+from collections.abc import Callable
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import unquote, urlsplit
@@ -22,21 +27,28 @@ _ANSWER_S = 10.0  # to connect, and for each read; if a stream falls silent, the
 _LINE_BYTES = 65536  # at most, in one read of a line
 _HEADER_LINES = 100
 _LINE_END = b"\r\n"  # no JPEG ends with these
+_SILENCE_S, _SILENCE = 1.0, 4.0  # seconds without a picture, and times as long as usual
+_PAUSES = 10  # between pictures, of which the usual one is known
 _DAMAGED_S = FRAME_S - 0.5  # after so long with only damaged pictures, the stream has failed
 
 
 def open_source(address: Address, _realtime: bool, _settings: Settings) -> Source:
     """Connects to the camera. Raises SourceError if nothing answers, or the answer is not MJPEG."""
+    return MjpegStream(functools.partial(_connected, address), address.name)
+
+
+def _connected(address: Address) -> HTTPResponse:
+    """Raises SourceError."""
     url = urlsplit(address.target)
     host = url.netloc.rpartition("@")[2]
     plain = url._replace(netloc=host).geturl()
     try:
-        response = _opener(plain, url.username, url.password).open(plain, timeout=_ANSWER_S)
+        response: HTTPResponse = _opener(plain, url.username, url.password).open(plain, timeout=_ANSWER_S)
     except urllib.error.HTTPError as error:
         raise _refused(address.name, error.code) from None
     except (OSError, ValueError, HTTPException) as error:
         raise _unanswered(address.name, error) from None
-    return MjpegStream(response, address.name)
+    return response
 
 
 def _opener(url: str, user: str | None, password: str | None) -> urllib.request.OpenerDirector:
@@ -84,19 +96,27 @@ class MjpegStream:
     live = True
     place = None
     doubtful = None
+    stamp_s: float | None = None
     loss = None
     note = None
 
-    def __init__(self, response: HTTPResponse, name: str) -> None:
-        self._response, self._name = response, name
+    def __init__(self, connect: Callable[[], HTTPResponse], name: str) -> None:
+        """Raises SourceError, as `connect` does."""
+        self._connect, self._name = connect, name
         self._good_s = time.monotonic()
+        self._pauses: deque[float] = deque(maxlen=_PAUSES)  # between pictures
+        self._begin()
+
+    def _begin(self) -> None:
+        response = self._response = self._connect()
+        self._came_s: float | None = None  # when the last picture came
         self._divided = False  # the line before the next part has been read
         kind = response.headers.get_content_type()
         # Many cameras count the dashes of the dividing line as part of the boundary's name.
         self._boundary = str(response.headers.get_param("boundary", "")).strip("-").encode("latin-1", "replace")
         if not kind.startswith("multipart/") or not self._boundary:
             response.close()
-            met = f"{name} gives {kind}, not a stream of JPEGs (multipart/x-mixed-replace with a boundary)"
+            met = f"{self._name} gives {kind}, not a stream of JPEGs (multipart/x-mixed-replace with a boundary)"
             raise SourceError("E-SOURCE-FORMAT", f"{met}: look for the camera's MJPEG address in its manual")
 
     def read(self) -> Pixels | None:
@@ -106,6 +126,12 @@ class MjpegStream:
         except (OSError, HTTPException, ValueError) as error:
             reason = " ".join(str(error).split())[:100] or type(error).__name__
             raise SourceError("E-SOURCE-READ", f"{self._name} ended the stream ({reason}): start again") from None
+        if self._was_silent(time.monotonic()) and self.stamp_s is None:
+            # What comes after a silence may have waited in the network, and nothing says for how long. What comes over a new
+            # connection has not.
+            self.close()
+            self._begin()
+            return None
         try:
             pixels = decode(picture).pixels()
         except ImageError as error:
@@ -119,12 +145,23 @@ class MjpegStream:
     def close(self) -> None:
         self._response.close()
 
+    def _was_silent(self, now_s: float) -> bool:
+        """Whether the picture that has come now took much longer than those before."""
+        pause_s = 0.0 if self._came_s is None else now_s - self._came_s
+        self._came_s = now_s
+        if len(self._pauses) == _PAUSES and pause_s > max(_SILENCE_S, _SILENCE * statistics.median(self._pauses)):
+            return True
+        self._pauses.append(pause_s)
+        return False
+
     def _part(self) -> bytes:
         """The body of the next part. Raises OSError, ValueError and HTTPException if there is none."""
         while not self._divided:
             self._divided = self._divides(self._line())
         self._divided = False
-        length = self._header().get("content-length", "")
+        header = self._header()
+        self.stamp_s = _seconds(header.get("x-timestamp", ""))
+        length = header.get("content-length", "")
         if length.isdecimal() and int(length):  # some cameras write 0 if they do not know it
             self._check(int(length))
             body = self._response.read(int(length))
@@ -162,3 +199,8 @@ class MjpegStream:
             name, _, value = line.decode("latin-1").partition(":")
             header[name.strip()] = value.strip()
         raise ValueError("a header that does not end")
+
+
+def _seconds(text: str) -> float | None:
+    """mjpg-streamer's X-Timestamp: seconds and microseconds by the camera's clock."""
+    return float(text) if re.fullmatch(r"[0-9]{1,12}\.[0-9]{1,9}", text, re.ASCII) else None

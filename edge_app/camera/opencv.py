@@ -49,6 +49,11 @@ class Camera:
         self._capture = capture
         self.note = note
 
+    @property
+    def stamp_s(self) -> float | None:
+        """Of V4L2, when the driver got it; of a stream, its presentation time."""
+        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
     def read(self) -> Pixels | None:
         return retrieved(self._capture) if self._capture.grab() else None
 

@@ -58,6 +58,7 @@ class PiCamera:
     live = True
     place = None
     doubtful = None
+    stamp_s = None
     loss = None
     note: str | None = None
 

@@ -33,6 +33,10 @@ class Source(Protocol):
         """Whether the last frame was decoded near damage, or builds on a missing frame; None: unknown."""
 
     @property
+    def stamp_s(self) -> float | None:
+        """When a camera took the last frame, in seconds by a clock of its own; None: it does not say."""
+
+    @property
     def loss(self) -> str | None:
         """At the end of a video file: in words, what could not be read of it."""
 

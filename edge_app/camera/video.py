@@ -41,6 +41,7 @@ class VideoFile:
     """A video, turned upright as its file says; in real time `read` waits until a frame is due."""
 
     live = False
+    stamp_s = None
 
     def __init__(self, address: Address, realtime: bool) -> None:
         self._name = address.name

@@ -31,6 +31,7 @@ import numpy as np
 import pytest
 
 import limiar.edge_app.camera.capture
+import limiar.edge_app.camera.freshness
 import limiar.edge_app.camera.grab
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import REFUSED
@@ -65,6 +66,7 @@ class Fake:
 
     place = None
     doubtful = None
+    stamp_s = None
     loss = None
     note = None
 
@@ -109,7 +111,7 @@ def kept(capture: Capture) -> Iterator[Frame]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limiar.edge_app.camera.capture, "FRAME_S", PATIENCE_S)
-    monkeypatch.setattr(limiar.edge_app.camera.grab, "_FROZEN_S", FROZEN_S)
+    monkeypatch.setattr(limiar.edge_app.camera.freshness, "_FROZEN_S", FROZEN_S)
 
 
 def test_a_file_gives_every_frame_in_order_and_ends() -> None:
@@ -187,7 +189,7 @@ def test_a_source_that_cannot_be_opened_says_so_and_not_that_it_stalled() -> Non
 
 def test_the_patience_that_the_promise_names_is_five_seconds() -> None:
     assert limiar.edge_app.camera.capture.FRAME_S == 5.0
-    assert limiar.edge_app.camera.grab._FROZEN_S < limiar.edge_app.camera.capture.FRAME_S
+    assert limiar.edge_app.camera.freshness._FROZEN_S < limiar.edge_app.camera.capture.FRAME_S
 
 
 def test_a_black_picture_is_not_taken_for_a_frozen_one(impatient: None) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import http.server
 import io
+import itertools
 import json
 import sqlite3
 import ssl
@@ -20,7 +21,7 @@ import pytest
 from PIL import Image
 
 import limiar.edge_app.camera.capture
-import limiar.edge_app.camera.grab
+import limiar.edge_app.camera.freshness
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera import mjpeg
 from limiar.edge_app.camera.capture import Capture
@@ -107,7 +108,7 @@ def is_red_and_blue(pixels: Pixels) -> bool:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limiar.edge_app.camera.capture, "FRAME_S", 1.2)
-    monkeypatch.setattr(limiar.edge_app.camera.grab, "_FROZEN_S", 0.3)
+    monkeypatch.setattr(limiar.edge_app.camera.freshness, "_FROZEN_S", 0.3)
     monkeypatch.setattr(mjpeg, "_DAMAGED_S", 0.3)
 
 
@@ -198,6 +199,26 @@ def test_a_camera_that_gives_nothing_but_damaged_pictures_says_so(impatient: Non
         _, error = watched(f"http://{host}/")
     assert error.code == "E-SOURCE-READ"
     assert "do not decode (E-IMAGE-" in error.message
+
+
+def test_what_was_held_up_in_the_network_is_not_given_and_the_camera_is_asked_anew() -> None:
+    connections = itertools.count(1)
+
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        number = next(connections)
+        begin(to)
+        for k in range(15):
+            send(to, picture(k))
+        if number == 1:
+            time.sleep(1.5)
+            for k in range(15, 20):
+                send(to, picture(k))
+
+    with camera(answer) as host:
+        source = open_source(find_source(f"http://{host}/"))
+        bars = [int(np.argmin(pixels.sum(axis=(1, 2)))) for _ in range(30) if (pixels := source.read()) is not None]
+    assert bars == [*range(15), *range(15)][: len(bars)]
+    assert len(bars) > 20
 
 
 @pytest.mark.parametrize("length", ["64000001", "9" * 30])
