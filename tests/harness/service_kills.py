@@ -3,10 +3,13 @@
 
     tests/harness/service_kills.py BUNDLE IMAGES [--images 2000] [--bad 50] [--kills 20] [--seed 1] [--control]
 
-Images are copied from IMAGES into a watched folder while the service runs; some are renamed into place, some are written slowly.
+Images are copied from IMAGES into a watched folder while the service runs: most are renamed into place, some are written there.
 --control: the same with files moved before their answers are committed; it must lose some.
 """
 
+import _desktop  # noqa: F401  # before all that only an environment has
+
+# isort: split
 import argparse
 import hashlib
 import random
@@ -15,6 +18,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "writers"))
 
 from services import REAL, Service
 
@@ -67,7 +72,8 @@ def main() -> int:
         service = Service(Path(folder), asked.bundle.resolve(), script=script)
         bad = bad_files(good, asked.bad, rng)
         met = campaign(service, good, bad, asked.kills, rng)
-    print(f"seed {asked.seed}: {len(good)} images, {len(bad)} bad files, {asked.kills} kills: {met or 'nothing lost, nothing double'}")
+    about = f"seed {asked.seed}: {len(good)} images, {len(bad)} bad files, {asked.kills} kills"
+    print(f"{about}: {met or 'nothing lost, nothing double'}")
     if asked.control:
         return 0 if met else 1
     return 1 if met else 0
