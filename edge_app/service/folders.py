@@ -25,7 +25,7 @@ _LOST = frozenset({"E-IMAGE-CRASH", "E-IMAGE-TIMEOUT"})  # cost a worker
 
 
 class FellBack(Exception):
-    """A bundle on trial lost a worker over an image, and the one before is current again: it shall say whether it is the image."""
+    """A bundle on trial lost a worker over an image. The one before is current again: it shall say whether it is the image."""
 
 
 class Folders:

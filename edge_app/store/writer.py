@@ -235,7 +235,7 @@ class Store:
         self._change("UPDATE in_hand SET now = 0", ())
 
     def left(self) -> dict[bytes, int]:
-        """At start: files over which a worker was lost, or the service, which ended without a word -> tries. Raises StoreError."""
+        """At start: files that cost a worker, or the service if it ended without a word -> tries. Raises StoreError."""
         self._change("UPDATE in_hand SET tries = tries + 1, now = 0 WHERE now = 1", ())
         return dict(self._db.execute("SELECT path, tries FROM in_hand"))  # type: ignore[arg-type]  # the table is STRICT
 
