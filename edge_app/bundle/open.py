@@ -40,6 +40,16 @@ class Bundle:
             "E-BUNDLE-MISSING", f"{printable(str(self.path))} does not list {printable(path)}: convert the model again"
         )
 
+    def head(self) -> tuple[bytes, bytes | None]:
+        """The bytes of manifest.json, as they were when it was opened, and those of manifest.sig, if there is one.
+
+        Raises BundleError.
+        """
+        raw = _read_manifest(self.path)
+        if hashlib.sha256(raw).hexdigest() != self.sha256:
+            _refuse("E-BUNDLE-HASH", self.path, f"{MANIFEST} has changed since it was opened", "try again")
+        return raw, _read_signature(self.path)
+
     def model(self, name: str | None = None) -> tuple[ModelFile, bytes]:
         """A model file by name (None: the default file), and the bytes that were checked. Raises BundleError."""
         name = name or self.manifest.default_file
@@ -65,7 +75,7 @@ def open_bundle(path: Path | str, keys: Keys | None = None) -> Bundle:
         raise BundleError("E-BUNDLE-MISSING", f"{printable(str(path))} {_without_manifest(path)}")
     raw = _read_manifest(path)
     # Before anything in the manifest is trusted.
-    signed_by = _check_signature(path, raw, keys) if keys is not None else None
+    signed_by = check_signature(path, raw, _read_signature(path), keys) if keys is not None else None
     manifest = parse_manifest(raw, where=printable(str(path)))
     if (manifest.input.decode, manifest.input.resize) != (DECODE_RULE, RESIZE_RULE):
         _refuse(
@@ -85,22 +95,26 @@ def _refuse(code: str, path: Path, met: str, cure: str) -> NoReturn:
 
 
 def _read_manifest(path: Path) -> bytes:
-    raw = b"".join(_chunks(path, MANIFEST, MANIFEST_LIMIT))
+    raw = b"".join(chunks(path, MANIFEST, MANIFEST_LIMIT))
     if len(raw) > MANIFEST_LIMIT:
         _refuse("E-BUNDLE-MANIFEST", path, f"{MANIFEST} is over {MANIFEST_LIMIT >> 20} MiB", "copy the bundle again")
     return raw
 
 
-def _check_signature(path: Path, raw: bytes, keys: Keys) -> PublicKey:
-    """The trusted key that signed manifest.json's bytes. Raises BundleError."""
-    if not os.path.lexists(path / SIGNATURE):
+def _read_signature(path: Path) -> bytes | None:
+    """manifest.sig, or None if there is none; at most one byte more than a signature has. Raises BundleError."""
+    return b"".join(chunks(path, SIGNATURE, SIGNATURE_BYTES)) if os.path.lexists(path / SIGNATURE) else None
+
+
+def check_signature(path: Path, raw: bytes, signature: bytes | None, keys: Keys) -> PublicKey:
+    """The trusted key that signed manifest.json's bytes. path: for messages. Raises BundleError."""
+    if signature is None:
         _refuse(
             "E-BUNDLE-SIGNATURE-MISSING",
             path,
             f"there is no {SIGNATURE}",
             "get the signed bundle, or sign it with `limiar convert --sign KEY`",
         )
-    signature = b"".join(_chunks(path, SIGNATURE, SIGNATURE_BYTES))
     if len(signature) != SIGNATURE_BYTES:
         met = f"{SIGNATURE} is not the {SIGNATURE_BYTES} bytes of a signature"
         _refuse("E-BUNDLE-SIGNATURE-SIZE", path, met, "copy the bundle again")
@@ -170,7 +184,7 @@ def _without_manifest(path: Path) -> str:
     return f"has no {MANIFEST}, so it is not a bundle: give the folder that limiar convert wrote"
 
 
-def _chunks(root: Path, name: str, limit: int) -> Iterator[bytes]:
+def chunks(root: Path, name: str, limit: int) -> Iterator[bytes]:
     """The bytes of a regular file, 1 MiB at a time, at most one byte more than `limit`. Raises BundleError."""
     try:
         descriptor = os.open(root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -195,7 +209,7 @@ def _chunks(root: Path, name: str, limit: int) -> Iterator[bytes]:
 def _check_hash(root: Path, file: BundleFile, keep: list[bytes] | None = None) -> None:
     digest = hashlib.sha256()
     size = 0
-    for chunk in _chunks(root, file.path, file.bytes):
+    for chunk in chunks(root, file.path, file.bytes):
         size += len(chunk)
         digest.update(chunk)
         if keep is not None:

@@ -4,6 +4,7 @@ The manifest lists every file with its sha256, so one signature covers the whole
 reads: PKCS #8 for the private one, SubjectPublicKeyInfo for the public one.
 """
 
+import binascii
 import codecs
 import errno
 import hashlib
@@ -145,6 +146,12 @@ def read_public_key(path: Path) -> PublicKey:
     if not _is_point(raw):
         _refuse("E-KEY-FORMAT", path, "is damaged: its key is not a point of the curve", "copy it again")
     return PublicKey(raw)
+
+
+def public_pem(key: PublicKey) -> bytes:
+    """A public key as a PEM file: SubjectPublicKeyInfo of RFC 8410, which is the same for every Ed25519 key up to the key."""
+    der = bytes.fromhex("302a300506032b6570032100") + key.raw
+    return b"-----BEGIN PUBLIC KEY-----\n" + binascii.b2a_base64(der) + b"-----END PUBLIC KEY-----\n"
 
 
 def _is_point(raw: bytes) -> bool:

@@ -47,12 +47,25 @@ file_option = click.option(
 runtime_option = click.option(
     "--runtime", metavar="R", help="litert, tflite-runtime or onnxruntime. Default: the first that is installed."
 )
+state_option = click.option(
+    "--state",
+    type=FILE,
+    metavar="DIR",
+    callback=lambda context, option, given: given or _state_folder(),
+    help="Default: limiar's state folder, which LIMIAR_STATE sets.",
+)
 refer_below_option = click.option(
     "--refer-below",
     type=Finite(0, 1),
     metavar="P",
     help="Refer answers of lower confidence. Default: the bundle's own.",
 )
+
+
+def _state_folder() -> Path:
+    from limiar.edge_app.store.state import state_folder
+
+    return state_folder()
 
 
 def answering_options(picture: str) -> Callable[[Callable[..., int]], Callable[..., int]]:

@@ -80,7 +80,7 @@ def _try(bundle: Bundle, file: str, runtime: str) -> str:
     """Runs the golden images in a separate process; returns what differs, or "" if they pass."""
     import subprocess  # not needed if the bundle was verified here
 
-    command = python_m("limiar.edge_app.inference.trial", str(bundle.path), bundle.sha256, file, runtime)
+    command = python_m("limiar.edge_app.inference.trial", str(bundle.path), bundle.sha256, file, runtime, str(os.getpid()))
     try:
         # Not in the terminal's process group: the parent deals with Ctrl-C, which must not look like a crash here.
         done = subprocess.run(command, capture_output=True, timeout=_TRIAL_S, process_group=0, check=False)

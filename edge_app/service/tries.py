@@ -16,12 +16,11 @@ class StoredTries:
         store.commit()
 
     def begin(self, paths: Sequence[bytes]) -> None:
-        """They are given to a worker; that is on the disk before it happens."""
+        """They go to a worker, once that is on the disk."""
         self._store.begin(paths)
-        self._store.commit()
 
     def lost(self, paths: Sequence[bytes]) -> None:
-        """A worker was lost that had these."""
+        """A worker was lost that had these in hand."""
         for path in paths:
             self._counts[path] = self._counts.get(path, 0) + 1
         self._store.tried(paths)
@@ -35,6 +34,6 @@ class StoredTries:
         self._counts.pop(path, None)
         self._store.ended(path)
 
-    def given_back(self) -> None:
-        """The service ends in order, with files in hand."""
-        self._store.given_back()
+    def given_back(self, path: bytes) -> None:
+        """It has no answer yet, and the service ends in order."""
+        self._store.given_back(path)

@@ -5,12 +5,10 @@ from pathlib import Path
 
 from limiar.edge_app.errors import StoreError
 
-DATABASE = "results.db"
-
 
 def default_path() -> Path:
     """results.db in limiar's state folder. Raises StoreError."""
-    return state_folder() / DATABASE
+    return state_folder() / "results.db"
 
 
 def state_folder() -> Path:
