@@ -19,6 +19,8 @@ _FROZEN_S = FRAME_S - EARLIER_S
 _SAMPLE_ROWS = 32  # every 32nd row is enough to tell most frames apart
 _BUFFERS = 6  # picamera2 has so many for a video, OpenCV has 4 for V4L2: a driver that hangs may show them in turn
 
+_PROOF_S = 1.0  # a camera that has shown no frame twice for so long is believed, even if it has not shown 7
+
 _LATE_S = 1.0  # a frame that was so much longer on its way than another is old
 _PACE_S = 2.0  # a clock is believed once it has kept this machine's pace for so long
 _PACE = (0.8, 1.25)  # camera seconds in a second
@@ -33,24 +35,31 @@ class Freshness:
         self._patience_s = min(view.patience_s - EARLIER_S, _FROZEN_S)
         self._repeats = Repeats()
         self._delay = Delay()
-        self._fresh_s: float | None = None  # when the last new frame came
+        self._first_s: float | None = None  # when the first frame came
+        self._new = 0  # frames so far that repeat none
+        self._fresh_s = 0.0  # when the last new one came
 
     def is_old(self, frame: Pixels, stamp_s: float | None, now_s: float) -> bool:
         """Whether a frame must not be answered. Raises SourceError if no new one has come for too long.
 
+        The first frames only prove that the camera shows new ones: one that froze before it was opened shows a stale one first.
         stamp_s: when the camera took it, by its own clock; None if it does not say. now_s: by a clock that does not jump.
         """
         repeated = self._repeats.repeated(frame)
         late = self._delay.late(stamp_s, now_s)
-        if not (repeated or late) or self._fresh_s is None:
-            self._fresh_s = now_s
+        self._first_s = now_s if self._first_s is None else self._first_s
+        if not (repeated or late):
+            self._new, self._fresh_s = self._new + 1, now_s
         elif now_s - self._fresh_s >= self._patience_s:
             for_s = f"for {self._patience_s + EARLIER_S:.0f} s"
             if repeated:
                 raise SourceError("E-SOURCE-FROZEN", f"{self._name} has repeated one frame {for_s}: restart the camera")
             met = f"{self._name} has sent only old frames {for_s}"
             raise SourceError("E-SOURCE-LATE", f"{met}: check its network, and ask it for smaller or fewer frames")
-        return repeated or late
+        return repeated or late or not self._proven(now_s - self._first_s)
+
+    def _proven(self, since_s: float) -> bool:
+        return self._new > _BUFFERS or (self._new > 1 and since_s >= _PROOF_S)
 
 
 class _Shown(Struct):

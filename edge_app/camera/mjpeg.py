@@ -23,7 +23,7 @@ from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.errors import ImageError, SourceError
 from limiar.edge_app.image.read import BYTES_LIMIT, decode
 
-_ANSWER_S = 10.0  # to connect, and for each read; if a stream falls silent, the parent gives up sooner
+_ANSWER_S = 5.0  # to connect, and for each read; if a stream falls silent, the parent gives up sooner
 _LINE_BYTES = 65536  # at most, in one read of a line
 _HEADER_LINES = 100
 _LINE_END = b"\r\n"  # no JPEG ends with these
@@ -126,9 +126,8 @@ class MjpegStream:
         except (OSError, HTTPException, ValueError) as error:
             reason = " ".join(str(error).split())[:100] or type(error).__name__
             raise SourceError("E-SOURCE-READ", f"{self._name} ended the stream ({reason}): start again") from None
-        if self._was_silent(time.monotonic()) and self.stamp_s is None:
-            # What comes after a silence may have waited in the network, and nothing says for how long. What comes over a new
-            # connection has not.
+        if self._was_silent(time.monotonic()):
+            # What comes after a silence may have waited in the network. What comes over a new connection has not.
             self.close()
             self._begin()
             return None
@@ -147,12 +146,12 @@ class MjpegStream:
 
     def _was_silent(self, now_s: float) -> bool:
         """Whether the picture that has come now took much longer than those before."""
-        pause_s = 0.0 if self._came_s is None else now_s - self._came_s
-        self._came_s = now_s
-        if len(self._pauses) == _PAUSES and pause_s > max(_SILENCE_S, _SILENCE * statistics.median(self._pauses)):
-            return True
-        self._pauses.append(pause_s)
-        return False
+        before_s, self._came_s = self._came_s, now_s
+        if before_s is None:
+            return False
+        usual_s = statistics.median(self._pauses) if self._pauses else float("inf")
+        self._pauses.append(now_s - before_s)
+        return now_s - before_s > max(_SILENCE_S, _SILENCE * usual_s)
 
     def _part(self) -> bytes:
         """The body of the next part. Raises OSError, ValueError and HTTPException if there is none."""

@@ -31,6 +31,7 @@ from limiar.edge_app.camera.source import find_source, open_source
 from limiar.edge_app.errors import SourceError
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
+SHOWN = 6  # so many frames a camera shows before it is believed
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
@@ -126,7 +127,7 @@ def test_a_stream_of_jpegs_is_read_with_red_on_the_left(with_length: bool) -> No
 def test_the_boundary_is_understood_as_cameras_write_it(said: str, used: str) -> None:
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
         begin(to, said)
-        for number in range(5):
+        for number in range(SHOWN + 5):
             send(to, picture(number), number % 2 == 0, used)
 
     with camera(answer) as host:
@@ -135,7 +136,7 @@ def test_the_boundary_is_understood_as_cameras_write_it(said: str, used: str) ->
 
 def test_a_stream_that_falls_silent_is_stalled(impatient: None) -> None:
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
-        stream(to, 5)
+        stream(to, SHOWN + 5)
         time.sleep(5)
 
     with camera(answer) as host:
@@ -148,7 +149,7 @@ def test_a_stream_that_falls_silent_is_stalled(impatient: None) -> None:
 def test_a_length_that_is_0_or_counts_the_line_end_is_understood(counted: int) -> None:
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
         begin(to)
-        for number in range(5):
+        for number in range(SHOWN + 5):
             body = picture(number)
             length = len(body) + counted if counted else 0
             to.wfile.write(f"--frame\r\nContent-Length: {length}\r\n\r\n".encode() + body + b"\r\n")
@@ -163,8 +164,8 @@ def test_a_length_that_is_0_or_counts_the_line_end_is_understood(counted: int) -
 @pytest.mark.parametrize("with_length", [True, False])
 def test_a_picture_that_is_cut_off_is_no_frame(with_length: bool) -> None:
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
-        stream(to, 3, with_length)
-        whole = picture(9)
+        stream(to, SHOWN + 3, with_length)
+        whole = picture(40)
         length = f"Content-Length: {len(whole)}\r\n" if with_length else ""
         to.wfile.write(f"--frame\r\n{length}\r\n".encode() + whole[: len(whole) // 2])
 
@@ -283,7 +284,7 @@ def test_a_refusal_has_its_own_answer_and_a_redirection_is_not_followed(status: 
 def test_user_and_password_are_sent_when_asked_for() -> None:
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
         if to.headers["Authorization"] == "Basic " + base64.b64encode(b"user:p@ss word").decode():
-            return stream(to, 5)
+            return stream(to, SHOWN + 5)
         to.send_response(401)
         to.send_header("WWW-Authenticate", 'Basic realm="camera"')
         return to.end_headers()

@@ -9,17 +9,20 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Pixels = NDArray[np.uint8]
-Does = Literal["live", "frozen", "alternating", "silent", "truncated", "black", "other size", "late", "closed", "refusing"]
+Does = Literal[
+    "live", "frozen", "alternating", "silent", "truncated", "black", "other size", "late", "closed", "hanging up", "hanging"
+]
 
 BLOCK_PX = 8  # a bit of the number, in the first row of blocks: it survives JPEG
 BITS = 16
+_HANGS_S = 60.0
 
 
 def noise(number: int, height: int = 96, width: int = 160) -> Pixels:
@@ -32,6 +35,10 @@ def dark(number: int) -> Pixels:
     seen = noise(number) // 64
     seen[40:50, 70:80] += 60
     return seen
+
+
+def smaller(number: int) -> Pixels:
+    return noise(number, 64, 136)
 
 
 def numbered(pixels: Pixels, number: int) -> Pixels:
@@ -57,18 +64,17 @@ def jpeg(pixels: Pixels) -> bytes:
 class NetworkCamera:
     """A server on a port of its own; `does` says how it behaves from now on. Use as a context manager.
 
-    picture: number -> what the camera sees then.
+    picture: number -> what the camera sees then. stamped: it says when it took each picture, as mjpg-streamer does.
     """
 
     def __init__(self, picture: Callable[[int], Pixels] = noise, rate_hz: float = 20.0, stamped: bool = False) -> None:
         self.does: Does = "live"
-        self.taken_s: dict[int, float] = {}  # number of a picture -> when it was taken, time.monotonic()
+        self.number = 0  # of the last picture
+        self.taken: dict[int, float] = {}  # number of a picture -> when it was taken, seconds since 1970
         self._picture = picture
         self._interval_s = 1 / rate_hz
         self._stamped = stamped
-        self._number = 0
         self._last: list[bytes] = []  # pictures that were sent, the newest last
-        self._held: list[tuple[float, bytes]] = []  # taken and not sent yet: the network is slow
         self._lock = threading.Lock()
         self._ended = False
         handler = type("Handler", (_Handler,), {"camera": self})
@@ -76,7 +82,7 @@ class NetworkCamera:
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}/video"
 
-    def __enter__(self) -> "NetworkCamera":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -85,55 +91,60 @@ class NetworkCamera:
         self._server.shutdown()
         self._server.server_close()
 
-    def take(self) -> bytes:
-        """A new picture."""
+    def _take(self, picture: Callable[[int], Pixels] | None = None) -> bytes:
         with self._lock:
-            self._number += 1
-            number = self._number
-            self.taken_s[number] = time.monotonic()
-        taken = jpeg(numbered(self._picture(number), number))
-        self._last = [*self._last[-3:], taken]
-        return taken
+            self.number += 1
+            number = self.number
+            self.taken[number] = time.time()
+        return jpeg(numbered((picture or self._picture)(number), number))
 
-    def stream(self) -> Iterator[tuple[float, bytes]]:
+    def _stream(self) -> Iterator[tuple[float, bytes]]:
         """Pictures, each with the camera's time of it, until the connection is to be closed."""
+        held: list[tuple[float, bytes]] = []  # in the network, and not there yet
         turn = 0
-        while not self._ended and self.does != "closed":
+        while not self._ended and self.does not in ("closed", "hanging up"):
             time.sleep(self._interval_s)
             turn += 1
             match self.does:
                 case "live":
-                    yield from self._held
-                    self._held.clear()
-                    yield time.time(), self.take()
+                    yield from held
+                    held.clear()
+                    taken = self._take()
+                    self._last = [*self._last[-3:], taken]
+                    yield time.time(), taken
                 case "frozen" if self._last:
                     yield time.time(), self._last[-1]
                 case "alternating" if self._last:
-                    yield time.time(), self._last[-1 - turn % min(2, len(self._last))]
+                    yield time.time(), self._last[turn % len(self._last)]
                 case "truncated":
-                    whole = self.take()
+                    whole = self._take()
                     yield time.time(), whole[: len(whole) // 2] + b"\xff\xd9"
                 case "black":
                     yield time.time(), jpeg(dark(turn))
                 case "other size":
-                    yield time.time(), jpeg(noise(turn, 64, 96))
+                    yield time.time(), self._take(smaller)
                 case "late":
-                    self._held.append((time.time(), self.take()))
+                    held.append((time.time(), self._take()))
                 case _:
                     pass  # silent
 
     def answer(self, to: http.server.BaseHTTPRequestHandler) -> None:
-        if self.does in ("refusing", "closed"):
-            to.send_response(503)
-            to.end_headers()
-            return
+        match self.does:
+            case "closed":
+                to.send_response(503)
+                return to.end_headers()
+            case "hanging up":
+                return None
+            case "hanging":
+                return time.sleep(_HANGS_S)  # even if the camera is back meanwhile
         to.send_response(200)
         to.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         to.end_headers()
-        for taken_s, body in self.stream():
+        for taken_s, body in self._stream():
             stamp = f"X-Timestamp: {taken_s:.6f}\r\n" if self._stamped else ""
             to.wfile.write(f"--frame\r\nContent-Length: {len(body)}\r\n{stamp}\r\n".encode() + body + b"\r\n")
             to.wfile.flush()
+        return None
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

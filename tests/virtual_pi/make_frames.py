@@ -12,7 +12,7 @@ from PIL import Image
 SIDES = ((200, 30, 10), (10, 40, 220))  # R, G, B: no value at an end, where a wrong reading could be clipped right
 SIZE = (480, 640)  # height, width
 BAND = slice(200, 280)  # rows
-FILES = 8
+FILES = 40  # more than the buffers of a driver that hangs: a camera that shows so few again and again counts as frozen
 
 
 def limited(rgb: tuple[int, int, int]) -> tuple[float, float, float]:

@@ -32,7 +32,7 @@ if not Path("/opt/frames").is_dir():
     pytest.skip("needs libcamera with its virtual camera: run scripts/virtual_pi camera", allow_module_level=True)
 
 RED, BLUE = (200, 30, 10), (10, 40, 220)  # R, G, B of the halves; make_frames.py writes them
-FILES = 8
+FILES = 40
 PATIENCE_S = 60  # for picamera2's start and some frames, on any machine
 
 Found = Callable[[str], None]
