@@ -18,18 +18,8 @@ from limiar.edge_app.system.limits import limit_met
 from limiar.edge_app.system.streams import open_streams
 from limiar.edge_app.text import without_passwords
 
-DEVICE = (
-    "scan",
-    "camera",
-    "run",
-    "install",
-    "rollback",
-    "explain",
-    "verify",
-    "bench",
-    "doctor",
-    "pack",
-)  # each has its file in commands/
+# Each has its file in commands/.
+DEVICE = ("scan", "camera", "watch", "run", "status", "install", "rollback", "pack", "explain", "verify", "bench", "doctor")
 # In the order of --help, in which people need them.
 GROUPS = {
     "On the desktop": ("phantoms", "check", "train", "sweep", "convert", "inspect", "compare", "keygen"),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from limiar.edge_app.install.install import install_bundle as install_bundle
     from limiar.edge_app.output.lines import Line as Line
     from limiar.edge_app.scan.scan import scan as scan
+    from limiar.edge_app.service.watch import watch as watch
     from limiar.train.check.check_data import check_data as check_data
     from limiar.train.data.phantom_folder import write_phantoms as write_phantoms
     from limiar.train.run.train_model import train_model as train_model
@@ -50,6 +51,7 @@ _HOMES = {
     "read_keys": "edge_app.bundle.signature",
     "scan": "edge_app.scan.scan",
     "verify": "edge_app.inference.verify",
+    "watch": "edge_app.service.watch",
     # On the desktop; on a device, using one of these raises an error that names the missing package.
     "check_data": "train.check.check_data",
     "compare": "convert.compare.compare",

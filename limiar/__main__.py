@@ -20,7 +20,7 @@ def main() -> None:
     open_streams()  # before anything is opened
     try:
         with ExitStack() as beside:
-            if sys.argv[1:2] == ["scan"]:
+            if sys.argv[1:2] in (["scan"], ["watch"]):
                 from limiar.edge_app.scan.fork import worker_ahead
 
                 beside.enter_context(worker_ahead())

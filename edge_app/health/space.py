@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from limiar.edge_app.errors import StoreError
 from limiar.edge_app.health.status import DiskStatus
 
@@ -18,6 +20,15 @@ BALLAST = "ballast"  # in the state folder
 _BALLAST_BYTES = 4 << 20  # the audit's last rows, a journal of SQLite and its index in memory take under 1 MiB
 _SLACK = 1.25  # times the limit must be free before work goes on, so that it does not stop again at once
 _LOOK_S = 5.0  # how often to look; work goes on at most so long after there is space
+
+
+def disk_status(state: Path) -> DiskStatus | None:
+    """How much is free where the state folder is; None if it is not there."""
+    try:
+        found = os.statvfs(state)
+    except OSError:
+        return None
+    return DiskStatus(free_bytes=found.f_bavail * found.f_frsize, total_bytes=found.f_blocks * found.f_frsize)
 
 
 class Space:
@@ -70,17 +81,11 @@ class Space:
 
     def status(self) -> DiskStatus | None:
         """For `limiar status`; None if the state folder has no file system any more."""
-        try:
-            found = os.statvfs(self._state)
-        except OSError:
+        if (found := disk_status(self._state)) is None:
             return None
-        return DiskStatus(
-            free_bytes=found.f_bavail * found.f_frsize,
-            total_bytes=found.f_blocks * found.f_frsize,
-            full=self.full,
-            full_s=None if self._full_at is None else round(self._now() - self._full_at, 1),
-            ballast_bytes=self._ballast_bytes if self._has_ballast() else 0,
-        )
+        full_s = None if self._full_at is None else round(self._now() - self._full_at, 1)
+        ballast_bytes = self._ballast_bytes if self._has_ballast() else 0
+        return replace(found, full=self.full, full_s=full_s, ballast_bytes=ballast_bytes)
 
     def _free(self) -> int | None:
         try:

@@ -20,6 +20,7 @@ from limiar.edge_app.install.record import (
     BUNDLES,
     OTHER,
     SLOTS,
+    TRIES,
     Record,
     Slot,
     SlotName,
@@ -113,6 +114,14 @@ class Slots:
             if not content.good or floor > record.floor:
                 new = msgspec.structs.replace(content, good=True, tries_left=0, left="")
                 write_record(self._folder, msgspec.structs.replace(record.having(slot, new), floor=floor))
+
+    def ended(self) -> None:
+        """Gives back the try of this start, since the service ended in order. Raises StoreError."""
+        with changing(self._folder):
+            if (found := self._still_there()) and not found[2].good:
+                record, slot, content = found
+                tries_left = min(TRIES, content.tries_left + 1)
+                write_record(self._folder, record.having(slot, msgspec.structs.replace(content, tries_left=tries_left)))
 
     def fail(self, reason: str) -> bool:
         """Goes back from the bundle that was started to the other one; returns whether it did. Raises StoreError.

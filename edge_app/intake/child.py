@@ -79,7 +79,7 @@ class _Intake:
                 pass
         except OSError as error:
             self._look_at_s = time.monotonic() + _EVERY_S
-            self._tell("look", _unreadable(self._folder.path, error))
+            self._tell("look", _unreadable(self._folder.path, error), whole=True)
             return
         self._looks.begin()
         self._cut = False
@@ -130,14 +130,14 @@ class _Intake:
         self._move_at_s = time.monotonic() + _MOVE_EVERY_S if self._to_move else 0.0
         self._tell("move", trouble)
 
-    def _tell(self, what: str, trouble: LimiarError | None) -> None:
+    def _tell(self, what: str, trouble: LimiarError | None, whole: bool = False) -> None:
         """Says a trouble once, and once that everything is fine."""
         code = trouble.code if trouble else None
         if self._told[what] == code:
             return
         self._told[what] = code
         if trouble:
-            self._events.append(Trouble(self._folder.source, trouble.code, trouble.message))
+            self._events.append(Trouble(self._folder.source, trouble.code, trouble.message, whole))
         elif not any(self._told.values()):
             self._events.append(Fine(self._folder.source))
 

@@ -70,6 +70,7 @@ class Trouble(Struct, frozen=True, array_like=True, tag=True):
     source: str
     code: str
     message: str
+    whole: bool  # nothing in the folder is seen meanwhile
 
 
 class Fine(Struct, frozen=True, array_like=True, tag=True):

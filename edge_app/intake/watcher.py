@@ -152,7 +152,7 @@ class _Folder:
                 events += _EVENTS.decode(message)
         except (EOFError, msgspec.MsgspecError):
             process.kill()
-            return self._lose(now_s, Trouble(self._folder.source, "E-WATCH-LOST", f"{self._shown} is not watched: {_LOST}"))
+            return self._lose(now_s, self._unseen("E-WATCH-LOST", f"is not watched: {_LOST}"))
         for event in events:
             self._note(event)
         if self._left or self._settle:
@@ -161,9 +161,8 @@ class _Folder:
             end.flush()
         return self._heard(now_s, events)
 
-    @property
-    def _shown(self) -> str:
-        return printable(self._folder.path)
+    def _unseen(self, code: str, met: str) -> Trouble:
+        return Trouble(self._folder.source, code, f"{printable(self._folder.path)} {met}", whole=True)
 
     def _note(self, event: Event) -> None:
         match event:
@@ -198,7 +197,7 @@ class _Folder:
             return self._lose(now_s, None)
         if silent_s > _SILENT_S and not self._silent:
             self._silent = True
-            return [Trouble(self._folder.source, "E-WATCH-SILENT", f"{self._shown} does not answer: {_SILENT}")]
+            return [self._unseen("E-WATCH-SILENT", f"does not answer: {_SILENT}")]
         return events
 
     def _lose(self, now_s: float, trouble: Trouble | None) -> list[Event]:
@@ -218,8 +217,8 @@ class _Folder:
                 self.start(now_s)
             except OSError as error:
                 self._start_at_s = now_s + _AGAIN_S[-1]
-                met = f"{self._shown} is not watched: {error.strerror}: free memory, or end other programs"
-                return [Trouble(self._folder.source, "E-WATCH-LOST", met)]
+                met = f"is not watched: {error.strerror}: free memory, or end other programs"
+                return [self._unseen("E-WATCH-LOST", met)]
         return []
 
 

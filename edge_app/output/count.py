@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 
+from limiar.edge_app.errors import printable
 from limiar.edge_app.output.lines import Line
 from limiar.edge_app.system.progress import ProgressLine
 from limiar.edge_app.text import counted
@@ -29,6 +30,10 @@ class Count:
             self.doubtful += bool(line.doubtful)
             if line.trailing:
                 self.trailing[line.trailing] += 1
+        self.draw()
+
+    def draw(self) -> None:
+        """Shows how far it is, if that is shown and due."""
         if self._line.shows:
             self._line.draw(f"{counted(self.decisions.total(), self.noun)}, {self.rate(time.monotonic() - self._started)}")
 
@@ -67,3 +72,29 @@ class FrameCount(Count):
 
     def took(self, took_s: float) -> str:
         return f"{self.dropped} dropped; {took_s:.1f} s, {self.rate(took_s)}"
+
+
+class ArrivalCount(Count):
+    """Counts what became of the images that arrived in watched folders."""
+
+    def __init__(self, show_progress: bool) -> None:
+        super().__init__(show_progress)
+        self._arriving: dict[str, int] = {}
+        self._passed: dict[str, str] = {}
+
+    def looked(self, source: str, arriving: int, passed: str) -> None:
+        """Takes what a look at a folder saw. arriving: files that are not complete; passed: what was passed over, in words."""
+        self._arriving[source], self._passed[source] = arriving, passed
+        self.draw()
+
+    def clear(self) -> None:
+        """Removes the line, so that something else can be printed."""
+        self._line.clear()
+
+    def rate(self, took_s: float) -> str:
+        arriving = sum(self._arriving.values())
+        return f"{counted(arriving, 'file')} arriving" if arriving else f"waiting for more in {', '.join(self._arriving)}"
+
+    def passed(self) -> str:
+        """A line for each folder that holds something besides pictures."""
+        return "\n".join(f"passed over in {printable(folder)}: {text}" for folder, text in self._passed.items() if text)

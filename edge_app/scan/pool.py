@@ -47,11 +47,41 @@ class _Task:
         return self.paths[len(self.outcomes) :]
 
 
+class Tries(Protocol):
+    """How many workers were lost over each path; a service keeps that over restarts."""
+
+    def begin(self, paths: Sequence[bytes]) -> None:
+        """These are given to a worker now."""
+
+    def lost(self, paths: Sequence[bytes]) -> None:
+        """A worker was lost that had these paths in hand."""
+
+    def of(self, path: bytes) -> int:
+        """How many were lost over a path so far."""
+
+
+class _Tries:
+    """Those of one scan."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[bytes]()
+
+    def begin(self, paths: Sequence[bytes]) -> None:
+        pass  # what it has in hand is lost only with the scan itself
+
+    def lost(self, paths: Sequence[bytes]) -> None:
+        self._counts.update(paths)
+
+    def of(self, path: bytes) -> int:
+        return self._counts[path]
+
+
 class _Worker:
     """A worker process and its task."""
 
-    def __init__(self, process: Child, connection: ParentEnd) -> None:
+    def __init__(self, process: Child, connection: ParentEnd, tries: Tries) -> None:
         self.process = process
+        self._tries = tries
         self.connection = connection
         self.task: _Task | None = None
         self.given_at = 0.0  # when it got its task
@@ -65,6 +95,7 @@ class _Worker:
         self.task = task
         self.given_at = time.monotonic()
         paths = task.left()[:1] if task.alone else task.left()
+        self._tries.begin(paths)
         self.awaited = len(paths)
         self.asks = True
         self.send(Task(paths))
@@ -93,35 +124,12 @@ class _Worker:
         self.connection.close()
 
 
-class Tries(Protocol):
-    """How many workers were lost over each path; a service keeps that over restarts."""
-
-    def lost(self, paths: Sequence[bytes]) -> None:
-        """A worker was lost that had these paths in hand."""
-
-    def of(self, path: bytes) -> int:
-        """How many were lost over a path so far."""
-
-
-class _Tries:
-    """Those of one scan."""
-
-    def __init__(self) -> None:
-        self._counts = Counter[bytes]()
-
-    def lost(self, paths: Sequence[bytes]) -> None:
-        self._counts.update(paths)
-
-    def of(self, path: bytes) -> int:
-        return self._counts[path]
-
-
 class Workers:
     """Worker processes. Use as a context manager: leaving ends them."""
 
     def __init__(self, processes: Iterable[tuple[Child, ParentEnd]], tries: Tries | None = None) -> None:
         self._tries = tries or _Tries()
-        self._workers = [_Worker(process, connection) for process, connection in processes]
+        self._workers = [_Worker(process, connection, self._tries) for process, connection in processes]
         self._again: list[_Task] = []  # the tasks of lost workers
         self._loaded: Ready | None = None  # by the first worker
         self._failed_starts = 0  # since a worker was ready
@@ -262,7 +270,7 @@ class Workers:
                     times = f"ended its process with {worker.process.exitcode}, {self._failed_starts} times"
                     met = f"{self._job.model.name}: trying it {f'took over {_START_S:.0f} s' if hung else times}"
                     raise ModelUnfit("E-RUNTIME-START", f"{met}: choose another --file or --runtime")
-            self._workers[index] = _Worker(*fork_worker())
+            self._workers[index] = _Worker(*fork_worker(), self._tries)
             self._workers[index].start(self._job)
             if task := worker.task:
                 in_hand = task.left()[: worker.awaited]

@@ -65,13 +65,58 @@ def scan(
     Images that cannot be answered are lines with `code` and `message`. Raises BundleError, RuntimeUnavailable, StoreError,
     OutputError (annotate), SourceError (paths), at once or while iterating.
     """
+
+    def files() -> Iterable[bytes | None]:
+        from limiar.edge_app.image.folder import Choice
+        from limiar.edge_app.scan.paths import Files
+
+        listing = (None if path is None else os.fsencode(path) for path in paths)
+        without = Path(annotate) if annotate else None
+        return Files(listing, Choice(tuple(include), tuple(exclude), follow), passed_over, without)
+
+    return open_scan(
+        bundle,
+        files,
+        file=file,
+        runtime=runtime,
+        threads=threads,
+        workers=workers,
+        refer_below=refer_below,
+        outside=outside,
+        db=db,
+        annotate=annotate,
+        again=again,
+        follow=follow,
+        stop=stop,
+        keys=keys,
+    )
+
+
+def open_scan(
+    bundle: Path | str,
+    files: Callable[[], Iterable[bytes | None]],
+    *,
+    file: str | None,
+    runtime: str | None,
+    threads: int | None,
+    workers: int,
+    refer_below: float | None,
+    outside: OutsideRule,
+    db: Path | str | None,
+    annotate: Path | str | None,
+    again: bool,
+    follow: bool,
+    stop: Callable[[], bool],
+    keys: "Keys | None",
+    ended: Callable[[bytes], None] = lambda path: None,
+    beside: ExitStack | None = None,
+) -> "Scan":
+    """As `scan`, of files alone. ended: called with each path that has its outcome. beside: closed with it."""
     # Workers load numpy and a runtime while this process opens everything else. So they are forked after the imports that both
     # need, and before those that only this process needs.
     processes = [fork_worker() for _ in range(workers)]
 
-    from limiar.edge_app.image.folder import Choice
     from limiar.edge_app.output.files import writable
-    from limiar.edge_app.scan.paths import Files
     from limiar.edge_app.scan.pool import Workers
     from limiar.edge_app.store.state import default_path
     from limiar.edge_app.store.writer import Store
@@ -95,14 +140,9 @@ def scan(
         loaded = pool.start(Job(session.model, follow, str(annotate) if annotate else None))
         origin = session.origin(loaded.runtime, loaded.version)
         store.use(session.key(origin), origin.verified)
-        listing = (None if path is None else os.fsencode(path) for path in paths)
-        files = Files(
-            listing,
-            Choice(tuple(include), tuple(exclude), follow),
-            passed_over,
-            without=Path(annotate) if annotate else None,
-        )
-        return Scan(session, origin, pool, store, files, again=again, stop=stop, opened=opening.pop_all())
+        if beside:
+            opening.push(beside.pop_all())
+        return Scan(session, origin, pool, store, files(), again=again, stop=stop, ended=ended, opened=opening.pop_all())
 
 
 class Scan(Running):
@@ -118,9 +158,11 @@ class Scan(Running):
         *,
         again: bool,
         stop: Callable[[], bool],
+        ended: Callable[[bytes], None],
         opened: ExitStack,
     ) -> None:
         super().__init__(session, origin, store, stop, opened)
+        self._ended = ended
         self._pool = pool
         self._files = files
         self._again = again
@@ -128,6 +170,8 @@ class Scan(Running):
     def _kept_lines(self) -> Iterator[list[Line]]:
         for outcomes in self._pool.run(self._files, self._known):
             yield [self._kept(path, outcome) for path, outcome in outcomes]
+            for path, _ in outcomes:
+                self._ended(path)
 
     def _known(self, images: list[bytes]) -> list[Answer | None]:
         kept = frozenset[bytes]() if self._again else self._store.kept(images)

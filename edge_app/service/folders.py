@@ -19,13 +19,13 @@ from limiar.edge_app.service.tries import MOST, StoredTries
 from limiar.edge_app.store.writer import Refusal, Store
 from limiar.edge_app.system.clock import utc_now
 
-_BATCH = 256  # files that are given to a worker between two commits
+_BATCH = 256  # files that are given to a worker at once, at most
 _GONE = "E-IMAGE-MISSING"  # the file went away before it was read
 _LOST = frozenset({"E-IMAGE-CRASH", "E-IMAGE-TIMEOUT"})  # cost a worker
 
 
-class TrialFailed(Exception):
-    """A bundle on trial lost a worker over an image: the other bundle shall say whether it is the image."""
+class FellBack(Exception):
+    """A bundle on trial lost a worker over an image. The one before is current again: it shall say whether it is the image."""
 
 
 class Folders:
@@ -39,14 +39,14 @@ class Folders:
         tries: StoredTries,
         meters: Meters,
         log: Log,
-        on_trial: Callable[[], bool],
+        fall_back: Callable[[str], bool],
     ) -> None:
-        """on_trial: whether a lost worker may be the bundle's fault. Raises StoreError."""
+        """fall_back: goes back from a bundle on trial, if there is one to go back to. Raises StoreError."""
         self._session = session
         self._store = store
         self._meters = meters
         self._log = log
-        self._on_trial = on_trial
+        self._fall_back = fall_back
         self._tries = tries
         self._sources = [one.source for one in sections]
         self._watcher = Watcher([_watched(one) for one in sections])
@@ -64,15 +64,11 @@ class Folders:
         self._watcher.end()
 
     def paths(self) -> Iterator[bytes | None]:
-        """What workers are given: once it is on the disk that they have it. None: nothing for now. Raises StoreError."""
+        """What workers are given. None: nothing for now. Raises StoreError."""
         while True:
-            batch = self._next() if self.accepts() else []
-            if batch:
-                self._tries.begin([ready.path for ready in batch])
-                self.commit()
-                for ready in batch:
-                    self._in_hand[ready.path] = ready
-                    yield ready.path
+            for ready in self._next() if self.accepts() else []:
+                self._in_hand[ready.path] = ready
+                yield ready.path
             yield None
 
     def _next(self) -> list[Ready]:
@@ -121,8 +117,8 @@ class Folders:
             self._tries.ended(ready.path)
             self._watcher.left(ready.path)
             return False
-        if outcome.code in _LOST and self._on_trial():
-            raise TrialFailed(f"an image cost a worker ({outcome.code})")
+        if outcome.code in _LOST and self._fall_back(why := f"an image cost a worker ({outcome.code})"):
+            raise FellBack(why)
         self._refuse(ready, outcome.sha256, outcome.code, outcome.message)
         return outcome.code not in _LOST
 
@@ -155,8 +151,7 @@ class Folders:
 
     def give_back(self) -> None:
         """Files in hand will be answered after another start. Raises StoreError."""
-        for path in self._in_hand:
-            self._tries.given_back(path)
+        self._tries.given_back()
 
     def turn(self) -> None:
         """Takes what the watcher has said."""

@@ -29,7 +29,7 @@ from limiar.edge_app.output.lines import Origin
 from limiar.edge_app.service.backoff import Backoff
 from limiar.edge_app.service.chosen import Chosen
 from limiar.edge_app.service.config import Config, config_sha256, read_config
-from limiar.edge_app.service.folders import TrialFailed
+from limiar.edge_app.service.folders import FellBack
 from limiar.edge_app.service.questions import Questions
 from limiar.edge_app.service.serving import Serving
 from limiar.edge_app.service.signals import Signals
@@ -118,7 +118,7 @@ class Service:
         if chosen.fell_back:
             self._fell_back(store, chosen.fell_back)
         try:
-            with Serving(self._config, chosen, store, self._state, self._meters, self._log) as serving:
+            with Serving(self._config, chosen, store, self._state, self._meters, self._log, self._accepts) as serving:
                 self._serving = serving
                 session, origin = serving.start(self._turn)
                 self._questions.commit = serving.commit
@@ -127,10 +127,14 @@ class Service:
                     self._loop(store, serving, chosen)
                 except Over:
                     serving.finish()
+                    chosen.ended()
                     store.audit("stop", {"signal": str(self._signals.ended or "reload")})
                     store.commit()
                     raise
-        except (LimiarError, TrialFailed) as error:
+        except FellBack as error:
+            self._fell_back(store, str(error))
+            raise Over from None
+        except LimiarError as error:
             if isinstance(error, StoreError) or not chosen.failed(str(error)):
                 raise
             self._fell_back(store, str(error))
@@ -225,6 +229,10 @@ class Service:
         if self._serving and self._serving.folders:
             self._serving.folders.count_queues()
         return self._meters.snapshot()
+
+    def _accepts(self) -> bool:
+        """Whether there is space for new work."""
+        return not self._space.full
 
     def _wait(self, seconds: float) -> None:
         """Before the next attempt; questions are answered meanwhile. After a full disk, until there is space."""

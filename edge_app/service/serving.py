@@ -28,7 +28,18 @@ _TICK_S = 0.05  # between two turns, where no pool gives them
 class Serving:
     """A bundle, with workers for the folders and a process for each camera. Use as a context manager: leaving ends them."""
 
-    def __init__(self, config: Config, chosen: Chosen, store: Store, state: Path, meters: Meters, log: Log) -> None:
+    def __init__(
+        self,
+        config: Config,
+        chosen: Chosen,
+        store: Store,
+        state: Path,
+        meters: Meters,
+        log: Log,
+        accepts: Callable[[], bool],
+    ) -> None:
+        """accepts: whether there is space for new work."""
+        self._accepts = accepts
         self._config = config
         self._chosen = chosen
         self._store = store
@@ -76,16 +87,18 @@ class Serving:
         self._store.use(session.key(origin), origin.verified)
         self._store.commit()
         if self._config.folder:
-            folders = Folders(self._config.folder, session, self._store, tries, self._meters, self._log, self._on_trial)
+            folders = Folders(self._config.folder, session, self._store, tries, self._meters, self._log, self._chosen.failed)
+            folders.accepts = self._accepts
             self.folders = self._opened.enter_context(folders)
         cameras = Cameras(self._config.camera, session.model, self._store, self._state, self._meters, self._log)
+        cameras.accepts = self._accepts
         self._cameras = self._opened.enter_context(cameras)
         return session, origin
 
     def run(self) -> Iterator[int]:
         """The number of scans that were finished, at least every 50 ms; after it was given, what is due is committed.
 
-        Raises StoreError, RuntimeUnavailable, and TrialFailed.
+        Raises StoreError, RuntimeUnavailable, and FellBack.
         """
         for outcomes in self._outcomes():
             scans = 0
@@ -116,6 +129,3 @@ class Serving:
         while True:
             yield []
             time.sleep(_TICK_S)
-
-    def _on_trial(self) -> bool:
-        return self._chosen.on_trial

@@ -16,11 +16,12 @@ class StoredTries:
         store.commit()
 
     def begin(self, paths: Sequence[bytes]) -> None:
-        """They go to a worker, once that is on the disk."""
+        """They are given to a worker; that is on the disk before it happens."""
         self._store.begin(paths)
+        self._store.commit()
 
     def lost(self, paths: Sequence[bytes]) -> None:
-        """A worker was lost that had these in hand."""
+        """A worker was lost that had these."""
         for path in paths:
             self._counts[path] = self._counts.get(path, 0) + 1
         self._store.tried(paths)
@@ -34,6 +35,6 @@ class StoredTries:
         self._counts.pop(path, None)
         self._store.ended(path)
 
-    def given_back(self, path: bytes) -> None:
-        """It has no answer yet, and the service ends in order."""
-        self._store.given_back(path)
+    def given_back(self) -> None:
+        """The service ends in order, with files in hand."""
+        self._store.given_back()

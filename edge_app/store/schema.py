@@ -107,8 +107,9 @@ MIGRATIONS = (
     ) STRICT;
     CREATE INDEX reviews_entry ON reviews (entry);
     CREATE TABLE in_hand (
-        path BLOB PRIMARY KEY,           -- a file that a worker has
-        tries INTEGER NOT NULL           -- that cost a worker or the service so far
+        path BLOB PRIMARY KEY,           -- a file that a worker has, or over which one was lost
+        tries INTEGER NOT NULL,          -- that cost a worker or the service so far
+        now INTEGER NOT NULL             -- 1: a worker has it now
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE audit (
         id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from limiar.edge_app.errors import StoreError
 
+DATABASE = "results.db"
+
 
 def default_path() -> Path:
     """results.db in limiar's state folder. Raises StoreError."""
-    return state_folder() / "results.db"
+    return state_folder() / DATABASE
 
 
 def state_folder() -> Path:

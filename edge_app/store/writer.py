@@ -57,6 +57,7 @@ _REFUSE = """
     INSERT INTO refusals (bundle, run, source, path, identity, image_sha256, code, message, tries, time)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (identity, bundle) DO NOTHING"""
+_BEGIN = "INSERT INTO in_hand (path, tries, now) VALUES (?, 0, 1) ON CONFLICT (path) DO UPDATE SET now = 1"
 _ENTER = "INSERT INTO entries (kind, row) VALUES (?, last_insert_rowid())"
 
 
@@ -215,27 +216,27 @@ class Store:
         self._change(_ENTER, ("review",))
 
     def begin(self, paths: Sequence[bytes]) -> None:
-        """Notes files that are given to a worker: if the service ends without a word, that was a try. Raises StoreError."""
+        """Files are given to a worker: if the service ends without a word, that was a try. Raises StoreError."""
         for path in paths:
-            self._change("INSERT INTO in_hand (path, tries) VALUES (?, 0) ON CONFLICT DO NOTHING", (path,))
+            self._change(_BEGIN, (path,))
 
     def tried(self, paths: Sequence[bytes]) -> None:
-        """Counts a try of files in hand that cost a worker. Raises StoreError."""
+        """A worker was lost that had these files. Raises StoreError."""
         for path in paths:
-            self._change("UPDATE in_hand SET tries = tries + 1 WHERE path = ?", (path,))
+            self._change("UPDATE in_hand SET tries = tries + 1, now = 0 WHERE path = ?", (path,))
 
     def ended(self, path: bytes) -> None:
-        """A file in hand has an answer, was refused, or was given back. Raises StoreError."""
+        """A file has an answer, was refused, or is gone. Raises StoreError."""
         self._change("DELETE FROM in_hand WHERE path = ?", (path,))
 
-    def given_back(self, path: bytes) -> None:
-        """A file in hand is not answered now, since the service ends in order: that is not a try. Raises StoreError."""
-        if not self._change("DELETE FROM in_hand WHERE path = ? AND tries = 0", (path,)):
-            self._change("UPDATE in_hand SET tries = tries - 1 WHERE path = ?", (path,))  # `left` adds one
+    def given_back(self) -> None:
+        """No worker has a file any more, since the service ends in order: that is no try. Raises StoreError."""
+        self._change("DELETE FROM in_hand WHERE tries = 0", ())
+        self._change("UPDATE in_hand SET now = 0", ())
 
     def left(self) -> dict[bytes, int]:
-        """At start: files that were in hand when a service ended without a word -> tries, with that one. Raises StoreError."""
-        self._change("UPDATE in_hand SET tries = tries + 1", ())
+        """At start: files that cost a worker, or the service if it ended without a word -> tries. Raises StoreError."""
+        self._change("UPDATE in_hand SET tries = tries + 1, now = 0 WHERE now = 1", ())
         return dict(self._db.execute("SELECT path, tries FROM in_hand"))  # type: ignore[arg-type]  # the table is STRICT
 
     def audit(self, kind: str, detail: dict[str, str]) -> None:

@@ -148,6 +148,12 @@ def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:
 
 
 @pytest.fixture
+def draw() -> Callable[..., list[Path]]:
+    """`draw(FOLDER, COUNT, seed=0)` writes that many small images, all different."""
+    return write_images
+
+
+@pytest.fixture
 def images(tmp_path: Path) -> Path:
     """A folder of 40 images."""
     write_images(tmp_path / "images", 40)

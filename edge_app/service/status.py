@@ -1,0 +1,82 @@
+"""How a device is: what its service says, or without one, what its state folder and the machine still say."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from limiar.edge_app import APP
+from limiar.edge_app.control import AskStatus, ask
+from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.health.clock import ClockTrust
+from limiar.edge_app.health.sensors import board_status, store_status
+from limiar.edge_app.health.space import disk_status
+from limiar.edge_app.health.status import BundleStatus, OtherSlot, Status, problems
+from limiar.edge_app.install.slots import Slots
+from limiar.edge_app.store.app_files import app_sha256
+from limiar.edge_app.store.state import DATABASE
+from limiar.edge_app.system.board import Board
+from limiar.edge_app.system.clock import boot_id
+
+
+def read_status(state: Path) -> Status:
+    """The status of a state folder. Raises LimiarError: the service does not answer, or belongs to another user."""
+    if (said := ask(state, AskStatus())) is None:
+        return at_rest(state)
+    try:
+        return msgspec.json.decode(said, type=Status)
+    except msgspec.MsgspecError:
+        met = f"the service of {state} answered in a way that this limiar does not know"
+        raise LimiarError("E-SERVICE-SILENT", f"{met}: restart the service after an update of limiar") from None
+
+
+def at_rest(state: Path) -> Status:
+    """Without a service. Nothing is written; raises nothing."""
+    status = Status(
+        running=False,
+        app=APP,
+        app_sha256=app_sha256().hex(),
+        boot_id=boot_id(),
+        bundle=_bundle(state),
+        store=store_status(state / DATABASE, _entries(state / DATABASE), None) if (state / DATABASE).exists() else None,
+        disk=disk_status(state),
+        board=board_status(Board().sample()),
+        clock=ClockTrust().status(),
+    )
+    return msgspec.structs.replace(status, problems=problems(status))
+
+
+def _bundle(state: Path) -> BundleStatus | None:
+    """The one that `limiar run` would start with, if the configuration names none."""
+    slots = Slots(state).status()
+    current = slots.current
+    other = next((slot for slot in slots.slots if not slot.current), None)
+    if current is None:
+        return None
+    return BundleStatus(
+        name=current.name,
+        version=current.version,
+        sha256=current.bundle,
+        counter=current.release_counter,
+        file="",
+        runtime="",
+        verified="",
+        slot=current.slot,
+        on_trial=not current.good,
+        tries_left=current.tries_left,
+        other=OtherSlot(other.name, other.version, other.release_counter) if other else None,
+        floor=slots.floor,
+    )
+
+
+def _entries(database: Path) -> int | None:
+    """The highest ID; None if the database cannot be read, or is of an older limiar."""
+    try:
+        # Without a log it is read as it is: even a reader would make a log, which could then belong to root.
+        how = "mode=ro" if database.with_name(f"{database.name}-wal").exists() else "mode=ro&immutable=1"
+        with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?{how}", uri=True)) as db:
+            (found,) = db.execute("SELECT MAX(id) FROM entries").fetchone()
+            return found if isinstance(found, int) else 0
+    except sqlite3.Error:
+        return None
