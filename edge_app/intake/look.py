@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 STILL_S = 2.0  # between the two looks; a writer that pauses for longer looks finished
 EMPTY_S = 10.0  # the same for an empty file: most are about to be written
-WAITING = 10_000  # files that are looked at a second time; with more, the look at the folder is continued later
+WAITING = 20_000  # files that are looked at a second time; with more, the look at the folder is continued later
 IN_HAND = 2_000  # files reported and not answered: a card with 100,000 must not fill the memory of what answers them
 
 _IDENTITY = struct.Struct("<QQqq")
