@@ -176,4 +176,4 @@ class _Deciding:
             self._voice.trouble(error)
             return None
         self._voice.over("frames")
-        return Kept(f"{self._folder.parent.name}/{self._folder.name}/{kept.name}", kept.sha256, kept.size)
+        return Kept(f"{self._folder.name}/{kept.name}", kept.sha256, kept.size)

@@ -44,7 +44,7 @@ class Job(Struct, frozen=True):
 class Kept(Struct, frozen=True, array_like=True, tag=True):
     """A frame whose pixels are on the disk."""
 
-    path: str  # in the state folder: "frames/door/20261127T154500123Z-000042.png"
+    name: str  # below frames/ in the state folder: "door/20261127T154500123Z-000042.png"
     sha256: bytes  # of the file
     size: int  # bytes
 

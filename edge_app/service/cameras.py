@@ -85,9 +85,7 @@ class Cameras:
 
     def _keep(self, decided: Decided) -> None:
         vote = decided.vote
-        kept = None
-        if decided.kept:
-            kept = Kept(str(Path(decided.kept.path).relative_to(self._frames)), decided.kept.sha256)
+        kept = Kept(decided.kept.name, decided.kept.sha256) if decided.kept else None
         self._store.add_frame(
             decided.source,
             self._boot_id,

@@ -162,7 +162,7 @@ def alive(pid: int) -> bool:
 
 
 def kept(watched: Watched, state: Path) -> list[tuple[Decided, Path]]:
-    return [(said, state / said.kept.path) for said in watched.all(Decided) if said.kept]
+    return [(said, state / "frames" / said.kept.name) for said in watched.all(Decided) if said.kept]
 
 
 def test_a_frame_kept_as_png_gives_the_same_answer_again_and_its_hash_is_in_the_message(

@@ -127,7 +127,7 @@ class Lane:
 
     def _is_old(self, said: Decided) -> bool:
         assert said.kept
-        path = self._state / said.kept.path
+        path = self._state / "frames" / said.kept.name
         with Image.open(path) as picture:
             number = number_of(np.asarray(picture.convert("RGB")))
         path.unlink()
