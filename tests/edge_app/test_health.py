@@ -3,16 +3,19 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from boards import write_vcgencmd
 from limiar.edge_app.health.clock import ClockTrust
 from limiar.edge_app.health.meters import Meters
 from limiar.edge_app.health.sensors import Sensors, tree
 from limiar.edge_app.health.space import Space
 from limiar.edge_app.health.status import BoardStatus, ClockStatus, DiskStatus, Status, failed, problems
+from limiar.edge_app.system.firmware import Patient
 
 
 class Now:
@@ -107,6 +110,33 @@ def test_failures_come_before_warnings() -> None:
     assert [problem.code for problem in found] == ["E-STORE-FULL", "W-CLOCK-UNTRUSTED", "W-BOARD-VOLTAGE", "W-BOARD-HOT"]
     assert failed(msgspec.structs.replace(untrusted, problems=found))
     assert not failed(msgspec.structs.replace(untrusted, problems=found[1:]))
+
+
+def test_the_firmware_is_asked_without_waiting_and_answers_at_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_vcgencmd(tmp_path, {"get_throttled": "throttled=0x50005"})
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    ask = Patient.find()
+    assert ask
+    assert ask("get_throttled") is None
+    while (answer := ask("get_throttled")) is None:
+        time.sleep(0.2)  # a call that comes too early kills the one before
+    assert answer == "throttled=0x50005"
+
+
+def test_a_firmware_that_hangs_holds_nobody_up_and_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vcgencmd").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "vcgencmd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    ask = Patient.find()
+    assert ask
+    before = time.monotonic()
+    for _ in range(10):
+        assert ask("get_throttled") is None
+        time.sleep(0.02)
+    assert time.monotonic() - before < 60
+    assert len(list(tree(os.getpid()))) <= 2
 
 
 def test_memory_and_writes_are_those_of_all_processes(tmp_path: Path) -> None:
