@@ -209,7 +209,12 @@ class Store:
         return new
 
     def review(self, entry: int, label: str | None, by: str, why: str) -> None:
-        """Keeps what a person says about an entry, beside the model's answer. label: None confirms it. Raises StoreError."""
+        """Keeps what a person says about an answer, beside the model's. label: None confirms it.
+
+        Raises StoreError, with E-RESULT-MISSING if the entry is no answer.
+        """
+        if not self._db.execute("SELECT 1 FROM entries WHERE id = ? AND kind IN ('file', 'frame')", (entry,)):
+            raise StoreError("E-RESULT-MISSING", f"there is no answer with the ID {entry}: `limiar results` lists them")
         self._change(
             "INSERT INTO reviews (entry, label, by, why, time) VALUES (?, ?, ?, ?, ?)", (entry, label, by, why, utc_now())
         )

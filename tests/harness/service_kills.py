@@ -32,7 +32,7 @@ def moved_first(self):
         self._watcher.done(ready.path) if reason is None else self._watcher.quarantined(ready.path, reason)
     self._settled.clear()
     self._watcher.turn()
-    time.sleep(0.05)
+    time.sleep(0.3)
     committed(self)
 folders.Folders.commit = moved_first
 """

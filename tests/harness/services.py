@@ -1,5 +1,6 @@
 """A running `limiar run`, for tests: started, killed, looked at."""
 
+import io
 import os
 import signal
 import sqlite3
@@ -11,8 +12,21 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
+import numpy as np
+from PIL import Image
 
 REAL = "from limiar.edge_app.cli import main; main()"
+
+
+def noise(count: int, seed: int = 0) -> list[bytes]:
+    """Small grey PNG files, all different."""
+    rng = np.random.default_rng(seed)
+    files = []
+    for _ in range(count):
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (50, 50), dtype=np.uint8)).save(file, "PNG", compress_level=1)
+        files.append(file.getvalue())
+    return files
 
 
 class Service:
