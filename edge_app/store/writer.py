@@ -214,7 +214,7 @@ class Store:
         Raises StoreError, with E-RESULT-MISSING if the entry is no answer.
         """
         if not self._db.execute("SELECT 1 FROM entries WHERE id = ? AND kind IN ('file', 'frame')", (entry,)):
-            raise StoreError("E-RESULT-MISSING", f"there is no answer with the ID {entry}: `limiar results` lists them")
+            raise StoreError("E-RESULT-MISSING", f"no answer has the ID {entry}: give the ID of an answer")
         self._change(
             "INSERT INTO reviews (entry, label, by, why, time) VALUES (?, ?, ?, ?, ?)", (entry, label, by, why, utc_now())
         )
