@@ -53,7 +53,7 @@ class Freshness:
         elif now_s - self._fresh_s >= self._patience_s:
             for_s = f"for {self._patience_s + EARLIER_S:.0f} s"
             if repeated:
-                raise SourceError("E-SOURCE-FROZEN", f"{self._name} has repeated one frame {for_s}: restart the camera")
+                raise SourceError("E-SOURCE-FROZEN", f"{self._name} has repeated its last frames {for_s}: restart the camera")
             met = f"{self._name} has sent only old frames {for_s}"
             raise SourceError("E-SOURCE-LATE", f"{met}: check its network, and ask it for smaller or fewer frames")
         return repeated or late or not self._proven(now_s - self._first_s)

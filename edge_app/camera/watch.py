@@ -15,6 +15,7 @@ from limiar.edge_app.camera.capture import Capture
 from limiar.edge_app.camera.frame import Frame, SharedMemory
 from limiar.edge_app.camera.messages import Roi, View
 from limiar.edge_app.camera.source import Settings, find_source, open_source
+from limiar.edge_app.camera.voting import Voting
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.inference.rule import OutsideRule
 from limiar.edge_app.inference.running import Running
@@ -22,7 +23,7 @@ from limiar.edge_app.inference.session import Session, open_session
 from limiar.edge_app.output.files import writable
 from limiar.edge_app.output.lines import Line, Origin, answered, refused
 from limiar.edge_app.store.state import default_path
-from limiar.edge_app.store.writer import Store
+from limiar.edge_app.store.writer import Agreement, Store
 from limiar.edge_app.system.clock import boot_id, iso, utc_now
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def camera(
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
     roi: Roi | None = None,
+    agree: tuple[int, int] | None = None,
     realtime: bool = False,
     settings: Settings | None = None,
     seconds: float | None = None,
@@ -55,6 +57,7 @@ def camera(
 
     source: "video:FILE", "v4l2:/dev/video0", "rtsp://…", "http://…" (MJPEG) or "picamera:0".
     roi: the part of each frame that is looked at, in pixels; None: all of it.
+    agree: (K, N): only answer what K of the last N frames agree on; None: answer each frame for itself.
     realtime: play a video file at its own rate; frames are dropped as from a camera.
     settings: frame size, rate and pixel format that a camera is asked for.
     seconds: stop after so long; None: when the video ends, or never.
@@ -90,6 +93,7 @@ def camera(
             capture,
             store,
             address.name,
+            voting=Voting(*agree) if agree else None,
             annotate=Path(annotate) if annotate else None,
             stop=lambda: stop() or time.monotonic() >= end,
             opened=opened.pop_all(),
@@ -108,6 +112,7 @@ class Watch(Running):
         store: Store,
         source: str,
         *,
+        voting: Voting | None = None,
         annotate: Path | None,
         stop: Callable[[], bool],
         opened: ExitStack,
@@ -117,6 +122,7 @@ class Watch(Running):
         self._answering = answering
         self._capture = capture
         self._boot_id = boot_id()
+        self._voting = voting
         self._annotate = annotate
 
     @property
@@ -127,10 +133,13 @@ class Watch(Running):
     def _kept_lines(self) -> Iterator[list[Line]]:
         before = self._store.last_sequence(self.source, self._boot_id)
         for frame in self._capture.frames():
-            yield [self._kept(frame, before + frame.sequence)] if frame else []
+            yield self._kept(frame, before + frame.sequence) if frame else []
 
-    def _kept(self, frame: Frame, sequence: int) -> Line:
-        """Answers a frame and adds the answer to the store; returns the line to report once it is committed."""
+    def _kept(self, frame: Frame, sequence: int) -> list[Line]:
+        """Answers a frame and adds the answer to the store; returns the line to report once it is committed.
+
+        There is none if too few frames agree.
+        """
         taken = iso(frame.taken_ns)
         about = {"source": self.source, "sequence": sequence, "taken": taken, "dropped": frame.dropped, "stored": False}
         about |= {} if frame.place is None else msgspec.structs.asdict(frame.place)
@@ -138,10 +147,21 @@ class Watch(Running):
         try:
             answer = self._answering.answer(frame, self._picture(taken, sequence))
         except ImageError as error:
-            return refused(self.origin, error.code, error.message, utc_now(), **about)
+            if self._voting:
+                self._voting.gap()
+            return [refused(self.origin, error.code, error.message, utc_now(), **about)]
+        agreement = None
+        if self._voting and not frame.doubtful:
+            vote = self._voting.add(answer, sequence, frame.place.video_s if frame.place else time.monotonic())
+            if vote is None or vote.decision != answer.decision:
+                return []
+            agreement = Agreement(vote.frames, vote.agreeing, vote.spread)
+            about |= msgspec.structs.asdict(agreement)
+        elif self._voting:
+            self._voting.gap()
         kept = msgspec.structs.replace(answer, time=taken)
-        self._store.add_frame(self.source, self._boot_id, sequence, frame.dropped, kept)
-        return answered(self.origin, answer, answer.decision, **about)
+        self._store.add_frame(self.source, self._boot_id, sequence, frame.dropped, kept, agreement)
+        return [answered(self.origin, answer, answer.decision, **about)]
 
     def _picture(self, taken: str, sequence: int) -> Path | None:
         """DIR/SOURCE-TIME-SEQUENCE.png, if pictures are asked for."""

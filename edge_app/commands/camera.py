@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("source")
 @answering_options("a frame")
 @click.option("--roi", metavar="X,Y,W,H", help="Look at this part of each frame, in pixels from the top left corner.")
+@click.option("--agree", metavar="K/N", help="Answer only what K of the last N frames agree on.")
 @click.option("--seconds", type=Finite(min=0, min_open=True), metavar="S", help="Stop after so many seconds.")
 @click.option("--realtime", is_flag=True, help="Play a video file at its own rate; frames are dropped as from a camera.")
 @click.option("--size", metavar="WxH", help="Ask the camera for frames of this size.")
@@ -38,6 +39,7 @@ def camera(
     source: str,
     answering: AnswerOptions,
     roi: str | None,
+    agree: str | None,
     seconds: float | None,
     realtime: bool,
     size: str | None,
@@ -72,6 +74,7 @@ def camera(
         source,
         **answering,
         roi=_roi(roi) if roi else None,
+        agree=_agree(agree) if agree else None,
         realtime=realtime,
         settings=settings,
         seconds=seconds,
@@ -122,6 +125,13 @@ def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text, re.IGNORECASE | re.ASCII)
     if not found:
         raise click.BadParameter(f"{text!r} is not WxH in pixels, such as 1280x720.", param_hint="--size")
+    return int(found[1]), int(found[2])
+
+
+def _agree(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9][0-9]?)/([1-9][0-9]?)", text, re.ASCII)
+    if not found or int(found[1]) > int(found[2]):
+        raise click.BadParameter(f"{text!r} is not K/N frames, K at most N, such as 3/5.", param_hint="--agree")
     return int(found[1]), int(found[2])
 
 

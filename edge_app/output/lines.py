@@ -51,6 +51,9 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):  # 
     frame: int | None = None  # number in the video file, from 1, counting those that could not be read
     video_s: float | None = None  # its time in the video file
     doubtful: bool | None = None  # decoded near damage, and so referred; None: unknown
+    frames: int | None = None  # with --agree: how many frames were looked at
+    agreeing: int | None = None  # of them, with this decision
+    spread: float | None = None  # of the label's probability over them: the largest less the smallest
 
     @property
     def refused(self) -> bool:

@@ -15,6 +15,7 @@ FILE_COLUMNS = (
 FRAME_COLUMNS = (
     *("source", "sequence", "taken", "dropped", "decision", "label", "confidence", "bundle", "file", "runtime", "verified"),
     *("app", "time", "outside", "frame", "video_s", "doubtful", PROBABILITIES, "code", "message"),
+    *("frames", "agreeing", "spread"),
 )
 
 
