@@ -19,7 +19,21 @@ from limiar.edge_app.system.streams import open_streams
 from limiar.edge_app.text import without_passwords
 
 # Each has its file in commands/.
-DEVICE = ("scan", "camera", "watch", "run", "status", "install", "rollback", "pack", "explain", "verify", "bench", "doctor")
+DEVICE = (
+    "scan",
+    "camera",
+    "watch",
+    "run",
+    "results",
+    "status",
+    "install",
+    "rollback",
+    "pack",
+    "explain",
+    "verify",
+    "bench",
+    "doctor",
+)
 # In the order of --help, in which people need them.
 GROUPS = {
     "On the desktop": ("phantoms", "check", "train", "sweep", "convert", "inspect", "compare", "keygen"),

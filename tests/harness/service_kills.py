@@ -95,7 +95,7 @@ def campaign(service: Service, good: list[Path], bad: dict[str, tuple[bytes, str
         service.put(name, data)
     service.start()
     service.wait(lambda: not service.waiting(), 300)
-    service.wait(lambda: service.rows("SELECT count(*) FROM in_hand") == [(0,)])
+    service.wait(lambda: not ({name for name, _ in parts[-1]} - set(service.done()) - set(service.quarantined())))
     status = service.end(signal.SIGTERM)
     return "; ".join(faults(service, good, bad, status))
 
