@@ -33,7 +33,7 @@ from limiar.convert.source.steady import check_steady
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import Envelope, Metric, verdict
 from limiar.edge_app.errors import ConvertError, printable
-from limiar.edge_app.image.statistics import outside
+from limiar.edge_app.image.statistics import outside, statistics
 from limiar.train.record.metrics import proportion, rounded
 
 MAP_IMAGES = 32  # of validation, whose class activation maps are compared with Keras's
@@ -237,7 +237,8 @@ def _report(
 
 def _outside(envelope: Envelope, tensors: Pixels) -> Metric:
     """The share of images, uint8 [N, H, W, C], with a statistic outside."""
-    return rounded(proportion(sum(bool(outside(envelope, tensors[k : k + 1])) for k in range(len(tensors))), len(tensors)))
+    found = [outside(envelope, statistics(tensors[k : k + 1])) for k in range(len(tensors))]
+    return rounded(proportion(sum(map(bool, found)), len(found)))
 
 
 def _exploratory(files: tuple[FileReport, ...]) -> tuple[Exploratory, ...]:

@@ -35,3 +35,4 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     app: str  # "limiar 0.1.0"
     outside: tuple[str, ...] | None = None  # statistics outside the bundle's envelope; None: the bundle has no envelope
     trailing: str = ""  # what follows the picture in its file; "" for nothing
+    statistics: tuple[float, ...] | None = None  # in the order of STATISTICS; not stored; None: they were not asked for

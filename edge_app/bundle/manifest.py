@@ -172,6 +172,7 @@ Statistic = Literal[
     "mean", "deviation", "low", "high", "sharpness", "clipped", "colour"
 ]  # see limiar.edge_app.image.statistics
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+GREY = 2.0  # of `colour`: a codec's rounding gives a video of grey pictures up to 1.15, which is invisible
 
 
 class Range(Value, frozen=True, forbid_unknown_fields=True):

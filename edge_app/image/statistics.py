@@ -5,7 +5,7 @@ An image outside their ranges is unlike the training images: its answer says so,
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cv2
@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.bundle.manifest import STATISTICS, Envelope, Range
+from limiar.edge_app.bundle.manifest import GREY, STATISTICS, Envelope, Range
 from limiar.edge_app.image.resize import luma
 
 QUANTILES = (0.001, 0.999)  # one training image in 500 is outside a range; none if there are fewer than 1,000
 _TAIL = 0.01  # of the pixels: a single pixel means nothing
-_GREY = 2.0  # of `colour`: a codec's rounding gives a video of grey pictures up to 1.15, which is invisible
 _POWERS = np.arange(256)[:, None] ** [1, 2]
 
 
@@ -60,9 +59,8 @@ def measure(tensors: Iterable[Pixels]) -> Envelope:
     return Envelope(len(rows), QUANTILES, {name: Range(*values) for name, *values in ends})
 
 
-def outside(envelope: Envelope, tensor: Pixels) -> tuple[str, ...]:
-    """The statistics of a model input that are outside an envelope's quantiles; empty if it is like the training images."""
-    found = statistics(tensor)
+def outside(envelope: Envelope, found: Mapping[str, float]) -> tuple[str, ...]:
+    """Those statistics of a model input that are outside an envelope's quantiles; empty if it is like the training images."""
     return tuple(
         name
         for name, range in envelope.ranges.items()
@@ -72,7 +70,7 @@ def outside(envelope: Envelope, tensor: Pixels) -> tuple[str, ...]:
 
 def _as_grey(range: Range, colour: float) -> bool:
     """Whether colourfulness is within a range if all that is invisible counts as the same."""
-    return max(range.low, _GREY) <= max(colour, _GREY) <= max(range.high, _GREY)
+    return max(range.low, GREY) <= max(colour, GREY) <= max(range.high, GREY)
 
 
 def _moments(n: int, total: int, squares: int) -> tuple[float, float]:

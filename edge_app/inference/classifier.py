@@ -10,7 +10,7 @@ from limiar.edge_app.arrays import ClassMap, Logits, Pixels
 from limiar.edge_app.bundle.manifest import Decision, Envelope, InputSpec
 from limiar.edge_app.errors import RuntimeUnavailable
 from limiar.edge_app.image.resize import Rows, check_assessable, model_input
-from limiar.edge_app.image.statistics import outside
+from limiar.edge_app.image.statistics import outside, statistics
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.inference.model_check import open_checked, run_model, run_with_map
 from limiar.edge_app.inference.rule import OutsideRule, Rule
@@ -45,12 +45,15 @@ class Classifier:
         decision: Decision,
         envelope: Envelope | None = None,
         outside: OutsideRule = "refer",
+        measure: bool = False,
     ) -> None:
+        """measure: each answer has the statistics of its picture."""
         self.runtime = runtime
         self._labels = labels
         self._input = spec
         self._envelope = envelope
         self._rule = Rule(decision, outside)
+        self._measure = measure
 
     def answer(self, picture: Rows, decode_s: float = 0.0) -> Answer:
         """Resizes, refuses what is not assessable, infers, decides. Raises ImageError and RuntimeUnavailable."""
@@ -67,7 +70,8 @@ class Classifier:
         tensor = model_input(picture, self._input)
         check_assessable(picture, tensor)
         grey = len(picture.shape) == 2  # then all channels are equal, and one is enough
-        unlike = outside(self._envelope, tensor[..., :1] if grey else tensor) if self._envelope else None
+        found = statistics(tensor[..., :1] if grey else tensor) if self._envelope or self._measure else {}
+        unlike = outside(self._envelope, found) if self._envelope else None
         self._rule.check(unlike)  # before inference, which a refusal saves
         resized = time.perf_counter()
         logits, class_map = run(tensor)
@@ -83,6 +87,7 @@ class Classifier:
             app=APP,
             outside=unlike,
             trailing=getattr(picture, "trailing", ""),
+            statistics=tuple(found.values()) if self._measure else None,
         )
         return answer, class_map
 
@@ -94,4 +99,5 @@ def _ms(seconds: float) -> float:
 def load(model: Model) -> Classifier:
     """Loads a model file into this process and tries it once. Raises RuntimeUnavailable, and ModelUnfit."""
     rule = model.rule
-    return Classifier(open_checked(model), model.labels, model.input, rule.decision, model.envelope, rule.outside)
+    runtime = open_checked(model)
+    return Classifier(runtime, model.labels, model.input, rule.decision, model.envelope, rule.outside, model.measure)

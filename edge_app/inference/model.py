@@ -18,6 +18,7 @@ class Model(Struct, frozen=True):
     rule: Rule
     runtime: str | None = None  # None: the first installed one, by preference
     threads: int = 1
+    measure: bool = False  # answers have the statistics of their images, for drift/monitor.py
 
 
 class Ready(Struct, frozen=True, array_like=True, tag=True):

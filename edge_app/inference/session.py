@@ -20,6 +20,7 @@ from limiar.edge_app.store.writer import BundleKey
 
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
+    from limiar.edge_app.drift.reference import Reference
     from limiar.edge_app.inference.classifier import Classifier
     from limiar.edge_app.store.profile import Profile
 
@@ -37,10 +38,12 @@ class Session:
         refer_below: float | None = None,
         outside: OutsideRule = "refer",
         profile: "Profile | None" = None,
+        measure: bool = False,
     ) -> None:
         """Raises BundleError: no such model file. None: the bundle's own choice, or the device's.
 
-        profile: the one that file, runtime and threads are from, if they are from one.
+        profile: the one that file, runtime and threads are from, if they are from one. measure: answers have the statistics of
+        their images.
         """
         self.bundle = bundle
         self.profile = profile
@@ -55,6 +58,7 @@ class Session:
             rule=Rule(self.file.decision.referring(refer_below), outside),
             runtime=runtime,
             threads=threads,
+            measure=measure,
         )
 
     @property
@@ -74,6 +78,13 @@ class Session:
         """The key under which the store keeps its answers."""
         name, version = self.manifest.name, self.manifest.version
         return BundleKey(origin.bundle, name, version, origin.file, origin.runtime, self.manifest.labels)
+
+    def reference(self) -> "Reference | None":
+        """With what its answers are compared (drift/monitor.py); None if the bundle has no reference. Raises BundleError."""
+        from limiar.edge_app.drift.reference import read_reference
+
+        found, rule = read_reference(self.bundle), self.model.rule
+        return None if found is None else found.of(self.file.name, own_rule=rule == Rule(self.file.decision))
 
     def load(self) -> "tuple[Classifier, Origin]":
         """Loads the model file into this process, after a child process has tried it and the file is verified.
@@ -103,12 +114,14 @@ def open_session(
     workers: int = 1,
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
+    measure: bool = False,
     keys: "Keys | None" = None,
 ) -> Session:
     """Opens a bundle and chooses a model file and a rule. Raises BundleError.
 
     If neither file nor runtime nor threads is given, they are those of this device's profile, if there is one for the bundle.
     If one of them is given, the profile is not used, since it was measured as a whole. workers: processes with so many threads.
+    measure: as for Session.
     """
     opened = open_bundle(bundle, keys)
     profile = None
@@ -122,6 +135,7 @@ def open_session(
         refer_below=refer_below,
         outside=outside,
         profile=profile,
+        measure=measure,
     )
 
 

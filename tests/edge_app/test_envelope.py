@@ -74,15 +74,15 @@ def test_the_range_s_ends_are_values_of_training_images():
 def test_images_like_those_of_training_lie_inside_and_others_outside(envelope):
     rng = np.random.default_rng(3)
     like = [textured(rng, rng.uniform(75, 125), rng.uniform(11, 19)) for _ in range(200)]
-    assert sum(bool(outside(envelope, tensor)) for tensor in like) <= 6
+    assert sum(bool(outside(envelope, statistics(tensor))) for tensor in like) <= 6
     black, noise = np.zeros((20, 20), np.uint8), rng.integers(0, 256, (20, 20), dtype=np.uint8)
     ramp = np.tile(np.linspace(60, 140, 20).astype(np.uint8), (20, 1))
     coloured = textured(rng).copy()
     coloured[..., 0] += 20
-    assert "mean" in outside(envelope, model_input(black, SPEC))
-    assert "deviation" in outside(envelope, model_input(noise, SPEC))
-    assert "sharpness" in outside(envelope, model_input(ramp, SPEC))
-    assert outside(envelope, coloured) == ("colour",)
+    assert "mean" in outside(envelope, statistics(model_input(black, SPEC)))
+    assert "deviation" in outside(envelope, statistics(model_input(noise, SPEC)))
+    assert "sharpness" in outside(envelope, statistics(model_input(ramp, SPEC)))
+    assert outside(envelope, statistics(coloured)) == ("colour",)
 
 
 @pytest.mark.parametrize("codec", ["MJPG", "mp4v"])
@@ -99,7 +99,7 @@ def test_what_a_video_s_codec_rounds_is_no_colour(envelope, tmp_path, codec):
     while read:
         tensor = model_input(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), SPEC)
         assert statistics(tensor)["colour"] < 2  # OpenCV 4.11 reads these MJPG frames as grey, 5.0 does not
-        assert "colour" not in outside(envelope, tensor)
+        assert "colour" not in outside(envelope, statistics(tensor))
         read, frame = frames.read()
         count += 1
     assert count == 10
@@ -108,7 +108,7 @@ def test_what_a_video_s_codec_rounds_is_no_colour(envelope, tmp_path, codec):
 def test_grey_is_inside_where_training_had_a_codec_s_rounding(envelope):
     rng, off = np.random.default_rng(3), np.array([1, 0, -1], np.int16)
     rounded = [np.clip(textured(rng) + off, 0, 255).astype(np.uint8) for _ in range(50)]
-    assert outside(measure(rounded), textured(np.random.default_rng(3))) == ()
+    assert outside(measure(rounded), statistics(textured(np.random.default_rng(3)))) == ()
 
 
 def test_an_envelope_is_the_same_after_json(envelope):
