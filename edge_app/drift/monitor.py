@@ -2,7 +2,7 @@
 
 Answers are taken in windows. Each statistic of a window, and of the last two windows together, is compared with the bundle's
 reference by a two-sample test that counts the reference's size too, and the limit of its p value is such that together all the
-tests of a window raise a false alarm with at most FALSE_ALARM (docs/drift.md, studies/drift_alarms.py).
+tests of a window raise a false alarm with at most FALSE_ALARM (docs/drift.md).
 """
 
 import math
