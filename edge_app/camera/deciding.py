@@ -100,36 +100,38 @@ class _Deciding:
         memory, losses = SharedMemory(), 0
         with Answering(self._model, memory, self._voice.turn) as answering:
             while True:
-                try:
-                    self._watch(answering, memory)
-                except SourceError as error:
-                    losses = 0 if self._voice.watching else losses + 1
-                    self._lost(error)
+                losses = 0 if self._watch(answering, memory) else losses + 1
                 until = time.monotonic() + _AGAIN_S[min(losses, len(_AGAIN_S) - 1)]
                 while time.monotonic() < until:
                     self._voice.turn()
                     time.sleep(0.05)
+
+    def _watch(self, answering: Answering, memory: SharedMemory) -> bool:
+        """Answers the camera's frames until it fails, and says so; returns whether there were any."""
+        asked, before = self._settings, self._voice.sequence
+        address = find_source(asked.source)
+        opening = functools.partial(open_source, address, True, Settings(asked.size, asked.rate_hz, asked.pixel_format))
+        view = View(address.name, realtime=True, roi=asked.roi, patience_s=_PATIENCE_S)
+        with Capture(opening, view, self._voice.note, memory.map) as capture:
+            try:
+                for frame in capture.frames():
+                    if frame:
+                        self._voice.sequence = before + frame.sequence
+                        self._answer(frame, answering)
+                    self._voice.turn()
+                error = SourceError("E-SOURCE-ENDED", f"{address.name} has ended: it is played again")
+            except SourceError as failure:
+                error = failure
+            # Before the capture process is ended, which takes half a second if its camera hangs.
+            watched = self._voice.watching
+            self._lost(error)
+            return watched
 
     def _lost(self, error: SourceError) -> None:
         self._voting.gap()
         self._voice.watching = False
         self._voice.trouble(error)
         self._voice.beat()
-
-    def _watch(self, answering: Answering, memory: SharedMemory) -> None:
-        """Answers the camera's frames until it fails, which is a SourceError."""
-        asked, before = self._settings, self._voice.sequence
-        address = find_source(asked.source)
-        opening = functools.partial(open_source, address, True, Settings(asked.size, asked.rate_hz, asked.pixel_format))
-        view = View(address.name, realtime=True, roi=asked.roi, patience_s=_PATIENCE_S)
-        with Capture(opening, view, self._voice.note, memory.map) as capture:
-            for frame in capture.frames():
-                if frame:
-                    self._voice.sequence = before + frame.sequence
-                    self._answer(frame, answering)
-                self._voice.turn()
-        cure = capture.loss or "it is played again"
-        raise SourceError("E-SOURCE-ENDED", f"{address.name} ended: {cure}")
 
     def _answer(self, frame: Frame, answering: Answering) -> None:
         voice = self._voice

@@ -66,7 +66,7 @@ class Fake:
 
     place = None
     doubtful = None
-    stamp_s = None
+    stamp_s: float | None = None
     loss = None
     note = None
 
@@ -190,6 +190,36 @@ def test_a_source_that_cannot_be_opened_says_so_and_not_that_it_stalled() -> Non
 def test_the_patience_that_the_promise_names_is_five_seconds() -> None:
     assert limiar.edge_app.camera.capture.FRAME_S == 5.0
     assert limiar.edge_app.camera.freshness._FROZEN_S < limiar.edge_app.camera.capture.FRAME_S
+
+
+class Held(Fake):
+    """A camera whose pictures are held up for two seconds, and then come at once; each has the time at which it was taken."""
+
+    def __init__(self) -> None:
+        super().__init__(changing())
+        self.began_s = time.monotonic()
+        self.stamp_s = 0.0
+
+    def read(self) -> Pixels | None:
+        due_s = self.stamp_s + 0.05
+        free_s = 3.0 if 1.0 < due_s < 3.0 else due_s
+        time.sleep(max(0.0, self.began_s + free_s - time.monotonic()))
+        self.stamp_s = due_s
+        return super().read()
+
+
+def test_frames_that_were_held_up_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limiar.edge_app.camera.freshness, "_PACE_S", 0.5)
+    held = Held()
+    with Capture(lambda: held, View("fake:0")) as capture:
+        numbers = []
+        for found in capture.frames():
+            if found:
+                numbers.append(found.sequence)
+            if numbers and numbers[-1] > 70:
+                break
+    assert min(numbers) < 15
+    assert not set(numbers) & set(range(22, 38))  # taken between 1.1 and 1.9 s: over a second old at 3 s
 
 
 def test_a_black_picture_is_not_taken_for_a_frozen_one(impatient: None) -> None:

@@ -154,6 +154,13 @@ def test_a_process_that_is_killed_is_lost_at_once_and_leaves_no_process(start: S
         watched.until(lambda: not any(alive(process) for process in left))
 
 
+def test_a_video_is_played_at_its_own_rate_and_again_when_it_has_ended(start: Start, video: Path) -> None:
+    watched = start(f"video:{video}", agree=3, of=3)
+    watched.until(lambda: len([said for said in watched.all(Trouble) if said.code == "E-SOURCE-ENDED"]) == 1)
+    watched.until(lambda: sum(beat.frames for beat in watched.all(Beat)) >= 10)
+    assert watched.all(Beat)[-1].sequence >= 10
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
