@@ -9,7 +9,7 @@ Everything is called by the one process that keeps the store; a call costs micro
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -31,7 +31,6 @@ from limiar.edge_app.health.status import (
 
 _WINDOW = 500  # answers of the recent refer rate
 _RATE_S = 60  # of the recent rate of answers; it is counted in whole seconds
-_WARNINGS = 16  # of drift that are shown; the store keeps all
 _CODES = 256  # different codes and decisions that are counted
 
 
@@ -70,7 +69,7 @@ class Meters:
         self._sources = {name: _Source(kind, since=now()) for name, kind in sources.items()}
         self._processes: dict[str, _Process] = {}
         self._bundle: BundleStatus | None = None
-        self._drift: deque[tuple[float, str, str]] = deque(maxlen=_WARNINGS)
+        self._drift: dict[str, tuple[float, str]] = {}  # statistic -> since when, message
         self._answered = 0
         self._infer_s = 0.0
         self._refused = Counter[str]()
@@ -123,9 +122,10 @@ class Meters:
         """Which bundle answers."""
         self._bundle = bundle
 
-    def drift(self, statistic: str, message: str) -> None:
-        """What comes differs from the bundle's reference."""
-        self._drift.append((self._now(), statistic, message))
+    def drift(self, lasting: Mapping[str, str]) -> None:
+        """In which statistics what comes differs from the bundle's reference, with a message for each; empty: in none."""
+        now = self._now()
+        self._drift = {what: (self._drift[what][0] if what in self._drift else now, met) for what, met in lasting.items()}
 
     def snapshot(self) -> Status:
         """Everything, now."""
@@ -136,7 +136,9 @@ class Meters:
             bundle=self._bundle,
             sources=tuple(_source(name, one, now) for name, one in self._sources.items()),
             totals=self._totals(now),
-            drift=tuple(DriftStatus(statistic=what, message=met, age_s=_s(now - at)) for at, what, met in self._drift),
+            drift=tuple(
+                DriftStatus(statistic=what, message=met, age_s=_s(now - at)) for what, (at, met) in self._drift.items()
+            ),
             processes=tuple(
                 ProcessStatus(name=name, pid=one.pid, state=one.state, since_s=_s(now - one.since), restarts=one.restarts)
                 for name, one in self._processes.items()

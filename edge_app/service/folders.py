@@ -15,6 +15,7 @@ from limiar.edge_app.intake.messages import Beat, Event, Fine, Quarantined, Read
 from limiar.edge_app.intake.watcher import Watcher
 from limiar.edge_app.scan.messages import Answered, Outcome, Refused
 from limiar.edge_app.service.config import FolderSection
+from limiar.edge_app.service.drifting import Drifting
 from limiar.edge_app.service.tries import MOST, StoredTries
 from limiar.edge_app.store.writer import Refusal, Store
 from limiar.edge_app.system.clock import utc_now
@@ -39,6 +40,7 @@ class Folders:
         tries: StoredTries,
         meters: Meters,
         log: Log,
+        drifting: Drifting,
         fall_back: Callable[[str], bool],
     ) -> None:
         """fall_back: goes back from a bundle on trial, if there is one to go back to. Raises StoreError."""
@@ -46,6 +48,7 @@ class Folders:
         self._store = store
         self._meters = meters
         self._log = log
+        self._drifting = drifting
         self._fall_back = fall_back
         self._tries = tries
         self._sources = [one.source for one in sections]
@@ -108,6 +111,7 @@ class Folders:
         new = not outcome.stored and self._store.add(outcome.sha256, path, answer, source=ready.source, replace=False)
         if new:
             self._meters.answered(ready.source, decision, answer.ms.infer, self._store.sequence)
+            self._drifting.answered(decision, answer)
         self._tries.ended(path)
         self._settled.append((ready, None))
         return True

@@ -18,6 +18,7 @@ from limiar.edge_app.scan.pool import Workers
 from limiar.edge_app.service.cameras import Cameras
 from limiar.edge_app.service.chosen import Chosen
 from limiar.edge_app.service.config import Config
+from limiar.edge_app.service.drifting import Drifting
 from limiar.edge_app.service.folders import Folders
 from limiar.edge_app.service.tries import StoredTries
 from limiar.edge_app.store.writer import Store
@@ -73,6 +74,7 @@ class Serving:
             workers=answer.workers,
             refer_below=answer.refer_below,
             outside=answer.outside,
+            measure=bool(self._config.folder),
             keys=read_keys(*answer.keys, revoked=answer.revoked) if answer.keys else None,
         )
 
@@ -87,7 +89,9 @@ class Serving:
         self._store.use(session.key(origin), origin.verified)
         self._store.commit()
         if self._config.folder:
-            folders = Folders(self._config.folder, session, self._store, tries, self._meters, self._log, self._chosen.failed)
+            drifting = Drifting(session.reference(), self._store, self._meters, self._log)
+            beside = (tries, self._meters, self._log, drifting, self._chosen.failed)
+            folders = Folders(self._config.folder, session, self._store, *beside)
             folders.accepts = self._accepts
             self.folders = self._opened.enter_context(folders)
         cameras = Cameras(self._config.camera, session.model, self._store, self._state, self._meters, self._log)

@@ -12,6 +12,7 @@ import pytest
 from limiar.edge_app.bundle.manifest import REFER, STATISTICS, BundleFile
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.write import write_bundle
+from limiar.edge_app.control import AskStatus, ask
 from limiar.edge_app.drift.monitor import FALSE_ALARM, DriftWarning, Monitor, fisher, kolmogorov_smirnov, psi
 from limiar.edge_app.drift.reference import (
     REFERENCE,
@@ -23,8 +24,10 @@ from limiar.edge_app.drift.reference import (
     seen,
 )
 from limiar.edge_app.errors import BundleError
+from limiar.edge_app.health.status import Status
 from limiar.edge_app.inference import classifier as classifier_module
 from limiar.edge_app.inference.session import Session
+from services import Service, noise
 
 Row = tuple[str, float, tuple[float, ...]]  # what Monitor.add takes
 
@@ -283,3 +286,29 @@ def test_answers_have_statistics_only_if_asked_and_they_are_computed_once(
 
 def test_the_limit_of_a_false_alarm_is_stated(project: Path) -> None:
     assert f"one in {1 / FALSE_ALARM:,.0f} windows" in (project / "docs" / "drift.md").read_text()
+
+
+# In a service
+
+
+def test_a_service_says_what_differs_in_its_log_its_status_and_the_audit_log(
+    with_reference: tuple[Path, BundleReference], tmp_path: Path
+) -> None:
+    """Noise is unlike the reference in everything."""
+    with Service(tmp_path / "device", with_reference[0]) as service:
+        for k, one in enumerate(noise(250, 0)):
+            service.put(f"{k:03d}.png", one)
+        service.wait(lambda: len(service.done()) == 250, 60)
+        reply = ask(service.state, AskStatus())
+        assert reply
+        drift = msgspec.json.decode(reply, type=Status).drift
+        assert {"mean", "deviation"} <= {one.statistic for one in drift}
+        said = service.log.read_text()
+        assert "W-DRIFT: mean brightness (mean) of answers 1 to 250 is " in said
+        kept = [msgspec.json.decode(detail) for (detail,) in service.rows("SELECT detail FROM audit WHERE kind = 'drift'")]
+        assert {one["statistic"] for one in kept} == {one.statistic for one in drift}
+
+
+def test_a_service_says_that_a_bundle_without_a_reference_is_not_watched(tiny_path: Path, tmp_path: Path) -> None:
+    with Service(tmp_path / "device", tiny_path) as service:
+        service.wait(lambda: "drift is not watched" in service.log.read_text())

@@ -97,7 +97,7 @@ def test_codes_without_end_do_not_fill_the_memory(meters: Meters) -> None:
 
 def test_a_status_comes_back_from_its_json(meters: Meters) -> None:
     meters.process("classifier 1", "running", os.getpid())
-    meters.drift("brightness", "the images are brighter than the reference")
+    meters.drift({"brightness": "the images are brighter than the reference"})
     found = meters.snapshot()
     assert msgspec.json.decode(msgspec.json.encode(found), type=Status) == found
 
