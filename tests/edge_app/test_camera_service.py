@@ -92,17 +92,25 @@ def test_the_processes_of_cameras_load_no_more_than_they_need(run: Run, tmp_path
         assert sorted("ai_edge_litert" in libraries or "tflite_runtime" in libraries for libraries in found) == [False, True]
 
 
-def test_a_killed_camera_process_is_started_again_and_numbers_go_on(run: Run, tmp_path: Path) -> None:
+def test_after_kills_numbers_go_on_and_every_row_that_names_a_file_has_it(run: Run, tmp_path: Path) -> None:
     with NetworkCamera() as camera:
-        service = run(section("door", camera.address, every_s=0.0, agree=1, of=1))
+        door = section("door", camera.address, every_s=0.0, agree=1, of=1, keep="png")
+        service = run(door)
         until(lambda: len(rows(tmp_path)) >= 3, tmp_path)
-        (door,) = [pid for pid in children(service.pid) if len(children(pid)) == 2]
-        os.kill(door, signal.SIGKILL)
+        (process,) = [pid for pid in children(service.pid) if len(children(pid)) == 2]
+        os.kill(process, signal.SIGKILL)
         count = len(rows(tmp_path))
         until(lambda: len(rows(tmp_path)) > count + 3, tmp_path)
         assert service.poll() is None
+        service.kill()
+        service.wait()
+        count = len(rows(tmp_path))
+        run(door)
+        until(lambda: len(rows(tmp_path)) > count + 3, tmp_path)
     numbers = [row[1] for row in rows(tmp_path)]
     assert numbers == sorted(set(numbers))
+    for *_, kept, sha256 in rows(tmp_path):
+        assert hashlib.sha256((tmp_path / "state" / "frames" / kept).read_bytes()).digest() == sha256
 
 
 def loaded(pid: int) -> set[str]:
