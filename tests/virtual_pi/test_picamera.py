@@ -248,7 +248,7 @@ def test_a_camera_that_repeats_one_frame_is_frozen(command: Command, rows: Calla
     assert done.returncode == 1
     assert done.stderr.startswith("E-SOURCE-FROZEN: picamera:2")
     assert len(done.stderr.splitlines()) == 1
-    assert len(rows()) == 1  # a frame is answered once
+    assert rows() == []  # it may have been frozen before it was opened
 
 
 def test_a_camera_that_is_not_there_is_one_line(command: Command, found: Found) -> None:
