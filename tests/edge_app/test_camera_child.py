@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
 from limiar.edge_app.bundle.open import Bundle
+from limiar.edge_app.camera import answering
 from limiar.edge_app.camera.decisions import Beat, CameraSettings, Decided, Said, Trouble
 from limiar.edge_app.camera.keep import keep
 from limiar.edge_app.camera.messages import Roi
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.image.resize import model_input
-from limiar.edge_app.inference.classifier import load
+from limiar.edge_app.inference.classifier import Classifier, load
 from limiar.edge_app.inference.session import Session
 from limiar.edge_app.service import camera_child
 from limiar.edge_app.service.camera_child import CameraChild
@@ -139,6 +141,31 @@ def test_a_process_that_falls_silent_is_lost_and_can_be_started_again(start: Sta
         count = len(watched.all(Decided))
         watched.child.start()
         watched.until(lambda: len(watched.all(Decided)) > count)
+
+
+def test_a_frame_that_hangs_the_model_is_refused_while_the_process_goes_on_to_beat(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "_FRAME_S", 1.5)
+    monkeypatch.setattr(Classifier, "answer", lambda *_: time.sleep(60))
+    with NetworkCamera() as camera:
+        watched = start(camera.address)
+        watched.until(lambda: any(beat.refused for beat in watched.all(Beat)))
+    refused = next(beat.refused for beat in watched.all(Beat) if beat.refused)
+    assert set(refused) == {"E-IMAGE-TIMEOUT"}
+    assert not watched.all(Trouble)
+    assert watched.child.running
+
+
+def test_a_model_that_cannot_be_loaded_is_trouble_and_the_process_ends(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    model = msgspec.structs.replace(Session(tiny_bundle).model, data=b"this is no model")
+    with NetworkCamera() as camera:
+        watched = Watched(CameraChild(CameraSettings("door", camera.address), model, tmp_path / "frames", 0))
+        watched.child.start()
+        watched.until(lambda: not watched.child.running)
+    codes = [said.code for said in watched.all(Trouble)]
+    assert codes[0].startswith("E-RUNTIME-") or codes[0].startswith("E-BUNDLE-")
+    assert codes[-1] == "E-SERVICE-CAMERA"
 
 
 def test_a_process_that_is_killed_is_lost_at_once_and_leaves_no_process(start: Start) -> None:
