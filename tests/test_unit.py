@@ -1,0 +1,69 @@
+"""scripts/limiar.service: systemd accepts it, and grants it little. `scripts/virtual_pi service` runs it on a machine."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+LIMIT = 1.5  # systemd's measure of exposure, from 0 to 10
+
+
+@pytest.fixture(autouse=True)
+def systemd() -> None:
+    """Skips, or fails, without systemd's tools."""
+    if not shutil.which("systemd-analyze"):
+        assert os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS") != "1", "LIMIAR_REQUIRE_ROOT_TESTS=1, but systemd-analyze is missing"
+        pytest.skip("systemd-analyze is missing: it comes with systemd")
+
+
+@pytest.fixture
+def unit(project: Path) -> str:
+    """Its text."""
+    return (project / "scripts" / "limiar.service").read_text()
+
+
+@pytest.fixture
+def exposure(tmp_path: Path) -> Callable[[str], float]:
+    """What `systemd-analyze security` says about a unit's text."""
+
+    def ask(text: str) -> float:
+        path = tmp_path / "limiar.service"
+        path.write_text(text)
+        done = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", path], capture_output=True, text=True, check=True
+        )
+        found = re.search(r"Overall exposure level for limiar\.service: ([\d.]+)", done.stdout)
+        assert found
+        return float(found[1])
+
+    return ask
+
+
+def test_systemd_finds_nothing_wrong_with_the_unit(unit: str, tmp_path: Path) -> None:
+    path = tmp_path / "limiar.service"
+    path.write_text(unit.replace("/opt/limiar/venv/bin/limiar", shutil.which("true") or ""))  # not installed here
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "limiar" in line]) == (0, [])
+
+
+def test_the_unit_exposes_little(unit: str, exposure: Callable[[str], float]) -> None:
+    assert exposure(unit) <= LIMIT
+
+
+def test_control_a_unit_without_its_restrictions_exposes_more(unit: str, exposure: Callable[[str], float]) -> None:
+    dropped = r"^(Private|Protect|Restrict|System|Capability|NoNew|Device|IPAddress|Memory).*\n"
+    assert exposure(re.sub(dropped, "", unit, flags=re.MULTILINE)) > LIMIT
+
+
+def test_the_unit_and_the_drop_ins_of_the_docs_expose_little(
+    project: Path, unit: str, exposure: Callable[[str], float]
+) -> None:
+    page = (project / "docs" / "field.md").read_text()
+    drop_ins = [block for block in re.findall(r"```ini\n(.*?)```", page, re.DOTALL) if "[Service]" in block]
+    assert drop_ins
+    for drop_in in drop_ins:
+        assert exposure(unit.replace("[Install]", f"{drop_in}\n[Install]")) <= LIMIT, drop_in
