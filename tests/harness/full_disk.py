@@ -100,6 +100,7 @@ def taken_away(folder: Path, asked: argparse.Namespace) -> Series:
             arrive(service, f"{case:03d}-before")
             if not answered(service, RESUMES_S):
                 series.late += 1
+                print(service.log.read_text()[-4000:], file=sys.stderr)
                 break
             fault = filled(service, rng) if case % 2 == 0 else refused(service, *ERRORS[case // 2 % len(ERRORS)])
             with fault:
