@@ -37,16 +37,17 @@ class Textfile:
         self._path, self._status, self._now = path, status, now
         self._due = now()
 
-    def turn(self) -> None:
-        """Writes it once a minute. Raises OutputError, with which the service goes on."""
+    def turn(self) -> bool:
+        """Writes it once a minute; returns whether it did. Raises OutputError, with which the service goes on."""
         if self._now() < self._due:
-            return
+            return False
         self._due = self._now() + _TEXTFILE_S
         try:
             write_whole(self._path, prometheus_text(self._status()), durable=False)  # it is written again after a power cut
         except OSError as error:
             met = f"{printable(str(self._path))}: {error.strerror}"
             raise OutputError("E-OUTPUT-WRITE", f"{met}: give health.textfile a folder that can be written") from None
+        return True
 
 
 class Exporter:

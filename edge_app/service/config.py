@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from limiar.edge_app.camera.address import find_source
 from limiar.edge_app.errors import LimiarError, printable
+from limiar.edge_app.health.publish import loopback
 from limiar.edge_app.inference.rule import OutsideRule
 from limiar.edge_app.service.place import place
 from limiar.edge_app.system.files import read_bounded
@@ -227,6 +228,13 @@ def _check(config: Config, text: str, where: str) -> None:
         if name in names:
             _refuse(text, where, key, f"two sources are named {name}: give each its own `name`")
         names.add(name)
+    try:
+        if config.health.listen:
+            loopback(config.health.listen)
+    except LimiarError as error:
+        _refuse(text, where, "health.listen", error.message)
+    if config.health.textfile and not config.health.textfile.endswith(".prom"):
+        _refuse(text, where, "health.textfile", "node_exporter reads only files whose names end in .prom: give it such a name")
     for k, one in enumerate(config.folder):
         _check_folder(config, k, one, text, where)
     for k, camera in enumerate(config.camera):

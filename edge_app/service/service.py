@@ -27,6 +27,7 @@ from limiar.edge_app.health.status import BundleStatus, Status
 from limiar.edge_app.inference.session import Session
 from limiar.edge_app.output.lines import Origin
 from limiar.edge_app.service.backoff import Backoff
+from limiar.edge_app.service.beside import Beside
 from limiar.edge_app.service.chosen import Chosen
 from limiar.edge_app.service.config import Config, config_sha256, read_config
 from limiar.edge_app.service.folders import FellBack
@@ -66,6 +67,7 @@ class Service:
         self._path, self._config, self._state, self._signals = path, config, state, signals
         self._questions = Questions(self._status)
         self._serving: Serving | None = None
+        self._beside: Beside | None = None
 
     def run(self) -> int:
         """Until a signal; returns the exit status. Raises LimiarError."""
@@ -79,6 +81,8 @@ class Service:
                     continue
                 self._wait(backoff.failed())
             notify.stopping()
+            assert self._beside
+            self._beside.close()
             return self._signals.status
 
     def _configure(self) -> None:
@@ -91,6 +95,9 @@ class Service:
         kinds: dict[str, Literal["folder", "camera"]] = {one.source: "folder" for one in config.folder}
         kinds |= {one.name: "camera" for one in config.camera}
         self._meters = Meters(kinds, self._sensors)
+        if self._beside:
+            self._beside.close()
+        self._beside = Beside(config, self._state, lambda: self._clock.trusted, self._status, self._log)
 
     def _attempt(self) -> bool:
         """Serves until something ends it; returns whether another start is due at once."""
@@ -157,6 +164,11 @@ class Service:
         if (jump := self._sensors.turn()) and self._questions.store:
             self._questions.store.audit("clock", {"seconds": f"{jump.seconds:.3f}", "before": jump.before, "after": jump.after})
         self._feed()
+        assert self._beside
+        for one in self._beside.turn():
+            if self._questions.store:
+                detail = {"place": one.place, "files": str(one.removed.files), "bytes": str(one.removed.bytes)}
+                self._questions.store.audit("delete", detail)
         if self._signals.ended is not None:
             raise Over
         if self._signals.hung_up or self._questions.reload:
