@@ -53,6 +53,9 @@ class Tries(Protocol):
     def begin(self, paths: Sequence[bytes]) -> None:
         """These are given to a worker now."""
 
+    def over(self, paths: Sequence[bytes]) -> None:
+        """A worker is done with these: what ends everything from now on is not their fault."""
+
     def lost(self, paths: Sequence[bytes]) -> None:
         """A worker was lost that had these paths in hand."""
 
@@ -69,6 +72,9 @@ class _Tries:
     def begin(self, paths: Sequence[bytes]) -> None:
         pass  # what it has in hand is lost only with the scan itself
 
+    def over(self, paths: Sequence[bytes]) -> None:
+        pass
+
     def lost(self, paths: Sequence[bytes]) -> None:
         self._counts.update(paths)
 
@@ -84,6 +90,7 @@ class _Worker:
         self._tries = tries
         self.connection = connection
         self.task: _Task | None = None
+        self._given: list[bytes] = []  # the paths that it got last
         self.given_at = 0.0  # when it got its task
         self.awaited = 0  # outcomes still to come
         self.asks = False  # it has a task, and has not yet said which images it read
@@ -95,7 +102,9 @@ class _Worker:
         self.task = task
         self.given_at = time.monotonic()
         paths = task.left()[:1] if task.alone else task.left()
+        self._tries.over(self._given)
         self._tries.begin(paths)
+        self._given = paths
         self.awaited = len(paths)
         self.asks = True
         self.send(Task(paths))
@@ -275,7 +284,7 @@ class Workers:
             if task := worker.task:
                 in_hand = task.left()[: worker.awaited]
                 self._tries.lost(in_hand)
-                if task.alone and (hung or self._tries.of(in_hand[0]) >= _TRIES):
+                if len(in_hand) == 1 and ((task.alone and hung) or self._tries.of(in_hand[0]) >= _TRIES):
                     task.outcomes.append(_lost(hung))
                 task.alone = True
                 (self._again if task.left() else finished).append(task)

@@ -82,6 +82,11 @@ class Folders:
             if tries and batch:
                 break
             ready = self._waiting.popleft()
+            earlier = self._store.refusal(ready.identity)
+            if earlier and earlier.code in _LOST:  # the service ended before the file was moved
+                self._tries.ended(ready.path)
+                self._put_aside(ready, earlier)
+                continue
             if tries >= MOST:
                 message = f"ended what tried to answer it, {tries} times: set the file aside and report it"
                 self._refuse(ready, b"", "E-IMAGE-CRASH", message)
@@ -128,19 +133,23 @@ class Folders:
 
     def _refuse(self, ready: Ready, sha256: bytes, code: str, message: str) -> None:
         tries = self._tries.of(ready.path)
-        self._store.refuse(Refusal(ready.source, ready.path, ready.identity, sha256 or None, code, message, tries))
+        refusal = Refusal(ready.source, ready.path, ready.identity, sha256 or None, code, message, tries)
+        self._store.refuse(refusal)
         self._meters.refused(ready.source, code)
+        self._tries.ended(ready.path)
+        self._put_aside(ready, refusal)
+
+    def _put_aside(self, ready: Ready, refusal: Refusal) -> None:
         reason = Quarantined(
-            code=code,
-            message=message,
+            code=refusal.code,
+            message=refusal.message,
             source=ready.source,
-            sha256=sha256.hex() or None,
-            tries=tries,
+            sha256=refusal.image_sha256.hex() if refusal.image_sha256 else None,
+            tries=refusal.tries,
             time=utc_now(),
             bundle=self._session.bundle.sha256,
             app=APP,
         )
-        self._tries.ended(ready.path)
         self._settled.append((ready, reason))
 
     def commit(self) -> None:

@@ -20,6 +20,10 @@ class StoredTries:
         self._store.begin(paths)
         self._store.commit()
 
+    def over(self, paths: Sequence[bytes]) -> None:
+        """A worker is done with these, though their outcomes are perhaps not kept yet; on the disk with the next `begin`."""
+        self._store.over(paths)
+
     def lost(self, paths: Sequence[bytes]) -> None:
         """A worker was lost that had these."""
         for path in paths:

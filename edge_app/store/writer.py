@@ -57,6 +57,8 @@ _REFUSE = """
     INSERT INTO refusals (bundle, run, source, path, identity, image_sha256, code, message, tries, time)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (identity, bundle) DO NOTHING"""
+_REFUSED = """
+    SELECT source, path, identity, image_sha256, code, message, tries FROM refusals WHERE bundle = ? AND identity = ?"""
 _BEGIN = "INSERT INTO in_hand (path, tries, now) VALUES (?, 0, 1) ON CONFLICT (path) DO UPDATE SET now = 1"
 _ENTER = "INSERT INTO entries (kind, row) VALUES (?, last_insert_rowid())"
 
@@ -208,6 +210,11 @@ class Store:
             self._change(_ENTER, ("refusal",))
         return new
 
+    def refusal(self, identity: bytes) -> Refusal | None:
+        """Why the bundle in use has no answer for a file as it is; None if it was not refused. Raises StoreError."""
+        rows = self._db.execute(_REFUSED, (self._bundle, identity))
+        return Refusal(*rows[0]) if rows else None  # type: ignore[arg-type]  # the table is STRICT
+
     def review(self, entry: int, label: str | None, by: str, why: str) -> None:
         """Keeps what a person says about an answer, beside the model's. label: None confirms it.
 
@@ -224,6 +231,11 @@ class Store:
         """Files are given to a worker: if the service ends without a word, that was a try. Raises StoreError."""
         for path in paths:
             self._change(_BEGIN, (path,))
+
+    def over(self, paths: Sequence[bytes]) -> None:
+        """A worker is done with these files: if the service ends without a word, it is not for them. Raises StoreError."""
+        for path in paths:
+            self._change("UPDATE in_hand SET now = 0 WHERE path = ?", (path,))
 
     def tried(self, paths: Sequence[bytes]) -> None:
         """A worker was lost that had these files. Raises StoreError."""
@@ -242,6 +254,7 @@ class Store:
     def left(self) -> dict[bytes, int]:
         """At start: files that cost a worker, or the service if it ended without a word -> tries. Raises StoreError."""
         self._change("UPDATE in_hand SET tries = tries + 1, now = 0 WHERE now = 1", ())
+        self._change("DELETE FROM in_hand WHERE tries = 0", ())
         return dict(self._db.execute("SELECT path, tries FROM in_hand"))  # type: ignore[arg-type]  # the table is STRICT
 
     def audit(self, kind: str, detail: dict[str, str]) -> None:
