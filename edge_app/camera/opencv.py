@@ -12,7 +12,7 @@ from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.camera.v4l2 import check_camera, why_not
 from limiar.edge_app.errors import SourceError
 
-_CONNECT_MS = 10_000  # to reach an RTSP camera; OpenCV's own limit is 30 s
+_CONNECT_MS = 7_000  # to reach an RTSP camera, which must be watched again 10 s after it is back; OpenCV's own limit is 30 s
 _RATE_TOLERANCE = 0.02  # 29.97 is 30
 
 
