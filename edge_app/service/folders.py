@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from limiar.edge_app import APP
 from limiar.edge_app.answer import Answer
-from limiar.edge_app.errors import ImageError
+from limiar.edge_app.errors import ImageError, StoreError
 from limiar.edge_app.health.log import Log
 from limiar.edge_app.health.meters import Meters
 from limiar.edge_app.image.folder import Choice
@@ -54,6 +54,7 @@ class Folders:
         self._sources = [one.source for one in sections]
         self._watcher = Watcher([_watched(one) for one in sections])
         self._waiting: deque[Ready] = deque()
+        self._damaged: set[bytes] = set()  # images whose answer in the store is damaged
         self._in_hand: dict[bytes, Ready] = {}
         self._settled: list[tuple[Ready, Quarantined | None]] = []  # told to the watcher after the commit
         self.accepts: Callable[[], bool] = lambda: True  # whether there is room for new work
@@ -99,7 +100,18 @@ class Folders:
     def known(self, images: list[bytes]) -> list[Answer | None]:
         """The store's answer for each image, by its sha256. Raises StoreError."""
         kept = self._store.kept(images)
-        return [self._store.find(image) if image in kept else None for image in images]
+        return [self._earlier(image) if image in kept else None for image in images]
+
+    def _earlier(self, image: bytes) -> Answer | None:
+        """The store's answer; None if it is damaged: then the image is answered again."""
+        try:
+            return self._store.find(image)
+        except StoreError as error:
+            if error.code != "E-STORE-DAMAGED":
+                raise
+            self._log.error(error.code, error.message)
+            self._damaged.add(image)
+            return None
 
     def keep(self, path: bytes, outcome: Outcome) -> bool:
         """Keeps what became of a file; returns whether that was a scan: an answer, new or known. Raises StoreError."""
@@ -113,7 +125,9 @@ class Folders:
             decision = self._session.model.rule.decide(answer.label, answer.confidence, answer.outside)
         except ImageError as error:
             return self._refused(ready, Refused(outcome.sha256, error.code, error.message))
-        new = not outcome.stored and self._store.add(outcome.sha256, path, answer, source=ready.source, replace=False)
+        replace = outcome.sha256 in self._damaged
+        new = not outcome.stored and self._store.add(outcome.sha256, path, answer, source=ready.source, replace=replace)
+        self._damaged.discard(outcome.sha256)
         if new:
             self._meters.answered(ready.source, decision, answer.ms.infer, self._store.sequence)
             self._drifting.answered(decision, answer)

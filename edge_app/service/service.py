@@ -34,7 +34,9 @@ from limiar.edge_app.service.folders import FellBack
 from limiar.edge_app.service.questions import Questions
 from limiar.edge_app.service.serving import Serving
 from limiar.edge_app.service.signals import Signals
+from limiar.edge_app.service.store_upkeep import StoreUpkeep
 from limiar.edge_app.store.app_files import app_sha256
+from limiar.edge_app.store.snapshot import restore
 from limiar.edge_app.store.state import default_path, state_folder
 from limiar.edge_app.store.writer import Store
 from limiar.edge_app.system import notify
@@ -68,6 +70,7 @@ class Service:
         self._questions = Questions(self._status)
         self._serving: Serving | None = None
         self._beside: Beside | None = None
+        self._upkeep: StoreUpkeep | None = None
 
     def run(self) -> int:
         """Until a signal; returns the exit status. Raises LimiarError."""
@@ -81,8 +84,7 @@ class Service:
                     continue
                 self._wait(backoff.failed())
             notify.stopping()
-            assert self._beside
-            self._beside.close()
+            self._close()
             return self._signals.status
 
     def _configure(self) -> None:
@@ -95,14 +97,20 @@ class Service:
         kinds: dict[str, Literal["folder", "camera"]] = {one.source: "folder" for one in config.folder}
         kinds |= {one.name: "camera" for one in config.camera}
         self._meters = Meters(kinds, self._sensors)
-        if self._beside:
-            self._beside.close()
+        self._close()
+        self._upkeep = StoreUpkeep(config.keep.results, lambda: self._clock.trusted)
         self._beside = Beside(config, self._state, lambda: self._clock.trusted, self._status, self._log)
+
+    def _close(self) -> None:
+        """Ends what runs beside the answers."""
+        if self._beside and self._upkeep:
+            self._beside.close()
+            self._upkeep.close()
 
     def _attempt(self) -> bool:
         """Serves until something ends it; returns whether another start is due at once."""
         try:
-            with Store(default_path(), run="run") as store:
+            with self._open_store() as store:
                 try:
                     self._serve(store)
                 finally:
@@ -117,6 +125,16 @@ class Service:
             message = error.message if isinstance(error, LimiarError) else str(error)
             self._log.state("service", "error", code, message)
         return False
+
+    def _open_store(self) -> Store:
+        """The store; if it is damaged, the last copy of it. Raises StoreError."""
+        try:
+            return Store(default_path(), run="run")
+        except StoreError as error:
+            if error.code != "E-STORE-DAMAGED":
+                raise
+            self._log.error(error.code, f"{error.message}; {restore(default_path())}")
+            return Store(default_path(), run="run")
 
     def _serve(self, store: Store) -> None:
         """With one bundle. Raises Over, StoreError, and what a start may raise."""
@@ -153,6 +171,10 @@ class Service:
             if chosen.scanned(scans):
                 store.audit("good", {"bundle": str(chosen.path)})
                 self._log.info("I-BUNDLE-GOOD", "the new bundle is good: no older one is accepted any more")
+            assert self._upkeep
+            self._upkeep.turn(store)
+            if scans:
+                self._sensors.committed(store.sequence)
             if scans and store.sequence - covered >= _CHECKPOINT:
                 store.audit("checkpoint", {})
                 covered = store.sequence

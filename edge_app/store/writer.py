@@ -19,6 +19,7 @@ from limiar.edge_app.errors import StoreError, printable
 from limiar.edge_app.store import audit
 from limiar.edge_app.store.app_files import app_sha256
 from limiar.edge_app.store.database import Database
+from limiar.edge_app.store.forget import forget
 from limiar.edge_app.store.schema import BROUGHT, MIGRATIONS
 from limiar.edge_app.system.clock import boot_id, utc_now
 
@@ -265,6 +266,16 @@ class Store:
         row = (utc_now(), boot_id(), kind, told, max(entry, covered), digest)
         sql = "INSERT INTO audit (time, boot_id, kind, detail, entry, digest, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._change(sql, (*row, audit.row_hash(before, row)))
+
+    def forget(self, *, before: str | None = None, count: int | None = None, size: int | None = None) -> int:
+        """A step of retention: removes some of the oldest entries, and says so in the audit log; returns how many.
+
+        before: what is older than this UTC time goes; count, size: entries and bytes that may stay. Raises StoreError.
+        """
+        gone, upto = forget(self._db.execute, self._change, before, count, size)
+        if gone:
+            self.audit("retention", {"count": str(gone), "upto": str(upto)})
+        return gone
 
     @property
     def sequence(self) -> int:

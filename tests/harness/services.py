@@ -119,9 +119,7 @@ class Service:
         found = (path for path in folder.rglob("*") if path.is_file())
         reasons = {path.name: path for path in found}
         return {
-            name: msgspec.json.decode(reasons[f"{name}.json"].read_bytes())
-            for name in reasons
-            if not (name.endswith(".json") and name.removesuffix(".json") in reasons)
+            name: msgspec.json.decode(reasons[f"{name}.json"].read_bytes()) for name in reasons if f"{name}.json" in reasons
         }
 
     def children(self) -> list[int]:
