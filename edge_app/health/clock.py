@@ -11,10 +11,9 @@ from msgspec import Struct
 
 from limiar.edge_app.health.status import ClockStatus
 from limiar.edge_app.system import sysfs
-from limiar.edge_app.system.clock import iso
+from limiar.edge_app.system.clock import NOT_BEFORE_S, iso
 from limiar.edge_app.system.kernel_clock import kernel_synchronised_s
 
-NOT_BEFORE_S = 1_767_225_600  # 2026-01-01: this limiar is newer, so an earlier time is wrong
 _LOOK_S = 10.0  # how often those that vouch for the clock are asked
 _JUMP_S = 1.0  # less is not a jump: a hasty NTP client steps by less than its own error
 _SLEW = 0.1  # of the time between two looks; chrony corrects by at most 1/12 of it

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from limiar.edge_app.health.clock import NOT_BEFORE_S
+from limiar.edge_app.system.clock import NOT_BEFORE_S
 
 EVERY_S = 3600.0  # between two calls
 _AT_ONCE = 2000  # files that one call removes at most, and holds in memory

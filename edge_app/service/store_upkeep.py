@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from limiar.edge_app.errors import printable
+from limiar.edge_app.health.retention import at_once
 from limiar.edge_app.service.config import Retention
 from limiar.edge_app.store.snapshot import take_snapshot
 from limiar.edge_app.store.writer import Store
@@ -30,14 +31,18 @@ class StoreUpkeep:
         """trusted: whether the clock is; until then nothing is removed for its age."""
         self._limits, self._trusted, self._now = limits, trusted, now
         self._forget_at_s = self._copy_at_s = now() + _FIRST_S
+        self._of_age: int | None = None  # entries that may still go for their age in this hour; None: not counted yet
         self._copying: tuple[Child, ParentEnd] | None = None
 
     def turn(self, store: Store) -> None:
         """Does a step of what is due. Raises StoreError."""
         now = self._now()
         if now >= self._forget_at_s:
+            if self._of_age is None:
+                self._of_age = at_once(store.entries, self._limits.days)
             more = self._limits != Retention() and self._forget(store)
             self._forget_at_s = now + (_STEP_S if more else _FORGET_S)
+            self._of_age = self._of_age if more else None
         if self._copying and not self._copying[0].is_alive():
             self.close()
         if now >= self._copy_at_s and not self._copying:
@@ -56,9 +61,13 @@ class StoreUpkeep:
             self._copying = None
 
     def _forget(self, store: Store) -> int:
-        days = self._limits.days
-        before = iso(int((time.time() - days * _DAY_S) * 1e9)) if days and self._trusted() else None
-        return store.forget(before=before, count=self._limits.count or None, size=int(self._limits.megabytes * 1e6) or None)
+        """A step; how many entries went."""
+        gone = store.forget(count=self._limits.count or None, size=int(self._limits.megabytes * 1e6) or None)
+        if not gone and self._limits.days and self._of_age and self._trusted():
+            before = iso(int((time.time() - self._limits.days * _DAY_S) * 1e9))
+            gone = store.forget(before=before, most=self._of_age)
+            self._of_age -= gone
+        return gone
 
 
 def copy(parent: WorkerEnd) -> None:

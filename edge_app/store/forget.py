@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 from limiar.edge_app.store.audit import TABLES, Rows
+from limiar.edge_app.system.clock import NOT_BEFORE_S, iso
 
 Change = Callable[[str, tuple[object, ...]], object]
 
-_STEP = 500  # entries; takes about 10 ms, and the service has other things to do
+STEP = 500  # entries; takes about 10 ms, and the service has other things to do
+_NOT_BEFORE = iso(NOT_BEFORE_S * 10**9)
 
 _OLDEST = """
     SELECT e.id, e.kind, e.row, coalesce(r.time, c.taken, f.time)
@@ -18,27 +20,39 @@ _OLDEST = """
     ORDER BY e.id LIMIT ?"""
 
 
-def forget(rows: Rows, change: Change, before: str | None, count: int | None, size: int | None) -> tuple[int, int]:
+def forget(
+    rows: Rows, change: Change, before: str | None, count: int | None, size: int | None, most: int = STEP
+) -> tuple[int, int]:
     """One step: removes what is older than the UTC time `before`, beyond `count` entries, or beyond `size` bytes.
 
-    Returns how many went, and the last entry of them. Their pages are used again; the file does not shrink.
+    Returns how many went, at most `most`, and the last entry of them. Their pages are used again; the file does not shrink.
+    An entry made while the clock showed an impossible year has the age of the one after it.
     """
-    ((there,),) = rows("SELECT count(*) FROM entries WHERE kind != 'review'", ())
-    too_many = 0 if count is None else int(str(there)) - count
+    too_many = 0 if count is None else entries(rows) - count
     too_large = size is not None and used_bytes(rows) > size
     gone: list[tuple[int, str, int]] = []
-    for entry, kind, row, time in list(rows(_OLDEST, (_STEP,))):
+    ageless: list[tuple[int, str, int]] = []
+    for entry, kind, row, time in list(rows(_OLDEST, (min(most, STEP),))):
         assert isinstance(entry, int)
         assert isinstance(row, int)
-        if not (too_large or len(gone) < too_many or (before is not None and str(time) < before)):
+        ageless.append((entry, str(kind), row))
+        if too_large or len(gone) + len(ageless) <= too_many or (before is not None and _NOT_BEFORE <= str(time) < before):
+            gone += ageless
+            ageless.clear()
+        elif str(time) >= _NOT_BEFORE:
             break
-        gone.append((entry, str(kind), row))
     for kind, (table, key) in TABLES.items():
         for _, _, row in (one for one in gone if one[1] == kind):
             change(f"DELETE FROM {table} WHERE {key} = ?", (row,))  # noqa: S608 names of our own
     for entry, _, _ in gone:
         change("DELETE FROM entries WHERE id = ?", (entry,))
     return len(gone), gone[-1][0] if gone else 0
+
+
+def entries(rows: Rows) -> int:
+    """How many there are that can be removed at all, or that people reviewed."""
+    ((there,),) = rows("SELECT count(*) FROM entries WHERE kind != 'review'", ())
+    return int(str(there))
 
 
 def used_bytes(rows: Rows) -> int:

@@ -19,7 +19,7 @@ from limiar.edge_app.errors import StoreError, printable
 from limiar.edge_app.store import audit
 from limiar.edge_app.store.app_files import app_sha256
 from limiar.edge_app.store.database import Database
-from limiar.edge_app.store.forget import forget
+from limiar.edge_app.store.forget import STEP, entries, forget
 from limiar.edge_app.store.schema import BROUGHT, MIGRATIONS
 from limiar.edge_app.system.clock import boot_id, utc_now
 
@@ -267,15 +267,21 @@ class Store:
         sql = "INSERT INTO audit (time, boot_id, kind, detail, entry, digest, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._change(sql, (*row, audit.row_hash(before, row)))
 
-    def forget(self, *, before: str | None = None, count: int | None = None, size: int | None = None) -> int:
+    def forget(self, *, before: str | None = None, count: int | None = None, size: int | None = None, most: int = STEP) -> int:
         """A step of retention: removes some of the oldest entries, and says so in the audit log; returns how many.
 
-        before: what is older than this UTC time goes; count, size: entries and bytes that may stay. Raises StoreError.
+        before: what is older than this UTC time goes; count, size: entries and bytes that may stay. most: entries that go in
+        this step. Raises StoreError.
         """
-        gone, upto = forget(self._db.execute, self._change, before, count, size)
+        gone, upto = forget(self._db.execute, self._change, before, count, size, most)
         if gone:
             self.audit("retention", {"count": str(gone), "upto": str(upto)})
         return gone
+
+    @property
+    def entries(self) -> int:
+        """How many answers and refusals there are. Raises StoreError."""
+        return entries(self._db.execute)
 
     @property
     def sequence(self) -> int:

@@ -5,6 +5,7 @@ import time
 import uuid
 from pathlib import Path
 
+NOT_BEFORE_S = 1_767_225_600  # 2026-01-01: this limiar is newer, so an earlier time is wrong
 _NS_LIMIT = (1 << 63) - 1  # the most that a message between processes can hold: the years 1677 to 2262
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from limiar.edge_app.health.clock import NOT_BEFORE_S, ClockTrust, Jump
+from limiar.edge_app.health.clock import ClockTrust, Jump
+from limiar.edge_app.system.clock import NOT_BEFORE_S
 from limiar.edge_app.system.kernel_clock import kernel_synchronised_s
 
 GOOD = NOT_BEFORE_S + 86_400.0

@@ -106,6 +106,48 @@ def test_the_service_removes_rows_and_copies_the_store_in_its_turns(tmp_path: Pa
     upkeep.close()
 
 
+def aged(path: Path, times: list[str]) -> Store:
+    """An answer of each time, in this order."""
+    store = Store(path, "run")
+    store.use(KEY, "bundle")
+    for k, at in enumerate(times):
+        answer = Answer("neg", "neg", 0.9, {"neg": 0.9, "pos": 0.1}, Timing(1, 1, 1), f"{at}T00:00:00.000Z", "x")
+        store.add(k.to_bytes(32, "big"), b"a.png", answer)
+    store.commit()
+    return store
+
+
+@pytest.mark.parametrize(
+    ("times", "left"),
+    [
+        (["1970-01-01", "1970-01-01", "2026-01-01", "2026-02-02"], [4]),  # they are older than the third
+        (["2026-01-01", "1970-01-01", "2026-02-02"], [2, 3]),  # it may be as new as the third
+        (["1970-01-01", "1970-01-01"], [1, 2]),
+        (["2031-01-01", "2026-01-01", "2026-02-02"], [1, 2, 3]),  # so may the first
+    ],
+    ids=str,
+)
+def test_an_answer_of_an_impossible_year_has_the_age_of_the_next_one(tmp_path: Path, times: list[str], left: list[int]) -> None:
+    with aged(tmp_path / "results.db", times) as store:
+        while store.forget(before="2026-02-01"):
+            pass
+        assert kept(store) == left
+
+
+def test_a_clock_that_is_years_ahead_and_believed_takes_only_some_in_an_hour(tmp_path: Path) -> None:
+    now = 0.0
+    upkeep = StoreUpkeep(Retention(days=30), lambda: True, lambda: now)  # every answer is over 30 days old
+    with aged(tmp_path / "results.db", ["2026-01-01"] * 4800) as store:
+        seen = []
+        for hour in range(3):
+            for step in range(20):
+                now = 301.0 + hour * 3700 + step
+                upkeep.turn(store)
+            seen.append(4800 - len(kept(store)))
+        upkeep.close()
+    assert seen == [20, 40, 60]
+
+
 def test_nothing_goes_for_its_age_while_the_clock_is_not_trusted(tmp_path: Path) -> None:
     now = 0.0
     upkeep = StoreUpkeep(Retention(days=1), lambda: False, lambda: now)

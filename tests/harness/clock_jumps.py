@@ -34,8 +34,8 @@ import numpy as np
 from PIL import Image
 
 from limiar.edge_app.control import AskStatus, ask
-from limiar.edge_app.health.clock import NOT_BEFORE_S
 from limiar.edge_app.health.status import Status
+from limiar.edge_app.system.clock import NOT_BEFORE_S
 
 PROJECT = Path(__file__).resolve().parents[2]
 YEAR_S = 365 * 86_400
