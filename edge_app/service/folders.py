@@ -141,6 +141,9 @@ class Folders:
             self._watcher.left(ready.path)
             return False
         if outcome.code in _LOST and self._fall_back(why := f"an image cost a worker ({outcome.code})"):
+            for path in self._in_hand:  # it was perhaps not the image
+                self._tries.ended(path)
+            self._tries.ended(ready.path)
             raise FellBack(why)
         self._refuse(ready, outcome.sha256, outcome.code, outcome.message)
         return outcome.code not in _LOST

@@ -38,7 +38,7 @@ class Service:
         self.config, self.db, self.log = folder / "limiar.toml", folder / "state" / "results.db", folder / "log"
         self.inbox.mkdir(parents=True, exist_ok=True)
         self.config.write_text(f'[answer]\nbundle = "{bundle}"\nworkers = {workers}\n[[folder]]\npath = "inbox"\n{more}')
-        self._script = script
+        self.script = script
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -52,7 +52,7 @@ class Service:
     def start(self) -> None:
         """Starts it, without waiting."""
         environment = {**os.environ, "LIMIAR_STATE": str(self.state)}
-        command = [sys.executable, "-P", "-c", self._script, "run", str(self.config)]
+        command = [sys.executable, "-P", "-c", self.script, "run", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log, env=environment)
 
