@@ -1,9 +1,14 @@
 """Folders below a watched one, opened one after another: a link put in place of one of them leads nowhere."""
 
 import contextlib
+import ctypes
 import os
+import sys
 from collections.abc import Iterator, Sequence
 
+# linux/magic.h: FAT, exFAT and FUSE (sshfs, NTFS) number a file anew when the kernel has forgotten it.
+_WITHOUT_INODES = frozenset({0x4D44, 0x2011BAB0, 0x65735546})
+_STATFS_BYTES = 256  # of struct statfs, at most
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -30,3 +35,12 @@ def folder_beneath(root: bytes, names: Sequence[bytes], make: bool = False) -> I
 def parts(root: bytes, path: bytes) -> list[bytes]:
     """The names that lead from a watched folder to a file in it, the file's last."""
     return path[len(os.path.join(root, b"")) :].split(b"/")
+
+
+def has_inodes(folder: bytes) -> bool:
+    """Whether a file keeps its inode number as long as it exists. Where that is not known: yes."""
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if ctypes.CDLL(None).statfs(folder, buffer) != 0:
+        return True
+    kind = int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) & 0xFFFFFFFF
+    return kind not in _WITHOUT_INODES

@@ -14,7 +14,7 @@ import msgspec
 
 from limiar.edge_app.errors import LimiarError, SourceError, printable
 from limiar.edge_app.image.folder import Tally, takes, walk
-from limiar.edge_app.intake.beneath import folder_beneath, parts
+from limiar.edge_app.intake.beneath import folder_beneath, has_inodes, parts
 from limiar.edge_app.intake.inotify import Hints
 from limiar.edge_app.intake.look import WAITING, Looks, Seen
 from limiar.edge_app.intake.messages import Answers, Beat, Begin, Event, Fine, Quarantined, Ready, Settled, Trouble
@@ -41,6 +41,7 @@ class _Intake:
     def __init__(self, parent: WorkerEnd, begin: Begin) -> None:
         self._parent = parent
         self._folder = folder = begin.folder
+        self._has_inodes = True  # of the folder's file system
         self._looks = Looks()
         for path, identity in begin.in_hand:
             self._looks.report(path, identity)
@@ -81,13 +82,14 @@ class _Intake:
             self._look_at_s = time.monotonic() + _EVERY_S
             self._tell("look", _unreadable(self._folder.path, error), whole=True)
             return
+        self._has_inodes = has_inodes(self._folder.path)
         self._looks.begin()
         self._cut = False
         for found in walk(self._folder.path, self._folder.choice, self._without, self._hints.watch):
             passed.add(found)
             if found.is_folder and not found.kind:
                 trouble, whole = _why(found.path), False
-            elif not found.kind and (seen := _see(found.path)) and not self._looks.saw(found.path, seen, time.monotonic()):
+            elif not found.kind and (seen := self._see(found.path)) and not self._looks.saw(found.path, seen, time.monotonic()):
                 self._cut = True
                 break
             self._beat()
@@ -173,7 +175,7 @@ class _Intake:
         for path, moved in self._hints.take():
             if path is None:
                 self._look_at_s = min(self._look_at_s, max(time.monotonic(), self._hinted_at_s))
-            elif takes(self._folder.path, path, self._folder.choice) and (seen := _see(path)):
+            elif takes(self._folder.path, path, self._folder.choice) and (seen := self._see(path)):
                 self._looks.saw(path, seen, time.monotonic(), moved)
 
     def _take(self, answers: Answers) -> None:
@@ -182,6 +184,12 @@ class _Intake:
         for path in answers.done:
             self._to_move[path] = None
         self._to_move |= answers.quarantined
+
+    def _see(self, path: bytes) -> Seen | None:
+        try:
+            return Seen.of(os.lstat(path), self._has_inodes)
+        except OSError:
+            return None
 
     def _see_closely(self, path: bytes) -> Seen | None:
         """Opens the file: only then a network share asks its server how large it is now. None: it is gone, or replaced."""
@@ -193,14 +201,7 @@ class _Intake:
                     status = _opened(folder, name) or status
         except OSError:
             return None
-        return Seen.of(status)
-
-
-def _see(path: bytes) -> Seen | None:
-    try:
-        return Seen.of(os.lstat(path))
-    except OSError:
-        return None
+        return Seen.of(status, self._has_inodes)
 
 
 def _opened(folder: int, name: bytes) -> os.stat_result | None:

@@ -20,14 +20,15 @@ class Seen(NamedTuple):
     """A file as one look saw it; a change of its content shows in size or time."""
 
     device: int
-    inode: int
+    inode: int  # 0 where the file system makes up another one from time to time
     size: int  # bytes
     mtime_ns: int
     is_plain: bool  # neither a folder, a link, a FIFO, a socket nor a device
 
     @classmethod
-    def of(cls, status: os.stat_result) -> Self:
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, stat.S_ISREG(status.st_mode))
+    def of(cls, status: os.stat_result, has_inodes: bool) -> Self:
+        inode = status.st_ino if has_inodes else 0
+        return cls(status.st_dev, inode, status.st_size, status.st_mtime_ns, stat.S_ISREG(status.st_mode))
 
     @property
     def identity(self) -> bytes:

@@ -15,7 +15,7 @@ from typing import Self
 import msgspec
 
 from limiar.edge_app.errors import SourceError, printable
-from limiar.edge_app.intake.beneath import folder_beneath, parts
+from limiar.edge_app.intake.beneath import folder_beneath, has_inodes, parts
 from limiar.edge_app.intake.look import Seen
 from limiar.edge_app.intake.messages import Quarantined, WatchedFolder
 from limiar.edge_app.output.lines import path_fields
@@ -53,6 +53,7 @@ class Settling:
 
     def __init__(self, folder: WatchedFolder) -> None:
         self._folder = folder
+        self._has_inodes = has_inodes(folder.path)
         self._changed: dict[tuple[int, int], int] = {}  # device and inode of folders -> a descriptor
 
     def __enter__(self) -> Self:
@@ -87,7 +88,7 @@ class Settling:
         with contextlib.ExitStack() as opened:
             try:
                 source = opened.enter_context(folder_beneath(root, below))
-                if not _is(source, name, identity):
+                if not self._is(source, name, identity):
                     return Moved(None)
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # it, or its folder, is gone or replaced
@@ -103,7 +104,7 @@ class Settling:
                     met = f"{printable(os.path.join(root, into))} is a link, or holds one where a folder should be"
                     raise SourceError("E-WATCH-LINK", f"{met}: remove it; files are moved only within the folder") from None
                 raise _refused(path, error) from None
-            if not _is(target, moved_to, identity):  # it was replaced in this moment: back with it
+            if not self._is(target, moved_to, identity):  # it was replaced in this moment: back with it
                 _rename(target, moved_to, source, name)
                 return Moved(None)
             for descriptor in (target, source):
@@ -126,6 +127,10 @@ class Settling:
                 return twin
         raise OSError(errno.EEXIST, "no free name was found")
 
+    def _is(self, folder: int, name: bytes, identity: bytes) -> bool:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return Seen.of(status, self._has_inodes).identity == identity
+
     def _keep(self, folder: int) -> None:
         """Keeps a folder for the fsync at the end."""
         if len(self._changed) >= _FOLDERS:
@@ -134,10 +139,6 @@ class Settling:
         key = status.st_dev, status.st_ino
         if key not in self._changed:
             self._changed[key] = os.dup(folder)
-
-
-def _is(folder: int, name: bytes, identity: bytes) -> bool:
-    return Seen.of(os.stat(name, dir_fd=folder, follow_symlinks=False)).identity == identity
 
 
 def _names(name: bytes, more: int) -> Iterator[bytes]:

@@ -1,10 +1,12 @@
 """When a file is complete. Looks and times come in as arguments, so there is neither a folder nor a clock here."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from limiar.edge_app.intake import look
+from limiar.edge_app.intake.beneath import has_inodes
 from limiar.edge_app.intake.look import EMPTY_S, STILL_S, Looks, Seen
 
 A = b"/in/a.png"
@@ -190,5 +192,18 @@ def test_so_many_files_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_identity_has_32_bytes_for_any_file(tmp_path: os.PathLike[str]) -> None:
     for status in (os.stat(tmp_path), os.stat("/dev/null"), os.lstat("/proc/self/exe")):
-        assert len(Seen.of(status).identity) == 32
+        assert len(Seen.of(status, has_inodes=True).identity) == 32
     assert len(Seen(2**64 - 1, 2**64 - 1, 2**63 - 1, -1, True).identity) == 32
+
+
+def test_where_a_file_system_makes_up_inodes_they_do_not_count(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for path in (one, other):
+        path.write_bytes(b"x")
+        os.utime(path, ns=(1, 1))
+    assert Seen.of(one.stat(), has_inodes=False) == Seen.of(other.stat(), has_inodes=False)
+    assert Seen.of(one.stat(), has_inodes=True) != Seen.of(other.stat(), has_inodes=True)
+
+
+def test_ext4_and_tmpfs_have_inodes_and_what_is_not_known_counts_as_having_them(tmp_path: Path) -> None:
+    assert all(has_inodes(path) for path in (os.fsencode(tmp_path), b"/dev/shm", b"/none"))

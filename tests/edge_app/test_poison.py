@@ -48,11 +48,11 @@ def test_poison_is_quarantined_and_every_other_image_is_answered(tmp_path: Path,
 
 def test_tries_are_counted_over_kills_of_the_service(tmp_path: Path, tiny_path: Path) -> None:
     marks = tmp_path / "marks"
-    wanted = files(60, 6)
+    wanted = files(30, 4)
     service = Service(tmp_path / "device", tiny_path, script=poisoned(marks) + REAL)
     with service:
         put(service, wanted)
-        for number in range(4):
+        for number in range(3):
             seen = sum(tries(marks).values())
             service.wait(lambda seen=seen: sum(tries(marks).values()) > seen or not service.waiting(), 60)
             time.sleep(0.05 * number)
@@ -61,7 +61,7 @@ def test_tries_are_counted_over_kills_of_the_service(tmp_path: Path, tiny_path: 
         service.wait(lambda: not service.waiting(), 240)
         quarantined = service.quarantined()
     assert sorted(quarantined) == sorted(name for name in wanted if name.startswith("poison-"))
-    assert len(service.done()) == 60
+    assert len(service.done()) == 30
     assert max(tries(marks).values()) <= MOST, tries(marks)
     assert all(0 < reason["tries"] <= MOST for reason in quarantined.values())
 

@@ -57,6 +57,18 @@ def test_the_process_of_a_scan_that_keeps_the_store_has_one_thread_and_no_librar
         assert any(loaded(worker) & RUNTIMES for worker in workers)
 
 
+def test_neither_the_process_of_a_watch_nor_that_which_looks_at_the_folder_has_a_library_that_reads_images(
+    tiny_path: Path, images: Path, tmp_path: Path
+) -> None:
+    with running(tmp_path / "state", "watch", tiny_path, images) as watch:
+        assert b'"decision"' in watch.stdout.readline()
+        assert loaded(watch.pid) == set()
+        assert threads(watch.pid) == 1
+        looking, worker = sorted(children(watch.pid), key=lambda pid: len(loaded(pid)))
+        assert (loaded(looking), threads(looking)) == (set(), 1)
+        assert loaded(worker) & RUNTIMES
+
+
 def test_the_process_of_a_camera_that_keeps_the_store_has_one_thread_and_neither_a_camera_nor_a_runtime(
     tiny_path: Path, tmp_path: Path
 ) -> None:

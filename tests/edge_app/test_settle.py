@@ -43,7 +43,7 @@ def put(inbox: Path, name: str | bytes, content: bytes = b"picture") -> bytes:
 
 
 def identity(path: bytes) -> bytes:
-    return Seen.of(os.lstat(path)).identity
+    return Seen.of(os.lstat(path), has_inodes=True).identity
 
 
 def settling(inbox: Path) -> Settling:

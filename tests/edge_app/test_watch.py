@@ -29,6 +29,7 @@ class Watch:
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
         self.lines: list[dict[str, Any]] = []
+        self.at_s: dict[str, float] = {}  # when a name's last line came
         self.notes = b""
         self._threads = [threading.Thread(target=self._read_lines), threading.Thread(target=self._read_notes)]
         for thread in self._threads:
@@ -37,6 +38,7 @@ class Watch:
     def _read_lines(self) -> None:
         for line in self.process.stdout:
             self.lines.append(json.loads(line))
+            self.at_s[Path(self.lines[-1]["path"]).name] = time.monotonic()
 
     def _read_notes(self) -> None:
         for note in self.process.stderr:
@@ -88,7 +90,10 @@ def test_what_is_there_comes_first_then_what_arrives_or_changes(
 
     shutil.copy(other / "00000.png", inbox / "new.png")
     (other / "00001.png").rename(inbox / "moved.png")
+    arrived_s = time.monotonic()
     watch.wait(lambda: {"new.png", "moved.png"} <= set(watch.names()))
+    for name in ("new.png", "moved.png"):
+        print(f"{name} was answered after {watch.at_s[name] - arrived_s:.2f} s")
     shutil.copy(other / "00002.png", inbox / "00003.png")
     watch.wait(lambda: watch.names().count("00003.png") == 2)
 

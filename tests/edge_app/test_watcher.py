@@ -350,7 +350,7 @@ def test_without_inotify_everything_is_found_by_looking(
         def inotify_add_watch(self, *_: object) -> int:
             return -1
 
-    monkeypatch.setattr(inotify.ctypes, "CDLL", lambda *_, **__: No())
+    monkeypatch.setattr(inotify, "ctypes", SimpleNamespace(CDLL=lambda *_, **__: No()))
     heard = in_a_thread(folder_of(inbox))
     heard.wait(lambda: heard.of(Fine))
     (inbox / "sub").mkdir()
@@ -436,6 +436,17 @@ def in_a_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Heard
     for thread in threads:
         thread.join(LONG_S)
         assert not thread.is_alive()
+
+
+def test_a_folder_that_is_given_as_a_link_is_watched(inbox: Path, tmp_path: Path, in_a_thread: Callable[..., Heard]) -> None:
+    (tmp_path / "link").symlink_to(inbox)
+    heard = in_a_thread(folder_of(tmp_path / "link", done="done"))
+    heard.wait(lambda: heard.of(Fine))
+    (inbox / "a").write_bytes(b"x")
+    (inbox / "a").rename(inbox / "a.png")
+    heard.wait(lambda: heard.names() == ["a.png"])
+    heard.watching.done(os.fsencode(tmp_path / "link/a.png"))
+    heard.wait(lambda: (inbox / "done/a.png").exists())
 
 
 def test_a_child_says_what_it_is_given_in_messages_that_can_be_decoded() -> None:
