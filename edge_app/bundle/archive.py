@@ -84,10 +84,11 @@ class Archive:
             descriptor = os.open(path, flags)
         except (OSError, ValueError) as error:
             self._unreadable(error)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            self._refuse("E-ARCHIVE-READ", "it is not a plain file", "give a NAME.limiar, or a bundle's folder")
         self._file = open(descriptor, "rb", buffering=0)  # noqa: SIM115 closed by close
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                self._refuse("E-ARCHIVE-READ", "it is not a plain file", "give a NAME.limiar, or a bundle's folder")
             self._next = self._header()
             self.manifest = self._small(MANIFEST, MANIFEST_LIMIT)  # the bytes of manifest.json
             signed = self._next is not None and self._next.name == SIGNATURE.encode()
