@@ -26,7 +26,7 @@ from limiar.edge_app.system.files import WholeFile
 
 ROOTS = (Path("/media"), Path("/run/media"), Path("/mnt"))  # where systems mount what a person plugs in
 RESULTS = "limiar-results"
-MOUNTS = Path("/proc/self/mountinfo")
+MOUNTS, BLOCK_DEVICES = Path("/proc/self/mountinfo"), Path("/sys/dev/block")
 
 _FILE_SYSTEMS = frozenset({"vfat", "exfat", "ext2", "ext3", "ext4", "ntfs3", "fuseblk", "f2fs", "btrfs", "xfs"})
 _MOST_MOUNTS = 1 << 20  # bytes of mountinfo that are read
@@ -42,7 +42,8 @@ class Stick(Struct, frozen=True):
     """A mounted stick."""
 
     path: Path
-    device: int  # st_dev of the mounted file system: another stick at the same place has another one, or another inode
+    mount: int  # the kernel's number of the mount: another stick at the same place has another one
+    device: int  # st_dev
     read_only: bool
 
 
@@ -65,17 +66,17 @@ class Sticks:
     A look installs, which takes seconds: call it in a child process, not where the store is written.
     """
 
-    def __init__(self, state: Path, keys: Keys | None, roots: Sequence[Path] = ROOTS, mounts: Path = MOUNTS) -> None:
+    def __init__(self, state: Path, keys: Keys | None, roots: Sequence[Path] = ROOTS) -> None:
         """keys: of which one must have signed a bundle, besides those that the device has kept."""
         self._state = state
         self._keys = keys
         self._roots = tuple(roots)
-        self._mounts = mounts
         self._seen: frozenset[Stick] = frozenset()
 
     def look(self) -> list[StickFound]:
         """Installs the newest bundle of each stick that is new; what happened to each archive. Raises nothing."""
-        sticks = frozenset(mounted_sticks(self._roots, self._mounts))
+        own = _device(self._state)
+        sticks = frozenset(stick for stick in mounted_sticks(self._roots) if stick.device != own)
         new = sorted(sticks - self._seen, key=lambda stick: stick.path)
         self._seen = sticks
         return [found for stick in new for found in self._take(stick)]
@@ -114,24 +115,34 @@ class Sticks:
             return parse_manifest(archive.manifest, printable(path.name)).release_counter
 
 
-def mounted_sticks(roots: Sequence[Path] = ROOTS, mounts: Path = MOUNTS) -> Iterator[Stick]:
-    """What is mounted below these folders from a disk of its own. Raises nothing: what cannot be read is left out."""
+def mounted_sticks(roots: Sequence[Path] = ROOTS) -> Iterator[Stick]:
+    """The removable disks that are mounted below these folders. Raises nothing: what cannot be read is left out."""
     try:
-        with open(mounts, "rb") as file:
+        with open(MOUNTS, "rb") as file:
             lines = file.read(_MOST_MOUNTS).splitlines()
     except OSError:
         return
-    system = _device(Path("/"))
     for line in lines:
         before, _, after = line.partition(b" - ")
         fields, kind = before.split(b" "), after.split(b" ")
-        if len(fields) < 6 or os.fsdecode(kind[0]) not in _FILE_SYSTEMS:
+        if len(fields) < 6 or os.fsdecode(kind[0]) not in _FILE_SYSTEMS or not _removable(os.fsdecode(fields[2])):
             continue
         path = Path(os.fsdecode(_ESCAPE.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), fields[4])))
-        device = _device(path)
-        if device is None or device == system or not any(root in path.parents for root in roots):
-            continue
-        yield Stick(path, device, b"ro" in fields[5].split(b",") or b"ro" in kind[-1].split(b","))
+        if (device := _device(path)) is not None and any(root in path.parents for root in roots):
+            yield Stick(path, int(fields[0]), device, b"ro" in fields[5].split(b","))
+
+
+def _removable(number: str) -> bool:
+    """Whether a disk, as "8:1", can be taken out: it says so, or it is on USB, since large sticks do not say so."""
+    if not re.fullmatch(r"\d{1,7}:\d{1,7}", number):
+        return False
+    disk = Path(os.path.realpath(BLOCK_DEVICES / number))
+    if any(re.fullmatch(r"usb\d+", part) for part in disk.parts):
+        return True
+    for folder in (disk, disk.parent):  # of a partition, and of its disk
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return (folder / "removable").read_text(encoding="ascii").strip() == "1"
+    return False
 
 
 def copy_results(stick: Stick, name: str, export: Export) -> Path:
