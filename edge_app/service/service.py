@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from limiar.edge_app import APP
 from limiar.edge_app.control import SOCKET
 from limiar.edge_app.errors import LimiarError, StoreError, printable
 from limiar.edge_app.health.clock import ClockTrust
@@ -23,7 +22,7 @@ from limiar.edge_app.health.log import Log
 from limiar.edge_app.health.meters import Meters
 from limiar.edge_app.health.sensors import Sensors
 from limiar.edge_app.health.space import Space
-from limiar.edge_app.health.status import BundleStatus, Status
+from limiar.edge_app.health.status import Status
 from limiar.edge_app.inference.session import Session
 from limiar.edge_app.output.lines import Origin
 from limiar.edge_app.service.backoff import Backoff
@@ -34,8 +33,8 @@ from limiar.edge_app.service.folders import FellBack
 from limiar.edge_app.service.questions import Questions
 from limiar.edge_app.service.serving import Serving
 from limiar.edge_app.service.signals import Signals
+from limiar.edge_app.service.started import audit_start, bundle_status
 from limiar.edge_app.service.store_upkeep import StoreUpkeep
-from limiar.edge_app.store.app_files import app_sha256
 from limiar.edge_app.store.snapshot import restore
 from limiar.edge_app.store.state import default_path, state_folder
 from limiar.edge_app.store.writer import Store
@@ -149,7 +148,7 @@ class Service:
                 self._questions.commit = serving.commit
                 self._started(store, session, origin, chosen)
                 try:
-                    self._loop(store, serving, chosen)
+                    self._loop(store, serving, session, origin, chosen)
                 except Over:
                     serving.finish()
                     chosen.ended()
@@ -165,11 +164,12 @@ class Service:
             self._fell_back(store, str(error))
             raise Over from None
 
-    def _loop(self, store: Store, serving: Serving, chosen: Chosen) -> None:
+    def _loop(self, store: Store, serving: Serving, session: Session, origin: Origin, chosen: Chosen) -> None:
         covered = store.sequence
         for scans in serving.run():
             if chosen.scanned(scans):
-                store.audit("good", {"bundle": str(chosen.path)})
+                store.audit("good", {"bundle": origin.bundle})
+                self._meters.bundle(bundle_status(session, origin, chosen))
                 self._log.info("I-BUNDLE-GOOD", "the new bundle is good: no older one is accepted any more")
             assert self._upkeep
             self._upkeep.turn(store)
@@ -193,10 +193,11 @@ class Service:
                 self._questions.store.audit("delete", detail)
         if self._signals.ended is not None:
             raise Over
-        if self._signals.hung_up or self._questions.reload:
-            self._signals.hung_up = self._questions.reload = False
-            self._reload()
-            raise Over
+        if self._questions.reload or self._signals.hung_up:
+            wanted, self._questions.reload = self._questions.reload, False
+            self._signals.hung_up = False
+            if self._reload() or wanted:
+                raise Over
 
     def _feed(self) -> None:
         """Tells the system's watchdog that work is finished, or that there is none."""
@@ -210,54 +211,31 @@ class Service:
 
     def _started(self, store: Store, session: Session, origin: Origin, chosen: Chosen) -> None:
         """Says that the service answers."""
-        manifest = session.manifest
-        self._meters.bundle(
-            BundleStatus(
-                name=manifest.name,
-                version=manifest.version,
-                sha256=origin.bundle,
-                counter=manifest.release_counter,
-                file=origin.file,
-                runtime=origin.runtime,
-                verified=origin.verified,
-                **chosen.status(),
-            )
-        )
-        refer_below = session.model.rule.decision.refer_below
-        store.audit(
-            "start",
-            {
-                "app": APP,
-                "app_sha256": app_sha256().hex(),
-                "bundle": origin.bundle,
-                "file": origin.file,
-                "runtime": origin.runtime,
-                "refer_below": f"{refer_below:g}",
-                "outside": session.model.rule.outside,
-                "config": config_sha256(self._path),
-            },
-        )
+        self._meters.bundle(bundle_status(session, origin, chosen))
+        audit_start(store, session, origin, config_sha256(self._path))
         store.commit()
         self._log.over("service", "the service answers again")
         self._log.info("I-SERVICE-START", session.describe(origin))
-        notify.ready(f"{manifest.name} {manifest.version}")
+        notify.ready(session.describe(origin))
 
     def _fell_back(self, store: Store, why: str) -> None:
         store.audit("fall-back", {"why": why})
         store.commit()
         self._log.error("E-UPDATE-FELL-BACK", f"the new bundle failed, and the one before it answers again: {why}")
 
-    def _reload(self) -> None:
-        """Reads the configuration again; one that cannot be used changes nothing."""
+    def _reload(self) -> bool:
+        """Reads the configuration again; returns whether it can be used. One that cannot changes nothing."""
         notify.reloading()
         try:
             config = read_config(self._path)
         except LimiarError as error:
             self._log.error(error.code, f"{error.message}; the service goes on with what it had")
-            return
+            notify.ready("the configuration cannot be used; the service goes on with the one before")
+            return False
         if config != self._config:
             self._config = config
             self._configure()
+        return True
 
     def _status(self) -> Status:
         if self._serving and self._serving.folders:

@@ -267,6 +267,14 @@ class Store:
         sql = "INSERT INTO audit (time, boot_id, kind, detail, entry, digest, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._change(sql, (*row, audit.row_hash(before, row)))
 
+    def last_audit(self, kind: str) -> dict[str, str]:
+        """The detail of the last row of a kind in the audit log; empty if there is none. Raises StoreError."""
+        found = self._db.execute("SELECT detail FROM audit WHERE kind = ? ORDER BY id DESC LIMIT 1", (kind,))
+        try:
+            return msgspec.json.decode(_text(found[0][0]), type=dict[str, str]) if found else {}
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise self._db.damaged(f"the audit log: {error}") from None
+
     def forget(self, *, before: str | None = None, count: int | None = None, size: int | None = None, most: int = STEP) -> int:
         """A step of retention: removes some of the oldest entries, and says so in the audit log; returns how many.
 

@@ -151,6 +151,16 @@ def test_sighup_reads_the_configuration_again(service: Service) -> None:
     assert service.rows("SELECT source FROM results") == [("second",)]
 
 
+def test_a_change_of_the_threshold_is_in_the_audit_log(service: Service) -> None:
+    service.wait(lambda: service.rows("SELECT * FROM audit"))
+    service.config.write_text(service.config.read_text().replace("[answer]\n", "[answer]\nrefer_below = 0.5\n"))
+    os.kill(service.pid, signal.SIGHUP)
+    service.wait(lambda: service.rows("SELECT * FROM audit WHERE kind = 'threshold'"))
+    ((detail,),) = service.rows("SELECT detail FROM audit WHERE kind = 'threshold'")
+    assert detail == '{"refer_below":"0.95 -> 0.5"}'
+    assert len(service.rows("SELECT * FROM audit WHERE kind = 'config'")) == 1
+
+
 def test_a_configuration_that_cannot_be_used_changes_nothing(service: Service) -> None:
     service.wait(lambda: service.rows("SELECT * FROM audit"))
     service.config.write_text("[answer\n")
