@@ -13,7 +13,7 @@ import time
 import msgspec
 
 from limiar.edge_app.errors import LimiarError, SourceError, printable
-from limiar.edge_app.image.folder import Tally, takes, walk
+from limiar.edge_app.image.folder import Choice, Tally, takes, walk
 from limiar.edge_app.intake.beneath import folder_beneath, has_inodes, parts
 from limiar.edge_app.intake.inotify import Hints
 from limiar.edge_app.intake.look import WAITING, Looks, Seen
@@ -40,7 +40,8 @@ def work(parent: WorkerEnd) -> None:
 class _Intake:
     def __init__(self, parent: WorkerEnd, begin: Begin) -> None:
         self._parent = parent
-        self._folder = folder = begin.folder
+        choice = Choice(tuple(map(os.fsdecode, begin.include)), tuple(map(os.fsdecode, begin.exclude)))
+        self._folder = folder = msgspec.structs.replace(begin.folder, choice=choice)
         self._has_inodes = True  # of the folder's file system
         self._looks = Looks()
         for path, identity in begin.in_hand:
@@ -145,8 +146,8 @@ class _Intake:
 
     def _beat(self) -> None:
         if time.monotonic() >= self._beat_at_s:
-            kinds = dict(self._passed.kinds)
-            self._events.append(Beat(self._folder.source, self._looks.waiting, kinds, self._passed.text()))
+            kinds, text = dict(self._passed.kinds), printable(self._passed.text())  # it quotes names
+            self._events.append(Beat(self._folder.source, self._looks.waiting, kinds, text))
             self._beat_at_s = time.monotonic() + _BEAT_S
             self._send()
 

@@ -98,10 +98,11 @@ class Looks:
         """When `due` next has something, if nothing changes."""
         if len(self._in_hand) >= IN_HAND:
             return float("inf")
-        first = (next(iter(waits.values()), None) for waits in self._waits.values())
-        return min(
-            (one[1] + wait_s for wait_s, one in zip(self._waits, first, strict=True) if one is not None), default=float("inf")
-        )
+        at_s = float("inf")
+        for wait_s, waits in self._waits.items():
+            since_s = next((since_s for path, (_, since_s) in waits.items() if path not in self._in_hand), float("inf"))
+            at_s = min(at_s, since_s + wait_s)
+        return at_s
 
     def again(self, path: bytes, seen: Seen | None, now_s: float) -> bool:
         """Takes the look that `due` asked for; whether the file is complete, and so reported. None: it is gone."""

@@ -36,7 +36,9 @@ class Quarantined(Struct, frozen=True, kw_only=True):
 class Begin(Struct, frozen=True, array_like=True):
     """What a child looks at."""
 
-    folder: WatchedFolder
+    folder: WatchedFolder  # without its choice, whose globs need not be UTF-8
+    include: list[bytes]
+    exclude: list[bytes]
     in_hand: list[tuple[bytes, bytes]]  # path and identity of files that an earlier child has reported
 
 

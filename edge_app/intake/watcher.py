@@ -4,6 +4,7 @@ Each folder has a child process of its own, so that a dead share stops no other 
 replaced once it has ended: one that waits for a dead share ends only when the share is back.
 """
 
+import os
 import select
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Self
 import msgspec
 
 from limiar.edge_app.errors import printable
+from limiar.edge_app.image.folder import Choice
 from limiar.edge_app.intake.child import work
 from limiar.edge_app.intake.messages import (
     Answers,
@@ -122,10 +124,16 @@ class _Folder:
     def start(self, now_s: float) -> None:
         self._child = _, end = start_child(work)
         self._poll.register(end, select.EPOLLIN)
-        end.send(msgspec.msgpack.encode(Begin(self._folder, list(self._in_hand.items()))))
+        end.send(msgspec.msgpack.encode(self._begin()))
         self._left, self._settle = [], list(self._to_settle)
         self._started_s = self._heard_s = self._turn_s = now_s
         self._trouble = None
+
+    def _begin(self) -> Begin:
+        choice = self._folder.choice
+        folder = msgspec.structs.replace(self._folder, choice=Choice())
+        include, exclude = list(map(os.fsencode, choice.include)), list(map(os.fsencode, choice.exclude))
+        return Begin(folder, include, exclude, list(self._in_hand.items()))
 
     def end(self) -> None:
         if self._child:

@@ -131,6 +131,7 @@ def test_a_file_that_changes_while_it_is_in_hand_is_reported_after_its_answer() 
     looks.report(A, seen().identity)
     looks.saw(A, seen(size=200), 10.0)
     assert looks.due(20.0) == []
+    assert looks.due_at_s() == float("inf")  # or the process would look without a pause
     looks.answered(A, stays=True)
     assert complete(looks, 20.0, seen(size=200))
 

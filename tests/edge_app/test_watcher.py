@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import msgspec
 import pytest
 
 from limiar.edge_app.image.folder import Choice
 from limiar.edge_app.intake import child, inotify, look, watcher
-from limiar.edge_app.intake.messages import Beat, Begin, Event, Fine, Quarantined, Ready, Settled, Trouble, WatchedFolder
+from limiar.edge_app.intake.messages import Beat, Event, Fine, Quarantined, Ready, Settled, Trouble, WatchedFolder
 from limiar.edge_app.intake.watcher import Watcher
 from limiar.edge_app.system.channel import channel
+from limiar.edge_app.system.process import cpu_s
 
 LONG_S = 60.0  # for what takes 3 s on a machine with nothing else to do
 REASON = Quarantined(code="E-X", message="", source="in", sha256=None, tries=3, time="", bundle="", app="")
@@ -449,6 +449,21 @@ def test_a_folder_that_is_given_as_a_link_is_watched(inbox: Path, tmp_path: Path
     heard.wait(lambda: (inbox / "done/a.png").exists())
 
 
-def test_a_child_says_what_it_is_given_in_messages_that_can_be_decoded() -> None:
-    begin = Begin(folder_of(Path("/in"), choice=Choice(include=("*",))), [(b"/in/\xff", b"identity")])
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(begin), type=Begin) == begin
+def test_names_and_globs_need_not_be_utf_8(inbox: Path, in_a_thread: Callable[..., Heard]) -> None:
+    for name in (b"a.\xff", b"b\xff.png", b"c\xfe.png"):
+        Path(os.fsdecode(os.fsencode(inbox) + b"/" + name)).write_bytes(b"x")
+    heard = in_a_thread(folder_of(inbox, choice=Choice(exclude=(os.fsdecode(b"*\xfe*"),))))
+    heard.wait(lambda: heard.of(Ready) and heard.of(Beat)[-1].passed)
+    assert heard.names() == ["b\udcff.png"]
+    assert heard.of(Beat)[-1].passed_text == "1 other file (1 .\\xff), 1 excluded"
+
+
+def test_a_file_that_changed_while_it_was_in_hand_costs_nothing_until_its_answer(inbox: Path) -> None:
+    (inbox / "a.png").write_bytes(b"x")
+    with watching(folder_of(inbox)) as heard:
+        heard.wait(lambda: heard.names() == ["a.png"])
+        (inbox / "a.png").write_bytes(b"more")
+        heard.for_s(2.5)
+        before_s = cpu_s(pid(heard))
+        heard.for_s(2.0)
+        assert cpu_s(pid(heard)) - before_s < 1.0
