@@ -34,7 +34,10 @@ def test_help_has_an_example_and_every_option(install: Install) -> None:
     done = install("--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\n  scripts/install_pi --camera" in done.stdout
-    assert all(option in done.stdout for option in ("--camera", "--to DIR", "--bundle BUNDLE", "--offline WHEELHOUSE", "WHEEL"))
+    assert all(
+        option in done.stdout
+        for option in ("--camera", "--service", "--to DIR", "--bundle BUNDLE", "--offline WHEELHOUSE", "WHEEL")
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,7 @@ def test_help_has_an_example_and_every_option(install: Install) -> None:
         (["--bundle", ""], "--bundle needs a folder"),
         (["a.whl", "b.whl"], "not a.whl and b.whl"),
         (["--offline", "house", "a.whl"], "leave a.whl out"),
+        (["--service", "--to", "/srv/limiar"], "leave --to out"),
     ],
 )
 def test_a_usage_error_is_one_line_that_names_it(install: Install, words: list[str], said: str) -> None:

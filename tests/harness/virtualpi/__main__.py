@@ -5,6 +5,7 @@
     scripts/virtual_pi faults    plants faults that `user` must catch: half a minute
     scripts/virtual_pi install   scripts/install_pi on fresh systems, with a network and without one: five minutes or more
     scripts/virtual_pi machine   whole machines before a release: cameras, power cuts, Raspberry Pi 3 and 4: some minutes
+    scripts/virtual_pi service   the service under systemd, through power cuts and hung processes: a quarter of an hour
 
 What is downloaded and unpacked is kept in ~/.cache/limiar/virtual-pi and used again. Exit status 1: this machine cannot run it;
 3: it ran and found something wrong. It needs Debian on x86-64, Linux 6.7 or newer to emulate, and root for `install`.
@@ -20,7 +21,7 @@ from virtualpi import Failed, Unavailable, namespace
 from wheelhouse import WheelhouseError
 
 # Each is a module: options(parser) adds its options, main(asked) raises Unavailable or Failed.
-LEVELS = ("user", "faults", "camera", "install", "machine")
+LEVELS = ("user", "faults", "camera", "install", "machine", "service")
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Boots machines in QEMU and reads what their guest prints.
 
 A guest writes to one port: `@begin NAME`, a command's stdout, `@errors`, its stderr and `@end STATUS`, for each command of
-guest/jobs; `@scan`, then the lines of a running scan; `@done` at the end.
+guest/jobs or guest/service.py; `@scan`, then the lines of a running scan; `@done` at the end.
 """
 
 import queue

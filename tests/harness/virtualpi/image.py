@@ -4,7 +4,7 @@ import lzma
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +48,13 @@ class Image:
     trees: dict[str, Path]  # QEMU's board -> device tree
 
 
-def make_image(folder: Path) -> Image:
-    """Makes an image in which limiar's wheel is installed as on a device. Raises Unavailable, Failed, WheelhouseError."""
-    system = debian.root(_SUITE, "arm64", (*_SYSTEM, "python3", *camera_stack.PACKAGES), camera_stack.BACKPORTS)
+def make_image(folder: Path, packages: Sequence[str] = (), prepare: Callable[[Path], None] = lambda guest: None) -> Image:
+    """Makes an image in which limiar's wheel is installed as on a device. Raises Unavailable, Failed, WheelhouseError.
+
+    packages: more of Debian's; prepare: changes the folder of its disk, in which files are replaced and never written to.
+    """
+    wanted = (*_SYSTEM, "python3", *camera_stack.PACKAGES, *packages)
+    system = debian.root(_SUITE, "arm64", wanted, camera_stack.BACKPORTS)
     python = debian.root(_SUITE, "amd64", ("base-files", "coreutils", "dash", "libc-bin", "python3"))
     (kernel,) = (system / "boot").glob("vmlinuz-*")
     release = kernel.name.removeprefix("vmlinuz-")
@@ -59,6 +63,7 @@ def make_image(folder: Path) -> Image:
         subprocess.run(["cp", "-al", system, guest], check=True)  # hard links: new files do not change `system`
         _install(guest, folder)
         (guest / "data").mkdir()  # where a second disk is mounted
+        prepare(guest)
         with scratch_root(python, binds={"/guest": guest}) as root:
             _compile(root)
         with scratch_root(qemu.system_root(), binds={"/guest": guest, "/out": folder}) as root:

@@ -28,11 +28,12 @@ from virtualpi.outcome import Outcome, progress, report
 from virtualpi.raspberry_archive import STUBS, make_archive
 
 # What Raspberry Pi OS has and is needed here. `minbase` has all but these; `extract` does not resolve all dependencies.
-_FRESH = ("ca-certificates", "python3", "sudo")
+_FRESH = ("ca-certificates", "python3", "sudo", "systemd")
 _BASE = ("base-files", "bash", "coreutils", "dash", "dpkg", "libc-bin", "sed", "util-linux")
 _ARM = (*_BASE, "ca-certificates", "libgcc-s1", "libstdc++6", "python3", "python3-venv", "zlib1g")
 _CHECKOUT, _RELEASE, _OTHER, _BROKEN = "/media/limiar", "/media/release", "/media/index", "/media/broken"
 _SCRIPT = f"{_CHECKOUT}/scripts/install_pi"
+_CONFIG = "/etc/limiar/limiar.toml"
 _HOME, _DEVICE, _CAMERA = "/home/pi", "/home/pi/limiar-device", "/home/pi/a camera"
 # Sends Ctrl-C to all processes that a terminal would send it to, when half of the packages are there.
 _INTERRUPTED = """
@@ -176,7 +177,42 @@ def with_network(suite: str, release: Path, folder: Path, figures: list[tuple[st
         taken = as_pi(root, f"{_DEVICE}/venv/bin/pip", "download", "--quiet", "--no-deps", "--dest", "taken", "click")
         listed = as_pi(root, "ls", "taken").stdout.strip() if not taken.returncode else taken.stderr
         yield Outcome(where, "control: click without hashes", listed, "the other index's", "-1-py3" in listed)
+        yield from service(root, suite, figures)
         yield from camera(root, suite, f"{_RELEASE}/{house}", figures)
+
+
+def service(root: Root, suite: str, figures: list[tuple[str, str]]) -> Iterator[Outcome]:
+    """`--service` where systemd is installed but does not run, then the commands of docs/field.md."""
+    where = f"{suite}, service"
+    progress(f"{suite}: install_pi --service")
+    yield refused(f"{suite}, --service without sudo", as_pi(root, _SCRIPT, "--service"), "run it with sudo")
+    started = time.monotonic()
+    done = as_pi(root, "sudo", _SCRIPT, "--service")
+    figures.append((f"{suite}, `--service`, native x86-64", f"{time.monotonic() - started:.0f} s"))
+    yield exit_status(where, "install_pi --service", done)
+    yield verified(where, done)
+    for words in (
+        ("limiar", "run", _CONFIG, "--check"),
+        ("systemctl", "is-enabled", "limiar"),
+        ("systemd-analyze", "verify", "--man=no", "/etc/systemd/system/limiar.service"),
+        ("test", "-w", "/srv/limiar/inbox"),
+    ):
+        yield exit_status(where, " ".join(words), as_pi(root, "sudo", *words))
+    status = as_pi(root, "sudo", "limiar", "status").stdout
+    said = next((line for line in status.splitlines() if line.startswith("bundle ")), "none")
+    yield Outcome(where, "sudo limiar status", said, "lung-nodule", "lung-nodule" in said)
+    owners = root.run("find", "/var/lib/limiar", "-not", "-user", "limiar").stdout.strip()
+    yield Outcome(where, "files of others in /var/lib/limiar", owners or "none", "none", not owners)
+    back = as_pi(root, "sudo", "limiar", "rollback")
+    yield Outcome(where, "sudo limiar rollback", back.stderr.strip(), "E-UPDATE-BACK", "E-UPDATE-BACK" in back.stderr)
+
+    root.run("sh", "-c", f"echo '# mine' >>{_CONFIG}")
+    again = as_pi(root, "sudo", _SCRIPT, "--service")
+    yield exit_status(where, "install_pi --service again", again)
+    kept = root.run("tail", "-n", "1", _CONFIG).stdout.strip()
+    yield Outcome(where, "the configuration after an update", kept, "# mine", kept == "# mine")
+    same = "keeps the bundle" in again.stdout
+    yield Outcome(where, "the bundle after an update", "kept" if same else "installed again", "kept", same)
 
 
 def camera(root: Root, suite: str, house: str, figures: list[tuple[str, str]]) -> Iterator[Outcome]:

@@ -10,7 +10,7 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -66,6 +66,7 @@ class Series(msgspec.Struct):
 
     kind: Kind
     cuts: list[Cut]
+    end: dict[str, Said] = {}  # what the machine said that booted after the last cut
 
     @property
     def reported(self) -> int:
@@ -98,8 +99,25 @@ def make_disk(folder: Path, scans: int) -> Path:
     return folder / "data.disk"
 
 
-def cut_again_and_again(kind: Kind, cuts: int, seed: int, image: Image, disk: Path, log: TextIO) -> Series:
-    """Cuts the power `cuts` times; changes `disk`. Raises LogError, and Failed if a machine does not answer."""
+def _scan_job(kind: Kind, number: int, last: bool) -> Mapping[str, str]:
+    """The job of guest/jobs for a boot."""
+    return {"job": "cut", "options": kind.mount} | ({} if last else {"scan": kind.limiar, "images": str(number)})
+
+
+def cut_again_and_again(
+    kind: Kind,
+    cuts: int,
+    seed: int,
+    image: Image,
+    disk: Path,
+    log: TextIO,
+    job: Callable[[Kind, int, bool], Mapping[str, str]] = _scan_job,
+    limit_s: float = 400,
+) -> Series:
+    """Cuts the power `cuts` times; changes `disk`. Raises LogError, and Failed if a machine does not answer.
+
+    job: what the machine does after so many cuts, and whether these were all; limit_s: for a boot.
+    """
     series, rng = Series(kind, []), random.Random(seed)  # not a secret
     data = Data(disk.with_suffix(".running"), disk.with_suffix(".log"))
     reported: set[str] = set()
@@ -108,13 +126,13 @@ def cut_again_and_again(kind: Kind, cuts: int, seed: int, image: Image, disk: Pa
         subprocess.run(["cp", "--sparse=always", disk, data.disk], check=True)
         data.log.write_bytes(b"")
         last = number == cuts
-        job = {"job": "cut", "options": kind.mount} | ({} if last else {"scan": kind.limiar, "images": str(number)})
-        with booted(VIRT, image, job, log, data) as guest:
+        with booted(VIRT, image, job(kind, number, last), log, data, limit_s) as guest:
             answers = guest.answers("@done" if last else "@scan")
             if series.cuts:
                 _look(answers, series.cuts[-1], reported)
                 log.write(f"\n==== {kind.name}: {msgspec.json.encode(series.cuts[-1]).decode()}\n")
             if last:
+                series.end = dict(answers)
                 break
             after_s = rng.uniform(0, _LONGEST_S)
             lines = _cut(guest, after_s)
