@@ -117,7 +117,9 @@ def _prepare(guest: Path) -> None:
     wants.mkdir(parents=True, exist_ok=True)
     for unit in ("limiar.service", "test.service"):
         (wants / unit).symlink_to(f"../{unit}")
-    (guest / "etc" / "systemd" / "system" / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
+    (wants.parent / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
+    for unit in ("getty@.service", "serial-getty@.service"):  # there is nobody, and a console that is written to a file
+        (wants.parent / unit).symlink_to("/dev/null")
     for place in ("var/lib/limiar", "srv/limiar", "var/tmp", "var/log", "run", "tmp"):
         (guest / place).mkdir(parents=True, exist_ok=True)
 
@@ -210,6 +212,8 @@ def _hangs(image: Image, folder: Path, log: TextIO) -> Iterator[Outcome]:
     yield Outcome("virt", "then 20 images are answered", f"{answered} s", "in time", answered is not None)
     yield _step(answers, "reload", "systemctl reload", restarts="1")
     yield _step(answers, "stop", "systemctl stop")
+    read_only = msgspec.json.decode(answers["root"].out)["read_only"]
+    yield Outcome("virt", "the root", "read-only" if read_only else "writable", "read-only", read_only)
     progress("-M virt: without a watchdog")
     main_without = msgspec.json.decode(_answers(image, folder, log, "unwatched", "watchdog")["main"].out, type=Step)
     found = "it stays stopped" if main_without.seconds is None else f"started again after {main_without.seconds} s"
