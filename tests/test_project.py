@@ -299,7 +299,7 @@ def test_the_docs_name_every_command_and_no_other(project: Path) -> None:
 def test_the_docs_name_every_script_study_and_campaign_and_no_other(project: Path, tracked: list[Path]) -> None:
     named = set()
     for document in documents(project):
-        named |= set(re.findall(r"\b(?:scripts|studies|tests/harness)/[a-z]\w*(?:\.py)?\b(?!\.[a-z])", document.read_text()))
+        named |= set(re.findall(r"\b(?:scripts|studies|tests/harness)/[a-zA-Z]\w*(?:\.py)?\b(?!\.[a-z])", document.read_text()))
     there = {str(path.relative_to(project)) for path in tracked}
     commands = {name for name in there if re.match(r"scripts/[^._]+$|studies/(?!_)|tests/harness/(?!_)[^/]+\.py$", name)}
     commands -= {"tests/harness/killing.py"}  # what tests/harness/kill_training.py runs
