@@ -71,6 +71,10 @@ class Watcher:
             folder.end()
         self._poll.close()
 
+    def processes(self) -> list[tuple[str, int | None, int]]:
+        """Of each folder: its source, its child's process id (None: it has none now), and how often that was started again."""
+        return [(folder.source, folder.pid, max(0, folder.starts - 1)) for folder in self._folders]
+
     def fileno(self) -> int:
         """A descriptor that can be read when `turn` has something."""
         return self._poll.fileno()
@@ -118,11 +122,13 @@ class _Folder:
         self._killed: Child | None = None  # has perhaps not ended
         self._start_at_s = self._started_s = self._heard_s = self._turn_s = 0.0
         self._failures = 0
+        self.starts = 0
         self._trouble: Trouble | None = None  # that the child knows of
         self._silent = False
 
     def start(self, now_s: float) -> None:
         self._child = _, end = start_child(work)
+        self.starts += 1
         self._poll.register(end, select.EPOLLIN)
         end.send(msgspec.msgpack.encode(self._begin()))
         self._left, self._settle = [], list(self._to_settle)
@@ -134,6 +140,14 @@ class _Folder:
         folder = msgspec.structs.replace(self._folder, choice=Choice())
         include, exclude = list(map(os.fsencode, choice.include)), list(map(os.fsencode, choice.exclude))
         return Begin(folder, include, exclude, list(self._in_hand.items()))
+
+    @property
+    def source(self) -> str:
+        return self._folder.source
+
+    @property
+    def pid(self) -> int | None:
+        return self._child[0].pid if self._child else None
 
     def end(self) -> None:
         if self._child:

@@ -139,6 +139,7 @@ class Workers:
     def __init__(self, processes: Iterable[tuple[Child, ParentEnd]], tries: Tries | None = None) -> None:
         self._tries = tries or _Tries()
         self._workers = [_Worker(process, connection, self._tries) for process, connection in processes]
+        self._restarts = [0] * len(self._workers)
         self._again: list[_Task] = []  # the tasks of lost workers
         self._loaded: Ready | None = None  # by the first worker
         self._failed_starts = 0  # since a worker was ready
@@ -150,6 +151,11 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.end()
+
+    def processes(self) -> list[tuple[int, bool, int]]:
+        """Of each worker: its process id, whether it has loaded the model, and how often it was started again."""
+        workers = zip(self._workers, self._restarts, strict=True)
+        return [(worker.process.pid, worker.ready, restarts) for worker, restarts in workers]
 
     def start(self, job: Job, turn: Callable[[], None] = lambda: None) -> Ready:
         """Has the workers load and try the model; waits for the first, and returns its runtime.
@@ -279,6 +285,7 @@ class Workers:
                     times = f"ended its process with {worker.process.exitcode}, {self._failed_starts} times"
                     met = f"{self._job.model.name}: trying it {f'took over {_START_S:.0f} s' if hung else times}"
                     raise ModelUnfit("E-RUNTIME-START", f"{met}: choose another --file or --runtime")
+            self._restarts[index] += 1
             self._workers[index] = _Worker(*fork_worker(), self._tries)
             self._workers[index].start(self._job)
             if task := worker.task:

@@ -55,14 +55,15 @@ class Cameras:
                 child.start()
                 self._meters.process(f"camera {name}", "starting", child.pid, backoff.restarts)
             was = child.running
+            pid = child.pid if was else None
             for said in child.turn():
-                decisions += self._heard(name, said)
+                decisions += self._heard(name, said, pid, backoff.restarts)
             if was and not child.running:
                 backoff.failed()
                 self._meters.process(f"camera {name}", "waiting", restarts=backoff.restarts)
         return decisions
 
-    def _heard(self, name: str, said: Said) -> int:
+    def _heard(self, name: str, said: Said, pid: int | None, restarts: int) -> int:
         """Deals with a message; returns 1 if it was a decision."""
         match said:
             case Decided() as decided:
@@ -76,6 +77,7 @@ class Cameras:
                 if beat.watching:
                     self._log.over(f"camera {name}", f"camera {name} gives frames again")
                     self._meters.source_state(name, "ok")
+                    self._meters.process(f"camera {name}", "running", pid, restarts)
             case Trouble(_, code, message):
                 self._log.state(f"camera {name}", "error", code, message)
                 self._meters.source_state(name, "failed", code, message)

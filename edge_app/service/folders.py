@@ -190,8 +190,10 @@ class Folders:
         if not self._in_hand:
             self.progress_s = time.monotonic()
 
-    def count_queues(self) -> None:
-        """Tells the meters how many complete files of each source wait."""
+    def tell(self) -> None:
+        """Tells the meters how many complete files of each source wait, and which processes look at the folders."""
+        for source, pid, restarts in self._watcher.processes():
+            self._meters.process(f"folder {source}", "running" if pid else "waiting", pid, restarts)
         waiting = Counter(ready.source for ready in (*self._waiting, *self._in_hand.values()))
         for source in self._sources:
             self._meters.queue(waiting[source], source)

@@ -238,8 +238,8 @@ class Service:
         return True
 
     def _status(self) -> Status:
-        if self._serving and self._serving.folders:
-            self._serving.folders.count_queues()
+        if self._serving:
+            self._serving.tell()
         return self._meters.snapshot()
 
     def _accepts(self) -> bool:

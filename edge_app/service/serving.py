@@ -114,6 +114,13 @@ class Serving:
             if self._store.commit_due():
                 self.commit()
 
+    def tell(self) -> None:
+        """Tells the meters what is not told when it happens."""
+        if self.folders:
+            self.folders.tell()
+            for number, (pid, ready, restarts) in enumerate(self._pool.processes(), 1):
+                self._meters.process(f"classifier {number}", "running" if ready else "starting", pid, restarts)
+
     def finish(self) -> None:
         """Before an end in order: files in hand are given back, and what was answered is committed. Raises StoreError."""
         if self.folders:

@@ -58,6 +58,10 @@ def test_a_service_says_how_it_is(service: object, images: Path, tmp_path: Path,
     assert status.memory.processes >= 3
     assert status.disk
     assert status.disk.ballast_bytes == 4 << 20
+    assert [(one.name, one.state, one.restarts) for one in status.processes] == [
+        ("folder inbox", "running", 0),
+        ("classifier 1", "running", 0),
+    ]
     shown = limiar("status", "--state", tmp_path / "state").stdout.decode()
     assert "tiny 0.1.0" in shown
     assert "3 answers, 1 refused" in shown
