@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -32,13 +32,25 @@ def noise(count: int, seed: int = 0) -> list[bytes]:
 class Service:
     """`limiar run` with one watched folder, FOLDER/inbox, and its state in FOLDER/state."""
 
-    def __init__(self, folder: Path, bundle: Path | str, *, more: str = "", script: str = REAL, workers: int = 1) -> None:
-        """more: of the configuration. script: what Python runs in place of the command."""
+    def __init__(
+        self,
+        folder: Path,
+        bundle: Path | str,
+        *,
+        more: str = "",
+        script: str = REAL,
+        workers: int = 1,
+        around: Sequence[str | Path] = (),
+    ) -> None:
+        """more: of the configuration. script: what Python runs in place of the command.
+
+        around: a command that becomes the one that follows it, without a process of its own.
+        """
         self.folder, self.inbox, self.state = folder, folder / "inbox", folder / "state"
         self.config, self.db, self.log = folder / "limiar.toml", folder / "state" / "results.db", folder / "log"
         self.inbox.mkdir(parents=True, exist_ok=True)
         self.config.write_text(f'[answer]\nbundle = "{bundle}"\nworkers = {workers}\n[[folder]]\npath = "inbox"\n{more}')
-        self.script = script
+        self.script, self._around = script, around
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -52,7 +64,7 @@ class Service:
     def start(self) -> None:
         """Starts it, without waiting."""
         environment = {**os.environ, "LIMIAR_STATE": str(self.state)}
-        command = [sys.executable, "-P", "-c", self.script, "run", str(self.config)]
+        command = [*self._around, sys.executable, "-P", "-c", self.script, "run", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log, env=environment)
 

@@ -5,7 +5,8 @@
 
 Copies of IMAGES, each with other bytes, are renamed into a watched folder; answered ones are deleted. While it answers, the
 processes' memory, descriptors and threads are read from /proc; then it is left idle, once with 10,000 old files in done/, and
-then it gets a file now and then. A release runs it with --scans 86400: a scan a second for a day.
+then it gets a file now and then. 20,000 scans come first, which fill the caches. A release runs it with --scans 86400: a scan a
+second for a day.
 --control: the same with a service that leaks memory and descriptors; the first part must find both.
 """
 
@@ -42,7 +43,7 @@ folders.Folders.keep = leaking
 """
 
 AHEAD = 1000  # files that wait: enough that no process waits for this one
-WARM = 0.4  # of the scans, before memory is compared: caches of the allocators and of SQLite are full then
+WARM = 20_000  # scans before memory is compared: the caches of SQLite and of the allocators are full then
 OLD_FILES = 10_000  # in done/, while it is idle
 FILES = 50  # whose delay is measured, for each way to put a file there
 SLOPE_MB = 1.0  # limits: for 10,000 scans
@@ -58,7 +59,7 @@ class Sample(NamedTuple):
     """The processes of a service at one moment."""
 
     answers: int
-    memory: dict[str, int]  # bytes in memory by process: "main", "intake", "worker"
+    memory: dict[str, int]  # bytes in memory by process: "main", "intake", "worker", "keeping"
     descriptors: int
     threads: int
     wal_bytes: int
@@ -73,15 +74,18 @@ def tree(pid: int) -> Iterator[tuple[str, Path]]:
     there = Path(f"/proc/{pid}")
     yield "main", there
     for child in (there / "task" / str(pid) / "children").read_text().split():
-        yield "intake" if _watches(child) else "worker", Path(f"/proc/{child}")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            yield _role(Path(f"/proc/{child}")), Path(f"/proc/{child}")
 
 
-def _watches(pid: str) -> bool:
-    for link in Path(f"/proc/{pid}/fd").iterdir():
+def _role(process: Path) -> str:
+    if "numpy" in (process / "maps").read_text():
+        return "worker"
+    for link in (process / "fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             if os.readlink(link) == "anon_inode:inotify":
-                return True
-    return False
+                return "intake"
+    return "keeping"  # deletes what is old
 
 
 def field(process: Path, file: str, name: str) -> int:
@@ -107,6 +111,11 @@ def cpu_s(pid: int) -> float:
     return sum(int(words[11]) + int(words[12]) for words in stats) / _HZ
 
 
+def written(service: Service) -> int:
+    """Bytes that its processes had written to the disk."""
+    return sum(field(process, "io", "write_bytes") for _, process in tree(service.pid))
+
+
 def copies(images: list[bytes]) -> Iterator[bytes]:
     """PNGs that never end, no two of the same bytes: each has a comment of its own before its last chunk."""
     for number, image in enumerate(itertools.cycle(images)):
@@ -115,29 +124,34 @@ def copies(images: list[bytes]) -> Iterator[bytes]:
 
 
 def feed(service: Service, new: Iterator[bytes], scans: int) -> list[Sample]:
-    """Until so many answers are kept; a sample for each hundredth of them."""
+    """Until so many more answers are kept; a sample for each hundredth of them."""
     samples: list[Sample] = []
-    fed = answers = 0
-    while answers < scans:
-        (answers,) = next(iter(service.rows("SELECT count(*) FROM results")), (0,))  # type: ignore[assignment]
-        for data in itertools.islice(new, max(0, min(scans, answers + AHEAD) - fed)):
+    fed, first = 0, kept(service)
+    while not samples or samples[-1].answers < first + scans:
+        answers = kept(service)
+        for data in itertools.islice(new, max(0, min(scans, answers - first + AHEAD) - fed)):
             service.put(f"{fed:06d}.png", data)
             fed += 1
         for path in (service.inbox / "done").glob("*.png"):
             path.unlink()
-        if answers >= len(samples) * scans / 100:
+        if not samples or answers >= min(samples[-1].answers + scans / 100, first + scans):
             samples.append(sample(service, answers))
         service.wait(lambda: True)  # it still runs
         time.sleep(0.05)
     return samples
 
 
+def kept(service: Service) -> int:
+    """Answers so far."""
+    return int(str(next(iter(service.rows("SELECT count(*) FROM results")), (0,))[0]))
+
+
 def slope(samples: list[Sample], of: Callable[[Sample], float]) -> float:
-    """How much something grows in 10,000 scans, once all is warm: the median slope between two samples (Theil and Sen), so that
-    one step of an allocator, or a file that is open at that moment, is not taken for growth.
+    """How much something grows in 10,000 scans: the median slope between two samples (Theil and Sen), so that one step of an
+    allocator, or a file that is open at that moment, is not taken for growth.
     """
-    warm = [one for one in samples if one.answers >= WARM * samples[-1].answers]
-    pairs = [(a, b) for a, b in itertools.combinations(warm, 2) if b.answers - a.answers > samples[-1].answers / 10]
+    least = (samples[-1].answers - samples[0].answers) / 5
+    pairs = [(a, b) for a, b in itertools.combinations(samples, 2) if b.answers - a.answers > least]
     return statistics.median((of(b) - of(a)) / (b.answers - a.answers) for a, b in pairs) * 10_000
 
 
@@ -186,21 +200,21 @@ class Table:
 
 def soak(service: Service, new: Iterator[bytes], scans: int, table: Table) -> None:
     """The first part: at full speed."""
-    began_s = time.monotonic()
+    feed(service, new, WARM)
+    began_s, wrote = time.monotonic(), written(service)
     samples = feed(service, new, scans)
     seconds = time.monotonic() - began_s
     table.row("answers", samples[-1].answers, "")
-    table.row("rate, with start", scans / seconds, "a second")
+    table.row("rate", scans / seconds, "a second")
     table.row("memory grows", slope(samples, lambda one: one.whole / 1e6), "MB in 10,000", SLOPE_MB)
     for name in samples[-1].memory:
-        table.row(f"  {name}", slope(samples, lambda one, name=name: one.memory[name] / 1e6), "MB in 10,000")  # type: ignore[misc]
+        table.row(f"  {name}", slope(samples, lambda one, name=name: one.memory.get(name, 0) / 1e6), "MB in 10,000")  # type: ignore[misc]
     for name, used in samples[-1].memory.items():
         table.row(f"  {name} has at the end", used / 1e6, "MB")
     table.row("descriptors grow", slope(samples, lambda one: one.descriptors), "in 10,000", SLOPE_OPEN)
     table.row("threads grow", slope(samples, lambda one: one.threads), "in 10,000", SLOPE_OPEN)
     table.row("write-ahead log, largest", max(one.wal_bytes for one in samples) / 1e6, "MB", WAL_BYTES / 1e6)
-    written = sum(field(process, "io", "write_bytes") for _, process in tree(service.pid))
-    table.row("written to the disk", written / scans, "kB for 1,000")
+    table.row("written to the disk", (written(service) - wrote) / scans, "kB for 1,000")
 
 
 def rest(service: Service, new: Iterator[bytes], seconds: float, table: Table) -> None:
