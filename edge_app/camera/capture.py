@@ -4,7 +4,7 @@ A camera stack can block for ever, crash, or give the same frame again and again
 answer. The child is forked before this process loads numpy or a runtime, whose threads a fork would leave behind.
 
 parent -> child   an empty message: one frame, please
-child -> parent   Opened, once; then Taken for each frame asked for; Ended or SourceFailed is the last
+child -> parent   Opened, then a few Proving; then Taken for each frame asked for; Ended or SourceFailed is the last
 
 Both share the memory that holds the pixels: through the pipe, a 1080p frame took the parent 5 ms instead of 0.1.
 """
@@ -20,7 +20,7 @@ from typing import Self
 import msgspec
 
 from limiar.edge_app.camera.frame import Frame
-from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Opened, SourceFailed, Taken, View
+from limiar.edge_app.camera.messages import FRAME_BYTES, FRAME_S, Ended, Opened, Proving, SourceFailed, Taken, View
 from limiar.edge_app.camera.source import Source
 from limiar.edge_app.errors import SourceError
 from limiar.edge_app.system.channel import WorkerEnd
@@ -32,7 +32,7 @@ _END_S = 0.5  # for the child to end in order, before it is killed
 _TICK_S = 0.05  # how often the caller gets a turn to commit and report
 
 
-_REPLIES = msgspec.msgpack.Decoder(Opened | Taken | Ended | SourceFailed)
+_REPLIES = msgspec.msgpack.Decoder(Opened | Proving | Taken | Ended | SourceFailed)
 
 
 class Capture:
@@ -86,6 +86,8 @@ class Capture:
                     if note:
                         self._tell(note)
                     deadline = time.monotonic() + self._patience_s
+                case Proving():
+                    deadline = time.monotonic() + self._patience_s
                 case SourceFailed(code, message):
                     raise SourceError(code, message)
                 case Ended(loss, note):
@@ -101,7 +103,7 @@ class Capture:
     def _ask(self) -> None:
         self._connection.send(b"")
 
-    def _next(self) -> Opened | Taken | Ended | SourceFailed | None:
+    def _next(self) -> Opened | Proving | Taken | Ended | SourceFailed | None:
         try:
             message = self._connection.next(_TICK_S)
             return None if message is None else _REPLIES.decode(message)

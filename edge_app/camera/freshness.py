@@ -19,7 +19,7 @@ _FROZEN_S = FRAME_S - EARLIER_S
 _SAMPLE_ROWS = 32  # every 32nd row is enough to tell most frames apart
 _BUFFERS = 6  # picamera2 has so many for a video, OpenCV has 4 for V4L2: a driver that hangs may show them in turn
 
-_PROOF_S = 1.0  # a camera that has shown no frame twice for so long is believed, even if it has not shown 7
+_PROOF_S = 5.0  # a slow camera is believed after so long, even if it has not shown more frames than there are buffers
 
 _LATE_S = 1.0  # a frame that was so much longer on its way than another is old
 _PACE_S = 2.0  # a clock is believed once it has kept this machine's pace for so long
@@ -40,9 +40,8 @@ class Freshness:
         self._fresh_s = 0.0  # when the last new one came
 
     def is_old(self, frame: Pixels, stamp_s: float | None, now_s: float) -> bool:
-        """Whether a frame must not be answered. Raises SourceError if no new one has come for too long.
+        """Whether a frame was shown before or is late. Raises SourceError if no new one has come for too long.
 
-        The first frames only prove that the camera shows new ones: one that froze before it was opened shows a stale one first.
         stamp_s: when the camera took it, by its own clock; None if it does not say. now_s: by a clock that does not jump.
         """
         repeated = self._repeats.repeated(frame)
@@ -56,10 +55,15 @@ class Freshness:
                 raise SourceError("E-SOURCE-FROZEN", f"{self._name} has repeated its last frames {for_s}: restart the camera")
             met = f"{self._name} has sent only old frames {for_s}"
             raise SourceError("E-SOURCE-LATE", f"{met}: check its network, and ask it for smaller or fewer frames")
-        return repeated or late or not self._proven(now_s - self._first_s)
+        return repeated or late
 
-    def _proven(self, since_s: float) -> bool:
-        return self._new > _BUFFERS or (self._new > 1 and since_s >= _PROOF_S)
+    def proves(self, now_s: float) -> bool:
+        """Whether the frames so far prove that the camera shows new ones.
+
+        One that froze before it was opened shows a stale frame first, which looks new.
+        """
+        assert self._first_s is not None
+        return self._new > _BUFFERS or (self._new > 1 and now_s - self._first_s >= _PROOF_S)
 
 
 class _Shown(Struct):

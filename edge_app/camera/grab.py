@@ -11,7 +11,7 @@ import numpy as np
 
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera.freshness import Freshness
-from limiar.edge_app.camera.messages import FRAME_BYTES, Ended, Opened, Roi, SourceFailed, Taken, View
+from limiar.edge_app.camera.messages import FRAME_BYTES, Ended, Opened, Proving, Roi, SourceFailed, Taken, View
 from limiar.edge_app.camera.source import Source
 from limiar.edge_app.errors import LimiarError, SourceError
 from limiar.edge_app.system.channel import WorkerEnd
@@ -61,6 +61,9 @@ def _serve(source: Source, view: View, memory: mmap, parent: WorkerEnd) -> None:
         sequence += 1
         seen = form.part(pixels)
         old = source.live and freshness.is_old(pixels, source.stamp_s, time.monotonic())
+        if source.live and not old and not freshness.proves(time.monotonic()):
+            _send(parent, Proving())
+            old = True
         if old or (passing and not parent.waits()):
             dropped += 1
             continue
@@ -114,5 +117,5 @@ def _check_roi(roi: Roi | None, shape: tuple[int, ...], name: str) -> None:
         raise SourceError("E-SOURCE-ROI", f"{met}: choose a part inside the frame")
 
 
-def _send(parent: WorkerEnd, reply: Opened | Taken | Ended | SourceFailed) -> None:
+def _send(parent: WorkerEnd, reply: Opened | Proving | Taken | Ended | SourceFailed) -> None:
     parent.send(msgspec.msgpack.encode(reply))

@@ -33,6 +33,10 @@ class Opened(Struct, frozen=True, tag=True):
     note: str | None  # in words, what a camera gives instead of what it was asked for
 
 
+class Proving(Struct, frozen=True, tag=True):
+    """A camera has shown a new frame; some more will prove that it does not show old ones."""
+
+
 class Taken(Struct, frozen=True, tag=True):
     """A frame; its pixels are in the shared memory until the next one is asked for."""
 

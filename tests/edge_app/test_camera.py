@@ -222,6 +222,17 @@ def test_frames_that_were_held_up_are_dropped(monkeypatch: pytest.MonkeyPatch) -
     assert not set(numbers) & set(range(22, 38))  # taken between 1.1 and 1.9 s: over a second old at 3 s
 
 
+def test_a_slow_camera_is_not_lost_before_it_is_believed(impatient: None) -> None:
+    seeds = itertools.count()
+
+    def slow() -> Pixels:
+        time.sleep(PATIENCE_S / 3)  # seven frames take over twice as long as a camera may take for one
+        return noise(next(seeds))
+
+    with Capture(lambda: Fake(slow), View("fake:0")) as capture:
+        assert next(kept(capture)).sequence == 7
+
+
 def test_a_black_picture_is_not_taken_for_a_frozen_one(impatient: None) -> None:
     black = Fake(lambda: later(np.zeros((8, 8, 3), np.uint8)))
     began = time.monotonic()

@@ -84,18 +84,21 @@ def test_a_camera_without_a_clock_is_not_judged_by_it(stamp: float | None) -> No
     assert not any(delay.late(stamp, now) for now in taken(30))
 
 
-@pytest.mark.parametrize(("rate_hz", "answered"), [(20, 7), (5, 6), (0.5, 2)])
+@pytest.mark.parametrize(("rate_hz", "answered"), [(20, 7), (1.5, 7), (1, 6), (0.5, 4)])
 def test_a_camera_is_believed_once_it_has_shown_some_new_frames(rate_hz: float, answered: int) -> None:
     freshness = Freshness(View("fake:0"))
-    old = [freshness.is_old(noise(number), None, number / rate_hz) for number in range(10)]
-    assert old == [True] * (answered - 1) + [False] * (11 - answered)
+    believed = []
+    for number in range(10):
+        assert not freshness.is_old(noise(number), None, number / rate_hz)
+        believed.append(freshness.proves(number / rate_hz))
+    assert believed == [False] * (answered - 1) + [True] * (11 - answered)
 
 
 def test_a_camera_that_is_late_for_good_is_an_error_and_not_an_answer() -> None:
     freshness = Freshness(View("fake:0"))
     arrived = [*taken(10), *[13 + now for now in taken(1.4)]]  # from then on, 3 s late
     old = [freshness.is_old(noise(number), 1_000 + number / RATE_HZ, now) for number, now in enumerate(arrived)]
-    assert old == [True] * 6 + [False] * (10 * RATE_HZ - 6) + [True] * (len(old) - 10 * RATE_HZ)
+    assert old == [False] * 10 * RATE_HZ + [True] * (len(old) - 10 * RATE_HZ)
     with pytest.raises(SourceError, match=r"E-SOURCE-LATE: fake:0 has sent only old frames for 5 s"):
         freshness.is_old(noise(1_000), 1_000 + len(old) / RATE_HZ, 15.0)
 
@@ -103,6 +106,7 @@ def test_a_camera_that_is_late_for_good_is_an_error_and_not_an_answer() -> None:
 def test_a_camera_that_shows_its_buffers_in_turn_is_frozen() -> None:
     freshness = Freshness(View("fake:0"))
     old = [freshness.is_old(noise(number % 4), None, now) for number, now in enumerate(taken(4.5))]
-    assert all(old)
+    assert old == [False] * 4 + [True] * (len(old) - 4)
+    assert not freshness.proves(4.5)
     with pytest.raises(SourceError, match=r"E-SOURCE-FROZEN: fake:0 has repeated"):
         freshness.is_old(noise(1), None, 5.0)
