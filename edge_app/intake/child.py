@@ -47,6 +47,7 @@ class _Intake:
         for path, identity in begin.in_hand:
             self._looks.report(path, identity)
         self._hints = Hints()
+        self._writing: set[bytes] = set()  # files that a program here writes, as far as inotify says
         own = [os.path.join(folder.path, os.fsencode(name)) for name in (folder.done, folder.quarantine) if name]
         self._without = {*map(os.path.realpath, own), *folder.without}
         self._events: list[Event] = []
@@ -90,7 +91,7 @@ class _Intake:
             passed.add(found)
             if found.is_folder and not found.kind:
                 trouble, whole = _why(found.path), False
-            elif not found.kind and (seen := self._see(found.path)) and not self._looks.saw(found.path, seen, time.monotonic()):
+            elif not found.kind and (seen := self._see(found.path)) and not self._saw(found.path, seen):
                 self._cut = True
                 break
             self._beat()
@@ -107,6 +108,7 @@ class _Intake:
         now_s = time.monotonic()
         for path in self._looks.due(now_s):
             seen = self._see_closely(path)
+            self._writing.discard(path)
             if self._looks.again(path, seen, time.monotonic()) and seen:
                 self._events.append(Ready(self._folder.source, path, seen.identity))
 
@@ -172,12 +174,20 @@ class _Intake:
         while self._parent.waits():
             self._take(_ANSWERS.decode(self._parent.receive()))
 
+    def _saw(self, path: bytes, seen: Seen, moved: bool = False) -> bool:
+        return self._looks.saw(path, seen, time.monotonic(), moved=moved, writing=path in self._writing)
+
     def _take_hints(self) -> None:
-        for path, moved in self._hints.take():
+        for path, moved, writing in self._hints.take():
             if path is None:
+                self._writing.clear()  # the end of some may have been lost
                 self._look_at_s = min(self._look_at_s, max(time.monotonic(), self._hinted_at_s))
             elif takes(self._folder.path, path, self._folder.choice) and (seen := self._see(path)):
-                self._looks.saw(path, seen, time.monotonic(), moved)
+                if not writing:
+                    self._writing.discard(path)
+                elif len(self._writing) < WAITING:
+                    self._writing.add(path)
+                self._saw(path, seen, moved)
 
     def _take(self, answers: Answers) -> None:
         for path in answers.left:

@@ -9,9 +9,9 @@ import os
 import struct
 from typing import NamedTuple
 
-_CLOSE_WRITE, _MOVED_TO, _CREATE = 0x8, 0x80, 0x100  # linux/inotify.h
+_MODIFY, _CLOSE_WRITE, _MOVED_TO, _CREATE = 0x2, 0x8, 0x80, 0x100  # linux/inotify.h
 _OVERFLOW, _IGNORED, _ONLYDIR, _EXCL_UNLINK, _ISDIR = 0x4000, 0x8000, 0x1000000, 0x4000000, 0x40000000
-_MASK = _CLOSE_WRITE | _MOVED_TO | _CREATE | _ONLYDIR | _EXCL_UNLINK
+_MASK = _MODIFY | _CLOSE_WRITE | _MOVED_TO | _CREATE | _ONLYDIR | _EXCL_UNLINK
 _EVENT = struct.Struct("iIII")  # watch, mask, cookie, bytes of the name
 _AT_ONCE = 1 << 16  # bytes
 
@@ -21,6 +21,7 @@ class Hint(NamedTuple):
 
     path: bytes | None
     moved: bool = False  # a file got this name, and had its content before
+    writing: bool = False  # a program here writes it, and has not closed it
 
 
 class Hints:
@@ -53,5 +54,5 @@ class Hints:
             elif mask & (_OVERFLOW | _ISDIR):
                 hints.append(Hint(None))
             elif name and watch in self._folders:
-                hints.append(Hint(os.path.join(self._folders[watch], name), bool(mask & _MOVED_TO)))
+                hints.append(Hint(os.path.join(self._folders[watch], name), bool(mask & _MOVED_TO), bool(mask & _MODIFY)))
         return hints

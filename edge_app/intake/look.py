@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 STILL_S = 2.0  # between the two looks; a writer that pauses for longer looks finished
 EMPTY_S = 10.0  # the same for an empty file: most are about to be written
+WRITING_S = 60.0  # the same for a file that a program has open: a slow upload pauses, but some programs never close
 WAITING = 20_000  # files that are looked at a second time; with more, the look at the folder is continued later
 IN_HAND = 2_000  # files reported and not answered: a card with 100,000 must not fill the memory of what answers them
 
@@ -35,10 +36,13 @@ class Seen(NamedTuple):
         """For the store: 32 bytes."""
         return _IDENTITY.pack(self.device, self.inode, self.size, self.mtime_ns)
 
-    @property
-    def wait_s(self) -> float:
+    def wait_s(self, moved: bool, writing: bool) -> float:
         """How long it must stay the same."""
-        return EMPTY_S if self.is_plain and not self.size else STILL_S
+        if self.is_plain and not self.size:
+            return EMPTY_S
+        if moved and self.is_plain:
+            return 0.0
+        return WRITING_S if writing else STILL_S
 
 
 class Looks:
@@ -53,7 +57,10 @@ class Looks:
     def __init__(self) -> None:
         self._known: dict[bytes, bytes] = {}  # path -> identity of files that were reported
         self._in_hand: set[bytes] = set()  # those of them that have no answer yet
-        self._waits: dict[float, dict[bytes, tuple[Seen, float]]] = {0.0: {}, STILL_S: {}, EMPTY_S: {}}  # each in order of time
+        # How long they wait -> path -> what was seen, and when; each in the order of time.
+        self._waits: dict[float, dict[bytes, tuple[Seen, float]]] = {
+            wait_s: {} for wait_s in (0.0, STILL_S, EMPTY_S, WRITING_S)
+        }
         self._listed: set[bytes] = set()  # in this look at the whole folder
 
     @property
@@ -61,15 +68,18 @@ class Looks:
         """Files that are not known to be complete."""
         return sum(map(len, self._waits.values()))
 
-    def saw(self, path: bytes, seen: Seen, now_s: float, moved: bool = False) -> bool:
-        """Takes a look; False if too many files wait. now_s: not before the look. moved: it was renamed into place."""
+    def saw(self, path: bytes, seen: Seen, now_s: float, *, moved: bool = False, writing: bool = False) -> bool:
+        """Takes a look; False if too many files wait. now_s: not before the look.
+
+        moved: it was renamed into place. writing: a program has it open, and has written to it.
+        """
         self._listed.add(path)
         if self._known.get(path) == seen.identity:
             self.gone(path)
             return True
-        wait_s = 0.0 if moved and seen.size and seen.is_plain else seen.wait_s
+        wait_s = seen.wait_s(moved, writing)
         for other_s, waits in self._waits.items():
-            if (before := waits.get(path)) and before[0] == seen and other_s <= wait_s:
+            if (before := waits.get(path)) and before[0] == seen and other_s in (0.0, wait_s):
                 return True  # since then it has stayed the same
         self.gone(path)
         if self.waiting >= WAITING:

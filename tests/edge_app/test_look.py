@@ -99,6 +99,24 @@ def test_a_rename_over_a_file_that_waits_makes_it_complete_at_once() -> None:
     assert complete(looks, 0.5, seen(inode=8))
 
 
+def test_a_file_that_a_program_has_open_waits_for_longer_until_it_is_closed() -> None:
+    looks = Looks()
+    looks.saw(A, seen(), 0.0, writing=True)
+    looks.saw(A, seen(), 5.0, writing=True)  # a look at the whole folder
+    assert looks.due(look.WRITING_S - 0.1) == []
+    assert looks.due(look.WRITING_S) == [A]  # some programs never close a file
+    looks.saw(A, seen(), 10.0)
+    assert not complete(looks, 11.9, seen())
+    assert complete(looks, 12.0, seen())
+
+
+def test_a_file_that_waits_waits_for_longer_once_a_program_writes_to_it() -> None:
+    looks = Looks()
+    looks.saw(A, seen(), 0.0)
+    looks.saw(A, seen(), 1.0, writing=True)
+    assert looks.due(3.0) == []
+
+
 def test_a_file_that_vanishes_while_it_waits_is_forgotten() -> None:
     looks = Looks()
     looks.saw(A, seen(), 0.0)

@@ -339,6 +339,30 @@ def test_a_file_that_changes_before_its_move_stays_and_is_reported_again(
     heard.wait(lambda: (inbox / "done/a.png").exists())
 
 
+def test_a_slow_upload_that_pauses_is_not_taken_for_finished(inbox: Path, in_a_thread: Callable[..., Heard]) -> None:
+    heard = in_a_thread(folder_of(inbox))
+    heard.wait(lambda: heard.of(Fine))
+    with (inbox / "slow.png").open("wb") as file:
+        for _ in range(2):
+            file.write(b"half")
+            file.flush()
+            heard.for_s(2.0)  # four times what a file must be still for
+        assert heard.names() == []
+    heard.wait(lambda: heard.names() == ["slow.png"])
+
+
+def test_a_file_that_a_program_never_closes_is_reported_all_the_same(
+    inbox: Path, in_a_thread: Callable[..., Heard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "WRITING_S", 2.0)
+    heard = in_a_thread(folder_of(inbox))
+    heard.wait(lambda: heard.of(Fine))
+    with (inbox / "open.png").open("wb") as file:
+        file.write(b"all of it")
+        file.flush()
+        heard.wait(lambda: heard.names() == ["open.png"])
+
+
 @pytest.mark.parametrize("lack", ["inotify", "watches"])
 def test_without_inotify_everything_is_found_by_looking(
     inbox: Path, in_a_thread: Callable[..., Heard], monkeypatch: pytest.MonkeyPatch, lack: str
