@@ -17,6 +17,7 @@ from limiar.edge_app.system.kernel_clock import kernel_synchronised_s
 _LOOK_S = 10.0  # how often those that vouch for the clock are asked
 _JUMP_S = 1.0  # less is not a jump: a hasty NTP client steps by less than its own error
 _SLEW = 0.1  # of the time between two looks; chrony corrects by at most 1/12 of it
+_REPORTS, _REPORT_S = 60, 60.0  # jumps that are reported one by one, and then one in so long: two programs may fight over it
 _AGREE_S = 30.0  # between this clock and the board's battery-backed one, which has whole seconds and drifts
 
 
@@ -26,6 +27,7 @@ class Jump(Struct, frozen=True):
     seconds: float  # forwards, or backwards if negative
     before: str  # UTC, what it would have shown
     after: str  # UTC
+    times: int = 1  # more: those that were not reported one by one
 
 
 class ClockTrust:
@@ -51,6 +53,7 @@ class ClockTrust:
         self._last_jump_s: float | None = None
         self._stale: int | None = None  # what systemd-timesyncd's file was at the last jump, which it may not have noticed
         self._vouched = ""
+        self._reports, self._unreported = float(_REPORTS), 0
         self._before = steady(), real()
         self._look()
 
@@ -60,17 +63,22 @@ class ClockTrust:
         return self._trusted
 
     def turn(self) -> Jump | None:
-        """To be called often; says if the clock jumped since the last call. Raises nothing."""
+        """To be called often; says if the clock jumped since the last call, of very many jumps only some. Raises nothing."""
         (steady_before, real_before), (steady, real) = self._before, (self._steady(), self._real())
         self._before = steady, real
         went = steady - steady_before
         jumped = real - real_before - went
+        self._reports = min(float(_REPORTS), self._reports + went / _REPORT_S)
         if abs(jumped) > max(_JUMP_S, _SLEW * went):
             self._jumps += 1
             self._last_jump_s = round(jumped, 3)
             self._stale, self._vouched = self._timesync_ns(), ""
             self._look()
-            return Jump(self._last_jump_s, _utc(real_before + went), _utc(real))
+            self._unreported += 1
+            if self._reports < 1:
+                return None
+            times, self._unreported, self._reports = self._unreported, 0, self._reports - 1
+            return Jump(self._last_jump_s, _utc(real_before + went), _utc(real), times)
         if steady - self._looked >= _LOOK_S:
             self._look()
         return None

@@ -184,7 +184,9 @@ class Service:
         """What does not wait: questions, signals, sensors, the watchdog. Raises Over, and StoreError."""
         self._listener.turn()
         if (jump := self._sensors.turn()) and self._questions.store:
-            self._questions.store.audit("clock", {"seconds": f"{jump.seconds:.3f}", "before": jump.before, "after": jump.after})
+            detail = {"seconds": f"{jump.seconds:.3f}", "before": jump.before, "after": jump.after, "times": str(jump.times)}
+            self._questions.store.audit("clock", detail)
+            self._log.warning("W-CLOCK-JUMP", f"the clock jumped by {jump.seconds:+.1f} s; nothing is ordered by it")
         self._feed()
         assert self._beside
         for one in self._beside.turn():

@@ -106,6 +106,18 @@ def test_a_jump_is_reported_and_ends_the_trust(world: World) -> None:
     assert (clock.status().jumps, clock.status().last_jump_s) == (1, 3600.0)
 
 
+def test_a_clock_that_two_programs_fight_over_does_not_fill_the_disk(world: World) -> None:
+    clock = world.trust()
+    reported = []
+    for turn in range(20 * 3600):
+        world.goes(0.05, jump=3600 if turn % 2 else -3600)
+        if jump := clock.turn():
+            reported.append(jump)
+    assert 60 < len(reported) <= 121
+    assert [jump.times for jump in reported[:60]] == [1] * 60
+    assert 0 <= clock.status().jumps - sum(jump.times for jump in reported) <= 1201
+
+
 def test_after_a_jump_what_timesyncd_noted_before_does_not_count(world: World) -> None:
     world.forbidden = True
     world.timesync(1.0)
