@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Has network cameras fail in every way, and looks whether an old frame ever becomes an answer (promise P11).
 
-    tests/harness/camera_faults.py [--cases 50] [--seed N] [--bundle BUNDLE] [--results FILE]
+    tests/harness/camera_faults.py [--cases 50] [--at-once 5] [--seed N] [--bundle BUNDLE] [--results FILE]
 
 Each camera is a real HTTP server that the service's own processes watch. It freezes, shows its last frames in turn, falls
 silent, sends damaged, black or smaller pictures, hangs up, is gone, or the network holds its pictures up. All answered frames
@@ -47,7 +47,7 @@ NOTICED_S, BACK_S, OLD_S = 5.0, 10.0, 1.5  # as promised; and how long ago a fra
 PATIENCE_S = 60.0  # for what should have happened long ago
 SETTLED_S = 2.5  # between two cases: the camera's clock is believed by then
 AT_ONCE = 5  # cameras; each has three processes
-LOST = dict.fromkeys(get_args(Does), 4.6) | {"late": 2.5}  # how long a fault lasts at least; `late` is no loss
+LOST = dict.fromkeys(get_args(Does), NOTICED_S) | {"late": 2.5}  # how long a fault lasts at least; `late` is no loss
 FAULTS: tuple[Does, ...] = tuple(does for does in get_args(Does) if does != "live")
 
 
@@ -141,11 +141,12 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--bundle", type=Path, default=PROJECT / "models" / "lung-nodule")
     options.add_argument("--cases", type=int, default=50)
+    options.add_argument("--at-once", type=int, default=AT_ONCE, metavar="CAMERAS")
     options.add_argument("--seed", type=int, default=random.randrange(2**32))  # not a secret
     options.add_argument("--results", type=Path, help="append the outcome to this file, a JSON line for each case")
     asked = options.parse_args()
     model = open_session(asked.bundle).model
-    kept = campaign(model, asked.cases, asked.seed)
+    kept = campaign(model, asked.cases, asked.seed, at_once=asked.at_once)
     if asked.results:
         with asked.results.open("ab") as file:
             file.writelines(msgspec.json.encode(case) + b"\n" for case in kept)
