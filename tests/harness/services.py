@@ -77,8 +77,12 @@ class Service:
     def kill(self) -> None:
         """Ends it as a power cut does, with all of its processes."""
         assert self.process
+        family = self.children()
         self.process.kill()
         self.process.wait()
+        end = time.monotonic() + 5
+        while any(os.path.exists(f"/proc/{pid}/exe") for pid in family) and time.monotonic() < end:  # the kernel ends them
+            time.sleep(0.01)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Ends it in order; returns its exit status."""
@@ -136,4 +140,7 @@ class Service:
 
     def children(self) -> list[int]:
         """Process ids of its direct children."""
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        try:
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        except OSError:  # it has ended
+            return []
