@@ -62,12 +62,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="limiar-powercut-") as folder, disk(Path(folder)) as at:
         real = cut_again_and_again("limiar run", REAL, asked, images, at)
         control = cut_again_and_again("control", MOVED_FIRST + REAL, asked, images, at)
-    print(
-        f"seed {asked.seed}\n{'':<21} {'cuts':>5} {'acknowledged':>12} {'lost':>6} {'gone':>6} {'corrupt':>8} {'unanswered':>10}"
-    )
+    heads = ("cuts", "acknowledged", "lost", "gone", "corrupt", "unanswered")
+    print(f"seed {asked.seed}\n{'':<12} {' '.join(f'{head:>12}' for head in heads)}")
     for one in (real, control):
-        figures = f"{one.acknowledged:>12} {one.lost:>6} {one.gone:>6} {one.corrupt:>8} {one.unanswered:>10}"
-        print(f"{one.kind:<21} {one.cuts:>5} {figures}")
+        print(f"{one.kind:<12} {' '.join(f'{getattr(one, head):>12}' for head in heads)}")
     if asked.results:
         with asked.results.open("ab") as file:
             file.writelines(msgspec.json.encode(one) + b"\n" for one in (real, control))
