@@ -14,8 +14,10 @@ def tell(state: Path, kind: str, detail: dict[str, str]) -> bool:
 
     Raises LimiarError: the change itself is done, but not everything of this.
     """
-    if ask(state, AskAudit(kind, detail)) is None:
-        with Store(state / "results.db", "install") as store:
-            store.audit(kind, detail)
-        return False
-    return ask(state, AskReload()) is not None
+    try:
+        if ask(state, AskAudit(kind, detail)) is None:
+            with Store(state / "results.db", "install") as store:
+                store.audit(kind, detail)
+    finally:  # even if the log cannot be written now: the change is done
+        runs = ask(state, AskReload()) is not None
+    return runs

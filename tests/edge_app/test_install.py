@@ -19,12 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from limiar.edge_app.bundle.archive import write_archive
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.signature import Keys, public_half
+from limiar.edge_app.control import QUESTIONS, SOCKET, AskAudit, AskReload, Done, Question, Refusal
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.install import proof, staging
 from limiar.edge_app.install.current import current_bundle
 from limiar.edge_app.install.install import Installed, install, roll_back
 from limiar.edge_app.install.slots import Slots
 from limiar.edge_app.runtimes import installed_runtimes
+from limiar.edge_app.system.local_socket import Listener
 from privileges import need_root
 from updates import WRONG, public_file, release, wrong_answers
 
@@ -355,6 +357,30 @@ def test_the_commands_say_what_they_did_and_the_audit_log_keeps_it(
     assert back.stdout == b"tiny 0.1.0 is current again\n", back.stderr
     kinds = [(kind, detail["version"]) for kind, detail in audited(state)]
     assert kinds == [("install", "0.1.0"), ("install", "0.2.0"), ("roll-back", "0.1.0")]
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_running_service_keeps_the_audit_log_and_starts_again_even_if_it_cannot_write_it(
+    state: Path, tiny_path: Path, refuses: bool
+) -> None:
+    asked: list[Question] = []
+
+    def answer(question: bytes) -> bytes:
+        asked.append(QUESTIONS.decode(question))
+        full = refuses and isinstance(asked[-1], AskAudit)
+        return msgspec.json.encode(Refusal("E-STORE-FULL", "the disk is full") if full else Done())
+
+    state.mkdir()
+    command = [sys.executable, "-P", "-m", "limiar", "install", str(tiny_path), "--state", str(state)]
+    with Listener(state / SOCKET, answer) as listener, subprocess.Popen(command, stdout=-1, stderr=-1) as process:
+        while process.poll() is None:
+            listener.turn()
+            time.sleep(0.01)
+        said, errors = process.communicate()
+    assert [type(question) for question in asked] == [AskAudit, AskReload]
+    assert b"is current and on trial" in said
+    assert (process.returncode, errors.partition(b":")[0]) == ((1, b"E-STORE-FULL") if refuses else (0, b""))
+    assert not (state / "results.db").exists()  # the service alone writes it
 
 
 def test_a_refusal_is_one_line_and_the_exit_status_1(tmp_path: Path, limiar: Limiar) -> None:
