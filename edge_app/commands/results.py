@@ -168,6 +168,33 @@ def agreement(as_json: bool, db: Path | None, **which: object) -> int:
     return 0
 
 
+@results.command()
+@click.option(
+    "--check", is_flag=True, help="Check the log and everything that it covers; exit with 3 if something was changed."
+)
+@json_option
+@db_option
+def audit(check: bool, as_json: bool, db: Path | None) -> int:
+    """List what changed on this device: starts, installs, reviews, clock jumps; or check that nothing was altered since.
+
+    \b
+    Example:
+      limiar results audit --check
+    """
+    import msgspec
+
+    from limiar.edge_app import exit_status
+    from limiar.edge_app.results.audited import audited, checked
+
+    if not check:
+        for row in audited(_database(db)):
+            click.echo(msgspec.json.encode(row) if as_json else f"{row.id:>6}  {row.time[:19]}  {row.kind:<12} {row.text()}")
+        return 0
+    found = checked(_database(db))
+    click.echo(msgspec.json.encode(found)) if as_json else click.echo(found.text(), err=found.code is not None)
+    return exit_status.FAILED_CHECK if found.code else 0
+
+
 def _database(db: Path | None) -> Path:
     from limiar.edge_app.store.state import default_path
 

@@ -1,11 +1,11 @@
 """Removes the oldest answers and refusals, a few at a time; those that people reviewed stay."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+
+from msgspec import Struct
 
 from limiar.edge_app.store.audit import TABLES, Rows
 from limiar.edge_app.system.clock import NOT_BEFORE_S, iso
-
-Change = Callable[[str, tuple[object, ...]], object]
 
 STEP = 500  # entries; takes about 10 ms, and the service has other things to do
 _NOT_BEFORE = iso(NOT_BEFORE_S * 10**9)
@@ -20,33 +20,41 @@ _OLDEST = """
     ORDER BY e.id LIMIT ?"""
 
 
-def forget(
-    rows: Rows, change: Change, before: str | None, count: int | None, size: int | None, most: int = STEP
-) -> tuple[int, int]:
-    """One step: removes what is older than the UTC time `before`, beyond `count` entries, or beyond `size` bytes.
+class Old(Struct, frozen=True):
+    """An entry that goes."""
 
-    Returns how many went, at most `most`, and the last entry of them. Their pages are used again; the file does not shrink.
-    An entry made while the clock showed an impossible year has the age of the one after it.
+    entry: int
+    kind: str
+    row: int
+
+
+def chosen(rows: Rows, before: str | None, count: int | None, size: int | None, most: int = STEP) -> list[Old]:
+    """Of one step: what is older than the UTC time `before`, beyond `count` entries, or beyond `size` bytes; in their order.
+
+    At most `most`. An entry made while the clock showed an impossible year has the age of the one after it.
     """
     too_many = 0 if count is None else entries(rows) - count
     too_large = size is not None and used_bytes(rows) > size
-    gone: list[tuple[int, str, int]] = []
-    ageless: list[tuple[int, str, int]] = []
+    gone: list[Old] = []
+    ageless: list[Old] = []
     for entry, kind, row, time in list(rows(_OLDEST, (min(most, STEP),))):
-        assert isinstance(entry, int)
-        assert isinstance(row, int)
-        ageless.append((entry, str(kind), row))
+        ageless.append(Old(int(str(entry)), str(kind), int(str(row))))
         if too_large or len(gone) + len(ageless) <= too_many or (before is not None and _NOT_BEFORE <= str(time) < before):
             gone += ageless
             ageless.clear()
         elif str(time) >= _NOT_BEFORE:
             break
+    return gone
+
+
+def removed(gone: list[Old]) -> Iterator[tuple[str, int]]:
+    """Statements and their value. Pages are used again; the file does not shrink."""
     for kind, (table, key) in TABLES.items():
-        for _, _, row in (one for one in gone if one[1] == kind):
-            change(f"DELETE FROM {table} WHERE {key} = ?", (row,))  # noqa: S608 names of our own
-    for entry, _, _ in gone:
-        change("DELETE FROM entries WHERE id = ?", (entry,))
-    return len(gone), gone[-1][0] if gone else 0
+        for one in gone:
+            if one.kind == kind:
+                yield f"DELETE FROM {table} WHERE {key} = ?", one.row  # noqa: S608 names of our own
+    for one in gone:
+        yield "DELETE FROM entries WHERE id = ?", one.entry
 
 
 def entries(rows: Rows) -> int:

@@ -174,6 +174,15 @@ class Reader:
         ((found,),) = self.rows("SELECT coalesce(max(id), 0) FROM entries")
         return int(str(found))
 
+    @contextlib.contextmanager
+    def moment(self) -> Iterator[None]:
+        """What is read within it is as it was at one moment, whatever is written meanwhile. Raises StoreError."""
+        self.rows("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.rollback()
+
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """All rows of a statement. Raises StoreError."""
         return list(self._iterate(sql, values))

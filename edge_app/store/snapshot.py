@@ -41,7 +41,7 @@ def restore(db: Path) -> str:
         number += 1
         aside = db.with_name(f"{db.name}.damaged-{number}")
     try:
-        for suffix in ("-wal", "-shm"):  # first, so that the snapshot never meets the old journal
+        for suffix in ("-wal", "-shm", ".head"):  # first, so that the snapshot never meets the old journal
             if os.path.lexists(f"{db}{suffix}"):
                 os.replace(f"{db}{suffix}", f"{aside}{suffix}")
         db.replace(aside)

@@ -8,27 +8,24 @@ import time
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
 import msgspec
 
 from limiar.edge_app import APP
 from limiar.edge_app.answer import Answer
-from limiar.edge_app.bundle.manifest import REFER
 from limiar.edge_app.errors import StoreError, printable
-from limiar.edge_app.store import audit
 from limiar.edge_app.store.app_files import app_sha256
+from limiar.edge_app.store.audit_log import AuditLog
+from limiar.edge_app.store.columns import answer_of, columns, text_of
 from limiar.edge_app.store.database import Database
-from limiar.edge_app.store.forget import STEP, entries, forget
+from limiar.edge_app.store.forget import STEP, chosen, entries, removed
 from limiar.edge_app.store.schema import BROUGHT, MIGRATIONS
 from limiar.edge_app.system.clock import boot_id, utc_now
 
-_SUM_TOLERANCE = 1e-6  # for the sum of probabilities in float64; it protects older rows, which have no crc32
 _COMMIT_AFTER_S = 0.2  # a power cut loses at most the answers of so long, and none that was reported
 
-_SHARES = msgspec.json.Decoder(dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]])
 _ENCODER = msgspec.msgpack.Encoder()
-_OUTSIDE = msgspec.json.Decoder(tuple[str, ...])
 
 _USE = """
     INSERT INTO bundles (sha256, name, version, file, runtime, verified) VALUES (?, ?, ?, ?, ?, ?)
@@ -116,6 +113,7 @@ class Store:
         self._run: object = None
         self._db = Database(path)
         self.path = self._db.path
+        self._audit = AuditLog(self._db)
         try:
             self._migrate()
             self._db.note_journal()
@@ -162,7 +160,7 @@ class Store:
         try:
             if crc32 not in (None, self._crc32((image_sha256,), values)):
                 raise ValueError("its CRC-32 is wrong")
-            return _answer(values, self._key.labels)
+            return answer_of(values, self._key.labels)
         except (ValueError, msgspec.MsgspecError) as error:
             path = printable(str(self.path))
             met = f"{path}: the answer for the image with sha256 {image_sha256.hex()} is damaged ({printable(str(error))})"
@@ -174,12 +172,13 @@ class Store:
 
         source: the service's name of the folder. replace: in place of an earlier one of this bundle, which otherwise stays.
         """
-        values = _values(answer)
+        values = columns(answer)
         about = (self._run, source, *values, self._crc32((image_sha256,), values))
         if self._change(_ADD, (self._bundle, image_sha256, path, *about)):
             self._change(_ENTER, ("file",))
             return True
         if replace:
+            self._audit.replacing(image_sha256, self._bundle)
             self._change(_REPLACE, (*about, image_sha256, self._bundle))
         return replace
 
@@ -197,7 +196,7 @@ class Store:
 
         vote: the frames that the decision is of. kept: its picture.
         """
-        frame, values = (source, boot_id, sequence, dropped), _values(answer)
+        frame, values = (source, boot_id, sequence, dropped), columns(answer)
         of = (None, None, None) if vote is None else (vote.frames, vote.agreeing, float(vote.spread))
         picture = (None, None) if kept is None else (kept.name, kept.sha256)
         row = (self._bundle, *frame, self._run, *of, *picture, *values, self._crc32(frame, values))
@@ -260,18 +259,14 @@ class Store:
 
     def audit(self, kind: str, detail: dict[str, str]) -> None:
         """Adds a row to the audit log, which also covers every entry since the row before. Raises StoreError."""
-        before, covered = audit.last(self._db.execute)
-        entry, digest = audit.digest(audit.entry_hashes(self._db.execute, covered, self.sequence))
-        told = msgspec.json.encode(detail, order="sorted").decode()
-        row = (utc_now(), boot_id(), kind, told, max(entry, covered), digest)
-        sql = "INSERT INTO audit (time, boot_id, kind, detail, entry, digest, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        self._change(sql, (*row, audit.row_hash(before, row)))
+        self._begin()
+        self._audit.add(kind, detail)
 
     def last_audit(self, kind: str) -> dict[str, str]:
         """The detail of the last row of a kind in the audit log; empty if there is none. Raises StoreError."""
         found = self._db.execute("SELECT detail FROM audit WHERE kind = ? ORDER BY id DESC LIMIT 1", (kind,))
         try:
-            return msgspec.json.decode(_text(found[0][0]), type=dict[str, str]) if found else {}
+            return msgspec.json.decode(text_of(found[0][0]), type=dict[str, str]) if found else {}
         except (ValueError, msgspec.MsgspecError) as error:
             raise self._db.damaged(f"the audit log: {error}") from None
 
@@ -281,10 +276,14 @@ class Store:
         before: what is older than this UTC time goes; count, size: entries and bytes that may stay. most: entries that go in
         this step. Raises StoreError.
         """
-        gone, upto = forget(self._db.execute, self._change, before, count, size, most)
+        gone = chosen(self._db.execute, before, count, size, most)
         if gone:
-            self.audit("retention", {"count": str(gone), "upto": str(upto)})
-        return gone
+            self._begin()
+            self._audit.removing(gone[-1].entry)
+            for sql, row in removed(gone):
+                self._change(sql, (row,))
+            self._audit.removed(len(gone), gone[-1].entry)
+        return len(gone)
 
     @property
     def entries(self) -> int:
@@ -317,9 +316,11 @@ class Store:
     def commit(self) -> None:
         """Puts everything added on the disk, under the given name; it may be reported after that. Raises StoreError."""
         if self._changed_at is not None:
+            self._audit.before_commit()
             self._db.execute("COMMIT")
             self._changed_at = None
         self._db.check_place()
+        self._audit.committed()
 
     def _begin_run(self) -> None:
         if self._run is None:
@@ -329,10 +330,13 @@ class Store:
 
     def _change(self, sql: str, values: tuple[object, ...]) -> int:
         """How many rows it changed."""
+        self._begin()
+        return self._db.change(sql, values)
+
+    def _begin(self) -> None:
         if self._changed_at is None:
             self._db.execute("BEGIN IMMEDIATE")
             self._changed_at = time.monotonic()
-        return self._db.change(sql, values)
 
     def _crc32(self, of: tuple[object, ...], values: Iterable[object]) -> int:
         """Of an answer, its image and its BundleKey, since a flipped bit may also lead to another image's row."""
@@ -359,40 +363,3 @@ class Store:
         tables = ("bundles", "results")
         has = {f"{table}.{row[1]}" for table in tables for row in self._db.execute(f"PRAGMA table_info({table})")}
         return sum(column in has for column in BROUGHT)
-
-
-def _values(answer: Answer) -> tuple[object, ...]:
-    """The columns of _ADD and _ADD_FRAME from `decision` on."""
-    probabilities = msgspec.json.encode(answer.probabilities).decode()
-    ms = (float(answer.ms.decode), float(answer.ms.resize), float(answer.ms.infer))  # as a REAL column returns them
-    outside = None if answer.outside is None else msgspec.json.encode(answer.outside).decode()
-    start = (answer.decision, answer.label, float(answer.confidence), probabilities)
-    return *start, *ms, outside, answer.trailing, answer.app, answer.time
-
-
-def _answer(values: Sequence[object], labels: tuple[str, ...]) -> Answer:
-    """The columns of _FIND -> Answer. Raises ValueError and MsgspecError if they are not an answer with these labels."""
-    decision, label, confidence, probabilities, decode, resize, infer, outside, trailing, app, at = values
-    found = {
-        "decision": decision,
-        "label": label,
-        "confidence": confidence,
-        "probabilities": _SHARES.decode(_text(probabilities)),
-        "ms": {"decode": decode, "resize": resize, "infer": infer},
-        "time": at,
-        "app": app,
-        "outside": None if outside is None else _OUTSIDE.decode(_text(outside)),
-        "trailing": trailing,
-    }
-    answer = msgspec.convert(found, Answer)
-    shares = answer.probabilities
-    whole = abs(sum(shares.values()) - 1) < _SUM_TOLERANCE and shares.get(answer.label) == answer.confidence
-    if tuple(shares) != labels or not whole or answer.decision not in (*labels, REFER):
-        raise ValueError("it is not an answer that this model can give")
-    return answer
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a column of text holds something else")
-    return value

@@ -9,6 +9,8 @@ import pytest
 from limiar.edge_app.answer import Answer, Timing
 from limiar.edge_app.service.config import Retention
 from limiar.edge_app.service.store_upkeep import StoreUpkeep
+from limiar.edge_app.store.audit_check import check
+from limiar.edge_app.store.reader import Reader
 from limiar.edge_app.store.snapshot import restore, snapshot_path, take_snapshot
 from limiar.edge_app.store.writer import BundleKey, Refusal, Store
 
@@ -56,7 +58,10 @@ def test_what_a_person_reviewed_stays_and_the_audit_log_says_what_went(tmp_path:
         store.review(2, None, "Ana", "")
         assert store.forget(count=0) == 10
         assert kept(store) == [2]
-        assert store._db.execute("SELECT kind, detail FROM audit") == [("retention", '{"count":"10","upto":"11"}')]
+        said = store._db.execute("SELECT kind, detail ->> 'count', detail ->> 'upto' FROM audit")
+    assert said == [("checkpoint", None, None), ("retention", "10", "11")]
+    with Reader(tmp_path / "results.db") as reader:
+        assert check(reader).broken is None
 
 
 def test_an_image_that_was_forgotten_is_answered_again(tmp_path: Path) -> None:
