@@ -15,6 +15,7 @@ from limiar.edge_app.intake.look import Seen
 from limiar.edge_app.intake.messages import Quarantined, WatchedFolder
 from limiar.edge_app.intake.settle import Settling
 from privileges import need_root
+from services import Service, noise
 
 REASON = Quarantined(
     code="E-IMAGE-TRUNCATED",
@@ -370,3 +371,19 @@ def test_the_reason_is_on_the_disk_before_the_file_moves_and_the_folders_after(i
     moved = next(number for number, line in enumerate(calls) if line.startswith("renameat2"))
     assert order[:moved].count("fsync") == 2, calls  # of the reason, then of its folder
     assert order[moved + 1 :] == ["fsync", "fsync"], calls  # of both folders
+
+
+def test_after_a_crash_between_the_commit_and_the_move_the_file_is_moved_at_the_next_start(
+    tmp_path: Path, tiny_path: Path
+) -> None:
+    service = Service(tmp_path / "device", tiny_path)
+    (service.inbox / "done").write_bytes(b"")  # in the way: nothing can be moved
+    with service:
+        service.put("a.png", noise(1)[0])
+        service.wait(lambda: service.rows("SELECT count(*) FROM results") == [(1,)])
+        service.wait(lambda: "E-WATCH-LINK" in service.log.read_text())
+        service.kill()
+        (service.inbox / "done").unlink()
+        service.start()
+        service.wait(lambda: service.done() == {"a.png": noise(1)[0]})
+        assert service.rows("SELECT count(*) FROM results") == [(1,)]
