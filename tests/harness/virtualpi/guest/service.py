@@ -147,7 +147,7 @@ def hang() -> None:
     began = time.monotonic()
     ask("systemctl", "stop", "limiar")
     say("stop", {"seconds": round(time.monotonic() - began, 1), **shown("Result", "ExecMainStatus")})
-    say("journal-end", ask("journalctl", "--unit=limiar", "--no-pager", "--lines=40", "--output=cat"))
+    say("journal-end", ask("journalctl", "--unit=limiar", "--no-pager", "--lines=40", "--output=short-monotonic"))
     roots = [line.split() for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1] == "/"]
     say("root", {"read_only": all("ro" in options.split(",") for *_, options, _, _ in roots)})
 
