@@ -22,6 +22,7 @@ from limiar.edge_app.output.lines import path_fields
 from limiar.edge_app.system.files import read_bounded, write_whole
 from limiar.edge_app.text import for_json
 
+_LIBC = ctypes.CDLL(None, use_errno=True)  # once: each makes a class, 60 us
 _RENAME_NOREPLACE = 1  # linux/fs.h
 _NAME_BYTES = 255  # of a file's name, on most file systems
 _SHORT_BYTES = 100  # on those that take less
@@ -146,14 +147,17 @@ def _names(name: bytes, more: int) -> Iterator[bytes]:
     stem, extension = os.path.splitext(name)
     if len(extension) > _SHORT_BYTES // 2:  # none that means anything
         stem, extension = name, b""
-    marks = [
-        b"",
-        *(b"-%d" % number for number in range(2, _TWINS + 1)),
-        *(b"-" + os.urandom(4).hex().encode() for _ in range(9)),
-    ]
     for longest in (_NAME_BYTES, _SHORT_BYTES):
-        for mark in marks:
+        for mark in _marks():
             yield stem[: longest - len(mark) - len(extension) - more] + mark + extension
+
+
+def _marks() -> Iterator[bytes]:
+    yield b""
+    for number in range(2, _TWINS + 1):
+        yield b"-%d" % number
+    for _ in range(9):
+        yield b"-" + os.urandom(4).hex().encode()
 
 
 def _write_reason(folder: int, name: bytes, path: bytes, reason: Quarantined) -> bool:
@@ -190,8 +194,7 @@ def _exists(folder: int, name: bytes) -> bool:
 
 def _rename(from_folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:
     """Renames, and replaces nothing. Raises OSError: FileExistsError if the name is taken."""
-    renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    if renameat2(from_folder, name, to_folder, to_name, _RENAME_NOREPLACE) == 0:
+    if _LIBC.renameat2(from_folder, name, to_folder, to_name, _RENAME_NOREPLACE) == 0:
         return
     reason = ctypes.get_errno()
     if reason not in (errno.EINVAL, errno.ENOSYS):
