@@ -50,7 +50,7 @@ class Stick(Struct, frozen=True):
 class StickFound(Struct, frozen=True):
     """What a stick led to. Refusals are told once for each stick, not at every look."""
 
-    path: Path  # of the archive
+    name: str  # of the archive's file
     installed: Installed | None
     code: str  # why not; empty if it was installed
     message: str
@@ -93,15 +93,15 @@ class Sticks:
             try:
                 candidates.append((self._counter(path), path))
             except LimiarError as error:
-                yield StickFound(path, None, error.code, error.message)
+                yield StickFound(printable(path.name), None, error.code, error.message)
         for _, path in sorted(candidates, reverse=True):
             try:
                 done = install(self._state, path, self._keys, by_person=False)
             except LimiarError as error:
-                yield StickFound(path, None, error.code, error.message)
+                yield StickFound(printable(path.name), None, error.code, error.message)
                 continue
             if not done.already:
-                yield StickFound(path, done, "", "")
+                yield StickFound(printable(path.name), done, "", "")
             return
 
     def _counter(self, path: Path) -> int:
