@@ -63,6 +63,7 @@ def convert_model(
     refer_below: float | None = None,
     allow_undecided: bool = False,
     allow_chance: bool = False,
+    assessable: float | None = None,
     gate: StrPath | None = None,
     golden: StrPath | None = None,
     seed: int = 0,
@@ -76,8 +77,10 @@ def convert_model(
 
     Each argument is the option of `limiar convert` with the same name, and has its default. Give `run`, or `model` and `data`;
     csv, labels, positive, size, bgr, grey_max, scale, mean and std go with `model`. size: height and width in pixels; margin:
-    a loss, 0..0.5; refer_below: a probability, 0..1. Model files are left out of the bundle as the command leaves them out, and
-    if one that the gate requires did not pass, the release is refused: no error is raised, but `published` is False.
+    a loss, 0..0.5; refer_below: a probability, 0..1; assessable: a share, 0..1.
+
+    Model files are left out of the bundle as the command leaves them out, and if one that the gate requires did not pass, the
+    release is refused: no error is raised, but `published` is False.
 
     The work is done in a forked child process, because a converter can end its process. A program that has other threads, or
     has imported TensorFlow, cannot be forked: there it is done in the process itself. Progress goes to stderr.
@@ -152,6 +155,7 @@ def convert_model(
                 cam=cam,
                 ended=child.ended,
                 allow_chance=allow_chance,
+                assessable=assessable,
                 allowed_by="--allow-undecided" if allow_undecided else "gate.toml",
             )
             converted = convert_run(request, steps.note)

@@ -19,10 +19,12 @@ from limiar.convert.report.elsewhere import Elsewhere, with_verified
 from limiar.convert.report.release_report import REFUSED, Exploratory, ReleaseReport
 from limiar.convert.run import dataset
 from limiar.convert.run.all_runtimes import run_files, with_maps
+from limiar.convert.run.assessable import assessing, choose_limits
 from limiar.convert.run.evaluate import Answers, Bench, Environment, Outcomes, RuntimeFailure, find_environments
 from limiar.convert.run.golden_images import GoldenFile, draw_golden_images, golden_json, take_golden_images
 from limiar.convert.run.model_inputs import Images
 from limiar.convert.run.predictions import KERAS, AnswerTable
+from limiar.convert.run.reference import bundle_reference
 from limiar.convert.source.chance import check_chance, check_unit
 from limiar.convert.source.class_map import keras_maps
 from limiar.convert.source.ends import UNIT
@@ -32,6 +34,7 @@ from limiar.convert.source.source_model import SourceModel, read_source
 from limiar.convert.source.steady import check_steady
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import Envelope, Metric, verdict
+from limiar.edge_app.drift.reference import BundleReference
 from limiar.edge_app.errors import ConvertError, printable
 from limiar.edge_app.image.statistics import outside, statistics
 from limiar.train.record.metrics import proportion, rounded
@@ -55,6 +58,7 @@ class ConvertRequest(msgspec.Struct, frozen=True):
     allowed_by: str = "gate.toml"  # what lets undecided files in, if anything does
     cam: bool = False  # a class activation map as second output
     ended: dict[str, str] = {}  # model file -> how making it ended the process: it is left out
+    assessable: float | None = None  # share of validation images that limits of "not assessable" may refuse; None: no limits
     allow_chance: bool = False  # even a model that is no better than chance on validation
 
 
@@ -68,6 +72,7 @@ class Converted(msgspec.Struct, frozen=True):
     thumbnails: Pixels | None  # uint8 [N, H, W, C], a row for each image of `answers`; None: no page may show one
     golden: list[GoldenFile]
     golden_logits: dict[str, np.ndarray]  # file -> float64 [images, K]
+    reference: BundleReference  # of val
 
 
 def convert_run(request: ConvertRequest, note: Note) -> Converted:
@@ -95,17 +100,27 @@ def convert_run(request: ConvertRequest, note: Note) -> Converted:
     golden_logits = {
         name: logits for name in passed if (logits := judge.golden_logits(recipe(name), outcomes[name])) is not None
     }
-    report = _report(request, source, judge, images, len(calibration) - 1, envelope, files, not_checked)
+    limits = None
+    if request.assessable is not None:
+        limits = choose_limits(images.val.tensors, calibration[:-1], envelope, request.assessable)
+    seen = {"val": _statistics(images.val.tensors), "test": _statistics(images.test.tensors)}
+    report = _report(request, source, judge, images, len(calibration) - 1, envelope, seen, files, not_checked)
+    if limits:
+        splits = {"val": images.val.tensors, "test": images.test.tensors}
+        found = assessing(limits, splits, images.test.labels, source.labels)
+        report = msgspec.structs.replace(report, assessing=found)
     if report.published:
         report = with_verified(report, golden_json(images.golden, golden_logits), request.verified)
+    answers = _answers(source.labels, images, keras, outcomes)
     return Converted(
         source=source,
         report=report,
         models={name: file.data for name, file in made.items() if name in passed and isinstance(file, Made)},
-        answers=_answers(source.labels, images, keras, outcomes),
+        answers=answers,
         thumbnails=np.concatenate([images.val.tensors, images.test.tensors]) if request.thumbnails else None,
         golden=images.golden,
         golden_logits=golden_logits,
+        reference=bundle_reference(seen["val"], answers.part("val"), envelope, [file for file in files if file.passed]),
     )
 
 
@@ -197,6 +212,7 @@ def _report(
     images: Images,
     calibration: int,
     envelope: Envelope,
+    seen: dict[str, list[dict[str, float]]],
     files: tuple[FileReport, ...],
     not_checked: list[str],
 ) -> ReleaseReport:
@@ -228,17 +244,21 @@ def _report(
         },
         keras=judge.keras,
         envelope=envelope,
-        outside={"val": _outside(envelope, images.val.tensors), "test": _outside(envelope, images.test.tensors)},
+        outside={split: _outside(envelope, found) for split, found in seen.items()},
         gate=request.gate,
         files=files,
         not_checked=tuple(not_checked),
     )
 
 
-def _outside(envelope: Envelope, tensors: Pixels) -> Metric:
-    """The share of images, uint8 [N, H, W, C], with a statistic outside."""
-    found = [outside(envelope, statistics(tensors[k : k + 1])) for k in range(len(tensors))]
-    return rounded(proportion(sum(map(bool, found)), len(found)))
+def _statistics(tensors: Pixels) -> list[dict[str, float]]:
+    """Those of each image, uint8 [N, H, W, C]."""
+    return [statistics(tensors[k : k + 1]) for k in range(len(tensors))]
+
+
+def _outside(envelope: Envelope, found: list[dict[str, float]]) -> Metric:
+    """The share of images with a statistic outside."""
+    return rounded(proportion(sum(bool(outside(envelope, values)) for values in found), len(found)))
 
 
 def _exploratory(files: tuple[FileReport, ...]) -> tuple[Exploratory, ...]:

@@ -52,7 +52,7 @@ GROUPS = {
         *("require", "margin", "refer_below", "allow_undecided", "allow_chance", "gate", "print_gate"),
     ),
     "How it is made, signed and shown": (
-        *("golden", "seed", "cam", "verify_repeatable", "verified", "sign", "thumbnails", "as_json"),
+        *("golden", "seed", "cam", "assessable", "verify_repeatable", "verified", "sign", "thumbnails", "as_json"),
     ),
 }
 
@@ -159,6 +159,12 @@ class Grouped(click.Command):
     help="Show no test images in the report: for private data.",
 )
 @click.option("--cam", is_flag=True, help="Make model files that also give a class activation map, for `limiar explain`.")
+@click.option(
+    "--assessable",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="SHARE",
+    help="Have devices refuse what is too blurred, dark, bright or noisy: at most this share of validation, such as 0.005.",
+)
 @click.option(
     "--verify-repeatable",
     is_flag=True,

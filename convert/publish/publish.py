@@ -19,6 +19,7 @@ from limiar.convert.report.release_page import report_html
 from limiar.convert.report.release_report import model_card, report_json
 from limiar.convert.run.golden_images import golden_json
 from limiar.convert.run.predictions import PREDICTIONS, predictions_csv
+from limiar.convert.run.reference import reference_json
 from limiar.edge_app.bundle.manifest import (
     GOLDEN,
     MANIFEST,
@@ -30,6 +31,7 @@ from limiar.edge_app.bundle.manifest import (
     manifest_json,
 )
 from limiar.edge_app.bundle.write import write_bundle
+from limiar.edge_app.drift.reference import REFERENCE
 from limiar.edge_app.system.files import partial_folder, replace_folder, write_whole
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
     contents = {_model_path(file): converted.models[file.name] for file in converted.report.files if file.passed}
     contents |= {file.path: file.data for file in converted.golden}
     contents[GOLDEN] = golden_json(converted.golden, converted.golden_logits)
+    contents[REFERENCE] = reference_json(converted.reference)
     contents["report.json"] = report_json(converted.report)
     contents["report.html"] = _page(converted)
     contents["MODEL_CARD.md"] = model_card(converted.report, card)
@@ -117,6 +120,7 @@ def _manifest(converted: Converted, contents: Mapping[str, bytes], release_count
             seeds={**source.seeds, "convert": seed},
         ),
         envelope=report.envelope,
+        assessable=report.assessing.limits if report.assessing else msgspec.UNSET,
         not_proven=report.not_proven or msgspec.UNSET,
     )
     check_decisions(manifest, report.files, report.gate.decision, converted.answers)

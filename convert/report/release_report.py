@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from limiar.convert.gate.comparison import Comparison
 from limiar.convert.gate.decision_rule import in_words
@@ -11,6 +12,7 @@ from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate import LEVEL_LIMIT, Gate
 from limiar.convert.gate.gate_file import differences, read_gate
 from limiar.convert.gate.release import preferred_to
+from limiar.convert.report.assessing import Assessing
 from limiar.convert.report.templates import render
 from limiar.edge_app.bundle.manifest import (
     Decision,
@@ -59,6 +61,7 @@ class ReleaseReport(Value, frozen=True, forbid_unknown_fields=True, kw_only=True
     keras: dict[str, Comparison]  # "val" and "test"
     envelope: Envelope  # of the training images
     outside: dict[str, Metric]  # share of the images of "val" and "test" with a statistic outside it
+    assessing: Assessing | UnsetType = UNSET  # not in the file: there are no limits
     gate: Gate
     files: tuple[FileReport, ...]
     not_checked: tuple[str, ...]

@@ -192,6 +192,23 @@ class Envelope(Value, frozen=True, forbid_unknown_fields=True):
     ranges: dict[Statistic, Range]
 
 
+Assessed = Literal[Statistic, "noise"]  # what a limit is about; noise: see image/statistics.py
+
+
+class Limit(Value, frozen=True, forbid_unknown_fields=True):
+    """The smallest and the largest value of an image that can be assessed."""
+
+    at_least: float | msgspec.UnsetType = msgspec.UNSET
+    at_most: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class Assessable(Value, frozen=True, forbid_unknown_fields=True):
+    """Limits beyond which an image is refused before inference: image/assessable.py."""
+
+    share: Share  # of the validation images, that are beyond a limit at most
+    limits: Annotated[dict[Assessed, Limit], Meta(min_length=1)]
+
+
 class Provenance(Value, frozen=True, forbid_unknown_fields=True):
     """Where the model came from. Nothing here depends on when convert ran."""
 
@@ -236,6 +253,7 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     files: Annotated[tuple[BundleFile, ...], Meta(min_length=1, max_length=10_000)]
     provenance: Provenance
     envelope: Envelope | None = None
+    assessable: Assessable | msgspec.UnsetType = msgspec.UNSET  # not in the file: no limits
     not_proven: NotProven | msgspec.UnsetType = msgspec.UNSET  # not in the file if every model file is proven
 
     @property

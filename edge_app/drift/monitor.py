@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from limiar.edge_app.bundle.manifest import REFER
-from limiar.edge_app.drift.reference import Distribution, Reference, seen
+from limiar.edge_app.drift.reference import Distribution, Reference, compared
 
 WINDOW = 250  # answers
 # The probability that a window without drift raises an alarm, at most: one in 10,000 windows, seven years of 1,000 images a
@@ -92,7 +92,7 @@ class Monitor:
         now, reference = self._now, self._reference
         self._answers += 1
         now.images += 1
-        values = (*seen(statistics), confidence)
+        values = compared(statistics, confidence)
         for counts, one, value in zip(now.bins, reference.distributions.values(), values, strict=True):
             counts[one.bin(value)] += 1
         if decision in now.decisions:

@@ -1,6 +1,6 @@
 """What a bundle's validation images look like to a device: reference.json, with which it compares what comes.
 
-Convert writes it; an app that does not know it ignores it.
+Convert writes it (convert/run/reference.py); an app that does not know it ignores it.
 """
 
 from bisect import bisect_left
@@ -77,9 +77,14 @@ def distribution(values: Sequence[float], bins: int) -> Distribution:
     return Distribution(ordered[0], tuple(edges), tuple(counts))
 
 
-def seen(statistics: Sequence[float]) -> tuple[float, ...]:
-    """Statistics as they are compared: colour that nobody sees counts as none."""
-    return tuple(max(value, GREY) if name == "colour" else value for name, value in zip(STATISTICS, statistics, strict=True))
+def compared(statistics: Sequence[float], confidence: float) -> tuple[float, ...]:
+    """An answer's values, as the distributions of a Reference are ordered.
+
+    Colour that nobody sees counts as none. Integer files give a confidence many times over, and the last bits of an exponential
+    differ between processors: rounded, the same answer is in the same bin.
+    """
+    seen = (max(value, GREY) if name == "colour" else value for name, value in zip(STATISTICS, statistics, strict=True))
+    return (*seen, round(confidence, 6))
 
 
 def read_reference(bundle: Bundle) -> BundleReference | None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from limiar.edge_app import APP
 from limiar.edge_app.answer import Answer, Prediction, Timing
 from limiar.edge_app.arrays import ClassMap, Logits, Pixels
-from limiar.edge_app.bundle.manifest import Decision, Envelope, InputSpec
+from limiar.edge_app.bundle.manifest import Assessable, Decision, Envelope, InputSpec
 from limiar.edge_app.errors import RuntimeUnavailable
+from limiar.edge_app.image.assessable import assessed, check_limits
 from limiar.edge_app.image.resize import Rows, check_assessable, model_input
 from limiar.edge_app.image.statistics import outside, statistics
 from limiar.edge_app.inference.model import Model
@@ -46,14 +47,16 @@ class Classifier:
         envelope: Envelope | None = None,
         outside: OutsideRule = "refer",
         measure: bool = False,
+        limits: Assessable | None = None,
     ) -> None:
-        """measure: each answer has the statistics of its picture."""
+        """measure: each answer has the statistics of its picture. limits: beyond them a picture is refused."""
         self.runtime = runtime
         self._labels = labels
         self._input = spec
         self._envelope = envelope
         self._rule = Rule(decision, outside)
         self._measure = measure
+        self._limits = limits
 
     def answer(self, picture: Rows, decode_s: float = 0.0) -> Answer:
         """Resizes, refuses what is not assessable, infers, decides. Raises ImageError and RuntimeUnavailable."""
@@ -70,7 +73,10 @@ class Classifier:
         tensor = model_input(picture, self._input)
         check_assessable(picture, tensor)
         grey = len(picture.shape) == 2  # then all channels are equal, and one is enough
-        found = statistics(tensor[..., :1] if grey else tensor) if self._envelope or self._measure else {}
+        seen = tensor[..., :1] if grey else tensor
+        found = statistics(seen) if self._envelope or self._measure or self._limits else {}
+        if self._limits:
+            check_limits(self._limits, assessed(self._limits, found, seen))
         unlike = outside(self._envelope, found) if self._envelope else None
         self._rule.check(unlike)  # before inference, which a refusal saves
         resized = time.perf_counter()
@@ -100,4 +106,5 @@ def load(model: Model) -> Classifier:
     """Loads a model file into this process and tries it once. Raises RuntimeUnavailable, and ModelUnfit."""
     rule = model.rule
     runtime = open_checked(model)
-    return Classifier(runtime, model.labels, model.input, rule.decision, model.envelope, rule.outside, model.measure)
+    told = (model.envelope, rule.outside, model.measure, model.limits)
+    return Classifier(runtime, model.labels, model.input, rule.decision, *told)

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from limiar.edge_app.bundle.manifest import Envelope, InputSpec
+from limiar.edge_app.bundle.manifest import Assessable, Envelope, InputSpec
 from limiar.edge_app.inference.rule import Rule
 
 
@@ -19,6 +19,7 @@ class Model(Struct, frozen=True):
     runtime: str | None = None  # None: the first installed one, by preference
     threads: int = 1
     measure: bool = False  # answers have the statistics of their images, for drift/monitor.py
+    limits: Assessable | None = None  # beyond them an image is refused
 
 
 class Ready(Struct, frozen=True, array_like=True, tag=True):

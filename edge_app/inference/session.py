@@ -59,6 +59,7 @@ class Session:
             runtime=runtime,
             threads=threads,
             measure=measure,
+            limits=self.manifest.assessable or None,
         )
 
     @property

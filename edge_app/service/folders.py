@@ -22,6 +22,7 @@ from limiar.edge_app.system.clock import utc_now
 
 _BATCH = 256  # files that are given to a worker at once, at most
 _GONE = "E-IMAGE-MISSING"  # the file went away before it was read
+_NOT_ASSESSABLE = frozenset({"E-IMAGE-UNASSESSABLE", "E-IMAGE-OUTSIDE"})
 _LOST = frozenset({"E-IMAGE-CRASH", "E-IMAGE-TIMEOUT"})  # cost a worker
 
 
@@ -153,6 +154,8 @@ class Folders:
         refusal = Refusal(ready.source, ready.path, ready.identity, sha256 or None, code, message, tries)
         self._store.refuse(refusal)
         self._meters.refused(ready.source, code)
+        if code in _NOT_ASSESSABLE:
+            self._meters.not_assessable()
         self._tries.ended(ready.path)
         self._put_aside(ready, refusal)
 

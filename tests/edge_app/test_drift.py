@@ -19,9 +19,9 @@ from limiar.edge_app.drift.reference import (
     BundleReference,
     FileReference,
     Reference,
+    compared,
     distribution,
     read_reference,
-    seen,
 )
 from limiar.edge_app.errors import BundleError
 from limiar.edge_app.health.status import Status
@@ -49,7 +49,7 @@ def rows(seed: int, count: int, brighter: float = 1.0, positive: float = 0.5) ->
 
 
 def reference_of(answers: list[Row]) -> Reference:
-    values = [(*seen(statistics), confidence) for _, confidence, statistics in answers]
+    values = [compared(statistics, confidence) for _, confidence, statistics in answers]
     names = (*STATISTICS, "confidence")
     decisions = [decision for decision, _, _ in answers]
     return Reference(
