@@ -16,6 +16,7 @@ from limiar.convert.gate.gate import Gate
 from limiar.convert.gate.judge import Judge
 from limiar.convert.gate.noninferiority import smallest_margin
 from limiar.convert.report.elsewhere import Elsewhere, with_verified
+from limiar.convert.report.reference import bundle_reference
 from limiar.convert.report.release_report import REFUSED, Exploratory, ReleaseReport
 from limiar.convert.run import dataset
 from limiar.convert.run.all_runtimes import run_files, with_maps
@@ -24,7 +25,6 @@ from limiar.convert.run.evaluate import Answers, Bench, Environment, Outcomes, R
 from limiar.convert.run.golden_images import GoldenFile, draw_golden_images, golden_json, take_golden_images
 from limiar.convert.run.model_inputs import Images
 from limiar.convert.run.predictions import KERAS, AnswerTable
-from limiar.convert.run.reference import bundle_reference
 from limiar.convert.source.chance import check_chance, check_unit
 from limiar.convert.source.class_map import keras_maps
 from limiar.convert.source.ends import UNIT

@@ -99,7 +99,7 @@ CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
 
 
 def scaled(image: Pixels, gain: float) -> Pixels:
-    return np.clip(np.rint(image * gain), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(image * gain), 0, 255), np.uint8)
 
 
 def changes(bundle: Path, data: Path, runs: int, rng: np.random.Generator) -> None:

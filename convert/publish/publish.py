@@ -15,11 +15,11 @@ from limiar.convert.gate.refit import check_decisions
 from limiar.convert.pipeline import Converted
 from limiar.convert.publish.place import measured_folder, refused_folder
 from limiar.convert.report.junit import JUNIT, junit_xml
+from limiar.convert.report.reference import reference_json
 from limiar.convert.report.release_page import report_html
 from limiar.convert.report.release_report import model_card, report_json
 from limiar.convert.run.golden_images import golden_json
 from limiar.convert.run.predictions import PREDICTIONS, predictions_csv
-from limiar.convert.run.reference import reference_json
 from limiar.edge_app.bundle.manifest import (
     GOLDEN,
     MANIFEST,

@@ -12,8 +12,8 @@ from limiar.convert.gate.file_report import FileReport
 from limiar.convert.gate.gate import LEVEL_LIMIT, Gate
 from limiar.convert.gate.gate_file import differences, read_gate
 from limiar.convert.gate.release import preferred_to
-from limiar.convert.report.assessing import Assessing
 from limiar.convert.report.templates import render
+from limiar.convert.run.assessing import Assessing
 from limiar.edge_app.bundle.manifest import (
     Decision,
     Envelope,

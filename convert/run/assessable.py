@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from limiar.convert.report.assessing import Assessing
+from limiar.convert.run.assessing import Assessing
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import GREY, Assessable, Assessed, Envelope, Limit, Metric
 from limiar.edge_app.errors import ImageError

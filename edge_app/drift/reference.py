@@ -1,6 +1,6 @@
 """What a bundle's validation images look like to a device: reference.json, with which it compares what comes.
 
-Convert writes it (convert/run/reference.py); an app that does not know it ignores it.
+Convert writes it (convert/report/reference.py); an app that does not know it ignores it.
 """
 
 from bisect import bisect_left

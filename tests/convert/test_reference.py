@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from limiar.convert.pipeline import Converted
+from limiar.convert.report.reference import reference_json
 from limiar.convert.report.release_page import report_html
 from limiar.convert.report.release_report import ReleaseReport, model_card, report_json
 from limiar.convert.run.assessable import ENDS, assessing, choose_limits, refusals
-from limiar.convert.run.reference import reference_json
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.drift.monitor import DriftWarning, Monitor
