@@ -75,9 +75,11 @@ def files(folder: Path) -> list[str]:
     return sorted(name for name in listdir(folder) if name.endswith(".png")) if folder.is_dir() else []
 
 
-def put(first: int, count: int) -> None:
-    """Images that appear in the inbox by a rename."""
-    for name in files(STORED)[first : first + count]:
+def put(count: int) -> None:
+    """So many more images appear in the inbox, by a rename."""
+    names = files(STORED)[:count]
+    assert len(names) == count
+    for name in names:
         (STORED / name).rename(INBOX / name)
 
 
@@ -132,14 +134,14 @@ def hang() -> None:
     started()
     say("exposure", ask("systemd-analyze", "security", "--no-pager", "limiar").splitlines()[-1])
     say("verify", ask("systemd-analyze", "verify", "--man=no", "/etc/systemd/system/limiar.service"))
-    put(0, 20)
+    put(20)
     say("answers", {"seconds": wait(answered_all, ANSWER_S)})
     kill(classifier(), signal.SIGSTOP)
-    put(20, 20)
+    put(20)
     say("worker", {"seconds": wait(answered_all, ANSWER_S), **shown("NRestarts")})
     main = shown("MainPID")["MainPID"]
     kill(int(main), signal.SIGSTOP)
-    put(40, 20)
+    put(20)
     seconds = wait(lambda: shown("MainPID")["MainPID"] not in (main, "0") and active(), HUNG_S)
     say("main", {"seconds": seconds, "answered": wait(answered_all, ANSWER_S), **shown("NRestarts")})
     ask("systemctl", "reload", "limiar")
@@ -157,7 +159,7 @@ def unwatched() -> None:
     started()
     main = shown("MainPID")["MainPID"]
     kill(int(main), signal.SIGSTOP)
-    put(0, 20)
+    put(20)
     seconds = wait(lambda: shown("MainPID")["MainPID"] != main, QUIET_S)
     say("main", {"seconds": seconds, **shown("NRestarts")})
 
