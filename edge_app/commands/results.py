@@ -195,6 +195,30 @@ def audit(check: bool, as_json: bool, db: Path | None) -> int:
     return exit_status.FAILED_CHECK if found.code else 0
 
 
+@results.command("export-dataset")
+@click.argument("out", metavar="DIR", type=FILE)
+@filter_options
+@click.option("--done", default="done", show_default=True, metavar="NAME", help="Folder that answered files were moved to.")
+@json_option
+@db_option
+def export_dataset(out: Path, done: str, as_json: bool, db: Path | None, **which: object) -> int:
+    """Copy the images that people reviewed, with their labels, for `limiar train --from RUN --add DIR/reviewed.csv`.
+
+    \b
+    Example:
+      limiar results export-dataset reviewed
+      limiar train DATA --from RUN --add reviewed/reviewed.csv --out RUN2
+    """
+    import msgspec
+
+    from limiar.edge_app import exit_status
+    from limiar.edge_app.results.dataset import export_dataset as export
+
+    found = export(_database(db), out, _filter(which), done)
+    click.echo(msgspec.json.encode(found)) if as_json else click.echo(found.text(), err=True)
+    return exit_status.SOME_REFUSED if found.missing else 0
+
+
 def _database(db: Path | None) -> Path:
     from limiar.edge_app.store.state import default_path
 
