@@ -14,7 +14,7 @@ import sqlite3
 import stat
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from limiar.edge_app.errors import StoreError, printable
@@ -88,6 +88,14 @@ class Database:
         assert self._connection
         try:
             return self._connection.execute(sql, values).rowcount
+        except _ERRORS as error:
+            raise self.broken(error) from None
+
+    def change_each(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """Runs a statement without a result once for each row: faster than calls of `change`. Raises StoreError."""
+        assert self._connection
+        try:
+            self._connection.executemany(sql, rows)
         except _ERRORS as error:
             raise self.broken(error) from None
 

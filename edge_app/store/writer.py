@@ -229,18 +229,15 @@ class Store:
 
     def begin(self, paths: Sequence[bytes]) -> None:
         """Files are given to a worker: if the service ends without a word, that was a try. Raises StoreError."""
-        for path in paths:
-            self._change(_BEGIN, (path,))
+        self._change_each(_BEGIN, paths)
 
     def over(self, paths: Sequence[bytes]) -> None:
         """A worker is done with these files: if the service ends without a word, it is not for them. Raises StoreError."""
-        for path in paths:
-            self._change("UPDATE in_hand SET now = 0 WHERE path = ?", (path,))
+        self._change_each("UPDATE in_hand SET now = 0 WHERE path = ?", paths)
 
     def tried(self, paths: Sequence[bytes]) -> None:
         """A worker was lost that had these files. Raises StoreError."""
-        for path in paths:
-            self._change("UPDATE in_hand SET tries = tries + 1, now = 0 WHERE path = ?", (path,))
+        self._change_each("UPDATE in_hand SET tries = tries + 1, now = 0 WHERE path = ?", paths)
 
     def ended(self, path: bytes) -> None:
         """A file has an answer, was refused, or is gone. Raises StoreError."""
@@ -332,6 +329,10 @@ class Store:
         """How many rows it changed."""
         self._begin()
         return self._db.change(sql, values)
+
+    def _change_each(self, sql: str, paths: Iterable[bytes]) -> None:
+        self._begin()
+        self._db.change_each(sql, ((path,) for path in paths))
 
     def _begin(self) -> None:
         if self._changed_at is None:
