@@ -34,6 +34,7 @@ from limiar.edge_app.service.questions import Questions
 from limiar.edge_app.service.serving import Serving
 from limiar.edge_app.service.signals import Signals
 from limiar.edge_app.service.started import audit_start, bundle_status
+from limiar.edge_app.service.sticks import StickWatch
 from limiar.edge_app.service.store_upkeep import StoreUpkeep
 from limiar.edge_app.store.snapshot import restore
 from limiar.edge_app.store.state import default_path, state_folder
@@ -70,6 +71,7 @@ class Service:
         self._serving: Serving | None = None
         self._beside: Beside | None = None
         self._upkeep: StoreUpkeep | None = None
+        self._sticks: StickWatch | None = None
 
     def run(self) -> int:
         """Until a signal; returns the exit status. Raises LimiarError."""
@@ -98,6 +100,7 @@ class Service:
         self._meters = Meters(kinds, self._sensors)
         self._close()
         self._upkeep = StoreUpkeep(config.keep.results, lambda: self._clock.trusted)
+        self._sticks = StickWatch(self._state, config.answer, config.update, self._log) if config.update.stick else None
         self._beside = Beside(config, self._state, lambda: self._clock.trusted, self._status, self._log)
 
     def _close(self) -> None:
@@ -105,6 +108,8 @@ class Service:
         if self._beside and self._upkeep:
             self._beside.close()
             self._upkeep.close()
+        if self._sticks:
+            self._sticks.close()
 
     def _attempt(self) -> bool:
         """Serves until something ends it; returns whether another start is due at once."""
@@ -188,6 +193,8 @@ class Service:
             self._questions.store.audit("clock", detail)
             self._log.warning("W-CLOCK-JUMP", f"the clock jumped by {jump.seconds:+.1f} s; nothing is ordered by it")
         self._feed()
+        if self._sticks:
+            self._sticks.turn()
         assert self._beside
         for one in self._beside.turn():
             if self._questions.store:
