@@ -23,7 +23,7 @@ from limiar.edge_app.service.config import AnswerSection, UpdateSection
 from limiar.edge_app.store.reader import Filter, Reader
 from limiar.edge_app.store.state import DATABASE
 from limiar.edge_app.system.channel import ParentEnd, WorkerEnd
-from limiar.edge_app.system.children import Child, start_child
+from limiar.edge_app.system.children import Child, spawn_child
 from limiar.edge_app.system.clock import utc_now
 
 _LOOK_S = 3.0  # a person waits
@@ -66,7 +66,7 @@ class StickWatch:
             if self._backoff.due:
                 self._backoff.started()
                 with contextlib.suppress(OSError):  # no memory for a process: tried again
-                    self._running = start_child(watch)
+                    self._running = spawn_child(watch)
                     self._running[1].send(msgspec.msgpack.encode(self._job))
             return
         try:
@@ -111,11 +111,11 @@ def watch(parent: WorkerEnd) -> None:
 
 
 def _installed(state: Path, found: StickFound, say: Callable[..., None]) -> None:
-    where = printable(str(found.path))
+    where = printable(found.name)
     if found.installed is None:
         say(found.code, f"{where}: {found.message}", failed=True)
         return
-    say("I-STICK", f"{found.installed.name} {found.installed.version} was installed from {where}")
+    say("I-STICK", f"{found.installed.name} {found.installed.version} was installed from {where} on a stick")
     try:
         tell(state, "install", found.installed.detail)
     except LimiarError as error:

@@ -14,7 +14,7 @@ from limiar.edge_app.service.config import Retention
 from limiar.edge_app.store.snapshot import take_snapshot
 from limiar.edge_app.store.writer import Store
 from limiar.edge_app.system.channel import ParentEnd, WorkerEnd
-from limiar.edge_app.system.children import Child, start_child
+from limiar.edge_app.system.children import Child, spawn_child
 from limiar.edge_app.system.clock import iso
 
 _FIRST_S = 300.0  # after the start, which has enough to do
@@ -48,7 +48,7 @@ class StoreUpkeep:
         if now >= self._copy_at_s and not self._copying:
             self._copy_at_s = now + _COPY_S
             with contextlib.suppress(OSError):  # no memory for a process: tomorrow
-                self._copying = start_child(copy)
+                self._copying = spawn_child(copy)
                 self._copying[1].send(os.fsencode(store.path))
 
     def close(self) -> None:

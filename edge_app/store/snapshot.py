@@ -19,7 +19,7 @@ def snapshot_path(db: Path) -> Path:
 def take_snapshot(db: Path) -> None:
     """Copies the database, whole or not at all, while its writer goes on. Raises OSError and sqlite3.Error.
 
-    A child process should do this: a million answers take seconds.
+    Another process should do this, since a million answers take seconds: a new one, not a fork of the writer.
     """
     path, partial = snapshot_path(db), db.with_name(f".{db.name}{_SUFFIX}.partial")
     partial.unlink(missing_ok=True)

@@ -67,8 +67,15 @@ class Child:
 
 def start_child(target: Callable[[WorkerEnd], None], shared: Sequence[int] = ()) -> tuple[Child, ParentEnd]:
     """As `fork_child`, but starts another Python if there are other threads. target: a function at the top of a module."""
-    if has_one_thread():
-        return fork_child(target, shared)
+    return fork_child(target, shared) if has_one_thread() else spawn_child(target, shared)
+
+
+def spawn_child(target: Callable[[WorkerEnd], None], shared: Sequence[int] = ()) -> tuple[Child, ParentEnd]:
+    """As `fork_child`, but always starts another Python. target: a function at the top of a module.
+
+    For a child that opens the store: SQLite's memory of its own locks must not be carried over a fork
+    (sqlite.org/howtocorrupt.html, section 2.6).
+    """
     parents_end, end = channel()
     for descriptor in (end.fileno(), *shared):
         os.set_inheritable(descriptor, True)

@@ -14,7 +14,8 @@ from services import REAL, Service, noise
 from updates import public_file, release
 
 # The stick is a folder that the kernel would list like this.
-PLUGGED = """
+PATCH = """
+import sys
 from pathlib import Path
 from limiar.edge_app.install import stick
 from limiar.edge_app.service import sticks
@@ -22,6 +23,17 @@ sticks._LOOK_S = 0.3
 stick.MOUNTS, stick.BLOCK_DEVICES = Path({root!r}) / "mountinfo", Path({root!r}) / "dev"
 stick._device = lambda path: path.stat().st_dev if "media" in path.parts else 1
 """
+# The process that looks for sticks is another Python, not a fork.
+PLUGGED = """
+from limiar.edge_app.system import children
+python_c = children.python_c
+children.python_c = lambda code, *words: python_c({patch!r} + code, *words)
+"""
+
+
+def plugged(root: Path) -> str:
+    patch = PATCH.format(root=str(root))
+    return patch + PLUGGED.format(patch=patch) + REAL
 
 
 @pytest.fixture
@@ -43,7 +55,7 @@ def device(root: Path, tiny: Bundle, key: Ed25519PrivateKey) -> Service:
     """A service whose bundle, release 1, is signed, and which trusts that key."""
     public = public_file(root / "release.pub", key)
     stick = f'[update]\nstick = true\nstick_folders = ["{root}/media"]\n'
-    service = Service(root / "device", "current", more=stick, script=PLUGGED.format(root=str(root)) + REAL)
+    service = Service(root / "device", "current", more=stick, script=plugged(root))
     service.config.write_text(service.config.read_text().replace("[answer]\n", f'[answer]\nkeys = ["{public}"]\n'))
     install(service.state, release(root / "one", tiny, 1, key), read_keys(public))
     return service

@@ -1,12 +1,9 @@
 """USB sticks: what is installed from one, what is not, and results that are copied onto it."""
 
 import os
-import select
 import shutil
-import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +19,6 @@ from limiar.edge_app.install import proof, stick
 from limiar.edge_app.install.install import install
 from limiar.edge_app.install.slots import Slots
 from limiar.edge_app.install.stick import Stick, Sticks, copy_results, mounted_sticks
-from limiar.edge_app.install.stick_child import StickChild
 from privileges import need_root
 from updates import release
 
@@ -233,31 +229,3 @@ def test_a_real_stick_is_read_and_written(
     subprocess.run(["mount", "-o", "remount,ro", real], check=True)
     with pytest.raises(OutputError, match="E-OUTPUT-WRITE"):
         copy_results(there, "results.csv", export)
-
-
-def test_a_process_of_its_own_looks_and_tells_what_it_found(tmp_path: Path, plugged: Path, tiny_bundle: Bundle) -> None:
-    put(plugged, tiny_bundle, 1)
-    child = StickChild(tmp_path / "state", KEYS, [tmp_path / "media"])
-    child.start()
-    try:
-        found: list[stick.StickFound] = []
-        until = time.monotonic() + 60
-        while not found and time.monotonic() < until:
-            select.select([child.fileno()], [], [], 1)
-            found += child.turn()
-        assert [one.name for one in found] == ["1.limiar"]
-        assert found[0].code == "", found
-        assert child.alive
-    finally:
-        child.end()
-    assert not child.alive
-
-
-def test_a_process_that_was_killed_is_noticed(tmp_path: Path, plugged: Path) -> None:
-    child = StickChild(tmp_path / "state", KEYS, [tmp_path / "media"])
-    child.start()
-    os.kill(child.pid, signal.SIGKILL)
-    select.select([child.fileno()], [], [], 60)
-    assert child.turn() == []
-    assert not child.alive
-    child.end()
