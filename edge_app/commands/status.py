@@ -106,7 +106,8 @@ def _source(source: "SourceStatus") -> str:
 
     last = f"; last answer {duration(source.last_age_s)} ago" if source.last_age_s is not None else ""
     counts = f"{counted(source.answered, 'answer')}, {source.refused} refused, {source.queue} waiting"
-    return f"{source.kind} {source.state} for {duration(source.since_s)}, {counts}{last}"
+    passed = f"; passed over: {source.passed_over}" if source.passed_over else ""
+    return f"{source.kind} {source.state} for {duration(source.since_s)}, {counts}{last}{passed}"
 
 
 def _answers(totals: "Totals") -> str:

@@ -43,6 +43,7 @@ class _Source(Struct):
     answered: int = 0
     refused: int = 0
     queue: int = 0
+    passed_over: str = ""
     last_entry: int | None = None
     last: float | None = None
 
@@ -111,6 +112,10 @@ class Meters:
         """So many complete files of a source wait."""
         self._sources[source].queue = count
 
+    def passed_over(self, source: str, text: str) -> None:
+        """What a folder holds besides images, in words."""
+        self._sources[source].passed_over = text
+
     def process(self, name: str, state: ProcessState, pid: int | None = None, restarts: int = 0) -> None:
         """How a process of the service is."""
         before = self._processes.get(name)
@@ -172,6 +177,7 @@ def _source(name: str, one: _Source, now: float) -> SourceStatus:
         answered=one.answered,
         refused=one.refused,
         queue=one.queue,
+        passed_over=one.passed_over,
         last_entry=one.last_entry,
         last_age_s=None if one.last is None else _s(now - one.last),
     )

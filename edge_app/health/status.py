@@ -60,6 +60,7 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
     answered: int = 0
     refused: int = 0
     queue: int = 0  # files that are complete and wait
+    passed_over: str = ""  # what a folder holds besides images: "3 other files (2 .txt, 1 .zip), 1 hidden"
     last_entry: int | None = None  # of its last answer: the ID that `limiar results show` takes
     last_age_s: float | None = None  # of its last answer
 

@@ -182,6 +182,11 @@ class Folders:
                 self._watcher.quarantined(ready.path, reason)
         self._settled.clear()
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether files wait for `commit` to be moved."""
+        return bool(self._settled)
+
     def give_back(self) -> None:
         """Files in hand will be answered after another start. Raises StoreError."""
         self._tries.given_back()
@@ -211,7 +216,9 @@ class Folders:
             case Fine(source):
                 self._log.over(f"folder {source}", f"the folder {source} can be watched again")
                 self._meters.source_state(source, "ok")
-            case Settled() | Beat():
+            case Beat(source, _, _, passed):
+                self._meters.passed_over(source, passed)
+            case Settled():
                 pass
 
 

@@ -111,7 +111,8 @@ class Serving:
                 self.folders.turn()
             scans += self._cameras.turn()
             yield scans
-            if self._store.commit_due():
+            unsettled = self.folders is not None and self.folders.unsettled
+            if self._store.commit_due() or (unsettled and not self._store.changed):
                 self.commit()
 
     def tell(self) -> None:

@@ -181,6 +181,18 @@ def test_a_command_asks_the_running_service(service: Service) -> None:
     service.wait(lambda: len(service.rows("SELECT * FROM audit WHERE kind = 'start'")) == 2)
 
 
+def test_what_is_passed_over_is_counted_and_stays(service: Service) -> None:
+    (service.inbox / ".hidden.png").write_bytes(b"x")
+    (service.inbox / "notes.txt").write_bytes(b"x")
+
+    def passed_over() -> str:
+        status = msgspec.json.decode(ask(service.state, AskStatus()) or b"null")
+        return str(status["sources"][0]["passed_over"]) if status else ""
+
+    service.wait(lambda: "1 hidden" in passed_over() and ".txt" in passed_over())
+    assert {path.name for path in service.waiting()} == {".hidden.png", "notes.txt"}
+
+
 def test_nobody_answers_without_a_service(tmp_path: Path) -> None:
     assert ask(tmp_path, AskStatus()) is None
     assert ask(tmp_path / "missing", AskStatus()) is None
