@@ -1,5 +1,8 @@
 """Each answer is kept once, and what was committed is still there, whatever happens."""
 
+import copy
+import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -12,9 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from limiar.edge_app.answer import Answer, Timing
 from limiar.edge_app.errors import StoreError
+from limiar.edge_app.store.audit_check import check
+from limiar.edge_app.store.reader import Reader
 from limiar.edge_app.store.schema import MIGRATIONS
 from limiar.edge_app.store.state import default_path
-from limiar.edge_app.store.writer import BundleKey, Store
+from limiar.edge_app.store.writer import BundleKey, Refusal, Store
 
 KEY = BundleKey(
     sha256="ab" * 32, name="tiny", version="1.0.0", file="tflite_int8", runtime="litert 2.3.0", labels=("neg", "pos")
@@ -236,6 +241,17 @@ def test_the_database_lies_in_the_state_folder(
     assert default_path() == Path(folder) / "results.db"
 
 
+class Model(msgspec.Struct):
+    """What must be in the store."""
+
+    answers: dict[tuple[bytes, str], str] = {}  # (image, model file) -> label
+    refused: set[tuple[bytes, str]] = set()
+    order: list[str] = []  # kinds of entries
+    reviews: list[tuple[int, str | None]] = []
+    in_hand: dict[bytes, tuple[int, bool]] = {}  # path -> tries, whether a worker has it
+    frames: int = 0
+
+
 class StoreMachine(RuleBasedStateMachine):
     """Whatever happens, in whatever order: an (image, bundle) has one row, and what was committed is there."""
 
@@ -246,9 +262,9 @@ class StoreMachine(RuleBasedStateMachine):
         import tempfile
 
         self.folder = tempfile.TemporaryDirectory()
+        self.boots = 0
         self.path = Path(self.folder.name) / "results.db"
-        self.committed: dict[tuple[bytes, str], str] = {}
-        self.pending: dict[tuple[bytes, str], str] = {}
+        self.now, self.committed = Model(), Model()
         self.file = ""
 
     @initialize()
@@ -266,31 +282,94 @@ class StoreMachine(RuleBasedStateMachine):
         self.file = file
         self.store.use(msgspec.structs.replace(KEY, file=file), "bundle")
 
-    @rule(met=images, name=st.binary(max_size=20), label=st.sampled_from(["neg", "pos"]), year=st.integers(1970, 2100))
-    def add(self, met: bytes, name: bytes, label: str, year: int) -> None:
+    @rule(
+        met=images,
+        name=st.binary(max_size=20),
+        label=st.sampled_from(["neg", "pos"]),
+        year=st.integers(1970, 2100),
+        replace=st.booleans(),
+    )
+    def add(self, met: bytes, name: bytes, label: str, year: int, replace: bool) -> None:
         """An image shows up: new, again, renamed, with a clock that jumps."""
-        self.store.add(met, name, answer(label, time=f"{year}-01-01T00:00:00.000Z"))
-        self.pending[met, self.file] = label
+        known = (met, self.file) in self.now.answers
+        kept = self.store.add(met, name, answer(label, time=f"{year}-01-01T00:00:00.000Z"), replace=replace)
+        assert kept == (replace or not known)
+        if kept:
+            self.now.answers[met, self.file] = label
+        if not known:
+            self.now.order.append("file")
+
+    @rule()
+    def take(self) -> None:
+        self.now.frames += 1
+        self.store.add_frame("bench", f"boot {self.boots}", self.now.frames, 0, answer())
+        self.now.order.append("frame")
 
     @rule(met=images)
     def find(self, met: bytes) -> None:
         found = self.store.find(met)
-        assert (found.label if found else None) == (self.committed | self.pending).get((met, self.file))
+        assert (found.label if found else None) == self.now.answers.get((met, self.file))
+
+    @rule(met=images)
+    def refuse(self, met: bytes) -> None:
+        new = (met, self.file) not in self.now.refused
+        assert self.store.refuse(Refusal("inbox", b"a", met, None, "E-IMAGE-EMPTY", "empty", 0)) == new
+        self.now.refused.add((met, self.file))
+        self.now.order += ["refusal"] * new
+
+    @rule(entry=st.integers(1, 20), label=st.sampled_from([None, "neg", "pos"]))
+    def review(self, entry: int, label: str | None) -> None:
+        if entry > len(self.now.order) or self.now.order[entry - 1] not in ("file", "frame"):
+            with pytest.raises(StoreError, match="E-RESULT-MISSING"):
+                self.store.review(entry, label, "Ana", "")
+            return
+        self.store.review(entry, label, "Ana", "")
+        self.now.reviews.append((entry, label))
+        self.now.order.append("review")
+
+    @rule()
+    def audit(self) -> None:
+        self.store.audit("checkpoint", {})
+
+    @rule(met=images)
+    def begin(self, met: bytes) -> None:
+        self.store.begin([met])
+        self.now.in_hand[met] = self.now.in_hand.get(met, (0, False))[0], True
+
+    @rule(met=images)
+    def tried(self, met: bytes) -> None:
+        self.store.tried([met])
+        if met in self.now.in_hand:
+            self.now.in_hand[met] = self.now.in_hand[met][0] + 1, False
+
+    @rule(met=images)
+    def ended(self, met: bytes) -> None:
+        self.store.ended(met)
+        self.now.in_hand.pop(met, None)
 
     @rule()
     def commit(self) -> None:
         self.store.commit()
-        self.committed |= self.pending
-        self.pending = {}
+        self.committed = copy.deepcopy(self.now)
 
     @rule()
     def crash(self) -> None:
-        """The process ends without a word: nothing is committed, the lock is freed by the kernel."""
+        """The power goes: what opens next is what the disk has, with its journal."""
+        self.boots += 1
+        here = Path(self.folder.name) / str(self.boots)
+        here.mkdir()
+        for found in self.path.parent.glob("results.db*"):
+            if not found.name.endswith("-shm"):
+                shutil.copy(found, here)
         self.store._db.close()
-        self.pending = {}
+        self.path = here / "results.db"
+        self.now = copy.deepcopy(self.committed)
         self.start()
+        over = {path: tries + had for path, (tries, had) in self.now.in_hand.items() if tries + had}
+        assert self.store.left() == over
+        self.now.in_hand = {path: (tries, False) for path, tries in over.items()}
 
-    @precondition(lambda self: not self.pending)
+    @precondition(lambda self: self.now == self.committed)
     @rule()
     def fill_the_disk(self) -> None:
         self.commit()
@@ -301,20 +380,27 @@ class StoreMachine(RuleBasedStateMachine):
         self.crash()  # a scan ends on it
 
     @invariant()
-    def one_row_for_each(self) -> None:
+    def what_was_committed_is_there_once(self) -> None:
         if not hasattr(self, "store"):
             return
         found = rows(self.path, "SELECT image_sha256, file, label FROM results JOIN bundles ON bundle = bundles.id")
         assert len({(sha256, file) for sha256, file, _ in found}) == len(found)
-        assert {(sha256, file): label for sha256, file, label in found} == self.committed
+        assert {(sha256, file): label for sha256, file, label in found} == self.committed.answers
+        assert rows(self.path, "SELECT id, kind FROM entries ORDER BY id") == list(enumerate(self.committed.order, 1))
+        assert rows(self.path, "SELECT entry, label FROM reviews ORDER BY id") == self.committed.reviews
+        assert len(rows(self.path, "SELECT 1 FROM refusals")) == len(self.committed.refused)
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
             self.store._db.close()
+            with Reader(self.path) as reader:
+                assert check(reader).broken is None
         self.folder.cleanup()
 
 
+# 200 examples for a change; a release runs 5,000.
+EXAMPLES = int(os.environ.get("LIMIAR_STORE_EXAMPLES", "200"))
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(
-    max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
