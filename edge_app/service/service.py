@@ -44,6 +44,7 @@ from limiar.edge_app.system.local_socket import Listener
 
 _TICK_S = 0.05
 _CHECKPOINT = 1000  # entries, after which the audit log covers them
+_DISK = frozenset({"E-STORE-FULL", "E-STORE-WRITE"})  # there is no space, or the disk cannot be written
 _STUCK_S = 90.0  # files are in hand, and nothing is finished: the system's watchdog starts the service again
 
 
@@ -122,7 +123,8 @@ class Service:
         except Over:
             return True
         except StoreError as error:
-            self._space.met(error)
+            if error.code in _DISK:
+                self._space.met(error)
             self._log.state("service", "error", error.code, error.message)
         except (LimiarError, OSError) as error:
             code = error.code if isinstance(error, LimiarError) else "E-SERVICE-START"

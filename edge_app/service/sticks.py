@@ -3,7 +3,6 @@
 It asks the service to keep the installation in the audit log and to start with the new bundle, as `limiar install` does.
 """
 
-import contextlib
 import os
 import select
 from collections.abc import Callable
@@ -53,10 +52,7 @@ class StickWatch:
     """The process, as the service sees it. Use `close` at the end."""
 
     def __init__(self, state: Path, answer: AnswerSection, update: UpdateSection, log: Log) -> None:
-        """Raises KeyFileError."""
-        keys = read_keys(*answer.keys, revoked=answer.revoked) if answer.keys else None
-        self._job = Job(os.fsencode(state), keys, update.stick_folders, update.stick_results)
-        self._log = log
+        self._state, self._answer, self._update, self._log = state, answer, update, log
         self._backoff = Backoff()
         self._running: tuple[Child, ParentEnd] | None = None
 
@@ -64,10 +60,7 @@ class StickWatch:
         """Starts the process, and logs what it says; without waiting. Raises nothing."""
         if self._running is None:
             if self._backoff.due:
-                self._backoff.started()
-                with contextlib.suppress(OSError):  # no memory for a process: tried again
-                    self._running = spawn_child(watch)
-                    self._running[1].send(msgspec.msgpack.encode(self._job))
+                self._start()
             return
         try:
             for said in map(_SAID.decode, self._running[1].receive()):
@@ -75,6 +68,21 @@ class StickWatch:
         except (EOFError, msgspec.MsgspecError):
             self.close()
             self._backoff.failed()
+
+    def _start(self) -> None:
+        self._backoff.started()
+        answer, update = self._answer, self._update
+        try:
+            keys = read_keys(*answer.keys, revoked=answer.revoked) if answer.keys else None
+            self._running = spawn_child(watch)
+        except (LimiarError, OSError) as error:
+            code, message = (error.code, error.message) if isinstance(error, LimiarError) else ("E-SERVICE-START", str(error))
+            self._log.state("stick", "error", code, f"sticks are not looked for: {message}")
+            self._backoff.failed()
+            return
+        self._log.over("stick", "sticks are looked for again")
+        job = Job(os.fsencode(self._state), keys, update.stick_folders, update.stick_results)
+        self._running[1].send(msgspec.msgpack.encode(job))
 
     def close(self) -> None:
         """Ends it: an installation is all or nothing, and so is a copy of results."""
