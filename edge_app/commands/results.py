@@ -87,7 +87,7 @@ def results(limit: int | None, as_json: bool, csv_file: Path | None, db: Path | 
     return 0
 
 
-@results.command()
+@results.command(short_help="Show everything about one result.")
 @number
 @json_option
 @db_option
@@ -109,7 +109,7 @@ def show(number: int, as_json: bool, db: Path | None) -> int:
     return 0
 
 
-@results.command()
+@results.command(short_help="Keep that a person agrees with the model.")
 @number
 @by_option
 @click.option("--why", default="", metavar="TEXT", help="What they saw.")
@@ -127,7 +127,7 @@ def confirm(number: int, by: str, why: str, db: Path | None) -> int:
     return 0
 
 
-@results.command()
+@results.command(short_help="Keep another label beside the model's answer.")
 @number
 @click.argument("label")
 @by_option
@@ -146,7 +146,7 @@ def overrule(number: int, label: str, by: str, why: str, db: Path | None) -> int
     return 0
 
 
-@results.command()
+@results.command(short_help="Say how often people agree with the model.")
 @filter_options
 @json_option
 @db_option
@@ -168,7 +168,7 @@ def agreement(as_json: bool, db: Path | None, **which: object) -> int:
     return 0
 
 
-@results.command()
+@results.command(short_help="List what changed, and check that nothing was altered.")
 @click.option(
     "--check", is_flag=True, help="Check the log and everything that it covers; exit with 3 if something was changed."
 )
@@ -195,7 +195,7 @@ def audit(check: bool, as_json: bool, db: Path | None) -> int:
     return exit_status.FAILED_CHECK if found.code else 0
 
 
-@results.command("export-dataset")
+@results.command("export-dataset", short_help="Copy what was reviewed, for `limiar train --add`.")
 @click.argument("out", metavar="DIR", type=FILE)
 @filter_options
 @click.option("--done", default="done", show_default=True, metavar="NAME", help="Folder that answered files were moved to.")
