@@ -62,7 +62,7 @@ def filter_options(command: Callable[..., int]) -> Callable[..., int]:
 @filter_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N. Default: 20 in a table, else all.")
 @json_option
-@click.option("--csv", "csv_file", type=FILE, metavar="FILE", help="Write a spreadsheet.")
+@click.option("--csv", "csv_file", type=FILE, metavar="FILE|-", help="Write a spreadsheet, to stdout with -.")
 @db_option
 def results(limit: int | None, as_json: bool, csv_file: Path | None, db: Path | None, **which: object) -> int:
     """List what this device has answered, in order, newest last; review it; export it.
@@ -77,13 +77,16 @@ def results(limit: int | None, as_json: bool, csv_file: Path | None, db: Path | 
     """
     if click.get_current_context().invoked_subcommand is not None:
         return 0
-    from limiar.edge_app.results.listing import listed, write_csv
+    from limiar.edge_app.results.listing import csv_lines, listed, write_csv
 
     entries = listed(_database(db), _filter(which), limit if limit or as_json or csv_file else 20)
-    if csv_file:
+    if csv_file == Path("-"):
+        for row in csv_lines(entries):
+            click.echo(row, nl=False)
+    elif csv_file:
         write_csv(csv_file, entries)
-        return 0
-    _print_json(entries) if as_json else _print_table(entries)
+    else:
+        _print_json(entries) if as_json else _print_table(entries)
     return 0
 
 

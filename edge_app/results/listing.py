@@ -21,10 +21,16 @@ def write_csv(path: Path, entries: Iterable[Entry]) -> None:
     """A spreadsheet, whole or not at all. Raises OutputError, StoreError."""
     file = OutputFile(path)
     try:
-        file.write(csv_header())
-        for entry in entries:
-            file.write(csv_line(result_line(entry)))
+        for line in csv_lines(entries):
+            file.write(line)
     except BaseException:
         file.discard()
         raise
     file.close()
+
+
+def csv_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """The lines of a spreadsheet. Raises StoreError."""
+    yield csv_header()
+    for entry in entries:
+        yield csv_line(result_line(entry))

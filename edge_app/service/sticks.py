@@ -16,10 +16,10 @@ from limiar.edge_app.errors import LimiarError, printable
 from limiar.edge_app.health.log import Log
 from limiar.edge_app.install.stick import StickFound, Sticks, copy_results
 from limiar.edge_app.install.telling import tell
-from limiar.edge_app.results.lines import csv_header, csv_line, result_line
+from limiar.edge_app.results.listing import csv_lines, listed
 from limiar.edge_app.service.backoff import Backoff
 from limiar.edge_app.service.config import AnswerSection, UpdateSection
-from limiar.edge_app.store.reader import Filter, Reader
+from limiar.edge_app.store.reader import Filter
 from limiar.edge_app.store.state import DATABASE
 from limiar.edge_app.system.channel import ParentEnd, WorkerEnd
 from limiar.edge_app.system.children import Child, spawn_child
@@ -132,10 +132,8 @@ def _installed(state: Path, found: StickFound, say: Callable[..., None]) -> None
 
 def export(state: Path, write: Callable[[bytes], None]) -> None:
     """Writes all results as a spreadsheet. Raises LimiarError."""
-    write(csv_header())
-    with Reader(state / DATABASE) as reader:
-        for entry in reader.entries(Filter()):
-            write(csv_line(result_line(entry)))
+    for line in csv_lines(listed(state / DATABASE, Filter(), None)):
+        write(line)
 
 
 def _ended(parent: WorkerEnd) -> bool:

@@ -215,3 +215,4 @@ def test_a_spreadsheet_holds_no_formula(db: Path, tmp_path: Path, limiar) -> Non
     assert len(rows) == 6
     assert "'=HYPERLINK" in rows[-1]
     assert "'+x" in rows[-1]
+    assert limiar("results", "--db", db, "--csv", "-").stdout == file.read_bytes()
