@@ -28,7 +28,7 @@ def test_a_control_that_loses_nothing_fails() -> None:
 def test_in_the_end_each_image_is_answered_and_moved(answers: int, done: int, passed: bool) -> None:
     hashes = ",".join(f'"{index}"' for index in range(answers))
     end = {
-        "rows": Said(f'{{"integrity":"ok","images":[{hashes}],"frames":{{}}}}', "", 0),
+        "answered": Said(f'{{"integrity":"ok","images":[{hashes}],"frames":{{}}}}', "", 0),
         "files": Said(f'{{"done":{done},"quarantine":0,"left":{IMAGES - done}}}', "", 0),
     }
     assert _end_outcome(Series(KEPT, [], end)).passed is passed

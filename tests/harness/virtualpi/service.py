@@ -1,9 +1,9 @@
 """limiar.service on a whole machine in QEMU: Debian 13's systemd and kernel, a Cortex-A72, a read-only root, a data partition.
 
 The unit is the one that scripts/install_pi installs. Its power is cut while images of the watched folder are answered: every
-answer that could be read before a cut must be there afterwards, and in the end each image must be answered and moved once. Then
-its classifier is stopped, which the service must notice, and its main process, which systemd's watchdog must notice. Two
-controls must fail: a disk that is never flushed, and a unit without a watchdog.
+answer that could be read before a cut must be there before the service starts again, and in the end each image must be answered
+and moved once. Then its classifier is stopped, which the service must notice, and its main process, which systemd's watchdog
+must notice. Two controls must fail: a disk that is never flushed, and a unit without a watchdog.
 
     scripts/virtual_pi service
     scripts/virtual_pi service --cuts 20 --log service.log
@@ -47,6 +47,15 @@ _FSTAB = """\
 tmpfs /var/tmp tmpfs defaults 0 0
 tmpfs /var/log tmpfs defaults 0 0
 """
+_LOOK = """\
+[Unit]
+Description=what the last cut left
+RequiresMountsFor=/var/lib/limiar
+Before=limiar.service
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/python3 -P /run/guest/service.py look
+"""
 _TEST = """\
 [Unit]
 Description=the test
@@ -55,7 +64,6 @@ ExecStart=/usr/bin/python3 -P /run/guest/service.py
 [Install]
 WantedBy=multi-user.target
 """
-# Not the store's: limiar also has the folders flushed into which it moves files, and with them ext4 flushes everything.
 _CONTROL = Kind("control: ext4 never has the disk flush", mount="barrier")
 _WITHOUT = {  # what a control takes away: drop-ins of systemd
     "barrier/data.mount.d": "[Mount]\nOptions=defaults,noatime,barrier=0\n",
@@ -103,6 +111,7 @@ def _prepare(guest: Path) -> None:
         "etc/limiar/limiar.toml": '[answer]\nbundle = "/opt/lung-nodule"\n[[folder]]\npath = "/srv/limiar/inbox"\n',
         "etc/systemd/system/limiar.service": (PROJECT / "scripts" / "limiar.service").read_text(),
         "etc/systemd/system/test.service": _TEST,
+        "etc/systemd/system/look.service": _LOOK,
         "opt/limiar/venv/bin/limiar": '#!/bin/sh\nPYTHONPATH=/opt/limiar exec python3 -P -m limiar "$@"\n',
     }
     texts |= {f"opt/without/{name}/control.conf": text for name, text in _WITHOUT.items()}
@@ -114,7 +123,7 @@ def _prepare(guest: Path) -> None:
         path.chmod(0o755 if "/bin/" in name else 0o644)
     wants = guest / "etc" / "systemd" / "system" / "multi-user.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
-    for unit in ("limiar.service", "test.service"):
+    for unit in ("limiar.service", "look.service", "test.service"):
         (wants / unit).symlink_to(f"../{unit}")
     (wants.parent / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
     for unit in ("getty@.service", "serial-getty@.service"):  # there is nobody, and a console that is written to a file
@@ -186,7 +195,7 @@ class Moved(msgspec.Struct):
 
 def _end_outcome(series: Series) -> Outcome:
     moved = msgspec.json.decode(series.end["files"].out, type=Moved)
-    answers = len(msgspec.json.decode(series.end["rows"].out, type=Answered).images)
+    answers = len(msgspec.json.decode(series.end["answered"].out, type=Answered).images)
     found = f"{answers} images answered, {moved.done} files moved, {moved.left} left, {moved.quarantine} in quarantine"
     passed = (answers, moved.done, moved.left, moved.quarantine) == (IMAGES, IMAGES, 0, 0)
     return Outcome("after the cuts", "every image", found, f"{IMAGES} answered and moved", passed)

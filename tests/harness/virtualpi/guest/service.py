@@ -1,6 +1,7 @@
 """What a machine with limiar.service does in a test; prints as virtualpi/boot.py says. For the guest; needs only Python."""
 
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ from os import kill, listdir
 from pathlib import Path
 
 DATABASE = Path("/var/lib/limiar/results.db")
+LOOKED = Path("/run/looked")  # the database as it was before the service started
 INBOX = Path("/srv/limiar/inbox")
 STORED = Path("/srv/limiar/stored")  # images to put into the inbox: on the same mount, for a rename
 START_S, ANSWER_S, HUNG_S = 300.0, 240.0, 300.0  # limits in an emulator, in which a start takes a minute
@@ -46,29 +48,40 @@ def active() -> bool:
     return ask("systemctl", "is-active", "limiar") == "active"
 
 
-def images(after: int = 0) -> list[tuple[int, str]]:
+def images(after: int = 0, database: Path = DATABASE) -> list[tuple[int, str]]:
     """Sequence number and hash of every answer."""
-    if not DATABASE.exists():
+    if not database.exists():
         return []
-    db = sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True)
+    db = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    wanted = "SELECT sequence, image_sha256 FROM results WHERE sequence > ? ORDER BY sequence"
     try:
-        return [
-            (n, sha256.hex())
-            for n, sha256 in db.execute("SELECT sequence, image_sha256 FROM results WHERE sequence > ?", (after,))
-        ]
+        return [(number, sha256.hex()) for number, sha256 in db.execute(wanted, (after,))]
     except sqlite3.OperationalError:  # it has no tables yet
         return []
     finally:
         db.close()
 
 
-def rows() -> dict[str, object]:
-    db = sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True)
+def look() -> None:
+    """Before the service starts, which would answer again what was lost. A copy: a reader makes files that belong to root."""
+    LOOKED.mkdir()
+    for path in DATABASE.parent.glob(f"{DATABASE.name}*"):
+        if not path.name.endswith("-shm"):
+            shutil.copy(path, LOOKED)
+
+
+def rows(folder: Path) -> dict[str, object]:
+    database = folder / DATABASE.name
+    if not database.exists():
+        return {"integrity": "ok", "images": [], "frames": {}}
+    db = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     try:
         integrity = db.execute("PRAGMA integrity_check").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        integrity = str(error)
     finally:
         db.close()
-    return {"integrity": integrity, "images": [sha256 for _, sha256 in images()], "frames": {}}
+    return {"integrity": integrity, "images": [sha256 for _, sha256 in images(0, database)], "frames": {}}
 
 
 def files(folder: Path) -> list[str]:
@@ -97,10 +110,9 @@ def cut() -> None:
     started()
     say("cache", Path("/sys/block/vdb/queue/write_cache").read_text().strip())
     say("kernel", ask("busybox", "dmesg"))
-    found = images()
-    say("rows", rows())
+    say("rows", rows(LOOKED))
     print("@scan", flush=True)
-    seen = max((number for number, _ in found), default=0)
+    seen = max((number for number, _ in images(0, LOOKED / DATABASE.name)), default=0)
     while True:
         for number, sha256 in images(seen):
             seen = number
@@ -113,8 +125,9 @@ def last() -> None:
     started()
     say("cache", Path("/sys/block/vdb/queue/write_cache").read_text().strip())
     say("kernel", ask("busybox", "dmesg"))
+    say("rows", rows(LOOKED))
     say("drained", {"seconds": wait(answered_all, 600.0)})
-    say("rows", rows())
+    say("answered", rows(DATABASE.parent))
     say(
         "files", {"done": len(files(INBOX / "done")), "quarantine": len(files(INBOX / "quarantine")), "left": len(files(INBOX))}
     )
@@ -165,6 +178,9 @@ def unwatched() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["look"]:
+        look()
+        sys.exit()
     words = dict(word.split("=", 1) for word in Path("/proc/cmdline").read_text().split() if "=" in word)
     sys.stdout = Path(words["speech"]).open("w", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115  # to the end
     try:
