@@ -4,7 +4,6 @@ Both take their turns in the loop of the process that keeps the store, which wai
 requests, and slow ones are dropped.
 """
 
-import contextlib
 import re
 import socket
 import time
@@ -14,12 +13,12 @@ from pathlib import Path
 from limiar.edge_app.errors import LimiarError, OutputError, printable
 from limiar.edge_app.health.prometheus import CONTENT_TYPE, prometheus_text
 from limiar.edge_app.health.status import Status, failed
+from limiar.edge_app.system.clients import Clients
 from limiar.edge_app.system.files import write_whole
 
 _TEXTFILE_S = 60.0  # Prometheus calls a metric stale after 5 minutes, and an SD card wears out
 _FRESH_S = 1.0  # a status is made at most so often, however often it is asked for
 _CLIENTS = 8  # at once; another one waits in the kernel's queue
-_CLIENT_S = 5.0  # for a client to say what it wants and to take it
 _LONGEST = 8 << 10  # bytes of a request
 _REQUEST = re.compile(rb"(GET|HEAD) ([!-~]{1,200}) HTTP/1\.[01]\r\n")
 _LISTEN = re.compile(r"(localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]):([0-9]{1,5})")
@@ -57,7 +56,6 @@ class Exporter:
         """listen: "127.0.0.1:9464" or "[::1]:9464". Raises LimiarError E-CONFIG-LISTEN: not on loopback, or taken."""
         self._status, self._now = status, now
         self._made: tuple[float, Status] | None = None
-        self._clients: dict[socket.socket, _Client] = {}
         address = loopback(listen)
         self._socket = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         try:
@@ -69,13 +67,15 @@ class Exporter:
             self._socket.close()
             met = f"{listen}: {error.strerror}"
             raise LimiarError("E-CONFIG-LISTEN", f"{met}: give health.listen a free port of this machine") from None
+        self._clients = Clients(
+            self._socket, most=_CLIENTS, longest=_LONGEST, ends=b"\r\n\r\n", answer=self._answer, now=self._now
+        )
 
     def __enter__(self) -> "Exporter":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for client in self._clients:
-            client.close()
+        self._clients.close()
         self._socket.close()
 
     @property
@@ -85,21 +85,7 @@ class Exporter:
 
     def turn(self) -> None:
         """Takes what has come and sends what is due; waits for nobody. Raises nothing."""
-        while len(self._clients) < _CLIENTS:
-            try:
-                client, _ = self._socket.accept()
-            except OSError:  # nobody, or no descriptor is left for now
-                break
-            client.setblocking(False)
-            self._clients[client] = _Client(self._now() + _CLIENT_S)
-        for client, state in list(self._clients.items()):
-            try:
-                done = state.turn(client, self._answer) or self._now() > state.until
-            except OSError:
-                done = True
-            if done:
-                client.close()
-                del self._clients[client]
+        self._clients.turn()
 
     def _answer(self, head: bytes) -> bytes:
         """The whole response to the head of a request."""
@@ -121,27 +107,6 @@ class Exporter:
         if self._made is None or self._now() - self._made[0] >= _FRESH_S:
             self._made = self._now(), self._status()
         return self._made[1]
-
-
-class _Client:
-    def __init__(self, until: float) -> None:
-        self.until = until
-        self._head = b""
-        self._unsent: bytes | None = None  # None: the request is not complete
-
-    def turn(self, client: socket.socket, answer: Callable[[bytes], bytes]) -> bool:
-        """Whether it is done. Raises OSError."""
-        with contextlib.suppress(BlockingIOError):
-            if self._unsent is None:
-                more = client.recv(_LONGEST)
-                self._head += more
-                if not more or len(self._head) > _LONGEST:
-                    return True
-                if b"\r\n\r\n" not in self._head:
-                    return False
-                self._unsent = answer(self._head)
-            self._unsent = self._unsent[client.send(self._unsent) :]
-        return self._unsent == b""
 
 
 def loopback(listen: str) -> tuple[str, int]:

@@ -6,13 +6,13 @@ Each is a line. The service never waits for a client: it takes what has come, an
 import contextlib
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from limiar.edge_app.system.clients import Clients
+
 _LONGEST = 1 << 20  # bytes of a question or an answer
 _CLIENTS = 16  # at once; another one waits in the kernel's queue
-_CLIENT_S = 5.0  # for a client to say its question and to take its answer
 ANSWER_S = 10.0  # how long a client waits for an answer
 
 
@@ -45,8 +45,6 @@ class Listener:
     def __init__(self, path: Path, answer: Callable[[bytes], bytes]) -> None:
         """Raises OSError."""
         self._path = path
-        self._answer = answer
-        self._clients: dict[socket.socket, _Client] = {}
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -61,54 +59,23 @@ class Listener:
             self._socket.close()
             raise
 
+        def line(question: bytes) -> bytes:
+            return answer(question.partition(b"\n")[0]) + b"\n"
+
+        self._clients = Clients(self._socket, most=_CLIENTS, longest=_LONGEST, ends=b"\n", answer=line)
+
     def __enter__(self) -> "Listener":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for client in self._clients:
-            client.close()
+        self._clients.close()
         self._socket.close()
         with contextlib.suppress(OSError):
             self._path.unlink()
 
     def turn(self) -> None:
         """Takes what has come and answers what is complete."""
-        while len(self._clients) < _CLIENTS:
-            try:
-                client, _ = self._socket.accept()
-            except OSError:  # nobody, or no descriptor is left for now
-                break
-            client.setblocking(False)
-            self._clients[client] = _Client(time.monotonic() + _CLIENT_S)
-        for client, state in list(self._clients.items()):
-            try:
-                finished = state.turn(client, self._answer) or time.monotonic() > state.until
-            except OSError:
-                finished = True
-            if finished:
-                client.close()
-                del self._clients[client]
-
-
-class _Client:
-    def __init__(self, until: float) -> None:
-        self.until = until
-        self._question = b""
-        self._unsent: bytes | None = None  # None: the question is not complete
-
-    def turn(self, client: socket.socket, answer: Callable[[bytes], bytes]) -> bool:
-        """Whether it is done. Raises OSError."""
-        with contextlib.suppress(BlockingIOError):
-            if self._unsent is None:
-                more = client.recv(1 << 16)
-                self._question += more
-                if not more or len(self._question) > _LONGEST:
-                    return True
-                if not self._question.endswith(b"\n"):
-                    return False
-                self._unsent = answer(self._question[:-1]) + b"\n"
-            self._unsent = self._unsent[client.send(self._unsent) :]
-        return self._unsent == b""
+        self._clients.turn()
 
 
 @contextlib.contextmanager
