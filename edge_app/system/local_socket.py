@@ -6,6 +6,7 @@ Each is a line. The service never waits for a client: it takes what has come, an
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from limiar.edge_app.system.clients import Clients
 
 _LONGEST = 1 << 20  # bytes of a question or an answer
 _CLIENTS = 16  # at once; another one waits in the kernel's queue
+_WAIT_S = 0.05  # before another attempt to connect
 ANSWER_S = 10.0  # how long a client waits for an answer
 
 
@@ -22,7 +24,7 @@ def ask(path: Path, question: bytes, timeout_s: float = ANSWER_S) -> bytes | Non
         client.settimeout(timeout_s)
         try:
             with _short(path) as name:
-                client.connect(name)
+                _connect(client, name, time.monotonic() + timeout_s)
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         client.sendall(question + b"\n")
@@ -34,6 +36,18 @@ def ask(path: Path, question: bytes, timeout_s: float = ANSWER_S) -> bytes | Non
         if not answer.endswith(b"\n"):
             raise ConnectionResetError("the service ended before it answered")
         return answer[:-1]
+
+
+def _connect(client: socket.socket, name: str, until: float) -> None:
+    """Waits for a place if many others wait, which connect(2) does not do for a socket with a timeout. Raises OSError."""
+    while True:
+        try:
+            client.connect(name)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_WAIT_S)
 
 
 class Listener:
