@@ -291,7 +291,7 @@ MOUNTED = """
 import subprocess, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-sys.path.insert(0, sys.argv[1] + "/../writers")
+sys.path[:0] = [sys.argv[1] + "/../writers", sys.argv[1] + "/../harness"]
 from test_settle import done, files, put, quarantined, SourceError
 inbox = Path(sys.argv[2])
 path = put(inbox, "a.png")
@@ -356,7 +356,7 @@ TRACED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-sys.path.insert(0, sys.argv[1] + "/../writers")
+sys.path[:0] = [sys.argv[1] + "/../writers", sys.argv[1] + "/../harness"]
 from test_settle import put, quarantined
 quarantined(Path(sys.argv[2]), put(Path(sys.argv[2]), "a.png"))
 """
