@@ -26,7 +26,7 @@ from limiar.convert.gate.gate_file import read_gate
 from limiar.edge_app.errors import DataError, TrainError
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import model_input
-from limiar.edge_app.image.statistics import measure, outside
+from limiar.edge_app.image.statistics import measure, outside, statistics
 from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.report.image import png_url
 from limiar.train.config import configured
@@ -56,7 +56,7 @@ def test_the_record_holds_the_envelope_of_the_training_images_and_tells_others_a
     images = [model_input(decode(read_file(str(phantom_folder / row.file)), row.file), run.input) for row in rows]
     assert run.envelope == measure(images)
     others = np.random.default_rng(0).integers(0, 256, (20, 40, 40, 3), dtype=np.uint8)
-    assert all(outside(run.envelope, image[np.newaxis]) for image in others)
+    assert all(outside(run.envelope, statistics(image[np.newaxis])) for image in others)
 
 
 def test_splits_name_every_image_with_its_hash(small_run, phantom_folder):
