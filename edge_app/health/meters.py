@@ -20,6 +20,7 @@ from limiar.edge_app.health.sensors import Sensors
 from limiar.edge_app.health.status import (
     BundleStatus,
     DriftStatus,
+    Problem,
     ProcessState,
     ProcessStatus,
     SourceState,
@@ -70,6 +71,7 @@ class Meters:
         self._sources = {name: _Source(kind, since=now()) for name, kind in sources.items()}
         self._processes: dict[str, _Process] = {}
         self._bundle: BundleStatus | None = None
+        self._trouble: Problem | None = None
         self._drift: dict[str, tuple[float, str]] = {}  # statistic -> since when, message
         self._answered = 0
         self._infer_s = 0.0
@@ -127,6 +129,10 @@ class Meters:
         """Which bundle answers."""
         self._bundle = bundle
 
+    def trouble(self, code: str = "", message: str = "") -> None:
+        """Why the service cannot answer at all; without a code, it can."""
+        self._trouble = Problem("failed", code, message) if code else None
+
     def drift(self, lasting: Mapping[str, str]) -> None:
         """In which statistics what comes differs from the bundle's reference, with a message for each; empty: in none."""
         now = self._now()
@@ -149,7 +155,8 @@ class Meters:
                 for name, one in self._processes.items()
             ),
         )
-        return replace(status, problems=problems(status))
+        trouble = (self._trouble,) if self._trouble else ()
+        return replace(status, problems=(*trouble, *problems(status)))
 
     def _totals(self, now: float) -> Totals:
         recent = sum(count for second, count in self._rate if second > now - _RATE_S)

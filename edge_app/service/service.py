@@ -125,12 +125,16 @@ class Service:
         except StoreError as error:
             if error.code in _DISK:
                 self._space.met(error)
-            self._log.state("service", "error", error.code, error.message)
+            self._troubled(error.code, error.message)
         except (LimiarError, OSError) as error:
             code = error.code if isinstance(error, LimiarError) else "E-SERVICE-START"
             message = error.message if isinstance(error, LimiarError) else str(error)
-            self._log.state("service", "error", code, message)
+            self._troubled(code, message)
         return False
+
+    def _troubled(self, code: str, message: str) -> None:
+        self._log.state("service", "error", code, message)
+        self._meters.trouble(code, message)
 
     def _open_store(self) -> Store:
         """The store; if it is damaged, the last copy of it. Raises StoreError."""
@@ -226,6 +230,7 @@ class Service:
         audit_start(store, session, origin, config_sha256(self._path))
         store.commit()
         self._log.over("service", "the service answers again")
+        self._meters.trouble()
         self._log.info("I-SERVICE-START", session.describe(origin))
         notify.ready(session.describe(origin))
 

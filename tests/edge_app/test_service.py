@@ -13,6 +13,7 @@ import pytest
 
 from limiar.edge_app.control import AskReload, AskReview, AskStatus, ask
 from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.install.install import install_bundle
 from services import Service, noise
 
 
@@ -196,6 +197,19 @@ def test_what_is_passed_over_is_counted_and_stays(service: Service) -> None:
 def test_nobody_answers_without_a_service(tmp_path: Path) -> None:
     assert ask(tmp_path, AskStatus()) is None
     assert ask(tmp_path / "missing", AskStatus()) is None
+
+
+def test_a_service_without_a_bundle_says_so_and_answers_once_one_is_installed(tmp_path: Path, tiny_path: Path) -> None:
+    def problems(service: Service) -> list[str]:
+        said = ask(service.state, AskStatus()) if service.state.exists() else None
+        return [one["code"] for one in msgspec.json.decode(said)["problems"]] if said else []
+
+    with Service(tmp_path / "device", "current") as service:
+        service.wait(lambda: "E-UPDATE-NONE" in problems(service))
+        install_bundle(tiny_path, state=service.state)
+        put_images(service, 1)
+        service.wait(service.done)
+        assert "E-UPDATE-NONE" not in problems(service)
 
 
 def test_a_review_of_nothing_is_refused(service: Service) -> None:
