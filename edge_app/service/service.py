@@ -158,6 +158,7 @@ class Service:
                 session, origin = serving.start(self._turn)
                 self._questions.commit = serving.commit
                 self._started(store, session, origin, chosen)
+                serving.tell()  # processes are counted from here
                 try:
                     self._loop(store, serving, session, origin, chosen)
                 except Over:
