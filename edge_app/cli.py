@@ -26,6 +26,7 @@ DEVICE = (
     "run",
     "results",
     "status",
+    "page",
     "install",
     "rollback",
     "pack",

@@ -37,6 +37,7 @@ DATA_URI = re.compile(rb"data:image/[a-z.+-]+;base64,([A-Za-z0-9+/=\s]+)")
 # What is declared where, and the code that it is declared for; a more exact part of the code takes precedence.
 PARTS = {
     "edge_app": "",
+    "edge_app/page": "web",
     "edge_app/report": "html",
     "edge_app/runtimes/onnx.py": "onnx",
     "edge_app/runtimes/tflite.py": "tflite",
@@ -67,6 +68,7 @@ NOT_IMPORTED = {  # a package -> who needs it
     "import-linter": "scripts/check",
     "mypy": "scripts/check",
     "ruff": "scripts/check",
+    "playwright": "tests/page",
     "pytest-xdist": "scripts/test",
 }
 

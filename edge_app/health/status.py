@@ -46,6 +46,8 @@ class BundleStatus(Struct, frozen=True, kw_only=True):
     tries_left: int | None = None  # starts that are left to a bundle on trial
     other: OtherSlot | None = None
     floor: int | None = None  # the lowest release counter that can be installed
+    intended_use: str = ""  # of its manifest
+    folder: str = ""  # where it is
 
 
 class SourceStatus(Struct, frozen=True, kw_only=True):

@@ -42,5 +42,7 @@ def bundle_status(session: Session, origin: Origin, chosen: Chosen) -> BundleSta
         file=origin.file,
         runtime=origin.runtime,
         verified=origin.verified,
+        intended_use=manifest.intended_use,
+        folder=str(chosen.path),
         **chosen.status(),
     )

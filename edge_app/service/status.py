@@ -1,23 +1,27 @@
 """How a device is: what its service says, or without one, what its state folder and the machine still say."""
 
 import contextlib
+import hashlib
 import sqlite3
 from pathlib import Path
 
 import msgspec
 
 from limiar.edge_app import APP
+from limiar.edge_app.bundle.manifest import MANIFEST, MANIFEST_LIMIT, parse_manifest
 from limiar.edge_app.control import AskStatus, ask
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.health.clock import ClockTrust
 from limiar.edge_app.health.sensors import board_status, store_status
 from limiar.edge_app.health.space import disk_status
 from limiar.edge_app.health.status import BundleStatus, OtherSlot, Status, problems
+from limiar.edge_app.install.record import BUNDLES
 from limiar.edge_app.install.slots import Slots
 from limiar.edge_app.store.app_files import app_sha256
 from limiar.edge_app.store.state import DATABASE
 from limiar.edge_app.system.board import Board
 from limiar.edge_app.system.clock import boot_id
+from limiar.edge_app.system.files import read_bounded
 
 
 def read_status(state: Path) -> Status:
@@ -54,6 +58,7 @@ def _bundle(state: Path) -> BundleStatus | None:
     other = next((slot for slot in slots.slots if not slot.current), None)
     if current is None:
         return None
+    folder = state / BUNDLES / current.slot
     return BundleStatus(
         name=current.name,
         version=current.version,
@@ -67,7 +72,20 @@ def _bundle(state: Path) -> BundleStatus | None:
         tries_left=current.tries_left,
         other=OtherSlot(other.name, other.version, other.release_counter) if other else None,
         floor=slots.floor,
+        intended_use=_intended_use(folder, current.bundle),
+        folder=str(folder),
     )
+
+
+def _intended_use(folder: Path, sha256: str) -> str:
+    """Of the manifest in a slot; empty if it is not the one that was installed."""
+    try:
+        raw = read_bounded(folder / MANIFEST, MANIFEST_LIMIT)
+        if hashlib.sha256(raw).hexdigest() != sha256:
+            return ""
+        return parse_manifest(raw, where=str(folder)).intended_use
+    except (OSError, LimiarError):
+        return ""
 
 
 def _entries(database: Path) -> int | None:

@@ -1,0 +1,5 @@
+"""Words of the bundle view."""
+
+WORDS: dict[str, tuple[str, str]] = {
+    "bundle.title": ("Bundle", "Pacote"),
+}
