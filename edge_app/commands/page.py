@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 )
 @click.option("--host", "hosts", multiple=True, metavar="NAME", help="A further name under which browsers reach the page.")
 @click.option("--read-only", is_flag=True, help="For a wall screen: nothing can be changed.")
-@click.option("--token/--no-token", default=False, hidden=True, help="Ask for the token on loopback too.")
+@click.option("--token", is_flag=True, help="Ask for the token on this machine too, where several people have accounts.")
 @click.option("--new-token", is_flag=True, help="Make a new token, print it, and stop. It ends all sessions.")
 @click.option("--certificate", type=FILE, metavar="FILE.pem", help="Speak TLS with this certificate and its chain.")
 @click.option("--key", type=FILE, metavar="FILE.pem", help="The certificate's private key.")
@@ -59,7 +59,8 @@ def page(
 
         click.echo(made(state))
         return 0
-    from limiar.edge_app.page.settings import PageSettings, listen_on
+    from limiar.edge_app.page.settings import PageSettings
+    from limiar.edge_app.system.listening import listen_on
 
     address, port = listen_on(listen)
     settings = PageSettings(

@@ -1,4 +1,4 @@
-"""What a service does beside answering: metrics are published, and what is over the limits of [keep] is deleted.
+"""What a service does beside answering: metrics and the page are served, and what is over the limits of [keep] is deleted.
 
 Nothing here stops it: what fails is logged, and tried again.
 """
@@ -14,13 +14,14 @@ from limiar.edge_app.health.publish import Exporter, Textfile
 from limiar.edge_app.health.status import Status
 from limiar.edge_app.service.config import Config
 from limiar.edge_app.service.keeping import Keeping, Tidied
+from limiar.edge_app.service.page_child import PageChild
 from limiar.edge_app.text import counted
 
 _AGAIN_S = 60.0  # after a port was taken
 
 
 class Beside:
-    """Use `close` at the end: it frees the port and ends the process that deletes."""
+    """Use `close` at the end: it frees the port, and ends the page and the process that deletes."""
 
     def __init__(
         self, config: Config, state: Path, trusted: Callable[[], bool], status: Callable[[], Status], log: Log
@@ -31,10 +32,13 @@ class Beside:
         self._listen_at = time.monotonic()
         self._textfile = Textfile(Path(config.health.textfile), status) if config.health.textfile else None
         self._keeping = Keeping(config, state, trusted)
+        self._page = PageChild(config, state, log) if config.page.listen else None
 
     def turn(self) -> tuple[Tidied, ...]:
         """What does not wait; returns what was deleted. Raises nothing."""
         self._serve()
+        if self._page:
+            self._page.turn()
         if self._textfile:
             try:
                 if self._textfile.turn():
@@ -59,11 +63,13 @@ class Beside:
         return tuple(one for one in tidied if one.removed.files)
 
     def close(self) -> None:
-        """Frees the port, and ends the process that deletes."""
+        """Frees the port, and ends the processes."""
         with suppress(OSError):
             self._keeping.__exit__()
         if self._exporter:
             self._exporter.__exit__()
+        if self._page:
+            self._page.close()
 
     def _serve(self) -> None:
         if self._exporter:

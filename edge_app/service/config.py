@@ -19,6 +19,7 @@ from limiar.edge_app.health.publish import loopback
 from limiar.edge_app.inference.rule import OutsideRule
 from limiar.edge_app.service.place import place
 from limiar.edge_app.system.files import read_bounded
+from limiar.edge_app.system.listening import listen_on
 
 TEMPLATE = Path(__file__).with_name("limiar.toml")
 CURRENT = "current"  # the bundle that `limiar install` made current
@@ -128,6 +129,17 @@ class UpdateSection(Section, frozen=True):
     stick_folders: tuple[FilePath, ...] = ("/media", "/run/media", "/mnt")
 
 
+class PageSection(Section, frozen=True):
+    """[page]: what people see in a browser."""
+
+    listen: str = ""  # "127.0.0.1:8460"; "" for no page
+    hosts: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}\Z")], ...] = ()
+    read_only: bool = False
+    token: bool = False
+    certificate: str = ""  # PEM; "" for no TLS
+    key: str = ""
+
+
 class LogSection(Section, frozen=True):
     """[log]"""
 
@@ -144,6 +156,7 @@ class Config(Section, frozen=True):
     health: HealthSection = HealthSection()
     drift: DriftSection = DriftSection()
     update: UpdateSection = UpdateSection()
+    page: PageSection = PageSection()
     log: LogSection = LogSection()
 
 
@@ -206,7 +219,9 @@ def _resolved(config: Config, folder: Path) -> Config:
     cameras = tuple(msgspec.structs.replace(one, source=_video(one.source, absolute)) for one in config.camera)
     textfile = absolute(config.health.textfile) if config.health.textfile else ""
     health = msgspec.structs.replace(config.health, textfile=textfile)
-    return msgspec.structs.replace(config, answer=answer, folder=folders, camera=cameras, health=health)
+    certificate, key = (absolute(path) if path else "" for path in (config.page.certificate, config.page.key))
+    page = msgspec.structs.replace(config.page, certificate=certificate, key=key)
+    return msgspec.structs.replace(config, answer=answer, folder=folders, camera=cameras, health=health, page=page)
 
 
 def _video(source: str, absolute: Callable[[str], str]) -> str:
@@ -235,6 +250,13 @@ def _check(config: Config, text: str, where: str) -> None:
         _refuse(text, where, "health.listen", error.message)
     if config.health.textfile and not config.health.textfile.endswith(".prom"):
         _refuse(text, where, "health.textfile", "node_exporter reads only files whose names end in .prom: give it such a name")
+    try:
+        if config.page.listen:
+            listen_on(config.page.listen)
+    except LimiarError as error:
+        _refuse(text, where, "page.listen", error.message)
+    if bool(config.page.certificate) != bool(config.page.key):
+        _refuse(text, where, "page.certificate", "`certificate` and `key` belong together: give both, or none")
     for k, one in enumerate(config.folder):
         _check_folder(config, k, one, text, where)
     for k, camera in enumerate(config.camera):
