@@ -31,6 +31,13 @@ class AskReview(Struct, frozen=True, tag="review", forbid_unknown_fields=True):
     why: Annotated[str, Meta(max_length=1000)] = ""
 
 
+class AskUndo(Struct, frozen=True, tag="undo", forbid_unknown_fields=True):
+    """Keep that a person takes back the review of an entry that holds."""
+
+    entry: Annotated[int, Meta(ge=1)]
+    by: Line
+
+
 class AskAudit(Struct, frozen=True, tag="audit", forbid_unknown_fields=True):
     """Keep a change in the audit log."""
 
@@ -42,7 +49,7 @@ class AskReload(Struct, frozen=True, tag="reload", forbid_unknown_fields=True):
     """Start again with the configuration and the bundle that are current now."""
 
 
-Question = AskStatus | AskReview | AskAudit | AskReload
+Question = AskStatus | AskReview | AskUndo | AskAudit | AskReload
 
 
 class Done(Struct, frozen=True, tag="done"):

@@ -149,6 +149,24 @@ def overrule(number: int, label: str, by: str, why: str, db: Path | None) -> int
     return 0
 
 
+@results.command(short_help="Take back the last review of a result.")
+@number
+@by_option
+@db_option
+def undo(number: int, by: str, db: Path | None) -> int:
+    """Take back the last review of a result that holds. It stays in the history, and the one before it holds again.
+
+    \b
+    Example:
+      limiar results undo 42 --by Ana
+    """
+    from limiar.edge_app.results.review import undo as undone
+
+    label = undone(_database(db), number, by)
+    click.echo(f"{number}: {f'reviewed as {printable(label)} again' if label else 'not reviewed any more'}, by {printable(by)}")
+    return 0
+
+
 @results.command(short_help="Say how often people agree with the model.")
 @filter_options
 @json_option
@@ -271,8 +289,10 @@ def _details(line: "ResultLine", reviews: "list[Review]") -> Iterator[str]:
         yield f"{'':<12} {share:8.4f}  {printable(label)}"
     for review in reviews:
         said = "confirmed" if review.label is None else f"overruled: {review.label}"
-        yield f"{'review':<12} {review.time}  {printable(said)}, by {printable(review.by)}" + (
-            f": {printable(review.why)}" if review.why else ""
+        yield (
+            f"{'review':<12} {review.time}  {printable(said)}, by {printable(review.by)}"
+            + (f": {printable(review.why)}" if review.why else "")
+            + (f"; taken back by {printable(review.undone_by)}" if review.undone_by else "")
         )
 
 

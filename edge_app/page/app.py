@@ -13,13 +13,14 @@ from limiar.edge_app.page import filters
 from limiar.edge_app.page.guard import Untrusted, guard
 from limiar.edge_app.page.here import Site, close_reader, here, install
 from limiar.edge_app.page.views.bundle import bundle
+from limiar.edge_app.page.views.export import export
 from limiar.edge_app.page.views.health import health
 from limiar.edge_app.page.views.live import live
 from limiar.edge_app.page.views.results import results
 from limiar.edge_app.page.views.review import review
 from limiar.edge_app.page.views.session import session_view
 
-VIEWS = (live, results, review, health, bundle, session_view)
+VIEWS = (live, results, export, review, health, bundle, session_view)
 
 _FORM_BYTES = 64 << 10
 _FORM_PARTS = 20

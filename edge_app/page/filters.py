@@ -1,11 +1,15 @@
 """What templates can use: docs/page.md does not list it, so it stands here."""
 
+import os
+
 from flask import Flask, request
 from markupsafe import Markup
 
 from limiar.edge_app import APP
 from limiar.edge_app.page.guard import csrf_token
 from limiar.edge_app.page.here import here
+from limiar.edge_app.results.lines import reviewed_label
+from limiar.edge_app.store.reader import Entry
 from limiar.edge_app.text import visible
 
 DECISIONS = frozenset({"refer", "refused"})  # the others are labels
@@ -45,6 +49,12 @@ def _values() -> dict[str, object]:
         "known": here.known,
         "here": here,
         "tone": tone,
+        "name_of": name_of,
+        "path_of": path_of,
+        "labels_of": lambda entry: tuple(entry.probabilities or ()),
+        "reviewed_label": reviewed_label,
+        "picture_missing": lambda _: None,
+        "map_missing": lambda _: None,
     }
 
 
@@ -66,3 +76,19 @@ def tone(name: str, labels: tuple[str, ...] = ()) -> str:
 def csrf() -> Markup:
     """The field that every form needs."""
     return Markup('<input type="hidden" name="csrf" value="{}">').format(csrf_token())
+
+
+def name_of(entry: Entry) -> str:
+    """What people call a result: the file's name, or the frame's number."""
+    if entry.path is not None:
+        return _shown(os.path.basename(entry.path))
+    return here.language.words("results.frame", number=here.language.number(entry.sequence or 0))
+
+
+def path_of(entry: Entry) -> str:
+    """Where the file was first seen."""
+    return _shown(entry.path or b"")
+
+
+def _shown(path: bytes) -> str:
+    return path.decode(errors="backslashreplace")

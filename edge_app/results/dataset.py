@@ -51,7 +51,7 @@ def export_dataset(db: Path, out: Path, which: Filter, done: str = "done") -> Ex
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
         raise OutputError("E-OUTPUT-WRITE", f"{printable(str(out))} is there already: give a new folder")
     with Reader(db) as reader, reader.moment():
-        rows = reader.rows("SELECT entry, max(id) FROM reviews GROUP BY entry")
+        rows = reader.rows("SELECT entry, max(id) FROM reviews WHERE takes_back IS NULL GROUP BY entry")
         last = {entry: int(str(review)) for entry, review in rows}
         found = [entry for entry in reader.entries(which) if entry.review]
     found.sort(key=lambda entry: last[entry.id])

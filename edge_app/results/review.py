@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from limiar.edge_app.control import AskReview, ask
+from limiar.edge_app.control import AskReview, AskUndo, ask
 from limiar.edge_app.errors import LimiarError, printable
+from limiar.edge_app.results.lines import reviewed_label
 from limiar.edge_app.store.reader import Reader
-from limiar.edge_app.store.writer import Store
+from limiar.edge_app.store.writer import Store, no_review
 
 
 def review(db: Path, number: int, label: str | None, by: str, why: str) -> str:
@@ -24,6 +25,23 @@ def review(db: Path, number: int, label: str | None, by: str, why: str) -> str:
         raise LimiarError("E-RESULT-LABEL", f"{printable(label)} is what the model said: `limiar results confirm {number}`")
     keep_review(db, AskReview(number, label, by, why))
     return label or entry.label
+
+
+def undo(db: Path, number: int, by: str) -> str | None:
+    """Takes back the review that holds; returns the label that a person gave before it, None if nobody did.
+
+    Raises StoreError E-RESULT-REVIEW: there is none.
+    """
+    with Reader(db) as reader:
+        entry = reader.entry(number)
+    if entry.review is None:
+        raise no_review(number)
+    if ask(db.parent, AskUndo(number, by)) is None:
+        with Store(db, "results") as store:
+            store.take_back(number, by)
+            store.audit("review-undo", {"entry": str(number), "by": by})
+    with Reader(db) as reader:
+        return reviewed_label(reader.entry(number))
 
 
 def keep_review(db: Path, asked: AskReview) -> None:

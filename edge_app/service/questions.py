@@ -10,6 +10,7 @@ from limiar.edge_app.control import (
     AskReload,
     AskReview,
     AskStatus,
+    AskUndo,
     Done,
     Question,
     Refusal,
@@ -48,6 +49,11 @@ class Questions:
                 store = self._open_store()
                 store.review(entry, label, by, why)
                 store.audit("review", {"entry": str(entry), "label": label or "", "by": by})
+                self.commit()
+            case AskUndo(entry, by):
+                store = self._open_store()
+                store.take_back(entry, by)
+                store.audit("review-undo", {"entry": str(entry), "by": by})
                 self.commit()
             case AskAudit(kind, detail):
                 self._open_store().audit(kind, detail)

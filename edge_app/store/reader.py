@@ -16,24 +16,26 @@ from msgspec import Meta, Struct
 
 from limiar.edge_app.errors import StoreError, printable
 from limiar.edge_app.store.database import APPLICATION_ID
-from limiar.edge_app.store.schema import MIGRATIONS
+from limiar.edge_app.store.schema import HOLDS, MIGRATIONS
 
 Kind = Literal["file", "frame", "refusal"]
 
-_FIRST = 5  # the first schema with entries
+_FIRST = 6  # the first schema with reviews that can be taken back
+_MORE = 1 << 63  # than any ID of SQLite
 _WAIT_S = 5.0  # for the writer, while it makes the database or puts its journal into it
 
 _SHARES = msgspec.json.Decoder(dict[str, Annotated[float, Meta(ge=0, le=1)]])
 _OUTSIDE = msgspec.json.Decoder(tuple[str, ...])
 
-_FROM = """
+_FROM = f"""
     FROM entries e
     LEFT JOIN results r ON e.kind = 'file' AND r.sequence = e.row
     LEFT JOIN camera_results c ON e.kind = 'frame' AND c.id = e.row
     LEFT JOIN refusals f ON e.kind = 'refusal' AND f.id = e.row
-    LEFT JOIN reviews v ON v.id = (SELECT max(id) FROM reviews WHERE entry = e.id)"""
+    LEFT JOIN reviews v ON v.id = {HOLDS.replace("?", "e.id")}"""
+_SOURCE = "coalesce(r.source, c.source, f.source)"
 _SELECT = f"""
-    SELECT e.id, e.kind, coalesce(r.source, c.source, f.source),
+    SELECT e.id, e.kind, {_SOURCE},
         coalesce(r.path, f.path), coalesce(r.image_sha256, f.image_sha256),
         coalesce(r.decision, c.decision, 'refused'), coalesce(r.label, c.label), coalesce(r.confidence, c.confidence),
         coalesce(r.probabilities, c.probabilities), coalesce(r.outside, c.outside), f.code, f.message,
@@ -45,13 +47,14 @@ _SELECT = f"""
     LEFT JOIN runs u ON u.id = coalesce(r.run, c.run, f.run)"""
 
 
-class Review(Struct, frozen=True):
+class Review(Struct, frozen=True, omit_defaults=True):
     """What a person said about an answer."""
 
     label: str | None  # None: the model's label is right
     by: str
     why: str
     time: str  # UTC, by the device's clock
+    undone_by: str | None = None  # who took it back
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -91,6 +94,7 @@ class Filter(Struct, frozen=True, kw_only=True):
     """Which entries: those that fit everything that is given."""
 
     after: int = 0  # entries with a higher ID
+    before: int | None = None  # entries with a lower ID
     since: str | None = None  # of this time or later: "2026-11-27", "2026-11-27T15:00"
     kinds: tuple[Kind, ...] = ("file", "frame", "refusal")
     decision: str | None = None  # a label, "refer" or "refused"
@@ -150,22 +154,35 @@ class Reader:
         for row in self._iterate(f"{_SELECT} WHERE {conditions} {order}", (*values, limit)):
             yield self._entry(row)
 
-    def count(self, which: Filter) -> int:
-        """How many entries fit. Raises StoreError."""
+    def count(self, which: Filter, upto: int | None = None) -> int:
+        """How many entries fit; with `upto`, it stops at one more than that. Raises StoreError."""
         conditions, values = _conditions(which)
-        ((found,),) = self.rows(f"SELECT count(*) {_FROM} WHERE {conditions}", values)
+        # SQLite leaves out the joins that the conditions do not need.
+        limit = -1 if upto is None else upto + 1
+        sql = f"SELECT count(*) FROM (SELECT 1 {_FROM} WHERE {conditions} LIMIT ?)"  # noqa: S608 of our own
+        ((found,),) = self.rows(sql, (*values, limit))
         return int(str(found))
+
+    def latest_by_source(self, within: int = 1000) -> dict[str, int]:
+        """The last entry of each source among the newest `within` entries; of a scan's files: "". Raises StoreError."""
+        newest = f"SELECT e.id AS id, {_SOURCE} AS source {_FROM} WHERE e.kind != 'review' ORDER BY e.id DESC LIMIT ?"
+        sql = f"SELECT coalesce(source, ''), max(id) FROM ({newest}) GROUP BY 1"  # noqa: S608 of our own
+        found = self.rows(sql, (within,))
+        return {str(source): int(str(entry)) for source, entry in found}
 
     def entry(self, number: int) -> Entry:
         """One entry. Raises StoreError E-RESULT-MISSING."""
-        rows = self.rows(f"{_SELECT} WHERE e.id = ? AND e.kind != 'review'", (number,))
+        rows = self.rows(f"{_SELECT} WHERE e.id = ? AND e.kind != 'review'", (number,)) if number < _MORE else []
         if not rows:
             raise StoreError("E-RESULT-MISSING", f"no answer has the ID {number}: `limiar results` lists them")
         return self._entry(rows[0])
 
     def reviews(self, number: int) -> list[Review]:
         """What people said about an entry, in order. Raises StoreError."""
-        found = self.rows("SELECT label, by, why, time FROM reviews WHERE entry = ? ORDER BY id", (number,))
+        undone = "(SELECT x.by FROM reviews x WHERE x.entry = w.entry AND x.takes_back = w.id)"
+        columns = f"label, by, why, time, {undone}"
+        sql = f"SELECT {columns} FROM reviews w WHERE entry = ? AND takes_back IS NULL ORDER BY id"  # noqa: S608 of our own
+        found = self.rows(sql, (number,))
         return [self._converted(dict(zip(Review.__struct_fields__, row, strict=True)), Review) for row in found]
 
     @property
@@ -209,7 +226,7 @@ class Reader:
     def _entry(self, row: Sequence[object]) -> Entry:
         names = Entry.__struct_fields__
         fields = dict(zip(names[:-1], row[: len(names) - 1], strict=True))
-        review = dict(zip(("number", *Review.__struct_fields__), row[len(names) - 1 :], strict=True))
+        review = dict(zip(("number", "label", "by", "why", "time"), row[len(names) - 1 :], strict=True))
         try:
             for name, decoder in (("probabilities", _SHARES), ("outside", _OUTSIDE)):
                 if isinstance(text := fields[name], str):
@@ -238,6 +255,8 @@ def _conditions(which: Filter) -> tuple[str, list[object]]:
         parts.append(sql)
         values.extend(given)
 
+    if which.before is not None:
+        both("e.id < ?", which.before)
     if which.since is not None:
         both("coalesce(r.time, c.taken, f.time) >= ?", which.since)
     if which.decision is not None:
@@ -245,7 +264,7 @@ def _conditions(which: Filter) -> tuple[str, list[object]]:
     if which.label is not None:
         both("coalesce(r.label, c.label) = ?", which.label)
     if which.source is not None:
-        both("coalesce(r.source, c.source, f.source) = ?", which.source)
+        both(f"{_SOURCE} = ?", which.source)
     if which.confidence is not None:
         both("coalesce(r.confidence, c.confidence) BETWEEN ? AND ?", *which.confidence)
     if which.reviewed is not None:

@@ -124,7 +124,16 @@ MIGRATIONS = (
     INSERT INTO entries (kind, row) SELECT 'file', sequence FROM results ORDER BY sequence;
     INSERT INTO entries (kind, row) SELECT 'frame', id FROM camera_results ORDER BY id;
     """,
+    """
+    ALTER TABLE reviews ADD COLUMN takes_back INTEGER REFERENCES reviews (id);  -- an earlier one of the entry; NULL: a review
+    """,
 )
 
 # The first column that each migration brought: a database that was saved with `sqlite3 .dump` has lost its user_version.
-BROUGHT = ("bundles.id", "bundles.verified", "results.outside", "results.crc32", "results.run")
+BROUGHT = ("bundles.id", "bundles.verified", "results.outside", "results.crc32", "results.run", "reviews.takes_back")
+
+# The review of an entry that holds: the last that takes none back, and was not taken back.
+HOLDS = """(
+    SELECT max(w.id) FROM reviews w WHERE w.entry = ? AND w.takes_back IS NULL
+    AND NOT EXISTS (SELECT 1 FROM reviews x WHERE x.entry = w.entry AND x.takes_back = w.id)
+)"""

@@ -20,7 +20,7 @@ from limiar.edge_app.store.audit_log import AuditLog
 from limiar.edge_app.store.columns import answer_of, columns, text_of
 from limiar.edge_app.store.database import Database
 from limiar.edge_app.store.forget import STEP, chosen, entries, removed
-from limiar.edge_app.store.schema import BROUGHT, MIGRATIONS
+from limiar.edge_app.store.schema import BROUGHT, HOLDS, MIGRATIONS
 from limiar.edge_app.system.clock import boot_id, utc_now
 
 _COMMIT_AFTER_S = 0.2  # a power cut loses at most the answers of so long, and none that was reported
@@ -227,6 +227,18 @@ class Store:
         )
         self._change(_ENTER, ("review",))
 
+    def take_back(self, entry: int, by: str) -> None:
+        """Keeps that a person takes back the review of an entry that holds; the one before it then holds again.
+
+        Raises StoreError, with E-RESULT-REVIEW if no review holds.
+        """
+        ((holds,),) = self._db.execute(f"SELECT {HOLDS}", (entry,))
+        if holds is None:
+            raise no_review(entry)
+        values = (entry, by, utc_now(), holds)
+        self._change("INSERT INTO reviews (entry, label, by, why, time, takes_back) VALUES (?, NULL, ?, '', ?, ?)", values)
+        self._change(_ENTER, ("review",))
+
     def begin(self, paths: Sequence[bytes]) -> None:
         """Files are given to a worker: if the service ends without a word, that was a try. Raises StoreError."""
         self._change_each(_BEGIN, paths)
@@ -361,6 +373,12 @@ class Store:
 
     def _brought(self) -> int:
         """How many migrations the tables have seen, by their columns."""
-        tables = ("bundles", "results")
+        tables = {column.partition(".")[0] for column in BROUGHT}
         has = {f"{table}.{row[1]}" for table in tables for row in self._db.execute(f"PRAGMA table_info({table})")}
         return sum(column in has for column in BROUGHT)
+
+
+def no_review(entry: int) -> StoreError:
+    """Of an entry of which no review can be taken back."""
+    met = f"{entry} has no review that could be taken back"
+    return StoreError("E-RESULT-REVIEW", f"{met}: `limiar results show {entry}` shows its history")

@@ -1,5 +1,6 @@
 """Kept answers are read beside the process that writes them, as they were kept."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -12,7 +13,8 @@ import pytest
 from limiar.edge_app.answer import Answer, Timing
 from limiar.edge_app.errors import LimiarError, StoreError
 from limiar.edge_app.results.agreement import agreement, wilson
-from limiar.edge_app.results.review import review
+from limiar.edge_app.results.audited import checked
+from limiar.edge_app.results.review import review, undo
 from limiar.edge_app.store.reader import Filter, Reader
 from limiar.edge_app.store.schema import MIGRATIONS
 from limiar.edge_app.store.writer import Agreement, BundleKey, Kept, Refusal, Store
@@ -216,3 +218,43 @@ def test_a_spreadsheet_holds_no_formula(db: Path, tmp_path: Path, limiar) -> Non
     assert "'=HYPERLINK" in rows[-1]
     assert "'+x" in rows[-1]
     assert limiar("results", "--db", db, "--csv", "-").stdout == file.read_bytes()
+
+
+def test_a_review_is_taken_back_and_the_one_before_holds_again(db: Path) -> None:
+    review(db, 4, None, "Ana", "")
+    review(db, 4, "pos", "Rui", "a vessel")
+    assert undo(db, 4, "Ana") == "neg"
+    assert undo(db, 4, "Rui") is None
+    with Reader(db) as reader:
+        assert reader.entry(4).review is None
+        assert [(one.by, one.undone_by) for one in reader.reviews(4)] == [("Ana", "Rui"), ("Rui", "Ana")]
+        assert agreement(reader, Filter()).reviewed == 0
+    review(db, 4, "pos", "Ana", "")
+    assert found(db, reviewed=True) == [4]
+
+
+def test_without_a_review_there_is_nothing_to_take_back(db: Path) -> None:
+    with pytest.raises(StoreError, match="E-RESULT-REVIEW"):
+        undo(db, 4, "Ana")
+    review(db, 4, None, "Ana", "")
+    undo(db, 4, "Ana")
+    with pytest.raises(StoreError, match="E-RESULT-REVIEW"):
+        undo(db, 4, "Ana")
+
+
+def test_the_audit_log_covers_a_review_that_was_taken_back(db: Path) -> None:
+    review(db, 4, None, "Ana", "")
+    undo(db, 4, "Rui")
+    assert checked(db).code is None
+    with contextlib.closing(sqlite3.connect(db)) as edited:
+        edited.execute("UPDATE reviews SET takes_back = NULL")
+        edited.commit()
+    assert checked(db).code == "E-AUDIT-BROKEN"
+
+
+def test_entries_before_an_id_and_the_last_of_each_source_are_found(db: Path) -> None:
+    assert found(db, before=3) == [1, 2]
+    with Reader(db) as reader:
+        assert reader.latest_by_source() == {"inbox": 4, "bench": 2}
+        assert reader.latest_by_source(within=1) == {"inbox": 4}
+        assert [reader.count(Filter(), upto=upto) for upto in (1, 10)] == [2, 4]

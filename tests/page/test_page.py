@@ -84,6 +84,7 @@ def test_the_command_serves_it_and_ends_with_a_signal(server, number: signal.Sig
 
 
 def test_healthz_says_that_no_service_runs_and_nothing_else(server) -> None:
-    with server() as (_, url), pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(f"{url}healthz")
-    assert (error.value.code, error.value.read()) == (503, b"failed\n")
+    with server() as (_, url):
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(f"{url}healthz")
+        assert (error.value.code, error.value.read()) == (503, b"failed\n")

@@ -1,5 +1,46 @@
-"""Words of the review view."""
+"""Words of the review queue, and of reviews anywhere."""
 
 WORDS: dict[str, tuple[str, str]] = {
     "review.title": ("Review", "Revisão"),
+    "review.left.one": ("{n} referred image waits for a person", "{n} imagem encaminhada espera por uma pessoa"),
+    "review.left.other": ("{n} referred images wait for a person", "{n} imagens encaminhadas esperam por uma pessoa"),
+    "review.left.many": (
+        "more than {n} referred images wait for a person",
+        "mais de {n} imagens encaminhadas esperam por uma pessoa",
+    ),
+    "review.next": ("The next image", "A próxima imagem"),
+    "review.right-label": ("Which label is right?", "Qual é o rótulo correto?"),
+    "review.agree": ("as the model leans", "como o modelo tende"),
+    "review.by": ("Your name", "Seu nome"),
+    "review.why": ("What you saw (optional)", "O que você viu (opcional)"),
+    "review.skip": ("Skip", "Pular"),
+    "review.undo": ("Undo", "Desfazer"),
+    "review.undone": ("taken back by {by}", "desfeita por {by}"),
+    "review.done": ("Result {id} was reviewed as {label}.", "O resultado {id} foi revisado como {label}."),
+    "review.undid": ("The review of result {id} was taken back.", "A revisão do resultado {id} foi desfeita."),
+    "review.none": ("Nobody has reviewed this answer yet.", "Ninguém revisou esta resposta ainda."),
+    "review.empty": ("No referred image waits.", "Nenhuma imagem encaminhada espera."),
+    "review.empty.hint": (
+        "What the device does not decide itself appears here.",
+        "O que o dispositivo não decide sozinho aparece aqui.",
+    ),
+    "review.end": ("That was the last one; some were skipped.", "Essa foi a última; algumas foram puladas."),
+    "review.again": ("Start again with those", "Recomeçar por elas"),
+    "review.agreement": ("Agreement so far", "Concordância até agora"),
+    "review.agreement.help": (
+        "How often people gave the label towards which the model leans. In brackets: the 95% interval.",
+        "Com que frequência as pessoas deram o rótulo para o qual o modelo tende. Entre colchetes: o intervalo de 95%.",
+    ),
+    "review.of-all": ("All", "Todas"),
+    "review.of-decided": ("Decided by the device", "Decididas pelo dispositivo"),
+    "review.of-referred": ("Referred", "Encaminhadas"),
+    "review.of-label": ("Model says {label}", "Modelo diz {label}"),
+    "review.interval": ("{agree} of {n} [{low}, {high}]", "{agree} de {n} [{low}, {high}]"),
+    "review.no-share": ("none reviewed yet", "nenhuma revisada ainda"),
+    "review.overruled": ("Overruled", "Corrigidas"),
+    "review.keys": (
+        "1 to 9 choose a label, s skips, u takes the last review back.",
+        "1 a 9 escolhem um rótulo, s pula, u desfaz a última revisão.",
+    ),
+    "review.name-missing": ("A review needs a name.", "Uma revisão precisa de um nome."),
 }
