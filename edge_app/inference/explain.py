@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from limiar.edge_app.arrays import ClassMap
+from limiar.edge_app.arrays import ClassMap, Pixels
 from limiar.edge_app.bundle.manifest import InputSpec, MapGrid
 from limiar.edge_app.errors import BundleError, OutputError, printable
 from limiar.edge_app.image.draw import enlarged, png
@@ -22,6 +22,8 @@ from limiar.edge_app.system.files import write_whole
 
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
+    from limiar.edge_app.inference.classifier import Classifier
+    from limiar.edge_app.inference.session import Session
 
 
 class Explanation(Line, frozen=True, kw_only=True):
@@ -51,10 +53,7 @@ def explain(
     Raises BundleError (E-BUNDLE-MAP: the file has no map), ImageError, RuntimeUnavailable, OutputError.
     """
     session = open_session(bundle, file=file, runtime=runtime, refer_below=refer_below, outside="ignore", keys=keys)
-    manifest, grid = session.manifest, session.file.class_map
-    if grid is None:
-        met = f"{session.file.name} of {printable(str(bundle))} has no class activation map"
-        raise BundleError("E-BUNDLE-MAP", f"{met}: convert the model again with `limiar convert --cam`")
+    manifest, grid = session.manifest, _grid(session)
     _check_out(Path(out), str(image))
     started = time.perf_counter()
     content = read_file(os.fsencode(image))
@@ -73,6 +72,26 @@ def explain(
     line = answered(origin, answer, answer.decision, **image_fields(os.fsencode(image), hashlib.sha256(content).digest()))
     peak = _peak(label_map, grid, manifest.input, picture.shape)
     return Explanation(**structs.asdict(line), class_map=label_map.tolist(), peak=peak)
+
+
+def explained_picture(session: "Session", classifier: "Classifier", content: bytes, label: str) -> Pixels:
+    """An image under the map of a label, uint8 RGB [H, W, 3], enlarged as by `explain`.
+
+    Raises BundleError E-BUNDLE-MAP, ImageError, ValueError: not a label of the model.
+    """
+    manifest, grid = session.manifest, _grid(session)
+    picture = decode(content, grey_max=manifest.input.grey_max)
+    _, class_map = classifier.explain(picture)
+    label_map = _checked(class_map, session.file.name, grid, len(manifest.labels))[..., manifest.labels.index(label)]
+    return overlaid(np.asarray(enlarged(picture.pixels())), label_map, grid, manifest.input)
+
+
+def _grid(session: "Session") -> MapGrid:
+    """Of the session's model file. Raises BundleError."""
+    if session.file.class_map is None:
+        met = f"{session.file.name} of {printable(str(session.manifest.name))} has no class activation map"
+        raise BundleError("E-BUNDLE-MAP", f"{met}: convert the model again with `limiar convert --cam`")
+    return session.file.class_map
 
 
 def _check_out(out: Path, path: str) -> None:

@@ -1,24 +1,21 @@
 """Images that people reviewed, as `limiar train --from RUN --add DIR/reviewed.csv` reads them."""
 
-import errno
 import hashlib
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from msgspec import Struct
 
 from limiar.edge_app.errors import LimiarError, OutputError, printable
 from limiar.edge_app.output.files import writable
 from limiar.edge_app.results.lines import reviewed_label
+from limiar.edge_app.results.picture_file import picture_of
 from limiar.edge_app.store.reader import Entry, Filter, Reader
-from limiar.edge_app.system.files import partial_folder, read_bounded, replace_folder, write_whole
+from limiar.edge_app.system.files import partial_folder, replace_folder, write_whole
 from limiar.edge_app.text import counted, csv_row, for_csv
 
 TABLE = "reviewed.csv"
 _COLUMNS = ("file", "label", "sha256", "id", "decision", "model_label", "confidence", "by", "why", "time")
-_IMAGE_BYTES = 256 << 20
-_TWINS = ("", *(f"-{number}" for number in range(2, 10)))  # a name in done/ that was taken: intake/settle.py
 _NAMED = 5  # files that are named
 _EXTENSION = 6  # characters, with the dot
 
@@ -62,7 +59,7 @@ def export_dataset(db: Path, out: Path, which: Filter, done: str = "done") -> Ex
         (partial / "images").mkdir()
         lines = [csv_row(_COLUMNS)]
         for entry in sorted(latest.values(), key=lambda entry: entry.id):
-            data = _image(db.parent, entry, done)
+            data = picture_of(db.parent, entry, (done,))
             if data is None:
                 missing.append(_place(entry))
                 continue
@@ -82,35 +79,6 @@ def _nothing(missing: list[str]) -> LimiarError:
         return LimiarError("E-RESULT-NONE", "no reviewed answer fits: `limiar results confirm` and `overrule` keep reviews")
     met = f"none of the {len(missing)} reviewed images is where it was, for instance {printable(missing[0])}"
     return LimiarError("E-RESULT-NONE", f"{met}: put them back, or name the folder that they were moved to with --done")
-
-
-def _image(state: Path, entry: Entry, done: str) -> bytes | None:
-    """The file that was answered, by its sha256; None if it is not there any more."""
-    wanted = entry.image_sha256 or entry.kept_sha256
-    for path in _places(state, entry, done):
-        try:
-            data = read_bounded(path, _IMAGE_BYTES)
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.EIO):
-                raise
-            continue
-        if hashlib.sha256(data).digest() == wanted:
-            return data
-    return None
-
-
-def _places(state: Path, entry: Entry, done: str) -> Iterator[Path]:
-    """Where it may be: where it was first seen, or in `done` of a folder above, under its name or a twin's."""
-    if entry.kept is not None:
-        if ".." not in PurePosixPath(entry.kept).parts and not entry.kept.startswith("/"):
-            yield state / "frames" / entry.kept
-    elif entry.path is not None:
-        path = Path(os.fsdecode(entry.path))
-        yield path
-        for folder in path.parents:
-            moved = folder / done / path.relative_to(folder)
-            for twin in _TWINS:
-                yield moved.with_name(f"{moved.stem}{twin}{moved.suffix}")
 
 
 def _cells(entry: Entry, name: str, data: bytes) -> tuple[object, ...]:

@@ -1,0 +1,46 @@
+"""The picture of a kept answer: a file that has moved since, found again by its sha256."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from limiar.edge_app.store.reader import Entry
+from limiar.edge_app.system.files import read_bounded
+
+IMAGE_BYTES = 256 << 20
+_TWINS = ("", *(f"-{number}" for number in range(2, 10)))  # a name in done/ that was taken: intake/settle.py
+
+
+def picture_of(state: Path, entry: Entry, moved_to: Sequence[str]) -> bytes | None:
+    """The bytes that were answered; None if they are not there any more. Raises OSError: the disk fails, or this process.
+
+    moved_to: names of the folders into which the service moves files.
+    """
+    wanted = entry.image_sha256 or entry.kept_sha256
+    for path in places(state, entry, moved_to) if wanted else ():
+        try:
+            data = read_bounded(path, IMAGE_BYTES)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.EIO):
+                raise
+            continue
+        if hashlib.sha256(data).digest() == wanted:
+            return data
+    return None
+
+
+def places(state: Path, entry: Entry, moved_to: Sequence[str]) -> Iterator[Path]:
+    """Where it may be: where it was first seen, or in one of those folders in a folder above, under its name or a twin's."""
+    if entry.kept is not None:
+        if ".." not in PurePosixPath(entry.kept).parts and not entry.kept.startswith("/"):
+            yield state / "frames" / entry.kept
+    elif entry.path is not None:
+        path = Path(os.fsdecode(entry.path))
+        yield path
+        for folder in path.parents:
+            for name in moved_to:
+                moved = folder / name / path.relative_to(folder)
+                for twin in _TWINS:
+                    yield moved.with_name(f"{moved.stem}{twin}{moved.suffix}")
