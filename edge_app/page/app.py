@@ -12,6 +12,7 @@ from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.page import filters
 from limiar.edge_app.page.guard import Untrusted, guard
 from limiar.edge_app.page.here import Site, close_reader, here, install
+from limiar.edge_app.page.uploads import FORM_BYTES, FormRequest
 from limiar.edge_app.page.views.bundle import bundle
 from limiar.edge_app.page.views.export import export
 from limiar.edge_app.page.views.health import health
@@ -22,7 +23,6 @@ from limiar.edge_app.page.views.session import session_view
 
 VIEWS = (live, results, export, review, health, bundle, session_view)
 
-_FORM_BYTES = 64 << 10
 _FORM_PARTS = 20
 _SESSION = timedelta(hours=12)
 _STATUS = {"E-STORE-MISSING": 200, "E-RESULT-MISSING": 404, "E-STORE-BUSY": 503}
@@ -41,8 +41,8 @@ def make_app(site: Site) -> Flask:
     app = Flask(__name__, root_path=str(Path(__file__).parent))
     secure = site.settings.certificate is not None
     app.config.update(
-        MAX_CONTENT_LENGTH=_FORM_BYTES,
-        MAX_FORM_MEMORY_SIZE=_FORM_BYTES,
+        MAX_CONTENT_LENGTH=FORM_BYTES,
+        MAX_FORM_MEMORY_SIZE=FORM_BYTES,
         MAX_FORM_PARTS=_FORM_PARTS,
         PERMANENT_SESSION_LIFETIME=_SESSION,
         SESSION_COOKIE_NAME="limiar",
@@ -52,6 +52,7 @@ def make_app(site: Site) -> Flask:
         SESSION_REFRESH_EACH_REQUEST=False,
         SEND_FILE_MAX_AGE_DEFAULT=timedelta(0),
     )
+    app.request_class = FormRequest
     app.session_interface = _Sessions()
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False

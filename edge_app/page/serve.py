@@ -3,6 +3,7 @@
 import logging
 import signal
 import socket
+import tempfile
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
@@ -17,13 +18,14 @@ from limiar.edge_app.page.app import make_app
 from limiar.edge_app.page.here import Site
 from limiar.edge_app.page.settings import PageSettings
 from limiar.edge_app.page.statuses import Statuses
+from limiar.edge_app.page.uploads import FORM_BYTES, channel
 
 _THREADS = 4
 _CONNECTIONS = 500  # open at once; more wait in the kernel's queue
 _IDLE_S = 15  # a connection on which nothing comes or goes is closed
 _CLEANUP_S = 3
 _HEADER_BYTES = 16 << 10
-_BODY_BYTES = 600 << 20  # a bundle; the app allows less for everything else
+_BODY_BYTES = FORM_BYTES + 1  # waitress refuses a body of this size; uploads.py says which may be larger
 _BUFFERED = 256 << 10  # bytes of a body in memory; more are in a temporary file
 
 
@@ -37,6 +39,7 @@ def serve(settings: PageSettings, told: Callable[[str], None]) -> int:
     listening = _listen(settings)
     settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
     with listening, Statuses(settings.state) as statuses:
+        tempfile.tempdir = str(settings.state)  # for what does not fit in memory: see uploads.py
         app = make_app(Site(settings, access, statuses))
         server = waitress.server.create_server(
             app,
@@ -52,6 +55,7 @@ def serve(settings: PageSettings, told: Callable[[str], None]) -> int:
             ident=None,
             clear_untrusted_proxy_headers=True,
         )
+        server.channel_class = channel(app, server.adj)
         ended: list[int] = []
 
         def end(number: int, _: FrameType | None) -> NoReturn:

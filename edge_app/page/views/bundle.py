@@ -1,11 +1,107 @@
-"""The bundle view."""
+"""The bundle that answers: its card, the gate, the slots; and another one installed, or the one before again."""
 
-from flask import Blueprint, render_template
+import threading
+from pathlib import Path
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from msgspec import Struct
+from werkzeug.wrappers import Response as AnyResponse
+
+from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.install.slots import Slots, SlotsStatus, SlotStatus
+from limiar.edge_app.page import installs
+from limiar.edge_app.page.card import Card, read_card
+from limiar.edge_app.page.here import here
+from limiar.edge_app.page.uploads import PATH, UPLOAD_BYTES
 
 bundle = Blueprint("bundle", __name__)
+
+
+class _Kept(Struct):
+    """The last card that was read: a report has 220,000 bytes, and a bundle does not change."""
+
+    folder: str = ""
+    card: Card | None = None
+
+
+_kept, _lock = _Kept(), threading.Lock()
 
 
 @bundle.get("/bundle")
 def show() -> str:
     """Everything."""
-    return render_template("bundle.html", view="bundle")
+    return _page()
+
+
+@bundle.post(PATH)
+def install() -> AnyResponse | tuple[str, int]:
+    """Installs what was uploaded."""
+    file = request.files.get("file")
+    if file is None or not file.filename:
+        abort(400)
+    try:
+        done = installs.install(here.settings, file.stream, file.filename)
+    except LimiarError as error:
+        return _page(error), 409
+    _changed("bundle.same" if done.already else "bundle.installed", done)
+    return redirect(url_for("bundle.show"), 303)
+
+
+@bundle.get("/bundle/roll-back")
+def ask_roll_back() -> str:
+    """Asks whether it is meant."""
+    if here.read_only:
+        abort(403)
+    slots = _slots()
+    return render_template("roll_back.html", view="bundle", slots=slots, other=_other(slots))
+
+
+@bundle.post("/bundle/roll-back")
+def roll_back() -> AnyResponse | tuple[str, int]:
+    """Goes back to the bundle before."""
+    try:
+        done = installs.roll_back(here.settings.state)
+    except LimiarError as error:
+        return _page(error), 409
+    _changed("bundle.back", done)
+    return redirect(url_for("bundle.show"), 303)
+
+
+def _changed(key: str, done: installs.Outcome) -> None:
+    flash(here.language.words(key, name=done.name, version=done.version), "good")
+    here.site.statuses.ask()
+
+
+def _page(refused: LimiarError | None = None) -> str:
+    """refused: why what was asked for was not done."""
+    slots = _slots()
+    running = here.known().status.bundle
+    card = _card(running.folder, running.sha256) if running else None
+    other = _other(slots)
+    return render_template(
+        "bundle.html",
+        view="bundle",
+        running=running,
+        card=card,
+        slots=slots,
+        can_go_back=other is not None and other.good,
+        configured=running is not None and running.slot is None,
+        keys=len(installs.trusted(here.settings)),
+        most=UPLOAD_BYTES,
+        refused=refused,
+    )
+
+
+def _slots() -> SlotsStatus:
+    return Slots(here.settings.state).status()
+
+
+def _other(slots: SlotsStatus) -> SlotStatus | None:
+    return next((slot for slot in slots.slots if not slot.current), None)
+
+
+def _card(folder: str, sha256: str) -> Card | None:
+    with _lock:
+        if (_kept.folder, _kept.card and _kept.card.sha256) != (folder, sha256):
+            _kept.folder, _kept.card = folder, read_card(Path(folder), sha256)
+        return _kept.card

@@ -1,0 +1,75 @@
+"""Large bodies. A bundle that a browser uploads may have 512 MiB, and everything else 64 KiB.
+
+waitress receives a whole body before the app sees any of it, so who may send a large one is decided by its headers. What does
+not fit in memory goes to a file without a name, in the state folder: /tmp may be memory, and a killed process leaves nothing.
+"""
+
+import copy
+import shutil
+import tempfile
+from typing import IO
+from weakref import WeakSet
+
+from flask import Flask, Request
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+
+from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.page import guard
+from limiar.edge_app.page.here import here
+
+PATH = "/bundle/install"
+FORM_BYTES = 64 << 10
+UPLOAD_BYTES = 512 << 20
+_AT_ONCE = 2  # the second is told that the first is being installed
+_COPIES = 2  # waitress's, and the file taken out of the form
+_FREE_BYTES = 64 << 20  # stay free
+
+
+class FormRequest(Request):
+    """A request whose form may hold a large file if that is what its path is for."""
+
+    @property
+    def max_content_length(self) -> int | None:
+        return UPLOAD_BYTES if self.path == PATH else super().max_content_length
+
+    @max_content_length.setter
+    def max_content_length(self, value: int | None) -> None:
+        self._max_content_length = value
+
+    def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
+        return tempfile.TemporaryFile()
+
+
+def channel(app: Flask, adj: Adjustments) -> type[HTTPChannel]:
+    """What waitress, set up as `adj` says, makes of a connection to this app."""
+    uploads: WeakSet[HTTPRequestParser] = WeakSet()
+    larger = copy.copy(adj)
+    larger.max_request_body_size = UPLOAD_BYTES + 1  # waitress refuses a body of this size
+
+    class Parser(HTTPRequestParser):  # type: ignore[misc]
+        def parse_header(self, header_plus: bytes) -> None:
+            super().parse_header(header_plus)
+            if self.path != PATH or self.command != "POST" or self.content_length <= FORM_BYTES or self.chunked:
+                return
+            if len(uploads) < _AT_ONCE and _may_send(app, self.headers, self.content_length):
+                uploads.add(self)
+                self.adj = larger
+
+    class Channel(HTTPChannel):  # type: ignore[misc]
+        parser_class = Parser
+
+    return Channel
+
+
+def _may_send(app: Flask, headers: dict[str, str], count: int) -> bool:
+    """Whether a browser that sends these headers is signed in, something may be changed here, and the disk has the space."""
+    kept = {"Cookie": headers.get("COOKIE", ""), "Host": headers.get("HOST", "")}
+    try:
+        with app.test_request_context(PATH, method="POST", headers=kept):
+            if here.read_only or not guard.entered():
+                return False
+            return shutil.disk_usage(here.settings.state).free >= _COPIES * count + _FREE_BYTES
+    except (LimiarError, OSError):
+        return False
