@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 @click.option("--certificate", type=FILE, metavar="FILE.pem", help="Speak TLS with this certificate and its chain.")
 @click.option("--key", type=FILE, metavar="FILE.pem", help="The certificate's private key.")
 @click.option("--trust", "keys", type=FILE, multiple=True, metavar="FILE.pub", help="Take uploaded bundles signed by this key.")
-@click.option("--done", multiple=True, default=("done",), metavar="NAME", help="Folder that answered images are moved to.")
+@click.option(
+    "--done",
+    multiple=True,
+    default=("done", "quarantine"),
+    metavar="NAME",
+    help="Folder into which the service moves files.",
+)
 @state_option
 def page(
     listen: str,
@@ -73,7 +79,7 @@ def page(
         certificate=certificate,
         key=key,
         keys=keys,
-        done=done,
+        moved_to=done,
     )
     return _serve(settings)
 

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from limiar.edge_app import APP
 from limiar.edge_app.page.guard import csrf_token
 from limiar.edge_app.page.here import here
+from limiar.edge_app.page.views.picture import map_missing, picture_missing
 from limiar.edge_app.results.lines import reviewed_label
 from limiar.edge_app.store.reader import Entry
 from limiar.edge_app.text import visible
@@ -53,8 +54,8 @@ def _values() -> dict[str, object]:
         "path_of": path_of,
         "labels_of": lambda entry: tuple(entry.probabilities or ()),
         "reviewed_label": reviewed_label,
-        "picture_missing": lambda _: None,
-        "map_missing": lambda _: None,
+        "picture_missing": picture_missing,
+        "map_missing": map_missing,
     }
 
 

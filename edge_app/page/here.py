@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.language import CODES, Code, Language, language
+from limiar.edge_app.page.pictures import Pictures
 from limiar.edge_app.page.settings import PageSettings
 from limiar.edge_app.page.statuses import Known, Statuses
 from limiar.edge_app.store.reader import Entry, Reader
@@ -22,6 +23,7 @@ class Site(Struct, frozen=True):
     settings: PageSettings
     access: Access
     statuses: Statuses
+    pictures: Pictures
 
 
 class Here:

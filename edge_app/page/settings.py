@@ -20,7 +20,7 @@ class PageSettings(Struct, frozen=True, kw_only=True):
     certificate: Path | None = None  # PEM, with its chain; then the page speaks TLS
     key: Path | None = None  # PEM, of the certificate
     keys: tuple[Path, ...] = ()  # public keys of which one must have signed a bundle that is uploaded, besides those kept
-    done: tuple[str, ...] = ("done",)  # folders into which the service moves what it has answered
+    moved_to: tuple[str, ...] = ("done", "quarantine")  # folders into which the service moves files
 
     @property
     def asks_token(self) -> bool:

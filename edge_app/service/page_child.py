@@ -80,5 +80,5 @@ def _words(config: Config, state: Path) -> Iterator[str]:
         yield from ("--certificate", page.certificate, "--key", page.key)
     for key in config.answer.keys:
         yield from ("--trust", key)
-    for done in sorted({folder.done for folder in config.folder} or {"done"}):
-        yield from ("--done", done)
+    for name in sorted({name for folder in config.folder for name in (folder.done, folder.quarantine)}):
+        yield from ("--done", name)

@@ -76,10 +76,15 @@ def spawn_child(target: Callable[[WorkerEnd], None], shared: Sequence[int] = ())
     For a child that opens the store: SQLite's memory of its own locks must not be carried over a fork
     (sqlite.org/howtocorrupt.html, section 2.6).
     """
+    return spawn_named(target.__module__, target.__qualname__, shared)
+
+
+def spawn_named(module: str, function: str, shared: Sequence[int] = ()) -> tuple[Child, ParentEnd]:
+    """As `spawn_child`, for a function in a module that this process does not load."""
     parents_end, end = channel()
     for descriptor in (end.fileno(), *shared):
         os.set_inheritable(descriptor, True)
-    words = (str(end.fileno()), str(os.getpid()), target.__module__, target.__qualname__)
+    words = (str(end.fileno()), str(os.getpid()), module, function)
     command = python_c("from limiar.edge_app.system.children import main; main(*sys.argv[1:])", *words)
     try:
         pid = os.posix_spawn(command[0], command, os.environ)

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
 from limiar.edge_app.page.here import Site
+from limiar.edge_app.page.pictures import Pictures
 from limiar.edge_app.page.settings import PageSettings
 from limiar.edge_app.page.statuses import Statuses
 from limiar.edge_app.store.writer import Agreement, Refusal, Store
@@ -44,8 +45,8 @@ def client(state: Path) -> Client:
     @contextmanager
     def opened(**settings: object) -> Iterator[FlaskClient]:
         chosen = PageSettings(state=state, **settings)
-        with Statuses(state) as statuses:
-            app = make_app(Site(chosen, Access(state), statuses))
+        with Statuses(state) as statuses, Pictures(state, chosen.moved_to) as pictures:
+            app = make_app(Site(chosen, Access(state), statuses, pictures))
             yield app.test_client()
 
     return opened

@@ -84,6 +84,23 @@ WORDS: dict[str, tuple[str, str]] = {
     "decision.refer.long": ("Referred to a person", "Encaminhado a uma pessoa"),
     "decision.refused": ("Refused", "Recusado"),
     "confidence": ("Confidence", "Confiança"),
+    "picture.not-kept": (
+        "This camera's pictures are not kept. Set keep in limiar.toml to keep them.",
+        "As imagens desta câmera não são guardadas. Para guardá-las, defina keep em limiar.toml.",
+    ),
+    "picture.moved": (
+        "The file is not there any more, or was changed since it was answered.",
+        "O arquivo não está mais lá ou foi alterado depois da resposta.",
+    ),
+    "picture.broken": ("This file has no picture that can be shown.", "Este arquivo não tem imagem que possa ser mostrada."),
+    "picture.no-map": (
+        "The bundle that answered has no such map: it was converted without --cam.",
+        "O pacote que respondeu não tem esse mapa: foi convertido sem --cam.",
+    ),
+    "picture.bundle-gone": (
+        "The bundle that answered is not on this device any more.",
+        "O pacote que respondeu não está mais neste dispositivo.",
+    ),
     "footer.offline": (
         "This page comes from the device itself. Nothing is loaded from anywhere else.",
         "Esta página vem do próprio dispositivo. Nada é carregado de outro lugar.",

@@ -1,0 +1,61 @@
+"""The pictures of results."""
+
+import hashlib
+
+from flask import Blueprint, Response, g, request
+from werkzeug.exceptions import NotFound
+
+from limiar.edge_app.page.drawing import Kind
+from limiar.edge_app.page.here import here
+from limiar.edge_app.page.pictures import NoPicture
+from limiar.edge_app.store.reader import Entry
+
+picture = Blueprint("picture", __name__)
+
+_KINDS: dict[str, Kind] = {"thumb": "thumb", "full": "full", "map": "map"}
+_DAY_S = 86_400
+
+
+@picture.get("/pictures/<int:number>/<kind>.png")
+def show(number: int, kind: str) -> Response:
+    """A PNG file. It never changes, so a browser keeps it and asks only whether it still has it."""
+    if kind not in _KINDS:
+        raise NotFound
+    entry = here.entry(number)
+    identity = f"{number} {kind} {entry.bundle} {(entry.image_sha256 or entry.kept_sha256 or b'').hex()}"
+    etag = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    if etag in request.if_none_match:
+        return _kept(Response(status=304), etag)
+    pictures = here.site.pictures
+    try:
+        folder = pictures.bundle_of(entry, _current()) if kind == "map" else None
+        return _kept(Response(pictures.png(entry, _KINDS[kind], folder), mimetype="image/png"), etag)
+    except NoPicture as error:
+        return Response(here.language.words(error.key) + "\n", 404, mimetype="text/plain")
+
+
+def picture_missing(entry: Entry) -> str | None:
+    """Why a result has no picture, as a key of words; None if it has one."""
+    return here.site.pictures.missing(entry)
+
+
+def map_missing(entry: Entry) -> str | None:
+    """Why a result has no map, as a key of words; None if it has one."""
+    try:
+        here.site.pictures.bundle_of(entry, _current())
+    except NoPicture as error:
+        return error.key
+    return None
+
+
+def _current() -> str:
+    """The folder of the bundle that answers now."""
+    bundle = here.known().status.bundle
+    return bundle.folder if bundle else ""
+
+
+def _kept(response: Response, etag: str) -> Response:
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = f"private, max-age={_DAY_S}, immutable"
+    g.cacheable = True
+    return response
