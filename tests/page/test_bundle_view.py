@@ -173,10 +173,11 @@ from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
 from limiar.edge_app.page.here import Site
 from limiar.edge_app.page.settings import PageSettings
+from limiar.edge_app.page.pictures import Pictures
 from limiar.edge_app.page.statuses import Statuses
 state = Path(sys.argv[1])
-with Statuses(state) as statuses:
-    browser = make_app(Site(PageSettings(state=state), Access(state), statuses)).test_client()
+with Statuses(state) as statuses, Pictures(state, ()) as pictures:
+    browser = make_app(Site(PageSettings(state=state), Access(state), statuses, pictures)).test_client()
     assert "Release counter" in browser.get("/bundle").text
 print(sorted({"cryptography", "numpy", "PIL", "cv2", "ai_edge_litert"} & set(sys.modules)))
 """
