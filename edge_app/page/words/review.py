@@ -36,7 +36,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "review.of-referred": ("Referred", "Encaminhadas"),
     "review.of-label": ("Model says {label}", "Modelo diz {label}"),
     "review.interval": ("{agree} of {n} [{low}, {high}]", "{agree} de {n} [{low}, {high}]"),
-    "review.no-share": ("none reviewed yet", "nenhuma revisada ainda"),
+    "review.no-share": ("none yet", "nenhuma ainda"),
     "review.overruled": ("Overruled", "Corrigidas"),
     "review.keys": (
         "1 to 9 choose a label, s skips, u takes the last review back.",
