@@ -6,7 +6,6 @@ from collections import Counter
 import msgspec
 from msgspec import Struct
 
-from limiar.edge_app.results.lines import reviewed_label
 from limiar.edge_app.store.reader import Filter, Reader
 
 _Z = 1.959963984540054  # the 97.5 % quantile of the normal distribution: two-sided 95 %
@@ -36,20 +35,19 @@ class Agreement(Struct, frozen=True):
 
 def agreement(reader: Reader, which: Filter) -> Agreement:
     """Over the answers that fit. Raises StoreError."""
+    answers = msgspec.structs.replace(which, kinds=("file", "frame"))
     counts = Counter[tuple[str, bool]]()
     overruled = Counter[str]()
-    reviewed = 0
-    for entry in reader.entries(_of_answers(which, reviewed=True)):
-        agrees = reviewed_label(entry) == entry.label
-        reviewed += 1
-        for group in ("all", "referred" if entry.decision == "refer" else "decided", f"label {entry.label}"):
-            counts[group, agrees] += 1
+    for said in reader.reviewed(answers):
+        agrees = said.given == said.label
+        for group in ("all", "referred" if said.decision == "refer" else "decided", f"label {said.label}"):
+            counts[group, agrees] += said.times
         if not agrees:
-            overruled[f"{entry.label} -> {reviewed_label(entry)}"] += 1
+            overruled[f"{said.label} -> {said.given}"] += said.times
     labels = sorted({group.removeprefix("label ") for group, _ in counts if group.startswith("label ")})
     return Agreement(
-        answers=reader.count(_of_answers(which, reviewed=which.reviewed)),
-        reviewed=reviewed,
+        answers=reader.count(answers),
+        reviewed=sum(n for (group, _), n in counts.items() if group == "all"),
         all=_share(counts, "all"),
         decided=_share(counts, "decided"),
         referred=_share(counts, "referred"),
@@ -72,7 +70,3 @@ def _share(counts: Counter[tuple[str, bool]], group: str) -> Share:
     agree = counts[group, True]
     n = agree + counts[group, False]
     return Share(agree / n if n else None, *wilson(agree, n), agree, n)
-
-
-def _of_answers(which: Filter, reviewed: bool | None) -> Filter:
-    return msgspec.structs.replace(which, kinds=("file", "frame"), reviewed=reviewed)

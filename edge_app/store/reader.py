@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -90,6 +90,15 @@ class Entry(Struct, frozen=True, kw_only=True):
     review: Review | None  # the last one
 
 
+class Reviewed(NamedTuple):
+    """A label that people gave to answers of the same decision and label."""
+
+    decision: str  # the device's
+    label: str  # the model's
+    given: str  # the label that a person gave, which may be the model's
+    times: int
+
+
 class Filter(Struct, frozen=True, kw_only=True):
     """Which entries: those that fit everything that is given."""
 
@@ -162,6 +171,15 @@ class Reader:
         sql = f"SELECT count(*) FROM (SELECT 1 {_FROM} WHERE {conditions} LIMIT ?)"  # noqa: S608 of our own
         ((found,),) = self.rows(sql, (*values, limit))
         return int(str(found))
+
+    def reviewed(self, which: Filter) -> list[Reviewed]:
+        """What people said about the entries that fit, counted. Raises StoreError."""
+        conditions, values = _conditions(which)
+        columns = "coalesce(r.decision, c.decision), coalesce(r.label, c.label), coalesce(v.label, r.label, c.label), count(*)"
+        # Few are reviewed: SQLite then looks up these, not every entry.
+        only = "v.id IS NOT NULL AND e.id IN (SELECT entry FROM reviews)"
+        sql = f"SELECT {columns} {_FROM} WHERE {only} AND {conditions} GROUP BY 1, 2, 3"
+        return [Reviewed(str(row[0]), str(row[1]), str(row[2]), int(str(row[3]))) for row in self.rows(sql, values)]
 
     def latest_by_source(self, within: int = 1000) -> dict[str, int]:
         """The last entry of each source among the newest `within` entries; of a scan's files: "". Raises StoreError."""

@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -149,6 +150,7 @@ import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_reader import KEY, answer
 from limiar.edge_app.store.writer import Store
+from collections.abc import Callable
 from pathlib import Path
 store = Store(Path({str(path)!r}))
 store.use(KEY, "bundle")
@@ -258,3 +260,49 @@ def test_entries_before_an_id_and_the_last_of_each_source_are_found(db: Path) ->
         assert reader.latest_by_source() == {"inbox": 4, "bench": 2}
         assert reader.latest_by_source(within=1) == {"inbox": 4}
         assert [reader.count(Filter(), upto=upto) for upto in (1, 10)] == [2, 4]
+
+
+def steps(path: Path, look: Callable[[Reader], object]) -> int:
+    """What reading costs: hundreds of instructions of SQLite's machine."""
+    counted: list[None] = []
+    with Reader(path) as reader:
+        reader._db.set_progress_handler(lambda: counted.append(None), 100)
+        look(reader)
+    return len(counted)
+
+
+@pytest.fixture(scope="module")
+def short_and_long(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two stores, one with ten times the answers; in both, 20 are reviewed."""
+    folder = tmp_path_factory.mktemp("stores")
+    for count in (300, 3000):
+        with Store(folder / f"{count}.db") as store:
+            store.use(KEY, "bundle")
+            for number in range(count):
+                about = ("neg", 0.6, "refer") if number % 3 else ("pos", 0.9)
+                store.add(b"%032d" % number, b"a.png", answer(*about), source="ward" if number % 2 else "inbox")
+            for number in range(20):
+                store.review(10 + 10 * number, "neg" if number % 2 else None, "Ana", "")
+    return folder / "300.db", folder / "3000.db"
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda reader: list(reader.entries(Filter(), newest=True, limit=50)),
+        lambda reader: list(reader.entries(Filter(decision="refer", reviewed=False, source="ward"), newest=True, limit=50)),
+        lambda reader: list(reader.entries(Filter(before=200), newest=True, limit=50)),
+        lambda reader: reader.count(Filter(decision="refer", reviewed=False), upto=50),
+        lambda reader: reader.latest_by_source(within=100),
+        lambda reader: reader.reviewed(Filter()),
+        lambda reader: (reader.sequence, reader.entry(100), reader.reviews(100)),
+    ],
+    ids=["first page", "filtered page", "later page", "bounded count", "sources", "reviewed", "one"],
+)
+def test_what_a_page_shows_costs_the_same_however_much_is_kept(
+    short_and_long: tuple[Path, Path], look: Callable[[Reader], object]
+) -> None:
+    short, long = (steps(path, look) for path in short_and_long)
+    assert long <= short + 2
+    everything = [steps(path, lambda reader: reader.count(Filter(decision="refer"))) for path in short_and_long]
+    assert everything[1] > 5 * everything[0]  # the control
