@@ -1,4 +1,4 @@
-"""scripts/limiar.service: systemd accepts it, and grants it little. `scripts/virtual_pi service` runs it on a machine."""
+"""The units in scripts/: systemd accepts them, and grants them little. `scripts/virtual_pi service` runs one on a machine."""
 
 import os
 import re
@@ -22,8 +22,14 @@ def systemd() -> None:
 
 @pytest.fixture
 def unit(project: Path) -> str:
-    """Its text."""
+    """The text of the service's."""
     return (project / "scripts" / "limiar.service").read_text()
+
+
+@pytest.fixture(params=["limiar.service", "limiar-page.service"])
+def each(project: Path, request: pytest.FixtureRequest) -> str:
+    """The text of either."""
+    return (project / "scripts" / request.param).read_text()
 
 
 @pytest.fixture
@@ -43,20 +49,20 @@ def exposure(tmp_path: Path) -> Callable[[str], float]:
     return ask
 
 
-def test_systemd_finds_nothing_wrong_with_the_unit(unit: str, tmp_path: Path) -> None:
-    path = tmp_path / "limiar.service"
-    path.write_text(unit.replace("/opt/limiar/venv/bin/limiar", shutil.which("true") or ""))  # not installed here
+def test_systemd_finds_nothing_wrong_with_a_unit(each: str, tmp_path: Path) -> None:
+    path = tmp_path / "limiar-tested.service"
+    path.write_text(each.replace("/opt/limiar/venv/bin/limiar", shutil.which("true") or ""))  # not installed here
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True)
     assert (done.returncode, [line for line in done.stderr.splitlines() if "limiar" in line]) == (0, [])
 
 
-def test_the_unit_exposes_little(unit: str, exposure: Callable[[str], float]) -> None:
-    assert exposure(unit) <= LIMIT
+def test_a_unit_exposes_little(each: str, exposure: Callable[[str], float]) -> None:
+    assert exposure(each) <= LIMIT
 
 
-def test_control_a_unit_without_its_restrictions_exposes_more(unit: str, exposure: Callable[[str], float]) -> None:
+def test_control_a_unit_without_its_restrictions_exposes_more(each: str, exposure: Callable[[str], float]) -> None:
     dropped = r"^(Private|Protect|Restrict|System|Capability|NoNew|Device|IPAddress|Memory).*\n"
-    assert exposure(re.sub(dropped, "", unit, flags=re.MULTILINE)) > LIMIT
+    assert exposure(re.sub(dropped, "", each, flags=re.MULTILINE)) > LIMIT
 
 
 def test_the_unit_and_the_drop_ins_of_the_docs_expose_little(
