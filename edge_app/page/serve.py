@@ -15,10 +15,8 @@ from limiar.edge_app import exit_status
 from limiar.edge_app.errors import LimiarError, printable
 from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
-from limiar.edge_app.page.here import Site
-from limiar.edge_app.page.pictures import Pictures
+from limiar.edge_app.page.here import open_site
 from limiar.edge_app.page.settings import PageSettings
-from limiar.edge_app.page.statuses import Statuses
 from limiar.edge_app.page.uploads import FORM_BYTES, channel
 
 _THREADS = 4
@@ -39,9 +37,9 @@ def serve(settings: PageSettings, told: Callable[[str], None]) -> int:
         raise LimiarError("E-PAGE-TOKEN", f"{met}: make one with `limiar page --new-token`")
     listening = _listen(settings)
     settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
-    with listening, Statuses(settings.state) as statuses, Pictures(settings.state, settings.moved_to) as pictures:
+    with listening, open_site(settings) as site:
         tempfile.tempdir = str(settings.state)  # for what does not fit in memory: see uploads.py
-        app = make_app(Site(settings, access, statuses, pictures))
+        app = make_app(site)
         server = waitress.server.create_server(
             app,
             sockets=[listening],
