@@ -7,10 +7,11 @@ from flask import Flask, Response, make_response, render_template, request
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import URLSafeTimedSerializer
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import IntegerConverter
 
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.page import filters
-from limiar.edge_app.page.guard import Untrusted, guard
+from limiar.edge_app.page.guard import Untrusted, entered, guard
 from limiar.edge_app.page.here import Site, close_reader, here, install
 from limiar.edge_app.page.uploads import FORM_BYTES, FormRequest
 from limiar.edge_app.page.views.bundle import bundle
@@ -27,6 +28,12 @@ VIEWS = (live, results, picture, export, review, health, bundle, session_view)
 _FORM_PARTS = 20
 _SESSION = timedelta(hours=12)
 _STATUS = {"E-STORE-MISSING": 200, "E-RESULT-MISSING": 404, "E-STORE-BUSY": 503}
+
+
+class _Number(IntegerConverter):
+    """An ID that SQLite can hold."""
+
+    regex = r"[0-9]{1,18}"
 
 
 class _Sessions(SecureCookieSessionInterface):
@@ -57,6 +64,7 @@ def make_app(site: Site) -> Flask:
     app.session_interface = _Sessions()
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
+    app.url_map.converters["int"] = _Number
     install(app.extensions, site)
     guard(app)
     for view in VIEWS:
@@ -92,4 +100,5 @@ def _page(template: str, status: int, **values: object) -> Response:
     if request.path.endswith((".json", ".jsonl", ".csv", ".png")) or status == 421:
         text = str(values.get("message") or here.language.words(str(values.get("key", "error"))))
         return Response(f"{text}\n", status, mimetype="text/plain")
-    return make_response(render_template(template, **values), status)
+    # Who has not given the token is not told how the device is: bare.
+    return make_response(render_template(template, **values, bare=not entered()), status)

@@ -26,7 +26,7 @@ class _Wrong(Struct):
 
 
 class Attempts:
-    """Wrong tokens of each client, and of all together: addresses are cheap where there is IPv6."""
+    """Wrong tokens of each client."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

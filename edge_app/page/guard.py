@@ -2,9 +2,9 @@
 
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, g, redirect, request, session, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -32,10 +32,12 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer, browsers send forms with "Origin: null"
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?\Z")
+_WHOLE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//)?(?P<host>[^/?#]*)")
 attempts = Attempts()
 
 
@@ -73,8 +75,10 @@ def entered() -> bool:
     """Whether this request may see what the page shows."""
     if not here.settings.asks_token or session.get("in"):  # signed with a secret that a new token replaces
         return True
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and attempts.tried(_client(), lambda: here.site.access.opens(token.strip()))
+    if "bearer" not in g:  # one request is one attempt
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        g.bearer = scheme.lower() == "bearer" and try_token(token.strip())
+    return bool(g.bearer)
 
 
 def try_token(token: str) -> bool:
@@ -88,18 +92,40 @@ def wait_s() -> int:
 
 
 def _client() -> str:
-    return request.remote_addr or ""
+    """An address, or with IPv6 a network: each household has 2**64 addresses."""
+    try:
+        address = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return ""
+    return str(address if address.version == 4 else ipaddress.ip_network((address, 64), strict=False))
+
+
+def known_host() -> bool:
+    """Whether the request names this device: any name that someone else's DNS lets lead here does not (DNS rebinding)."""
+    host = request.headers.get("Host", "")
+    found = _HOST.match(host)
+    whole = _WHOLE.match(request.environ.get("REQUEST_URI", ""))  # "GET http://host/": what it names has precedence
+    if not found or (whole and whole["host"] != host):
+        return False
+    name = found["name"].lower()
+    try:
+        ipaddress.ip_address(name.strip("[]"))  # which cannot be such a name
+    except ValueError:
+        return name in _names()
+    return True
+
+
+def from_elsewhere() -> bool:
+    """Whether the browser says that a page of someone else makes this request. Programs say nothing of it."""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        return True
+    origin = request.headers.get("Origin")
+    return origin is not None and origin.partition("://")[2].lower() != request.headers.get("Host", "").lower()
 
 
 def _check_host() -> None:
-    """A name that someone else's DNS lets lead here is refused (DNS rebinding); an IP address cannot be one."""
-    found = urlsplit(f"//{request.headers.get('Host', '')}")
-    try:
-        name = (found.hostname or "").rstrip(".").lower()
-        ipaddress.ip_address(name)
-    except ValueError:
-        if name not in _names():
-            abort(421)
+    if not known_host():
+        abort(421)
 
 
 def _names() -> frozenset[str]:
@@ -118,11 +144,7 @@ def _check_token() -> AnyResponse | None:
 def _check_change() -> None:
     if request.method in _SAFE:
         return
-    # Before the body is read. Browsers say where a request comes from; programs with the token do not.
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-        raise Untrusted("error.csrf")
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
+    if from_elsewhere():  # before the body is read
         raise Untrusted("error.csrf")
     if here.read_only and request.endpoint not in _KEPT_READ_ONLY:
         raise Untrusted("error.read-only")

@@ -5,24 +5,29 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
 import msgspec
-import waitress.server
+from flask import Flask
+from waitress.adjustments import Adjustments
 
 from limiar.edge_app import exit_status
 from limiar.edge_app.errors import LimiarError, printable
 from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
-from limiar.edge_app.page.here import open_site
+from limiar.edge_app.page.connections import CONNECTIONS, Server, Taken
+from limiar.edge_app.page.here import Site
+from limiar.edge_app.page.pictures import Pictures
 from limiar.edge_app.page.settings import PageSettings
+from limiar.edge_app.page.statuses import Statuses
 from limiar.edge_app.page.uploads import FORM_BYTES, channel
 
 _THREADS = 4
-_CONNECTIONS = 500  # open at once; more wait in the kernel's queue
 _IDLE_S = 15  # a connection on which nothing comes or goes is closed
-_CLEANUP_S = 3
+_CLEANUP_S = 1
 _HEADER_BYTES = 16 << 10
 _BODY_BYTES = FORM_BYTES + 1  # waitress refuses a body of this size; uploads.py says which may be larger
 _BUFFERED = 256 << 10  # bytes of a body in memory; more are in a temporary file
@@ -35,26 +40,13 @@ def serve(settings: PageSettings, told: Callable[[str], None]) -> int:
     if settings.asks_token and access.kept.token_sha256 is None:
         met = f"the page on {settings.address} asks for a token, and none was made yet"
         raise LimiarError("E-PAGE-TOKEN", f"{met}: make one with `limiar page --new-token`")
+    front = _front(settings)
     listening = _listen(settings)
     settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
-    with listening, open_site(settings) as site:
+    with listening, Statuses(settings.state) as statuses, Pictures(settings.state, settings.moved_to) as pictures:
         tempfile.tempdir = str(settings.state)  # for what does not fit in memory: see uploads.py
-        app = make_app(site)
-        server = waitress.server.create_server(
-            app,
-            sockets=[listening],
-            threads=_THREADS,
-            connection_limit=_CONNECTIONS,
-            channel_timeout=_IDLE_S,
-            cleanup_interval=_CLEANUP_S,
-            max_request_header_size=_HEADER_BYTES,
-            max_request_body_size=_BODY_BYTES,
-            inbuf_overflow=_BUFFERED,
-            asyncore_use_poll=True,
-            ident=None,
-            clear_untrusted_proxy_headers=True,
-        )
-        server.channel_class = channel(app, server.adj)
+        app = make_app(Site(settings, access, statuses, pictures))
+        server = _server(app, listening, tls=front is not None)
         ended: list[int] = []
 
         def end(number: int, _: FrameType | None) -> NoReturn:
@@ -63,12 +55,40 @@ def serve(settings: PageSettings, told: Callable[[str], None]) -> int:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
-        told(settings.url)
-        try:
+        with closing(server), front(listening, server.take) if front else nullcontext():
+            told(settings.url)
             server.run()
-        finally:
-            server.close()
     return exit_status.INTERRUPTED if signal.SIGINT in ended else 0
+
+
+def _front(settings: PageSettings) -> Callable[[socket.socket, Taken], AbstractContextManager[object]] | None:
+    """What speaks TLS, if there is a certificate. Raises LimiarError E-PAGE-CERTIFICATE."""
+    if settings.certificate is None or settings.key is None:
+        return None
+    from limiar.edge_app.page.tls import Front, context  # 8 MB
+
+    return partial(Front, context(settings.certificate, settings.key))
+
+
+def _server(app: Flask, listening: socket.socket, tls: bool) -> Server:
+    """tls: someone else accepts, decrypts, and gives what comes to `take`."""
+    adjustments = Adjustments(
+        threads=_THREADS,
+        connection_limit=2 * CONNECTIONS,  # with those that are being closed
+        channel_timeout=_IDLE_S,
+        cleanup_interval=_CLEANUP_S,
+        max_request_header_size=_HEADER_BYTES,
+        max_request_body_size=_BODY_BYTES,
+        inbuf_overflow=_BUFFERED,
+        asyncore_use_poll=True,
+        ident=None,
+        clear_untrusted_proxy_headers=True,
+        url_scheme="https" if tls else "http",
+    )
+    sockinfo = (listening.family, listening.type)
+    server = Server(app, {}, _start=not tls, _sock=listening, bind_socket=False, sockinfo=sockinfo, adj=adjustments)
+    server.channel_class = channel(app, server.adj)
+    return server
 
 
 def _listen(settings: PageSettings) -> socket.socket:

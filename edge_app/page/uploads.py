@@ -7,17 +7,14 @@ not fit in memory goes to a file without a name, in the state folder: /tmp may b
 import copy
 import shutil
 import tempfile
-from pathlib import Path
 from typing import IO
 from weakref import WeakSet
 
 from flask import Flask, Request
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
 
 from limiar.edge_app.errors import LimiarError
-from limiar.edge_app.page import guard
+from limiar.edge_app.page import connections, guard
 from limiar.edge_app.page.here import here
 
 PATH = "/bundle/install"
@@ -26,11 +23,6 @@ UPLOAD_BYTES = 512 << 20
 _AT_ONCE = 2  # the second is told that the first is being installed
 _COPIES = 2  # waitress's, and the file taken out of the form
 _FREE_BYTES = 64 << 20  # stay free
-
-
-def most_bytes(state: Path) -> int:
-    """The largest upload that the disk has space for now; may be negative. Raises OSError."""
-    return min(UPLOAD_BYTES, (shutil.disk_usage(state).free - _FREE_BYTES) // _COPIES)
 
 
 class FormRequest(Request):
@@ -48,13 +40,13 @@ class FormRequest(Request):
         return tempfile.TemporaryFile()
 
 
-def channel(app: Flask, adj: Adjustments) -> type[HTTPChannel]:
+def channel(app: Flask, adj: Adjustments) -> type[connections.Channel]:
     """What waitress, set up as `adj` says, makes of a connection to this app."""
-    uploads: WeakSet[HTTPRequestParser] = WeakSet()
+    uploads: WeakSet[connections.Parser] = WeakSet()
     larger = copy.copy(adj)
     larger.max_request_body_size = UPLOAD_BYTES + 1  # waitress refuses a body of this size
 
-    class Parser(HTTPRequestParser):  # type: ignore[misc]
+    class Parser(connections.Parser):
         def parse_header(self, header_plus: bytes) -> None:
             super().parse_header(header_plus)
             if self.path != PATH or self.command != "POST" or self.content_length <= FORM_BYTES or self.chunked:
@@ -63,7 +55,7 @@ def channel(app: Flask, adj: Adjustments) -> type[HTTPChannel]:
                 uploads.add(self)
                 self.adj = larger
 
-    class Channel(HTTPChannel):  # type: ignore[misc]
+    class Channel(connections.Channel):
         parser_class = Parser
 
     return Channel
@@ -71,11 +63,11 @@ def channel(app: Flask, adj: Adjustments) -> type[HTTPChannel]:
 
 def _may_send(app: Flask, headers: dict[str, str], count: int) -> bool:
     """Whether a browser that sends these headers is signed in, something may be changed here, and the disk has the space."""
-    kept = {"Cookie": headers.get("COOKIE", ""), "Host": headers.get("HOST", "")}
+    kept = {name: headers.get(name.upper().replace("-", "_")) for name in ("Cookie", "Host", "Origin", "Sec-Fetch-Site")}
     try:
-        with app.test_request_context(PATH, method="POST", headers=kept):
-            if here.read_only or not guard.entered():
+        with app.test_request_context(PATH, method="POST", headers={name: value for name, value in kept.items() if value}):
+            if here.read_only or not guard.known_host() or not guard.entered() or guard.from_elsewhere():
                 return False
-            return count <= most_bytes(here.settings.state)
+            return shutil.disk_usage(here.settings.state).free >= _COPIES * count + _FREE_BYTES
     except (LimiarError, OSError):
         return False

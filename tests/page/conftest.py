@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
-from limiar.edge_app.page.here import open_site
+from limiar.edge_app.page.here import Site
+from limiar.edge_app.page.pictures import Pictures
 from limiar.edge_app.page.settings import PageSettings
+from limiar.edge_app.page.statuses import Statuses
 from limiar.edge_app.store.writer import Agreement, Refusal, Store
 from pages import KEY, made_answer
 
@@ -41,8 +44,9 @@ def client(state: Path) -> Client:
 
     @contextmanager
     def opened(**settings: object) -> Iterator[FlaskClient]:
-        with open_site(PageSettings(state=state, **settings)) as site:
-            app = make_app(site)
+        chosen = PageSettings(state=state, **settings)
+        with Statuses(state) as statuses, Pictures(state, chosen.moved_to) as pictures:
+            app = make_app(Site(chosen, Access(state), statuses, pictures))
             yield app.test_client()
 
     return opened

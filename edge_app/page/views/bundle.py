@@ -12,7 +12,7 @@ from limiar.edge_app.install.slots import Slots, SlotsStatus, SlotStatus
 from limiar.edge_app.page import installs
 from limiar.edge_app.page.card import Card, read_card
 from limiar.edge_app.page.here import here
-from limiar.edge_app.page.uploads import PATH, most_bytes
+from limiar.edge_app.page.uploads import PATH, UPLOAD_BYTES
 
 bundle = Blueprint("bundle", __name__)
 
@@ -77,7 +77,6 @@ def _page(refused: LimiarError | None = None) -> str:
     slots = _slots()
     running = here.known().status.bundle
     card = _card(running.folder, running.sha256) if running else None
-    configured = running is not None and running.slot is None
     other = _other(slots)
     return render_template(
         "bundle.html",
@@ -85,12 +84,10 @@ def _page(refused: LimiarError | None = None) -> str:
         running=running,
         card=card,
         slots=slots,
-        slot=next((slot for slot in slots.slots if running and slot.bundle == running.sha256), None),
-        changing=running and slots.current and not configured and running.sha256 != slots.current.bundle,
         can_go_back=other is not None and other.good,
-        configured=configured,
+        configured=running is not None and running.slot is None,
         keys=len(installs.trusted(here.settings)),
-        most=most_bytes(here.settings.state),
+        most=UPLOAD_BYTES,
         refused=refused,
     )
 
