@@ -3,6 +3,7 @@
 import io
 import resource
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -11,10 +12,12 @@ from PIL import Image
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.image.read import decode
-from limiar.edge_app.inference.classifier import Classifier
-from limiar.edge_app.inference.session import Session, open_session
 from limiar.edge_app.page.drawing import DRAW, Draw, Drawn
 from limiar.edge_app.system.channel import WorkerEnd
+
+if TYPE_CHECKING:
+    from limiar.edge_app.inference.classifier import Classifier
+    from limiar.edge_app.inference.session import Session
 
 _MEMORY = 3 << 30  # bytes of addresses: a picture of 50 megapixels takes 0.5 GiB, and a runtime reserves 1
 _SIDES_PX = {"thumb": 160, "full": 1200}  # of the longer side, at most
@@ -61,7 +64,9 @@ def _map(asked: Draw) -> Image.Image:
 
 
 @lru_cache(_MODELS)
-def _model(bundle: str, file: str, runtime: str) -> tuple[Session, Classifier]:
+def _model(bundle: str, file: str, runtime: str) -> "tuple[Session, Classifier]":
+    from limiar.edge_app.inference.session import open_session  # only maps need a runtime: 20 MB
+
     session = open_session(bundle, file=file, runtime=runtime, outside="ignore")
     return session, session.load()[0]
 

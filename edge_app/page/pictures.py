@@ -79,6 +79,16 @@ class Pictures:
             self._keep_thumb(key, drawn.png)
         return drawn.png
 
+    def warm(self) -> None:
+        """Starts the process, while a browser still reads the page that will ask for pictures."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._start()
+            except OSError:
+                pass  # the first picture says so
+            finally:
+                self._lock.release()
+
     def missing(self, entry: Entry) -> str | None:
         """Why there is no picture, as a key of words; None if a file is there. Its bytes are looked at when it is drawn."""
         if entry.kind == "frame" and entry.kept is None:
@@ -117,9 +127,7 @@ class Pictures:
     def _draw(self, draw: Draw) -> Drawn:
         with self._lock:
             try:
-                self._child = self._child or spawn_named(*_CHILD)
-                end = self._child[1]
-                self._used_at = time.monotonic()
+                end = self._start()
                 end.send(msgspec.msgpack.encode(draw))
                 answer = _answer(end, time.monotonic() + _DRAW_S)
                 self._used_at = time.monotonic()
@@ -127,6 +135,12 @@ class Pictures:
             except (EOFError, TimeoutError, OSError, msgspec.MsgspecError):
                 self._end()  # the image did that, or it takes too long: the next one gets a new process
                 return Drawn(b"", "E-IMAGE-CRASH")
+
+    def _start(self) -> ParentEnd:
+        """Raises OSError."""
+        self._used_at = time.monotonic()
+        self._child = self._child or spawn_named(*_CHILD)
+        return self._child[1]
 
     def _end(self) -> None:
         if self._child:

@@ -18,6 +18,7 @@ _LAST = 2**63 - 1  # of SQLite's integers
 @live.get("/")
 def show() -> str:
     """Everything."""
+    here.site.pictures.warm()
     return render_template("live.html", view="live", **_values(_mark(), _LAST))
 
 

@@ -41,6 +41,7 @@ class Group(Struct, frozen=True):
 def show() -> str:
     """A page of results, the newest first."""
     query, reader = asked(), here.reader()
+    here.site.pictures.warm()
     before = number_asked("before")
     found = list(reader.entries(query.older_than(before), newest=True, limit=_PAGE + 1))
     shown = found[:_PAGE]
@@ -70,6 +71,7 @@ def new() -> Response:
 def one(number: int) -> str:
     """One result."""
     reader, query = here.reader(), asked()
+    here.site.pictures.warm()
     entry = here.entry(number)
     newer = next(reader.entries(query.newer_than(number), limit=1), None)
     older = next(reader.entries(query.older_than(number), newest=True, limit=1), None)

@@ -25,6 +25,7 @@ _NAME, _WHY = 200, 1000  # characters
 def show() -> str:
     """The referred image that has waited longest, of those after the one that was skipped."""
     reader, skipped, reviewed = here.reader(), number_asked("after"), number_asked("done")
+    here.site.pictures.warm()
     waiting = Filter(kinds=_WAITING.kinds, decision=_WAITING.decision, reviewed=False, after=skipped or 0)
     done = here.entry(reviewed) if reviewed else None
     return render_template(
