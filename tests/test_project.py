@@ -68,7 +68,6 @@ NOT_IMPORTED = {  # a package -> who needs it
     "import-linter": "scripts/check",
     "mypy": "scripts/check",
     "ruff": "scripts/check",
-    "playwright": "tests/page",
     "pytest-xdist": "scripts/test",
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from browsers import Browsers, Missing, Person
 from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
 from limiar.edge_app.page.here import Site
@@ -18,6 +19,7 @@ from limiar.edge_app.page.pictures import Pictures
 from limiar.edge_app.page.settings import PageSettings
 from limiar.edge_app.page.statuses import Statuses
 from limiar.edge_app.store.writer import Agreement, Refusal, Store
+from page_device import PageDevice
 from pages import KEY, made_answer
 
 
@@ -73,3 +75,44 @@ def server(state: Path) -> Server:
                 process.kill()
 
     return started
+
+
+@pytest.fixture(scope="module")
+def browsers() -> Iterator[Browsers]:
+    """Chromium. Of a module: while Playwright runs, nothing else in this process can use asyncio."""
+    try:
+        entered = Browsers().__enter__()
+    except Missing as missing:
+        if "1" in (os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS"), os.environ.get("LIMIAR_REQUIRE_DATA")):
+            pytest.fail(f"needs a browser: {missing}")
+        pytest.skip(f"needs a browser: {missing}")
+    yield entered
+    entered.__exit__(None, None, None)
+
+
+People = Callable[..., AbstractContextManager[Person]]
+
+
+@pytest.fixture
+def people(browsers: Browsers) -> People:
+    """`with people(url, "pt", width=390) as person:` as Browsers.person; nothing may go wrong in their browser meanwhile.
+
+    refused: statuses of 400 and more that the page may answer with.
+    """
+
+    @contextmanager
+    def arrived(*words: object, refused: tuple[int, ...] = (), **more: object) -> Iterator[Person]:
+        with browsers.person(*words, **more) as person:
+            yield person
+        assert person.faults == []
+        assert [one for one in person.refusals if one[0] not in refused] == []
+
+    return arrived
+
+
+@pytest.fixture(scope="module")
+def device(browsers: Browsers, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDevice]:
+    """A running service with its page; its browsers come first, as without them nothing here is tested."""
+    with PageDevice(tmp_path_factory.mktemp("device"), project / "models" / "lung-nodule") as running:
+        running.ready()
+        yield running

@@ -3,19 +3,14 @@
 import os
 import re
 import signal
-import socket
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from page_device import free_port
 from pages import until
 from services import Service
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def page_of(service: Service) -> int:
