@@ -8,7 +8,7 @@ from markupsafe import Markup
 from limiar.edge_app import APP
 from limiar.edge_app.page.guard import csrf_token
 from limiar.edge_app.page.here import here
-from limiar.edge_app.page.views.picture import map_missing, picture_missing
+from limiar.edge_app.page.views.picture import map_missing, picture_address, picture_missing
 from limiar.edge_app.results.lines import reviewed_label
 from limiar.edge_app.store.reader import Entry
 from limiar.edge_app.text import visible
@@ -55,6 +55,7 @@ def _values() -> dict[str, object]:
         "labels_of": lambda entry: tuple(entry.probabilities or ()),
         "reviewed_label": reviewed_label,
         "picture_missing": picture_missing,
+        "picture_address": picture_address,
         "map_missing": map_missing,
     }
 

@@ -24,6 +24,8 @@ from limiar.edge_app.system.files import read_bounded
 _DRAW_S = 30.0  # for one picture; a map may first have to run the golden images
 _IDLE_S = 60.0  # after the last picture, the process ends
 _CACHE_BYTES = 4 << 20  # of thumbnails
+# Refused, although there is a picture; with another code it is sure not to be decoded.
+_DECODED = frozenset(f"E-IMAGE-{why}" for why in ("BLACK", "OUTSIDE", "SATURATED", "THIN", "UNASSESSABLE", "UNIFORM"))
 _CHILD = ("limiar.edge_app.page.picture_child", "main")
 
 
@@ -93,7 +95,7 @@ class Pictures:
         """Why there is no picture, as a key of words; None if a file is there. Its bytes are looked at when it is drawn."""
         if entry.kind == "frame" and entry.kept is None:
             return "picture.not-kept"
-        if not (entry.image_sha256 or entry.kept_sha256):
+        if not (entry.image_sha256 or entry.kept_sha256) or (entry.code and entry.code not in _DECODED):
             return "picture.broken"
         return None if any(map(os.path.isfile, places(self._state, entry, self._moved_to))) else "picture.moved"
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import sqlite3
 import threading
@@ -126,11 +127,20 @@ def test_a_browser_keeps_a_picture_and_asks_only_whether_it_has_it(client, state
     (state / "results.db-shm").unlink(missing_ok=True)
     entry = next(one for one in answered[1] if one.kind == "file")
     with client() as browser:
-        first = browser.get(f"/pictures/{entry.id}/thumb.png")
+        address = re.search(rf"/pictures/{entry.id}/thumb.png[?]v=\w+", browser.get("/results").text)[0]
+        first = browser.get(address)
         assert (first.status_code, first.mimetype) == (200, "image/png")
         assert "immutable" in first.headers["Cache-Control"]
+        assert "no-cache" in browser.get(f"/pictures/{entry.id}/thumb.png?v=1").headers["Cache-Control"]
         assert browser.get(first.request.path, headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
         assert browser.get(f"/pictures/{entry.id}/other.png").status_code == 404
+
+
+def test_a_picture_that_no_browser_would_get_is_not_asked_for(client, state: Path) -> None:
+    with client() as browser:
+        page = browser.get("/results").text
+    assert page.count('class="picture thumb none"') == 4  # no file of this store is there
+    assert "/pictures/" not in page
 
 
 def test_the_page_never_loads_numpy(server) -> None:

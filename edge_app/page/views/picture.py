@@ -2,7 +2,7 @@
 
 import hashlib
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, g, request, url_for
 from werkzeug.exceptions import NotFound
 
 from limiar.edge_app.page.drawing import Kind
@@ -18,12 +18,11 @@ _DAY_S = 86_400
 
 @picture.get("/pictures/<int:number>/<kind>.png")
 def show(number: int, kind: str) -> Response:
-    """A PNG file. It never changes, so a browser keeps it and asks only whether it still has it."""
+    """A PNG file. What an address with its tag shows never changes; a new store has the same IDs again."""
     if kind not in _KINDS:
         raise NotFound
     entry = here.entry(number)
-    identity = f"{number} {kind} {entry.bundle} {(entry.image_sha256 or entry.kept_sha256 or b'').hex()}"
-    etag = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    etag = _tag(entry, kind)
     if etag in request.if_none_match:
         return _kept(Response(status=304), etag)
     pictures = here.site.pictures
@@ -32,6 +31,11 @@ def show(number: int, kind: str) -> Response:
         return _kept(Response(pictures.png(entry, _KINDS[kind], folder), mimetype="image/png"), etag)
     except NoPicture as error:
         return Response(here.language.words(error.key) + "\n", 404, mimetype="text/plain")
+
+
+def picture_address(entry: Entry, kind: str) -> str:
+    """Where a picture of a result is, with its tag."""
+    return url_for("picture.show", number=entry.id, kind=kind, v=_tag(entry, kind))
 
 
 def picture_missing(entry: Entry) -> str | None:
@@ -48,6 +52,11 @@ def map_missing(entry: Entry) -> str | None:
     return None
 
 
+def _tag(entry: Entry, kind: str) -> str:
+    identity = f"{entry.id} {kind} {entry.bundle} {(entry.image_sha256 or entry.kept_sha256 or b'').hex()}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
 def _current() -> str:
     """The folder of the bundle that answers now."""
     bundle = here.known().status.bundle
@@ -56,6 +65,7 @@ def _current() -> str:
 
 def _kept(response: Response, etag: str) -> Response:
     response.set_etag(etag)
-    response.headers["Cache-Control"] = f"private, max-age={_DAY_S}, immutable"
+    tagged = request.args.get("v") == etag
+    response.headers["Cache-Control"] = f"private, max-age={_DAY_S}, immutable" if tagged else "private, no-cache"
     g.cacheable = True
     return response

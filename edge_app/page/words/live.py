@@ -23,7 +23,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "live.overruled": ("{by} says {label}", "{by} diz {label}"),
     "live.confirmed": ("Confirmed by {by}", "Confirmado por {by}"),
     "live.not-current": ("Not current.", "Não é atual."),
-    "live.no-picture": ("The picture of this answer is not kept.", "A imagem desta resposta não é guardada."),
     "live.open": ("Open answer {id}", "Abrir a resposta {id}"),
     "live.nothing": ("Nothing has come yet.", "Nada chegou ainda."),
     "live.empty": ("No folder and no camera has answered yet.", "Nenhuma pasta ou câmera respondeu ainda."),
