@@ -3,6 +3,8 @@
 import re
 import signal
 import string
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -88,3 +90,21 @@ def test_healthz_says_that_no_service_runs_and_nothing_else(server) -> None:
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(f"{url}healthz")
         assert (error.value.code, error.value.read()) == (503, b"failed\n")
+
+
+def test_without_flask_the_command_says_how_to_install_it(tmp_path: Path) -> None:
+    hidden = "import sys; sys.modules['flask'] = None; from limiar.edge_app.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", hidden, "page", "--state", str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "E-INSTALL-MISSING: limiar page needs flask, which is not installed: pip install 'limiar[web]'\n"
+
+
+@pytest.mark.parametrize("listen", ["8460", "0.0.0.0", "example.org:80", "127.0.0.1:99999", "[::1", "127.0.0.1:-1"])
+def test_an_address_that_is_none_is_refused(tmp_path: Path, listen: str) -> None:
+    command = [sys.executable, "-P", "-m", "limiar", "page", "--listen", listen, "--state", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("E-PAGE-LISTEN: ")
+    assert done.stderr.count("\n") == 1
