@@ -1,11 +1,14 @@
 """What a view needs of the request at hand."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from flask import current_app, g, request, session
 from msgspec import Struct
 
 from limiar.edge_app.page.access import Access
+from limiar.edge_app.page.history import History
 from limiar.edge_app.page.language import CODES, Code, Language, language
 from limiar.edge_app.page.pictures import Pictures
 from limiar.edge_app.page.settings import PageSettings
@@ -24,6 +27,18 @@ class Site(Struct, frozen=True):
     access: Access
     statuses: Statuses
     pictures: Pictures
+    history: History
+
+
+@contextmanager
+def open_site(settings: PageSettings) -> Iterator[Site]:
+    """What runs beside the requests ends with it. Raises LimiarError E-PAGE-ACCESS."""
+    with (
+        History(settings.state) as history,
+        Statuses(settings.state, history.sample) as statuses,
+        Pictures(settings.state, settings.moved_to) as pictures,
+    ):
+        yield Site(settings, Access(settings.state), statuses, pictures, history)
 
 
 class Here:

@@ -19,10 +19,8 @@ from limiar.edge_app.errors import LimiarError, printable
 from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
 from limiar.edge_app.page.connections import CONNECTIONS, Server, Taken
-from limiar.edge_app.page.here import Site
-from limiar.edge_app.page.pictures import Pictures
+from limiar.edge_app.page.here import open_site
 from limiar.edge_app.page.settings import PageSettings
-from limiar.edge_app.page.statuses import Statuses
 from limiar.edge_app.page.uploads import FORM_BYTES, channel
 
 _THREADS = 4
@@ -43,9 +41,9 @@ def serve(settings: PageSettings, told: Callable[[str], None]) -> int:
     front = _front(settings)
     listening = _listen(settings)
     settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
-    with listening, Statuses(settings.state) as statuses, Pictures(settings.state, settings.moved_to) as pictures:
+    with listening, open_site(settings) as site:
         tempfile.tempdir = str(settings.state)  # for what does not fit in memory: see uploads.py
-        app = make_app(Site(settings, access, statuses, pictures))
+        app = make_app(site)
         server = _server(app, listening, tls=front is not None)
         ended: list[int] = []
 

@@ -12,12 +12,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from browsers import Browsers, Missing, Person
-from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
-from limiar.edge_app.page.here import Site
-from limiar.edge_app.page.pictures import Pictures
+from limiar.edge_app.page.here import open_site
 from limiar.edge_app.page.settings import PageSettings
-from limiar.edge_app.page.statuses import Statuses
 from limiar.edge_app.store.writer import Agreement, Refusal, Store
 from page_device import PageDevice
 from pages import KEY, made_answer
@@ -46,9 +43,8 @@ def client(state: Path) -> Client:
 
     @contextmanager
     def opened(**settings: object) -> Iterator[FlaskClient]:
-        chosen = PageSettings(state=state, **settings)
-        with Statuses(state) as statuses, Pictures(state, chosen.moved_to) as pictures:
-            app = make_app(Site(chosen, Access(state), statuses, pictures))
+        with open_site(PageSettings(state=state, **settings)) as site:
+            app = make_app(site)
             yield app.test_client()
 
     return opened

@@ -169,15 +169,11 @@ def test_the_page_loads_neither_cryptography_nor_numpy(installed: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
-from limiar.edge_app.page.here import Site
+from limiar.edge_app.page.here import open_site
 from limiar.edge_app.page.settings import PageSettings
-from limiar.edge_app.page.pictures import Pictures
-from limiar.edge_app.page.statuses import Statuses
-state = Path(sys.argv[1])
-with Statuses(state) as statuses, Pictures(state, ()) as pictures:
-    browser = make_app(Site(PageSettings(state=state), Access(state), statuses, pictures)).test_client()
+with open_site(PageSettings(state=Path(sys.argv[1]))) as site:
+    browser = make_app(site).test_client()
     assert "Release counter" in browser.get("/bundle").text
 print(sorted({"cryptography", "numpy", "PIL", "cv2", "ai_edge_litert"} & set(sys.modules)))
 """

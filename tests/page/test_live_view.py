@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from limiar.edge_app.health.status import ClockStatus, SourceStatus, Status
-from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
 from limiar.edge_app.page.cards import Card, cards
-from limiar.edge_app.page.here import Site
+from limiar.edge_app.page.here import open_site
 from limiar.edge_app.page.latest import latest
 from limiar.edge_app.page.settings import PageSettings
-from limiar.edge_app.page.statuses import Known, Statuses
+from limiar.edge_app.page.statuses import Known
 from limiar.edge_app.store.reader import Filter, Reader
 from limiar.edge_app.store.writer import Refusal, Store
 from pages import KEY, made_answer, until
@@ -143,10 +142,9 @@ def test_the_age_is_by_the_clock_of_the_service_where_it_knows_it(state: Path) -
 
 def test_a_new_image_of_a_running_service_appears(tmp_path: Path, project: Path) -> None:
     with Service(tmp_path, project / "models" / "lung-nodule") as service:
-        settings = PageSettings(state=service.state)
         service.wait(service.db.exists)
-        with Statuses(service.state) as statuses:
-            browser = make_app(Site(settings, Access(service.state), statuses)).test_client()
+        with open_site(PageSettings(state=service.state)) as site:
+            browser = make_app(site).test_client()
             until(lambda: b'<span class="state ok">' in browser.get("/live").data)
             mark = browser.get("/live").headers["ETag"]
             service.put("new.png", noise(1)[0])
