@@ -19,7 +19,7 @@ _CARD, _REPORT = "MODEL_CARD.md", "report.json"
 _CARD_BYTES = 128 << 10  # the reference bundle's has 6,000
 _REPORT_BYTES = 8 << 20  # the reference bundle's has 220,000
 _SHOWN = ("accuracy", "auc", "sensitivity", "specificity", "refer_rate", "accuracy_decided")
-_REASONS = 5  # why a file did not pass, at most
+_ROWS, _REASONS, _SEEN = 50, 5, 100  # that are shown: model files, why one did not pass, where the default one was verified
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "LEFT OUT"]
 
@@ -117,7 +117,7 @@ def read_card(folder: Path, sha256: str) -> Card | None:
         rows=rows,
         columns=tuple(name for name in _SHOWN if any(name in row.metrics for row in rows)),
         images={**(report.images if report else {}), "golden": golden},
-        verified=tuple(seen.line for seen in default.verified),
+        verified=tuple(seen.line for seen in default.verified[:_SEEN]),
         blocks=tuple(blocks(_read(folder, manifest, _CARD, _CARD_BYTES).decode(errors="replace"))),
     )
 
@@ -126,7 +126,7 @@ def _rows(manifest: Manifest, report: _Report | None) -> list[Row]:
     """The default file first, then as in the report, then what only the manifest has."""
     said = {file.name: file for file in report.files} if report else {}
     rows = []
-    for name in dict.fromkeys((manifest.default_file, *said, *manifest.models)):
+    for name in list(dict.fromkeys((manifest.default_file, *said, *manifest.models)))[:_ROWS]:
         listed, found = manifest.models.get(name), said.get(name)
         measured = next((run.test.metrics for run in found.runtimes if run.test), {}) if found else {}
         why = [f"{one.check}: {one.message}" for one in found.findings if one.verdict != "PASS"] if found else []

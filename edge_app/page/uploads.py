@@ -7,6 +7,7 @@ not fit in memory goes to a file without a name, in the state folder: /tmp may b
 import copy
 import shutil
 import tempfile
+from pathlib import Path
 from typing import IO
 from weakref import WeakSet
 
@@ -23,6 +24,11 @@ UPLOAD_BYTES = 512 << 20
 _AT_ONCE = 2  # the second is told that the first is being installed
 _COPIES = 2  # waitress's, and the file taken out of the form
 _FREE_BYTES = 64 << 20  # stay free
+
+
+def most_bytes(state: Path) -> int:
+    """The largest upload that the disk has space for now; may be negative. Raises OSError."""
+    return min(UPLOAD_BYTES, (shutil.disk_usage(state).free - _FREE_BYTES) // _COPIES)
 
 
 class FormRequest(Request):
@@ -68,6 +74,6 @@ def _may_send(app: Flask, headers: dict[str, str], count: int) -> bool:
         with app.test_request_context(PATH, method="POST", headers={name: value for name, value in kept.items() if value}):
             if here.read_only or not guard.known_host() or not guard.entered() or guard.from_elsewhere():
                 return False
-            return shutil.disk_usage(here.settings.state).free >= _COPIES * count + _FREE_BYTES
+            return count <= most_bytes(here.settings.state)
     except (LimiarError, OSError):
         return False

@@ -17,10 +17,16 @@ from flask.testing import FlaskClient
 from limiar.edge_app.bundle.archive import write_archive
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.bundle.signature import Keys, public_half
+from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.install.install import install
+from limiar.edge_app.install.record import locked
 from limiar.edge_app.install.slots import Slots
+from limiar.edge_app.page import installs, uploads
 from limiar.edge_app.page.access import new_token
+from limiar.edge_app.page.words.codes import CODES
+from limiar.edge_app.service.status import read_status
 from pages import CSRF, send, until
+from services import Service
 from updates import public_file, release
 
 KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -242,3 +248,53 @@ def open_files(pid: int) -> list[str]:
         with contextlib.suppress(OSError):
             found.append(os.readlink(link))
     return [target for target in found if target.endswith("(deleted)")]
+
+
+def test_while_another_one_is_installed_it_is_refused(client, installed: Path, packed) -> None:
+    with client() as browser, locked(installed / "bundles", "install.lock", 0.0):
+        refused = upload(browser, packed(2, KEY))
+    assert refused.status_code == 409
+    assert "E-UPDATE-BUSY" in refused.text
+    assert counter(installed) == 1
+
+
+def test_an_installation_that_takes_too_long_is_ended(client, installed: Path, packed, monkeypatch) -> None:
+    monkeypatch.setattr(installs, "_LONGEST_S", 0.2)
+    with client() as browser:
+        refused = upload(browser, packed(2, KEY))
+    assert refused.status_code == 409
+    assert "E-PAGE-INSTALL" in refused.text
+    assert counter(installed) == 1
+
+
+def test_without_space_nothing_can_be_chosen(client, installed: Path, monkeypatch) -> None:
+    monkeypatch.setattr(uploads, "_FREE_BYTES", 1 << 60)
+    with client() as browser:
+        page = browser.get("/bundle").text
+    assert 'type="file"' not in page
+    assert CODES["E-UPDATE-SPACE"][0] in page
+
+
+def test_a_running_service_answers_with_what_was_installed_and_then_with_the_one_before(
+    installed: Path, packed, server, tmp_path: Path
+) -> None:
+    with Service(tmp_path, "current") as service, server() as (_, url):
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+
+        def answers(version: str) -> bool:
+            with contextlib.suppress(LimiarError):
+                bundle = read_status(service.state).bundle
+                return bundle is not None and bundle.version == version and bool(bundle.file)
+            return False
+
+        until(lambda: answers("0.1.0"))
+        csrf = CSRF.search(browser.open(f"{url}bundle").read())[1]
+        name = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+        body = (
+            name % (b"csrf", b"", csrf) + name % (b"file", b'; filename="2.limiar"', packed(2, KEY).read_bytes()) + b"--x--\r\n"
+        )
+        sent = urllib.request.Request(f"{url}bundle/install", body, {"Content-Type": "multipart/form-data; boundary=x"})
+        assert b"is installed and on trial" in browser.open(sent, timeout=60).read()
+        until(lambda: answers("0.2.0"))
+        browser.open(f"{url}bundle/roll-back", urllib.parse.urlencode({"csrf": csrf.decode()}).encode(), timeout=60)
+        until(lambda: answers("0.1.0"))

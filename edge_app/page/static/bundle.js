@@ -1,4 +1,6 @@
-// A file that is too large is refused before it is sent, and an installation is begun once.
+// A file that is too large is refused before it is sent, and an installation is begun once. A change is followed until it is made.
+
+const AGAIN_MS = 2000;
 
 for (const form of document.querySelectorAll("[data-install]")) {
   const file = form.querySelector("input[type=file]");
@@ -17,4 +19,8 @@ for (const form of document.querySelectorAll("[data-install]")) {
     button.disabled = false;
     said.textContent = "";
   });
+}
+
+if (document.querySelector("[data-changing]")) {
+  setTimeout(() => location.replace("/bundle"), AGAIN_MS);
 }

@@ -12,7 +12,7 @@ from limiar.edge_app.install.slots import Slots, SlotsStatus, SlotStatus
 from limiar.edge_app.page import installs
 from limiar.edge_app.page.card import Card, read_card
 from limiar.edge_app.page.here import here
-from limiar.edge_app.page.uploads import PATH, UPLOAD_BYTES
+from limiar.edge_app.page.uploads import PATH, most_bytes
 
 bundle = Blueprint("bundle", __name__)
 
@@ -77,6 +77,7 @@ def _page(refused: LimiarError | None = None) -> str:
     slots = _slots()
     running = here.known().status.bundle
     card = _card(running.folder, running.sha256) if running else None
+    configured = running is not None and running.slot is None
     other = _other(slots)
     return render_template(
         "bundle.html",
@@ -84,10 +85,12 @@ def _page(refused: LimiarError | None = None) -> str:
         running=running,
         card=card,
         slots=slots,
+        slot=next((slot for slot in slots.slots if running and slot.bundle == running.sha256), None),
+        changing=running and slots.current and not configured and running.sha256 != slots.current.bundle,
         can_go_back=other is not None and other.good,
-        configured=running is not None and running.slot is None,
+        configured=configured,
         keys=len(installs.trusted(here.settings)),
-        most=UPLOAD_BYTES,
+        most=most_bytes(here.settings.state),
         refused=refused,
     )
 

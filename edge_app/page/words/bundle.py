@@ -2,7 +2,12 @@
 
 WORDS: dict[str, tuple[str, str]] = {
     "bundle.title": ("Bundle", "Pacote"),
-    "bundle.current": ("Answers now", "Em uso agora"),
+    "bundle.answers": ("Answers now", "Em uso agora"),
+    "bundle.current": ("Current bundle", "Pacote atual"),
+    "bundle.changing": (
+        "The service is changing to {name} {version}.",
+        "O serviço está mudando para {name} {version}.",
+    ),
     "bundle.none": ("No bundle is installed on this device.", "Nenhum pacote está instalado neste dispositivo."),
     "bundle.none.hint": (
         "Install the first one on the device itself, with the key that signed it.",
@@ -63,7 +68,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "It is being sent, checked and tried. This can take a minute.",
         "Enviando, verificando e testando. Isto pode levar um minuto.",
     ),
-    "bundle.install.large": ("A bundle has at most {size}.", "Um pacote tem no máximo {size}."),
+    "bundle.install.large": (
+        "This file is too large: at most {size} can be sent now.",
+        "Este arquivo é grande demais: no momento podem ser enviados no máximo {size}.",
+    ),
     "bundle.install.no-key": (
         "This device trusts no key yet, so nothing can be installed from a browser. Install the first bundle on the device:",
         "Este dispositivo ainda não confia em nenhuma chave, e por isso nada pode ser instalado pelo navegador. "
