@@ -25,7 +25,7 @@ def known(*sources: SourceStatus, running: bool = True, silent: bool = False) ->
 
 def shown(state: Path, device: Known) -> dict[str | None, Card]:
     with Reader(state / "results.db") as reader:
-        found = latest(reader, [(one.name, one.last_entry) for one in device.status.sources])
+        found = latest(reader, [(one.name, one.last_entry) for one in device.status.sources], 12)
     return {card.name: card for card in cards(device, found.by_source)}
 
 
@@ -117,7 +117,7 @@ def test_only_a_source_that_works_is_current(state: Path) -> None:
 def test_a_slow_source_is_found_below_many_answers_of_others(state: Path) -> None:
     with Store(state / "results.db", "again") as store:
         store.use(KEY, "bundle")
-        for number in range(300):
+        for number in range(1100):
             store.add(number.to_bytes(32), b"/in/many.png", made_answer(), source="inbox")
     bench = SourceStatus(name="bench", kind="camera", state="ok", last_entry=2)
     found = shown(state, known(bench))

@@ -43,7 +43,7 @@ def _values(mark: str, after: int) -> dict[str, object]:
         "after": after,
         "mark": mark,
         "cards": cards(known, found.by_source),
-        "strip": found.entries[:_STRIP],
+        "strip": found.entries,
         "sequence": found.sequence,
     }
 
@@ -51,7 +51,7 @@ def _values(mark: str, after: int) -> dict[str, object]:
 def _latest() -> Latest:
     sources = here.known().status.sources
     try:
-        return latest(here.reader(), [(source.name, source.last_entry) for source in sources])
+        return latest(here.reader(), [(source.name, source.last_entry) for source in sources], _STRIP)
     except StoreError as error:
         if error.code == "E-STORE-MISSING":  # a device that has not answered anything
             return Latest()
