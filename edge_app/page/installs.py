@@ -19,7 +19,7 @@ from limiar.edge_app.system.python import python_m
 
 _LONGEST_S = 300.0  # `limiar install` takes at most 45 s for the golden images, and a slow card 4 MB/s for 512 MiB twice
 _REFUSED = re.compile(r"^(E-[A-Z0-9-]{1,60}): (.*)$", re.MULTILINE)
-_MESSAGE = 1000  # characters that are shown
+_MESSAGE = 500  # characters that are shown; a browser takes a cookie of 4,096 bytes
 
 
 class Outcome(Struct, frozen=True):

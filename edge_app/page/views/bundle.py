@@ -1,9 +1,10 @@
 """The bundle that answers: its card, the gate, the slots; and another one installed, or the one before again."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
 from msgspec import Struct
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -15,6 +16,7 @@ from limiar.edge_app.page.here import here
 from limiar.edge_app.page.uploads import PATH, most_bytes
 
 bundle = Blueprint("bundle", __name__)
+_REFUSED = "refused"  # in the session: code and message of what was not done, until the view has said so
 
 
 class _Kept(Struct):
@@ -30,50 +32,6 @@ _kept, _lock = _Kept(), threading.Lock()
 @bundle.get("/bundle")
 def show() -> str:
     """Everything."""
-    return _page()
-
-
-@bundle.post(PATH)
-def install() -> AnyResponse | tuple[str, int]:
-    """Installs what was uploaded."""
-    file = request.files.get("file")
-    if file is None or not file.filename:
-        abort(400)
-    try:
-        done = installs.install(here.settings, file.stream, file.filename)
-    except LimiarError as error:
-        return _page(error), 409
-    _changed("bundle.same" if done.already else "bundle.installed", done)
-    return redirect(url_for("bundle.show"), 303)
-
-
-@bundle.get("/bundle/roll-back")
-def ask_roll_back() -> str:
-    """Asks whether it is meant."""
-    if here.read_only:
-        abort(403)
-    slots = _slots()
-    return render_template("roll_back.html", view="bundle", slots=slots, other=_other(slots))
-
-
-@bundle.post("/bundle/roll-back")
-def roll_back() -> AnyResponse | tuple[str, int]:
-    """Goes back to the bundle before."""
-    try:
-        done = installs.roll_back(here.settings.state)
-    except LimiarError as error:
-        return _page(error), 409
-    _changed("bundle.back", done)
-    return redirect(url_for("bundle.show"), 303)
-
-
-def _changed(key: str, done: installs.Outcome) -> None:
-    flash(here.language.words(key, name=done.name, version=done.version), "good")
-    here.site.statuses.ask()
-
-
-def _page(refused: LimiarError | None = None) -> str:
-    """refused: why what was asked for was not done."""
     slots = _slots()
     running = here.known().status.bundle
     card = _card(running.folder, running.sha256) if running else None
@@ -91,8 +49,46 @@ def _page(refused: LimiarError | None = None) -> str:
         configured=configured,
         keys=len(installs.trusted(here.settings)),
         most=most_bytes(here.settings.state),
-        refused=refused,
+        refused=session.pop(_REFUSED, None),
     )
+
+
+@bundle.post(PATH)
+def install() -> AnyResponse:
+    """Installs what was uploaded."""
+    file = request.files.get("file")
+    if file is None or not file.filename:
+        abort(400)
+    stream, name = file.stream, file.filename
+    return _done("bundle.installed", lambda: installs.install(here.settings, stream, name))
+
+
+@bundle.get("/bundle/roll-back")
+def ask_roll_back() -> str:
+    """Asks whether it is meant."""
+    if here.read_only:
+        abort(403)
+    slots = _slots()
+    return render_template("roll_back.html", view="bundle", slots=slots, other=_other(slots))
+
+
+@bundle.post("/bundle/roll-back")
+def roll_back() -> AnyResponse:
+    """Goes back to the bundle before."""
+    return _done("bundle.back", lambda: installs.roll_back(here.settings.state))
+
+
+def _done(key: str, change: Callable[[], installs.Outcome]) -> AnyResponse:
+    """Makes a change, and leads to the view, which then says how it went. key: of the words for success."""
+    try:
+        done = change()
+    except LimiarError as error:
+        session[_REFUSED] = (error.code, error.message)
+    else:
+        key = "bundle.same" if done.already else key
+        flash(here.language.words(key, name=done.name, version=done.version), "good")
+        here.site.statuses.ask()
+    return redirect(url_for("bundle.show"), 303)
 
 
 def _slots() -> SlotsStatus:
