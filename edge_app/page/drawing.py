@@ -1,29 +1,38 @@
-"""What the page asks of the process that draws pictures."""
+"""What the page asks of the processes that draw pictures."""
 
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 Kind = Literal["thumb", "full", "map"]
+
+
+class Model(Struct, frozen=True):
+    """Which model file makes a map, and of which label."""
+
+    folder: str  # of the bundle
+    sha256: str  # of its manifest
+    file: str
+    runtime: str
+    label: str
 
 
 class Draw(Struct, frozen=True):
     """Draw a picture."""
 
     kind: Kind
-    content: bytes  # of the image file
-    label: str = ""  # this and the next three for a map alone: of which label,
-    bundle: str = ""  # and by which bundle's folder,
-    file: str = ""  # model file
-    runtime: str = ""  # and runtime
+    places: tuple[bytes, ...]  # paths of files of which one may be it
+    sha256: bytes  # of the image file
+    grey_max: int | UnsetType = UNSET  # of its bundle: see InputSpec
+    model: Model | None = None  # for a map
 
 
 class Drawn(Struct, frozen=True):
     """A PNG file."""
 
     png: bytes
-    code: str = ""  # why there is none
+    code: str = ""  # why there is none; E-IMAGE-MISSING: no file has that sha256
 
 
 DRAW = msgspec.msgpack.Decoder(Draw)

@@ -1,8 +1,11 @@
 """The process that decodes pictures and runs models for the page, which notices nothing of what an image does to it."""
 
+import contextlib
 import io
+import os
 import resource
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,24 +13,29 @@ import numpy as np
 from PIL import Image
 
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.errors import LimiarError
-from limiar.edge_app.image.read import decode
-from limiar.edge_app.page.drawing import DRAW, Draw, Drawn
+from limiar.edge_app.errors import BundleError, LimiarError
+from limiar.edge_app.image.read import Picture, decode
+from limiar.edge_app.page.drawing import DRAW, Draw, Drawn, Model
+from limiar.edge_app.results.picture_file import matching
 from limiar.edge_app.system.channel import WorkerEnd
 
 if TYPE_CHECKING:
     from limiar.edge_app.inference.classifier import Classifier
     from limiar.edge_app.inference.session import Session
 
-_MEMORY = 3 << 30  # bytes of addresses: a picture of 50 megapixels takes 0.5 GiB, and a runtime reserves 1
+_MEMORY = 1 << 30  # bytes of data: a picture of 50 megapixels takes 0.3 GiB
+_NICE = 10  # answers come first
 _SIDES_PX = {"thumb": 160, "full": 1200}  # of the longer side, at most
-_MODELS = 2
+_BAND_PX = 512  # rows that are made smaller at a time: a large picture does not fit in memory twice
 
 
 def main(end: WorkerEnd) -> None:
     """Draws until the page closes its end."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.RLIM_INFINITY))
+    os.nice(_NICE)
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")  # before any other process, if memory runs out
     while True:
         try:
             asked = DRAW.decode(end.receive())
@@ -38,42 +46,65 @@ def main(end: WorkerEnd) -> None:
 
 def _drawn(asked: Draw) -> Drawn:
     try:
-        return Drawn(_png(_map(asked) if asked.kind == "map" else _shown(asked)))
+        content = matching(map(Path, map(os.fsdecode, asked.places)), asked.sha256)
+        if content is None:
+            return Drawn(b"", "E-IMAGE-MISSING")
+        if asked.model:
+            return Drawn(_png(_map(content, asked.model)))
+        return Drawn(_png(_shown(decode(content, grey_max=asked.grey_max), _SIDES_PX[asked.kind])))
     except LimiarError as error:
         return Drawn(b"", error.code)
     except MemoryError:
         return Drawn(b"", "E-IMAGE-MEMORY")
+    except OSError:  # the disk
+        return Drawn(b"", "E-IMAGE-READ")
 
 
-def _shown(asked: Draw) -> Image.Image:
+def _shown(picture: Picture, most_px: int) -> Image.Image:
     """A small picture is enlarged by a whole factor, each pixel to a square: a browser would blur it."""
-    image = Image.fromarray(decode(asked.content).pixels())
-    longest, most = max(image.size), _SIDES_PX[asked.kind]
-    if longest > most:
-        width, height = (max(1, round(side * most / longest)) for side in image.size)
-        return image.resize((width, height), Image.Resampling.BOX, reducing_gap=2.0)
-    factor = most // longest
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    height, width = picture.shape[:2]
+    longest = max(height, width)
+    if longest <= most_px:
+        image = Image.fromarray(picture[:height])
+        factor = most_px // longest
+        return image.resize((width * factor, height * factor), Image.Resampling.NEAREST)
+    size = max(1, round(width * most_px / longest)), max(1, round(height * most_px / longest))
+    return _reduced(picture, longest // most_px).resize(size, Image.Resampling.BOX)
 
 
-def _map(asked: Draw) -> Image.Image:
-    from limiar.edge_app.inference.explain import explained_picture
+def _reduced(picture: Picture, factor: int) -> Image.Image:
+    """Each square of so many pixels as their mean."""
+    height = picture.shape[0]
+    rows = factor * max(1, _BAND_PX // factor)
+    bands = [Image.fromarray(picture[top : top + rows]).reduce(factor) for top in range(0, height, rows)]
+    whole = Image.new(bands[0].mode, (bands[0].width, sum(band.height for band in bands)))
+    for number, band in enumerate(bands):
+        whole.paste(band, (0, number * bands[0].height))
+    return whole
 
-    session, classifier = _model(asked.bundle, asked.file, asked.runtime)
-    return Image.fromarray(explained_picture(session, classifier, asked.content, asked.label))
+
+def _map(content: bytes, model: Model) -> Image.Image:
+    from limiar.edge_app.inference.explain import explained_picture  # only maps need a runtime: 20 MB
+
+    session, classifier = _loaded(model.folder, model.sha256, model.file, model.runtime)
+    return Image.fromarray(explained_picture(session, classifier, content, model.label))
 
 
-@lru_cache(_MODELS)
-def _model(bundle: str, file: str, runtime: str) -> "tuple[Session, Classifier]":
-    from limiar.edge_app.inference.session import open_session  # only maps need a runtime: 20 MB
+@lru_cache(1)
+def _loaded(folder: str, sha256: str, file: str, runtime: str) -> "tuple[Session, Classifier]":
+    """Without a trial: this is the process that may be lost."""
+    from limiar.edge_app.inference.classifier import load
+    from limiar.edge_app.inference.session import open_session
 
-    session = open_session(bundle, file=file, runtime=runtime, outside="ignore")
-    return session, session.load()[0]
+    session = open_session(folder, file=file, runtime=runtime, outside="ignore")
+    if session.bundle.sha256 != sha256:
+        raise BundleError("E-BUNDLE-HASH", f"another bundle is in {folder} now: try again")
+    return session, load(session.model)
 
 
 def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    if _is_grey(np.asarray(image)):
+    if image.mode == "RGB" and _is_grey(np.asarray(image)):
         image = image.convert("L")  # a third of the bytes
     image.save(file, "PNG", compress_level=4)
     return file.getvalue()

@@ -1,32 +1,33 @@
-"""Pictures of kept answers for a browser: drawn by a process of their own, and thumbnails kept for a while."""
+"""Pictures of kept answers for a browser: drawn by processes of their own, and thumbnails kept for a while."""
 
 import hashlib
 import os
-import select
 import threading
-import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from functools import lru_cache
 from pathlib import Path
 
-import msgspec
+from msgspec import UNSET
 
 from limiar.edge_app.bundle.manifest import MANIFEST, MANIFEST_LIMIT, Manifest, parse_manifest
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.install.record import BUNDLES, SLOTS
-from limiar.edge_app.page.drawing import DRAWN, Draw, Drawn, Kind
-from limiar.edge_app.results.picture_file import picture_of, places
+from limiar.edge_app.page import drawer
+from limiar.edge_app.page.drawer import Busy, Drawer
+from limiar.edge_app.page.drawing import Draw, Drawn, Kind, Model
+from limiar.edge_app.results.picture_file import places
 from limiar.edge_app.store.reader import Entry
-from limiar.edge_app.system.channel import ParentEnd
-from limiar.edge_app.system.children import Child, spawn_named
 from limiar.edge_app.system.files import read_bounded
 
-_DRAW_S = 30.0  # for one picture; a map may first have to run the golden images
-_IDLE_S = 60.0  # after the last picture, the process ends
+_DRAW_S, _MAP_S = 10.0, 30.0  # for one picture; for one map, whose model may have to be loaded first
 _CACHE_BYTES = 4 << 20  # of thumbnails
+_TRIES = 2  # of a picture that ends the process or takes too long
+_REMEMBERED = 1000  # of these
+_LOST = frozenset({"E-IMAGE-CRASH", "E-IMAGE-TIMEOUT"})
 # Refused, although there is a picture; with another code it is sure not to be decoded.
 _DECODED = frozenset(f"E-IMAGE-{why}" for why in ("BLACK", "OUTSIDE", "SATURATED", "THIN", "UNASSESSABLE", "UNIFORM"))
-_CHILD = ("limiar.edge_app.page.picture_child", "main")
+
+_Key = tuple[str, bytes]  # sha256 of the bundle and of the image: the bundle says how 16 bits become 8
 
 
 class NoPicture(Exception):
@@ -36,18 +37,24 @@ class NoPicture(Exception):
         super().__init__(key)
         self.key = key
 
+    @property
+    def busy(self) -> bool:
+        """Whether it may be there in a moment."""
+        return self.key == "picture.busy"
+
 
 class Pictures:
-    """For all threads of the page. Use as a context manager: leaving ends the process."""
+    """For all threads of the page. Use as a context manager: leaving ends the processes."""
 
     def __init__(self, state: Path, moved_to: tuple[str, ...]) -> None:
         """moved_to: names of the folders into which the service moves files."""
         self._state, self._moved_to = state, moved_to
-        self._lock = threading.Lock()  # of the process
-        self._child: tuple[Child, ParentEnd] | None = None
-        self._used_at = 0.0
-        self._thumbs: OrderedDict[tuple[int, str], bytes] = OrderedDict()
+        # Two, so that no thumbnail waits for a model.
+        self._drawer, self._mapper = Drawer(_DRAW_S), Drawer(_MAP_S)
+        self._lock = threading.Lock()  # of what follows
+        self._thumbs: OrderedDict[_Key, bytes] = OrderedDict()
         self._thumb_bytes = 0
+        self._lost: Counter[tuple[Kind, _Key]] = Counter()
         self._ended = threading.Event()
         self._idle = threading.Thread(target=self._end_when_idle, name="pictures", daemon=True)
 
@@ -57,68 +64,80 @@ class Pictures:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        with self._lock:
-            self._end()
+        self._drawer.end()
+        self._mapper.end()
 
-    def png(self, entry: Entry, kind: Kind, bundle: Path | None = None) -> bytes:
-        """A PNG file. bundle: the folder of the one that answered, for a map. Raises NoPicture."""
-        key = (entry.id, (entry.image_sha256 or entry.kept_sha256 or b"").hex())
+    def png(self, entry: Entry, kind: Kind, current: str = "") -> bytes:
+        """A PNG file. current: the folder of the bundle that answers now, if it is none of the slots. Raises NoPicture."""
+        key = (entry.bundle, _sha256(entry))
         if kind == "thumb" and (found := self._thumb(key)):
             return found
-        if entry.kind == "frame" and entry.kept is None:
-            raise NoPicture("picture.not-kept")
-        try:
-            content = picture_of(self._state, entry, self._moved_to)
-        except OSError:
-            content = None
-        if content is None:
-            raise NoPicture("picture.moved")
-        about = (entry.label or "", str(bundle), entry.file, entry.runtime.partition(" ")[0]) if kind == "map" else ()
-        drawn = self._draw(Draw(kind, content, *about))
+        if why := self.missing(entry) or (self.map_missing(entry, current) if kind == "map" else None):
+            raise NoPicture(why)
+        if self._lost[kind, key] >= _TRIES:
+            raise NoPicture("picture.broken")
+        drawn = self._draw(entry, kind, self._bundle_of(entry, current))
+        if drawn.code in _LOST:
+            self._count(kind, key)
         if not drawn.png:
-            raise NoPicture("picture.no-map" if drawn.code == "E-BUNDLE-MAP" else "picture.broken")
+            raise NoPicture(_why(drawn.code))
         if kind == "thumb":
             self._keep_thumb(key, drawn.png)
         return drawn.png
 
     def warm(self) -> None:
-        """Starts the process, while a browser still reads the page that will ask for pictures."""
-        if self._lock.acquire(blocking=False):
-            try:
-                self._start()
-            except OSError:
-                pass  # the first picture says so
-            finally:
-                self._lock.release()
+        """Starts the process for all but maps, while a browser still reads the page that will ask for pictures."""
+        self._drawer.warm()
 
     def missing(self, entry: Entry) -> str | None:
         """Why there is no picture, as a key of words; None if a file is there. Its bytes are looked at when it is drawn."""
         if entry.kind == "frame" and entry.kept is None:
             return "picture.not-kept"
-        if not (entry.image_sha256 or entry.kept_sha256) or (entry.code and entry.code not in _DECODED):
+        if not _sha256(entry) or (entry.code and entry.code not in _DECODED):
             return "picture.broken"
-        return None if any(map(os.path.isfile, places(self._state, entry, self._moved_to))) else "picture.moved"
+        return None if self._places(entry) else "picture.moved"
 
-    def bundle_of(self, entry: Entry, folder: str = "") -> Path:
-        """The folder of the bundle that answered, with a map. folder: of the one that answers now. Raises NoPicture."""
+    def map_missing(self, entry: Entry, current: str = "") -> str | None:
+        """Why there is no map, as a key of words; None if there is one. current: as for `png`."""
+        if (found := self._bundle_of(entry, current)) is None:
+            return "picture.bundle-gone"
+        file = found[1].models.get(entry.file)
+        return None if file and file.model and file.model.class_map else "picture.no-map"
+
+    def _bundle_of(self, entry: Entry, current: str) -> tuple[Path, Manifest] | None:
+        """The bundle that answered; None if it is gone."""
         slots = [self._state / BUNDLES / slot for slot in SLOTS]
-        for path in (*([Path(folder)] if folder else []), *slots):
-            manifest = _manifest(path, entry.bundle)
-            if manifest is None:
-                continue
-            has_map = any(one.model and one.model.class_map for one in manifest.files if Path(one.path).stem == entry.file)
-            if not has_map:
-                raise NoPicture("picture.no-map")
-            return path
-        raise NoPicture("picture.bundle-gone")
+        for folder in (*([Path(current)] if current else []), *slots):
+            if manifest := _manifest(folder, entry.bundle):
+                return folder, manifest
+        return None
 
-    def _thumb(self, key: tuple[int, str]) -> bytes | None:
+    def _places(self, entry: Entry) -> tuple[bytes, ...]:
+        return tuple(os.fsencode(path) for path in places(self._state, entry, self._moved_to) if os.path.isfile(path))
+
+    def _draw(self, entry: Entry, kind: Kind, bundle: tuple[Path, Manifest] | None) -> Drawn:
+        model = None
+        if kind == "map" and bundle:
+            model = Model(str(bundle[0]), entry.bundle, entry.file, entry.runtime.partition(" ")[0], entry.label or "")
+        grey_max = bundle[1].input.grey_max if bundle else UNSET
+        drawn = Drawn(b"", "E-IMAGE-MISSING")
+        try:
+            for _ in range(2):  # in between, the service may have moved it
+                asked = Draw(kind, self._places(entry), _sha256(entry), grey_max, model)
+                drawn = (self._mapper if model else self._drawer).draw(asked)
+                if drawn.code != "E-IMAGE-MISSING":
+                    break
+        except Busy:
+            raise NoPicture("picture.busy") from None
+        return drawn
+
+    def _thumb(self, key: _Key) -> bytes | None:
         with self._lock:
             if found := self._thumbs.get(key):
                 self._thumbs.move_to_end(key)
             return found
 
-    def _keep_thumb(self, key: tuple[int, str], png: bytes) -> None:
+    def _keep_thumb(self, key: _Key, png: bytes) -> None:
         with self._lock:
             if key not in self._thumbs:
                 self._thumbs[key] = png
@@ -126,51 +145,28 @@ class Pictures:
             while self._thumb_bytes > _CACHE_BYTES:
                 self._thumb_bytes -= len(self._thumbs.popitem(last=False)[1])
 
-    def _draw(self, draw: Draw) -> Drawn:
+    def _count(self, kind: Kind, key: _Key) -> None:
         with self._lock:
-            try:
-                end = self._start()
-                end.send(msgspec.msgpack.encode(draw))
-                answer = _answer(end, time.monotonic() + _DRAW_S)
-                self._used_at = time.monotonic()
-                return DRAWN.decode(answer)
-            except (EOFError, TimeoutError, OSError, msgspec.MsgspecError):
-                self._end()  # the image did that, or it takes too long: the next one gets a new process
-                return Drawn(b"", "E-IMAGE-CRASH")
-
-    def _start(self) -> ParentEnd:
-        """Raises OSError."""
-        self._used_at = time.monotonic()
-        self._child = self._child or spawn_named(*_CHILD)
-        return self._child[1]
-
-    def _end(self) -> None:
-        if self._child:
-            child, end = self._child
-            self._child = None
-            end.close()
-            child.kill()
-            child.join()
+            if len(self._lost) >= _REMEMBERED:
+                self._lost.clear()
+            self._lost[kind, key] += 1
 
     def _end_when_idle(self) -> None:
-        while not self._ended.wait(_IDLE_S / 4):
-            with self._lock:
-                if self._child and time.monotonic() - self._used_at > _IDLE_S:
-                    self._end()
+        while not self._ended.wait(drawer.IDLE_S / 4):
+            self._drawer.end_if_idle()
+            self._mapper.end_if_idle()
 
 
-def _answer(end: ParentEnd, until: float) -> bytes:
-    """Sends what is left, and returns the answer. Raises EOFError and TimeoutError."""
-    poll = select.poll()
-    poll.register(end.fileno(), select.POLLOUT)
-    while end.unsent:
-        if not poll.poll(max(0.0, 1000 * (until - time.monotonic()))):
-            raise TimeoutError
-        end.flush()
-    answer = end.next(max(0.0, until - time.monotonic()))
-    if answer is None:
-        raise TimeoutError
-    return answer
+def _why(code: str) -> str:
+    if code == "E-IMAGE-MISSING":
+        return "picture.moved"
+    if code == "E-BUNDLE-MAP":
+        return "picture.no-map"
+    return "picture.broken" if code.startswith("E-IMAGE-") else "picture.map-failed"
+
+
+def _sha256(entry: Entry) -> bytes:
+    return entry.image_sha256 or entry.kept_sha256 or b""
 
 
 def _manifest(folder: Path, sha256: str) -> Manifest | None:

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from limiar.edge_app.store.reader import Entry
@@ -14,19 +14,24 @@ _TWINS = ("", *(f"-{number}" for number in range(2, 10)))  # a name in done/ tha
 
 
 def picture_of(state: Path, entry: Entry, moved_to: Sequence[str]) -> bytes | None:
-    """The bytes that were answered; None if they are not there any more. Raises OSError: the disk fails, or this process.
+    """The bytes that were answered; None if they are not there any more. Raises OSError as `matching` does.
 
     moved_to: names of the folders into which the service moves files.
     """
     wanted = entry.image_sha256 or entry.kept_sha256
-    for path in places(state, entry, moved_to) if wanted else ():
+    return matching(places(state, entry, moved_to), wanted) if wanted else None
+
+
+def matching(paths: Iterable[Path], sha256: bytes) -> bytes | None:
+    """The bytes of the first file that has this sha256; None if none has. Raises OSError: the disk fails, or this process."""
+    for path in paths:
         try:
             data = read_bounded(path, IMAGE_BYTES)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.EIO):
                 raise
             continue
-        if hashlib.sha256(data).digest() == wanted:
+        if hashlib.sha256(data).digest() == sha256:
             return data
     return None
 

@@ -79,6 +79,7 @@ class Counts:
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()
         self.seconds = 0  # simulated, of all browsers
+        self.took_s = 0.0
         self.failed: list[str] = []
 
     @property
@@ -220,13 +221,21 @@ def look(address: tuple[str, int], pid: int, asked: argparse.Namespace) -> tuple
     """All browsers at once; samples over the time, the first one and the last one without a browser."""
     counts = Counts()
     first = Browser(address, counts, asked.seed)
-    for where in ("/", "/results", "/review", "/health", "/bundle"):
+    for where in (
+        "/",
+        "/results",
+        "/results/1",
+        "/review",
+        "/health",
+        "/bundle",
+    ):  # its processes for pictures and maps run then
         first.open(where)
     first.live(1)
     time.sleep(1.0)
     samples = [sample(pid, counts.requests)]
     browsers = [Browser(address, counts, asked.seed + 1 + number) for number in range(asked.browsers)]
     threads = [threading.Thread(target=browser.live, args=(asked.seconds,), daemon=True) for browser in browsers]
+    began_s = time.monotonic()
     for thread in threads:
         thread.start()
     whole = asked.browsers * asked.seconds
@@ -234,6 +243,7 @@ def look(address: tuple[str, int], pid: int, asked: argparse.Namespace) -> tuple
         time.sleep(0.05)
         if counts.seconds >= whole * len(samples) / SAMPLES:
             samples.append(sample(pid, counts.requests))
+    counts.took_s = time.monotonic() - began_s
     end = time.monotonic() + (1.0 if asked.control else END_S)
     samples.append(sample(pid, counts.requests))
     while samples[-1].descriptors > samples[0].descriptors and time.monotonic() < end:
@@ -257,15 +267,13 @@ def main() -> int:
         service.wait(lambda: len(service.rows("SELECT 1 FROM entries")) >= 60)
         threading.Thread(target=feed, args=(service, over, asked.seed), daemon=True).start()
         with page(service.state, (LEAKS if asked.control else "") + REAL, Path(folder) / "page.log") as (process, address):
-            began_s = time.monotonic()
             samples, counts = look(address, process.pid, asked)
-            seconds = time.monotonic() - began_s
         over.set()
         log = (Path(folder) / "page.log").read_text()
     before, after, grown = samples[0], samples[-1], samples[int(len(samples) * WARM) :]
     print("answers:", ", ".join(f"{count} of {status}" for status, count in sorted(counts.statuses.items())))
     table.row("requests", counts.requests, "")
-    table.row("rate", counts.requests / seconds, "a second")
+    table.row("rate", counts.requests / counts.took_s, "a second")
     table.row("memory, largest", max(one.rss_mb for one in samples), "MB", RSS_MB)
     limit = SLOPE_MB if counts.requests >= ENOUGH else None
     table.row("memory grows", slope(grown, lambda one: one.rss_mb), "MB in 10,000", limit)

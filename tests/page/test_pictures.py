@@ -1,18 +1,25 @@
 """Pictures of real answers: drawn apart from the page, found by their sha256 wherever the service moved them."""
 
+import hashlib
 import io
 import os
 import re
+import resource
+import shutil
 import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
+from limiar.edge_app.image.read import decode
+from limiar.edge_app.page.drawing import Draw, Model
+from limiar.edge_app.page.picture_child import _shown
 from limiar.edge_app.page.pictures import NoPicture, Pictures
 from limiar.edge_app.store.reader import Entry, Filter, Reader
 from pages import until
@@ -63,15 +70,33 @@ def test_a_moved_image_is_shown_with_its_own_pixels(answered, pictures: Pictures
 
 def test_a_map_lies_over_the_image_that_it_is_of(answered, pictures: Pictures, project: Path) -> None:
     entry = next(one for one in answered[1] if one.kind == "file")
-    folder = pictures.bundle_of(entry, str(project / "models" / "lung-nodule"))
-    found = pixels(pictures.png(entry, "map", folder))
+    current = str(project / "models" / "lung-nodule")
+    assert pictures.map_missing(entry, current) is None
+    found = pixels(pictures.png(entry, "map", current))
     assert found.shape == (400, 400, 3)
     assert (found[..., 0] != found[..., 2]).any()
 
 
 def test_a_bundle_that_is_not_there_any_more_has_no_map(answered, pictures: Pictures) -> None:
+    entry = answered[1][0]
+    assert pictures.map_missing(entry, "/nowhere") == "picture.bundle-gone"
     with pytest.raises(NoPicture, match=r"picture[.]bundle-gone"):
-        pictures.bundle_of(answered[1][0], "/nowhere")
+        pictures.png(entry, "map", "/nowhere")
+
+
+def test_no_other_bundle_makes_the_map_even_in_the_same_folder(answered, project: Path, tmp_path: Path) -> None:
+    entry = next(one for one in answered[1] if one.kind == "file")
+    folder = shutil.copytree(project / "models" / "lung-nodule", tmp_path / "bundle")
+    with Pictures(answered[0], MOVED_TO) as pictures:
+        assert pictures.png(entry, "map", str(folder))
+        with (folder / "manifest.json").open("ab") as file:
+            file.write(b" ")
+        assert pictures.map_missing(entry, str(folder)) == "picture.bundle-gone"
+        other = msgspec.structs.replace(entry, bundle=hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest())
+        assert pictures.png(other, "map", str(folder))  # it is not the model that was loaded from there first
+        asked = Draw("map", (), b"", model=Model(str(folder), entry.bundle, entry.file, "litert", entry.label))
+        asked = msgspec.structs.replace(asked, places=pictures._places(entry), sha256=entry.image_sha256)
+        assert pictures._mapper.draw(asked).code in ("", "E-BUNDLE-HASH")
 
 
 def test_a_file_without_a_picture_and_one_that_was_changed_say_so(answered, tmp_path: Path) -> None:
@@ -94,22 +119,81 @@ def test_a_file_without_a_picture_and_one_that_was_changed_say_so(answered, tmp_
 def test_a_process_that_dies_costs_one_picture(answered, pictures: Pictures) -> None:
     entry = next(one for one in answered[1] if one.kind == "file")
     pictures.png(entry, "full")
-    child = pictures._child[0]
-    os.kill(child.pid, signal.SIGSTOP)
-    killed = threading.Timer(0.3, os.kill, (child.pid, signal.SIGKILL))
-    killed.start()
+    first = pictures._drawer.pid
+    os.kill(first, signal.SIGSTOP)
+    threading.Timer(0.3, os.kill, (first, signal.SIGKILL)).start()
     with pytest.raises(NoPicture, match=r"picture[.]broken"):
         pictures.png(entry, "full")
     assert pictures.png(entry, "full")
-    assert pictures._child[0].pid != child.pid
+    assert pictures._drawer.pid != first
+
+
+def test_a_picture_that_hangs_the_process_is_tried_twice_and_others_are_drawn(answered, monkeypatch) -> None:
+    hangs, other, _ = (one for one in answered[1] if one.kind == "file")
+    monkeypatch.setattr("limiar.edge_app.page.pictures._DRAW_S", 1.0)
+    with Pictures(answered[0], MOVED_TO) as pictures:
+        for _ in range(2):
+            pictures.png(other, "full")
+            os.kill(pictures._drawer.pid, signal.SIGSTOP)
+            with pytest.raises(NoPicture, match=r"picture[.]broken"):
+                pictures.png(hangs, "full")
+        assert pictures.png(other, "full")
+        pid = pictures._drawer.pid
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(NoPicture, match=r"picture[.]broken"):
+            pictures.png(hangs, "full")  # at once: the process that hangs is not asked
+        os.kill(pid, signal.SIGCONT)
+        assert pictures._drawer.pid == pid
+
+
+def test_a_request_does_not_wait_for_long_behind_others_and_a_thumbnail_never_for_a_map(answered, monkeypatch) -> None:
+    monkeypatch.setattr("limiar.edge_app.page.drawer._TURN_S", 0.2)
+    entry = next(one for one in answered[1] if one.kind == "file")
+    with Pictures(answered[0], MOVED_TO) as pictures:
+        pictures._mapper._lock.acquire()
+        assert pictures.png(entry, "full")
+        pictures._mapper._lock.release()
+        with pictures._drawer._lock, pytest.raises(NoPicture, match=r"picture[.]busy"):
+            pictures.png(entry, "full")
 
 
 def test_an_idle_page_has_no_such_process(answered, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limiar.edge_app.page.pictures._IDLE_S", 0.4)
+    monkeypatch.setattr("limiar.edge_app.page.drawer.IDLE_S", 0.4)
     with Pictures(answered[0], MOVED_TO) as pictures:
         pictures.png(next(one for one in answered[1] if one.kind == "file"), "full")
-        assert pictures._child
-        until(lambda: pictures._child is None)
+        assert pictures._drawer.pid
+        until(lambda: pictures._drawer.pid is None)
+
+
+def test_the_process_gives_way_to_what_answers_and_has_bounds(answered, pictures: Pictures) -> None:
+    pictures.png(next(one for one in answered[1] if one.kind == "file"), "thumb")
+    process = Path(f"/proc/{pictures._drawer.pid}")
+    assert os.getpriority(os.PRIO_PROCESS, pictures._drawer.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+    assert (process / "oom_score_adj").read_text() == "1000\n"
+    assert resource.prlimit(pictures._drawer.pid, resource.RLIMIT_DATA)[0] == 1 << 30
+
+
+@pytest.mark.parametrize("shape", [(1700, 900, 3), (700, 4001), (3, 2500, 3)])
+def test_a_large_picture_becomes_smaller_band_by_band_as_it_would_whole(shape: tuple[int, ...]) -> None:
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8))
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    found = _shown(decode(file.getvalue()), 300)
+    size = tuple(max(1, round(side * 300 / max(shape[:2]))) for side in image.size)
+    whole = image.reduce(max(image.size) // 300).resize(size, Image.Resampling.BOX)
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(whole))
+    assert max(found.size) == 300
+
+
+def test_16_bits_are_shown_by_the_range_that_the_bundle_says(answered, tmp_path: Path) -> None:
+    values = np.linspace(0, 4095, 2500).reshape(50, 50).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "ct.png")
+    data = (tmp_path / "ct.png").read_bytes()
+    asked = Draw("full", (os.fsencode(tmp_path / "ct.png"),), hashlib.sha256(data).digest())
+    with Pictures(answered[0], MOVED_TO) as pictures:
+        assert pictures._drawer.draw(asked).code == "E-IMAGE-DEPTH"
+        drawn = pictures._drawer.draw(msgspec.structs.replace(asked, grey_max=4095))
+    assert pixels(drawn.png).max() == 255
 
 
 def test_thumbnails_are_kept_within_a_limit(answered, monkeypatch: pytest.MonkeyPatch) -> None:

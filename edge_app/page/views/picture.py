@@ -25,12 +25,10 @@ def show(number: int, kind: str) -> Response:
     etag = _tag(entry, kind)
     if etag in request.if_none_match:
         return _kept(Response(status=304), etag)
-    pictures = here.site.pictures
     try:
-        folder = pictures.bundle_of(entry, _current()) if kind == "map" else None
-        return _kept(Response(pictures.png(entry, _KINDS[kind], folder), mimetype="image/png"), etag)
+        return _kept(Response(here.site.pictures.png(entry, _KINDS[kind], _current()), mimetype="image/png"), etag)
     except NoPicture as error:
-        return Response(here.language.words(error.key) + "\n", 404, mimetype="text/plain")
+        return Response(here.language.words(error.key) + "\n", 503 if error.busy else 404, mimetype="text/plain")
 
 
 def picture_address(entry: Entry, kind: str) -> str:
@@ -45,11 +43,7 @@ def picture_missing(entry: Entry) -> str | None:
 
 def map_missing(entry: Entry) -> str | None:
     """Why a result has no map, as a key of words; None if it has one."""
-    try:
-        here.site.pictures.bundle_of(entry, _current())
-    except NoPicture as error:
-        return error.key
-    return None
+    return here.site.pictures.map_missing(entry, _current())
 
 
 def _tag(entry: Entry, kind: str) -> str:

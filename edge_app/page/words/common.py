@@ -101,6 +101,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "The bundle that answered is not on this device any more.",
         "O pacote que respondeu não está mais neste dispositivo.",
     ),
+    "picture.map-failed": (
+        "The map could not be made on this device.",
+        "O mapa não pôde ser feito neste dispositivo.",
+    ),
+    "picture.busy": (
+        "Other pictures take long now. Load the page again in a moment.",
+        "Outras imagens estão demorando. Recarregue a página daqui a pouco.",
+    ),
     "footer.offline": (
         "This page comes from the device itself. Nothing is loaded from anywhere else.",
         "Esta página vem do próprio dispositivo. Nada é carregado de outro lugar.",
