@@ -50,7 +50,8 @@ def make_app(site: Site) -> Flask:
     secure = site.settings.certificate is not None
     app.config.update(
         MAX_CONTENT_LENGTH=FORM_BYTES,
-        MAX_FORM_MEMORY_SIZE=FORM_BYTES,
+        # More than the 64 KiB in which Werkzeug parses a file, beside what the piece before left, such as a line's end.
+        MAX_FORM_MEMORY_SIZE=2 * FORM_BYTES,
         MAX_FORM_PARTS=_FORM_PARTS,
         PERMANENT_SESSION_LIFETIME=_SESSION,
         SESSION_COOKIE_NAME="limiar",

@@ -28,7 +28,7 @@ VIEWS = [
 @pytest.fixture(scope="module")
 def answered(device: PageDevice) -> PageDevice:
     """1 is refused, 2 and more are answered."""
-    device.put("empty.png", b"")
+    device.put("cut.png", device.patches[0].read_bytes()[:300])
     device.wait(device.quarantined)
     device.answer(device.patches[:8])
     return device

@@ -122,8 +122,9 @@ def test_a_bundle_without_a_trusted_signature_is_refused_and_nothing_changes(
     assert counter(installed) == 1
 
 
-def test_what_is_no_bundle_is_refused(client, installed: Path, tmp_path: Path) -> None:
-    (tmp_path / "noise").write_bytes(bytes(1000))
+@pytest.mark.parametrize("noise", [bytes(1000), b"\n" * 200_000], ids=["short", "lines"])
+def test_what_is_no_bundle_is_refused(client, installed: Path, tmp_path: Path, noise: bytes) -> None:
+    (tmp_path / "noise").write_bytes(noise)
     with client() as browser:
         refused = refusal(browser, upload(browser, tmp_path / "noise"))
     assert "E-ARCHIVE-FORMAT" in refused
