@@ -3,7 +3,7 @@
 import os
 
 from flask import Flask, request
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from limiar.edge_app import APP
 from limiar.edge_app.page.guard import csrf_token
@@ -20,6 +20,7 @@ def register(app: Flask) -> None:
     """Gives them to the templates of an app."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.finalize = _finalize
+    app.jinja_env.filters["code"] = code
     app.context_processor(_values)
 
 
@@ -58,6 +59,14 @@ def _values() -> dict[str, object]:
         "picture_address": picture_address,
         "map_missing": map_missing,
     }
+
+
+def code(text: str) -> Markup:
+    """Text whose pieces between backticks, as in messages, are <code>."""
+    pieces = visible(text).split("`")
+    if len(pieces) % 2 == 0:
+        return escape(visible(text))
+    return Markup("").join(Markup("<code>{}</code>").format(one) if at % 2 else escape(one) for at, one in enumerate(pieces))
 
 
 def when(iso: str) -> Markup:

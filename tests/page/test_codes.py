@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from limiar.edge_app.page.filters import code
 from limiar.edge_app.page.words.codes import CODES
 
 
@@ -37,3 +38,16 @@ def test_a_refusal_shows_the_sentence_and_the_message(client) -> None:
     assert page.status_code == 404
     assert "Este resultado não existe" in page.text
     assert "E-RESULT-MISSING" in page.text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("run `limiar doctor`, then", "run <code>limiar doctor</code>, then"),
+        ("`<b>` & <i>", "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"),
+        ("a ` alone <b>", "a ` alone &lt;b&gt;"),
+        ("", ""),
+    ],
+)
+def test_commands_in_a_message_are_set_apart_and_nothing_in_it_is_html(text: str, shown: str) -> None:
+    assert code(text) == shown

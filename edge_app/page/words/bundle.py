@@ -55,7 +55,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "Nothing with a release counter below {n} is installed here any more.",
         "Nada com contador de versões abaixo de {n} é instalado aqui.",
     ),
-    "bundle.install": ("Install another one", "Instalar outro"),
+    "bundle.install": ("Install a bundle", "Instalar um pacote"),
     "bundle.install.help": (
         "A .limiar file, signed with a key that this device trusts. It is checked and its golden images are run before "
         "anything changes; then it is on trial, and the bundle before stays at hand.",
