@@ -14,7 +14,7 @@ from limiar.edge_app.store.state import DATABASE
 
 export = Blueprint("export", __name__)
 
-_AT_ONCE = 500  # entries of one read: a long one would keep the store's log from being shortened
+_AT_ONCE = 100  # entries of one read: a long one would keep the store's log from being shortened, and its lines are in memory
 
 
 @export.get("/results.csv")
