@@ -42,10 +42,14 @@ def places(state: Path, entry: Entry, moved_to: Sequence[str]) -> Iterator[Path]
         if ".." not in PurePosixPath(entry.kept).parts and not entry.kept.startswith("/"):
             yield state / "frames" / entry.kept
     elif entry.path is not None:
-        path = Path(os.fsdecode(entry.path))
-        yield path
-        for folder in path.parents:
+        folder = os.fsdecode(entry.path)
+        yield Path(folder)
+        below = ""
+        while (above := os.path.dirname(folder)) != folder:
+            below = os.path.join(os.path.basename(folder), below) if below else os.path.basename(folder)
+            folder = above
+            stem, suffix = os.path.splitext(below)
             for name in moved_to:
-                moved = folder / name / path.relative_to(folder)
-                for twin in _TWINS:
-                    yield moved.with_name(f"{moved.stem}{twin}{moved.suffix}")
+                if os.path.isdir(os.path.join(folder, name, os.path.dirname(below))):
+                    for twin in _TWINS:
+                        yield Path(folder, name, f"{stem}{twin}{suffix}")
