@@ -1,6 +1,7 @@
 """A device with a signed bundle, a running service and its page, and generated CT-like patches to show it."""
 
 import socket
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,9 @@ class PageDevice(Service):
 
     def _served(self) -> bool:
         try:
-            return bool(urllib.request.urlopen(f"{self.url}healthz", timeout=5).status == 200)
+            with urllib.request.urlopen(f"{self.url}healthz", timeout=5):
+                return True
+        except urllib.error.HTTPError:
+            return True  # it answers, that something is wrong
         except OSError:
             return False
