@@ -8,6 +8,7 @@ from msgspec import Struct
 from limiar.edge_app.page.history import DAY_S, Sample
 
 WIDTH, HEIGHT = 240, 48  # one step to the right is six minutes
+_NOW_S = 300.0
 _MARGIN = 2.0  # for the width of the line
 
 MEASURES: dict[str, Callable[[Sample], float | None]] = {
@@ -26,7 +27,7 @@ class Plot(Struct, frozen=True):
     measure: str
     low: float
     high: float
-    now: float | None  # of the last sample
+    now: float | None  # the last one that is known, if it is of the last minutes
     line: str  # SVG path data, in a box of WIDTH by HEIGHT
     area: str  # below it
 
@@ -57,6 +58,7 @@ def _plot(name: str, value: Callable[[Sample], float | None], samples: Sequence[
     if not known:
         return None
     low, high = min(known), max(known)
+    last = [one for sample in samples if now_s - sample.time_s <= _NOW_S and (one := value(sample)) is not None]
     ground = low if name == "temperature" else 0.0
     scale = (HEIGHT - 2 * _MARGIN) / (high - ground) if high > ground else 0.0
     means = _means(value, samples, now_s, WIDTH)
@@ -64,7 +66,7 @@ def _plot(name: str, value: Callable[[Sample], float | None], samples: Sequence[
     runs = [[one for one in run if one] for there, run in groupby(points, key=bool) if there]
     lines = ["L".join(f"{x:.1f} {y:.1f}" for x, y in (run if len(run) > 1 else run * 2)) for run in runs]
     areas = [f"M{line}L{run[-1][0]:.1f} {HEIGHT}L{run[0][0]:.1f} {HEIGHT}Z" for line, run in zip(lines, runs, strict=True)]
-    return Plot(name, low, high, value(samples[-1]), "".join(f"M{line}" for line in lines), "".join(areas))
+    return Plot(name, low, high, last[-1] if last else None, "".join(f"M{line}" for line in lines), "".join(areas))
 
 
 def _means(value: Callable[[Sample], float | None], samples: Sequence[Sample], now_s: float, parts: int) -> list[float | None]:

@@ -15,7 +15,7 @@ from limiar.edge_app.service.status import at_rest, read_status
 FRESH_S = 1.0
 _WATCHED_S = 10.0  # after the last request, as often as FRESH_S
 _IDLE_S = 60.0
-_FIRST_S = 3.0  # a request waits at most so long for the first status
+_FIRST_S = 3.0  # a request waits at most so long for the first status, and for the first after a time without requests
 
 
 class Known(Struct, frozen=True):
@@ -53,10 +53,11 @@ class Statuses:
         self._thread.join(1.0)
 
     def now(self) -> Known:
-        """At most a second old while the service answers; the first request waits for it."""
+        """At most a second old while the service answers; a request after a time without any waits for it."""
         idle = time.monotonic() - self._wanted_at > _WATCHED_S
         self._wanted_at = time.monotonic()
-        if idle:
+        if idle:  # what is known may be a minute old
+            self._first.clear()
             self._wake.set()
         self._first.wait(_FIRST_S)
         return self._known or Known(at_rest(self._state), time.monotonic())
@@ -69,8 +70,8 @@ class Statuses:
         while not self._ended:
             started = time.monotonic()
             self._known = self._ask(started)
-            self._first.set()
             self._sampled(self._known.status)
+            self._first.set()
             watched = time.monotonic() - self._wanted_at < _WATCHED_S
             self._wake.wait(max(0.0, (FRESH_S if watched else _IDLE_S) - (time.monotonic() - started)))
             self._wake.clear()

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import msgspec
@@ -192,8 +193,8 @@ def test_the_json_is_what_the_command_prints(client, state: Path) -> None:
 
 
 def test_the_page_keeps_the_day_when_it_ends(server, state: Path) -> None:
-    with server() as (process, _):
-        until(lambda: (state / "page.json").exists())
+    with server() as (process, url):
+        urllib.request.urlopen(f"{url}health").close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     assert len(msgspec.json.decode((state / FILE).read_bytes())) == 1

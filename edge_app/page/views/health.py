@@ -19,13 +19,13 @@ _SLOWED = frozenset({"under-voltage", "clock capped", "throttled", "soft tempera
 @health.get("/health")
 def show() -> str:
     """Everything."""
-    now_s = time.time()
+    known, now_s = here.known(), time.time()
     samples = here.site.history.last_day()
     return render_template(
         "health.html",
         view="health",
-        status=here.known().status,
-        asked=_iso(now_s),
+        status=known.status,
+        asked=_iso(now_s - (time.monotonic() - known.monotonic_s)),
         plots=plots(samples, now_s),
         hours=[(_clock(hour.start_s), hour.values) for hour in hours(samples, now_s)],
         measures=tuple(MEASURES),
