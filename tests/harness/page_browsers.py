@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Has browsers look at `limiar page` for an hour of simulated time, as fast as it answers: does its process grow?
 
-    tests/harness/page_browsers.py [BUNDLE] [--browsers 20] [--seconds 3600] [--seed 0] [--control]
+    tests/harness/page_browsers.py [BUNDLE] [--browsers 20] [--seconds 3600] [--results 1500] [--seed 0] [--control]
 
 A service answers images meanwhile. Each simulated second a browser polls the live view, and now and then it follows a link at
 random, loads all that the page names, or sends a form: reviews are kept and taken back. Some hang up before the answer has
-come. What grows in the process (memory, descriptors, threads, children) is read from /proc; the first quarter fills its caches.
+come. What grows in the process (memory, descriptors, threads, children) is read from /proc; all thumbnails of the first results
+fill its cache before, and the first quarter of the time the others.
 The defaults are what a release runs; tests/page/test_page_browsers.py has a smaller one.
 --control: the same with a page that does not close the store after a request, which must be found.
 """
@@ -59,6 +60,7 @@ _PART = re.compile(r'<(?:img|script)\b[^>]*? src="(/[^"]*)"|<link\b[^>]*? href="
 _FORM = re.compile(r'<form method="post" action="(/results/\d+/(?:review|undo))".*?</form>', re.DOTALL)
 _HIDDEN = re.compile(r'name="(csrf|next)" value="([^"]*)"')
 _LABEL = re.compile(r'<button name="label" value="([^"]*)"')
+_OLDER = re.compile(r'<a class="button" href="(/results[^"]*)" rel="next"')
 _MARK = re.compile(r'data-mark="([^"]*)"')
 
 
@@ -96,6 +98,12 @@ class Browser:
         self._cookies: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._page, self._mark = "", ""
+
+    @property
+    def older(self) -> str | None:
+        """The address of older results than those of its page."""
+        found = _OLDER.search(self._page)
+        return html.unescape(found[1]) if found else None
 
     def live(self, seconds: int) -> None:
         """So many simulated seconds."""
@@ -230,6 +238,9 @@ def look(address: tuple[str, int], pid: int, asked: argparse.Namespace) -> tuple
         "/bundle",
     ):  # its processes for pictures and maps run then
         first.open(where)
+    first.open("/results")
+    for _ in range(asked.results // 25):  # 50 are on a page, and sometimes it hangs up
+        first.open(first.older or "/results")
     first.live(1)
     time.sleep(1.0)
     samples = [sample(pid, counts.requests)]
@@ -257,14 +268,15 @@ def main() -> int:
     options.add_argument("bundle", type=Path, nargs="?", default=PROJECT / "models" / "lung-nodule")
     options.add_argument("--browsers", type=int, default=20)
     options.add_argument("--seconds", type=int, default=3600, help="of each browser, simulated")
+    options.add_argument("--results", type=int, default=1500, help="before the first browser")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--control", action="store_true")
     asked = options.parse_args()
     table, over = Table(), threading.Event()
     with tempfile.TemporaryDirectory() as folder, Service(Path(folder), asked.bundle.resolve()) as service:
-        for number, data in enumerate(noise(60, asked.seed + 1)):
-            service.put(f"first_{number:02d}.png", data)
-        service.wait(lambda: len(service.rows("SELECT 1 FROM entries")) >= 60)
+        for number, data in enumerate(noise(asked.results, asked.seed + 1)):
+            service.put(f"first_{number:04d}.png", data)
+        service.wait(lambda: len(service.rows("SELECT 1 FROM entries")) >= asked.results, 300)
         threading.Thread(target=feed, args=(service, over, asked.seed), daemon=True).start()
         with page(service.state, (LEAKS if asked.control else "") + REAL, Path(folder) / "page.log") as (process, address):
             samples, counts = look(address, process.pid, asked)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def ran(project: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(project / "tests" / "harness" / "page_browsers.py"), *words]
+    command = [sys.executable, str(project / "tests" / "harness" / "page_browsers.py"), "--results", "60", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
