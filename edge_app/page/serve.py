@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import logging
+import os
 import signal
 import socket
 import tempfile
@@ -31,6 +32,7 @@ _CLEANUP_S = 1
 _HEADER_BYTES = 16 << 10
 _BODY_BYTES = FORM_BYTES + 1  # waitress refuses a body of this size; uploads.py says which may be larger
 _BUFFERED = 256 << 10  # bytes in memory: more of a body are in a file, more of an answer are made once these are sent
+_NICE = 10  # answers come first
 _M_ARENA_MAX = -8  # glibc's malloc.h
 
 
@@ -38,6 +40,7 @@ def serve(settings: PageSettings, told: Callable[[str], None]) -> int:
     """told: gets the page's address, once a browser can open it. Returns the exit status. Raises LimiarError."""
     logging.getLogger("waitress").setLevel(logging.ERROR)
     _share_one_heap()
+    os.nice(_NICE)
     access = Access(settings.state)
     if settings.asks_token and access.kept.token_sha256 is None:
         met = f"the page on {settings.address} asks for a token, and none was made yet"

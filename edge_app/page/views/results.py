@@ -45,6 +45,7 @@ def show() -> str:
     before = number_asked("before")
     found = list(reader.entries(query.older_than(before), newest=True, limit=_PAGE + 1))
     shown = found[:_PAGE]
+    all_shown = before is None and len(found) <= _PAGE
     return render_template(
         "results.html",
         view="results",
@@ -52,7 +53,7 @@ def show() -> str:
         query=query,
         groups=_groups(query, reader),
         labels=labels_of(reader),
-        count=reader.count(query.which, upto=_COUNTED),
+        count=len(shown) if all_shown else reader.count(query.which, upto=_COUNTED),
         counted_upto=_COUNTED,
         older=query.address("results.show", before=shown[-1].id) if len(found) > _PAGE else None,
         first=query.address("results.show") if before else None,
