@@ -92,7 +92,7 @@ def _server(app: Flask, listening: socket.socket, tls: bool) -> Server:
         max_request_body_size=_BODY_BYTES,
         inbuf_overflow=_BUFFERED,
         outbuf_high_watermark=_BUFFERED,
-        asyncore_use_poll=True,
+        asyncore_use_poll=True,  # select would fail if `maintenance` closes a connection that it is about to look at
         ident=None,
         clear_untrusted_proxy_headers=True,
         url_scheme="https" if tls else "http",

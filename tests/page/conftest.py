@@ -1,11 +1,9 @@
 """What the tests of the page share: a store with a few answers, the app with a client, and the real command."""
 
 import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,23 +13,14 @@ from browsers import Browsers, Missing, Person
 from limiar.edge_app.page.app import make_app
 from limiar.edge_app.page.here import open_site
 from limiar.edge_app.page.settings import PageSettings
-from limiar.edge_app.store.writer import Agreement, Refusal, Store
 from page_device import PageDevice
-from pages import KEY, made_answer
+from pages import Serving, made_state, serving
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     """A state folder whose store has: 1 a file, 2 a frame, 3 a refusal, 4 a referred file with HTML in its name."""
-    folder = tmp_path / "state"
-    folder.mkdir()
-    with Store(folder / "results.db", "run") as store:
-        store.use(KEY, "bundle")
-        store.add(b"1" * 32, b"/in/a.png", made_answer(), source="inbox")
-        store.add_frame("bench", "boot", 7, 0, made_answer("neg"), Agreement(5, 4, 0.25))
-        store.refuse(Refusal("inbox", b"/in/b.png", b"identity", None, "E-IMAGE-EMPTY", "/in/b.png is empty", 0))
-        store.add(b"2" * 32, b'/in/<b onclick="x">&amp;.png', made_answer("neg", 0.6, "refer"), source="inbox")
-    return folder
+    return made_state(tmp_path / "state")
 
 
 Client = Callable[..., AbstractContextManager[FlaskClient]]
@@ -50,27 +39,14 @@ def client(state: Path) -> Client:
     return opened
 
 
-Server = Callable[..., AbstractContextManager[tuple["subprocess.Popen[bytes]", str]]]
+Server = Callable[..., Serving]
 
 
 @pytest.fixture
 def server(state: Path) -> Server:
     """`with server("--read-only") as (process, url):` the real command on a free port."""
 
-    @contextmanager
-    def started(*words: str) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-        command = [sys.executable, "-P", "-m", "limiar", "page", "--listen", "127.0.0.1:0", "--state", str(state), *words]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
-            try:
-                assert process.stderr
-                line = process.stderr.readline().decode()
-                found = re.search(r"https?://\S+", line)
-                assert found, line + process.stderr.read().decode()
-                yield process, found[0]
-            finally:
-                process.kill()
-
-    return started
+    return partial(serving, state)
 
 
 @pytest.fixture(scope="module")
