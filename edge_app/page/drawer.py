@@ -42,7 +42,7 @@ class Drawer:
         if self._lock.acquire(blocking=False):
             try:
                 self._start()
-            except OSError:
+            except Busy:
                 pass  # the first picture says so
             finally:
                 self._lock.release()
@@ -83,8 +83,12 @@ class Drawer:
             self._end()
 
     def _start(self) -> ParentEnd:
+        """Raises Busy: the machine has no memory, or no process, left."""
         self._used_at = time.monotonic()
-        self._child = self._child or spawn_named(*_CHILD)
+        try:
+            self._child = self._child or spawn_named(*_CHILD)
+        except OSError:
+            raise Busy from None
         return self._child[1]
 
     def _answer(self, end: ParentEnd) -> bytes | None:

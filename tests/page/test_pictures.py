@@ -1,5 +1,6 @@
 """Pictures of real answers: drawn apart from the page, found by their sha256 wherever the service moved them."""
 
+import errno
 import hashlib
 import io
 import os
@@ -11,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -155,6 +157,18 @@ def test_a_request_does_not_wait_for_long_behind_others_and_a_thumbnail_never_fo
         pictures._mapper._lock.release()
         with pictures._drawer._lock, pytest.raises(NoPicture, match=r"picture[.]busy"):
             pictures.png(entry, "full")
+
+
+def test_a_picture_is_no_worse_for_a_machine_that_cannot_start_a_process(answered, monkeypatch) -> None:
+    entry = next(one for one in answered[1] if one.kind == "file")
+    with Pictures(answered[0], MOVED_TO) as pictures:
+        with monkeypatch.context() as patch:
+            patch.setattr("limiar.edge_app.page.drawer.spawn_named", Mock(side_effect=OSError(errno.EAGAIN, "none")))
+            pictures.warm()
+            for _ in range(3):
+                with pytest.raises(NoPicture, match=r"picture[.]busy"):
+                    pictures.png(entry, "full")
+        assert pictures.png(entry, "full")
 
 
 def test_an_idle_page_has_no_such_process(answered, monkeypatch: pytest.MonkeyPatch) -> None:
