@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -88,6 +89,9 @@ good_after = 1
             device.ready()
             live_in(device)
             look_back(device)
+            for patch in device.patches[EARLIER:]:
+                device.answer([patch])
+                time.sleep(1.0)
             with wall(device.state) as wall_url:
                 shoot(browsers, device, wall_url, out)
 
@@ -128,7 +132,7 @@ def day(now: float, free: int) -> list[Sample]:
                 answers=float(rng.poisson(22 * busy)),
                 referred=round(0.26 + 0.03 * math.sin(k / 170) + float(rng.normal(0, 0.004)), 4),
                 queue=float(rng.poisson(0.4 * busy)),
-                memory=round(131e6 + 3e6 * busy + float(rng.normal(0, 3e5))),
+                memory=round(150e6 + 3e6 * busy + float(rng.normal(0, 3e5))),
                 free=free + k * 40_000,
             )
         )
@@ -147,9 +151,6 @@ def live_in(device: PageDevice) -> None:
         truth = true_label(entry)
         why = "" if truth == entry.label else "small, at the edge of the vessel"
         review(device.db, entry.id, None if truth == entry.label else truth, PEOPLE[k % len(PEOPLE)], why)
-    for patch in device.patches[EARLIER:]:
-        device.answer([patch])
-        time.sleep(1.0)
 
 
 def true_label(entry: Entry) -> str:
@@ -185,8 +186,8 @@ def shoot(browsers: Browsers, device: PageDevice, wall_url: str, out: Path) -> N
     with Reader(device.db) as reader:
         pos = next(reader.entries(Filter(kinds=("file",), decision="pos"), newest=True, limit=1)).id
     for name, path, width, height, code, dark, on_wall in SHOTS:
-        url = wall_url if on_wall else device.url
-        with browsers.person(url, code, width=width, height=height or 900, dark=dark, device_scale_factor=SCALE) as person:
+        seen: dict[str, Any] = {"width": width, "height": height or 900, "dark": dark, "device_scale_factor": SCALE}
+        with browsers.person(wall_url if on_wall else device.url, code, **seen, reduced_motion="reduce") as person:
             person.goes(path.format(pos=pos))
             person.page.wait_for_function(DRAWN)
             picture = person.page.screenshot(full_page=height is None)
@@ -196,9 +197,9 @@ def shoot(browsers: Browsers, device: PageDevice, wall_url: str, out: Path) -> N
 def smaller(picture: bytes) -> bytes:
     """The same with as many colours as fit into MOST_BYTES."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    for colours in (256, 128, 64, 32):
+    for drawn in (image, *(image.quantize(colours, kmeans=1, dither=Image.Dither.NONE) for colours in (256, 128, 64, 32))):
         file = io.BytesIO()
-        image.quantize(colours, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+        drawn.save(file, "PNG", optimize=True)
         if file.tell() <= MOST_BYTES:
             break
     return file.getvalue()
