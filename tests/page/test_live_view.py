@@ -11,16 +11,16 @@ from limiar.edge_app.page.cards import Card, cards
 from limiar.edge_app.page.here import open_site
 from limiar.edge_app.page.latest import latest
 from limiar.edge_app.page.settings import PageSettings
-from limiar.edge_app.page.statuses import Known
+from limiar.edge_app.page.statuses import Known, Statuses
 from limiar.edge_app.store.reader import Filter, Reader
 from limiar.edge_app.store.writer import Refusal, Store
 from pages import KEY, made_answer, until
 from services import Service, noise
 
 
-def known(*sources: SourceStatus, running: bool = True, silent: bool = False) -> Known:
+def known(*sources: SourceStatus, running: bool = True, silent_s: float | None = None) -> Known:
     status = Status(running=running, app="limiar 0", clock=ClockStatus(trusted=True, why=""), sources=sources)
-    return Known(status, time.monotonic(), time.monotonic() if silent else None)
+    return Known(status, time.monotonic(), None if silent_s is None else time.monotonic() - silent_s)
 
 
 def shown(state: Path, device: Known) -> dict[str | None, Card]:
@@ -110,8 +110,20 @@ def test_only_a_source_that_works_is_current(state: Path) -> None:
         "bench": False,
     }
     assert {card.state for card in shown(state, known(running=False)).values()} == {"stopped"}
-    assert {card.state for card in shown(state, known(silent=True)).values()} == {"silent"}
+    assert {card.state for card in shown(state, known(silent_s=3.0)).values()} == {"silent"}
     assert {card.state for card in shown(state, known(working)).values()} == {"ok", "unwatched"}
+
+
+def test_how_long_the_service_is_silent_is_told_anew(client, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = []
+    with client() as browser:
+        for silent_s in (14.0, 15.0, 32.0):
+            monkeypatch.setattr(Statuses, "now", lambda _, silent_s=silent_s: known(silent_s=silent_s))
+            found = browser.get("/live")
+            marks.append(found.headers["ETag"])
+    assert marks[0] == marks[1] != marks[2]
+    assert b"The service has not answered for 32 seconds." in found.data
+    assert b"Service does not answer" in found.data
 
 
 def test_a_slow_source_is_found_below_many_answers_of_others(state: Path) -> None:

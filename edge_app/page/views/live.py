@@ -12,6 +12,7 @@ from limiar.edge_app.page.latest import Latest, latest
 live = Blueprint("live", __name__)
 
 _STRIP = 12  # answers
+_SILENT_STEP_S = 10.0  # how long the service is silent is told anew so often
 _LAST = 2**63 - 1  # of SQLite's integers
 
 
@@ -68,5 +69,6 @@ def _mark() -> str:
             raise
         sequence = 0
     sources = [(one.name, one.state, one.code, one.message, one.queue) for one in known.status.sources]
-    seen = (sequence, known.status.running, known.silent_s is None, here.language.code, sources)
+    silent = None if known.silent_s is None else known.silent_s // _SILENT_STEP_S
+    seen = (sequence, known.status.running, silent, here.language.code, sources)
     return hashlib.sha256(repr(seen).encode(errors="replace")).hexdigest()[:32]
