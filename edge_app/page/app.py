@@ -89,7 +89,7 @@ def _untrusted(error: Untrusted) -> Response:
 
 def _http(error: HTTPException) -> Response:
     status = error.code or 500
-    known = status if status in (400, 403, 404, 405, 413, 500) else 400 if status < 500 else 500
+    known = status if status in (400, 403, 404, 405, 413, 500, 503) else 400 if status < 500 else 500
     response = _page("error.html", status, key=f"error.{known}")
     for name, value in error.get_headers():
         if name in ("Allow", "Retry-After"):

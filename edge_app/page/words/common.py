@@ -56,6 +56,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "The page met an error of its own. Its log says more.",
         "A página encontrou um erro próprio. O registro diz mais.",
     ),
+    "error.503": ("Others are using this now. Try again soon.", "Isto está em uso agora. Tente de novo daqui a pouco."),
     "error.csrf": (
         "This form is too old, or does not come from this page. Load the page again, and send it again.",
         "Este formulário é antigo ou não veio desta página. Recarregue a página e envie de novo.",
