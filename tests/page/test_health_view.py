@@ -182,6 +182,13 @@ def test_everything_that_a_status_can_say_has_words(client, monkeypatch: pytest.
     assert "51 °C" in page
 
 
+def test_that_no_service_runs_is_said_once(client) -> None:
+    with client() as browser:
+        page = browser.get("/health").text
+    assert "E-SERVICE-NONE" in page
+    assert "No service runs: nothing new is answered." not in page
+
+
 def test_the_json_is_what_the_command_prints(client, state: Path) -> None:
     with client() as browser:
         found = browser.get("/status.json")
