@@ -184,7 +184,7 @@ def wall(state: Path) -> Iterator[str]:
 def shoot(browsers: Browsers, device: PageDevice, wall_url: str, out: Path) -> None:
     """Takes all pictures."""
     with Reader(device.db) as reader:
-        pos = next(reader.entries(Filter(kinds=("file",), decision="pos"), newest=True, limit=1)).id
+        pos = next(reader.entries(Filter(kinds=("file",), decision="pos", reviewed=True), newest=True, limit=1)).id
     for name, path, width, height, code, dark, on_wall in SHOTS:
         seen: dict[str, Any] = {"width": width, "height": height or 900, "dark": dark, "device_scale_factor": SCALE}
         with browsers.person(wall_url if on_wall else device.url, code, **seen, reduced_motion="reduce") as person:
