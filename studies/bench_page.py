@@ -126,6 +126,14 @@ def memory_mb(pid: int, name: str) -> float:
     return 1.024e-3 * field(Path(f"/proc/{pid}"), "status", name)
 
 
+def processor_s(pid: int) -> float:
+    """Of a process, and of those that its threads started."""
+    children = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
+    family = [pid, *(int(child) for listed in children for child in listed.read_text().split())]
+    stats = (Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in family)
+    return sum(int(words[11]) + int(words[12]) for words in stats) / os.sysconf("SC_CLK_TCK")
+
+
 def look(state: Path, log: Path, table: Table) -> None:
     """Each view and filter, and what the process takes then."""
     began_s = time.monotonic()
@@ -228,7 +236,7 @@ def rate(service: Service, seconds: float) -> float:
 def compare(service: Service, asked: argparse.Namespace, table: Table) -> None:
     """Its rate by turns with and without a page that is looked at."""
     rates: dict[bool, list[float]] = {True: [], False: []}
-    polls = 0
+    polls, used_s = 0, 0.0
     with (
         page(service.state, REAL, asked.folder / "beside.log") as (process, address),
         Looking(process.pid, address, asked.browsers) as looking,
@@ -239,13 +247,16 @@ def compare(service: Service, asked: argparse.Namespace, table: Table) -> None:
             for on in (True, False) if pair % 2 else (False, True):
                 looking.turn(on)
                 time.sleep(SETTLE_S)
-                before = looking.polls
+                before, before_s = looking.polls, processor_s(process.pid)
                 rates[on].append(rate(service, asked.seconds))
                 polls += looking.polls - before
+                used_s += processor_s(process.pid) - before_s
     ratios = [beside / alone for beside, alone in zip(rates[True], rates[False], strict=True)]
     half = statistics.quantiles(ratios, n=4)
     table.row("rate without a page", statistics.median(rates[False]), "a second")
-    table.row("polls", polls / asked.pairs / asked.seconds, "a second")
+    seconds = asked.pairs * asked.seconds
+    table.row("polls", polls / seconds, "a second")
+    table.row("the page and its pictures", 100 * used_s / seconds, "% of a core")
     table.row("share of it beside a page, quartile", half[0], "")
     table.row("share of it beside a page, quartile", half[2], "")
     table.row("slower beside a page, median", 1 - half[1], "", 1 - SLOWEST_SHARE)
