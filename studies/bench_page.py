@@ -49,10 +49,9 @@ UNCHANGED = 100  # polls
 POLL_S = 0.5
 REVIEWED = 1 / 20
 KEPT = 5000  # answered images, for the page's pictures
-WARM_S = 10.0
 SETTLE_S = 0.5
 KEY = BundleKey("ab" * 32, name="made", version="1.0.0", file="tflite_int8", runtime="litert", labels=("nodule", "no_nodule"))
-VIEWS = ("/", "/results?before=1000", "/results/1000", "/review", "/health", "/bundle")
+VIEWS = ("/", "/results?before=1000", "/results/1", "/review", "/health", "/bundle")
 NOTHING = ("decision=none", "label=none", "source=none&reviewed=yes", "since=2999-01-01", "decision=none&reviewed=no")
 FILTERS = ("decision=refer&reviewed=no", "decision=refused", "kind=refusal", "label=nodule&from=0&to=0.55", *NOTHING)
 _FILTER = re.compile(r'href="/results\?([^"]+)"')
@@ -242,7 +241,7 @@ def compare(service: Service, asked: argparse.Namespace, table: Table) -> None:
         Looking(process.pid, address, asked.browsers) as looking,
     ):
         looking.turn(True)
-        rate(service, WARM_S)
+        rate(service, 2 * asked.seconds)  # warm
         for pair in range(asked.pairs):
             for on in (True, False) if pair % 2 else (False, True):
                 looking.turn(on)
@@ -280,7 +279,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--results", type=int, default=100_000)
     options.add_argument("--bundle", type=Path, default=PROJECT / "models" / "lung-nodule")
-    options.add_argument("--pairs", type=int, default=30, help="0: only the first part")
+    options.add_argument("--pairs", type=int, default=30, help="2 at least; 0: only the first part")
     options.add_argument("--seconds", type=float, default=4.0, help="of each half of a pair")
     options.add_argument("--browsers", type=int, default=3)
     asked = options.parse_args()
