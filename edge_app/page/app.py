@@ -27,7 +27,7 @@ VIEWS = (live, results, picture, export, review, health, bundle, session_view)
 
 _FORM_PARTS = 20
 _SESSION = timedelta(hours=12)
-_STATUS = {"E-STORE-MISSING": 200, "E-RESULT-MISSING": 404, "E-STORE-BUSY": 503}
+_STATUS = {"E-STORE-MISSING": 200, "E-RESULT-MISSING": 404, "E-STORE-BUSY": 503, "E-PAGE-ACCESS": 503}
 
 
 class _Number(IntegerConverter):
@@ -40,7 +40,10 @@ class _Sessions(SecureCookieSessionInterface):
     """Signed with the secret as it is now: a new token replaces it."""
 
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
-        app.secret_key = here.site.access.secret
+        try:
+            app.secret_key = here.site.access.secret
+        except LimiarError:  # with which the guard refuses the request: nothing is signed
+            return None
         return super().get_signing_serializer(app)
 
 
@@ -79,6 +82,8 @@ def make_app(site: Site) -> Flask:
 
 
 def _refused(error: LimiarError) -> Response:
+    if error.code == "E-PAGE-ACCESS":  # whoever asks; a form could not be signed
+        return Response(f"{here.language.sentence(error.code)}\n", _STATUS[error.code], mimetype="text/plain")
     template = "no_answers.html" if error.code == "E-STORE-MISSING" else "error.html"
     return _page(template, _STATUS.get(error.code, 409), code=error.code, message=error.message)
 

@@ -51,6 +51,7 @@ class Untrusted(Exception):
 
 def guard(app: Flask) -> None:
     """Puts the checks in front of every view."""
+    app.before_request(_check_secrets)
     app.before_request(_check_host)
     app.before_request(_check_token)
     app.before_request(_check_change)
@@ -121,6 +122,11 @@ def from_elsewhere() -> bool:
         return True
     origin = request.headers.get("Origin")
     return origin is not None and origin.partition("://")[2].lower() != request.headers.get("Host", "").lower()
+
+
+def _check_secrets() -> None:
+    """Raises LimiarError E-PAGE-ACCESS."""
+    _ = here.site.access.kept
 
 
 def _check_host() -> None:
