@@ -59,6 +59,15 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     channel_class = Channel
 
+    def run(self) -> None:
+        """Until SystemExit is raised in it."""
+        try:
+            self.asyncore.loop(self.adj.asyncore_loop_timeout, self.adj.asyncore_use_poll, self._map)
+        except SystemExit:
+            for channel in tuple(self.active_channels.values()):
+                channel.handle_close()  # or a thread waits for one that takes nothing, and the page for the thread
+            self.task_dispatcher.shutdown()
+
     def maintenance(self, now: float) -> None:
         """Ends connections that are idle or late, or whose other end takes nothing: a thread may be waiting for it."""
         for channel in tuple(self.active_channels.values()):

@@ -211,6 +211,14 @@ def test_clients_that_read_nothing_keep_no_thread() -> None:
         assert not answered(running.url, 2.0)
 
 
+@pytest.mark.parametrize(("kind", "ended"), [(Server, True), (TcpWSGIServer, False)], ids=["the page", "waitress alone"])
+def test_clients_that_read_nothing_do_not_keep_it_from_ending(kind: type[TcpWSGIServer], ended: bool) -> None:
+    with contextlib.ExitStack() as stack:
+        with Running(kind) as running:
+            many_that_read_nothing(running, stack)
+        assert (running.server.task_dispatcher.threads == set()) is ended
+
+
 def test_a_client_that_reads_slowly_gets_everything() -> None:
     with Running() as running, Browser(running.url).connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
