@@ -93,12 +93,15 @@ def wait_s() -> int:
 
 
 def _client() -> str:
-    """An address, or with IPv6 a network: each household has 2**64 addresses."""
-    try:
-        address = ipaddress.ip_address(request.remote_addr or "")
-    except ValueError:
-        return ""
-    return str(address if address.version == 4 else ipaddress.ip_network((address, 64), strict=False))
+    return network_of(request.remote_addr or "")
+
+
+def network_of(address: str) -> str:
+    """What one client has: an IPv4 address, also where IPv6 listens for both; with IPv6, the 2**64 addresses of a household."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if found.version == 6:
+        return str(found.ipv4_mapped or ipaddress.ip_network((int(found), 64), strict=False))
+    return str(found)
 
 
 def known_host() -> bool:

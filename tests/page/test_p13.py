@@ -168,6 +168,20 @@ def test_who_guesses_must_wait_even_with_the_token_and_others_need_not(url: str,
 
 
 @pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.168.1.20", "192.168.1.20"),
+        ("::ffff:192.168.1.20", "192.168.1.20"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+    ],
+)
+def test_who_has_many_addresses_is_one_guesser(address: str, network: str) -> None:
+    assert guard.network_of(address) == network
+
+
+@pytest.mark.parametrize(
     "forge", [lambda cookie: "e30.aGk.forged", lambda cookie: cookie[:-2] + "AA", lambda _: ".", lambda _: ""]
 )
 def test_a_forged_session_is_none(person: Browser, forge: Callable[[str], str]) -> None:
