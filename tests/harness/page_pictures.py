@@ -101,7 +101,7 @@ def passing() -> Callable[[int], Pixels]:
     strip = np.hstack([decode(data).pixels() for _, data in phantoms(12, seed=1)]).astype(int)
 
     def seen(number: int) -> Pixels:
-        at = number % (strip.shape[1] - 3 * SIDE)
+        at = number // 5 % (strip.shape[1] - 3 * SIDE)
         picture = np.full((96, 160, 3), 60)
         picture[20 : 20 + SIDE, : 3 * SIDE] = strip[:, at : at + 3 * SIDE]
         noisy = picture + np.random.default_rng(number).normal(0, 1.0, picture.shape)
@@ -132,7 +132,7 @@ def day(now: float, free: int) -> list[Sample]:
                 answers=float(rng.poisson(22 * busy)),
                 referred=round(0.26 + 0.03 * math.sin(k / 170) + float(rng.normal(0, 0.004)), 4),
                 queue=float(rng.poisson(0.4 * busy)),
-                memory=round(150e6 + 3e6 * busy + float(rng.normal(0, 3e5))),
+                memory=round(172e6 + 3e6 * busy + float(rng.normal(0, 3e5))),
                 free=free + k * 40_000,
             )
         )
@@ -191,6 +191,8 @@ def shoot(browsers: Browsers, device: PageDevice, wall_url: str, out: Path) -> N
             person.goes(path.format(pos=pos))
             person.page.wait_for_function(DRAWN)
             picture = person.page.screenshot(full_page=height is None)
+        if person.faults or person.refusals:
+            sys.exit(f"{path}: {person.faults} {person.refusals}")
         (out / f"{name}.png").write_bytes(smaller(picture))
 
 
