@@ -115,17 +115,14 @@ def app(environ: dict[str, object], start: Callable[..., object]) -> list[bytes]
 
 
 class Running:
-    """A server of this process, whose connections may be idle for half a second."""
+    """A server of this process."""
 
-    def __init__(self, kind: type[TcpWSGIServer] = Server) -> None:
+    def __init__(self, kind: type[TcpWSGIServer] = Server, idle_s: float = 0.5, limit: int = 100) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
-        adj = Adjustments(threads=2, asyncore_use_poll=True, outbuf_high_watermark=1 << 16)
-        adj.channel_timeout, adj.cleanup_interval, adj.asyncore_loop_timeout = (
-            0.5,
-            0.1,
-            0.1,
-        )  # given, they are made whole seconds
+        adj = Adjustments(threads=2, connection_limit=limit, asyncore_use_poll=True, outbuf_high_watermark=1 << 16)
+        # As arguments they become whole seconds.
+        adj.channel_timeout, adj.cleanup_interval, adj.asyncore_loop_timeout = idle_s, 0.1, 0.1
         self.server = kind(app, {}, _sock=listening, bind_socket=False, sockinfo=(listening.family, listening.type), adj=adj)
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         self._thread = threading.Thread(target=self.server.run, daemon=True)
@@ -180,6 +177,17 @@ def test_a_body_that_gets_on_has_the_time_that_it_needs(monkeypatch: pytest.Monk
             connection.sendall(bytes(20_000))
             time.sleep(0.1)
         assert heard(connection).status == 200
+
+
+@pytest.mark.parametrize(("kind", "limit", "shut_out"), [(Server, 40, False), (TcpWSGIServer, 20, True)])
+def test_as_many_idle_connections_as_there_may_be_shut_nobody_out(
+    monkeypatch: pytest.MonkeyPatch, kind: type[TcpWSGIServer], limit: int, shut_out: bool
+) -> None:
+    monkeypatch.setattr(connections, "CONNECTIONS", 20)
+    with Running(kind, 60.0, limit) as running, contextlib.ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(Browser(running.url).connect()).sendall(b"GET / HTTP/1.1\r\nX: ")
+        assert answered(running.url, 1.0 if shut_out else 20.0) is not shut_out
 
 
 def many_that_read_nothing(running: Running, stack: contextlib.ExitStack) -> None:
