@@ -8,6 +8,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from asyncio.sslproto import SSLProtocol
 from pathlib import Path
 
 from limiar.edge_app.errors import LimiarError, printable
@@ -17,6 +18,7 @@ _HANDSHAKE_S = 5.0
 _HANDSHAKES = 100  # at once; a further one ends the oldest
 _LAST_S = 30.0  # for what is still to be sent when waitress has closed the connection
 _ENDING_S = 1.0
+_RECEIVED = 32 << 10  # bytes that asyncio keeps for each connection, of its 256 kB: 250 idle ones took 70 MB
 _BYTES = 64 << 10  # of a connection and direction, at most
 
 
@@ -43,6 +45,7 @@ class Front:
     def __init__(self, secured: ssl.SSLContext, listening: socket.socket, taken: Taken) -> None:
         """taken: gets a socket that speaks plain HTTP, and whose it is; called in the thread."""
         self._context, self._listening, self._taken = secured, listening, taken
+        SSLProtocol.max_size = _RECEIVED
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="tls", daemon=True)
         self._main: asyncio.Task[None]
