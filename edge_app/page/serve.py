@@ -19,6 +19,7 @@ from waitress.adjustments import Adjustments
 
 from limiar.edge_app import exit_status
 from limiar.edge_app.errors import LimiarError, printable
+from limiar.edge_app.page import structs
 from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.app import make_app
 from limiar.edge_app.page.connections import CONNECTIONS, Server, Taken
@@ -47,6 +48,7 @@ def serve(settings: PageSettings, told: Callable[[str], None]) -> int:
         raise LimiarError("E-PAGE-TOKEN", f"{met}: make one with `limiar page --new-token`")
     front = _front(settings)
     listening = _listen(settings)
+    structs.learn()  # before the first thread
     settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])
     with listening, open_site(settings) as site:
         tempfile.tempdir = str(settings.state)  # for what does not fit in memory: see uploads.py

@@ -17,12 +17,13 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect, sync_playwright
 
 AXE = "axe-core@4.14.1"
 AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
 TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limiar" / "axe"
+_PATIENCE_MS = 45_000  # a busy machine is no failure of the page
 _NAVIGATED = "net::ERR_ABORTED"  # of a request that a new page, or a download, ended
 _FLAGS = (
     "--no-sandbox",
@@ -96,6 +97,7 @@ class Browsers:
         if not found:
             raise Missing("chromium is not installed")
         self._axe = axe()
+        expect.set_options(timeout=_PATIENCE_MS)
         self._playwright = sync_playwright().start()
         try:
             self._chromium: Browser = self._playwright.chromium.launch(executable_path=found, args=list(_FLAGS))
@@ -121,7 +123,7 @@ class Browsers:
             color_scheme="dark" if dark else "light",
             **more,
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(_PATIENCE_MS)
         try:
             yield Person(context.new_page(), url, self._axe)
         finally:

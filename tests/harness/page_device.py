@@ -53,14 +53,14 @@ class PageDevice(Service):
 
     def ready(self) -> None:
         """Waits until a browser can open the page."""
-        self.wait(self._served)
+        self.wait(self._served, 60)
 
     def answer(self, patches: Sequence[Path]) -> None:
         """Has patches answered."""
         for patch in patches:
             self.put(patch.name, patch.read_bytes())
         done = self.inbox / "done"
-        self.wait(lambda: all((done / patch.name).exists() for patch in patches))
+        self.wait(lambda: all((done / patch.name).exists() for patch in patches), 60)
 
     def _served(self) -> bool:
         try:

@@ -1,5 +1,6 @@
 """What people do on the page, in a real Chromium before a real service: in both languages, narrow and wide, light and dark."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -73,8 +74,8 @@ def test_a_new_image_appears_by_itself_is_opened_overruled_and_that_is_taken_bac
     device.answer([patch])
     someone.link("live.open", id=before + 1).click()
     expect(someone.page.get_by_role("heading", level=1)).to_contain_text(patch.name)
-    model = "pos" if patch.name.endswith("pos.png") else "neg"
-    other = {"pos": "neg", "neg": "pos"}[model]
+    with Reader(device.db) as reader:
+        other = {"pos": "neg", "neg": "pos"}[str(reader.entry(before + 1).label)]
     someone.verdict(other).click()
     expect(someone.page.locator(".history")).to_have_count(0)  # without a name nothing is kept
     someone.name("Ana <b>")
@@ -100,9 +101,9 @@ def test_results_are_filtered_by_links_and_exported(
     someone.goes("/")
     someone.link("nav.results").click()
     someone.page.get_by_role("link", name="pos", exact=True).click()
+    expect(someone.page.get_by_role("link", name="pos", exact=True)).to_have_attribute("aria-current", "true")
     shown = someone.page.locator(".row .badge")
     assert set(shown.all_inner_texts()) == {"pos"}
-    expect(someone.page.get_by_role("link", name="pos", exact=True)).to_have_attribute("aria-current", "true")
     someone.page.get_by_text(someone.t("results.export"), exact=True).click()
     with someone.page.expect_download() as coming:
         someone.link("results.export.csv").click()
@@ -124,6 +125,7 @@ def test_the_referred_images_are_reviewed_one_after_the_other(
     left = waiting(device)
     someone.name("Bia")
     someone.verdict("pos").click()
+    expect(someone.page).to_have_url(re.compile("[?]done="))
     reviewed = device.rows("SELECT entry FROM reviews ORDER BY id DESC")[0][0]
     someone.sees(someone.t("review.done", id=reviewed, label="pos"))
     someone.sees(someone.counted("review.left", left - 1))
