@@ -196,6 +196,7 @@ def test_everything_can_be_done_by_keyboard(visitor, device: PageDevice, patches
     name = second.inner_text()
     press("Enter")
     expect(someone.page.get_by_role("heading", level=1)).to_contain_text(name)
+    someone.page.wait_for_load_state()  # only then are there shortcuts
     press("k")
     expect(someone.page.get_by_role("heading", level=1)).not_to_contain_text(name)
     someone.goes("/review")
@@ -208,6 +209,7 @@ def test_everything_can_be_done_by_keyboard(visitor, device: PageDevice, patches
     expect(someone.link("review.skip")).to_be_focused()
     press("2")
     someone.sees(someone.counted("review.left", left - 1))
+    someone.page.wait_for_load_state()
     press("u")
     someone.sees(someone.counted("review.left", left))
 
