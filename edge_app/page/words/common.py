@@ -21,7 +21,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "keys": ("Keyboard shortcuts", "Atalhos de teclado"),
     "logout": ("Sign out", "Sair"),
     "login": ("Sign in", "Entrar"),
-    "login.title": ("This page asks for its token", "Esta página pede o seu token"),
+    "login.title": ("This page needs a token", "Esta página exige um token"),
     "login.help": (
         "The token was printed once, by `limiar page --new-token` on the device. Whoever runs the device can make a new one.",
         "O token foi exibido uma única vez, por `limiar page --new-token`, no dispositivo. "
@@ -45,16 +45,16 @@ WORDS: dict[str, tuple[str, str]] = {
         "The service has not answered for {duration}.",
         "O serviço não responde há {duration}.",
     ),
-    "error": ("This did not work", "Isto não funcionou"),
+    "error": ("That did not work", "Isso não funcionou"),
     "error.back": ("Go back to the live view", "Voltar à tela ao vivo"),
     "error.404": ("There is no such page.", "Esta página não existe."),
     "error.405": ("This address cannot be used that way.", "Este endereço não pode ser usado dessa forma."),
     "error.413": ("What was sent is too large.", "O que foi enviado é grande demais."),
     "error.400": ("The address or the form cannot be understood.", "O endereço ou o formulário não pôde ser entendido."),
-    "error.403": ("This request was refused.", "Este pedido foi recusado."),
+    "error.403": ("This request was refused.", "Esta solicitação foi recusada."),
     "error.500": (
-        "The page met an error of its own. Its log says more.",
-        "A página encontrou um erro próprio. O registro diz mais.",
+        "Something went wrong in the page itself. Its log has the details.",
+        "Ocorreu um erro na própria página. O log traz os detalhes.",
     ),
     "error.503": ("Others are using this now. Try again soon.", "Isto está em uso agora. Tente de novo daqui a pouco."),
     "error.csrf": (
@@ -66,7 +66,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "Esta página é somente leitura: nada pode ser alterado.",
     ),
     "details": ("Details", "Detalhes"),
-    "no-answers": ("Nothing has been answered on this device yet.", "Nada foi respondido neste dispositivo ainda."),
+    "no-answers": ("Nothing has been answered on this device yet.", "Este dispositivo ainda não respondeu nada."),
     "no-answers.hint": (
         "As soon as an image is answered, it appears here.",
         "Assim que uma imagem for respondida, ela aparece aqui.",
@@ -90,10 +90,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "As imagens desta câmera não são guardadas. Para guardá-las, defina keep em limiar.toml.",
     ),
     "picture.moved": (
-        "The file is not there any more, or was changed since it was answered.",
+        "The file is no longer there, or has changed since it was answered.",
         "O arquivo não está mais lá ou foi alterado depois da resposta.",
     ),
-    "picture.broken": ("This file has no picture that can be shown.", "Este arquivo não tem imagem que possa ser mostrada."),
+    "picture.broken": ("This file cannot be shown as a picture.", "Este arquivo não pode ser mostrado como imagem."),
     "picture.no-map": (
         "The bundle that answered has no such map: it was converted without --cam.",
         "O pacote que respondeu não tem esse mapa: foi convertido sem --cam.",
@@ -104,10 +104,10 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "picture.map-failed": (
         "The map could not be made on this device.",
-        "O mapa não pôde ser feito neste dispositivo.",
+        "Não foi possível gerar o mapa neste dispositivo.",
     ),
     "picture.busy": (
-        "Other pictures take long now. Load the page again in a moment.",
+        "Other pictures are taking a while. Load the page again in a moment.",
         "Outras imagens estão demorando. Recarregue a página daqui a pouco.",
     ),
     "footer.offline": (

@@ -46,12 +46,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "A mesma imagem sob um mapa das evidências de {label}, do azul (fracas) ao vermelho (fortes)",
     ),
     "result.map.help": (
-        "Red: where the model finds the most evidence for {label}. "
+        "Red is where the model finds the most evidence for {label}. "
         "It shows what the model looks at, not whether that is right.",
         "Vermelho: onde o modelo encontra mais evidências de {label}. Mostra para onde o modelo olha, não se ele está certo.",
     ),
     "result.answer": ("Answer", "Resposta"),
-    "result.model-says": ("The model leans towards {label}.", "O modelo tende a {label}."),
+    "result.model-says": ("The model leans towards {label}.", "O modelo tende para {label}."),
     "result.refused": ("There is no answer", "Não há resposta"),
     "result.outside": (
         "This image is unlike those that the model was trained on: {statistics}.",
@@ -60,7 +60,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "result.probabilities": ("Probabilities", "Probabilidades"),
     "result.about": ("About this image", "Sobre esta imagem"),
     "result.source": ("Source", "Fonte"),
-    "result.scan": ("a scan by hand", "uma análise manual"),
+    "result.scan": ("a manual scan", "uma varredura manual"),
     "result.file": ("File", "Arquivo"),
     "result.sha256": ("SHA-256", "SHA-256"),
     "result.time": ("Answered", "Respondido"),
@@ -81,7 +81,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "This device ran the golden images itself: the same answers as on the desktop.",
         "Este dispositivo executou as imagens de referência: as mesmas respostas do desktop.",
     ),
-    "result.verified.none": ("It is not known.", "Não se sabe."),
+    "result.verified.none": ("Not known", "Não se sabe"),
     "result.history": ("Reviews", "Revisões"),
     "result.keys": (
         "j and k open the older and the newer result.",
