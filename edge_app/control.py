@@ -36,6 +36,7 @@ class AskUndo(Struct, frozen=True, tag="undo", forbid_unknown_fields=True):
 
     entry: Annotated[int, Meta(ge=1)]
     by: Line
+    review: int | None = None  # the one that is meant; None: whichever holds
 
 
 class AskAudit(Struct, frozen=True, tag="audit", forbid_unknown_fields=True):

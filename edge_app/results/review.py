@@ -27,18 +27,18 @@ def review(db: Path, number: int, label: str | None, by: str, why: str) -> str:
     return label or entry.label
 
 
-def undo(db: Path, number: int, by: str) -> str | None:
+def undo(db: Path, number: int, by: str, review: int | None = None) -> str | None:
     """Takes back the review that holds; returns the label that a person gave before it, None if nobody did.
 
-    Raises StoreError E-RESULT-REVIEW: there is none.
+    review: the one that is meant. Raises StoreError E-RESULT-REVIEW: there is none, or another one holds.
     """
     with Reader(db) as reader:
         entry = reader.entry(number)
     if entry.review is None:
         raise no_review(number)
-    if ask(db.parent, AskUndo(number, by)) is None:
+    if ask(db.parent, AskUndo(number, by, review)) is None:
         with Store(db, "results") as store:
-            store.take_back(number, by)
+            store.take_back(number, by, review)
             store.audit("review-undo", {"entry": str(number), "by": by})
     with Reader(db) as reader:
         return reviewed_label(reader.entry(number))

@@ -50,9 +50,9 @@ class Questions:
                 store.review(entry, label, by, why)
                 store.audit("review", {"entry": str(entry), "label": label or "", "by": by})
                 self.commit()
-            case AskUndo(entry, by):
+            case AskUndo(entry, by, meant):
                 store = self._open_store()
-                store.take_back(entry, by)
+                store.take_back(entry, by, meant)
                 store.audit("review-undo", {"entry": str(entry), "by": by})
                 self.commit()
             case AskAudit(kind, detail):

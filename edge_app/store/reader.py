@@ -55,6 +55,7 @@ class Review(Struct, frozen=True, omit_defaults=True):
     why: str
     time: str  # UTC, by the device's clock
     undone_by: str | None = None  # who took it back
+    id: int = 0  # of the review itself
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -198,7 +199,7 @@ class Reader:
     def reviews(self, number: int) -> list[Review]:
         """What people said about an entry, in order. Raises StoreError."""
         undone = "(SELECT x.by FROM reviews x WHERE x.entry = w.entry AND x.takes_back = w.id)"
-        columns = f"label, by, why, time, {undone}"
+        columns = f"label, by, why, time, {undone}, id"
         sql = f"SELECT {columns} FROM reviews w WHERE entry = ? AND takes_back IS NULL ORDER BY id"  # noqa: S608 of our own
         found = self.rows(sql, (number,))
         return [self._converted(dict(zip(Review.__struct_fields__, row, strict=True)), Review) for row in found]
@@ -244,7 +245,7 @@ class Reader:
     def _entry(self, row: Sequence[object]) -> Entry:
         names = Entry.__struct_fields__
         fields = dict(zip(names[:-1], row[: len(names) - 1], strict=True))
-        review = dict(zip(("number", "label", "by", "why", "time"), row[len(names) - 1 :], strict=True))
+        review = dict(zip(("id", "label", "by", "why", "time"), row[len(names) - 1 :], strict=True))
         try:
             for name, decoder in (("probabilities", _SHARES), ("outside", _OUTSIDE)):
                 if isinstance(text := fields[name], str):
@@ -254,7 +255,7 @@ class Reader:
         for name in ("bundle", "app_sha256"):
             if isinstance(value := fields[name], bytes):
                 fields[name] = value.hex()
-        fields["review"] = None if review.pop("number") is None else review
+        fields["review"] = None if review["id"] is None else review
         return self._converted(fields, Entry)
 
     def _converted(self, fields: dict[str, object], kind: type[_Kept]) -> _Kept:

@@ -227,13 +227,13 @@ class Store:
         )
         self._change(_ENTER, ("review",))
 
-    def take_back(self, entry: int, by: str) -> None:
+    def take_back(self, entry: int, by: str, review: int | None = None) -> None:
         """Keeps that a person takes back the review of an entry that holds; the one before it then holds again.
 
-        Raises StoreError, with E-RESULT-REVIEW if no review holds.
+        review: the one that is meant. Raises StoreError, with E-RESULT-REVIEW if no review holds, or not that one.
         """
         ((holds,),) = self._db.execute(f"SELECT {HOLDS}", (entry,))
-        if holds is None:
+        if holds is None or review not in (None, holds):
             raise no_review(entry)
         values = (entry, by, utc_now(), holds)
         self._change("INSERT INTO reviews (entry, label, by, why, time, takes_back) VALUES (?, NULL, ?, '', ?, ?)", values)

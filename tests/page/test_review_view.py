@@ -1,5 +1,7 @@
 """A person reviews answers, one after the other, and takes a review back."""
 
+import html
+import re
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,31 @@ def test_after_a_review_the_form_leads_nowhere_else(client) -> None:
         for elsewhere in ("//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/a\r\nX: y"):
             done = send(browser, "/results/4/review", {"label": "pos", "by": "Ana", "next": elsewhere})
             assert done.location == "/"
+
+
+def test_a_skipped_image_stays_skipped_after_the_next_review_and_its_undo(client, state: Path) -> None:
+    with Store(state / "results.db", "run") as store:
+        store.use(KEY, "bundle")
+        for number in (5, 6):
+            store.add(bytes([number]) * 32, b"/in/c.png", made_answer("pos", 0.7, "refer"), source="inbox")
+    with client() as browser:
+        page = browser.get("/review?after=4").data
+        (target,) = set(re.findall(rb'name="next" value="(/review[?]done[^"]*)"', page))
+        done = send(browser, "/results/5/review", {"label": "pos", "by": "Ana", "next": html.unescape(target.decode())})
+        page = browser.get(done.location).data
+        assert b'href="/results/6"' in page
+        assert b'href="/results/4"' not in page
+        undo = page[page.index(b'class="undo"') :]
+        assert undo[: undo.index(b"</form>")].count(b'value="/review?after=4"') == 1
+
+
+def test_a_form_that_is_sent_twice_says_one_thing(client, state: Path) -> None:
+    with client() as browser:
+        for by, label in (("Ana", "pos"), ("Bia", "neg"), ("Bia", "neg")):
+            send(browser, "/results/4/review", {"label": label, "by": by})
+        (review,) = re.findall(rb'name="review" value="(\d+)"', browser.get("/results/4").data)
+        for _ in range(2):
+            assert send(browser, "/results/4/undo", {"review": review.decode()}).status_code == 303
+    assert review_of(state, 4) == ("pos", "Ana")
+    with Reader(state / "results.db") as reader:
+        assert [(one.by, one.undone_by) for one in reader.reviews(4)] == [("Ana", None), ("Bia", "Bia")]

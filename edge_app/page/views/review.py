@@ -4,6 +4,7 @@ from flask import Blueprint, flash, redirect, render_template, request, session,
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
+from limiar.edge_app.errors import StoreError
 from limiar.edge_app.page.asked import number_asked
 from limiar.edge_app.page.here import here
 from limiar.edge_app.page.place import back
@@ -48,15 +49,20 @@ def say(number: int) -> AnyResponse:
     if not by or len(by) > _NAME or len(why) > _WHY:
         raise BadRequest(here.language.words("review.name-missing"))
     entry = here.entry(number)
-    keep(here.settings.state / DATABASE, number, None if label == entry.label else label, by, why)
+    kept, given = entry.review, None if label == entry.label else label
+    if not kept or (kept.label, kept.by, kept.why) != (given, by, why):  # a double click says it twice
+        keep(here.settings.state / DATABASE, number, given, by, why)
     session["by"] = by
     return redirect(back(), 303)
 
 
 @review.post("/results/<int:number>/undo")
 def undo(number: int) -> AnyResponse:
-    """Takes back the review that holds."""
-    by = here.reviewer or request.form.get("by", "").strip() or "?"
-    take_back(here.settings.state / DATABASE, number, by[:_NAME])
-    flash(here.language.words("review.undid", id=number), "good")
+    """Takes back the review that the form is about; one that does not hold any more was taken back already."""
+    try:
+        take_back(here.settings.state / DATABASE, number, here.reviewer or "?", request.form.get("review", type=int))
+        flash(here.language.words("review.undid", id=number), "good")
+    except StoreError as error:
+        if error.code != "E-RESULT-REVIEW":
+            raise
     return redirect(back() if request.form.get("next") else url_for("results.one", number=number), 303)
