@@ -33,7 +33,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "bundle.signed": ("Signed", "Assinado"),
     "bundle.signed-by": ("Signed by", "Assinado por"),
-    "bundle.unsigned": ("its signature was not checked", "a assinatura não foi verificada"),
+    "bundle.unsigned": ("Its signature was not checked", "A assinatura não foi verificada"),
     "bundle.counter": ("Release counter", "Contador de versões"),
     "bundle.file": ("Model file", "Arquivo do modelo"),
     "bundle.labels": ("Labels", "Rótulos"),

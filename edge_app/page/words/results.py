@@ -40,6 +40,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "result.older": ("Older", "Mais antigo"),
     "result.place": ("Neighbouring results", "Resultados vizinhos"),
     "result.picture": ("The picture that was answered", "A imagem respondida"),
+    "result.picture.refused": ("The picture that was refused", "A imagem recusada"),
     "result.map": ("Where the answer comes from", "De onde vem a resposta"),
     "result.map.alt": (
         "The same picture under a map of the evidence for {label}, from blue (weak) to red (strong)",
