@@ -29,9 +29,8 @@ class Language:
         return WORDS[key][self._index].format(**values) if values else WORDS[key][self._index]
 
     def counted(self, key: str, count: int, **values: object) -> str:
-        """The text of key.one or key.other, with {n} filled in. Portuguese has 0 as one (Unicode CLDR, plural rules)."""
-        one = count == 1 or (count == 0 and self.code == "pt")
-        return self.words(f"{key}.{'one' if one else 'other'}", n=self.number(count), **values)
+        """The text of key.one or key.other, with {n} filled in."""
+        return self.words(f"{key}.{'one' if count == 1 else 'other'}", n=self.number(count), **values)
 
     def sentence(self, code: str) -> str | None:
         """What an error code means, in one sentence; None if it is not known here."""

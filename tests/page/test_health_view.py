@@ -201,7 +201,7 @@ def test_the_json_is_what_the_command_prints(client, state: Path) -> None:
 
 def test_the_page_keeps_the_day_when_it_ends(server, state: Path) -> None:
     with server() as (process, url):
-        urllib.request.urlopen(f"{url}health").close()
+        until(lambda: b'class="plots"' in urllib.request.urlopen(f"{url}health").read())  # a sample was taken
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     assert len(msgspec.json.decode((state / FILE).read_bytes())) == 1

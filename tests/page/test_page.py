@@ -65,7 +65,7 @@ def test_numbers_and_dates_are_written_as_in_the_language() -> None:
         "0.0%",
         "< 0.1%",
     )
-    assert (english.counted("unit.hour", 0), portuguese.counted("unit.hour", 0)) == ("0 hours", "0 hora")
+    assert (english.counted("unit.hour", 0), portuguese.counted("unit.hour", 0)) == ("0 hours", "0 horas")
 
 
 def test_the_language_is_chosen_by_a_form_and_stays(client) -> None:
