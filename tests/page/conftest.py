@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from flask.testing import FlaskClient
 
-from browsers import Browsers, Missing, Person
 from limiar.edge_app.page.app import make_app
 from limiar.edge_app.page.here import open_site
 from limiar.edge_app.page.settings import PageSettings
-from page_device import PageDevice
 from pages import Serving, made_state, serving
+
+if TYPE_CHECKING:  # a device has no Playwright, and no desktop packages
+    from browsers import Browsers, Person
+    from page_device import PageDevice
 
 
 @pytest.fixture
@@ -50,8 +53,10 @@ def server(state: Path) -> Server:
 
 
 @pytest.fixture(scope="module")
-def browsers() -> Iterator[Browsers]:
+def browsers() -> Iterator["Browsers"]:
     """Chromium. Of a module: while Playwright runs, nothing else in this process can use asyncio."""
+    from browsers import Browsers, Missing
+
     try:
         entered = Browsers().__enter__()
     except Missing as missing:
@@ -62,18 +67,18 @@ def browsers() -> Iterator[Browsers]:
     entered.__exit__(None, None, None)
 
 
-People = Callable[..., AbstractContextManager[Person]]
+People = Callable[..., AbstractContextManager["Person"]]
 
 
 @pytest.fixture
-def people(browsers: Browsers) -> People:
+def people(browsers: "Browsers") -> People:
     """`with people(url, "pt", width=390) as person:` as Browsers.person; nothing may go wrong in their browser meanwhile.
 
     refused: statuses of 400 and more that the page may answer with.
     """
 
     @contextmanager
-    def arrived(*words: object, refused: tuple[int, ...] = (), **more: object) -> Iterator[Person]:
+    def arrived(*words: object, refused: tuple[int, ...] = (), **more: object) -> Iterator["Person"]:
         with browsers.person(*words, **more) as person:
             yield person
         assert person.faults == []
@@ -83,8 +88,10 @@ def people(browsers: Browsers) -> People:
 
 
 @pytest.fixture(scope="module")
-def device(browsers: Browsers, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDevice]:
+def device(browsers: "Browsers", project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["PageDevice"]:
     """A running service with its page; its browsers come first, as without them nothing here is tested."""
+    from page_device import PageDevice
+
     with PageDevice(tmp_path_factory.mktemp("device"), project / "models" / "lung-nodule") as running:
         running.ready()
         yield running
