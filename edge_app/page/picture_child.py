@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MEMORY = 1 << 30  # bytes of data: a picture of 50 megapixels takes 0.3 GiB
 _NICE = 10  # answers come first
 _SIDES_PX = {"thumb": 160, "full": 1200}  # of the longer side, at most
+_ENLARGED_PX = 640  # up to which a small one is enlarged: a live view draws them all the time
 _BAND_PX = 512  # rows that are made smaller at a time: a large picture does not fit in memory twice
 
 
@@ -66,7 +67,7 @@ def _shown(picture: Picture, most_px: int) -> Image.Image:
     longest = max(height, width)
     if longest <= most_px:
         image = Image.fromarray(picture[:height])
-        factor = most_px // longest
+        factor = max(1, min(most_px, _ENLARGED_PX) // longest)
         return image.resize((width * factor, height * factor), Image.Resampling.NEAREST)
     size = max(1, round(width * most_px / longest)), max(1, round(height * most_px / longest))
     return _reduced(picture, longest // most_px).resize(size, Image.Resampling.BOX)

@@ -66,7 +66,7 @@ def test_a_moved_image_is_shown_with_its_own_pixels(answered, pictures: Pictures
         thumb = pixels(pictures.png(entry, "thumb"))
         assert thumb.shape == (150, 150, 3)  # 50 px, each a square of 3
         np.testing.assert_array_equal(thumb[1::3, 1::3], original)
-        assert pixels(pictures.png(entry, "full")).shape == (1200, 1200, 3)
+        assert pixels(pictures.png(entry, "full")).shape == (600, 600, 3)
         assert pictures.missing(entry) is None
 
 
