@@ -46,7 +46,7 @@ SLOWEST_SHARE = 0.95  # of the service's rate, beside a page
 PAGE_MB = 60.0
 ROUNDS = 5
 UNCHANGED = 100  # polls
-POLL_S = 0.5
+POLL_S = 0.5  # as live.js: after a strip of nothing but new answers, twice as long
 REVIEWED = 1 / 20
 KEPT = 5000  # answered images, for the page's pictures
 SETTLE_S = 0.5
@@ -83,15 +83,17 @@ class Browser:
         text = answer.read().decode(errors="replace")
         return Got(answer.status, text, time.monotonic() - began_s)
 
-    def poll(self) -> None:
-        """The live view, with the pictures in it that it does not have yet."""
+    def poll(self) -> bool:
+        """The live view, with the pictures in it that it does not have yet; whether all were new."""
         got = self.get("/live?after=0", self._mark)
         if found := _MARK.search(got.text):
             self._mark = found[1]
-        for picture in map(html.unescape, _PICTURE.findall(got.text)):
-            if picture not in self._pictures:
-                self._pictures.add(picture)
-                self.get(picture)
+        shown = set(map(html.unescape, _PICTURE.findall(got.text)))
+        new = shown - self._pictures
+        self._pictures |= new
+        for picture in new:
+            self.get(picture)
+        return bool(new) and new == shown
 
 
 def fill(state: Path, count: int) -> None:
@@ -196,9 +198,10 @@ def look_on(address: tuple[str, int], browsers: int, on: Event, over: Event, pol
 
     def look() -> None:
         browser = Browser(address)
-        while not over.wait(POLL_S):
+        busy = False
+        while not over.wait(2 * POLL_S if busy else POLL_S):
             if on.wait(0.1):
-                browser.poll()
+                busy = browser.poll()
                 with polls.get_lock():
                     polls.value += 1
 

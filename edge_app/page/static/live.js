@@ -3,6 +3,7 @@
 import { onKey } from "./page.js";
 
 const POLL_MS = 500;
+const BUSY_MS = 1000; // where a whole strip of answers comes between two looks, nobody reads twice as many
 const TOO_LONG_MS = 4000;
 const SAY_MS = 10000; // a screen reader is told no more often
 
@@ -18,6 +19,7 @@ let failures = 0;
 let heard = Date.now();
 let spoke = 0;
 let paused = false;
+let busy = false;
 
 function ageOf(element) {
   element.dataset.from ??= String(Date.now() - 1000 * Number(element.dataset.age));
@@ -88,12 +90,15 @@ async function ask() {
     location.reload(); // to sign in again
     return;
   }
+  busy = false;
   if (answer.status !== 304) {
     if (!answer.ok) throw new Error(String(answer.status));
     const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = document.adoptNode(parsed.getElementById("live"));
     if (paused) return;
     mark = fresh.dataset.mark;
+    const strip = [...fresh.querySelectorAll(".strip li")];
+    busy = strip.length > 0 && strip.every((item) => item.classList.contains("new"));
     put(fresh);
   }
   reached();
@@ -123,7 +128,7 @@ async function poll() {
       unreachable();
     }
   }
-  setTimeout(poll, POLL_MS * 2 ** Math.min(failures, 3));
+  setTimeout(poll, (busy ? BUSY_MS : POLL_MS) * 2 ** Math.min(failures, 3));
 }
 
 function toggle() {
