@@ -92,4 +92,10 @@ def _serve(settings: "PageSettings") -> int:
             raise
         met = f"limiar page needs {error.name}, which is not installed"
         raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[web]'") from None
-    return serve(settings, lambda url: click.echo(f"The page is at {url} (Ctrl-C ends it).", err=True))
+
+    def tell(url: str) -> None:
+        click.echo(f"The page is at {url} (Ctrl-C ends it).", err=True)
+        if settings.in_clear:
+            click.echo("Without --certificate, whoever is on the network can read along, the token too.", err=True)
+
+    return serve(settings, tell)

@@ -28,6 +28,11 @@ class PageSettings(Struct, frozen=True, kw_only=True):
         return self.token or not ipaddress.ip_address(self.address).is_loopback
 
     @property
+    def in_clear(self) -> bool:
+        """Whether others on the network can read along."""
+        return self.certificate is None and not ipaddress.ip_address(self.address).is_loopback
+
+    @property
     def url(self) -> str:
         """Where a browser on this machine finds it."""
         address = ipaddress.ip_address(self.address)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from limiar.edge_app.page import language
+from limiar.edge_app.page.access import new_token
 from limiar.edge_app.page.language import WORDS
-from pages import send
+from pages import send, serving
 
 VIEWS = ("/", "/results", "/review", "/health", "/bundle")
 
@@ -108,3 +109,9 @@ def test_an_address_that_is_none_is_refused(tmp_path: Path, listen: str) -> None
     assert done.returncode == 1
     assert done.stderr.startswith("E-PAGE-LISTEN: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_on_the_network_without_tls_it_says_that_others_can_read_along(state: Path) -> None:
+    new_token(state)
+    with serving(state, "--listen", "0.0.0.0:0") as (process, _):
+        assert b"whoever is on the network can read along" in process.stderr.readline()
