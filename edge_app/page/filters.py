@@ -1,4 +1,4 @@
-"""What templates can use: docs/page.md does not list it, so it stands here."""
+"""What all templates can use."""
 
 import os
 
@@ -6,6 +6,7 @@ from flask import Flask, request
 from markupsafe import Markup, escape
 
 from limiar.edge_app import APP
+from limiar.edge_app.bundle.manifest import REFER, REFUSED
 from limiar.edge_app.page.guard import csrf_token
 from limiar.edge_app.page.here import here
 from limiar.edge_app.page.views.picture import map_missing, picture_address, picture_missing
@@ -13,7 +14,7 @@ from limiar.edge_app.results.lines import reviewed_label
 from limiar.edge_app.store.reader import Entry
 from limiar.edge_app.text import visible
 
-DECISIONS = frozenset({"refer", "refused"})  # the others are labels
+DECISIONS = frozenset({REFER, REFUSED})  # the others are labels
 
 
 def register(app: Flask) -> None:

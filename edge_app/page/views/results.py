@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, render_template, request
 from msgspec import Struct
 
+from limiar.edge_app.bundle.manifest import REFER, REFUSED
 from limiar.edge_app.page.asked import Asked, asked, midnight, number_asked
 from limiar.edge_app.page.here import here
 from limiar.edge_app.store.reader import Filter, Reader
@@ -86,7 +87,6 @@ def one(number: int) -> str:
         query=query,
         newer=newer,
         older=older,
-        here_path=request.full_path.rstrip("?"),
     )
 
 
@@ -100,7 +100,7 @@ def _groups(query: Asked, reader: Reader) -> Iterator[Group]:
     language = here.language
     t, percent = language.words, language.percent
     decisions = {name: name for name in labels_of(reader)}
-    decisions |= {name: t(f"decision.{name}") for name in ("refer", "refused")}
+    decisions |= {name: t(f"decision.{name}") for name in (REFER, REFUSED)}
     yield _group(query, "decision", decisions)
     sources = {one.name for one in here.known().status.sources} | (set(reader.latest_by_source()) - {""})
     yield _group(query, "source", {name: name for name in sorted(sources)})

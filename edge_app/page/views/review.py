@@ -1,9 +1,11 @@
 """The review queue, and what a person says about an answer anywhere."""
 
+import msgspec
 from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
+from limiar.edge_app.bundle.manifest import REFER
 from limiar.edge_app.errors import StoreError
 from limiar.edge_app.page.asked import number_asked
 from limiar.edge_app.page.here import here
@@ -17,7 +19,7 @@ from limiar.edge_app.store.state import DATABASE
 
 review = Blueprint("review", __name__)
 
-_WAITING = Filter(kinds=("file", "frame"), decision="refer", reviewed=False)
+_WAITING = Filter(kinds=("file", "frame"), decision=REFER, reviewed=False)
 _COUNTED = 10_000  # more are not counted
 _NAME, _WHY = 200, 1000  # characters
 
@@ -27,7 +29,7 @@ def show() -> str:
     """The referred image that has waited longest, of those after the one that was skipped."""
     reader, skipped, reviewed = here.reader(), number_asked("after"), number_asked("done")
     here.site.pictures.warm()
-    waiting = Filter(kinds=_WAITING.kinds, decision=_WAITING.decision, reviewed=False, after=skipped or 0)
+    waiting = msgspec.structs.replace(_WAITING, after=skipped or 0)
     done = here.entry(reviewed) if reviewed else None
     return render_template(
         "review.html",
@@ -47,7 +49,7 @@ def say(number: int) -> AnyResponse:
     """Keeps that a label is right."""
     by, why, label = (request.form.get(name, "").strip() for name in ("by", "why", "label"))
     if not by or len(by) > _NAME or len(why) > _WHY:
-        raise BadRequest(here.language.words("review.name-missing"))
+        raise BadRequest  # the form itself asks for a name
     entry = here.entry(number)
     kept, given = entry.review, None if label == entry.label else label
     if not kept or (kept.label, kept.by, kept.why) != (given, by, why):  # a double click says it twice

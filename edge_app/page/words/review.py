@@ -42,5 +42,4 @@ WORDS: dict[str, tuple[str, str]] = {
         "1 to 9 choose a label, s skips, u takes the last review back.",
         "1 a 9 escolhem um rótulo, s pula, u desfaz a última revisão.",
     ),
-    "review.name-missing": ("A review needs a name.", "Uma revisão precisa de um nome."),
 }
