@@ -95,7 +95,7 @@ class History:
 def _sample(status: Status, time_s: float, answers: float | None) -> Sample:
     memory = status.memory
     return Sample(
-        round(time_s),
+        int(time_s),  # rounded up it would be of the future
         None if answers is None else round(answers, 2),
         status.totals.refer_rate_window,
         sum(source.queue for source in status.sources) if status.running else None,

@@ -213,3 +213,9 @@ def test_a_running_service_is_shown_with_its_sources(tmp_path: Path, project: Pa
         service.wait(lambda: service.rows("SELECT 1 FROM entries"))
         until(lambda: b"/results?source=inbox" in browser.get("/health").data)
         assert b"lung-nodule" in browser.get("/health").data
+
+
+def test_a_sample_is_not_of_the_future_at_once(tmp_path: Path) -> None:
+    history = History(tmp_path, wall=lambda: 1000.9, monotonic=lambda: 0.0)
+    history.sample(Status(running=False, app="limiar", clock=ClockStatus(trusted=True, why="")))
+    assert len(history.last_day()) == 1
