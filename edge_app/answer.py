@@ -3,6 +3,8 @@
 gc=False: they hold text and numbers and can be part of no circle, so Python need not look for one among thousands of them.
 """
 
+from typing import Literal
+
 import msgspec
 
 
@@ -23,6 +25,44 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     infer: float
 
 
+class Peak(msgspec.Struct, frozen=True, gc=False):
+    """A place in a picture where the sought label is likeliest: the largest score of its neighbourhood."""
+
+    x: float  # px of the picture, 0 in the middle of its first pixel: the centroid of the scores around
+    y: float
+    score: float  # probability of the sought label in the tile with the largest one, 0..1
+    decision: str  # of that tile: a label, or "refer"
+    x_mm: float | None = None  # in the picture's own plane, from the middle of its first pixel; None: its spacing is unknown
+    y_mm: float | None = None
+
+
+class TileMap(msgspec.Struct, frozen=True, gc=False):
+    """The tiles of a picture and their scores. Tile (row, column) has its top left corner at first + stride * (row, column)."""
+
+    size: int  # px of the picture, both ways
+    stride: int
+    rows: int
+    columns: int
+    first: tuple[int, int]  # y, x of the first tile
+    scores: bytes  # uint16, little-endian, [rows][columns]: probability of the sought label * 65,534; 65,535: not assessed
+    assessed: int  # tiles
+    outside: int  # of them, unlike the training images
+    path: Literal["tiles", "convolution"] = "tiles"  # how they were answered
+
+
+class SlicePlace(msgspec.Struct, frozen=True, gc=False):
+    """Where a DICOM picture lies: PS3.3 C.7.6.2. Its UIDs are hashed, unless it was asked for plain ones."""
+
+    study: str
+    series: str
+    instance: str
+    number: int | None = None  # InstanceNumber
+    position_mm: tuple[float, float, float] | None = None  # of the middle of its first pixel, patient coordinates
+    across: tuple[float, float, float] | None = None  # unit vector along a row, to the right
+    down: tuple[float, float, float] | None = None  # along a column
+    spacing_mm: tuple[float, float] | None = None  # between rows, between columns
+
+
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """A prediction as the store keeps it."""
 
@@ -36,3 +76,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     outside: tuple[str, ...] | None = None  # statistics outside the bundle's envelope; None: the bundle has no envelope
     trailing: str = ""  # what follows the picture in its file; "" for nothing
     statistics: tuple[float, ...] | None = None  # in the order of STATISTICS; not stored; None: they were not asked for
+    tiles: TileMap | None = None  # None: it was answered as one image
+    peaks: tuple[Peak, ...] | None = None  # of the map, the largest score first
+    place: SlicePlace | None = None  # None: not DICOM
+    frame: int | None = None  # from 1, of a file with several; None: it has one

@@ -38,6 +38,8 @@ DATA_URI = re.compile(rb"data:image/[a-z.+-]+;base64,([A-Za-z0-9+/=\s]+)")
 PARTS = {
     "edge_app": "",
     "edge_app/page": "web",
+    "edge_app/image/containers/dicom.py": "dicom",
+    "edge_app/image/decoders/dicom.py": "dicom",
     "edge_app/report": "html",
     "edge_app/runtimes/onnx.py": "onnx",
     "edge_app/runtimes/tflite.py": "tflite",
@@ -69,6 +71,13 @@ NOT_IMPORTED = {  # a package -> who needs it
     "mypy": "scripts/check",
     "ruff": "scripts/check",
     "pytest-xdist": "scripts/test",
+    "highdicom": "to come: results as DICOM",
+    "pydicom": "to come: DICOM",
+    "pydicom-data": "to come: tests of DICOM",
+    "pyjpegls": "pydicom, for JPEG-LS",
+    "pylibjpeg": "pydicom, for JPEG 2000",
+    "pylibjpeg-openjpeg": "pydicom, for JPEG 2000",
+    "python-gdcm": "pydicom, for lossless JPEG",
 }
 
 LINES, COMMAND_LINES = 400, 25  # what a file, and what a command's body has at most

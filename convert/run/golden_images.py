@@ -93,7 +93,7 @@ def draw_golden_images(spec: InputSpec, seed: int) -> list[GoldenFile]:
         pixels = _with_colour(pattern(rng, height, width), rng) if encoding.mode in _COLOURED else pattern(rng, height, width)
         data = _encoded(pixels, encoding, FULL if spec.grey_max is msgspec.UNSET else spec.grey_max)
         path = f"golden/{index:02}.{encoding.extension}"
-        files.append(GoldenFile(path, data, model_input(decode(data, path, spec.grey_max), spec)))
+        files.append(GoldenFile(path, data, model_input(decode(data, path, spec), spec)))
     return files
 
 

@@ -89,7 +89,7 @@ def bench(
     before, recorder = condition(), Recorder(Board())
     with scratch_folder() as folder:
         paths = listed_images(images, folder)
-        first = first_image(paths, bundle.manifest.input.grey_max) if paths else sample_png()
+        first = first_image(paths, bundle.manifest.input) if paths else sample_png()
         starts, skipped = start_all(subject, variants, first, chosen.starts, progress)
         measured = [
             run_repeat(plan, recorder.poll, progress)

@@ -4,10 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from msgspec import UnsetType
-
 from limiar.edge_app.bench.result import Unread
 from limiar.edge_app.bench.sample import SIDE_PX, sample_png
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ImageError, printable
 from limiar.edge_app.image.folder import walk
 from limiar.edge_app.image.read import decode, read_file
@@ -44,12 +43,12 @@ def described(given: bool, paths: Sequence[str], unread: Sequence[Unread]) -> st
     return f"{counted(len(paths) - len(unread), 'image')}, the first {first}"
 
 
-def first_image(paths: Sequence[str], grey_max: int | UnsetType) -> bytes:
+def first_image(paths: Sequence[str], spec: InputSpec) -> bytes:
     """The bytes of the first file that is an image. Raises ImageError: none is."""
     for path in paths:
         try:
             data = read_file(path, follow=True)
-            decode(data, path, grey_max)
+            decode(data, path, spec)
         except ImageError as error:
             if path == paths[-1]:
                 raise ImageError(error.code, f"{printable(path)}: {error.message}") from None

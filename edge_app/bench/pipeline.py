@@ -32,7 +32,7 @@ class Pipeline:
         self._classifier = Classifier(
             self._watched, manifest.labels, manifest.input, model.decision, manifest.envelope, "ignore"
         )
-        self._grey_max = manifest.input.grey_max
+        self._spec = manifest.input
         self._store = store
         self._following = itertools.cycle([os.fsencode(path) for path in paths]).__next__
 
@@ -52,7 +52,7 @@ class Pipeline:
         data = read_file(path, follow=True)
         sha256 = hashlib.sha256(data).digest()
         read = clock()
-        picture = decode(data, os.fsdecode(path), self._grey_max)
+        picture = decode(data, os.fsdecode(path), self._spec)
         decoded = clock()
         answer = self._classifier.answer(picture, decode_s=(decoded - read) / 1e9)
         decided = clock()

@@ -152,7 +152,7 @@ def _readable(images: tuple[str, ...], spec: InputSpec) -> tuple[list[Pixels], l
     tensors, paths, unread = list[Pixels](), list[str](), list[Unread]()
     for path in images:
         try:
-            picture = decode(read_file(path, follow=True), path, spec.grey_max)
+            picture = decode(read_file(path, follow=True), path, spec)
             tensor = model_input(picture, spec)
             check_assessable(picture, tensor)
         except ImageError as error:

@@ -5,19 +5,17 @@ file with its size and sha256; a bundle with a file that is not listed, or diffe
 are the only schema.
 """
 
-import json
-import math
 import re
-from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NoReturn, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
+from limiar.edge_app.bundle.strict_json import strictly_parsed, unseen
 from limiar.edge_app.errors import BundleError, printable
 from limiar.edge_app.runtimes import title
-from limiar.edge_app.text import is_plain, visible
+from limiar.edge_app.text import is_plain
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -41,10 +39,40 @@ GreyMax = Annotated[int, Meta(ge=256, le=65_535)]
 Count = Annotated[int, Meta(ge=0)]
 Size = Annotated[float, Meta(ge=0.0)]
 Step = Annotated[float, Meta(gt=0.0)]
+Level = Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)]  # in modality units
+Width = Annotated[int, Meta(ge=1, lt=1 << 31)]
 
 
 class Value(Struct, frozen=True, forbid_unknown_fields=True):
     """Base of everything in a manifest: immutable, and without undeclared keys."""
+
+
+class Window(Value, frozen=True, forbid_unknown_fields=True):
+    """Which values of a DICOM picture become black and white, in modality units (HU for CT): centre and width, PS3.3 C.11.2."""
+
+    centre: Level
+    width: Width
+
+
+class DicomSpec(Value, frozen=True, forbid_unknown_fields=True):
+    """How a DICOM picture becomes 8 bits: a device without the rule refuses the bundle, since it does not know the key."""
+
+    rule: Literal["dicom-v1"] = "dicom-v1"
+    window: Window | None = None  # None: each file's own, the first if it has several
+
+    @property
+    def line(self) -> str:
+        """For a person: "dicom-v1 with window -600,1500"."""
+        own = "the window of each file"
+        return f"{self.rule} with {own if self.window is None else f'window {self.window.centre},{self.window.width}'}"
+
+
+class TileSpec(Value, frozen=True, forbid_unknown_fields=True):
+    """Into which tiles a picture is cut, each of them answered as an image of its own (inference/)."""
+
+    size: Side  # px of the picture, both ways
+    stride: Side  # px from one tile to the next, both ways
+    sought: Text  # the label that tiles are searched for
 
 
 class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
@@ -56,12 +84,14 @@ class InputSpec(Value, frozen=True, forbid_unknown_fields=True):
     decode: str = DECODE_RULE
     resize: str = RESIZE_RULE
     grey_max: GreyMax | msgspec.UnsetType = msgspec.UNSET  # largest 16-bit value if images declare none: image/depth.py
+    dicom: DicomSpec | msgspec.UnsetType = msgspec.UNSET  # not in the file: DICOM is refused
 
     @property
     def line(self) -> str:
         """For a person: "40x40x3, rules pillow-v1, stretch-v1, 16-bit grey up to 4095"."""
         grey = "" if self.grey_max is msgspec.UNSET else f", 16-bit grey up to {self.grey_max}"
-        return f"{self.height}x{self.width}x{self.channels}, rules {self.decode}, {self.resize}{grey}"
+        dicom = f", {self.dicom.line}" if self.dicom else ""
+        return f"{self.height}x{self.width}x{self.channels}, rules {self.decode}, {self.resize}{grey}{dicom}"
 
 
 class Threshold(Value, frozen=True, forbid_unknown_fields=True):
@@ -159,6 +189,16 @@ class ModelFile(Value, frozen=True, forbid_unknown_fields=True):
     class_map: MapGrid | None = None  # of its second output, the class activation map
 
 
+class TiledFile(Value, frozen=True, forbid_unknown_fields=True):
+    """A model file's weights for a larger input, which answers many overlapping tiles at once (inference/)."""
+
+    of: Name  # the model file
+    height: Side  # of its input, px
+    width: Side
+    step: Side  # px of the input from one answer to the next, both ways
+    tolerance: Size  # how far its logits may be from those of single tiles, as an absolute difference
+
+
 class BundleFile(Value, frozen=True, forbid_unknown_fields=True):
     """A file of the bundle; `path` is relative, with forward slashes."""
 
@@ -166,6 +206,7 @@ class BundleFile(Value, frozen=True, forbid_unknown_fields=True):
     bytes: Count
     sha256: Sha256
     model: ModelFile | None = None
+    tiled: TiledFile | msgspec.UnsetType = msgspec.UNSET
 
 
 Statistic = Literal[
@@ -255,6 +296,7 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     envelope: Envelope | None = None
     assessable: Assessable | msgspec.UnsetType = msgspec.UNSET  # not in the file: no limits
     not_proven: NotProven | msgspec.UnsetType = msgspec.UNSET  # not in the file if every model file is proven
+    tiles: TileSpec | msgspec.UnsetType = msgspec.UNSET  # not in the file: a picture is answered as one image
 
     @property
     def verdict(self) -> str:
@@ -270,10 +312,7 @@ class Manifest(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def parse_manifest(raw: bytes, where: str) -> Manifest:
     """JSON bytes -> Manifest. Refuses unknown and duplicate keys, NaN, deep nesting and contradictions with BundleError."""
     try:
-        if _depth(raw) > _DEPTH_LIMIT:
-            raise ValueError(f"nested deeper than {_DEPTH_LIMIT}")
-        # msgspec silently keeps the last of two equal keys; the standard parser can be told to refuse.
-        fields = json.loads(raw.decode(), object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_float=_finite)
+        fields = strictly_parsed(raw, _DEPTH_LIMIT)
         schema = fields.get("schema") if isinstance(fields, dict) else None
         if schema != 1 or isinstance(schema, bool):
             raise BundleError(
@@ -282,7 +321,7 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
             )
         manifest = msgspec.convert(fields, Manifest)
         _check_consistent(manifest)
-        if (odd := _unseen(fields)) is not None:
+        if (odd := unseen(fields)) is not None:
             raise ValueError(f"{odd!r} has a character that acts on a terminal or page instead of being seen")
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # json.JSONDecodeError is a ValueError
         reason = printable(str(error))[:200]
@@ -295,39 +334,6 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
 def manifest_json(manifest: Manifest) -> bytes:
     """The bytes of manifest.json."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        counts = Counter(key for key, _ in pairs)  # counted once: list.count for every key in 4 MB would take hours
-        twice = next(key for key, count in counts.items() if count > 1)
-        raise ValueError(f"key {twice[:40]!r} appears twice")
-    return fields
-
-
-def _finite(text: str) -> float:
-    """Refuses 1e999, a number in JSON but infinity in Python: as a tolerance it would let any answer pass."""
-    number = float(text)
-    return number if math.isfinite(number) else _no_constant(text[:40])
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number")
-
-
-def _depth(raw: bytes) -> int:
-    """Largest nesting, counted before parsing: a parser's own recursion limit differs between Python versions."""
-    depth = deepest = 0
-    # An unclosed string counts up to the end of the text: looking for its end again from every quote in 4 MB takes hours.
-    for match in re.finditer(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', raw, re.DOTALL):
-        token = match.group()
-        if token in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token in b"]}":
-            depth -= 1
-    return deepest
 
 
 def _check_consistent(manifest: Manifest) -> None:
@@ -346,6 +352,10 @@ def _check_consistent(manifest: Manifest) -> None:
         raise ValueError("two model files have the same name")
     if manifest.default_file not in names:
         raise ValueError(f"default_file {manifest.default_file!r} is not among the model files")
+    if manifest.tiles and manifest.tiles.sought not in manifest.labels:
+        raise ValueError(f"tiles.sought {manifest.tiles.sought!r} is not among the labels")
+    if unmade := [file.tiled.of for file in manifest.files if file.tiled and file.tiled.of not in names]:
+        raise ValueError(f"a tiled file is of {unmade[0]!r}, which is not among the model files")
     if manifest.not_proven and (unknown := sorted(set(manifest.not_proven.files) - set(names))):
         raise ValueError(f"not_proven names {unknown[0]!r}, which is not among the model files")
     if len(set(manifest.labels)) != len(manifest.labels):
@@ -364,14 +374,6 @@ def _check_consistent(manifest: Manifest) -> None:
         thresholds = [decision.threshold for decision in decisions if decision.threshold]
         if threshold := next((one for one in thresholds if one.label != manifest.positive), None):
             raise ValueError(f"a threshold is for {threshold.label!r}, which is not the positive label")
-
-
-def _unseen(value: object) -> str | None:
-    """The first text in a JSON value with an unseen character; line ends and tabs are allowed."""
-    if isinstance(value, str):
-        return None if value == visible(value) else value
-    inside = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((odd for one in inside if (odd := _unseen(one)) is not None), None)
 
 
 def _check_path(path: str) -> None:

@@ -19,6 +19,7 @@ from msgspec import UNSET, UnsetType
 from PIL import Image
 
 from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image import containers, decoders
 from limiar.edge_app.image.containers import png, tiff
@@ -146,16 +147,16 @@ class Picture:
         return whole if whole.ndim == 3 else np.repeat(whole[:, :, None], 3, axis=2)
 
 
-def decode(data: bytes, name: str = "", grey_max: int | UnsetType = UNSET) -> Picture:
+def decode(data: bytes, name: str = "", spec: InputSpec | None = None, frame: int = 0) -> Picture:
     """The bytes of an image file -> its picture. A `name` with an image extension must fit the content. Raises ImageError.
 
-    grey_max: the largest value of 16-bit images that do not declare one (InputSpec).
+    spec: has the rules that are a bundle's own, for 16-bit grey and for DICOM; None: there are none. frame: of a DICOM file.
     """
     if len(data) > BYTES_LIMIT:
         raise ImageError("E-IMAGE-BYTES", f"{len(data)} bytes, the limit is {BYTES_LIMIT}: make it smaller")
     container = containers.inspect_named(data, name)
     try:
-        return _decoded(data, container, grey_max)
+        return _decoded(data, container, UNSET if spec is None else spec.grey_max)
     except ImageError:
         raise
     except MemoryError:

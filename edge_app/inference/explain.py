@@ -57,7 +57,7 @@ def explain(
     _check_out(Path(out), str(image))
     started = time.perf_counter()
     content = read_file(os.fsencode(image))
-    picture = decode(content, str(image), manifest.input.grey_max)
+    picture = decode(content, str(image), manifest.input)
     decode_s = time.perf_counter() - started
     classifier, origin = session.load()
     answer, class_map = classifier.explain(picture, decode_s)
@@ -80,7 +80,7 @@ def explained_picture(session: "Session", classifier: "Classifier", content: byt
     Raises BundleError E-BUNDLE-MAP, ImageError, ValueError: not a label of the model.
     """
     manifest, grid = session.manifest, _grid(session)
-    picture = decode(content, grey_max=manifest.input.grey_max)
+    picture = decode(content, spec=manifest.input)
     _, class_map = classifier.explain(picture)
     label_map = _checked(class_map, session.file.name, grid, len(manifest.labels))[..., manifest.labels.index(label)]
     return overlaid(np.asarray(enlarged(picture.pixels())), label_map, grid, manifest.input)

@@ -85,7 +85,7 @@ def golden_tensors(bundle: Bundle) -> GoldenTensors:
     for image in golden.images:
         try:
             spec = bundle.manifest.input
-            tensor = model_input(decode(bundle.read(image.path), image.path, spec.grey_max), spec)
+            tensor = model_input(decode(bundle.read(image.path), image.path, spec), spec)
         except ImageError:
             tensor = None
         tensors.append(tensor)

@@ -77,5 +77,5 @@ class OpenClassifier:
             return self._classifier.answer(image)
         started = time.perf_counter()
         name, data = ("", image) if isinstance(image, bytes) else (str(image), read_file(os.fsencode(image)))
-        picture = decode(data, name, self.session.manifest.input.grey_max)
+        picture = decode(data, name, self.session.manifest.input)
         return self._classifier.answer(picture, decode_s=time.perf_counter() - started)

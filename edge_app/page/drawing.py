@@ -3,7 +3,9 @@
 from typing import Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
+
+from limiar.edge_app.bundle.manifest import InputSpec
 
 Kind = Literal["thumb", "full", "map"]
 
@@ -24,7 +26,7 @@ class Draw(Struct, frozen=True):
     kind: Kind
     places: tuple[bytes, ...]  # paths of files of which one may be it
     sha256: bytes  # of the image file
-    grey_max: int | UnsetType = UNSET  # of its bundle: see InputSpec
+    spec: InputSpec | None = None  # of its bundle
     model: Model | None = None  # for a map
 
 

@@ -52,7 +52,7 @@ def _drawn(asked: Draw) -> Drawn:
             return Drawn(b"", "E-IMAGE-MISSING")
         if asked.model:
             return Drawn(_png(_map(content, asked.model)))
-        return Drawn(_png(_shown(decode(content, grey_max=asked.grey_max), _SIDES_PX[asked.kind])))
+        return Drawn(_png(_shown(decode(content, spec=asked.spec), _SIDES_PX[asked.kind])))
     except LimiarError as error:
         return Drawn(b"", error.code)
     except MemoryError:

@@ -7,8 +7,6 @@ from collections import Counter, OrderedDict
 from functools import lru_cache
 from pathlib import Path
 
-from msgspec import UNSET
-
 from limiar.edge_app.bundle.manifest import MANIFEST, MANIFEST_LIMIT, Manifest, parse_manifest
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.install.record import BUNDLES, SLOTS
@@ -119,11 +117,11 @@ class Pictures:
         model = None
         if kind == "map" and bundle:
             model = Model(str(bundle[0]), entry.bundle, entry.file, entry.runtime.partition(" ")[0], entry.label or "")
-        grey_max = bundle[1].input.grey_max if bundle else UNSET
+        spec = bundle[1].input if bundle else None
         drawn = Drawn(b"", "E-IMAGE-MISSING")
         try:
             for _ in range(2):  # in between, the service may have moved it
-                asked = Draw(kind, self._places(entry), _sha256(entry), grey_max, model)
+                asked = Draw(kind, self._places(entry), _sha256(entry), spec, model)
                 drawn = (self._mapper if model else self._drawer).draw(asked)
                 if drawn.code != "E-IMAGE-MISSING":
                     break

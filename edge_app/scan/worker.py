@@ -113,7 +113,7 @@ def _decode(image: _Image, known: Answer | None, job: Job) -> _Decoded:
         if known is not None and job.annotate is None:
             check_name(image.content, os.fsdecode(image.path))
         else:
-            picture = decode(image.content, os.fsdecode(image.path), job.model.input.grey_max)
+            picture = decode(image.content, os.fsdecode(image.path), job.model.input)
     except ImageError as error:
         picture = error
     except MemoryError:

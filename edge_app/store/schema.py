@@ -127,10 +127,27 @@ MIGRATIONS = (
     """
     ALTER TABLE reviews ADD COLUMN takes_back INTEGER REFERENCES reviews (id);  -- an earlier one of the entry; NULL: a review
     """,
+    """
+    ALTER TABLE results ADD COLUMN tiling TEXT;   -- "40,8": size and stride of its tiles; NULL: answered as one image
+    ALTER TABLE results ADD COLUMN frame INTEGER; -- from 1, of a file with several pictures; NULL: it has one
+    ALTER TABLE results ADD COLUMN place TEXT;    -- JSON, SlicePlace; NULL: not DICOM
+    ALTER TABLE results ADD COLUMN map BLOB;      -- TileMap as MessagePack, its scores compressed with zlib; NULL: no tiles
+    ALTER TABLE results ADD COLUMN peaks TEXT;    -- JSON, of the map; NULL: no tiles
+    DROP INDEX results_image;
+    CREATE UNIQUE INDEX results_image ON results (image_sha256, bundle, coalesce(tiling, ''), coalesce(frame, 0));
+    """,
 )
 
 # The first column that each migration brought: a database that was saved with `sqlite3 .dump` has lost its user_version.
-BROUGHT = ("bundles.id", "bundles.verified", "results.outside", "results.crc32", "results.run", "reviews.takes_back")
+BROUGHT = (
+    "bundles.id",
+    "bundles.verified",
+    "results.outside",
+    "results.crc32",
+    "results.run",
+    "reviews.takes_back",
+    "results.tiling",
+)
 
 # The review of an entry that holds: the last that takes none back, and was not taken back.
 HOLDS = """(

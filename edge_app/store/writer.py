@@ -40,7 +40,7 @@ _ADD = """
         decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms,
         outside, trailing, app, time, crc32)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (image_sha256, bundle) DO NOTHING"""
+    ON CONFLICT (image_sha256, bundle, coalesce(tiling, ''), coalesce(frame, 0)) DO NOTHING"""
 _REPLACE = """
     UPDATE results SET run = ?, source = ?,
         decision = ?, label = ?, confidence = ?, probabilities = ?, decode_ms = ?, resize_ms = ?, infer_ms = ?,

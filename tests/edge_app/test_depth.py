@@ -36,14 +36,14 @@ def picture(height: int = 53, width: int = 45, samples: int = 1) -> NDArray[np.u
     return levels if samples > 1 else levels[:, :, 0]
 
 
-def shown(data: bytes, name: str = "", **options: Any) -> Pixels:
-    found = decode(data, name, **options)
+def shown(data: bytes, name: str = "", **rules: Any) -> Pixels:
+    found = decode(data, name, InputSpec(height=40, width=40, channels=3, **rules))
     return found[0 : found.shape[0]]
 
 
-def code(data: bytes, **options: Any) -> str:
+def code(data: bytes, **rules: Any) -> str:
     with pytest.raises(ImageError) as refused:
-        decode(data, **options)
+        shown(data, **rules)
     assert refused.value.message.isprintable()
     return refused.value.code
 
@@ -422,7 +422,7 @@ def test_a_bundle_s_range_leaves_what_is_declared_alone() -> None:
 
 def test_a_value_over_the_bundle_s_range_is_refused() -> None:
     with pytest.raises(ImageError, match=r"largest value is 4088, .* at most 4000"):
-        decode(png16(of_depth(picture(), 12)), grey_max=4000)
+        shown(png16(of_depth(picture(), 12)), grey_max=4000)
 
 
 # The rule itself

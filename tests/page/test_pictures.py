@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.image.read import decode
 from limiar.edge_app.page.drawing import Draw, Model
 from limiar.edge_app.page.picture_child import _shown
@@ -206,7 +207,7 @@ def test_16_bits_are_shown_by_the_range_that_the_bundle_says(answered, tmp_path:
     asked = Draw("full", (os.fsencode(tmp_path / "ct.png"),), hashlib.sha256(data).digest())
     with Pictures(answered[0], MOVED_TO) as pictures:
         assert pictures._drawer.draw(asked).code == "E-IMAGE-DEPTH"
-        drawn = pictures._drawer.draw(msgspec.structs.replace(asked, grey_max=4095))
+        drawn = pictures._drawer.draw(msgspec.structs.replace(asked, spec=InputSpec(40, 40, 3, grey_max=4095)))
     assert pixels(drawn.png).max() == 255
 
 

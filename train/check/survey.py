@@ -56,7 +56,7 @@ class Survey:
 def read_one(folder: Path, image: Listed, spec: InputSpec) -> Pixels:
     """The model input uint8 [H, W, C] of an image that was read before, as training would take it. Raises ImageError."""
     data = read_file(os.fsencode(folder / image.file))
-    picture = decode(data, image.file, spec.grey_max)
+    picture = decode(data, image.file, spec)
     tensor = model_input(picture, spec)
     check_assessable(picture, tensor)
     image_input: Pixels = tensor[0]

@@ -44,7 +44,7 @@ def _outcome(item: Item, job: ReadJob) -> Outcome:
         digest = hashlib.sha256(data).digest()
         if digest == item.known:
             return Decoded(item.row, digest, len(data), (), None)
-        picture = decode(data, os.fsdecode(item.name), job.input.grey_max)
+        picture = decode(data, os.fsdecode(item.name), job.input)
         tensor = model_input(picture, job.input)
         check_assessable(picture, tensor)
     except ImageError as error:
