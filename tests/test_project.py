@@ -57,7 +57,10 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "SimpleITK": "simpleitk",
     "cv2": "opencv-python-headless",
+    "gdcm": "python-gdcm",
+    "jpeg_ls": "pyjpegls",
     "mlflow": "mlflow-skinny",
+    "openjpeg": "pylibjpeg-openjpeg",
     "sklearn": "scikit-learn",
 }
 NOT_FROM_PIP = {"_typeshed", "libcamera", "picamera2", "tf_keras"}  # types alone; apt; what wrote tests/convert/data once
