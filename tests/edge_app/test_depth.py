@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec, manifest_json, parse_manifest
-from limiar.edge_app.bundle.open import Bundle
+from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import BundleError, DataError, ImageError
 from limiar.edge_app.image import depth
@@ -534,3 +534,25 @@ def test_the_shipped_bundle_decides_them_as_their_references(cases: Path, projec
             assert line["probabilities"] == reference["probabilities"], name
         else:
             assert line["probabilities"] == answers["k4_size0.bmp"]["probabilities"], name
+
+
+def test_12_bits_in_16_are_answered_as_their_8_bit_references_by_a_bundle_that_declares_their_range(
+    project: Path, cases: Path, tmp_path: Path, limiar: Any
+) -> None:
+    reference = open_bundle(project / "models" / "lung-nodule")
+    spec = msgspec.structs.replace(reference.manifest.input, grey_max=4095)
+    contents = {file.path: reference.read(file.path) for file in reference.manifest.files}
+    write_bundle(tmp_path / "ranged", msgspec.structs.replace(reference.manifest, input=spec), contents)
+    deep, shallow = (sorted((cases / "images").glob(f"k1_*_{kind}.*")) for kind in ("12in16", "8bit_reference"))
+    assert (len(deep), len(shallow)) == (8, 4)
+
+    def answered(bundle: Path, images: list[Path]) -> dict[str, Any]:
+        done = limiar("scan", bundle, *images, "--db", tmp_path / f"{bundle.name}.db")
+        return {Path(line["path"]).name: line for line in map(json.loads, done.stdout.splitlines())}
+
+    wanted = answered(reference.path, shallow)
+    assert {line["code"] for line in answered(reference.path, deep).values()} == {"E-IMAGE-DEPTH"}
+    for name, found in answered(tmp_path / "ranged", deep).items():
+        same = wanted[f"{name.rpartition('_')[0]}_8bit_reference.png"]
+        assert (found["decision"], found["label"]) == (same["decision"], same["label"])
+        assert found["confidence"] == pytest.approx(same["confidence"], abs=0.02), name  # a pixel in some is a level off
