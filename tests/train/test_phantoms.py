@@ -9,12 +9,15 @@ import sys
 import time
 
 import numpy as np
+import pydicom
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from limiar.edge_app.errors import TrainError
+from limiar.edge_app.errors import LimiarError, TrainError
 from limiar.train.commands.phantoms import phantoms as command
+from limiar.train.data.phantom_dicom import phantom_files
+from limiar.train.data.phantom_folder import write_phantoms
 from limiar.train.data.phantoms import KINDS, SIDE, phantom, phantoms
 
 
@@ -82,4 +85,48 @@ def test_an_interruption_leaves_nothing(tmp_path, number, status):
         process.send_signal(number)
         assert process.communicate(timeout=120) == (None, b"")
     assert process.returncode == status
+    assert list(tmp_path.iterdir()) == []
+
+
+def read_dicom(data):
+    return pydicom.dcmread(io.BytesIO(data))
+
+
+def test_dicom_phantoms_are_the_same_patches_in_hounsfield_units():
+    for (name, data), (other, png) in zip(phantom_files(24, seed=5), phantoms(24, seed=5), strict=True):
+        assert name.removesuffix(".dcm") == other.removesuffix(".png")
+        file = read_dicom(data)
+        assert (file.BitsStored, file.PixelRepresentation, file.RescaleSlope, file.RescaleIntercept) == (12, 1, 1, 0)
+        hu = file.pixel_array.astype(float)
+        assert hu.min() < -800
+        levels = np.clip((hu + 1000) / 1400 * 255, 0, 255)
+        assert np.abs(levels - np.asarray(Image.open(io.BytesIO(png)))).max() < 1
+
+
+def test_dicom_phantoms_have_the_same_bytes_each_time_and_six_make_a_study():
+    made = list(phantom_files(18, seed=5))
+    assert made == list(phantom_files(18, seed=5))
+    files = [read_dicom(data) for _, data in made]
+    assert len({file.SOPInstanceUID for file in files}) == 18
+    assert len({(file.StudyInstanceUID, file.PatientID) for file in files}) == 3
+    for study in (files[:6], files[6:12], files[12:]):
+        assert len({(f.StudyInstanceUID, f.SeriesInstanceUID) for f in study}) == 1
+        assert [f.InstanceNumber for f in study] == [1, 2, 3, 4, 5, 6]
+        assert len({tuple(f.ImagePositionPatient) for f in study}) == 6
+
+
+def test_the_command_writes_dicom_if_asked(tmp_path):
+    out = tmp_path / "slices"
+    assert CliRunner().invoke(command, [str(out), "--count", "6", "--seed", "2", "--dicom"]).exit_code == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == dict(phantom_files(6, seed=2))
+
+
+def test_without_pydicom_the_line_that_installs_it_is_said(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith(("pydicom.", "limiar.train.data.phantom_dicom"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "limiar.train.data.ct_file")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(LimiarError, match=r"pip install 'limiar\[dicom\]'") as refused:
+        write_phantoms(tmp_path / "slices", 6, dicom=True)
+    assert refused.value.code == "E-INSTALL-MISSING"
     assert list(tmp_path.iterdir()) == []

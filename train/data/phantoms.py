@@ -42,13 +42,26 @@ def phantoms(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
     A patch depends on (seed, its number) alone: a longer series begins with the shorter one.
     """
     for number in range(count):
-        kind = KINDS[number // 2 % len(KINDS)] if number % 2 == 0 else None
-        pixels = phantom(np.random.default_rng([seed, number]), kind)
-        yield f"phantom_{number:06d}_{'pos' if kind else 'neg'}.png", _png(pixels)
+        yield phantom_name(number, "png"), _png(phantom(*drawn_from(seed, number)))
+
+
+def phantom_name(number: int, extension: str) -> str:
+    """The name of a patch's file, which says its label."""
+    return f"phantom_{number:06d}_{'neg' if number % 2 else 'pos'}.{extension}"
+
+
+def drawn_from(seed: int, number: int) -> tuple[np.random.Generator, str | None]:
+    """What `phantom` draws the patch of that number from."""
+    return np.random.default_rng([seed, number]), None if number % 2 else KINDS[number // 2 % len(KINDS)]
 
 
 def phantom(rng: np.random.Generator, kind: str | None) -> Pixels:
     """One patch, uint8 [SIDE, SIDE]. kind: one of KINDS, or None for a patch without a nodule."""
+    return _windowed(phantom_hu(rng, kind))
+
+
+def phantom_hu(rng: np.random.Generator, kind: str | None) -> Field:
+    """The same patch in Hounsfield units."""
     hu = _parenchyma(rng)
     hu = _background_vessels(rng, hu)
     if rng.random() < 0.5:
@@ -56,7 +69,7 @@ def phantom(rng: np.random.Generator, kind: str | None) -> Pixels:
     radius = math.exp(rng.uniform(*np.log(NODULE_RADIUS_PX)))  # small ones are more frequent, as in LUNA16
     at = _CENTRE + rng.uniform(-4.0, 4.0, 2)
     hu = _nodule(rng, hu, kind, at, radius) if kind else _decoy(rng, hu, at, radius)
-    return _windowed(_scanned(rng, hu))
+    return _scanned(rng, hu)
 
 
 def _parenchyma(rng: np.random.Generator) -> Field:
