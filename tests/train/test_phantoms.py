@@ -125,7 +125,8 @@ def test_without_pydicom_the_line_that_installs_it_is_said(tmp_path, monkeypatch
     for name in [name for name in sys.modules if name.startswith(("pydicom.", "limiar.train.data.phantom_dicom"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "limiar.train.data.ct_file")
-    monkeypatch.setitem(sys.modules, "pydicom", None)
+    for name in ("pydicom", "pydicom.dataset"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(LimiarError, match=r"pip install 'limiar\[dicom\]'") as refused:
         write_phantoms(tmp_path / "slices", 6, dicom=True)
     assert refused.value.code == "E-INSTALL-MISSING"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 WINDOW = (-300, 1400)  # centre, width in HU: by PS3.3 C.11.2.1.2.1 from -1000 to 399, a level off the patches' -1000 to 400
 LEAST_HU, MOST_HU = -2048, 2047  # of 12 signed bits
@@ -30,10 +30,10 @@ class CtSlice:
     thickness_mm: float
 
 
-def uid(*parts: object) -> str:
+def uid(*parts: object) -> UID:
     """A UID that depends on these parts alone: 2.25 and a number of 128 bits (PS3.5, B.2)."""
     digest = hashlib.sha256("\0".join(map(str, ("limiar", *parts))).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+    return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
 def ct_file(ct: CtSlice) -> bytes:
@@ -64,7 +64,7 @@ def ct_file(ct: CtSlice) -> bytes:
     file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 16, 12, 11, 1
     file.RescaleSlope, file.RescaleIntercept, file.RescaleType = "1", "0", "HU"
     file.WindowCenter, file.WindowWidth = map(str, WINDOW)
-    file.PixelData = _stored(ct.hu)
+    file.PixelData = ct.hu.astype("<i2").tobytes()  # the sign goes on in the bits above HighBit, as scanners write it
     buffer = io.BytesIO()
     file.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
@@ -72,9 +72,5 @@ def ct_file(ct: CtSlice) -> bytes:
 
 def rounded(hu: NDArray[np.float64]) -> Hounsfield:
     """Whole HU, within what 12 bits hold."""
-    return np.rint(hu.clip(LEAST_HU, MOST_HU)).astype(np.int16)
-
-
-def _stored(hu: Hounsfield) -> bytes:
-    """Little endian; the sign extended into the bits above HighBit, as scanners do. An odd number of bytes cannot occur."""
-    return hu.astype("<i2").tobytes()
+    whole: Hounsfield = np.rint(hu.clip(LEAST_HU, MOST_HU)).astype(np.int16)
+    return whole

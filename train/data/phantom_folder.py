@@ -54,7 +54,7 @@ def _dicom(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
     try:
         from limiar.train.data.phantom_dicom import phantom_files
     except ModuleNotFoundError as error:
-        if error.name != "pydicom":
+        if (error.name or "").partition(".")[0] != "pydicom":
             raise
         met = "DICOM phantoms need pydicom, which is not installed"
         raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[dicom]'") from None
