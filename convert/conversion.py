@@ -11,6 +11,8 @@ from limiar.convert.child import ToParent, in_child
 from limiar.convert.defaults import INTENDED_USE, LICENCE, VERSION
 from limiar.convert.publish.card import read_card
 from limiar.convert.publish.place import check_out, name_from, writing_to
+from limiar.edge_app.bundle.manifest import DicomSpec, DicomWindow
+from limiar.train.record.run_folder import read_run
 
 if TYPE_CHECKING:
     from limiar.convert.report.release_report import ReleaseReport
@@ -58,6 +60,9 @@ def convert_model(
     std: Numbers | None = None,
     bgr: bool = False,
     grey_max: int | None = None,
+    dicom_window: DicomWindow | None = None,
+    tiles: tuple[int, int] | None = None,
+    sought: str | None = None,
     require: Sequence[str] = (),
     margin: float | None = None,
     refer_below: float | None = None,
@@ -76,8 +81,9 @@ def convert_model(
     """Converts a RUN of `limiar train`, or another Keras classifier, into a bundle that devices run.
 
     Each argument is the option of `limiar convert` with the same name, and has its default. Give `run`, or `model` and `data`;
-    csv, labels, positive, size, bgr, grey_max, scale, mean and std go with `model`. size: height and width in pixels; margin:
-    a loss, 0..0.5; refer_below: a probability, 0..1; assessable: a share, 0..1.
+    csv, labels, positive, size, bgr, grey_max, scale, mean and std go with `model`. size: height and width in pixels;
+    dicom_window: (centre, width), or "file"; tiles: (size, stride) in pixels of the picture; margin: a loss, 0..0.5;
+    refer_below: a probability, 0..1; assessable: a share, 0..1.
 
     Model files are left out of the bundle as the command leaves them out, and if one that the gate requires did not pass, the
     release is refused: no error is raised, but `published` is False.
@@ -101,6 +107,11 @@ def convert_model(
     of_a_model = (csv, labels, positive, size, scale, mean, std, grey_max, bgr or None)
     if run is not None and any(value is not None for value in of_a_model):
         raise TypeError("csv, labels, positive, size, scale, mean, std, bgr and grey_max go with model=: a RUN has its own")
+    if sought is not None and tiles is None:
+        raise TypeError("sought= goes with tiles=")
+    dicom = DicomSpec.given(dicom_window)
+    if run is not None and dicom and (other := contradicted(Path(run), dicom)):
+        raise TypeError(f"dicom_window={dicom_window!r}: the RUN was trained with {other}")
     place = Path(out)
 
     def work(child: ToParent) -> Conversion:
@@ -109,7 +120,6 @@ def convert_model(
         from limiar.convert.source.origin import KerasFile, RunFolder, Scaling
         from limiar.convert.steps import Steps
         from limiar.edge_app.bundle.signature import read_private_key
-        from limiar.train.record.run_folder import read_run
 
         # Loading TensorFlow takes seconds: what can be refused without it is refused first.
         asked = with_options(read_gate(_path(gate)), require, margin, refer_below, allow_undecided)
@@ -119,7 +129,7 @@ def convert_model(
         elsewhere = tuple(read_verified(Path(path)) for path in verified)
         origin: RunFolder | KerasFile
         if run is not None:
-            origin = RunFolder(Path(run), _path(data))
+            origin = RunFolder(Path(run), _path(data), dicom)
             read_run(origin.folder)
         else:
             assert model is not None
@@ -133,6 +143,7 @@ def convert_model(
                 size=size,
                 order=_path(labels),
                 grey_max=msgspec.UNSET if grey_max is None else grey_max,
+                dicom=dicom,
             )
         with Steps(child.at) as steps:
             with steps.loading("TensorFlow"):
@@ -156,6 +167,8 @@ def convert_model(
                 ended=child.ended,
                 allow_chance=allow_chance,
                 assessable=assessable,
+                tiles=tiles,
+                sought=sought,
                 allowed_by="--allow-undecided" if allow_undecided else "gate.toml",
             )
             converted = convert_run(request, steps.note)
@@ -176,6 +189,12 @@ def convert_model(
             return _done(converted.report, place)
 
     return in_child(work)
+
+
+def contradicted(run: Path, dicom: DicomSpec) -> str | None:
+    """The window of a RUN that was trained on DICOM images with another one, as its option; None if there is no other."""
+    own = read_run(run).input.dicom
+    return own.option if own and own != dicom else None
 
 
 def _path(given: StrPath | None) -> Path | None:

@@ -33,7 +33,7 @@ from limiar.convert.source.origin import KerasFile, RunFolder
 from limiar.convert.source.source_model import SourceModel, read_source
 from limiar.convert.source.steady import check_steady
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.bundle.manifest import Envelope, Metric, verdict
+from limiar.edge_app.bundle.manifest import Envelope, Metric, TileSpec, verdict
 from limiar.edge_app.drift.reference import BundleReference
 from limiar.edge_app.errors import ConvertError, printable
 from limiar.edge_app.image.statistics import outside, statistics
@@ -59,6 +59,8 @@ class ConvertRequest(msgspec.Struct, frozen=True):
     cam: bool = False  # a class activation map as second output
     ended: dict[str, str] = {}  # model file -> how making it ended the process: it is left out
     assessable: float | None = None  # share of validation images that limits of "not assessable" may refuse; None: no limits
+    tiles: tuple[int, int] | None = None  # size and stride, px of the picture; None: devices answer it as one image
+    sought: str | None = None  # the label that tiles are searched for; None: the positive one of two
     allow_chance: bool = False  # even a model that is no better than chance on validation
 
 
@@ -73,6 +75,7 @@ class Converted(msgspec.Struct, frozen=True):
     golden: list[GoldenFile]
     golden_logits: dict[str, np.ndarray]  # file -> float64 [images, K]
     reference: BundleReference  # of val
+    tiles: TileSpec | msgspec.UnsetType  # as the manifest has it
 
 
 def convert_run(request: ConvertRequest, note: Note) -> Converted:
@@ -80,6 +83,7 @@ def convert_run(request: ConvertRequest, note: Note) -> Converted:
     environments, not_checked = find_environments()
     note("reading the model and its images")
     source = read_source(request.origin, request.seed, request.cam)
+    tiles = _tiles(request, source)
     images, calibration = _read_images(request, source)
     envelope = source.envelope or dataset.training_envelope(source.folder, source.rows, source.input)
     note("running Keras")
@@ -121,7 +125,22 @@ def convert_run(request: ConvertRequest, note: Note) -> Converted:
         golden=images.golden,
         golden_logits=golden_logits,
         reference=bundle_reference(seen["val"], answers.part("val"), envelope, [file for file in files if file.passed]),
+        tiles=tiles,
     )
+
+
+def _tiles(request: ConvertRequest, source: SourceModel) -> TileSpec | msgspec.UnsetType:
+    """How devices cut a picture into tiles. Raises ConvertError: it is not said which label they search for."""
+    if request.tiles is None:
+        return msgspec.UNSET
+    size, stride = request.tiles
+    sought = request.sought or source.positive
+    if sought is None or sought not in source.labels:
+        met = "tiles are searched for one of more than two labels"
+        met = met if sought is None else f"--sought {printable(sought)} is not a label"
+        known = ", ".join(printable(label) for label in source.labels[:8])
+        raise ConvertError("E-TILES-SOUGHT", f"{met}: give --sought with one of {known}")
+    return TileSpec(size=size, stride=stride, sought=sought)
 
 
 def _read_images(request: ConvertRequest, source: SourceModel) -> tuple[Images, Pixels]:

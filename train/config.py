@@ -13,7 +13,7 @@ import msgspec
 import msgspec.inspect
 from msgspec import UNSET, Meta
 
-from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.edge_app.bundle.manifest import DicomSpec, DicomWindow, InputSpec
 from limiar.edge_app.errors import LimiarError, TrainError, printable
 from limiar.train.dataset.splits import Shares
 from limiar.train.record.run_folder import Run
@@ -240,9 +240,20 @@ def check_backend() -> None:
         raise LimiarError("E-INSTALL-MISSING", "KERAS_BACKEND=jax, but jax is not installed: pip install jax, or unset it")
 
 
-def input_of(size: tuple[int, int], channels: Literal[1, 3], grey_max: int | None) -> InputSpec:
-    """A model's input: (height, width) in pixels, 1 or 3 channels, and the largest value of undeclared 16-bit images."""
-    return InputSpec(height=size[0], width=size[1], channels=channels, grey_max=UNSET if grey_max is None else grey_max)
+def input_of(
+    size: tuple[int, int], channels: Literal[1, 3], grey_max: int | None = None, dicom_window: DicomWindow | None = None
+) -> InputSpec:
+    """A model's input: (height, width) in pixels, 1 or 3 channels.
+
+    grey_max: the largest value of undeclared 16-bit images; dicom_window: of DICOM images, which are refused without.
+    """
+    return InputSpec(
+        height=size[0],
+        width=size[1],
+        channels=channels,
+        grey_max=UNSET if grey_max is None else grey_max,
+        dicom=DicomSpec.given(dicom_window),
+    )
 
 
 def check_input(spec: InputSpec) -> None:

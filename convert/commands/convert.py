@@ -9,6 +9,7 @@ import click
 
 from limiar.convert.defaults import INTENDED_USE, LICENCE, VERSION
 from limiar.edge_app import exit_status
+from limiar.edge_app.commands.options import dicom_window, tiles
 
 GATE = ("gate", "require", "margin", "refer_below", "allow_undecided")  # the options that change the gate
 OF_A_MODEL = ("csv", "positive", "labels", "size", "grey_max", "bgr", "scale", "mean", "std")
@@ -48,6 +49,7 @@ GROUPS = {
     "A classifier in place of a RUN": (
         *("model", "csv", "labels", "positive", "size", "scale", "mean", "std", "bgr", "grey_max"),
     ),
+    "Pictures that devices read": ("dicom_window", "tiles", "sought"),
     "What a model file must pass": (
         *("require", "margin", "refer_below", "allow_undecided", "allow_chance", "gate", "print_gate"),
     ),
@@ -88,6 +90,20 @@ class Grouped(click.Command):
     metavar="N",
     help="Largest value of 16-bit images that do not declare their range, such as 4095 for 12 bits.",
 )
+@click.option(
+    "--dicom-window",
+    callback=dicom_window,
+    metavar="CENTRE,WIDTH|file",
+    help="Have devices read DICOM: grey by this window (HU for CT), such as -600,1500, or by each file's own. "
+    "A RUN of DICOM images has its own.",
+)
+@click.option(
+    "--tiles",
+    callback=tiles,
+    metavar="SIZE,STRIDE",
+    help="Have devices answer a picture in tiles of SIZE pixels, one every STRIDE, such as 40,8.",
+)
+@click.option("--sought", metavar="LABEL", help="The label that tiles are searched for. Default: the positive one of two.")
 @click.option("--positive", metavar="LABEL", help="The positive one of two labels. Default: pos, or the second by name.")
 @click.option("--scale", callback=_numbers, help="Multiply pixels by this before the model sees them: a number such as 1/255.")
 @click.option("--mean", callback=_numbers, help="Subtract this next: one number, or one for each channel.")
@@ -220,3 +236,12 @@ def _check_usage(options: dict[str, Any]) -> None:
         raise click.UsageError("--model needs --data, the folder of its images.")
     if options["run"] and (foreign := [name for name in OF_A_MODEL if options[name] not in (None, False)]):
         raise click.UsageError(f"--{foreign[0].replace('_', '-')} goes with --model: a RUN has its own.")
+    if options["sought"] is not None and options["tiles"] is None:
+        raise click.UsageError("--sought goes with --tiles.")
+    if options["run"] and options["dicom_window"]:
+        from limiar.convert.conversion import contradicted
+        from limiar.edge_app.bundle.manifest import DicomSpec
+
+        dicom = DicomSpec.given(options["dicom_window"])
+        if dicom and (other := contradicted(options["run"], dicom)):
+            raise click.UsageError(f"--dicom-window: the RUN was trained with {other}: leave it out.")

@@ -122,6 +122,7 @@ def _manifest(converted: Converted, contents: Mapping[str, bytes], release_count
         envelope=report.envelope,
         assessable=report.assessing.limits if report.assessing else msgspec.UNSET,
         not_proven=report.not_proven or msgspec.UNSET,
+        tiles=converted.tiles,
     )
     check_decisions(manifest, report.files, report.gate.decision, converted.answers)
     return manifest

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.bundle.manifest import DicomSpec
 
 Numbers = float | Sequence[float]  # one, or one for each channel
 
@@ -71,6 +72,7 @@ class RunFolder(msgspec.Struct, frozen=True):
 
     folder: Path
     data: Path | None = None  # None: where the images were when it was trained
+    dicom: DicomSpec | msgspec.UnsetType = msgspec.UNSET  # for devices, if it was trained on images of other formats
 
 
 class KerasFile(msgspec.Struct, frozen=True):
@@ -84,3 +86,4 @@ class KerasFile(msgspec.Struct, frozen=True):
     size: tuple[int, int] | None = None  # --size: height, width; of a model that leaves them open
     order: Path | None = None  # --labels: of the outputs, one label a line; None: name order
     grey_max: int | msgspec.UnsetType = msgspec.UNSET  # as InputSpec's
+    dicom: DicomSpec | msgspec.UnsetType = msgspec.UNSET  # as InputSpec's

@@ -63,7 +63,7 @@ def _from_run(origin: RunFolder, cam: bool) -> SourceModel:
     where = printable(str(origin.folder / MODEL))
     model = load_model(read_model(origin.folder, run), where)
     spec, model = _readied(model, where)
-    spec = msgspec.structs.replace(spec, grey_max=run.input.grey_max)
+    spec = msgspec.structs.replace(spec, grey_max=run.input.grey_max, dicom=run.input.dicom)
     if spec != run.input:
         met = f"{where} takes {spec.height}x{spec.width}x{spec.channels}"
         wanted = f"{run.input.height}x{run.input.width}x{run.input.channels}, {run.input.decode}, {run.input.resize}"
@@ -76,7 +76,7 @@ def _from_run(origin: RunFolder, cam: bool) -> SourceModel:
         grid=both and grid(both),
         labels=run.labels,
         positive=run.positive,
-        input=run.input,
+        input=msgspec.structs.replace(spec, dicom=spec.dicom or origin.dicom),
         folder=origin.data or Path(run.data.folder),
         rows=read_splits(origin.folder, run),
         facts=run_facts(run) | ({"head": head} if head else {}),
@@ -92,7 +92,7 @@ def _from_file(origin: KerasFile, seed: int, cam: bool) -> SourceModel:
     where = printable(str(origin.path))
     model = load_model(data, where)
     spec, model = _readied(model, where, origin.size)
-    spec = msgspec.structs.replace(spec, grey_max=origin.grey_max)
+    spec = msgspec.structs.replace(spec, grey_max=origin.grey_max, dicom=origin.dicom)
     # The gate says how few are too few, by the smallest margin that the test split can decide.
     images, notes = load(origin.data, origin.table, spec, Shares(seed=seed, minimum=1), lambda done, total: None, RowsAlone)
     labels = in_order(origin.order, images.labels) if origin.order else images.labels

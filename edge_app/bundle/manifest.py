@@ -54,17 +54,33 @@ class Window(Value, frozen=True, forbid_unknown_fields=True):
     width: Width
 
 
+DicomWindow = tuple[int, int] | Literal["file"]  # as callers give it: centre and width, or each file's own
+
+
 class DicomSpec(Value, frozen=True, forbid_unknown_fields=True):
     """How a DICOM picture becomes 8 bits: a device without the rule refuses the bundle, since it does not know the key."""
 
     rule: Literal["dicom-v1"] = "dicom-v1"
     window: Window | None = None  # None: each file's own, the first if it has several
 
+    @classmethod
+    def given(cls, window: DicomWindow | None) -> "DicomSpec | msgspec.UnsetType":
+        """As a caller gives it. Raises ValueError: no window has such numbers."""
+        if window is None:
+            return msgspec.UNSET
+        if window == "file":
+            return cls()
+        return cls(window=msgspec.convert({"centre": window[0], "width": window[1]}, Window))
+
+    @property
+    def option(self) -> str:
+        """As --dicom-window takes it."""
+        return f"{self.window.centre},{self.window.width}" if self.window else "file"
+
     @property
     def line(self) -> str:
         """For a person: "dicom-v1 with window -600,1500"."""
-        own = "the window of each file"
-        return f"{self.rule} with {own if self.window is None else f'window {self.window.centre},{self.window.width}'}"
+        return f"{self.rule} with {f'window {self.option}' if self.window else 'the window of each file'}"
 
 
 class TileSpec(Value, frozen=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from limiar.edge_app.output.outputs import Output
 
 FILE = click.Path(path_type=Path)
+_TILE_PX = 4096  # as bundle/manifest.py has it, which --help need not load
 
 
 class Finite(click.FloatRange):
@@ -28,6 +30,27 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+def dicom_window(context: click.Context, option: click.Parameter, text: str | None) -> Any:
+    """`-600,1500` -> (-600, 1500): centre and width; `file` stays."""
+    if text is None or text == "file":
+        return text
+    if not (numbers := re.fullmatch(r"(-?\d{1,9}),(0*[1-9]\d{0,8})", text)):
+        raise click.BadParameter(f"{text!r} is neither centre and width in whole numbers, such as -600,1500, nor file.")
+    return int(numbers[1]), int(numbers[2])
+
+
+def tiles(context: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """`40,8` -> (40, 8): size and stride, px of the picture."""
+    if text is None:
+        return None
+    if not (sides := re.fullmatch(r"(\d{1,4}),(\d{1,4})", text)):
+        raise click.BadParameter(f"{text!r} is not two numbers of pixels, such as 40,8.")
+    size, stride = int(sides[1]), int(sides[2])
+    if not 1 <= stride <= size <= _TILE_PX:
+        raise click.BadParameter(f"{text!r}: a size has at most {_TILE_PX} pixels, and a stride 1 to the size.")
+    return size, stride
 
 
 class AnswerOptions(TypedDict):

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.bundle.manifest import DicomWindow
 from limiar.edge_app.errors import DataError, printable
 from limiar.train.check import findings
 from limiar.train.check.check_report import SEVERITIES, CheckReport, CheckRequest, LabelCheck
@@ -37,6 +38,7 @@ def check_data(
     size: tuple[int, int] = (40, 40),
     channels: Literal[1, 3] = 3,
     grey_max: int | None = None,
+    dicom_window: DicomWindow | None = None,
     seed: int = 0,
     changes: Sequence[str] = (),
     labels: bool = True,
@@ -45,7 +47,8 @@ def check_data(
     """Looks for what is wrong with the images in `data`, before a model is trained on them.
 
     Each keyword is the option of `limiar check` with that name, and has its default; `table` is --csv and `changes` --set.
-    size: (height, width) of the model's input in pixels. labels: whether to look for wrong labels, which takes the longest.
+    size: (height, width) of the model's input in pixels; dicom_window: (centre, width), or "file". labels: whether to look for
+    wrong labels, which takes the longest.
 
         from limiar import check_data
 
@@ -58,7 +61,7 @@ def check_data(
     config = configured("limiar", changes)
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=seed)
     place = Path(table) if table is not None else None
-    return looked_at(CheckRequest(Path(data), place, shares, input_of(size, channels, grey_max), labels), tick)
+    return looked_at(CheckRequest(Path(data), place, shares, input_of(size, channels, grey_max, dicom_window), labels), tick)
 
 
 def looked_at(request: CheckRequest, tick: Tick) -> CheckReport:

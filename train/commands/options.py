@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from limiar.edge_app.commands.options import dicom_window
+
 
 def _size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
     """`40` or `48x32` -> (height, width) in pixels. Whether a network can be built for it is checked later."""
@@ -36,6 +38,12 @@ _GREY_MAX = click.option(
     metavar="N",
     help="Largest value of 16-bit images that do not declare their range, such as 4095 for 12 bits.",
 )
+_DICOM_WINDOW = click.option(
+    "--dicom-window",
+    callback=dicom_window,
+    metavar="CENTRE,WIDTH|file",
+    help="Also read DICOM: grey by this window (HU for CT), such as -600,1500, or by each file's own.",
+)
 _CSV = click.option(
     "--csv",
     "table",
@@ -52,6 +60,7 @@ _MODEL = (
     _SIZE,
     _CHANNELS,
     _GREY_MAX,
+    _DICOM_WINDOW,
     click.option(
         "--recipe",
         type=click.Choice(["standard", "limiar", "reference", "course"]),
@@ -69,7 +78,7 @@ _MODEL = (
 
 def image_options(command: Callable[..., int]) -> Callable[..., int]:
     """Which images, and how a model gets them: in `limiar check`, before its own options."""
-    for option in (_GREY_MAX, _CHANNELS, _SIZE, _CSV):
+    for option in (_DICOM_WINDOW, _GREY_MAX, _CHANNELS, _SIZE, _CSV):
         command = option(command)
     return command
 

@@ -102,7 +102,7 @@ def _check_together(
     if (parent is None) != (reviewed is None):
         raise click.UsageError("--from RUN and --add REVIEWED go together.")
     if parent is not None:
-        _refuse_given("table", "model", "size", "channels", "grey_max", "recipe", "quick", "positive")
+        _refuse_given("table", "model", "size", "channels", "grey_max", "dicom_window", "recipe", "quick", "positive")
         if ignored := [change for change in changes if change.partition("=")[0] in SPLITS]:
             raise click.UsageError(f"--set {ignored[0]}: images stay in the RUN's splits: leave it out with --from.")
 

@@ -114,6 +114,7 @@ class OnDisk:
         self._count = count
         # The name says by which rules the inputs were made: files made by other rules are not found.
         rules = [spec.decode, spec.resize, *([] if spec.grey_max is UNSET else [f"to-{spec.grey_max}"])]
+        rules += [f"{spec.dicom.rule}-{spec.dicom.option}"] if spec.dicom else []
         self.path = folder / f"{spec.height}x{spec.width}x{spec.channels}.{'.'.join(rules)}.{PIXELS}"
         self._partial = self.path.with_name(f"{self.path.name}.partial")
         folder.mkdir(parents=True, exist_ok=True)

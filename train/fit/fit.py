@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.bundle.manifest import DicomSpec
 from limiar.edge_app.errors import TrainError, printable
 from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.system.files import read_bounded, sync_file, write_whole
@@ -48,6 +49,7 @@ class Identity(msgspec.Struct, frozen=True):
     backend: str
     parent: str = ""  # sha256 of the network that is continued; "": random weights
     grey_max: int | msgspec.UnsetType = msgspec.UNSET
+    dicom: DicomSpec | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunState(msgspec.Struct, frozen=True):

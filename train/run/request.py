@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.edge_app.bundle.manifest import DicomWindow, InputSpec
 from limiar.train.config import Config, Hosts, configured, input_of
 from limiar.train.data.reviewed import Parent
 from limiar.train.record.run_folder import Epoch
@@ -68,6 +68,7 @@ def request_of(
     size: tuple[int, int] = (40, 40),
     channels: Literal[1, 3] = 3,
     grey_max: int | None = None,
+    dicom_window: DicomWindow | None = None,
     positive: str | None = None,
     seed: int = 0,
     changes: Sequence[str] = (),
@@ -78,7 +79,7 @@ def request_of(
         out=out,
         table=table,
         model=model or ("lenet" if recipe == "course" else "compact"),
-        input=input_of(size, channels, grey_max),
+        input=input_of(size, channels, grey_max, dicom_window),
         recipe=recipe,
         positive=positive,
         seed=seed,

@@ -58,6 +58,7 @@ def identified(request: TrainRequest, data: DataSet, splits: bytes, lineage: Lin
         decode=spec.decode,
         resize=spec.resize,
         grey_max=spec.grey_max,
+        dicom=spec.dicom,
         data_sha256=hashlib.sha256(splits).hexdigest(),
         seed=request.seed,
         config=request.config,

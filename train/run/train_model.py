@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from limiar.edge_app.bundle.manifest import DicomWindow
 from limiar.edge_app.errors import TrainError, printable
 from limiar.train.config import Hosts, check_backend, continued, recipe_of
 from limiar.train.data.reviewed import open_parent
@@ -26,6 +27,7 @@ def train_model(
     size: tuple[int, int] = (40, 40),
     channels: Literal[1, 3] = 3,
     grey_max: int | None = None,
+    dicom_window: DicomWindow | None = None,
     recipe: Literal["standard", "limiar", "reference", "course"] | None = None,
     positive: str | None = None,
     seed: int = 0,
@@ -43,8 +45,8 @@ def train_model(
 
     Each keyword is the option of `limiar train` with that name, and has its default; four have other names: `table` (--csv),
     `changes` (--set, "KEY=VALUE" each), `parent` (--from) and `reviewed` (--add). size: (height, width) of the model's input in
-    pixels; with `parent`, the RUN decides input, model, recipe and positive label. What was trained before an interruption is
-    kept beside `out`, and the same call continues from there.
+    pixels; dicom_window: (centre, width), or "file"; with `parent`, the RUN decides input, model, recipe and positive label.
+    What was trained before an interruption is kept beside `out`, and the same call continues from there.
 
         from limiar import train_model
 
@@ -72,6 +74,7 @@ def train_model(
         size=size,
         channels=channels,
         grey_max=grey_max,
+        dicom_window=dicom_window,
         recipe=recipe,
         positive=positive,
         seed=seed,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from limiar.edge_app.bundle.manifest import DicomWindow
 from limiar.edge_app.errors import LimiarError
 from limiar.train.config import check_backend
 from limiar.train.fit.importing import quiet
@@ -23,6 +24,7 @@ def sweep(
     size: tuple[int, int] = (40, 40),
     channels: Literal[1, 3] = 3,
     grey_max: int | None = None,
+    dicom_window: DicomWindow | None = None,
     recipe: Literal["standard", "limiar", "reference", "course"] | None = None,
     positive: str | None = None,
     seed: int = 0,
@@ -54,6 +56,7 @@ def sweep(
         size=size,
         channels=channels,
         grey_max=grey_max,
+        dicom_window=dicom_window,
         positive=positive,
         seed=seed,
         changes=changes,
@@ -77,6 +80,7 @@ def _command(request: TrainRequest, model: str | None, changes: Sequence[str]) -
     spec = request.input
     words = ["limiar", "train", str(request.folder), "--out", "RUN"]
     given = {"--csv": request.table, "--model": model, "--positive": request.positive, "--grey-max": spec.grey_max or None}
+    given["--dicom-window"] = spec.dicom.option if spec.dicom else None
     words += [word for name, value in given.items() if value is not None for word in (name, str(value))]
     words += ["--size", f"{spec.height}x{spec.width}", "--channels", str(spec.channels)]
     words += ["--recipe", request.recipe, "--seed", str(request.seed)]
