@@ -88,6 +88,7 @@ class Hosts:
 
 INPUT = InputSpec(height=40, width=40, channels=3)  # the course's, for both networks by default
 SIDES_PX = (8, 4096)  # compact halves a side three times; a bundle holds no more
+WINDOWED_SIDE_PX = 27  # windowed pads nothing: of 27 px its convolutions leave 1
 BACKENDS = ("tensorflow", "jax")  # of Keras; the first unless KERAS_BACKEND says otherwise
 LOWER_RATE = 0.1  # of the rate that a RUN was trained with, to continue it: docs/training.md has the results
 
@@ -256,9 +257,9 @@ def input_of(
     )
 
 
-def check_input(spec: InputSpec) -> None:
-    """Raises TrainError if no network can be built for it."""
-    least, most = SIDES_PX
+def check_input(spec: InputSpec, model: str = "compact") -> None:
+    """Raises TrainError if the network cannot be built for it."""
+    least, most = WINDOWED_SIDE_PX if model == "windowed" else SIDES_PX[0], SIDES_PX[1]
     if not (least <= spec.height <= most and least <= spec.width <= most):
-        met = f"--size {spec.height}x{spec.width}: a side has {least} to {most} pixels"
+        met = f"--size {spec.height}x{spec.width}: a side of {model} has {least} to {most} pixels"
         raise TrainError("E-TRAIN-SIZE", f"{met}: give another size")

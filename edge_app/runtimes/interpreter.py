@@ -81,6 +81,11 @@ class InterpreterRuntime:
         self._invoke(image)
         return self._value(self._logits), None if self._map is None else self._value(self._map)
 
+    def rows(self, block: Pixels) -> NDArray[np.float32]:
+        """uint8 [1, H, W, C] in, float32 [tiles, K] out: of a file that answers a block of tiles (inference/blocks.py)."""
+        self._invoke(block)
+        return _dequantized(self._interpreter.get_tensor(self._logits["index"]), self._logits)
+
     def invoker(self, image: Pixels) -> Callable[[], object]:
         """uint8 [1, H, W, C] in. Each call computes it again until another image is given: an Interpreter keeps its input."""
         self._give(image)
@@ -94,14 +99,7 @@ class InterpreterRuntime:
 
     def _value(self, output: dict[str, Any]) -> NDArray[np.float32]:
         """An output of the last image, without its batch."""
-        stored = self._interpreter.get_tensor(output["index"])[0]
-        if stored.dtype == np.float32:
-            return np.asarray(stored)
-        scale, zero_point = output["quantization"]
-        value = np.asarray(stored, np.float32)
-        value -= np.float32(zero_point)
-        value *= np.float32(scale)
-        return value
+        return _dequantized(self._interpreter.get_tensor(output["index"])[0], output)
 
     def _invoke(self, image: Pixels) -> None:
         self._give(image)
@@ -114,3 +112,14 @@ class InterpreterRuntime:
         elif self._type is not np.uint8:
             given = image.astype(np.float32)
         self._interpreter.set_tensor(self._input, given)
+
+
+def _dequantized(stored: NDArray[Any], output: dict[str, Any]) -> NDArray[np.float32]:
+    """The numbers that an output's stored values stand for."""
+    if stored.dtype == np.float32:
+        return np.asarray(stored)
+    scale, zero_point = output["quantization"]
+    value = np.asarray(stored, np.float32)
+    value -= np.float32(zero_point)
+    value *= np.float32(scale)
+    return value

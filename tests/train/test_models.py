@@ -1,4 +1,4 @@
-"""The two networks and the form that they are shipped in."""
+"""The networks and the form that they are shipped in."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (16, 40, 40, 3), dtype=np.uint8)
 
 
-@pytest.fixture(params=["compact", "lenet"])
+@pytest.fixture(params=["compact", "lenet", "windowed"])
 def trained(request, images):
     """A network whose batch norms have seen data, so that folding has something to fold."""
     keras.utils.set_random_seed(0)
@@ -43,7 +43,7 @@ def test_the_shipped_network_has_nothing_that_only_training_needs(trained):
     }
 
 
-def test_both_return_logits_and_take_raw_pixels(trained, images):
+def test_all_return_logits_and_take_raw_pixels(trained, images):
     answers = trained.predict(images, verbose=0)
     assert answers.shape == (16, 3)
     assert not np.allclose(answers.sum(axis=1), 1.0)
@@ -61,6 +61,20 @@ def test_compact_fits_its_file():
     shipped = deployable(build("compact", INPUT, classes=2, dropout=0.3), 1.0)
     assert shipped.count_params() < 52_000  # a byte each in the int8 file, which may have 65,536
     assert shipped.output_shape == (None, 2)
+
+
+def test_windowed_fits_its_file_and_pads_nothing():
+    shipped = deployable(build("windowed", INPUT, classes=2, dropout=0.3), 1.0)
+    assert shipped.count_params() < 52_000
+    assert {layer.padding for layer in shipped.layers if isinstance(layer, layers.Conv2D)} == {"valid"}
+
+
+def test_windowed_is_built_for_any_size_from_27_pixels():
+    spec = InputSpec(height=27, width=64, channels=3)
+    check_input(spec, "windowed")
+    assert build("windowed", spec, classes=2, dropout=0.0).output_shape == (None, 2)
+    with pytest.raises(TrainError, match="E-TRAIN-SIZE: --size 26x64: a side of windowed has 27 to 4096 pixels"):
+        check_input(InputSpec(height=26, width=64, channels=3), "windowed")
 
 
 @pytest.mark.parametrize("name", ["compact", "lenet"])

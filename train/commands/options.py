@@ -54,7 +54,7 @@ _MODEL = (
     _CSV,
     click.option(
         "--model",
-        type=click.Choice(["compact", "lenet"]),
+        type=click.Choice(["compact", "lenet", "windowed"]),
         help="Network to train. Default: compact, or lenet with --recipe course.",
     ),
     _SIZE,

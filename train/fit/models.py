@@ -1,4 +1,4 @@
-"""The two networks. Both take raw pixels 0..255 and return logits: scaling is inside, softmax is the app's."""
+"""The networks. All take raw pixels 0..255 and return logits: scaling is inside, softmax is the app's."""
 
 from collections.abc import Callable
 
@@ -13,6 +13,9 @@ from limiar.edge_app.bundle.manifest import InputSpec
 # the same latency (XNNPACK runs them at 80 G multiply-adds a second, and a depthwise layer has too little work for
 # its overhead). docs/training.md has the tables.
 COMPACT = ((16, 2), (16, 1), (32, 2), (32, 1), (48, 2), (48, 1))
+# windowed: the same without padding, so one row and column of pixels step by 4 through it, and a larger picture is answered at
+# every fourth pixel by one pass (docs/tiles.md). Without padding a third stride of 2 would leave one place of 40 px.
+WINDOWED = ((16, 2), (16, 1), (32, 2), (32, 1), (48, 1))
 BATCH_NORM_MOMENTUM = 0.9  # a run has some thousand steps: the default 0.99 averages over too many of them
 
 
@@ -48,16 +51,31 @@ def lenet(spec: InputSpec, classes: int, dropout: float) -> keras.Model:
 
 def compact(spec: InputSpec, classes: int, dropout: float, filters: tuple[tuple[int, int], ...] = COMPACT) -> keras.Model:
     """A small convolutional net made for full-integer inference: batch norm that folds away, ReLU, global average pooling."""
+    return _convolutional("compact", spec, classes, dropout, filters, "same")
+
+
+def windowed(spec: InputSpec, classes: int, dropout: float) -> keras.Model:
+    """`compact` without padding: what it computes of a tile, it computes of the same pixels inside a larger picture."""
+    return _convolutional("windowed", spec, classes, dropout, WINDOWED, "valid")
+
+
+def _convolutional(
+    name: str, spec: InputSpec, classes: int, dropout: float, filters: tuple[tuple[int, int], ...], padding: str
+) -> keras.Model:
     stack: list[keras.Layer] = [keras.Input((spec.height, spec.width, spec.channels)), layers.Rescaling(1 / 255)]
     for count, stride in filters:
-        stack.append(layers.Conv2D(count, 3, stride, padding="same", use_bias=False))
+        stack.append(layers.Conv2D(count, 3, stride, padding=padding, use_bias=False))
         stack.append(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM))
         stack.append(layers.ReLU())
     stack += [layers.GlobalAveragePooling2D(), layers.Dropout(dropout), layers.Dense(classes, dtype="float32")]
-    return keras.Sequential(stack, name="compact")
+    return keras.Sequential(stack, name=name)
 
 
-BUILDERS: dict[str, Callable[[InputSpec, int, float], keras.Model]] = {"compact": compact, "lenet": lenet}
+BUILDERS: dict[str, Callable[[InputSpec, int, float], keras.Model]] = {
+    "compact": compact,
+    "lenet": lenet,
+    "windowed": windowed,
+}
 
 
 def deployable(model: keras.Model, temperature: float) -> keras.Model:

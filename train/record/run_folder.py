@@ -67,7 +67,7 @@ class Run(Value, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """train.json, schema 1."""
 
     schema: Literal[1] = 1
-    model: Text  # "compact" or "lenet"
+    model: Text  # "compact", "lenet" or "windowed"
     recipe: Text  # "standard", "limiar", "reference" or "course"
     labels: tuple[Text, ...]  # in the order of the model's outputs
     positive: Text | None  # with two labels, the one that sensitivity counts

@@ -27,7 +27,7 @@ from limiar.train.run.request import Listener, TrainRequest
 
 def gathered(request: TrainRequest, keep: Keep, listener: Listener) -> tuple[DataSet, Lineage | None]:
     """The images, read, checked and split. keep: makes the store that they are put in. Raises DataError, TrainError."""
-    check_input(request.input)
+    check_input(request.input, request.model)
     config = request.config
     shares = Shares(test=config.test_share, val=config.val_share, minimum=config.min_per_class, seed=request.seed)
     lineage: Lineage | None = None

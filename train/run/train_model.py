@@ -23,7 +23,7 @@ def train_model(
     out: Path | str,
     *,
     table: Path | str | None = None,
-    model: Literal["compact", "lenet"] | None = None,
+    model: Literal["compact", "lenet", "windowed"] | None = None,
     size: tuple[int, int] = (40, 40),
     channels: Literal[1, 3] = 3,
     grey_max: int | None = None,

@@ -20,7 +20,7 @@ def sweep(
     trials: int = 30,
     vary: Sequence[str] = (),
     table: Path | str | None = None,
-    model: Literal["compact", "lenet"] | None = None,
+    model: Literal["compact", "lenet", "windowed"] | None = None,
     size: tuple[int, int] = (40, 40),
     channels: Literal[1, 3] = 3,
     grey_max: int | None = None,
