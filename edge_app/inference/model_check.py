@@ -8,12 +8,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from limiar.edge_app.arrays import ClassMap, Logits, Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ModelUnfit, printable
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.runtimes import Runtime, open_preferred
+from limiar.edge_app.runtimes.interpreter import InterpreterRuntime
 from limiar.edge_app.text import counted
 
 _Out = TypeVar("_Out")
@@ -49,6 +51,11 @@ def run_model(runtime: Runtime, image: Pixels) -> Logits:
 def run_with_map(runtime: Runtime, image: Pixels) -> tuple[Logits, ClassMap | None]:
     """Runtime.logits_and_map of an image. Raises ModelUnfit as `run_model` does."""
     return _run(runtime.logits_and_map, image, _LATER)
+
+
+def run_block(runtime: InterpreterRuntime, block: Pixels) -> NDArray[np.float32]:
+    """InterpreterRuntime.rows of a block of tiles. Raises ModelUnfit as `run_model` does."""
+    return _run(runtime.rows, block, _LATER)
 
 
 def _run(run: Callable[[Pixels], _Out], image: Pixels, met: str) -> _Out:

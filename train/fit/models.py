@@ -14,7 +14,7 @@ from limiar.edge_app.bundle.manifest import InputSpec
 # its overhead). docs/training.md has the tables.
 COMPACT = ((16, 2), (16, 1), (32, 2), (32, 1), (48, 2), (48, 1))
 # windowed: the same without padding, so one row and column of pixels step by 4 through it, and a larger picture is answered at
-# every fourth pixel by one pass (docs/tiles.md). Without padding a third stride of 2 would leave one place of 40 px.
+# every fourth pixel by one pass (convert/export/tiled.py). Without padding a third stride of 2 would leave one place of 40 px.
 WINDOWED = ((16, 2), (16, 1), (32, 2), (32, 1), (48, 1))
 BATCH_NORM_MOMENTUM = 0.9  # a run has some thousand steps: the default 0.99 averages over too many of them
 

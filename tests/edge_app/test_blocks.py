@@ -1,0 +1,88 @@
+"""Tiles answered a block at a time, with a runtime of three lines in place of a file."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from limiar.edge_app.arrays import Pixels
+from limiar.edge_app.bundle.manifest import TiledFile
+from limiar.edge_app.errors import ModelUnfit
+from limiar.edge_app.inference.blocks import Blocks, agrees, drawn_block, largest_difference, mosaic
+
+SPEC = TiledFile(of="tflite_int8", height=20, width=28, step=4, tolerance=0.01)
+TILE = (12, 12, 3)
+
+
+class One:
+    """The logits of a tile: the mean and the first pixel of each channel."""
+
+    def logits(self, image: Pixels) -> np.ndarray:
+        return np.concatenate([image[0].mean(axis=(0, 1)), image[0, 0, 0]]).astype(np.float32)
+
+
+class Together:
+    """The same of every tile of a block; those of tile `wrong` are off by one."""
+
+    def __init__(self, wrong: int | None = None) -> None:
+        self.wrong = wrong
+
+    def rows(self, block: Pixels) -> np.ndarray:
+        found = np.stack([One().logits(block[:, y : y + 12, x : x + 12]) for y in (0, 4, 8) for x in (0, 4, 8, 12, 16)])
+        if self.wrong is not None:
+            found[self.wrong] += 1
+        return found
+
+
+def blocks(runtime: Any) -> Blocks:
+    return Blocks(runtime, SPEC, TILE)
+
+
+@pytest.fixture
+def one() -> Any:
+    return One()
+
+
+def test_a_block_has_a_row_of_logits_for_each_tile(one: Any) -> None:
+    opened = blocks(Together())
+    pixels = drawn_block(opened.shape, np.random.default_rng(1))
+    assert (opened.shape, opened.rows, opened.columns) == ((20, 28, 3), 3, 5)
+    np.testing.assert_array_equal(opened.block(pixels)[2, 1], one.logits(pixels[:, 8:20, 4:16]))
+    assert largest_difference(opened, one, pixels) == 0.0
+
+
+def test_a_file_that_gives_other_answers_than_its_tiles_is_found(one: Any) -> None:
+    assert agrees(blocks(Together()), one, tolerance=0.0)
+    assert not agrees(blocks(Together(wrong=7)), one, tolerance=0.5)
+
+
+def test_a_logit_that_is_not_a_number_differs_infinitely(one: Any) -> None:
+    class NotANumber(Together):
+        def rows(self, block: Pixels) -> np.ndarray:
+            return super().rows(block) * np.nan
+
+    assert not agrees(blocks(NotANumber()), one, tolerance=1e9)
+
+
+def test_a_file_with_another_number_of_tiles_is_not_the_bundles(one: Any) -> None:
+    class Fewer(Together):
+        def rows(self, block: Pixels) -> np.ndarray:
+            return super().rows(block)[:-1]
+
+    with pytest.raises(ModelUnfit, match=r"E-RUNTIME-MODEL: the tiled file gives 14x6 numbers for 3x5 tiles"):
+        agrees(blocks(Fewer()), one, tolerance=1.0)
+
+
+def test_a_drawn_block_has_dark_and_bright_places_and_is_always_the_same() -> None:
+    first, again = (drawn_block((40, 70, 3), np.random.default_rng(0)) for _ in range(2))
+    assert (first.dtype, first.shape) == (np.uint8, (1, 40, 70, 3))
+    assert first.min() < 20
+    assert first.max() > 235
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_mosaic_lays_model_inputs_side_by_side_and_begins_again() -> None:
+    tensors = [np.full((1, 12, 12, 3), level, np.uint8) for level in (1, 2, 3, 4, 5)]
+    laid = mosaic(tensors, (20, 28, 3))
+    assert laid.shape == (1, 20, 28, 3)
+    assert laid[0, ::12, ::12, 0].tolist() == [[1, 2, 3], [4, 5, 1]]
