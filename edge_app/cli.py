@@ -37,7 +37,7 @@ DEVICE = (
 )
 # In the order of --help, in which people need them.
 GROUPS = {
-    "On the desktop": ("phantoms", "check", "train", "sweep", "convert", "inspect", "compare", "keygen"),
+    "On the desktop": ("phantoms", "check", "train", "sweep", "convert", "inspect", "evaluate", "compare", "keygen"),
     "On a device": DEVICE,
 }
 _SUMMARY = 300  # characters: enough for all of a command's first sentence, over several lines

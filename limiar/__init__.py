@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from limiar.convert.anatomy.details import inspect as inspect
     from limiar.convert.compare.compare import compare as compare
     from limiar.convert.conversion import convert_model as convert_model
+    from limiar.convert.evaluate.evaluate import evaluate as evaluate
     from limiar.convert.publish.keys import keygen as keygen
     from limiar.edge_app import __version__ as __version__
     from limiar.edge_app.answer import Answer as Answer
@@ -56,6 +57,7 @@ _HOMES = {
     "check_data": "train.check.check_data",
     "compare": "convert.compare.compare",
     "convert_model": "convert.conversion",
+    "evaluate": "convert.evaluate.evaluate",  # on a device too
     "inspect": "convert.anatomy.details",
     "keygen": "convert.publish.keys",
     "sweep": "train.sweep.sweep",

@@ -1,6 +1,6 @@
 """Imported first by a script that needs packages: starts it again in the desktop environment, unless it is in one already.
 
-So `studies/score.py BUNDLE DATA` runs as it is printed, even in a fresh clone; the environment is made if there is none.
+So `studies/seeds.py runs/0 runs/1` runs as it is printed, even in a fresh clone; the environment is made if there is none.
 studies/ and tests/harness/ have links to this file, which also lets them import the modules of scripts/.
 """
 

@@ -9,7 +9,7 @@ def metric_title(name: str) -> str:
         return f"recall of {name.removeprefix('recall_')}"
     if name.startswith("auc_"):
         return f"AUC of {name.removeprefix('auc_')}"
-    return {"auc": "AUC", "ece": "ECE"}.get(name, name.replace("_", " "))
+    return {"auc": "AUC", "ece": "ECE", "nll": "NLL", "brier": "Brier"}.get(name, name.replace("_", " "))
 
 
 def share(value: float) -> str:

@@ -30,7 +30,7 @@ def blocks(page: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what docs/api.md names: the bundle, a patch, a folder of images, a video and a key that signed nothing."""
+    """What docs/api.md names: the bundle, a patch, images with and without labels, a video and a key that signed nothing."""
     folder = tmp_path_factory.mktemp("api")
     (folder / "models").symlink_to(PROJECT / "models")
     rng = np.random.default_rng(1)
@@ -39,6 +39,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         noise = rng.integers(0, 60, (50, 50), dtype=np.uint8) + np.linspace(20, 180, 50).astype(np.uint8)
         Image.fromarray(noise).save(folder / "images" / f"{number}.png")
     (folder / "images" / "cut.png").write_bytes((folder / "images" / "0.png").read_bytes()[:900])
+    for label, number in (("neg", 0), ("pos", 1)):
+        (folder / "labelled" / label).mkdir(parents=True)
+        (folder / "labelled" / label / "0.png").write_bytes((folder / "images" / f"{number}.png").read_bytes())
     (folder / "patch.png").write_bytes((folder / "images" / "1.png").read_bytes())
     video = cv2.VideoWriter(str(folder / "ward.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 64))
     for _ in range(4):

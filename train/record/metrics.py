@@ -73,8 +73,13 @@ def nll(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
     labels: int [N]; probabilities: float [N, K], rows sum to 1.
     """
+    return float(log_losses(labels, probabilities).mean())
+
+
+def log_losses(labels: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
+    """What `nll` is the mean of: float64 [N]."""
     truth, answers = _label_indices(labels), _probabilities(probabilities)
-    return float(-np.log(answers[np.arange(len(truth)), truth].clip(1e-300)).mean())
+    return np.asarray(-np.log(answers[np.arange(len(truth)), truth].clip(1e-300)))
 
 
 def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -83,9 +88,14 @@ def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
     Brier, Monthly Weather Review 78 (1950) 1-3, equation 2; with two labels it is twice the square error of one of them.
     labels: int [N]; probabilities: float [N, K].
     """
+    return float(square_losses(labels, probabilities).mean())
+
+
+def square_losses(labels: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
+    """What `brier` is the mean of: float64 [N]."""
     truth, answers = _label_indices(labels), _probabilities(probabilities)
     wanted = np.eye(answers.shape[1])[truth]
-    return float(((answers - wanted) ** 2).sum(axis=1).mean())
+    return np.asarray(((answers - wanted) ** 2).sum(axis=1))
 
 
 def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = ECE_BINS) -> float:
@@ -165,6 +175,13 @@ def proportion(k: int, n: int) -> Metric:
     """k in n as a Metric with Wilson's 95 % interval."""
     low, high = proportion_interval(k, n)
     return Metric(value=k / n, low=low, high=high, n=n)
+
+
+def mean(values: ArrayLike) -> Metric:
+    """The mean of float [N] with the normal 95 % interval, value +- z s / sqrt(N): for the losses of many images."""
+    each = np.asarray(values, dtype=np.float64)
+    value, half = float(each.mean()), Z95 * math.sqrt(_variance_of_mean(each))
+    return Metric(value=value, low=value - half, high=value + half, n=len(each))
 
 
 def rounded(metric: Metric) -> Metric:

@@ -1,0 +1,76 @@
+"""FROC and CPM on pictures that can be counted by hand."""
+
+import numpy as np
+import pytest
+
+from limiar.train.record.froc import RATES, Detection, Mark, Matched, froc, matched
+
+
+def test_the_best_detection_on_a_mark_finds_it_and_the_others_on_it_are_ignored():
+    marks = [Mark(10, 10, 5), Mark(50, 50, 5)]
+    detections = [Detection(11, 10, 0.7), Detection(9, 12, 0.9), Detection(30, 30, 0.8)]
+    assert matched(marks, detections) == Matched((0.9, None), (0.8,))
+
+
+def test_a_detection_is_on_a_mark_up_to_its_radius_and_no_further():
+    assert matched([Mark(0, 0, 5)], [Detection(3, 4, 0.9)]).found == (0.9,)
+    assert matched([Mark(0, 0, 5)], [Detection(3, 4.001, 0.9)]) == Matched((None,), (0.9,))
+
+
+def test_a_detection_within_two_marks_finds_both():
+    assert matched([Mark(0, 0, 5), Mark(6, 0, 5)], [Detection(3, 0, 0.6)]) == Matched((0.6, 0.6), ())
+
+
+def test_the_curve_has_a_point_for_each_score():
+    found = froc([Matched((0.9, 0.5), (0.7,)), Matched((None, 0.7), ()), Matched((), (0.2, 0.1)), Matched((), ())])
+    # 0.9: one of four marks; 0.7: two, and a false positive among four pictures; then three; then false positives alone.
+    assert found.curve == ((0, 0), (0, 0.25), (0.25, 0.5), (0.25, 0.75), (0.5, 0.75), (0.75, 0.75))
+    assert (found.pictures, found.marks, found.found.value, found.false) == (4, 4, 0.75, 0.75)
+
+
+def test_cpm_is_the_mean_sensitivity_at_seven_rates_the_last_of_them_as_far_as_the_curve_goes():
+    found = froc([Matched((0.9, 0.5), (0.7,)), Matched((None, 0.7), ()), Matched((), (0.2, 0.1)), Matched((), ())])
+    at = [metric.value for metric in found.sensitivity]
+    assert at == [0.375, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75]  # at 1/8 half way between 0.25 and 0.5
+    assert found.cpm.value == pytest.approx(np.mean(at))
+
+
+def test_a_perfect_detector_has_a_cpm_of_1_with_an_interval_that_says_how_few_marks_there_were():
+    found = froc([Matched((0.9,), ())] * 5 + [Matched((), ())] * 5)
+    assert found.cpm.value == 1.0
+    assert found.cpm.high == 1.0
+    assert 0.5 < found.cpm.low < 0.7  # Wilson's for 5 of 5
+
+
+def test_a_detector_that_finds_nothing_has_a_cpm_of_0():
+    found = froc([Matched((None,), (0.5,)), Matched((), ())])
+    assert (found.cpm.value, found.found.value, found.false) == (0.0, 0.0, 0.5)
+
+
+def test_without_any_detection_there_is_a_curve_of_one_point():
+    assert froc([Matched((None, None), ())]).curve == ((0.0, 0.0),)
+
+
+def test_without_a_mark_there_is_nothing_to_find():
+    with pytest.raises(ValueError, match="no mark"):
+        froc([Matched((), (0.5,))])
+
+
+def simulated(rng: np.random.Generator, pictures: int, find: float, false: float) -> list[Matched]:
+    """A detector whose scores say nothing, so that its curve is known: a line from (0, 0) to (false, find)."""
+    return [
+        Matched(
+            tuple(float(rng.random()) if rng.random() < find else None for _ in range(2)),
+            tuple(rng.random(rng.poisson(false)).tolist()),
+        )
+        for _ in range(pictures)
+    ]
+
+
+def test_intervals_hold_the_true_sensitivity_about_as_often_as_they_say():
+    rng = np.random.default_rng(5)
+    held = []
+    for _ in range(20):
+        found = froc(simulated(rng, 80, find=0.8, false=2.0))
+        held += [m.low <= 0.8 * min(rate / 2.0, 1) <= m.high for rate, m in zip(RATES, found.sensitivity, strict=True)]
+    assert np.mean(held) > 0.88
