@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+SCORE_ONE, NOT_ASSESSED = 65_534, 65_535  # of a tile, as TileMap has it
+
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):
     """A classifier's answer for one image."""
@@ -25,13 +27,14 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     infer: float
 
 
-class Peak(msgspec.Struct, frozen=True, gc=False):
+class Peak(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A place in a picture where the sought label is likeliest: the largest score of its neighbourhood."""
 
     x: float  # px of the picture, 0 in the middle of its first pixel: the centroid of the scores around
     y: float
     score: float  # probability of the sought label in the tile with the largest one, 0..1
-    decision: str  # of that tile: a label, or "refer"
+    decision: str  # of that tile, whose label is the sought one: that label, or "refer"
+    outside: tuple[str, ...] | None = None  # statistics of that tile outside the bundle's envelope; None: it has no envelope
     x_mm: float | None = None  # in the picture's own plane, from the middle of its first pixel; None: its spacing is unknown
     y_mm: float | None = None
 
@@ -44,13 +47,14 @@ class TileMap(msgspec.Struct, frozen=True, gc=False):
     rows: int
     columns: int
     first: tuple[int, int]  # y, x of the first tile
-    scores: bytes  # uint16, little-endian, [rows][columns]: probability of the sought label * 65,534; 65,535: not assessed
+    scores: bytes  # uint16, little-endian, [rows][columns]: probability of the sought label * SCORE_ONE, or NOT_ASSESSED
+    sought: str  # the label
     assessed: int  # tiles
     outside: int  # of them, unlike the training images
     path: Literal["tiles", "convolution"] = "tiles"  # how they were answered
 
 
-class SlicePlace(msgspec.Struct, frozen=True, gc=False):
+class SlicePlace(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Where a DICOM picture lies: PS3.3 C.7.6.2. Its UIDs are hashed, unless it was asked for plain ones."""
 
     study: str

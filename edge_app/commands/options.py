@@ -16,6 +16,7 @@ from limiar.edge_app.errors import printable
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
     from limiar.edge_app.inference.rule import OutsideRule
+    from limiar.edge_app.inference.tiling import Tiling
     from limiar.edge_app.output.outputs import Output
 
 FILE = click.Path(path_type=Path)
@@ -186,6 +187,46 @@ class Reporting(NamedTuple):
         """Prints a line on stderr if --verbose was given."""
         if self.verbose:
             click.echo(f"{text}; {printable(str(self.db))}", err=True)
+
+
+class TileOptions(NamedTuple):
+    """How pictures are cut into tiles, and what is shown of them."""
+
+    tiles: "Tiling"
+    maps: Path | None
+    scores: bool
+
+
+def tile_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of TileOptions; the callback gets it as `tiling`."""
+    options = (
+        click.option(
+            "--tiles",
+            metavar="SIZE,STRIDE",
+            callback=lambda context, option, given: given and _tiling(given),
+            help="Cut each picture into tiles of SIZE pixels, STRIDE apart, and answer each. Default: as the bundle says.",
+        ),
+        click.option("--no-tiles", is_flag=True, help="Answer each picture as one image, whatever the bundle says."),
+        click.option("--maps", type=FILE, metavar="DIR", help="Write each picture under the scores of its tiles."),
+        click.option("--scores", is_flag=True, help="Add the scores of all tiles to JSON lines."),
+    )
+
+    @functools.wraps(command)
+    def callback(*, tiles: tuple[int, int] | None, no_tiles: bool, maps: Path | None, scores: bool, **others: Any) -> int:
+        if tiles and no_tiles:
+            raise click.UsageError("Give --tiles or --no-tiles, not both.")
+        return command(tiling=TileOptions(None if no_tiles else tiles or "bundle", maps, scores), **others)
+
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), callback)
+
+
+def _tiling(given: str) -> tuple[int, int]:
+    from limiar.edge_app.inference.tiling import parse_tiling
+
+    try:
+        return parse_tiling(given)
+    except ValueError as error:
+        raise click.BadParameter(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
 
 
 def reporting_options(picture: str) -> Callable[[Callable[..., int]], Callable[..., int]]:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from limiar.edge_app import exit_status
-from limiar.edge_app.commands.options import FILE, AnswerOptions, Reporting, answering_options, reporting_options
+from limiar.edge_app.commands.options import (
+    FILE,
+    AnswerOptions,
+    Reporting,
+    TileOptions,
+    answering_options,
+    reporting_options,
+    tile_options,
+)
 from limiar.edge_app.errors import OutputError, SourceError
 from limiar.edge_app.text import without_passwords
 
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=FILE)
 @click.argument("paths", nargs=-1, required=False, type=click.Path(allow_dash=True))
 @answering_options("an image")
+@tile_options
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 @reporting_options("image")
 @click.option("--again", is_flag=True, help="Run again even if the database has an answer.")
@@ -43,6 +52,7 @@ def scan(
     bundle: Path,
     paths: tuple[str, ...],
     answering: AnswerOptions,
+    tiling: TileOptions,
     workers: int,
     reporting: Reporting,
     again: bool,
@@ -67,6 +77,7 @@ def scan(
     \b
     Example:
       limiar scan models/lung-nodule images/ --csv results.csv
+      limiar scan models/lung-nodule slices/ --tiles 40,8 --maps maps/
       find /data -name '*.png' -print0 | limiar scan models/lung-nodule -0 --workers 2
     """
     _prepare(paths, nul)
@@ -80,7 +91,7 @@ def scan(
     with Interrupt() as interrupt, start(
         bundle,
         _listing(paths, nul),
-        **answering,
+        **answering, **tiling._asdict(),
         workers=workers,
         db=reporting.db,
         annotate=reporting.annotate,

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 import click
 
 from limiar.edge_app import exit_status
-from limiar.edge_app.commands.options import FILE, AnswerOptions, Finite, Reporting, answering_options, reporting_options
+from limiar.edge_app.commands.options import (
+    FILE,
+    AnswerOptions,
+    Finite,
+    Reporting,
+    TileOptions,
+    answering_options,
+    reporting_options,
+    tile_options,
+)
 
 if TYPE_CHECKING:
     from limiar.edge_app.output.count import ArrivalCount
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=FILE)
 @click.argument("folders", nargs=-1, required=True, type=FILE)
 @answering_options("an image")
+@tile_options
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 @click.option("--seconds", type=Finite(min=0, min_open=True), metavar="S", help="Stop after so many seconds.")
 @reporting_options("image")
@@ -27,6 +37,7 @@ def watch(
     bundle: Path,
     folders: tuple[Path, ...],
     answering: AnswerOptions,
+    tiling: TileOptions,
     workers: int,
     seconds: float | None,
     reporting: Reporting,
@@ -57,7 +68,7 @@ def watch(
     with Interrupt() as interrupt, start(
         bundle,
         folders,
-        **answering,
+        **answering, **tiling._asdict(),
         workers=workers,
         db=reporting.db,
         annotate=reporting.annotate,

@@ -13,10 +13,10 @@ _BAND_PX = 44  # below the image, for the text
 _COLOURS = {True: (0, 128, 0), False: (200, 0, 0)}  # decided, referred; both are legible on white
 
 
-def enlarged(pixels: Pixels) -> Image.Image:
-    """uint8 [H, W] or [H, W, 3] -> RGB, the longer side _SIDE_PX; a larger image becomes smaller."""
+def enlarged(pixels: Pixels, side_px: int = _SIDE_PX) -> Image.Image:
+    """uint8 [H, W] or [H, W, 3] -> RGB, the longer side `side_px`; a larger image becomes smaller."""
     image = Image.fromarray(pixels)
-    scale = _SIDE_PX / max(image.size)
+    scale = side_px / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     return image.resize((width, height), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX).convert("RGB")
 

@@ -23,7 +23,7 @@ def overlaid(image: Pixels, heat: NDArray[np.float32], grid: MapGrid, spec: Inpu
     cells = np.array([[x_px / right, 0, (x_px / 2 - 0.5 - left) / right], [0, y_px / down, (y_px / 2 - 0.5 - top) / down]])
     way = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     smooth = cv2.warpAffine(levels.astype(np.float32), cells, (width, height), flags=way, borderMode=cv2.BORDER_REPLICATE)
-    colours = _coloured(np.asarray(smooth).round().astype(np.uint8))
+    colours = coloured(np.asarray(smooth).round().astype(np.uint8))
     return np.asarray(cv2.addWeighted(image, 1 - _HEAT, colours, _HEAT, 0), np.uint8)
 
 
@@ -35,7 +35,7 @@ def beside(image: Pixels, heat: Pixels, own: NDArray[np.float32], label: str) ->
     shown.paste(Image.fromarray(heat), (width + _GAP_PX, 0))
     bar = np.tile(np.arange(_BAR_PX) * 255 // (_BAR_PX - 1), (_BAR_HIGH_PX, 1)).astype(np.uint8)
     at, top = (shown.width - _BAR_PX) // 2, height + (_SCALE_PX - _BAR_HIGH_PX) // 2
-    shown.paste(Image.fromarray(_coloured(bar)), (at, top))
+    shown.paste(Image.fromarray(coloured(bar)), (at, top))
     draw, font = ImageDraw.Draw(shown), ImageFont.load_default(14)
     middle = top + _BAR_HIGH_PX // 2
     draw.text((at - 8, middle), f"{own.min():.1f}", fill="black", font=font, anchor="rm")
@@ -43,6 +43,6 @@ def beside(image: Pixels, heat: Pixels, own: NDArray[np.float32], label: str) ->
     return shown
 
 
-def _coloured(levels: Pixels) -> Pixels:
+def coloured(levels: Pixels) -> Pixels:
     """uint8 [H, W] -> RGB [H, W, 3]: blue for 0, red for 255."""
     return np.asarray(cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB), np.uint8)

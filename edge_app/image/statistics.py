@@ -47,6 +47,38 @@ def statistics(tensor: Pixels) -> dict[str, float]:
     }
 
 
+def statistics_of(tensors: Pixels) -> list[dict[str, float]]:
+    """What `statistics` gives for each of many model inputs, uint8 [N, H, W, 1 or 3], to the last bit, in half of the time."""
+    count, height, width, channels = tensors.shape
+    size = height * width
+    grey = tensors[..., 0] if channels == 1 else luma(tensors)
+    numbered = grey.reshape(count, size) + 256 * np.arange(count)[:, None]
+    levels = np.bincount(numbered.ravel(), minlength=256 * count).reshape(count, 256)
+    tail, upto = max(1, math.ceil(_TAIL * size)), levels.cumsum(axis=1)
+    low, high = ((upto >= rank).argmax(axis=1) for rank in (tail, size - tail + 1))
+    columns = zip(
+        _many_moments(size, (levels @ _POWERS).astype(np.int64)),
+        low.tolist(),
+        high.tolist(),
+        _many_moments(size, _sums(_laplacian(grey))),
+        (levels[:, 0] + levels[:, 255]).tolist(),
+        [0.0] * count if channels == 1 else map(_colourfulness, tensors.astype(np.int16)),
+        strict=True,
+    )
+    return [
+        {
+            "mean": mean,
+            "deviation": deviation,
+            "low": float(dark),
+            "high": float(bright),
+            "sharpness": edges**2,
+            "clipped": clipped / size,
+            "colour": colour,
+        }
+        for (mean, deviation), dark, bright, (_, edges), clipped, colour in columns
+    ]
+
+
 def noise(tensor: Pixels) -> float:
     """The standard deviation of the noise in a model input, in grey levels (Immerkær, CVIU 64 (1996) 300-302).
 
@@ -96,6 +128,23 @@ def _moments(n: int, total: int, squares: int) -> tuple[float, float]:
 def _moments_of(values: NDArray[Any]) -> tuple[float, float]:
     # OpenCV adds in float64, where integer sums are exact. With IPP it squares a root, which is off by far less than 1.
     return _moments(values.size, int(cv2.sumElems(values)[0]), round(cv2.norm(values, cv2.NORM_L2SQR)))
+
+
+def _many_moments(n: int, sums: NDArray[np.int64]) -> list[tuple[float, float]]:
+    return [_moments(n, total, squares) for total, squares in sums.tolist()]
+
+
+def _sums(values: NDArray[np.int16]) -> NDArray[np.int64]:
+    """[N, H, W] -> [N, 2]: the sum of each, and of its squares."""
+    totals = values.sum(axis=(1, 2), dtype=np.int64)
+    return np.stack([totals, np.square(values, dtype=np.int32).sum(axis=(1, 2), dtype=np.int64)], axis=1)
+
+
+def _laplacian(grey: Pixels) -> NDArray[np.int16]:
+    """cv2.Laplacian of each, [N, H, W], with its borders: what is beyond one is what is before it."""
+    around = np.pad(grey.astype(np.int16), ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    across, along = around[:, :, :-2] + around[:, :, 2:], around[:, :-2] + around[:, 2:]
+    return across[:, 1:-1] + along[:, :, 1:-1] - 4 * around[:, 1:-1, 1:-1]
 
 
 def _colourfulness(rgb: NDArray[np.int16]) -> float:

@@ -2,7 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from limiar.edge_app import APP
 from limiar.edge_app.answer import Answer, Prediction, Timing
@@ -14,7 +17,7 @@ from limiar.edge_app.image.resize import Rows, check_assessable, model_input
 from limiar.edge_app.image.statistics import outside, statistics
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.inference.model_check import open_checked, run_model, run_with_map
-from limiar.edge_app.inference.rule import OutsideRule, Rule
+from limiar.edge_app.inference.rule import Outside, OutsideRule, Rule
 from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.runtimes import Runtime
 from limiar.edge_app.system.clock import utc_now
@@ -29,6 +32,14 @@ def decide(logits: Logits, labels: Sequence[str], decision: Decision) -> Predict
     label = decision.label(probabilities)
     confidence = probabilities[label]
     return Prediction(decision.decide(label, confidence), label, confidence, probabilities)
+
+
+class Seen(NamedTuple):
+    """What is known of a picture before inference."""
+
+    tensor: Pixels  # the model's input
+    unlike: Outside
+    statistics: tuple[float, ...] | None  # in the order of STATISTICS; None: they are not asked for
 
 
 class Classifier:
@@ -51,51 +62,86 @@ class Classifier:
     ) -> None:
         """measure: each answer has the statistics of its picture. limits: beyond them a picture is refused."""
         self.runtime = runtime
-        self._labels = labels
-        self._input = spec
+        self.labels = labels
+        self.input = spec
         self._envelope = envelope
-        self._rule = Rule(decision, outside)
+        self.rule = Rule(decision, outside)
         self._measure = measure
         self._limits = limits
 
     def answer(self, picture: Rows, decode_s: float = 0.0) -> Answer:
         """Resizes, refuses what is not assessable, infers, decides. Raises ImageError and RuntimeUnavailable."""
-        return self._answer(picture, decode_s, lambda tensor: (run_model(self.runtime, tensor), None))[0]
+        return self._answer(picture, decode_s, lambda tensor: (self.infer(tensor), None))[0]
 
     def explain(self, picture: Rows, decode_s: float = 0.0) -> tuple[Answer, ClassMap | None]:
         """The answer and the class activation map of the same inference; None if the file has no map. Raises as `answer`."""
         return self._answer(picture, decode_s, lambda tensor: run_with_map(self.runtime, tensor))
 
+    def look(self, picture: Rows) -> Seen:
+        """The model's input, and what the rules find in it. Raises ImageError as `assess`."""
+        tensor = model_input(picture, self.input)
+        seen = tensor[..., :1] if len(picture.shape) == 2 else tensor  # of a grey picture all channels are equal: one is enough
+        found = statistics(seen) if self.measures else {}
+        unlike = self.assess(picture, seen, found)
+        return Seen(tensor, unlike, tuple(found.values()) if self._measure else None)
+
+    @property
+    def measures(self) -> bool:
+        """Whether the rules need the statistics of a picture."""
+        return bool(self._envelope or self._measure or self._limits)
+
+    def assess(self, picture: Rows, seen: Pixels, found: Mapping[str, float]) -> Outside:
+        """In what a picture is unlike the training images. Raises ImageError: not assessable, or refused by `outside`.
+
+        seen: its model input, one channel if it is grey. found: its statistics, empty if nothing `measures`.
+        """
+        check_assessable(picture, seen)
+        if self._limits:
+            check_limits(self._limits, assessed(self._limits, found, seen))
+        unlike = outside(self._envelope, found) if self._envelope else None
+        self.rule.check(unlike)  # before inference, which a refusal saves
+        return unlike
+
+    def infer(self, tensor: Pixels) -> Logits:
+        """The logits of an input. Raises ModelUnfit."""
+        return run_model(self.runtime, tensor)
+
+    def decide(self, logits: Logits, unlike: Outside) -> Prediction:
+        """Raises RuntimeUnavailable for NaN or infinity, and ImageError as `look`."""
+        found = decide(logits, self.labels, self.rule.decision)
+        decision = self.rule.decide(found.label, found.confidence, unlike)
+        return found if decision == found.decision else replace(found, decision=decision)
+
     def _answer(
         self, picture: Rows, decode_s: float, run: Callable[[Pixels], tuple[Logits, ClassMap | None]]
     ) -> tuple[Answer, ClassMap | None]:
         started = time.perf_counter()
-        tensor = model_input(picture, self._input)
-        check_assessable(picture, tensor)
-        grey = len(picture.shape) == 2  # then all channels are equal, and one is enough
-        seen = tensor[..., :1] if grey else tensor
-        found = statistics(seen) if self._envelope or self._measure or self._limits else {}
-        if self._limits:
-            check_limits(self._limits, assessed(self._limits, found, seen))
-        unlike = outside(self._envelope, found) if self._envelope else None
-        self._rule.check(unlike)  # before inference, which a refusal saves
+        seen = self.look(picture)
         resized = time.perf_counter()
-        logits, class_map = run(tensor)
-        inferred = time.perf_counter()
-        prediction = decide(logits, self._labels, self._rule.decision)
-        answer = Answer(
-            decision=self._rule.decide(prediction.label, prediction.confidence, unlike),
-            label=prediction.label,
-            confidence=prediction.confidence,
-            probabilities=prediction.probabilities,
-            ms=Timing(_ms(decode_s), _ms(resized - started), _ms(inferred - resized)),
-            time=utc_now(),
-            app=APP,
-            outside=unlike,
-            trailing=getattr(picture, "trailing", ""),
-            statistics=tuple(found.values()) if self._measure else None,
-        )
-        return answer, class_map
+        logits, class_map = run(seen.tensor)
+        ms = timing(decode_s, resized - started, time.perf_counter() - resized)
+        return answer_of(self.decide(logits, seen.unlike), seen, picture, ms), class_map
+
+
+def answer_of(prediction: Prediction, seen: Seen, picture: Rows, ms: Timing) -> Answer:
+    """What the store keeps of a prediction. seen: of the picture, or of the tile that the prediction is of."""
+    return Answer(
+        decision=prediction.decision,
+        label=prediction.label,
+        confidence=prediction.confidence,
+        probabilities=prediction.probabilities,
+        ms=ms,
+        time=utc_now(),
+        app=APP,
+        outside=seen.unlike,
+        trailing=getattr(picture, "trailing", ""),
+        statistics=seen.statistics,
+    )
+
+
+def timing(decode_s: float, resize_s: float, infer_s: float) -> Timing:
+    """Seconds -> milliseconds."""
+    return Timing(_ms(decode_s), _ms(resize_s), _ms(infer_s))
 
 
 def _ms(seconds: float) -> float:

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from limiar.edge_app.bundle.manifest import Assessable, Envelope, InputSpec
+from limiar.edge_app.bundle.manifest import Assessable, Envelope, InputSpec, TileSpec
 from limiar.edge_app.inference.rule import Rule
 
 
@@ -20,6 +20,13 @@ class Model(Struct, frozen=True):
     threads: int = 1
     measure: bool = False  # answers have the statistics of their images, for drift/monitor.py
     limits: Assessable | None = None  # beyond them an image is refused
+    tiles: TileSpec | None = None  # into which a file's picture is cut; None: it is answered as one image
+
+    @property
+    def tiling(self) -> str | None:
+        """What tells its answers by tiles apart from others of the same bundle: "40,8"; refused tiles change a map."""
+        refusing = ",refuse" if self.rule.outside == "refuse" else ""
+        return f"{self.tiles.size},{self.tiles.stride}{refusing}" if self.tiles else None
 
 
 class Ready(Struct, frozen=True, array_like=True, tag=True):

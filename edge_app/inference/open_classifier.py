@@ -13,6 +13,8 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.inference.rule import OutsideRule
 from limiar.edge_app.inference.session import Session, open_session
+from limiar.edge_app.inference.tiled import answering
+from limiar.edge_app.inference.tiling import Tiling
 from limiar.edge_app.output.lines import Origin
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def open_classifier(
     threads: int | None = None,
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
+    tiles: Tiling = "bundle",
     keys: "Keys | None" = None,
 ) -> "OpenClassifier":
     """Open a bundle, load one of its model files, and return a function that answers images.
@@ -40,7 +43,14 @@ def open_classifier(
     model file is not what the bundle says).
     """
     session = open_session(
-        bundle, file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside, keys=keys
+        bundle,
+        file=file,
+        runtime=runtime,
+        threads=threads,
+        refer_below=refer_below,
+        outside=outside,
+        tiles=tiles,
+        keys=keys,
     )
     return OpenClassifier(session)
 
@@ -50,7 +60,8 @@ class OpenClassifier:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._classifier, origin = session.load()
+        one, origin = session.load()
+        self._classifier = answering(session.model, one)
         self.origin: Origin = origin  # the bundle, file and runtime of every answer
 
     def __enter__(self) -> Self:

@@ -6,7 +6,9 @@ Without numpy: the parent process of a scan applies it to stored answers.
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from limiar.edge_app.answer import Answer
 from limiar.edge_app.bundle.manifest import REFER, Decision
 from limiar.edge_app.errors import ImageError
 
@@ -26,6 +28,15 @@ class Rule(Struct, frozen=True):
         if outside and self.outside == "refer":
             return REFER
         return self.decision.decide(label, confidence)
+
+    def decided(self, answer: Answer) -> Answer:
+        """A stored answer, which another rule may have decided, and its peaks, by this rule. Raises ImageError as `check`."""
+        peaks = answer.peaks and tuple(
+            replace(peak, decision=self.decide(answer.tiles.sought, peak.score, peak.outside))
+            for peak in answer.peaks
+            if answer.tiles
+        )
+        return replace(answer, decision=self.decide(answer.label, answer.confidence, answer.outside), peaks=peaks)
 
     def check(self, outside: Outside) -> None:
         """Raises ImageError for an image outside the envelope, if the rule is to refuse it."""

@@ -13,6 +13,7 @@ from limiar.edge_app.errors import RuntimeUnavailable, StoreError
 from limiar.edge_app.inference.child import try_model
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.inference.rule import OutsideRule, Rule
+from limiar.edge_app.inference.tiling import Tiling, tiles_of
 from limiar.edge_app.inference.verified import ensure_verified
 from limiar.edge_app.output.lines import Origin
 from limiar.edge_app.store.state import state_folder
@@ -39,11 +40,12 @@ class Session:
         outside: OutsideRule = "refer",
         profile: "Profile | None" = None,
         measure: bool = False,
+        tiles: Tiling = None,
     ) -> None:
-        """Raises BundleError: no such model file. None: the bundle's own choice, or the device's.
+        """Raises BundleError: no such model file, or nothing says what tiles are searched for.
 
-        profile: the one that file, runtime and threads are from, if they are from one. measure: answers have the statistics of
-        their images.
+        None: the bundle's own choice, or the device's; for tiles, that a picture is one image. profile: the one that file,
+        runtime and threads are from, if they are from one. measure: answers have the statistics of their images.
         """
         self.bundle = bundle
         self.profile = profile
@@ -60,6 +62,7 @@ class Session:
             threads=threads,
             measure=measure,
             limits=self.manifest.assessable or None,
+            tiles=tiles_of(self.manifest, tiles),
         )
 
     @property
@@ -81,9 +84,14 @@ class Session:
         return BundleKey(origin.bundle, name, version, origin.file, origin.runtime, self.manifest.labels)
 
     def reference(self) -> "Reference | None":
-        """With what its answers are compared (drift/monitor.py); None if the bundle has no reference. Raises BundleError."""
+        """With what its answers are compared (drift/monitor.py); None if the bundle has no reference. Raises BundleError.
+
+        None for tiles too: the reference is of images as they were chosen, a picture's answer that of its strongest tile.
+        """
         from limiar.edge_app.drift.reference import read_reference
 
+        if self.model.tiles:
+            return None
         found, rule = read_reference(self.bundle), self.model.rule
         return None if found is None else found.of(self.file.name, own_rule=rule == Rule(self.file.decision))
 
@@ -116,13 +124,14 @@ def open_session(
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
     measure: bool = False,
+    tiles: Tiling = None,
     keys: "Keys | None" = None,
 ) -> Session:
     """Opens a bundle and chooses a model file and a rule. Raises BundleError.
 
     If neither file nor runtime nor threads is given, they are those of this device's profile, if there is one for the bundle.
     If one of them is given, the profile is not used, since it was measured as a whole. workers: processes with so many threads.
-    measure: as for Session.
+    measure, tiles: as for Session.
     """
     opened = open_bundle(bundle, keys)
     profile = None
@@ -137,6 +146,7 @@ def open_session(
         outside=outside,
         profile=profile,
         measure=measure,
+        tiles=tiles,
     )
 
 

@@ -17,7 +17,7 @@ class Count:
     def __init__(self, show_progress: bool) -> None:
         self.decisions: Counter[str] = Counter()
         self.trailing: Counter[str] = Counter()
-        self.stored = self.outside = self.dropped = self.doubtful = 0
+        self.stored = self.outside = self.dropped = self.doubtful = self.tiled = self.peaks = 0
         self._line = ProgressLine(show_progress)
         self._started = time.monotonic()
 
@@ -28,6 +28,8 @@ class Count:
             self.outside += bool(line.outside)
             self.dropped += line.dropped or 0
             self.doubtful += bool(line.doubtful)
+            self.tiled += line.peaks is not None
+            self.peaks += len(line.peaks or ())
             if line.trailing:
                 self.trailing[line.trailing] += 1
         self.draw()
@@ -44,6 +46,8 @@ class Count:
         """One line: how many images, and what became of them."""
         parts = [counted(self.decisions.total(), self.noun)]
         parts += [f"{count} {decision}" for decision, count in sorted(self.decisions.items())]
+        if self.tiled:
+            parts.append(counted(self.peaks, "peak"))
         if self.doubtful:
             parts.append(f"{self.doubtful} near damage")
         if self.outside:

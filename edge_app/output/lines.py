@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from limiar.edge_app.answer import Answer, Timing
+from limiar.edge_app.answer import Answer, Peak, SlicePlace, Timing
 from limiar.edge_app.bundle.manifest import REFUSED
+from limiar.edge_app.output.tile_lines import TilesLine, tiles_line
 from limiar.edge_app.text import for_json
 
 
@@ -48,12 +49,15 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):  # 
     time: str  # UTC: of the answer
     stored: bool | None = None  # the database already had the answer; None: nothing is kept
     ms: Timing | None = None
-    frame: int | None = None  # number in the video file, from 1, counting those that could not be read
+    frame: int | None = None  # number in the video file or DICOM file, from 1, counting those that could not be read
     video_s: float | None = None  # its time in the video file
     doubtful: bool | None = None  # decoded near damage, and so referred; None: unknown
     frames: int | None = None  # with --agree: how many frames were looked at
     agreeing: int | None = None  # of them, with this decision
     spread: float | None = None  # of the label's probability over them: the largest less the smallest
+    tiles: TilesLine | None = None  # of a picture that was answered by tiles
+    peaks: tuple[Peak, ...] | None = None  # of its map, the largest score first
+    dicom: SlicePlace | None = None  # where a DICOM picture lies
 
     @property
     def refused(self) -> bool:
@@ -77,6 +81,9 @@ def answered(origin: Origin, answer: Answer, decision: str, **about: Any) -> Lin
         app=answer.app,
         time=answer.time,
         ms=answer.ms,
+        tiles=tiles_line(answer.tiles) if answer.tiles else None,
+        peaks=answer.peaks,
+        dicom=answer.place,
         **about,
     )
 

@@ -10,7 +10,7 @@ PROBABILITIES = "probabilities"  # stands for one column per label
 # Keep these orders, which existing spreadsheets have: add a new column at the end.
 FILE_COLUMNS = (
     *("path", "sha256", "decision", "label", "confidence", PROBABILITIES, "stored", "verified", "code", "message"),
-    *("outside", "trailing", "bundle", "file", "runtime", "app", "time"),
+    *("outside", "trailing", "bundle", "file", "runtime", "app", "time", "frame", "peaks"),
 )
 FRAME_COLUMNS = (
     *("source", "sequence", "taken", "dropped", "decision", "label", "confidence", "bundle", "file", "runtime", "verified"),
@@ -43,6 +43,8 @@ class Spreadsheet:
         value = getattr(line, column)
         if value is None:
             return [""]
+        if column == "peaks":
+            return [len(value)]
         return [" ".join(value) if isinstance(value, tuple) else value]
 
     def _row(self, cells: list[object]) -> None:

@@ -9,7 +9,7 @@ import click
 from limiar.edge_app.bundle.manifest import REFER, REFUSED
 from limiar.edge_app.errors import printable
 from limiar.edge_app.output.lines import Line
-from limiar.edge_app.text import fitted, width
+from limiar.edge_app.text import counted, fitted, width
 
 _COLOURS = {REFER: "red", REFUSED: "yellow"}
 _DECISION = 14  # columns
@@ -26,6 +26,7 @@ class FileTable:
     def write(self, lines: list[Line]) -> None:
         for line in lines:
             note = f"  ({line.label})" if line.decision == REFER else ""
+            note += f"  {counted(len(line.peaks), 'peak')}" if line.peaks is not None else ""
             note += "  stored" if line.stored and not line.refused else ""
             confidence = "" if line.confidence is None else f"{line.confidence:.1%}"
             click.echo(f"{_decision(line)} {confidence:>10}  {self._short(line.path or '', note)}")

@@ -23,7 +23,12 @@ _TRIES = 2  # of a picture that ends the process or takes too long
 _REMEMBERED = 1000  # of these
 _LOST = frozenset({"E-IMAGE-CRASH", "E-IMAGE-TIMEOUT"})
 # Refused, although there is a picture; with another code it is sure not to be decoded.
-_DECODED = frozenset(f"E-IMAGE-{why}" for why in ("BLACK", "OUTSIDE", "SATURATED", "THIN", "UNASSESSABLE", "UNIFORM"))
+_DECODED = frozenset(
+    (
+        *(f"E-IMAGE-{why}" for why in ("BLACK", "OUTSIDE", "SATURATED", "THIN", "UNASSESSABLE", "UNIFORM")),
+        *(f"E-TILES-{why}" for why in ("MANY", "NONE", "SMALL")),
+    )
+)
 
 _Key = tuple[str, bytes]  # sha256 of the bundle and of the image: the bundle says how 16 bits become 8
 

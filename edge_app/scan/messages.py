@@ -20,6 +20,12 @@ class Job(Struct, frozen=True):
     model: Model
     follow: bool  # read links to files
     annotate: str | None  # a folder for annotated images
+    maps: str | None = None  # a folder for the maps of their tiles
+
+    @property
+    def draws(self) -> bool:
+        """Whether an image is needed even if it has an answer."""
+        return self.annotate is not None or self.maps is not None
 
 
 class Task(Struct, frozen=True, array_like=True):

@@ -3,7 +3,7 @@
 import os
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +18,7 @@ class Files:
     """The paths to answer: folders recursively, in name order; a file given by name is always tried.
 
     None passes through: there is no path yet. passed: called with each file or folder that is passed over.
-    without: a folder that is not entered, because this run writes its pictures there.
+    without: folders that are not entered, because this run writes its pictures there.
     """
 
     def __init__(
@@ -26,12 +26,12 @@ class Files:
         paths: Iterable[bytes | None],
         choice: Choice,
         passed: Callable[[Found], None],
-        without: Path | None = None,
+        without: Sequence[Path] = (),
     ) -> None:
         self._paths = paths
         self._choice = choice
         self._passed = passed
-        self._without = (os.path.realpath(os.fsencode(without)),) if without else ()
+        self._without = tuple(os.path.realpath(os.fsencode(folder)) for folder in without)
 
     def __iter__(self) -> Iterator[bytes | None]:
         for path in self._paths:

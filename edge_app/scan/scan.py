@@ -6,12 +6,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from limiar.edge_app.answer import Answer
-from limiar.edge_app.errors import ImageError
+from limiar.edge_app.errors import ImageError, OutputError, printable
 from limiar.edge_app.inference.rule import OutsideRule
 from limiar.edge_app.inference.running import Running
 from limiar.edge_app.inference.session import Session, open_session
+from limiar.edge_app.inference.tiling import Tiling
 from limiar.edge_app.output.lines import Line, Origin, answered, image_fields, refused
+from limiar.edge_app.output.tile_lines import tiles_line
 from limiar.edge_app.scan.fork import fork_worker
 from limiar.edge_app.scan.messages import Answered, Job, Outcome, Refused
 from limiar.edge_app.system.clock import utc_now
@@ -33,8 +37,11 @@ def scan(
     workers: int = 1,
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
+    tiles: Tiling = "bundle",
     db: Path | str | None = None,
     annotate: Path | str | None = None,
+    maps: Path | str | None = None,
+    scores: bool = False,
     again: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -54,8 +61,10 @@ def scan(
         those of this device's profile for the bundle (`limiar bench --save-best`), if there is one.
     refer_below: refer answers of lower confidence, 0..1; None: the bundle's own limit.
     outside: what to do with images unlike the training images: "refer", "refuse" or "ignore".
+    tiles: size and stride of the tiles into which a picture is cut, px; "bundle": as the bundle says; None: it is one image.
     db: results database; None: results.db in limiar's state folder.
     annotate: a folder for a picture of each image with its answer.
+    maps: a folder for a picture of each image under the scores of its tiles. scores: lines have the scores of all tiles.
     again: run again even if the database has an answer.
     include, exclude, follow: which files to take from folders; see `limiar scan --help`.
     passed_over: called with each file or folder that is passed over.
@@ -71,7 +80,7 @@ def scan(
         from limiar.edge_app.scan.paths import Files
 
         listing = (None if path is None else os.fsencode(path) for path in paths)
-        without = Path(annotate) if annotate else None
+        without = [Path(folder) for folder in (annotate, maps) if folder]
         return Files(listing, Choice(tuple(include), tuple(exclude), follow), passed_over, without)
 
     return open_scan(
@@ -83,8 +92,11 @@ def scan(
         workers=workers,
         refer_below=refer_below,
         outside=outside,
+        tiles=tiles,
         db=db,
         annotate=annotate,
+        maps=maps,
+        scores=scores,
         again=again,
         follow=follow,
         stop=stop,
@@ -102,8 +114,11 @@ def open_scan(
     workers: int,
     refer_below: float | None,
     outside: OutsideRule,
+    tiles: Tiling,
     db: Path | str | None,
     annotate: Path | str | None,
+    maps: Path | str | None,
+    scores: bool,
     again: bool,
     follow: bool,
     stop: Callable[[], bool],
@@ -131,18 +146,24 @@ def open_scan(
             workers=workers,
             refer_below=refer_below,
             outside=outside,
+            tiles=tiles,
             keys=keys,
         )
-        if annotate:
-            with writable(Path(annotate)):
-                Path(annotate).mkdir(parents=True, exist_ok=True)
+        if maps and not session.model.tiles:
+            met = f"{printable(session.manifest.name)} answers a picture as one image, which has no map"
+            raise OutputError("E-TILES-MAPS", f"{met}: give --tiles SIZE,STRIDE, or leave --maps out")
+        for folder in [Path(given) for given in (annotate, maps) if given]:
+            with writable(folder):
+                folder.mkdir(parents=True, exist_ok=True)
         store = opening.enter_context(Store(Path(db) if db else default_path()))
-        loaded = pool.start(Job(session.model, follow, str(annotate) if annotate else None))
+        job = Job(session.model, follow, str(annotate) if annotate else None, str(maps) if maps else None)
+        loaded = pool.start(job)
         origin = session.origin(loaded.runtime, loaded.version)
-        store.use(session.key(origin), origin.verified)
+        store.use(session.key(origin), origin.verified, session.model.tiling)
         if beside:
             opening.push(beside.pop_all())
-        return Scan(session, origin, pool, store, files(), again=again, stop=stop, ended=ended, opened=opening.pop_all())
+        told = (session, origin, pool, store, files())
+        return Scan(*told, again=again, scores=scores, stop=stop, ended=ended, opened=opening.pop_all())
 
 
 class Scan(Running):
@@ -157,6 +178,7 @@ class Scan(Running):
         files: Iterable[bytes | None],
         *,
         again: bool,
+        scores: bool,
         stop: Callable[[], bool],
         ended: Callable[[bytes], None],
         opened: ExitStack,
@@ -166,6 +188,7 @@ class Scan(Running):
         self._pool = pool
         self._files = files
         self._again = again
+        self._scores = scores
 
     def _kept_lines(self) -> Iterator[list[Line]]:
         for outcomes in self._pool.run(self._files, self._known):
@@ -193,10 +216,11 @@ class Scan(Running):
             else:
                 self._store.add(outcome.sha256, path, answer)
         try:  # the store keeps an answer's first decision; what is reported follows the rule of this scan
-            decision = self.session.model.rule.decide(answer.label, answer.confidence, answer.outside)
+            decided = self.session.model.rule.decided(answer)
         except ImageError as error:
             return self._refused(path, Refused(outcome.sha256, error.code, error.message), stored)
-        return answered(self.origin, answer, decision, stored=stored, **image_fields(path, outcome.sha256))
+        line = answered(self.origin, decided, decided.decision, stored=stored, **image_fields(path, outcome.sha256))
+        return replace(line, tiles=tiles_line(answer.tiles, scores=True)) if self._scores and answer.tiles else line
 
     def _refused(self, path: bytes, outcome: Refused, stored: bool) -> Line:
         image = image_fields(path, outcome.sha256)

@@ -9,7 +9,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +22,7 @@ from limiar.edge_app.image.containers import check_name
 from limiar.edge_app.image.read import Picture, decode, read_file
 from limiar.edge_app.inference.classifier import Classifier, load
 from limiar.edge_app.inference.model import Ready
+from limiar.edge_app.inference.tiled import TiledClassifier, answering
 from limiar.edge_app.scan.messages import Answered, Batch, Job, Known, Outcome, Outcomes, Refused, Reply, Task
 from limiar.edge_app.system.channel import WorkerEnd
 
@@ -58,8 +59,9 @@ def work(parent: WorkerEnd) -> None:
 
 def _serve(parent: WorkerEnd) -> None:
     job = msgspec.msgpack.decode(parent.receive(), type=Job)
-    classifier = load(job.model)
-    _send(parent, Ready(classifier.runtime.name, classifier.runtime.version))
+    loaded = load(job.model)
+    classifier = answering(job.model, loaded, _alive(parent))
+    _send(parent, Ready(loaded.runtime.name, loaded.runtime.version))
     tasks, replies = msgspec.msgpack.Decoder(Task), msgspec.msgpack.Decoder(Known)
     while True:
         for batch in _batches(tasks.decode(parent.receive()).paths, job.follow):
@@ -67,6 +69,19 @@ def _serve(parent: WorkerEnd) -> None:
             known = replies.decode(parent.receive())
             for outcomes in _outcomes(classifier, _decoded(batch, known.answers, job), job):
                 _send(parent, Outcomes(outcomes))
+
+
+def _alive(parent: WorkerEnd) -> Callable[[], None]:
+    """Tells the parent, if it has heard nothing for a while, that an image of many tiles is still worked on."""
+    said = time.monotonic()
+
+    def say() -> None:
+        nonlocal said
+        if time.monotonic() - said > _QUIET_S:
+            _send(parent, Outcomes([]))
+            said = time.monotonic()
+
+    return say
 
 
 def _batches(paths: list[bytes], follow: bool) -> Iterator[list[_Image]]:
@@ -110,7 +125,7 @@ def _decode(image: _Image, known: Answer | None, job: Job) -> _Decoded:
     started = time.perf_counter()
     picture: Picture | ImageError | None = None
     try:
-        if known is not None and job.annotate is None:
+        if known is not None and not job.draws:
             check_name(image.content, os.fsdecode(image.path))
         else:
             picture = decode(image.content, os.fsdecode(image.path), job.model.input)
@@ -121,7 +136,7 @@ def _decode(image: _Image, known: Answer | None, job: Job) -> _Decoded:
     return _Decoded(image, known, picture, time.perf_counter() - started)
 
 
-def _outcomes(classifier: Classifier, groups: Iterable[list[_Decoded]], job: Job) -> Iterator[list[Outcome]]:
+def _outcomes(classifier: Classifier | TiledClassifier, groups: Iterable[list[_Decoded]], job: Job) -> Iterator[list[Outcome]]:
     """What becomes of decoded images, in order; what there is after _QUIET_S."""
     outcomes: list[Outcome] = []
     since = time.monotonic()
@@ -136,7 +151,7 @@ def _outcomes(classifier: Classifier, groups: Iterable[list[_Decoded]], job: Job
         yield outcomes
 
 
-def _outcome(classifier: Classifier, decoded: _Decoded, job: Job) -> Outcome:
+def _outcome(classifier: Classifier | TiledClassifier, decoded: _Decoded, job: Job) -> Outcome:
     image, known, picture = decoded.image, decoded.known, decoded.picture
     try:
         if isinstance(picture, ImageError):
@@ -145,13 +160,15 @@ def _outcome(classifier: Classifier, decoded: _Decoded, job: Job) -> Outcome:
             assert known
             return Answered(image.sha256, known, stored=True)
         answer = known or classifier.answer(picture, decoded.decode_s)
-        if job.annotate is not None:
-            from limiar.edge_app.output.annotate import annotate  # 10 ms that a plain scan does not need
+        if job.draws:
+            from limiar.edge_app.output.annotate import annotate, draw_map  # 10 ms that a plain scan does not need
 
             # A stored answer may have been decided by another rule.
-            decision = job.model.rule.decide(answer.label, answer.confidence, answer.outside)
-            decided = msgspec.structs.replace(answer, decision=decision)
-            annotate(picture.pixels(), decided, image.path, image.sha256, Path(job.annotate))
+            decided, pixels = job.model.rule.decided(answer), picture.pixels()
+            if job.annotate is not None:
+                annotate(pixels, decided, image.path, image.sha256, Path(job.annotate))
+            if job.maps is not None:
+                draw_map(pixels, decided, image.path, image.sha256, Path(job.maps))
     except ImageError as error:
         return Refused(image.sha256, error.code, error.message)
     except MemoryError:

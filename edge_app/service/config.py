@@ -17,6 +17,7 @@ from limiar.edge_app.camera.address import find_source
 from limiar.edge_app.errors import LimiarError, printable
 from limiar.edge_app.health.publish import loopback
 from limiar.edge_app.inference.rule import OutsideRule
+from limiar.edge_app.inference.tiling import Tiling, parse_tiling
 from limiar.edge_app.service.place import place
 from limiar.edge_app.system.files import read_bounded
 from limiar.edge_app.system.listening import listen_on
@@ -47,6 +48,12 @@ class AnswerSection(Section, frozen=True):
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     refer_below: Annotated[float, Meta(ge=0, le=1)] | None = None
     outside: OutsideRule = "refer"
+    tiles: Annotated[str, Meta(max_length=20)] = ""  # "40,8": size and stride, px; "off"; "" as the bundle says
+
+    @property
+    def tiling(self) -> Tiling:
+        """The same for `limiar.scan`. Raises ValueError: it is none of these."""
+        return "bundle" if not self.tiles else None if self.tiles == "off" else parse_tiling(self.tiles)
 
 
 class FolderSection(Section, frozen=True):
@@ -236,6 +243,10 @@ def _check(config: Config, text: str, where: str) -> None:
         _refuse(text, where, "", "nothing to watch: add a [[folder]] or a [[camera]]")
     if config.answer.revoked and not config.answer.keys:
         _refuse(text, where, "answer.revoked", "revoked keys say which signatures do not count: add `keys` for those that do")
+    try:
+        _ = config.answer.tiling
+    except ValueError as error:
+        _refuse(text, where, "answer.tiles", str(error))
     named = [(f"folder[{k}].name", one.source) for k, one in enumerate(config.folder)]
     named += [(f"camera[{k}].name", one.name) for k, one in enumerate(config.camera)]
     names: set[str] = set()

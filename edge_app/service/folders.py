@@ -22,7 +22,7 @@ from limiar.edge_app.system.clock import utc_now
 
 _BATCH = 256  # files that are given to a worker at once, at most
 _GONE = "E-IMAGE-MISSING"  # the file went away before it was read
-_NOT_ASSESSABLE = frozenset({"E-IMAGE-UNASSESSABLE", "E-IMAGE-OUTSIDE"})
+_NOT_ASSESSABLE = frozenset({"E-IMAGE-UNASSESSABLE", "E-IMAGE-OUTSIDE", "E-TILES-NONE"})
 _LOST = frozenset({"E-IMAGE-CRASH", "E-IMAGE-TIMEOUT"})  # cost a worker
 
 
@@ -123,7 +123,7 @@ class Folders:
         assert isinstance(outcome, Answered)
         answer = outcome.answer
         try:
-            decision = self._session.model.rule.decide(answer.label, answer.confidence, answer.outside)
+            decision = self._session.model.rule.decided(answer).decision
         except ImageError as error:
             return self._refused(ready, Refused(outcome.sha256, error.code, error.message))
         replace = outcome.sha256 in self._damaged

@@ -75,6 +75,7 @@ class Serving:
             refer_below=answer.refer_below,
             outside=answer.outside,
             measure=bool(self._config.folder),
+            tiles=answer.tiling,
             keys=read_keys(*answer.keys, revoked=answer.revoked) if answer.keys else None,
         )
 
@@ -86,7 +87,7 @@ class Serving:
         job = Job(session.model, follow=False, annotate=None)
         loaded = self._pool.start(job, loading) if processes else try_model(session.model)
         origin = session.origin(loaded.runtime, loaded.version)
-        self._store.use(session.key(origin), origin.verified)
+        self._store.use(session.key(origin), origin.verified, session.model.tiling)
         self._store.commit()
         if self._config.folder:
             drifting = Drifting(session.reference(), self._store, self._meters, self._log)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from limiar.edge_app.errors import SourceError, printable
 from limiar.edge_app.image.folder import Choice
 from limiar.edge_app.inference.rule import OutsideRule
+from limiar.edge_app.inference.tiling import Tiling
 from limiar.edge_app.intake.messages import Beat, Fine, Ready, Trouble, WatchedFolder
 from limiar.edge_app.intake.watcher import Watcher
 from limiar.edge_app.scan.scan import Scan, open_scan
@@ -28,8 +29,11 @@ def watch(
     workers: int = 1,
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
+    tiles: Tiling = "bundle",
     db: Path | str | None = None,
     annotate: Path | str | None = None,
+    maps: Path | str | None = None,
+    scores: bool = False,
     again: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -58,7 +62,7 @@ def watch(
     StoreError, OutputError (annotate), SourceError (a folder that cannot be read at the start), at once or while iterating.
     """
     choice = Choice(tuple(include), tuple(exclude))
-    without = (os.path.realpath(os.fsencode(annotate)),) if annotate else ()
+    without = tuple(os.path.realpath(os.fsencode(folder)) for folder in (annotate, maps) if folder)
     watched = [
         WatchedFolder(printable(os.fsencode(folder)), os.fsencode(folder), choice, without=without) for folder in folders
     ]
@@ -75,8 +79,11 @@ def watch(
             workers=workers,
             refer_below=refer_below,
             outside=outside,
+            tiles=tiles,
             db=db,
             annotate=annotate,
+            maps=maps,
+            scores=scores,
             again=again,
             follow=False,
             stop=lambda: stop() or time.monotonic() >= end_s,

@@ -17,7 +17,6 @@ from limiar.edge_app.system.files import write_whole
 _COVER = 1000  # entries that one row covers at most, so that some of them can be removed at little cost
 
 _ADD = "INSERT INTO audit (time, boot_id, kind, detail, entry, digest, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_FIND = "SELECT sequence FROM results WHERE image_sha256 = ? AND bundle = ?"
 _NEXT = "SELECT id, row FROM entries WHERE id >= ? AND kind = 'file' ORDER BY id LIMIT 1"
 
 
@@ -44,12 +43,11 @@ class AuditLog:
             self._row("checkpoint", {}, covered)
         self._row(kind, detail, last)
 
-    def replacing(self, image_sha256: bytes, bundle: object) -> None:
-        """An answer is about to be replaced: if a row covers it, the log must say so. Raises StoreError."""
+    def replacing(self, sequence: object) -> None:
+        """This row of `results` is about to be replaced: if a row covers it, the log must say so. Raises StoreError."""
         _, _, covered = audit.last(self._db.execute)
         if not covered:
             return
-        ((sequence,),) = self._db.execute(_FIND, (image_sha256, bundle))
         assert isinstance(sequence, int)
         entry = self._entry_of(sequence)
         if 0 < entry <= covered:

@@ -17,7 +17,7 @@ from limiar.edge_app.answer import Answer
 from limiar.edge_app.errors import StoreError, printable
 from limiar.edge_app.store.app_files import app_sha256
 from limiar.edge_app.store.audit_log import AuditLog
-from limiar.edge_app.store.columns import answer_of, columns, text_of
+from limiar.edge_app.store.columns import answer_of, columns, text_of, whole_columns
 from limiar.edge_app.store.database import Database
 from limiar.edge_app.store.forget import STEP, chosen, entries, removed
 from limiar.edge_app.store.schema import BROUGHT, HOLDS, MIGRATIONS
@@ -30,22 +30,24 @@ _ENCODER = msgspec.msgpack.Encoder()
 _USE = """
     INSERT INTO bundles (sha256, name, version, file, runtime, verified) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (sha256, file, runtime) DO UPDATE SET verified = excluded.verified WHERE verified IS NOT excluded.verified"""
-_FIND = """
-    SELECT decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, outside, trailing, app, time, crc32
-    FROM results WHERE image_sha256 = ? AND bundle = ?"""
-_KEPT = "SELECT image_sha256 FROM results WHERE bundle = ? AND image_sha256 IN ({})"
+_ONE = "FROM results WHERE image_sha256 = ? AND bundle = ? AND coalesce(tiling, '') = ? AND coalesce(frame, 0) = ?"
+_SEQUENCE = f"SELECT sequence {_ONE}"
+_FIND = f"""
+    SELECT decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, outside, trailing, app, time,
+        frame, place, map, peaks, crc32 {_ONE}"""
+_KEPT = "SELECT image_sha256 FROM results WHERE bundle = ? AND coalesce(tiling, '') = ? AND image_sha256 IN ({})"
 _AT_ONCE = 500  # images in a question; SQLite before 3.32 took 999 values
 _ADD = """
-    INSERT INTO results (bundle, image_sha256, path, run, source,
+    INSERT INTO results (bundle, image_sha256, tiling, path, run, source,
         decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms,
-        outside, trailing, app, time, crc32)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        outside, trailing, app, time, frame, place, map, peaks, crc32)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (image_sha256, bundle, coalesce(tiling, ''), coalesce(frame, 0)) DO NOTHING"""
 _REPLACE = """
     UPDATE results SET run = ?, source = ?,
         decision = ?, label = ?, confidence = ?, probabilities = ?, decode_ms = ?, resize_ms = ?, infer_ms = ?,
-        outside = ?, trailing = ?, app = ?, time = ?, crc32 = ?
-    WHERE image_sha256 = ? AND bundle = ?"""
+        outside = ?, trailing = ?, app = ?, time = ?, frame = ?, place = ?, map = ?, peaks = ?, crc32 = ?
+    WHERE sequence = ?"""
 _ADD_FRAME = """
     INSERT INTO camera_results (bundle, source, boot_id, sequence, dropped, run, frames, agreeing, spread, kept, kept_sha256,
         decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms,
@@ -109,6 +111,7 @@ class Store:
         """
         self._changed_at: float | None = None
         self._bundle: object = 0
+        self._tiling: str | None = None
         self._run_kind = run
         self._run: object = None
         self._db = Database(path)
@@ -131,14 +134,17 @@ class Store:
         finally:
             self._db.close()
 
-    def use(self, key: BundleKey, verified: str) -> None:
-        """Sets the bundle, model file and runtime of the following answers, and who verified them. Raises StoreError."""
+    def use(self, key: BundleKey, verified: str, tiling: str | None = None) -> None:
+        """Sets the bundle, model file and runtime of the following answers, and who verified them. Raises StoreError.
+
+        tiling: how pictures are cut into tiles, "40,8"; None: they are answered as one image.
+        """
         sha256 = bytes.fromhex(key.sha256)
         self._change(_USE, (sha256, key.name, key.version, key.file, key.runtime, verified))
         found = self._db.execute(
             "SELECT id FROM bundles WHERE sha256 = ? AND file = ? AND runtime = ?", (sha256, key.file, key.runtime)
         )
-        self._bundle = found[0][0]
+        self._bundle, self._tiling = found[0][0], tiling
         self._key = key
         self._begin_run()
 
@@ -148,12 +154,16 @@ class Store:
         for first in range(0, len(images), _AT_ONCE):
             some = images[first : first + _AT_ONCE]
             question = _KEPT.format(", ".join("?" * len(some)))
-            found.update(sha256 for (sha256,) in self._db.execute(question, (self._bundle, *some)) if isinstance(sha256, bytes))
+            rows = self._db.execute(question, (self._bundle, self._tiling or "", *some))
+            found.update(sha256 for (sha256,) in rows if isinstance(sha256, bytes))
         return found
 
-    def find(self, image_sha256: bytes) -> Answer | None:
-        """The answer for an image from the bundle in use, committed or not. Raises StoreError."""
-        rows = self._db.execute(_FIND, (image_sha256, self._bundle))
+    def find(self, image_sha256: bytes, frame: int | None = None) -> Answer | None:
+        """The answer for an image from the bundle in use, tiled as in use, committed or not. Raises StoreError.
+
+        frame: of a file with several pictures, from 1.
+        """
+        rows = self._db.execute(_FIND, self._identity(image_sha256, frame))
         if not rows:
             return None
         *values, crc32 = rows[0]
@@ -172,15 +182,20 @@ class Store:
 
         source: the service's name of the folder. replace: in place of an earlier one of this bundle, which otherwise stays.
         """
-        values = columns(answer)
+        values = (*columns(answer), *whole_columns(answer))
         about = (self._run, source, *values, self._crc32((image_sha256,), values))
-        if self._change(_ADD, (self._bundle, image_sha256, path, *about)):
+        if self._change(_ADD, (self._bundle, image_sha256, self._tiling, path, *about)):
             self._change(_ENTER, ("file",))
             return True
         if replace:
-            self._audit.replacing(image_sha256, self._bundle)
-            self._change(_REPLACE, (*about, image_sha256, self._bundle))
+            ((sequence,),) = self._db.execute(_SEQUENCE, self._identity(image_sha256, answer.frame))
+            self._audit.replacing(sequence)
+            self._change(_REPLACE, (*about, sequence))
         return replace
+
+    def _identity(self, image_sha256: bytes, frame: int | None) -> tuple[object, ...]:
+        """What tells an answer from all others."""
+        return image_sha256, self._bundle, self._tiling or "", frame or 0
 
     def add_frame(
         self,

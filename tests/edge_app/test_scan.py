@@ -296,7 +296,7 @@ def test_a_spreadsheet_says_when_and_by_what_each_image_was_answered(
         reader = csv.DictReader(file)
         rows = list(reader)
     before = ["path", "sha256", "decision", "label", "confidence", "probability_neg", "probability_pos", "stored", "verified"]
-    appended = ["outside", "trailing", "bundle", "file", "runtime", "app", "time"]
+    appended = ["outside", "trailing", "bundle", "file", "runtime", "app", "time", "frame", "peaks"]
     assert reader.fieldnames == [*before, "code", "message", *appended]
     for row, line in zip(rows, lines, strict=True):
         assert {name: row[name] for name in appended[2:]} == {name: line[name] for name in appended[2:]}

@@ -1,0 +1,161 @@
+"""Picture -> answer by tiles: each tile is an image to the rules, and the strongest speaks for the picture."""
+
+import time
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from limiar.edge_app.answer import Answer, Peak, SlicePlace, TileMap
+from limiar.edge_app.bundle.manifest import TileSpec
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.image.resize import Rows
+from limiar.edge_app.image.scores import Scores, stored_scores
+from limiar.edge_app.image.statistics import statistics_of
+from limiar.edge_app.inference.classifier import Classifier, answer_of, timing
+from limiar.edge_app.inference.grid import Grid, grid_of
+from limiar.edge_app.inference.model import Model
+from limiar.edge_app.inference.peaks import centroid, peaks, ranked
+from limiar.edge_app.inference.softmax import softmax
+from limiar.edge_app.inference.tile_inputs import row_inputs, whole_input
+from limiar.edge_app.text import counted
+
+Mask = NDArray[np.bool_]  # [rows, columns]
+Alive = Callable[[], None]  # called after each tile, or a few: whoever waits may want to know
+
+
+class TileLogits(Protocol):
+    """A way from the tiles of a picture to their logits."""
+
+    path: Literal["tiles", "convolution"]
+
+    def logits(self, picture: Rows, grid: Grid, wanted: Mask, alive: Alive) -> NDArray[np.float32]:
+        """[rows, columns, K]; of tiles that are not wanted, anything. Raises ModelUnfit."""
+
+
+class SingleTiles:
+    """Every tile is inferred as an image of its own."""
+
+    path: Literal["tiles", "convolution"] = "tiles"
+
+    def __init__(self, one: Classifier) -> None:
+        self._one = one
+
+    def logits(self, picture: Rows, grid: Grid, wanted: Mask, alive: Alive) -> NDArray[np.float32]:
+        """As TileLogits."""
+        found = np.zeros((grid.rows, grid.columns, len(self._one.labels)), np.float32)
+        for row in np.flatnonzero(wanted.any(axis=1)).tolist():
+            tensors = row_inputs(picture, grid, row, self._one.input)
+            for column in np.flatnonzero(wanted[row]).tolist():
+                found[row, column] = self._one.infer(whole_input(tensors[column], self._one.input))
+                alive()
+        return found
+
+
+class TiledClassifier:
+    """A loaded model file that is given tiles: picture -> answer."""
+
+    def __init__(self, one: Classifier, spec: TileSpec, how: TileLogits, alive: Alive = lambda: None) -> None:
+        """one: answers a tile."""
+        self._one = one
+        self._spec = spec
+        self._how = how
+        self._alive = alive
+
+    def answer(self, picture: Rows, decode_s: float = 0.0) -> Answer:
+        """The answer of the assessed tile with the highest score, the map of all scores, and its peaks.
+
+        Raises ImageError (E-TILES-SMALL, E-TILES-MANY; E-TILES-NONE: no tile can be assessed) and RuntimeUnavailable.
+        """
+        started = time.perf_counter()
+        grid = grid_of(picture.shape, self._spec)
+        assessed, outside = self._looked(picture, grid)
+        looked = time.perf_counter()
+        logits = self._how.logits(picture, grid, assessed, self._alive)
+        ms = timing(decode_s, looked - started, time.perf_counter() - looked)
+        shares = self._shares(logits, assessed)
+        scores = np.where(assessed, shares[..., self._one.labels.index(self._spec.sought)], np.nan)
+        order = ranked(scores, grid)
+        strongest = self._one.look(grid.tile(picture, *order[0]))
+        answer = answer_of(self._one.decide(logits[order[0]], strongest.unlike), strongest, picture, ms)
+        found = peaks(order, grid, lambda row, column: self._label(shares[row, column]) == self._spec.sought)
+        place: SlicePlace | None = getattr(picture, "place", None)
+        spacing = place.spacing_mm if place else None
+        return replace(
+            answer,
+            tiles=TileMap(
+                size=grid.size,
+                stride=grid.stride,
+                rows=grid.rows,
+                columns=grid.columns,
+                first=grid.first,
+                sought=self._spec.sought,
+                scores=stored_scores(scores),
+                assessed=len(order),
+                outside=outside,
+                path=self._how.path,
+            ),
+            peaks=tuple(self._peak(picture, grid, scores, logits, spacing, tile) for tile in found),
+        )
+
+    def _looked(self, picture: Rows, grid: Grid) -> tuple[Mask, int]:
+        """Which tiles are assessed, and how many of them are unlike the training images. Raises ImageError."""
+        assessed = np.zeros((grid.rows, grid.columns), bool)
+        outside = 0
+        why = ""
+        for row in range(grid.rows):
+            tensors = row_inputs(picture, grid, row, self._one.input)
+            found = statistics_of(tensors) if self._one.measures else [{}] * grid.columns
+            for column in range(grid.columns):
+                try:
+                    unlike = self._one.assess(grid.tile(picture, row, column), tensors[column : column + 1], found[column])
+                    assessed[row, column] = True
+                    outside += bool(unlike)
+                except ImageError as error:
+                    why = error.code
+            self._alive()
+        if not assessed.any():
+            met = f"none of {counted(assessed.size, 'tile')} can be assessed (the last: {why})"
+            raise ImageError("E-TILES-NONE", f"{met}: give pictures of the model's kind")
+        return assessed, outside
+
+    def _shares(self, logits: NDArray[np.float32], assessed: Mask) -> NDArray[np.float64]:
+        """The probabilities in each tile, [rows, columns, K]. Raises RuntimeUnavailable: an assessed one has none."""
+        with np.errstate(invalid="ignore"):
+            shares = softmax(logits)
+        for tile in zip(*np.nonzero(assessed & ~np.isfinite(shares).all(axis=-1)), strict=True):
+            self._one.decide(logits[tile], None)
+        return shares
+
+    def _label(self, shares: NDArray[np.float64]) -> str:
+        return self._one.rule.decision.label(dict(zip(self._one.labels, shares.tolist(), strict=True)))
+
+    def _peak(
+        self,
+        picture: Rows,
+        grid: Grid,
+        scores: Scores,
+        logits: NDArray[np.float32],
+        spacing: tuple[float, float] | None,
+        tile: tuple[int, int],
+    ) -> Peak:
+        """spacing: mm between rows and between columns."""
+        unlike = self._one.look(grid.tile(picture, *tile)).unlike
+        prediction = self._one.decide(logits[tile], unlike)
+        y, x = centroid(scores, grid, *tile)
+        return Peak(
+            x=x,
+            y=y,
+            score=prediction.confidence,
+            decision=prediction.decision,
+            outside=unlike,
+            x_mm=spacing and x * spacing[1],
+            y_mm=spacing and y * spacing[0],
+        )
+
+
+def answering(model: Model, one: Classifier, alive: Alive = lambda: None) -> Classifier | TiledClassifier:
+    """What answers pictures as a model says: whole, or by tiles; the way to their logits is chosen here."""
+    return TiledClassifier(one, model.tiles, SingleTiles(one), alive) if model.tiles else one
