@@ -37,7 +37,9 @@ DEVICE = (
 )
 # In the order of --help, in which people need them.
 GROUPS = {
-    "On the desktop": ("phantoms", "check", "train", "sweep", "convert", "inspect", "evaluate", "compare", "keygen"),
+    "On the desktop": (
+        *("phantoms", "check", "train", "sweep", "convert", "inspect", "evaluate", "compare", "keygen", "export-dicom"),
+    ),
     "On a device": DEVICE,
 }
 _SUMMARY = 300  # characters: enough for all of a command's first sentence, over several lines
@@ -81,7 +83,8 @@ class Commands(click.Group):
                 command = entry.load()
                 assert isinstance(command, click.Command)
                 assert command.callback
-                command.callback = _with_cure(command.callback, cmd_name, extra=entry.module.split(".")[1])
+                extra = entry.extras[0] if entry.extras else entry.module.split(".")[1]
+                command.callback = _with_cure(command.callback, cmd_name, extra)
                 return command
         return None
 

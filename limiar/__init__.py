@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from limiar.convert.anatomy.details import inspect as inspect
     from limiar.convert.compare.compare import compare as compare
     from limiar.convert.conversion import convert_model as convert_model
+    from limiar.convert.dicom_export.export import export_dicom as export_dicom
     from limiar.convert.evaluate.evaluate import evaluate as evaluate
     from limiar.convert.publish.keys import keygen as keygen
     from limiar.edge_app import __version__ as __version__
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from limiar.edge_app.scan.scan import scan as scan
     from limiar.edge_app.service.watch import watch as watch
     from limiar.train.check.check_data import check_data as check_data
-    from limiar.train.data.phantom_folder import write_phantom_series as write_phantom_series
     from limiar.train.data.phantom_folder import write_phantoms as write_phantoms
     from limiar.train.run.train_model import train_model as train_model
     from limiar.train.sweep.sweep import sweep as sweep
@@ -59,11 +59,11 @@ _HOMES = {
     "compare": "convert.compare.compare",
     "convert_model": "convert.conversion",
     "evaluate": "convert.evaluate.evaluate",  # on a device too
+    "export_dicom": "convert.dicom_export.export",
     "inspect": "convert.anatomy.details",
     "keygen": "convert.publish.keys",
     "sweep": "train.sweep.sweep",
     "train_model": "train.run.train_model",
-    "write_phantom_series": "train.data.phantom_folder",
     "write_phantoms": "train.data.phantom_folder",
 }
 __all__ = list(_HOMES)
@@ -78,7 +78,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if home.startswith("edge_app") or str(error.name).startswith("limiar"):
             raise
-        extra = home.partition(".")[0]
+        extra = "dicom-export" if "dicom_export" in home else home.partition(".")[0]
         cure = f"pip install 'limiar[{extra}]'"
         raise ImportError(f"limiar.{name} needs {error.name}, which is not installed: {cure}", name=error.name) from None
     return found

@@ -50,6 +50,7 @@ PARTS = {
     "train/tracking/to_mlflow.py": "mlflow",
     "train/tracking/to_tensorboard.py": "tensorboard",
     "convert": "convert",
+    "convert/dicom_export": "dicom-export",
     "scripts": "dev",
     "studies": "dev",
     "tests": "test",
@@ -75,7 +76,6 @@ NOT_IMPORTED = {  # a package -> who needs it
     "mypy": "scripts/check",
     "ruff": "scripts/check",
     "pytest-xdist": "scripts/test",
-    "highdicom": "to come: results as DICOM",
     "pydicom-data": "to come: tests of DICOM",
     "pyjpegls": "pydicom, for JPEG-LS",
     "pylibjpeg": "pydicom, for JPEG 2000",
@@ -183,7 +183,7 @@ def test_what_is_imported_is_declared_where_the_code_that_imports_it_is_installe
 ) -> None:
     lists = declared(project)
     everything = set[str]().union(*lists.values())
-    with_it = {"sweep": "train", "luna16": "train", "mlflow": "train", "tensorboard": "train"}
+    with_it = {"sweep": "train", "luna16": "train", "mlflow": "train", "tensorboard": "train", "dicom-export": "dicom"}
     missing = {}
     for extra, packages in used.items():
         at_hand = (
