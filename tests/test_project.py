@@ -38,8 +38,9 @@ DATA_URI = re.compile(rb"data:image/[a-z.+-]+;base64,([A-Za-z0-9+/=\s]+)")
 PARTS = {
     "edge_app": "",
     "edge_app/page": "web",
-    "edge_app/image/containers/dicom.py": "dicom",
-    "edge_app/image/decoders/dicom.py": "dicom",
+    "edge_app/image/decoders/dicom_gdcm.py": "gdcm",
+    "edge_app/image/decoders/dicom_jpeg_2000.py": "dicom",
+    "edge_app/image/decoders/dicom_jpeg_ls.py": "dicom",
     "edge_app/report": "html",
     "edge_app/runtimes/onnx.py": "onnx",
     "edge_app/runtimes/tflite.py": "tflite",

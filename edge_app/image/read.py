@@ -18,6 +18,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from PIL import Image
 
+from limiar.edge_app.answer import SlicePlace
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ImageError
@@ -106,10 +107,19 @@ class Picture:
     Rows are converted on demand: a 50-megapixel RGB image takes 200 MB inside Pillow, with no room for a second whole copy.
     """
 
-    def __init__(self, stored: Image.Image | Pixels, orientation: int, trailing: str = "") -> None:
+    def __init__(
+        self,
+        stored: Image.Image | Pixels,
+        orientation: int,
+        trailing: str = "",
+        place: SlicePlace | None = None,
+        frame: int | None = None,
+    ) -> None:
         self._stored = stored
         self._orientation = orientation
         self.trailing = trailing  # the understood data after the picture: "", "padding", "a video (motion photo)"
+        self.place = place  # of a DICOM file's
+        self.frame = frame  # from 1, of a file with several; None: it has one
         if isinstance(stored, Image.Image):
             self._size, grey = stored.size, stored.mode in ("1", "L", "LA")
         else:
@@ -147,15 +157,23 @@ class Picture:
         return whole if whole.ndim == 3 else np.repeat(whole[:, :, None], 3, axis=2)
 
 
-def decode(data: bytes, name: str = "", spec: InputSpec | None = None, frame: int = 0) -> Picture:
+def decode(data: bytes, name: str = "", spec: InputSpec | None = None, frame: int | None = None) -> Picture:
     """The bytes of an image file -> its picture. A `name` with an image extension must fit the content. Raises ImageError.
 
-    spec: has the rules that are a bundle's own, for 16-bit grey and for DICOM; None: there are none. frame: of a DICOM file.
+    spec: has the rules that are a bundle's own, for 16-bit grey and for DICOM; None: there are none. frame: of a DICOM file,
+    from 0; None: it must have one alone.
     """
     if len(data) > BYTES_LIMIT:
         raise ImageError("E-IMAGE-BYTES", f"{len(data)} bytes, the limit is {BYTES_LIMIT}: make it smaller")
+    dicom = spec.dicom if spec else UNSET
+    if not dicom and containers.is_dicom(data):
+        raise containers.refusal(containers.DICOM)
     container = containers.inspect_named(data, name)
     try:
+        if dicom and container.format == "DICOM":
+            # Loaded when needed, as most devices never see such a file.
+            picture: Picture = importlib.import_module("limiar.edge_app.image.read_dicom").picture(container, dicom, frame)
+            return picture
         return _decoded(data, container, UNSET if spec is None else spec.grey_max)
     except ImageError:
         raise

@@ -74,9 +74,9 @@ def test_what_is_not_read_is_refused_by_its_true_name(name: str) -> None:
 
 def test_extensions_are_either_read_or_refused_by_name() -> None:
     assert not IMAGE_EXTENSIONS & FOREIGN_EXTENSIONS
-    assert {".jfif", ".jpe", ".jif", ".mpo", ".pjpeg", ".tif", ".tiff", ".dib"} <= IMAGE_EXTENSIONS
+    assert {".jfif", ".jpe", ".jif", ".mpo", ".pjpeg", ".tif", ".tiff", ".dib", ".dcm"} <= IMAGE_EXTENSIONS
     assert {".svs", ".czi", ".fits", ".raw"} <= FOREIGN_EXTENSIONS
-    assert {".heic", ".heif", ".dcm", ".dicom", ".avif", ".jxl", ".jp2", ".gif"} <= FOREIGN_EXTENSIONS
+    assert {".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif"} <= FOREIGN_EXTENSIONS
     every = [extension for foreign in PICTURES for extension in foreign.extensions]
     assert len(every) == len(set(every))
     assert all(extension == extension.lower() and extension.startswith(".") for extension in [*every, *IMAGE_EXTENSIONS])

@@ -1,17 +1,34 @@
 """Checks that an image file is whole, of one format, one image, and nothing more.
 
 Decoders are lenient: Pillow accepts a PNG without IEND and does not check the CRC of its pixels, and libjpeg fills in grey for
-what is missing. So each container is walked here before a decoder sees it. Formats: PNG, JPEG, BMP, WebP, TIFF, PGM/PPM.
+what is missing. So each container is walked here before a decoder sees it. Formats: PNG, JPEG, BMP, WebP, TIFF, PGM/PPM, DICOM.
 """
 
+import importlib
 import os.path
+from typing import TYPE_CHECKING
 
 from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers import bmp, jpeg, png, pnm, tiff, webp
 from limiar.edge_app.image.containers.container import Container
 from limiar.edge_app.image.containers.foreign import AVIF, DICOM, FOREIGN_EXTENSIONS, GIF, HEIC, RAW, SLIDE, recognise, refusal
 
-__all__ = ["EXTENSIONS", "FOREIGN_EXTENSIONS", "IMAGE_EXTENSIONS", "check_name", "holds_picture", "inspect", "inspect_named"]
+if TYPE_CHECKING:
+    from limiar.edge_app.image.containers.dicom import Dicom
+
+__all__ = [
+    "DICOM",
+    "EXTENSIONS",
+    "FOREIGN_EXTENSIONS",
+    "IMAGE_EXTENSIONS",
+    "check_name",
+    "frames",
+    "holds_picture",
+    "inspect",
+    "inspect_named",
+    "is_dicom",
+    "refusal",
+]
 
 EXTENSIONS = {
     "PNG": (".png",),
@@ -20,8 +37,10 @@ EXTENSIONS = {
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "PPM": (".pgm", ".ppm", ".pnm"),
+    "DICOM": (".dcm", ".dicom", ".dic"),
 }
 _TIFF = (b"II*\0", b"MM\0*")
+_PREAMBLE = 128  # bytes
 _HEAD_BYTES = 512  # a sector
 _STARTS = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),
@@ -31,7 +50,7 @@ _STARTS = {
     "PPM": (b"P2", b"P3", b"P5", b"P6"),
     "BMP": (b"BM",),
 }
-_CERTAIN = ("PNG", "JPEG", "WEBP", "TIFF")
+_CERTAIN = ("PNG", "JPEG", "WEBP", "TIFF", "DICOM")
 _INSPECT = {
     "PNG": png.inspect,
     "JPEG": jpeg.inspect,
@@ -62,7 +81,7 @@ def check_name(data: bytes, name: str) -> None:
 
 def holds_picture(head: bytes) -> bool:
     """Whether a file is a picture by its first bytes. BMP and PGM do not count: text can begin with their two letters."""
-    return _format(head) in _CERTAIN or recognise(head) in (HEIC, AVIF, DICOM, GIF)
+    return _format(head) in _CERTAIN or recognise(head) in (HEIC, AVIF, GIF)
 
 
 def _check_raw(data: bytes, name: str) -> None:
@@ -80,7 +99,28 @@ def _format(data: bytes) -> str | None:
     for held, starts in _STARTS.items():
         if data.startswith(starts):
             return None if held == "WEBP" and data[8:12] != b"WEBP" else held
-    return None
+    return "DICOM" if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM" else None  # PS3.10, 7.1
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether a file is DICOM, by its mark."""
+    return _format(data) == "DICOM"
+
+
+def frames(data: bytes) -> int:
+    """How many frames a file has, by its header; 1 if that cannot be read, or it is of another format."""
+    if not is_dicom(data):
+        return 1
+    try:
+        return _dicom(data).frames
+    except ImageError:
+        return 1
+
+
+def _dicom(data: bytes) -> "Dicom":
+    """Its walk is imported when needed: 5 ms that most devices can spare."""
+    found: Dicom = importlib.import_module("limiar.edge_app.image.containers.dicom").inspect(data)
+    return found
 
 
 def inspect(data: bytes) -> Container:
@@ -90,7 +130,7 @@ def inspect(data: bytes) -> Container:
     if held := _format(data):
         if held == "TIFF" and recognise(data) is RAW:
             raise refusal(RAW)
-        return _INSPECT[held](data)
+        return _dicom(data) if held == "DICOM" else _INSPECT[held](data)
     foreign = recognise(data)
     if foreign:
         raise refusal(foreign)

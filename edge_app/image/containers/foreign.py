@@ -22,11 +22,11 @@ HEIC = Foreign(
     "convert it, for instance `heif-convert IN.heic OUT.png`, or set the phone to Most Compatible",
     "E-IMAGE-HEIC",
 )
-DICOM = Foreign(
+DICOM = Foreign(  # for a bundle without a rule for it
     "a DICOM file",
-    (".dcm", ".dicom", ".dic"),
-    "export it with the window that the model was trained on, for instance `dcm2img --write-png IN.dcm OUT.png`",
-    "E-IMAGE-DICOM",
+    cure="train with --dicom-window, or export it with the window that the model was trained on, "
+    "for instance `dcm2img --write-png IN.dcm OUT.png`",
+    code="E-IMAGE-DICOM",
 )
 AVIF = Foreign("an AVIF picture", (".avif", ".avifs"), "convert it, for instance `avifdec IN.avif OUT.png`")
 JPEG_XL = Foreign("a JPEG XL picture", (".jxl",), "convert it, for instance `djxl IN.jxl OUT.png`")
@@ -97,7 +97,6 @@ FITS = Foreign("a FITS file", (".fits", ".fit", ".fts"), "export it as PNG, with
 MNG = Foreign("an MNG or JNG picture", (".mng", ".jng"))
 PICTURES = (
     HEIC,
-    DICOM,
     AVIF,
     JPEG_XL,
     JPEG_2000,

@@ -1,0 +1,16 @@
+"""A DICOM file that image/containers has found whole -> the picture of one of its frames, by the rule `dicom-v1`."""
+
+from limiar.edge_app.bundle.manifest import DicomSpec
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.image.containers.dicom import Dicom
+from limiar.edge_app.image.containers.dicom_place import place
+from limiar.edge_app.image.decoders.dicom import decode
+from limiar.edge_app.image.read import Picture
+
+
+def picture(dicom: Dicom, rule: DicomSpec, frame: int | None) -> Picture:
+    """frame: from 0; None: the file must have one alone. Raises ImageError, and what a decoder raises for broken data."""
+    if frame is None and dicom.frames > 1:
+        raise ImageError("E-IMAGE-FRAMES", f"a DICOM file of {dicom.frames} frames: save one")
+    number = None if dicom.frames == 1 else (frame or 0) + 1
+    return Picture(decode(dicom, rule, frame or 0), 1, dicom.trailing, place(dicom, frame or 0), number)

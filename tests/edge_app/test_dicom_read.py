@@ -1,0 +1,96 @@
+"""DICOM as the rest of the project sees it: pictures, names, places, folders."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from dicom_files import ROOT, dicom_file
+from limiar.edge_app.bundle.manifest import DicomSpec, InputSpec, Window
+from limiar.edge_app.errors import ImageError
+from limiar.edge_app.image import containers
+from limiar.edge_app.image.containers.dicom import inspect
+from limiar.edge_app.image.containers.dicom_place import place, uid_hash
+from limiar.edge_app.image.folder import walk
+from limiar.edge_app.image.read import decode
+
+PIXELS = np.random.default_rng(3).integers(-1024, 1000, (3, 40, 32)).astype(np.int16)
+LUNG = InputSpec(height=40, width=40, channels=3, dicom=DicomSpec(window=Window(-600, 1500)))
+
+
+def refused(data: bytes, name: str = "", spec: InputSpec | None = LUNG, frame: int | None = None) -> str:
+    with pytest.raises(ImageError) as error:
+        decode(data, name, spec, frame)
+    return error.value.code
+
+
+def test_a_bundle_with_the_rule_reads_dicom_and_one_without_refuses_it() -> None:
+    data = dicom_file(PIXELS[0])
+    assert decode(data, "IM0001", LUNG).shape == (40, 32)
+    assert refused(data, spec=None) == "E-IMAGE-DICOM"
+    assert refused(data, spec=InputSpec(height=40, width=40, channels=3)) == "E-IMAGE-DICOM"
+    assert refused(bytes(128) + b"DICM", spec=None) == "E-IMAGE-DICOM"  # even if it is broken
+
+
+def test_a_name_must_fit_the_content() -> None:
+    assert refused(dicom_file(PIXELS[0]), "slice.png") == "E-IMAGE-EXTENSION"
+    assert decode(dicom_file(PIXELS[0]), "slice.DCM", LUNG).shape == (40, 32)
+
+
+def test_a_file_of_several_frames_is_read_frame_by_frame_or_not_at_all() -> None:
+    data = dicom_file(PIXELS)
+    assert containers.frames(data) == 3
+    assert refused(data) == "E-IMAGE-FRAMES"
+    pictures = [decode(data, "", LUNG, k) for k in range(3)]
+    assert [picture.frame for picture in pictures] == [1, 2, 3]
+    alone = [decode(dicom_file(frame), "", LUNG) for frame in PIXELS]
+    assert all((a.pixels() == b.pixels()).all() for a, b in zip(pictures, alone, strict=True))
+    assert alone[0].frame is None
+
+
+def test_a_picture_has_its_place_with_hashed_uids() -> None:
+    picture = decode(dicom_file(PIXELS[0], spacing=(0.7, 0.6), position=(-10.5, 20, 33.25), instance=7), "", LUNG)
+    assert picture.place is not None
+    assert picture.place.series == uid_hash(f"{ROOT}.1.1")
+    assert (picture.place.number, picture.place.spacing_mm, picture.place.position_mm) == (7, (0.7, 0.6), (-10.5, 20.0, 33.25))
+    assert (picture.place.across, picture.place.down) == ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    assert ROOT not in repr(picture.place)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_plain_uids_are_given_only_if_they_are_numbers() -> None:
+    found = place(inspect(dicom_file(PIXELS[0], StudyInstanceUID="SILVA^MARIA")), plain=True)
+    assert found is not None
+    assert found.series == f"{ROOT}.1.1"
+    assert found.study == uid_hash("SILVA^MARIA")
+
+
+def test_a_geometry_that_is_odd_is_left_out_and_a_missing_uid_leaves_no_place() -> None:
+    found = place(
+        inspect(dicom_file(PIXELS[0], spacing=(0, 1), position=(1, 2, 3), ImageOrientationPatient=[1, 0, 0, 1, 0, 0]))
+    )
+    assert found is not None
+    assert (found.spacing_mm, found.across, found.position_mm) == (None, None, (1.0, 2.0, 3.0))
+    assert place(inspect(dicom_file(PIXELS[0], SeriesInstanceUID=None))) is None
+
+
+def test_each_frame_has_the_place_of_its_own_group() -> None:
+    groups = []
+    for k in range(3):
+        group, position = pydicom.Dataset(), pydicom.Dataset()
+        position.ImagePositionPatient = [0, 0, 2.5 * k]
+        group.PlanePositionSequence = [position]
+        groups.append(group)
+    found = inspect(dicom_file(PIXELS, PerFrameFunctionalGroupsSequence=groups))
+    places = [place(found, k) for k in range(3)]
+    assert [one.position_mm for one in places if one] == [(0.0, 0.0, 0.0), (0.0, 0.0, 2.5), (0.0, 0.0, 5.0)]
+
+
+def test_a_folder_gives_dicom_files_without_an_extension_but_not_their_directory(tmp_path: Path) -> None:
+    for name in ("IM0001", "1.2.840.113619.2.1", "slice.dcm", "DICOMDIR"):
+        (tmp_path / name).write_bytes(dicom_file(PIXELS[0]))
+    (tmp_path / "README").write_text("no DICOM")
+    taken = [os.path.basename(found.path) for found in walk(os.fsencode(tmp_path)) if found.kind is None]
+    assert taken == [b"1.2.840.113619.2.1", b"IM0001", b"slice.dcm"]
