@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from limiar.edge_app.scan.scan import scan as scan
     from limiar.edge_app.service.watch import watch as watch
     from limiar.train.check.check_data import check_data as check_data
+    from limiar.train.data.phantom_folder import write_phantom_series as write_phantom_series
     from limiar.train.data.phantom_folder import write_phantoms as write_phantoms
     from limiar.train.run.train_model import train_model as train_model
     from limiar.train.sweep.sweep import sweep as sweep
@@ -64,6 +65,7 @@ _HOMES = {
     "keygen": "convert.publish.keys",
     "sweep": "train.sweep.sweep",
     "train_model": "train.run.train_model",
+    "write_phantom_series": "train.data.phantom_folder",
     "write_phantoms": "train.data.phantom_folder",
 }
 __all__ = list(_HOMES)

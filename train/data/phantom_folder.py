@@ -1,8 +1,8 @@
-"""`limiar.write_phantoms`: a folder of generated images."""
+"""`limiar.write_phantoms` and `limiar.write_phantom_series`: folders of generated images."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from limiar.edge_app.errors import LimiarError, TrainError, printable
@@ -16,12 +16,14 @@ def write_phantoms(
     *,
     seed: int = 0,
     dicom: bool = False,
+    from_series: bool = False,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Writes `count` CT-like patches with exact labels into the new folder `out`: all of them, or no folder.
 
     They are 50x50 grey PNG, named ..._pos.png and ..._neg.png by turns. With `dicom`, the same patches are CT files in
-    Hounsfield units: DICOM of 12 signed bits, ..._pos.dcm and ..._neg.dcm, six to a study.
+    Hounsfield units: DICOM of 12 signed bits, ..._pos.dcm and ..._neg.dcm, six to a study. With `from_series` they are 40x40,
+    DICOM too, and cut from series like those of `write_phantom_series`, sixty to a study.
 
     tick: told (written, count) after each; what it raises ends the writing and leaves nothing.
 
@@ -32,8 +34,44 @@ def write_phantoms(
 
     Raises TrainError if `out` exists or cannot be made, and LimiarError if `dicom` needs pydicom, which is not installed.
     """
-    out = Path(out)
-    drawn = _dicom(count, seed) if dicom else phantoms(count, seed)
+    made = phantoms(count, seed)
+    if dicom or from_series:
+        with _needs_pydicom():
+            from limiar.train.data.phantom_dicom import phantom_files
+            from limiar.train.data.phantom_series import patch_files
+
+        made = patch_files(count, seed) if from_series else phantom_files(count, seed)
+    _write(Path(out), made, count, tick)
+
+
+def write_phantom_series(
+    out: Path | str,
+    count: int,
+    *,
+    seed: int = 0,
+    empty: bool = False,
+    tick: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Writes `count` CT series with spheres, and where those are, into the new folder `out`: all of them, or no folder.
+
+    A series is 40 DICOM files of 512x512 pixels, numbered from the head down. truth.json has the place of each sphere in mm, in
+    the patient's coordinates. empty: the same chests without spheres. tick: as in `write_phantoms`.
+
+        from limiar import write_phantom_series
+
+        write_phantom_series("ct", 1, seed=7)
+        # ct/series_000/IM0001.dcm to IM0040.dcm, ct/truth.json
+
+    Raises as `write_phantoms`.
+    """
+    with _needs_pydicom():
+        from limiar.train.data.phantom_chest import SLICES
+        from limiar.train.data.phantom_series import series_files
+
+    _write(Path(out), series_files(count, seed, empty), count * SLICES + 1, tick)
+
+
+def _write(out: Path, made: Iterable[tuple[str, bytes]], count: int, tick: Callable[[int, int], None]) -> None:
     if os.path.lexists(out):  # also a link to nothing
         raise TrainError("E-PHANTOMS-OUT", f"{printable(str(out))} exists: give another folder, or remove it first")
     with ExitStack() as leaving:
@@ -42,20 +80,21 @@ def write_phantoms(
         except OSError as error:
             met = f"{printable(str(out))}: {error.strerror}"
             raise TrainError("E-PHANTOMS-OUT", f"{met}: give a folder that can be made") from None
-        for number, (name, image) in enumerate(drawn, start=1):
-            (partial / name).write_bytes(image)
+        for number, (name, content) in enumerate(made, start=1):
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_bytes(content)
             tick(number, count)
         sync_directory(partial)
         partial.rename(out)
         sync_directory(out.parent)
 
 
-def _dicom(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+@contextmanager
+def _needs_pydicom() -> Iterator[None]:
     try:
-        from limiar.train.data.phantom_dicom import phantom_files
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "pydicom":
             raise
         met = "DICOM phantoms need pydicom, which is not installed"
         raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[dicom]'") from None
-    return phantom_files(count, seed)
