@@ -279,14 +279,20 @@ def _details(line: "ResultLine", reviews: "list[Review]") -> Iterator[str]:
     """One result for a person."""
     import msgspec
 
-    skipped = ("path_base64", "review", "reviewed", "probabilities")
+    skipped = ("path_base64", "review", "reviewed", "probabilities", "peaks")
     for name, value in msgspec.structs.asdict(line).items():
         if value is None or name in skipped:
             continue
+        if isinstance(value, msgspec.Struct):
+            told = {key: one for key, one in msgspec.structs.asdict(value).items() if one is not None}
+            value = tuple(f"{key}={one}".replace(" ", "") for key, one in told.items())
         text = " ".join(value) if isinstance(value, tuple) else f"{value:.4f}" if isinstance(value, float) else str(value)
         yield f"{name:<12} {printable(text)}"
     for label, share in (line.probabilities or {}).items():
         yield f"{'':<12} {share:8.4f}  {printable(label)}"
+    for number, peak in enumerate(line.peaks or (), 1):
+        place = f"x {peak.x:.1f}, y {peak.y:.1f} px"
+        yield f"{f'peak {number}':<12} {peak.score:8.4f}  {place}, {printable(peak.decision)}"
     for review in reviews:
         said = "confirmed" if review.label is None else f"overruled: {review.label}"
         yield (

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from limiar.edge_app.answer import Peak, TileMap
 from limiar.edge_app.bundle.manifest import InputSpec
 
 Kind = Literal["thumb", "full", "map"]
@@ -27,7 +28,10 @@ class Draw(Struct, frozen=True):
     places: tuple[bytes, ...]  # paths of files of which one may be it
     sha256: bytes  # of the image file
     spec: InputSpec | None = None  # of its bundle
-    model: Model | None = None  # for a map
+    model: Model | None = None  # for a map of where an answer comes from
+    frame: int = 0  # of a file with several pictures
+    tiles: TileMap | None = None  # for a map of tiles, which needs no model
+    peaks: tuple[Peak, ...] = ()
 
 
 class Drawn(Struct, frozen=True):

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from limiar.edge_app.answer import Peak, TileMap
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.errors import BundleError, LimiarError
 from limiar.edge_app.image.read import Picture, decode
@@ -52,7 +53,10 @@ def _drawn(asked: Draw) -> Drawn:
             return Drawn(b"", "E-IMAGE-MISSING")
         if asked.model:
             return Drawn(_png(_map(content, asked.model)))
-        return Drawn(_png(_shown(decode(content, spec=asked.spec), _SIDES_PX[asked.kind])))
+        picture = decode(content, spec=asked.spec, frame=asked.frame)
+        if asked.tiles:
+            return Drawn(_png(_tile_map(picture, asked.tiles, asked.peaks)))
+        return Drawn(_png(_shown(picture, _SIDES_PX[asked.kind])))
     except LimiarError as error:
         return Drawn(b"", error.code)
     except MemoryError:
@@ -82,6 +86,16 @@ def _reduced(picture: Picture, factor: int) -> Image.Image:
     for number, band in enumerate(bands):
         whole.paste(band, (0, number * bands[0].height))
     return whole
+
+
+def _tile_map(picture: Picture, tiles: TileMap, peaks: tuple[Peak, ...]) -> Image.Image:
+    from limiar.edge_app.image.scores import scores_of
+    from limiar.edge_app.image.tile_map import mark, with_map
+
+    shown = _shown(picture, _SIDES_PX["full"]).convert("RGB")
+    over = Image.fromarray(with_map(shown, picture.shape, tiles, scores_of(tiles)))
+    mark(over, picture.shape, tiles.size, peaks)
+    return over
 
 
 def _map(content: bytes, model: Model) -> Image.Image:

@@ -30,7 +30,7 @@ _DECODED = frozenset(
     )
 )
 
-_Key = tuple[str, bytes]  # sha256 of the bundle and of the image: the bundle says how 16 bits become 8
+_Key = tuple[str, bytes, int]  # sha256 of the bundle, which says how 16 bits become 8, and of the image; its frame
 
 
 class NoPicture(Exception):
@@ -72,7 +72,7 @@ class Pictures:
 
     def png(self, entry: Entry, kind: Kind, current: str = "") -> bytes:
         """A PNG file. current: the folder of the bundle that answers now, if it is none of the slots. Raises NoPicture."""
-        key = (entry.bundle, _sha256(entry))
+        key = (entry.bundle, _sha256(entry), entry.frame or 0)
         if kind == "thumb" and (found := self._thumb(key)):
             return found
         if why := self.missing(entry) or (self.map_missing(entry, current) if kind == "map" else None):
@@ -102,6 +102,8 @@ class Pictures:
 
     def map_missing(self, entry: Entry, current: str = "") -> str | None:
         """Why there is no map, as a key of words; None if there is one. current: as for `png`."""
+        if entry.tiles:
+            return None
         if (found := self._bundle_of(entry, current)) is None:
             return "picture.bundle-gone"
         file = found[1].models.get(entry.file)
@@ -120,13 +122,15 @@ class Pictures:
 
     def _draw(self, entry: Entry, kind: Kind, bundle: tuple[Path, Manifest] | None) -> Drawn:
         model = None
-        if kind == "map" and bundle:
+        tiles = entry.tiles if kind == "map" else None
+        if kind == "map" and bundle and not tiles:
             model = Model(str(bundle[0]), entry.bundle, entry.file, entry.runtime.partition(" ")[0], entry.label or "")
         spec = bundle[1].input if bundle else None
         drawn = Drawn(b"", "E-IMAGE-MISSING")
         try:
             for _ in range(2):  # in between, the service may have moved it
-                asked = Draw(kind, self._places(entry), _sha256(entry), spec, model)
+                frame = (entry.frame or 1) - 1
+                asked = Draw(kind, self._places(entry), _sha256(entry), spec, model, frame, tiles, entry.peaks or ())
                 drawn = (self._mapper if model else self._drawer).draw(asked)
                 if drawn.code != "E-IMAGE-MISSING":
                     break

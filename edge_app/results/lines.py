@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from limiar.edge_app.answer import Peak, SlicePlace
 from limiar.edge_app.output.lines import path_fields
+from limiar.edge_app.output.tile_lines import TilesLine, tiles_line
 from limiar.edge_app.store.reader import Entry, Review
 from limiar.edge_app.text import csv_row, for_csv
 
@@ -23,6 +25,10 @@ class ResultLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     confidence: float | None = None
     probabilities: dict[str, float] | None = None
     outside: tuple[str, ...] | None = None
+    frame: int | None = None  # from 1, of a file with several pictures
+    dicom: SlicePlace | None = None  # where a DICOM picture lies
+    tiles: TilesLine | None = None  # of a picture that was answered by tiles
+    peaks: tuple[Peak, ...] | None = None  # of its map, the largest score first
     code: str | None = None
     message: str | None = None
     reviewed: str | None = None  # the label that a person gave it last
@@ -46,6 +52,7 @@ class ResultLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
 _COLUMNS = (
     *("id", "kind", "source", "path", "sha256", "decision", "label", "confidence", "reviewed", "code", "message", "outside"),
     *("time", "sequence", "frames", "agreeing", "spread", "kept", "bundle", "name", "version", "file", "runtime", "app"),
+    *("frame", "peaks"),
 )
 
 
@@ -54,6 +61,7 @@ def result_line(entry: Entry) -> ResultLine:
     path, base64 = (None, None) if entry.path is None else path_fields(entry.path)
     shared = {name: getattr(entry, name) for name in ResultLine.__struct_fields__ if name in Entry.__struct_fields__}
     shared |= {"path": path, "path_base64": base64, "reviewed": reviewed_label(entry)}
+    shared["tiles"] = tiles_line(entry.tiles) if entry.tiles else None
     return ResultLine(**shared, sha256=entry.image_sha256.hex() if entry.image_sha256 else None)
 
 
@@ -77,4 +85,7 @@ def csv_line(line: ResultLine) -> bytes:
 def _cells(line: ResultLine) -> Iterator[object]:
     for column in _COLUMNS:
         value = getattr(line, column)
-        yield "" if value is None else " ".join(value) if isinstance(value, tuple) else value
+        if column == "peaks" and value is not None:
+            yield len(value)
+        else:
+            yield "" if value is None else " ".join(value) if isinstance(value, tuple) else value

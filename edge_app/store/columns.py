@@ -1,8 +1,8 @@
 """Answers as columns of the store, and back."""
 
 import zlib
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -12,12 +12,11 @@ from limiar.edge_app.bundle.manifest import REFER
 
 _SUM_TOLERANCE = 1e-6  # for the sum of probabilities in float64; it protects older rows, which have no crc32
 
-_SHARES = msgspec.json.Decoder(dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]])
-_OUTSIDE = msgspec.json.Decoder(tuple[str, ...])
-_PLACE = msgspec.json.Decoder(SlicePlace)
+_Kept = TypeVar("_Kept")
+
 _MAP = msgspec.msgpack.Decoder(TileMap)
-_PEAKS = msgspec.json.Decoder(tuple[Peak, ...])
 _SCORE_BYTES = 2
+_TILES_MOST = 1 << 20  # more than any picture may have
 
 
 def columns(answer: Answer) -> tuple[object, ...]:
@@ -36,11 +35,6 @@ def whole_columns(answer: Answer) -> tuple[object, ...]:
     return answer.frame, place, None if tiles is None else msgspec.msgpack.encode(tiles), peaks
 
 
-def place_of(value: object) -> SlicePlace | None:
-    """Of its column. Raises ValueError and MsgspecError."""
-    return None if value is None else _PLACE.decode(text_of(value))
-
-
 def tiles_of(value: object) -> TileMap | None:
     """Of its column. Raises ValueError and MsgspecError."""
     if value is None:
@@ -49,6 +43,8 @@ def tiles_of(value: object) -> TileMap | None:
         raise ValueError("a column of bytes holds something else")
     tiles = _MAP.decode(value)
     size = _SCORE_BYTES * tiles.rows * tiles.columns
+    if min(tiles.rows, tiles.columns) < 1 or size > _SCORE_BYTES * _TILES_MOST:
+        raise ValueError("its map has a size that no map has")
     try:
         scores = zlib.decompressobj().decompress(tiles.scores, size + 1)  # not a byte more, whatever a damaged row says
     except zlib.error as error:
@@ -58,9 +54,9 @@ def tiles_of(value: object) -> TileMap | None:
     return replace(tiles, scores=scores)
 
 
-def peaks_of(value: object) -> tuple[Peak, ...] | None:
-    """Of its column. Raises ValueError and MsgspecError."""
-    return None if value is None else _PEAKS.decode(text_of(value))
+def optional(decoder: msgspec.json.Decoder[_Kept]) -> Callable[[object], _Kept | None]:
+    """From a column of JSON, which may be NULL, to what it holds. What it returns raises ValueError and MsgspecError."""
+    return lambda value: None if value is None else decoder.decode(text_of(value))
 
 
 def answer_of(values: Sequence[object], labels: tuple[str, ...]) -> Answer:
@@ -71,11 +67,11 @@ def answer_of(values: Sequence[object], labels: tuple[str, ...]) -> Answer:
         "decision": decision,
         "label": label,
         "confidence": confidence,
-        "probabilities": _SHARES.decode(text_of(probabilities)),
+        "probabilities": probabilities_of(probabilities),
         "ms": {"decode": decode, "resize": resize, "infer": infer},
         "time": at,
         "app": app,
-        "outside": None if outside is None else _OUTSIDE.decode(text_of(outside)),
+        "outside": outside_of(outside),
         "trailing": trailing,
         "frame": frame,
         "place": place_of(place),
@@ -95,3 +91,9 @@ def text_of(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("a column of text holds something else")
     return value
+
+
+probabilities_of = optional(msgspec.json.Decoder(dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]]))
+outside_of = optional(msgspec.json.Decoder(tuple[str, ...]))
+place_of = optional(msgspec.json.Decoder(SlicePlace))
+peaks_of = optional(msgspec.json.Decoder(tuple[Peak, ...]))

@@ -6,26 +6,33 @@ from writing.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal, NamedTuple, Self, TypeVar
+from typing import Literal, NamedTuple, Self, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from limiar.edge_app.answer import Peak, SlicePlace, TileMap
 from limiar.edge_app.errors import StoreError, printable
+from limiar.edge_app.store.columns import outside_of, peaks_of, place_of, probabilities_of, tiles_of
 from limiar.edge_app.store.database import APPLICATION_ID
 from limiar.edge_app.store.schema import HOLDS, MIGRATIONS
 
 Kind = Literal["file", "frame", "refusal"]
 
-_FIRST = 6  # the first schema with reviews that can be taken back
+_FIRST = 7  # the first schema with tiles and frames of files
 _MORE = 1 << 63  # than any ID of SQLite
 _WAIT_S = 5.0  # for the writer, while it makes the database or puts its journal into it
 
-_SHARES = msgspec.json.Decoder(dict[str, Annotated[float, Meta(ge=0, le=1)]])
-_OUTSIDE = msgspec.json.Decoder(tuple[str, ...])
+_READERS: dict[str, Callable[[object], object]] = {
+    "probabilities": probabilities_of,
+    "outside": outside_of,
+    "dicom": place_of,
+    "tiles": tiles_of,
+    "peaks": peaks_of,
+}
 
 _FROM = f"""
     FROM entries e
@@ -39,7 +46,8 @@ _SELECT = f"""
         coalesce(r.path, f.path), coalesce(r.image_sha256, f.image_sha256),
         coalesce(r.decision, c.decision, 'refused'), coalesce(r.label, c.label), coalesce(r.confidence, c.confidence),
         coalesce(r.probabilities, c.probabilities), coalesce(r.outside, c.outside), f.code, f.message,
-        coalesce(r.time, c.taken, f.time), c.sequence, c.frames, c.agreeing, c.spread, c.kept, c.kept_sha256,
+        coalesce(r.time, c.taken, f.time), r.frame, r.place, r.map, r.peaks,
+        c.sequence, c.frames, c.agreeing, c.spread, c.kept, c.kept_sha256,
         b.sha256, b.name, b.version, b.file, b.runtime, b.verified, coalesce(r.app, c.app, u.app), u.app_sha256,
         v.id, v.label, v.by, v.why, v.time
     {_FROM}
@@ -74,6 +82,10 @@ class Entry(Struct, frozen=True, kw_only=True):
     code: str | None  # of a refusal
     message: str | None
     time: str  # UTC, by the device's clock
+    frame: int | None  # from 1, of a file with several pictures
+    dicom: SlicePlace | None  # where a DICOM picture lies
+    tiles: TileMap | None  # of a picture that was answered by tiles
+    peaks: tuple[Peak, ...] | None
     sequence: int | None  # of a frame: this and the next five
     frames: int | None  # that the decision is of; None: of this one alone
     agreeing: int | None
@@ -247,10 +259,9 @@ class Reader:
         fields = dict(zip(names[:-1], row[: len(names) - 1], strict=True))
         review = dict(zip(("id", "label", "by", "why", "time"), row[len(names) - 1 :], strict=True))
         try:
-            for name, decoder in (("probabilities", _SHARES), ("outside", _OUTSIDE)):
-                if isinstance(text := fields[name], str):
-                    fields[name] = decoder.decode(text)
-        except msgspec.MsgspecError as error:
+            for name, read in _READERS.items():
+                fields[name] = read(fields[name])
+        except (ValueError, msgspec.MsgspecError) as error:
             raise self._broken(error) from None
         for name in ("bundle", "app_sha256"):
             if isinstance(value := fields[name], bytes):

@@ -6,11 +6,11 @@ what has come, and keeps the start of an unfinished message and whatever the chi
 
 import math
 import os
-import select
 import socket
 import struct
 import time
 from collections import deque
+from select import POLLIN, POLLOUT, poll
 
 _LENGTH = struct.Struct("!Q")  # bytes of the message that follows
 _AT_ONCE = 1 << 18  # bytes per read, at most
@@ -97,9 +97,13 @@ class ParentEnd:
         """The next message; None if it is not complete within this time. Raises EOFError if no more can come."""
         until = time.monotonic() + timeout_s
         while not self._whole:
-            if not _readable(self._end, max(0.0, until - time.monotonic())):
+            events = _events(self._end, max(0.0, until - time.monotonic()), POLLIN | (POLLOUT if self._unsent else 0))
+            if not events:
                 return None
-            self._whole += self.receive()
+            if events & POLLOUT:
+                self.flush()
+            if events & ~POLLOUT:
+                self._whole += self.receive()
         return self._whole.popleft()
 
     def receive(self) -> list[bytes]:
@@ -127,6 +131,11 @@ class ParentEnd:
 
 
 def _readable(end: socket.socket, timeout_s: float) -> bool:
-    poll = select.poll()  # unlike select(2), for any descriptor
-    poll.register(end, select.POLLIN)
-    return bool(poll.poll(math.ceil(timeout_s * 1000)))
+    return bool(_events(end, timeout_s, POLLIN))
+
+
+def _events(end: socket.socket, timeout_s: float, wanted: int) -> int:
+    """What can be done, or went wrong, within this time; 0 for nothing."""
+    waiting = poll()  # unlike select(2), for any descriptor
+    waiting.register(end, wanted)
+    return next((events for _, events in waiting.poll(math.ceil(timeout_s * 1000))), 0)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from limiar.edge_app.bundle.manifest import TileSpec, manifest_json, parse_manifest
 from limiar.edge_app.scan.scan import scan
+from limiar.edge_app.store.writer import Store
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -162,3 +163,50 @@ def test_tiles_that_are_not_possible_are_a_wrong_option(tiny_path, picture, limi
 
 def test_tiles_and_no_tiles_contradict_each_other(tiny_path, picture, limiar):
     assert limiar("scan", tiny_path, picture, "--tiles", "40,8", "--no-tiles").returncode == 2
+
+
+def test_results_list_show_and_export_have_tiles_and_peaks(tiny_path, picture, limiar, tmp_path):
+    (line,) = lines_of(limiar("scan", tiny_path, picture, "--tiles", "40,10", "--refer-below", "0"))
+    (kept,) = lines_of(limiar("results", "--json"))
+    assert {key: kept[key] for key in ("tiles", "peaks")} == {key: line[key] for key in ("tiles", "peaks")}
+    assert json.loads(limiar("results", "show", "1", "--json").stdout)["peaks"] == line["peaks"]
+    shown = limiar("results", "show", "1").stdout.decode()
+    assert "stride=10" in shown
+    assert f"peak {len(line['peaks'])} " in shown
+    limiar("results", "--csv", tmp_path / "kept.csv")
+    with (tmp_path / "kept.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["peaks"] == str(len(line["peaks"]))
+
+
+def test_the_audit_log_covers_maps(tiny_path, picture, limiar, tmp_path):
+    limiar("scan", tiny_path, picture, "--tiles", "40,10")
+    limiar("results", "confirm", "1", "--by", "Ana")
+    assert limiar("scan", tiny_path, picture, "--tiles", "40,10", "--again").returncode == 0
+    with Store(tmp_path / "state" / "results.db") as store:
+        store.audit("start", {})
+    assert limiar("results", "audit", "--check").returncode == 0
+    with sqlite3.connect(tmp_path / "state" / "results.db") as db:
+        db.execute("UPDATE results SET peaks = '[]'")
+    assert limiar("results", "audit", "--check").returncode == 3
+
+
+def test_forgetting_an_answer_forgets_its_map(tiny_path, picture, limiar, tmp_path):
+    limiar("scan", tiny_path, picture, "--tiles", "40,10")
+    with Store(tmp_path / "state" / "results.db") as store:
+        assert store.forget(count=0) == 1
+    assert sqlite3.connect(tmp_path / "state" / "results.db").execute("SELECT count(map) FROM results").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x80", "map of -1 rows", "map of 2**40 rows", "cut scores"])
+def test_a_damaged_map_is_reported_and_takes_no_memory(tiny_path, picture, limiar, tmp_path, damaged):
+    limiar("scan", tiny_path, picture, "--tiles", "40,10")
+    with sqlite3.connect(tmp_path / "state" / "results.db") as db:
+        ((kept,),) = db.execute("SELECT map FROM results")
+        tiles = msgspec.msgpack.decode(kept)
+        changes = {"map of -1 rows": {"rows": -1}, "map of 2**40 rows": {"rows": 1 << 40}, "cut scores": {"scores": b"x"}}
+        data = damaged if isinstance(damaged, bytes) else msgspec.msgpack.encode(tiles | changes[damaged])
+        db.execute("UPDATE results SET map = ?", (data,))
+    done = limiar("results", "--json")
+    assert done.returncode == 1
+    assert b"E-STORE-DAMAGED" in done.stderr

@@ -51,6 +51,24 @@ WORDS: dict[str, tuple[str, str]] = {
         "It shows what the model looks at, not whether that is right.",
         "Vermelho: onde o modelo encontra mais evidências de {label}. Mostra para onde o modelo olha, não se ele está certo.",
     ),
+    "result.tiles.alt": (
+        "The same picture under its scores for {label}, from blue (low) to red (high), with rings around the peaks",
+        "A mesma imagem sob as pontuações de {label}, do azul (baixas) ao vermelho (altas), com os picos circulados",
+    ),
+    "result.tiles.help": (
+        "Red: a high score for {label}; uncoloured: a score near zero, or none. A ring is as wide as a tile.",
+        "Em vermelho, pontuação alta para {label}; sem cor, perto de zero ou nenhuma. "
+        "Cada círculo tem a largura de um recorte.",
+    ),
+    "result.tiles.count": (
+        "{assessed} of {tiles} tiles were assessed; {outside} of them are unlike the training images.",
+        "{assessed} de {tiles} recortes foram avaliados; {outside} deles são diferentes das imagens de treinamento.",
+    ),
+    "result.peaks": ("Peaks", "Picos"),
+    "result.peaks.none": ("No part of the picture is taken for {label}.", "Nenhuma parte da imagem foi tida como {label}."),
+    "result.peak": ("No.", "N.º"),
+    "result.peak.place": ("Place (x, y in pixels)", "Posição (x, y em pixels)"),
+    "result.peak.score": ("Score", "Pontuação"),
     "result.answer": ("Answer", "Resposta"),
     "result.model-says": ("The model leans towards {label}.", "O modelo tende para {label}."),
     "result.refused": ("There is no answer", "Não há resposta"),
