@@ -1,12 +1,16 @@
 """`limiar evaluate`. Needs no TensorFlow: it runs on a device too."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from limiar.edge_app import exit_status
-from limiar.edge_app.commands.options import FILE, AnswerOptions, answering_options
+from limiar.edge_app.commands.options import FILE, AnswerOptions, answering_options, tiling_options
 from limiar.edge_app.text import for_json
+
+if TYPE_CHECKING:
+    from limiar.edge_app.inference.tiling import Tiling
 
 
 @click.command()
@@ -21,7 +25,11 @@ from limiar.edge_app.text import for_json
     help="Images to score. Default: test if the data say which images that are, otherwise all.",
 )
 @answering_options("an image")
+@tiling_options
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+@click.option(
+    "--marks", type=FILE, metavar="TABLE", help="Table of marked positions that tiles should find: file, x, y[, radius]."
+)
 @click.option("--group-by", metavar="COLUMN", help="Also score the images with each value of a column of the table.")
 @click.option("--worst", type=click.IntRange(0, 1000), default=10, show_default=True, help="Wrong images to name.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -33,6 +41,8 @@ def evaluate(
     split: str | None,
     answering: AnswerOptions,
     workers: int,
+    tiles: "Tiling",
+    marks: Path | None,
     group_by: str | None,
     worst: int,
     as_json: bool,
@@ -64,6 +74,8 @@ def evaluate(
             csv=csv,
             split=split,
             workers=workers,
+            tiles=tiles,
+            marks=marks,
             group_by=group_by,
             worst=worst,
             html=html,

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from limiar.edge_app.answer import Peak, SlicePlace, TileMap
 from limiar.edge_app.bundle.manifest import REFUSED
 from limiar.edge_app.inference.session import Session
 from limiar.edge_app.output.lines import Origin
@@ -35,6 +36,9 @@ class Answers(msgspec.Struct, frozen=True):
     decisions: tuple[str, ...]  # [N], a label, REFER or REFUSED
     outside: tuple[tuple[str, ...], ...]  # [N], statistics outside the bundle's envelope
     refused: dict[int, Refusal]  # row -> why
+    tiles: tuple[TileMap | None, ...]  # [N]; None: answered as one image, or refused
+    peaks: tuple[tuple[Peak, ...], ...]  # [N]
+    places: tuple[SlicePlace | None, ...]  # [N], of DICOM pictures
 
     @property
     def answered(self) -> NDArray[np.bool_]:
@@ -44,7 +48,6 @@ class Answers(msgspec.Struct, frozen=True):
 
 def answers(session: Session, paths: Sequence[Path], workers: int, tick: Callable[[int, int], None]) -> tuple[Answers, Origin]:
     """Answers the images, in order. tick: told (images done, images in all). Raises RuntimeUnavailable, and ModelUnfit."""
-    names = session.manifest.labels
     outcomes: list[Outcome] = []
     with Workers([fork_worker() for _ in range(workers)]) as pool:
         loaded = pool.start(Job(session.model, follow=False, annotate=None))
@@ -52,20 +55,25 @@ def answers(session: Session, paths: Sequence[Path], workers: int, tick: Callabl
         for group in pool.run(map(os.fsencode, paths), known=lambda images: [None] * len(images)):
             outcomes += (outcome for _, outcome in group)
             tick(len(outcomes), len(paths))
-    labels = np.full(len(paths), -1, np.int64)
-    probabilities = np.full((len(paths), len(names)), np.nan)
-    for row, outcome in enumerate(outcomes):
-        if isinstance(outcome, Answered):
-            labels[row] = names.index(outcome.answer.label)
-            probabilities[row] = [outcome.answer.probabilities[name] for name in names]
-    return (
-        Answers(
-            sha256=tuple(outcome.sha256.hex() for outcome in outcomes),
-            labels=labels,
-            probabilities=probabilities,
-            decisions=tuple(one.answer.decision if isinstance(one, Answered) else REFUSED for one in outcomes),
-            outside=tuple((one.answer.outside or ()) if isinstance(one, Answered) else () for one in outcomes),
-            refused={row: Refusal(one.code, one.message) for row, one in enumerate(outcomes) if not isinstance(one, Answered)},
-        ),
-        origin,
+    return _collected(outcomes, session.manifest.labels), origin
+
+
+def _collected(outcomes: Sequence[Outcome], names: Sequence[str]) -> Answers:
+    labels = np.full(len(outcomes), -1, np.int64)
+    probabilities = np.full((len(outcomes), len(names)), np.nan)
+    found = [one.answer if isinstance(one, Answered) else None for one in outcomes]
+    for row, answer in enumerate(found):
+        if answer:
+            labels[row] = names.index(answer.label)
+            probabilities[row] = [answer.probabilities[name] for name in names]
+    return Answers(
+        sha256=tuple(outcome.sha256.hex() for outcome in outcomes),
+        labels=labels,
+        probabilities=probabilities,
+        decisions=tuple(answer.decision if answer else REFUSED for answer in found),
+        outside=tuple((answer.outside or ()) if answer else () for answer in found),
+        refused={row: Refusal(one.code, one.message) for row, one in enumerate(outcomes) if not isinstance(one, Answered)},
+        tiles=tuple(answer.tiles if answer else None for answer in found),
+        peaks=tuple((answer.peaks or ()) if answer else () for answer in found),
+        places=tuple(answer.place if answer else None for answer in found),
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from limiar.convert.evaluate.answering import Answers, answers
@@ -19,11 +20,14 @@ from limiar.convert.evaluate.evaluation import (
     WrongImage,
 )
 from limiar.convert.evaluate.figures import Judged, confusion, figures, independent, label_figures, precision
-from limiar.convert.evaluate.labelled import Labelled, labelled
-from limiar.edge_app.bundle.manifest import REFUSED
-from limiar.edge_app.errors import LimiarError, printable
+from limiar.convert.evaluate.labelled import Labelled, Positions, labelled
+from limiar.convert.evaluate.marks import Marks, mark_figures, read_marks
+from limiar.edge_app.answer import SlicePlace
+from limiar.edge_app.bundle.manifest import REFUSED, TileSpec
+from limiar.edge_app.errors import DataError, LimiarError, printable
 from limiar.edge_app.inference.rule import OutsideRule
 from limiar.edge_app.inference.session import Session, open_session
+from limiar.edge_app.inference.tiling import Tiling
 from limiar.edge_app.output.files import writable
 from limiar.edge_app.output.lines import Origin, path_fields
 from limiar.edge_app.system.files import check_replaceable
@@ -50,6 +54,8 @@ def evaluate(
     workers: int = 1,
     refer_below: float | None = None,
     outside: OutsideRule = "refer",
+    tiles: Tiling = "bundle",
+    marks: Path | None = None,
     group_by: str | None = None,
     worst: int = WORST,
     html: Path | None = None,
@@ -64,7 +70,9 @@ def evaluate(
     data: images with labels, in any form that `limiar train` takes; csv: a table of them, with the columns file and label, and
         optionally split and group (patient, scan: intervals then allow for images of one group being alike).
     split: "train", "val", "test" or "all"; None: the test images if the data say which they are, otherwise all.
-    file, runtime, threads, workers, refer_below, outside, keys: as for `limiar.scan`.
+    file, runtime, threads, workers, refer_below, outside, tiles, keys: as for `limiar.scan`.
+    marks: a table of the positions that peaks of tiles should find: file, x, y and optionally radius, in px of the picture.
+        With two labels and without `csv`, the pictures are all below `data`, and those with a mark have the sought label.
     group_by: a column of the table; the images with each of its values get figures of their own.
     worst: how many of the wrong images to name.
     html: also write a page there; it needs jinja2.
@@ -82,9 +90,12 @@ def evaluate(
         workers=workers,
         refer_below=refer_below,
         outside=outside,
+        tiles=tiles,
         keys=keys,
     )
-    chosen = labelled(Path(data), csv, split, group_by, session.manifest.labels)
+    marked = _marks(session, marks) if marks else None
+    positions = Positions(frozenset(marked[0].of), marked[1].sought, marked[0].where) if marked else None
+    chosen = labelled(Path(data), csv, split, group_by, session.manifest.labels, positions)
     answered, origin = answers(session, [Path(data) / image.file for image in chosen.images], workers, tick)
     judged = Judged(
         session.manifest.labels,
@@ -93,12 +104,29 @@ def evaluate(
         answered.labels,
         answered.probabilities,
         np.array(answered.decisions),
-        independent([image.group for image in chosen.images]),
+        independent([image.group or _study(place) for image, place in zip(chosen.images, answered.places, strict=True)]),
     )
     found = _evaluation(session, origin, chosen, answered, judged, data=printable(str(data)), group_by=group_by, worst=worst)
+    if marked:
+        of_marks = mark_figures(chosen, answered, judged.groups, *marked, worst)
+        found = msgspec.structs.replace(found, marks=of_marks)
     if html and write_page:
         write_page(html, found, judged, Path(data))
     return found
+
+
+def _marks(session: Session, table: Path) -> tuple[Marks, TileSpec]:
+    """The marks, and the tiles that are to find them. Raises DataError."""
+    tiles = session.model.tiles
+    if tiles is None:
+        met = f"{printable(session.manifest.name)} answers a picture as one image, which finds no position"
+        raise DataError("E-EVALUATE-MARKS", f"{met}: give --tiles SIZE,STRIDE, or leave --marks out")
+    return read_marks(table, tiles.size), tiles
+
+
+def _study(place: SlicePlace | None) -> str:
+    """The group of a DICOM image that no table puts into one: slices of one study are alike."""
+    return place.study if place else ""
 
 
 def _page_writer(html: Path) -> "Callable[[Path, Evaluation, Judged, Path], None]":
@@ -140,6 +168,7 @@ def _evaluation(
         ),
         origin=origin,
         data=data,
+        tiles=session.model.tiles,
         split=chosen.split,
         images=len(chosen.images),
         refused=_refused(chosen, answered),

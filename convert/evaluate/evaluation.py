@@ -2,10 +2,10 @@
 
 import msgspec
 
-from limiar.edge_app.bundle.manifest import Decision, InputSpec, Metric
+from limiar.edge_app.bundle.manifest import Decision, InputSpec, Metric, TileSpec
 from limiar.edge_app.output.lines import Origin
 from limiar.train.record.curves import Bin
-from limiar.train.record.froc import Froc
+from limiar.train.record.froc import AtThreshold, Froc
 
 
 class LabelFigures(msgspec.Struct, frozen=True):
@@ -58,6 +58,28 @@ class WrongImage(msgspec.Struct, frozen=True):
     outside: tuple[str, ...]  # statistics in which it is unlike the training images
 
 
+class Place(msgspec.Struct, frozen=True):
+    """A place in a picture: a mark that was missed, or a peak on no mark."""
+
+    file: str  # relative to the data folder
+    x: float  # px of the picture, or mm if the marks are in mm
+    y: float
+    score: float  # of the peak; of a mark, the highest score of a tile within its radius that would be a peak, or 0
+
+
+class MarkFigures(msgspec.Struct, frozen=True):
+    """How well marked positions are found by tiles."""
+
+    marks: int
+    pictures: int
+    marked_pictures: int
+    sought: str  # the label
+    reported: AtThreshold  # of the peaks that a device reports
+    froc: Froc  # of the peaks at any threshold
+    missed: tuple[Place, ...]  # marks without a reported peak, those of the lowest score first
+    false: tuple[Place, ...]  # reported peaks on no mark, the highest score first
+
+
 class Scored(msgspec.Struct, frozen=True):
     """The bundle."""
 
@@ -77,6 +99,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     bundle: Scored
     origin: Origin  # model file and runtime
     data: str  # the folder, printable
+    tiles: TileSpec | None  # into which pictures were cut; None: each was answered as one image
     split: str  # "test", "val", "train" or "all"
     images: int
     refused: tuple[RefusedImages, ...]
@@ -90,7 +113,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     outside: dict[str, int]  # statistic -> images outside the bundle's envelope in it; {}: none, or there is no envelope
     outside_images: int
     worst: tuple[WrongImage, ...]
-    froc: Froc | None = None
+    marks: MarkFigures | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -9,8 +9,8 @@ import msgspec
 from limiar.edge_app.errors import DataError, printable
 from limiar.edge_app.text import counted
 from limiar.train.dataset.csv_table import columns, read_table
-from limiar.train.dataset.listed import Listed
-from limiar.train.dataset.listing import MANIFEST, list_images
+from limiar.train.dataset.listed import Listed, Listing
+from limiar.train.dataset.listing import MANIFEST, list_images, walk_images
 
 ALL = "all"  # in place of a split's name
 GROUPS_LIMIT = 200  # values of a column, each with figures of its own
@@ -25,12 +25,31 @@ class Labelled(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]  # for a person
 
 
-def labelled(folder: Path, table: Path | None, split: str | None, group_by: str | None, labels: Sequence[str]) -> Labelled:
+class Positions(msgspec.Struct, frozen=True):
+    """Which files have marked positions."""
+
+    files: frozenset[str]  # relative to the data folder
+    sought: str  # the label that is marked
+    where: str  # the table, printable
+
+
+def labelled(
+    folder: Path,
+    table: Path | None,
+    split: str | None,
+    group_by: str | None,
+    labels: Sequence[str],
+    marked: Positions | None = None,
+) -> Labelled:
     """The images of a data folder, listed as for training. labels: the bundle's.
 
-    split: None is the test images if the data say which they are, otherwise all. Raises DataError.
+    split: None is the test images if the data say which they are, otherwise all. marked: without a table, and with two labels,
+    the images are all below the folder, and these have the sought label. Raises DataError.
     """
-    listing = list_images(folder, table)
+    by_marks = marked is not None and table is None and len(labels) == 2
+    listing = _by_marks(folder, labels, marked) if marked and by_marks else list_images(folder, table)
+    if marked:
+        _check_marked(listing.images, marked)
     given = {part_of(image) for image in listing.images}
     chosen = split or ("test" if "test" in given else ALL)
     images = [image for image in listing.images if chosen in (ALL, part_of(image))]
@@ -45,6 +64,27 @@ def labelled(folder: Path, table: Path | None, split: str | None, group_by: str 
     if split is None and chosen == "test":
         notes.append(f"only the {counted(len(images), 'image')} of the split test count; --split {ALL} takes all")
     return Labelled(tuple(images), chosen, values, tuple(notes))
+
+
+def _by_marks(folder: Path, labels: Sequence[str], marked: Positions) -> Listing:
+    files, notes = walk_images(folder)
+    other = next(label for label in labels if label != marked.sought)
+    images = (Listed(file, marked.sought if file in marked.files else other) for file in files)
+    return Listing(tuple(images), notes)
+
+
+def _check_marked(images: Sequence[Listed], marked: Positions) -> None:
+    """Raises DataError: a mark is in no listed image, or a label and the marks contradict each other."""
+    of_file = {image.file: image for image in images}
+    if absent := sorted(marked.files - set(of_file)):
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        met = f"{marked.where} has marks in {printable(absent[0])}{more}, which is not among the images"
+        raise DataError("E-EVALUATE-MARKS", f"{met}: give paths relative to DATA")
+    for file, image in of_file.items():
+        if (file in marked.files) != (image.label == marked.sought):
+            has = "has a mark" if file in marked.files else "has no mark"
+            met = f"{printable(file)} has the label {printable(image.label)}, and {has} in {marked.where}"
+            raise DataError("E-EVALUATE-MARKS", f"{met}: correct one of them")
 
 
 def part_of(image: Listed) -> str:

@@ -16,7 +16,8 @@ from limiar.edge_app.report.figures import interval, metric_title, share
 from limiar.edge_app.report.image import png_url
 from limiar.edge_app.system.files import write_whole
 from limiar.train.dataset.reading import Decoded, Item, read_all
-from limiar.train.record.curves import draw_reliability, draw_risk_coverage, draw_roc
+from limiar.train.record.curves import draw_froc, draw_reliability, draw_risk_coverage, draw_roc
+from limiar.train.record.froc import RATES
 from limiar.train.record.metrics import ECE_BINS, RESAMPLES
 
 _TILES = ("accuracy", "sensitivity", "specificity", "auc", "refer_rate", "accuracy_decided")
@@ -33,7 +34,10 @@ class ShownImage(msgspec.Struct, frozen=True):
 
 def write_page(file: Path, found: Evaluation, judged: Judged, data: Path) -> None:
     """Writes the page; reads the images that it shows again. Raises OutputError."""
-    page = render(found, judged, shown(found.worst, data, found.bundle.input))
+    spec = found.bundle.input
+    if found.tiles:  # a whole picture shows nothing in the size of a tile
+        spec = msgspec.structs.replace(spec, height=_IMAGE_PX, width=_IMAGE_PX)
+    page = render(found, judged, shown(found.worst, data, spec))
     with writable(file):
         write_whole(file, page)
 
@@ -49,6 +53,8 @@ def render(found: Evaluation, judged: Judged, images: Sequence[ShownImage]) -> b
         curves=_curves(judged.of(judged.labels >= 0), found.origin.file),
         columns=(*found.bundle.labels, REFER, REFUSED),
         compared=[name for name in found.figures if name not in ("ece", "nll", "brier")],
+        froc=draw_froc(found.marks.froc) if found.marks else "",
+        rates=[*zip(RATES, found.marks.froc.sensitivity, strict=True)] if found.marks else [],
         images=images,
         files=_FILES,
         title=metric_title,
@@ -60,7 +66,7 @@ def render(found: Evaluation, judged: Judged, images: Sequence[ShownImage]) -> b
 
 
 def shown(images: Sequence[WrongImage], data: Path, spec: InputSpec) -> list[ShownImage]:
-    """The images with pictures, decoded in processes of their own."""
+    """The images with pictures, as a model with this input gets them, decoded in processes of their own."""
     items = [Item(row, os.fsencode(data / one.file), os.fsencode(one.file)) for row, one in enumerate(images)]
     urls: dict[int, str] = {}
     for outcome in read_all(items, spec):

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from limiar.convert.evaluate.evaluation import Evaluation
+from limiar.convert.evaluate.evaluation import Evaluation, MarkFigures
 from limiar.edge_app.bundle.manifest import REFER, REFUSED, Metric
 from limiar.edge_app.errors import printable
 from limiar.edge_app.report.figures import interval
 from limiar.edge_app.text import counted, fitted, width
+from limiar.train.record.froc import RATES
 
 _LABELS = 12  # columns of the table of what was decided; with more, only the least recognised are listed
 _FILES = 5  # of a code
@@ -24,6 +25,8 @@ def lines(found: Evaluation) -> Iterator[str]:
         yield f"  {printable(name).replace('_', ' '):<18} {_interval(metric)}"
     if found.groups is not None:
         yield f"  the images are of {counted(found.groups, 'group')}, which the intervals allow for"
+    if found.marks:
+        yield from _marks(found.marks)
     yield from _decided(found)
     if found.operating_points:
         yield "\nother thresholds of the bundle, here"
@@ -51,6 +54,25 @@ def _decided(found: Evaluation) -> Iterator[str]:
         recall = found.labels[name].recall
         assert recall
         yield f"  {fitted(printable(name), 18)} {_interval(recall)}"
+
+
+def _marks(found: MarkFigures) -> Iterator[str]:
+    yield f"\n{counted(found.marks, 'mark')} in {found.marked_pictures} of {counted(found.pictures, 'picture')}"
+    reported = found.reported
+    yield f"  {'found':<18} {_interval(reported.sensitivity)}"
+    yield f"  {'false per picture':<18} {_interval(reported.false_positives)}"
+    yield "\nat other thresholds: share of the marks found, by false peaks per picture"
+    for rate, metric in zip(RATES, found.froc.sensitivity, strict=True):
+        yield f"  {f'at {rate:g}':<18} {_interval(metric)}"
+    yield f"  {'CPM, their mean':<18} {_interval(found.froc.cpm)}"
+    for title, places in (
+        ("missed marks, the least visible to the model first", found.missed),
+        ("false peaks, the strongest first", found.false),
+    ):
+        if places:
+            yield f"\n{title}"
+            rows = [(one.file, f"{one.x:.1f}", f"{one.y:.1f}", f"{one.score:.3f}") for one in places]
+            yield from _table(("", "x", "y", "score"), rows, 48)
 
 
 def _look_at(found: Evaluation) -> Iterator[str]:

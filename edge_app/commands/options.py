@@ -197,27 +197,36 @@ class TileOptions(NamedTuple):
     scores: bool
 
 
-def tile_options(command: Callable[..., int]) -> Callable[..., int]:
-    """The options of TileOptions; the callback gets it as `tiling`."""
-    options = (
-        click.option(
-            "--tiles",
-            metavar="SIZE,STRIDE",
-            callback=lambda context, option, given: given and _tiling(given),
-            help="Cut each picture into tiles of SIZE pixels, STRIDE apart, and answer each. Default: as the bundle says.",
-        ),
-        click.option("--no-tiles", is_flag=True, help="Answer each picture as one image, whatever the bundle says."),
-        click.option("--maps", type=FILE, metavar="DIR", help="Write each picture under the scores of its tiles."),
-        click.option("--scores", is_flag=True, help="Add the scores of all tiles to JSON lines."),
-    )
+def tiling_options(command: Callable[..., int]) -> Callable[..., int]:
+    """--tiles and --no-tiles; the callback gets them as `tiles`."""
 
+    @click.option(
+        "--tiles",
+        metavar="SIZE,STRIDE",
+        callback=lambda context, option, given: given and _tiling(given),
+        help="Cut each picture into tiles of SIZE pixels, STRIDE apart, and answer each. Default: as the bundle says.",
+    )
+    @click.option("--no-tiles", is_flag=True, help="Answer each picture as one image, whatever the bundle says.")
     @functools.wraps(command)
-    def callback(*, tiles: tuple[int, int] | None, no_tiles: bool, maps: Path | None, scores: bool, **others: Any) -> int:
+    def callback(*, tiles: tuple[int, int] | None, no_tiles: bool, **others: Any) -> int:
         if tiles and no_tiles:
             raise click.UsageError("Give --tiles or --no-tiles, not both.")
-        return command(tiling=TileOptions(None if no_tiles else tiles or "bundle", maps, scores), **others)
+        return command(tiles=None if no_tiles else tiles or "bundle", **others)
 
-    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), callback)
+    return callback
+
+
+def tile_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of TileOptions; the callback gets it as `tiling`."""
+
+    @tiling_options
+    @click.option("--maps", type=FILE, metavar="DIR", help="Write each picture under the scores of its tiles.")
+    @click.option("--scores", is_flag=True, help="Add the scores of all tiles to JSON lines.")
+    @functools.wraps(command)
+    def callback(*, tiles: "Tiling", maps: Path | None, scores: bool, **others: Any) -> int:
+        return command(tiling=TileOptions(tiles, maps, scores), **others)
+
+    return callback
 
 
 def _tiling(given: str) -> tuple[int, int]:

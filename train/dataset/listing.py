@@ -25,8 +25,7 @@ def list_images(folder: Path, table: Path | None, met: Met = refuse) -> Listing:
 
     met: if it returns, what it was told of is left out and the search continues.
     """
-    if not folder.is_dir():
-        raise DataError("E-DATA-MISSING", f"{printable(str(folder))} is not a folder: give the folder that holds the images")
+    _check_folder(folder)
     if table is not None:
         images = list_table(folder, table, met)
         return Listing(images, (*_passed_over_splits(images), *told_apart((image.label for image in images), met)))
@@ -38,11 +37,7 @@ def list_images(folder: Path, table: Path | None, met: Met = refuse) -> Listing:
         note = f"labels and splits come from {printable(str(own))}; give --csv FILE for others"
         images = list_table(folder, own, met)
         return Listing(images, (note, *told_apart((image.label for image in images), met), *_names_note(images)))
-    files, passed = _walk(folder, met)
-    if not files:
-        raise DataError(
-            "E-DATA-EMPTY", f"{printable(str(folder))} contains no image ({' '.join(EXTENSIONS)}): give another folder"
-        )
+    files, passed = walk_images(folder, met)
     images, notes = _placed(folder, files, met)
     images = _plainly_labelled(images, met)
     return Listing(images, (*passed, *notes, *_names_note(images)))
@@ -56,8 +51,17 @@ def _plainly_labelled(images: tuple[Listed, ...], met: Met) -> tuple[Listed, ...
     return tuple(image for image in images if image.label not in odd)
 
 
-def _walk(folder: Path, met: Met) -> tuple[list[str], tuple[str, ...]]:
-    """Relative names of all images below the folder, in name order; what was skipped, as notes. A link is refused."""
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise DataError("E-DATA-MISSING", f"{printable(str(folder))} is not a folder: give the folder that holds the images")
+
+
+def walk_images(folder: Path, met: Met = refuse) -> tuple[list[str], tuple[str, ...]]:
+    """Relative names of all images below a folder, in name order; what was skipped, as notes. A link is refused.
+
+    Raises DataError, also if there is none.
+    """
+    _check_folder(folder)
     found, passed = [], Tally()
     start = len(os.path.join(os.fsencode(folder), b""))
     for one in walk(os.fsencode(folder)):
@@ -71,6 +75,10 @@ def _walk(folder: Path, met: Met) -> tuple[list[str], tuple[str, ...]]:
             met(DataError("E-DATA-MISSING", f"{where} is a folder that cannot be read: check its permissions"), file)
         else:
             found.append(file)
+    if not found:
+        raise DataError(
+            "E-DATA-EMPTY", f"{printable(str(folder))} contains no image ({' '.join(EXTENSIONS)}): give another folder"
+        )
     return sorted(found, key=os.fsencode), (f"passed over: {passed.text()}",) if passed.text() else ()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limiar.edge_app.report.chart import FLOOR_PX, Axes, Line, draw_chart, draw_line
+from limiar.train.record.froc import RATES, Froc
 from limiar.train.record.metrics import ECE_BINS, auc, confidence_bins, proportion_interval
 
 Floats = NDArray[np.float64]
@@ -20,6 +21,7 @@ Answers = Mapping[str, Floats]
 
 LEAST_COVERAGE = 0.05  # where risk against coverage begins: the error rate of two images means nothing
 _MACRO_POINTS = 101  # false positive rates at which the classes' curves are averaged
+_FROC_POINTS = 241  # of its line
 _CLASSES = ("first", "second")  # of CSS, by a model's place
 _COUNTS_PX = 36
 
@@ -68,6 +70,23 @@ def draw_risk_coverage(labels: Truth, answers: Answers) -> str:
     return draw_chart(
         "Risk and coverage", axes, ("share answered", "share wrong"), legend, parts, (0.0, 0.25, 0.5, 0.75, 1.0), ticks
     )
+
+
+def draw_froc(found: Froc) -> str:
+    """The curve as <svg>, over RATES on a logarithmic axis, with the intervals there."""
+    low, high = math.log2(RATES[0]), math.log2(RATES[-1])
+    axes = Axes((low, high), (0.0, 1.0))
+    fp, sensitivity = np.array(found.curve).T
+    logs = np.linspace(low, high, _FROC_POINTS)
+    line = draw_line(axes, (logs, np.interp(2.0**logs, fp, sensitivity)), "second")
+    whiskers = [
+        f'<path class="line second thin" d="M{axes.across(at):.1f} {axes.up(one.low):.1f}V{axes.up(one.high):.1f}"/>'
+        for at, one in zip(map(math.log2, RATES), found.sensitivity, strict=True)
+    ]
+    legend = {"second": f"CPM {found.cpm.value:.3f}"}
+    ticks = [math.log2(rate) for rate in RATES]
+    sides = ("false peaks per picture", "marks found")
+    return draw_chart("FROC", axes, sides, legend, [line, *whiskers], ticks, (0.0, 0.25, 0.5, 0.75, 1.0), _rate)
 
 
 def roc(is_positive: NDArray[np.bool_], scores: Floats) -> Line:
@@ -147,3 +166,8 @@ def _count(axes: Axes, one: Bin, most: int) -> str:
     bar = f'<path class="count" d="M{left + 1:.1f} {floor}V{top:.1f}H{right - 1:.1f}V{floor}Z"/>'
     text = f"{one.images}" if one.images < 1000 else f"{one.images / 1000:.2g}k"
     return f'{bar}<text class="tiny" x="{(left + right) / 2:.1f}" y="{top - 2:.1f}" text-anchor="middle">{text}</text>'
+
+
+def _rate(log: float) -> str:
+    """1/8, 1/4, ..., 8."""
+    return f"{2**log:g}" if log >= 0 else f"1/{2**-log:g}"

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limiar.edge_app.bundle.manifest import Metric
-from limiar.train.record.resampling import drawings, with_ends
+from limiar.train.record.metrics import mean, proportion
+from limiar.train.record.resampling import Groups, by_group, drawings, mean_of, ratio_of, with_ends
 
 Floats = NDArray[np.float64]
 
 RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)  # false positives per picture
+_NO_MARK = "no mark to be found"
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -45,15 +47,18 @@ class Matched(msgspec.Struct, frozen=True):
 
 
 class Froc(msgspec.Struct, frozen=True):
-    """FROC of several pictures, with 95 % intervals over pictures drawn again."""
+    """How well places are found at any threshold. Intervals, 95 %, are over pictures, or groups of them, drawn again."""
 
-    pictures: int
-    marks: int
     cpm: Metric  # n is the number of pictures, here and below
     sensitivity: tuple[Metric, ...]  # at each of RATES
-    found: Metric  # share of the marks with a detection, at whatever number of false positives
-    false: float  # false positives per picture then
     curve: tuple[tuple[float, float], ...]  # false positives per picture, sensitivity: a point for each distinct score
+
+
+class AtThreshold(msgspec.Struct, frozen=True):
+    """How well places are found at one threshold, with intervals as above."""
+
+    sensitivity: Metric  # share of the marks that were found; n is their number
+    false_positives: Metric  # per picture; n is the number of pictures
 
 
 def matched(marks: Sequence[Mark], detections: Sequence[Detection]) -> Matched:
@@ -69,36 +74,41 @@ def matched(marks: Sequence[Mark], detections: Sequence[Detection]) -> Matched:
     return Matched(tuple(max(scores, default=None) for scores in hits), tuple(false))
 
 
-def froc(pictures: Sequence[Matched]) -> Froc:
-    """FROC and CPM. Raises ValueError: there is no mark in any picture.
+def froc(pictures: Sequence[Matched], groups: Groups) -> Froc:
+    """FROC and CPM; the pictures have every detection, whatever its score. Raises ValueError: there is no mark in any picture.
 
-    Between two points of the curve the sensitivity is interpolated, and beyond its last point it stays: a detector that reports
-    nothing below its threshold finds no more.
+    groups: [N], equal numbers for pictures of one patient, that are drawn together.
+    Between two points of the curve the sensitivity is interpolated, and beyond its last point it stays.
     """
     curves = _Curves(pictures)
     fp, sensitivity = curves.of(np.ones(len(pictures)))
-    each = [weights for rows in drawings(np.arange(len(pictures))) for weights in rows if weights @ curves.marks]
-    drawn = np.array([_figures(*curves.of(weights)) for weights in each])
-    marked = int((curves.marks > 0).sum())
-    *at_rates, cpm, found = (
+    each = [weights for rows in drawings(groups) for weights in rows if weights @ curves.marks]
+    drawn = np.array([_at_rates(*curves.of(weights)) for weights in each])
+    marked = len(np.unique(groups[curves.marks > 0]))
+    *at_rates, cpm = (
         with_ends(Metric(value, value, value, len(pictures)), drawn[:, column], marked)
-        for column, value in enumerate(_figures(fp, sensitivity))
+        for column, value in enumerate(_at_rates(fp, sensitivity))
     )
-    return Froc(
-        pictures=len(pictures),
-        marks=int(curves.marks.sum()),
-        cpm=cpm,
-        sensitivity=tuple(at_rates),
-        found=found,
-        false=float(fp[-1]),
-        curve=tuple(zip(fp.tolist(), sensitivity.tolist(), strict=True)),
-    )
+    return Froc(cpm, tuple(at_rates), tuple(zip(fp.tolist(), sensitivity.tolist(), strict=True)))
 
 
-def _figures(fp: Floats, sensitivity: Floats) -> list[float]:
-    """The sensitivity at each of RATES, their mean, and the sensitivity at the end of the curve."""
+def at_threshold(pictures: Sequence[Matched], groups: Groups) -> AtThreshold:
+    """What was found, of the detections that a device reports. groups, and raises, as `froc`."""
+    marks = np.array([len(picture.found) for picture in pictures])
+    found = np.array([sum(score is not None for score in picture.found) for picture in pictures])
+    false = np.array([len(picture.false) for picture in pictures], dtype=np.float64)
+    if not marks.any():
+        raise ValueError(_NO_MARK)
+    metrics = {"sensitivity": proportion(int(found.sum()), int(marks.sum())), "false": mean(false)}
+    figures = {"sensitivity": ratio_of(found, marks), "false": mean_of(false)}
+    drawn = by_group(metrics, figures, groups)
+    return AtThreshold(drawn["sensitivity"], drawn["false"])
+
+
+def _at_rates(fp: Floats, sensitivity: Floats) -> list[float]:
+    """The sensitivity at each of RATES, and their mean."""
     at_rates = np.interp(RATES, fp, sensitivity)
-    return [*at_rates.tolist(), float(at_rates.mean()), float(sensitivity[-1])]
+    return [*at_rates.tolist(), float(at_rates.mean())]
 
 
 class _Curves:
@@ -107,7 +117,7 @@ class _Curves:
     def __init__(self, pictures: Sequence[Matched]) -> None:
         self.marks = np.array([len(picture.found) for picture in pictures], dtype=np.int64)
         if not self.marks.any():
-            raise ValueError("no mark to be found")
+            raise ValueError(_NO_MARK)
         rows = [
             (score, number, hit)
             for number, picture in enumerate(pictures)

@@ -34,6 +34,11 @@ def share_of(hits: Images, among: Images) -> Figure:
     return Figure(lambda weights: _divided(weights @ (hits & among), weights @ among), among)
 
 
+def ratio_of(above: Floats, below: Floats) -> Figure:
+    """The sum of one number over the sum of another, of pictures with several places each. Both: float64 [N]."""
+    return Figure(lambda weights: _divided(weights @ above, weights @ below), below > 0)
+
+
 def mean_of(values: Floats) -> Figure:
     """The mean over the images. values: float64 [N]."""
     return Figure(lambda weights: _divided(weights @ values, weights.sum(axis=1)), np.full(len(values), True))
