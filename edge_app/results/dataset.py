@@ -26,12 +26,17 @@ class Exported(Struct, frozen=True):
     images: int  # written
     again: int  # reviewed answers of the same files, of which the last review counts
     missing: tuple[str, ...]  # where files were that are not there any more, or were changed
+    whole: int = (
+        0  # reviewed pictures that were answered by tiles, or are one of several in a file: no image of the model's kind
+    )
 
     def text(self) -> str:
         """For a terminal."""
         lines = [f"{counted(self.images, 'image')} written"]
         if self.again:
             lines.append(f"{counted(self.again, 'answer')} of the same files left out: the last review counts")
+        if self.whole:
+            lines.append(f"{counted(self.whole, 'whole picture')} left out: a label of it is not one of its parts")
         if self.missing:
             lines.append(f"{counted(len(self.missing), 'reviewed image')} not found as answered:")
             lines += [f"  {printable(place)}" for place in self.missing[:_NAMED]]
@@ -50,7 +55,8 @@ def export_dataset(db: Path, out: Path, which: Filter, done: str = "done") -> Ex
     with Reader(db) as reader, reader.moment():
         rows = reader.rows("SELECT entry, max(id) FROM reviews WHERE takes_back IS NULL GROUP BY entry")
         last = {entry: int(str(review)) for entry, review in rows}
-        found = [entry for entry in reader.entries(which) if entry.review]
+        reviewed = [entry for entry in reader.entries(which) if entry.review]
+    found = [entry for entry in reviewed if entry.tiles is None and entry.frame is None]
     found.sort(key=lambda entry: last[entry.id])
     latest = {entry.image_sha256 or entry.kept_sha256 or entry.id: entry for entry in found}
     missing: list[str] = []
@@ -68,13 +74,16 @@ def export_dataset(db: Path, out: Path, which: Filter, done: str = "done") -> Ex
             lines.append(csv_row(map(for_csv, _cells(entry, name, data))))
             images += 1
         if not images:
-            raise _nothing(missing)
+            raise _nothing(missing, whole=len(reviewed) > len(found))
         write_whole(partial / TABLE, "".join(lines).encode())
         replace_folder(partial, out)
-    return Exported(images, len(found) - len(latest), tuple(missing))
+    return Exported(images, len(found) - len(latest), tuple(missing), len(reviewed) - len(found))
 
 
-def _nothing(missing: list[str]) -> LimiarError:
+def _nothing(missing: list[str], whole: bool) -> LimiarError:
+    if not missing and whole:
+        met = "every reviewed picture was answered by tiles, or is one of several in a file"
+        return LimiarError("E-RESULT-NONE", f"{met}: review images of the model's kind, as train learns from them")
     if not missing:
         return LimiarError("E-RESULT-NONE", "no reviewed answer fits: `limiar results confirm` and `overrule` keep reviews")
     met = f"none of the {len(missing)} reviewed images is where it was, for instance {printable(missing[0])}"

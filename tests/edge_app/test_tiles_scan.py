@@ -5,6 +5,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 from limiar.edge_app.bundle.manifest import TileSpec, manifest_json, parse_manifest
 from limiar.edge_app.scan.scan import scan
 from limiar.edge_app.store.writer import Store
+from services import Service
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -210,3 +212,65 @@ def test_a_damaged_map_is_reported_and_takes_no_memory(tiny_path, picture, limia
     done = limiar("results", "--json")
     assert done.returncode == 1
     assert b"E-STORE-DAMAGED" in done.stderr
+
+
+# Each tile takes 20 ms of the processor, and a worker that says nothing for 0.5 s of it is lost.
+LONG = """
+import time
+import limiar.edge_app.scan.pool, limiar.edge_app.scan.worker
+from limiar.edge_app.inference.classifier import Classifier
+limiar.edge_app.scan.pool._IMAGE_S = 0.5
+real = Classifier.infer
+def slow(*given):
+    end = time.process_time() + 0.02
+    while time.process_time() < end:
+        pass
+    return real(*given)
+Classifier.infer = slow
+{silenced}
+from limiar.edge_app.cli import main
+main()
+"""
+SILENCED = "limiar.edge_app.scan.worker._alive = lambda parent: lambda: None"
+
+
+@pytest.mark.parametrize(
+    ("silenced", "code"), [("", None), (SILENCED, "E-IMAGE-TIMEOUT")], ids=["", "control: no sign of life"]
+)
+def test_a_picture_of_many_tiles_may_take_longer_than_an_image(tiny_path, picture, tmp_path, silenced, code):
+    words = [*map(str, ("scan", tiny_path, picture, "--tiles", "40,8", "--db", tmp_path / "r.db"))]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", LONG.format(silenced=silenced), *words], capture_output=True, timeout=120
+    )
+    assert [line.get("code") for line in lines_of(done)] == [code], done.stderr
+
+
+def test_reviewed_pictures_in_tiles_are_no_images_to_train_on(tiny_path, picture, limiar, tmp_path):
+    limiar("scan", tiny_path, picture, "--tiles", "40,20")
+    limiar("results", "confirm", "1", "--by", "Ana")
+    done = limiar("results", "export-dataset", tmp_path / "reviewed")
+    assert (done.returncode, (tmp_path / "reviewed").exists()) == (1, False)
+    assert b"E-RESULT-NONE: every reviewed picture was answered by tiles" in done.stderr
+    limiar("scan", tiny_path, picture)
+    limiar("results", "confirm", "3", "--by", "Ana")
+    done = limiar("results", "export-dataset", tmp_path / "reviewed", "--json")
+    assert json.loads(done.stdout) == {"images": 1, "again": 0, "missing": [], "whole": 1}
+
+
+@pytest.mark.parametrize(("tiles", "wanted"), [("40,20", ("40,20",)), ("off", (None,)), ("", ("40,20",))])
+def test_a_service_tiles_as_its_configuration_says_or_else_its_bundle(tiled_path, picture, tmp_path, tiles, wanted):
+    service = Service(tmp_path / "service", tiled_path)
+    service.config.write_text(service.config.read_text().replace("[answer]\n", f'[answer]\ntiles = "{tiles}"\n'))
+    with service:
+        service.put("slice.png", picture.read_bytes())
+        service.wait(lambda: service.rows("SELECT 1 FROM results"))
+        assert service.rows("SELECT tiling FROM results") == [wanted]
+
+
+def test_a_service_says_in_which_line_tiles_are_not_possible(tiny_path, tmp_path, limiar):
+    service = Service(tmp_path / "service", tiny_path)
+    service.config.write_text(service.config.read_text().replace("[answer]\n", '[answer]\ntiles = "40,80"\n'))
+    done = limiar("run", "--check", service.config)
+    assert done.returncode == 1
+    assert b"E-CONFIG-VALUE" in done.stderr
+    assert b"line 2, column 1: answer.tiles: the stride is from 1 to the size of a tile, 40, not 80" in done.stderr
