@@ -25,6 +25,7 @@ from limiar.convert.run.evaluate import Answers, Bench, Environment, Outcomes, R
 from limiar.convert.run.golden_images import GoldenFile, draw_golden_images, golden_json, take_golden_images
 from limiar.convert.run.model_inputs import Images
 from limiar.convert.run.predictions import KERAS, AnswerTable
+from limiar.convert.run.tiled_files import Released, TiledModel, tiled_files
 from limiar.convert.source.chance import check_chance, check_unit
 from limiar.convert.source.class_map import keras_maps
 from limiar.convert.source.ends import UNIT
@@ -76,6 +77,7 @@ class Converted(msgspec.Struct, frozen=True):
     golden_logits: dict[str, np.ndarray]  # file -> float64 [images, K]
     reference: BundleReference  # of val
     tiles: TileSpec | msgspec.UnsetType  # as the manifest has it
+    blocks: dict[str, TiledModel]  # model file -> the same for blocks of tiles
 
 
 def convert_run(request: ConvertRequest, note: Note) -> Converted:
@@ -115,6 +117,15 @@ def convert_run(request: ConvertRequest, note: Note) -> Converted:
         report = msgspec.structs.replace(report, assessing=found)
     if report.published:
         report = with_verified(report, golden_json(images.golden, golden_logits), request.verified)
+    blocks: dict[str, TiledModel] = {}
+    if report.published and tiles:
+        released = [
+            Released(file.name, one.data, file.tolerance.same_runtime)
+            for file in files
+            if file.passed and file.tolerance and file.format == "tflite" and isinstance(one := made[file.name], Made)
+        ]
+        tiled, blocks = tiled_files(released, tiles, source.input, images.val.tensors, environments, note)
+        report = msgspec.structs.replace(report, tiled=tiled)
     answers = _answers(source.labels, images, keras, outcomes)
     return Converted(
         source=source,
@@ -126,6 +137,7 @@ def convert_run(request: ConvertRequest, note: Note) -> Converted:
         golden_logits=golden_logits,
         reference=bundle_reference(seen["val"], answers.part("val"), envelope, [file for file in files if file.passed]),
         tiles=tiles,
+        blocks=blocks,
     )
 
 

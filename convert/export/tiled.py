@@ -31,6 +31,9 @@ _ELEMENTWISE = frozenset(
 _BY_ROW = _POOLS | _CONVOLUTIONS | _ELEMENTWISE | {"FULLY_CONNECTED", "MEAN", "PAD", "RESHAPE"}  # of a batch, one after another
 _GATHER_VERSION = {"INT8": 2, "INT16": 4}  # of other types 1: op_version.cc of TensorFlow
 
+_BLOCK_TILES = 20  # both ways: the index of what tiles take grows with their number, 25 kB here
+_BLOCK_PX = 256  # a larger block's values leave the caches of a processor
+
 
 class Tiled(msgspec.Struct, frozen=True):
     """The file for a block of tiles: uint8 [1, height, width, C] in, a row of logits for each tile out, top row first."""
@@ -47,6 +50,11 @@ class _Parts(msgspec.Struct, frozen=True):
     before: list[schema.OperatorT]  # make the values with places, and unpack weights
     seam: int  # the one value that the rest reads
     after: list[schema.OperatorT]
+
+
+def block_tiles(size: int, stride: int) -> int:
+    """How many tiles of a block, down and across: tiles of `size` px, one every `stride` px."""
+    return max(2, min(_BLOCK_TILES, (_BLOCK_PX - size) // stride + 1))
 
 
 def tiled(data: bytes, stride: int, rows: int, columns: int) -> Tiled:

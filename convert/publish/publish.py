@@ -85,6 +85,7 @@ def bundle_files(converted: Converted, release_counter: int, seed: int, card: st
 def bundle_contents(converted: Converted, card: str) -> dict[str, bytes]:
     """Every file of the bundle but its manifest: path -> bytes."""
     contents = {_model_path(file): converted.models[file.name] for file in converted.report.files if file.passed}
+    contents |= {_tiled_path(name): model.data for name, model in converted.blocks.items()}
     contents |= {file.path: file.data for file in converted.golden}
     contents[GOLDEN] = golden_json(converted.golden, converted.golden_logits)
     contents[REFERENCE] = reference_json(converted.reference)
@@ -98,8 +99,15 @@ def _manifest(converted: Converted, contents: Mapping[str, bytes], release_count
     report, source = converted.report, converted.source
     assert report.default_file is not None  # a report that passed has one
     models = {_model_path(file): _model_file(file, source.grid) for file in report.files if file.passed}
+    tiled = {_tiled_path(name): model.spec for name, model in converted.blocks.items()}
     files = tuple(
-        BundleFile(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), model=models.get(path))
+        BundleFile(
+            path=path,
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            model=models.get(path),
+            tiled=tiled.get(path, msgspec.UNSET),
+        )
         for path, data in contents.items()
     )
     manifest = Manifest(
@@ -154,3 +162,8 @@ def _model_file(file: FileReport, grid: MapGrid | None) -> ModelFile:
 
 def _model_path(file: FileReport) -> str:
     return f"{file.name}.{file.format}"
+
+
+def _tiled_path(name: str) -> str:
+    """Of the file that answers blocks of tiles with a model file's weights."""
+    return f"tiled/{name}.tflite"

@@ -14,6 +14,7 @@ from limiar.convert.gate.gate_file import differences, read_gate
 from limiar.convert.gate.release import preferred_to
 from limiar.convert.report.templates import render
 from limiar.convert.run.assessing import Assessing
+from limiar.convert.run.tiling import TiledOutcome
 from limiar.edge_app.bundle.manifest import (
     Decision,
     Envelope,
@@ -65,6 +66,7 @@ class ReleaseReport(Value, frozen=True, forbid_unknown_fields=True, kw_only=True
     gate: Gate
     files: tuple[FileReport, ...]
     not_checked: tuple[str, ...]
+    tiled: tuple[TiledOutcome, ...] | UnsetType = UNSET  # not in the file: pictures are not cut into tiles
 
     @property
     def published(self) -> bool:

@@ -136,6 +136,13 @@ class Bench:
             self._run(environment, name, model, maps, "maps")
             return np.asarray(np.load(maps, allow_pickle=False))
 
+    def rows(self, environment: Environment, name: str, model: bytes) -> np.ndarray:
+        """float32 [N, tiles, K], the logits of the tiles of every tensor, a block. Raises RuntimeFailure."""
+        with tempfile.TemporaryDirectory(dir=self._root) as folder:
+            rows = Path(folder, "rows.npy")
+            self._run(environment, name, model, rows, "rows")
+            return np.asarray(np.load(rows, allow_pickle=False))
+
     def values(self, environment: Environment, name: str, model: bytes, row: int) -> list[np.ndarray]:
         """Every output of a TFLite file for one of the tensors, as the file has them. Raises RuntimeFailure."""
         with tempfile.TemporaryDirectory(dir=self._root) as folder:

@@ -49,13 +49,14 @@ def _print_table(found: "Verification") -> None:
         return
     click.echo(f"{found.name} {found.version}, manifest sha256 {found.bundle[:12]}")
     click.echo(f"{counted(found.files, 'file')}: size and sha256 as in the manifest; signature: {found.signature}")
-    click.echo(f"\n{'model file':<17} {'runtime':<22} {'images':>6} {'largest difference':>18}  outcome")
+    wide = max([17, *(len(check.file) for check in found.checks)])
+    click.echo(f"\n{'model file':<{wide}} {'runtime':<22} {'images':>6} {'largest difference':>18}  outcome")
     for check in found.checks:
         if check.passed is None:
             continue
         apart = "" if check.largest_difference is None else f"{check.largest_difference:.3g} of {check.tolerance:.3g}"
         runtime = f"{check.runtime} {check.version or ''}"
-        click.echo(f"{check.file:<17} {runtime:<22} {check.images or '':>6} {apart:>18}  {_OUTCOMES[check.passed]}")
+        click.echo(f"{check.file:<{wide}} {runtime:<22} {check.images or '':>6} {apart:>18}  {_OUTCOMES[check.passed]}")
         if check.message:
             click.echo(f"    {check.message}")
     for missing in dict.fromkeys(f"{one.runtime} is {one.message}" for one in found.checks if one.passed is None):

@@ -46,11 +46,7 @@ class Blocks:
 
     def tiles(self, pixels: Pixels) -> list[Pixels]:
         """The tiles of a block, each uint8 [1, H, W, C], in reading order."""
-        height, width, _ = self._tile
-        corners = [
-            (row * self._spec.step, column * self._spec.step) for row in range(self.rows) for column in range(self.columns)
-        ]
-        return [np.ascontiguousarray(pixels[:, top : top + height, left : left + width]) for top, left in corners]
+        return tiles_of(pixels, self._spec, self._tile)
 
 
 def open_blocks(name: str, data: bytes, spec: TiledFile, tile: tuple[int, int, int], threads: int = 1) -> Blocks:
@@ -59,6 +55,16 @@ def open_blocks(name: str, data: bytes, spec: TiledFile, tile: tuple[int, int, i
     if not isinstance(runtime, InterpreterRuntime):
         raise ModelUnfit("E-RUNTIME-FORMAT", f"{name} does not answer blocks of tiles: choose a TFLite file")
     return Blocks(runtime, spec, tile)
+
+
+def tiles_of(pixels: Pixels, spec: TiledFile, tile: tuple[int, int, int]) -> list[Pixels]:
+    """The tiles of a block [1, height, width, channels], each uint8 [1, H, W, C], in reading order.
+
+    tile: height, width and channels.
+    """
+    height, width, _ = tile
+    tops, lefts = (range(0, side - least + 1, spec.step) for side, least in ((spec.height, height), (spec.width, width)))
+    return [np.ascontiguousarray(pixels[:, top : top + height, left : left + width]) for top in tops for left in lefts]
 
 
 def largest_difference(blocks: Blocks, one: Runtime, pixels: Pixels, some: Sequence[int] | None = None) -> float:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from limiar.edge_app.bundle.manifest import BundleFile, Decision, Manifest, Sha256
+from limiar.edge_app.bundle.manifest import BundleFile, Decision, Manifest, ModelFile, Sha256
 from limiar.edge_app.runtimes import installed_runtimes
 
 # One line of text, safe on a page, in Markdown and on a terminal: `convert --verified` reads it from other machines.
@@ -12,13 +12,13 @@ Plain = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f<>|`\\]{1,200}\Z")]
 
 
 class Check(Struct, frozen=True, forbid_unknown_fields=True):
-    """One model file on one runtime."""
+    """One model file on one runtime, or the file that answers blocks of tiles with its weights, compared with single tiles."""
 
-    file: str
+    file: str  # as name_of
     runtime: Plain
     version: Plain | None  # None: the runtime is not installed
     passed: bool | None  # None: not checked
-    images: int
+    images: int  # golden images, or tiles of a block
     largest_difference: float | None  # of a logit
     tolerance: float | None
     tensors_differing: tuple[str, ...]
@@ -28,7 +28,7 @@ class Check(Struct, frozen=True, forbid_unknown_fields=True):
     decision: Decision  # the rule by which decisions were compared
 
 
-Pair = tuple[BundleFile, str]  # a model file and a runtime
+Pair = tuple[BundleFile, str]  # a file that is checked, and a runtime
 
 
 class ToCheck(Struct, frozen=True, array_like=True):
@@ -37,7 +37,7 @@ class ToCheck(Struct, frozen=True, array_like=True):
     path: bytes  # of the bundle
     manifest: Manifest
     sha256: str  # of the manifest
-    pairs: tuple[tuple[str, str], ...]  # path of a model file, and a runtime
+    pairs: tuple[tuple[str, str], ...]  # path of a file, and a runtime
 
 
 class Checked(Struct, frozen=True, array_like=True, tag=True):
@@ -46,7 +46,20 @@ class Checked(Struct, frozen=True, array_like=True, tag=True):
     check: Check
 
 
-def unchecked(file: BundleFile, runtime: str, passed: bool | None, message: str) -> Check:
-    assert file.model
-    version = next((found.version for found in installed_runtimes(file.model.format) if found.name == runtime), None)
-    return Check(file.model.name, runtime, version, passed, 0, None, None, (), (), message, file.sha256, file.model.decision)
+def unchecked(manifest: Manifest, file: BundleFile, runtime: str, passed: bool | None, message: str) -> Check:
+    """A file whose answers are not known."""
+    version = next((found.version for found in installed_runtimes() if found.name == runtime), None)
+    decision = model_of(manifest, file).decision
+    return Check(name_of(file), runtime, version, passed, 0, None, None, (), (), message, file.sha256, decision)
+
+
+def model_of(manifest: Manifest, file: BundleFile) -> ModelFile:
+    """The model file that a file is, or whose weights it has for blocks of tiles."""
+    found = file.model or (manifest.models[file.tiled.of].model if file.tiled else None)
+    assert found  # no other file is checked
+    return found
+
+
+def name_of(file: BundleFile) -> str:
+    """What a person sees: "tflite_int8", or "tiled/tflite_int8" for the file that answers blocks of tiles."""
+    return file.model.name if file.model else file.path.removesuffix(".tflite")

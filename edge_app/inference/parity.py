@@ -3,11 +3,13 @@
     python -m limiar.edge_app.inference.parity RUNTIME OPTIONS MODEL TENSORS.npy LOGITS.npy
     python -m limiar.edge_app.inference.parity RUNTIME OPTIONS MODEL TENSORS.npy VALUES.npz ROW
     python -m limiar.edge_app.inference.parity RUNTIME OPTIONS MODEL TENSORS.npy MAPS.npy maps
+    python -m limiar.edge_app.inference.parity RUNTIME OPTIONS MODEL TENSORS.npy ROWS.npy rows
 
 TENSORS.npy is uint8 [N, H, W, C]; LOGITS.npy becomes float32 [N, K]. With ROW, the number of an image, VALUES.npz gets all
 outputs of a TFLite file for that image, unchanged. With "maps", MAPS.npy gets the class activation maps, float32 [N, h, w, K].
-OPTIONS is a key of limiar.edge_app.runtimes.OPTIONS. stdout says what gave the answers, as JSON. A file that crashes its
-runtime ends only this process; and tflite-runtime has an environment of its own.
+With "rows", the tensors are blocks of tiles, and ROWS.npy gets the logits of each tile, float32 [N, tiles, K]. OPTIONS is a key
+of limiar.edge_app.runtimes.OPTIONS. stdout says what gave the answers, as JSON. A file that crashes its runtime ends only this
+process; and tflite-runtime has an environment of its own.
 """
 
 import platform
@@ -41,6 +43,10 @@ def main(runtime_name: str, options: str, model: str, tensors: str, out: str, wa
         found = (runtime.logits_and_map(images[i : i + 1])[1] for i in range(len(images)))
         maps = [class_map for class_map in found if class_map is not None]
         np.save(out, np.stack(maps), allow_pickle=False)
+    elif wanted == "rows":
+        assert isinstance(runtime, InterpreterRuntime)
+        rows = [runtime.rows(images[i : i + 1]) for i in range(len(images))]
+        np.save(out, np.stack(rows), allow_pickle=False)
     else:
         assert isinstance(runtime, InterpreterRuntime)
         row = int(wanted)

@@ -74,13 +74,16 @@ def verify(bundle: Path | str, keys: Keys | None = None) -> Verification:
 
 
 def _checks(bundle: Bundle) -> tuple[Check, ...]:
-    """Every model file on every runtime that reads it. Raises BundleError if the golden images cannot be used."""
+    """Every model file, and what answers blocks of tiles, on every runtime that reads it.
+
+    Raises BundleError if the golden images cannot be used.
+    """
     installed = {found.name for found in installed_runtimes()}
     pairs = [
         (file, runtime)
-        for file in bundle.manifest.models.values()
+        for file in bundle.manifest.files
         for runtime, kind in RUNTIMES.items()
-        if file.model and kind.format == file.model.format
+        if kind.format == (file.model.format if file.model else "tflite" if file.tiled else None)
     ]
     run = [pair for pair in pairs if pair[1] in installed]
     found: list[Check] = []
@@ -88,7 +91,9 @@ def _checks(bundle: Bundle) -> tuple[Check, ...]:
         found += _in_child(bundle, run[len(found) :])
     checks = iter(found)
     return tuple(
-        next(checks) if runtime in installed else unchecked(file, runtime, None, f"not installed: {RUNTIMES[runtime].install}")
+        next(checks)
+        if runtime in installed
+        else unchecked(bundle.manifest, file, runtime, None, f"not installed: {RUNTIMES[runtime].install}")
         for file, runtime in pairs
     )
 
@@ -105,7 +110,7 @@ def _in_child(bundle: Bundle, pairs: list[Pair]) -> Iterator[Check]:
                 reply = started or _REPLIES.decode(receive(process, connection, _GOLDEN_S))
             except ChildLost as lost:
                 met = f"E-RUNTIME-START: it {lost}: convert the model again, or choose another runtime"
-                yield unchecked(file, runtime, False, met)
+                yield unchecked(bundle.manifest, file, runtime, False, met)
                 return
             if isinstance(reply, Failed):
                 raise BundleError(reply.code, reply.message)
