@@ -1,47 +1,28 @@
-"""Prints the demo's summary: `demo_table.py FOLDER TIMES`, the demo's folder and a file of `step<TAB>seconds` lines."""
+"""Prints the demo's summary: `demo_table.py FOLDER TIMES UNSEEN`.
+
+FOLDER is the demo's, TIMES a file of `step<TAB>seconds` lines, UNSEEN the folder with the images that training never saw.
+"""
 
 import sys
 from pathlib import Path
 
-import msgspec
-
+from limiar.convert.evaluate.evaluate import evaluate
 from limiar.edge_app.bundle.open import Bundle, open_bundle
-from limiar.train.record.metrics import class_metrics, decision_metrics
-from limiar.train.record.run_folder import read_run, read_splits
+
+FIGURES = ("accuracy", "sensitivity", "specificity", "auc", "refer_rate", "accuracy_decided")
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """The fields needed from a line of `limiar scan --jsonl`; a refused image has no probabilities."""
+def answers_table(folder: Path, unseen: Path) -> list[str]:
+    """Lines: how good the answers for unseen images are, with 95 % intervals.
 
-    path: str
-    decision: str
-    sha256: str = ""
-    probabilities: dict[str, float] = {}
-
-
-def truths(folder: Path, answers: list[Answer]) -> dict[str, str]:
-    """sha256 -> true label, for the images that training never saw.
-
-    Generated images have it in their names; of your own images, it is the test split that training kept apart.
+    Generated images have their label in their names; of your own images, it is the test split that training kept apart.
     """
-    run = read_run(folder / "run")
-    if (folder / "unseen-images").is_dir():
-        suffixes = {f"_{label}": label for label in run.labels}
-        return {answer.sha256: suffixes["_" + Path(answer.path).stem.rpartition("_")[2]] for answer in answers}
-    return {row.sha256: row.label for row in read_splits(folder / "run", run) if row.part == "test"}
-
-
-def answers_table(bundle: Bundle, answers: list[Answer], truth: dict[str, str]) -> list[str]:
-    """Lines: how good the answers for unseen images are, with 95 % intervals."""
-    manifest = bundle.manifest
-    seen = [answer for answer in answers if answer.probabilities and answer.sha256 in truth]
-    labels = [manifest.labels.index(truth[answer.sha256]) for answer in seen]
-    probabilities = [[answer.probabilities[label] for label in manifest.labels] for answer in seen]
-    metrics = class_metrics(labels, probabilities, manifest.labels, manifest.positive)
-    metrics |= decision_metrics([truth[answer.sha256] for answer in seen], [answer.decision for answer in seen])
-    return [f"{manifest.default_file} on {len(seen)} images that training never saw"] + [
+    generated = (folder / "unseen-images").is_dir()
+    found = evaluate(folder / "bundle", unseen, csv=None if generated else folder / "run" / "splits.csv")
+    figures = {name: found.figures[name] for name in found.figures if name in FIGURES or name.startswith("recall_")}
+    return [f"{found.origin.file} on {found.images} images that training never saw"] + [
         f"  {name.replace('_', ' '):18}{metric.value:6.3f}   {metric.low:.3f} .. {metric.high:.3f}"
-        for name, metric in metrics.items()
+        for name, metric in figures.items()
     ]
 
 
@@ -55,13 +36,11 @@ def files_table(bundle: Bundle) -> list[str]:
     return lines
 
 
-def main(folder: Path, times: Path) -> None:
-    bundle = open_bundle(folder / "bundle")
-    answers = [msgspec.json.decode(line, type=Answer) for line in (folder / "answers.jsonl").read_bytes().splitlines()]
+def main(folder: Path, times: Path, unseen: Path) -> None:
     steps = [line.split("\t") for line in times.read_text().splitlines()]
     lines = [
-        *answers_table(bundle, answers, truths(folder, answers)),
-        *files_table(bundle),
+        *answers_table(folder, unseen),
+        *files_table(open_bundle(folder / "bundle")),
         "time",
         *(f"  {name:18}{int(seconds):6} s" for name, seconds in steps),
         f"  {'all':18}{sum(int(seconds) for _, seconds in steps):6} s",
@@ -73,4 +52,4 @@ def main(folder: Path, times: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:4]))
