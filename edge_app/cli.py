@@ -21,6 +21,7 @@ from limiar.edge_app.text import without_passwords
 # Each has its file in commands/.
 DEVICE = (
     "scan",
+    "series",
     "camera",
     "watch",
     "run",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from limiar.edge_app.install.install import install_bundle as install_bundle
     from limiar.edge_app.output.lines import Line as Line
     from limiar.edge_app.scan.scan import scan as scan
+    from limiar.edge_app.series.series import series as series
     from limiar.edge_app.service.watch import watch as watch
     from limiar.train.check.check_data import check_data as check_data
     from limiar.train.data.phantom_folder import write_phantom_series as write_phantom_series
@@ -53,6 +54,7 @@ _HOMES = {
     "open_classifier": "edge_app.inference.open_classifier",
     "read_keys": "edge_app.bundle.signature",
     "scan": "edge_app.scan.scan",
+    "series": "edge_app.series.series",
     "verify": "edge_app.inference.verify",
     "watch": "edge_app.service.watch",
     # On the desktop; on a device, using one of these raises an error that names the missing package.

@@ -197,15 +197,18 @@ class TileOptions(NamedTuple):
     scores: bool
 
 
+tiles_option = click.option(
+    "--tiles",
+    metavar="SIZE,STRIDE",
+    callback=lambda context, option, given: given and _tiling(given),
+    help="Cut each picture into tiles of SIZE pixels, STRIDE apart, and answer each. Default: as the bundle says.",
+)
+
+
 def tiling_options(command: Callable[..., int]) -> Callable[..., int]:
     """--tiles and --no-tiles; the callback gets them as `tiles`."""
 
-    @click.option(
-        "--tiles",
-        metavar="SIZE,STRIDE",
-        callback=lambda context, option, given: given and _tiling(given),
-        help="Cut each picture into tiles of SIZE pixels, STRIDE apart, and answer each. Default: as the bundle says.",
-    )
+    @tiles_option
     @click.option("--no-tiles", is_flag=True, help="Answer each picture as one image, whatever the bundle says.")
     @functools.wraps(command)
     def callback(*, tiles: tuple[int, int] | None, no_tiles: bool, **others: Any) -> int:

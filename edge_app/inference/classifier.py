@@ -136,6 +136,8 @@ def answer_of(prediction: Prediction, seen: Seen, picture: Rows, ms: Timing) -> 
         outside=seen.unlike,
         trailing=getattr(picture, "trailing", ""),
         statistics=seen.statistics,
+        place=getattr(picture, "place", None),
+        frame=getattr(picture, "frame", None),
     )
 
 
