@@ -96,10 +96,12 @@ def _extension(name: str) -> str:
 
 
 def _format(data: bytes) -> str | None:
+    if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM":  # first: a preamble may be the head of a TIFF (PS3.10, 7.1)
+        return "DICOM"
     for held, starts in _STARTS.items():
         if data.startswith(starts):
             return None if held == "WEBP" and data[8:12] != b"WEBP" else held
-    return "DICOM" if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM" else None  # PS3.10, 7.1
+    return None
 
 
 def is_dicom(data: bytes) -> bool:
