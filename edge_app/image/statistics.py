@@ -48,7 +48,7 @@ def statistics(tensor: Pixels) -> dict[str, float]:
 
 
 def statistics_of(tensors: Pixels) -> list[dict[str, float]]:
-    """What `statistics` gives for each of many model inputs, uint8 [N, H, W, 1 or 3], to the last bit, in half of the time."""
+    """What `statistics` gives for each of many model inputs, uint8 [N, H, W, 1 or 3], to the last bit, and sooner."""
     count, height, width, channels = tensors.shape
     size = height * width
     grey = tensors[..., 0] if channels == 1 else luma(tensors)
@@ -141,10 +141,11 @@ def _sums(values: NDArray[np.int16]) -> NDArray[np.int64]:
 
 
 def _laplacian(grey: Pixels) -> NDArray[np.int16]:
-    """cv2.Laplacian of each, [N, H, W], with its borders: what is beyond one is what is before it."""
-    around = np.pad(grey.astype(np.int16), ((0, 0), (1, 1), (1, 1)), mode="reflect")
-    across, along = around[:, :, :-2] + around[:, :, 2:], around[:, :-2] + around[:, 2:]
-    return across[:, 1:-1] + along[:, :, 1:-1] - 4 * around[:, 1:-1, 1:-1]
+    """cv2.Laplacian of each, [N, H, W]: of all in one tall image, with the row between them that it assumes at a border."""
+    count, height, width = grey.shape
+    tall = np.concatenate([grey[:, 1:2], grey, grey[:, -2:-1]], axis=1) if height > 1 else grey.repeat(3, axis=1)
+    edges = np.asarray(cv2.Laplacian(tall.reshape(-1, width), cv2.CV_16S), np.int16)
+    return edges.reshape(count, -1, width)[:, 1:-1]
 
 
 def _colourfulness(rgb: NDArray[np.int16]) -> float:

@@ -22,6 +22,8 @@ from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.inference.tile_inputs import row_inputs, whole_input
 from limiar.edge_app.text import counted
 
+_DIGITS = 2  # of a place in px: what is beyond them is noise
+
 Mask = NDArray[np.bool_]  # [rows, columns]
 Alive = Callable[[], None]  # called after each tile, or a few: whoever waits may want to know
 
@@ -70,7 +72,7 @@ class TiledClassifier:
         Raises ImageError (E-TILES-SMALL, E-TILES-MANY; E-TILES-NONE: no tile can be assessed) and RuntimeUnavailable.
         """
         started = time.perf_counter()
-        grid = grid_of(picture.shape, self._spec)
+        grid = grid_of(picture.shape, self._spec, len(self._one.labels))
         assessed, outside = self._looked(picture, grid)
         looked = time.perf_counter()
         logits = self._how.logits(picture, grid, assessed, self._alive)
@@ -144,15 +146,15 @@ class TiledClassifier:
         """spacing: mm between rows and between columns."""
         unlike = self._one.look(grid.tile(picture, *tile)).unlike
         prediction = self._one.decide(logits[tile], unlike)
-        y, x = centroid(scores, grid, *tile)
+        y, x = (round(at, _DIGITS) for at in centroid(scores, grid, *tile))
         return Peak(
             x=x,
             y=y,
             score=prediction.confidence,
             decision=prediction.decision,
             outside=unlike,
-            x_mm=spacing and x * spacing[1],
-            y_mm=spacing and y * spacing[0],
+            x_mm=spacing and round(x * spacing[1], _DIGITS + 1),
+            y_mm=spacing and round(y * spacing[0], _DIGITS + 1),
         )
 
 
