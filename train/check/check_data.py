@@ -16,6 +16,7 @@ from limiar.edge_app.bundle.manifest import DicomWindow
 from limiar.edge_app.errors import DataError, printable
 from limiar.train.check import findings
 from limiar.train.check.check_report import SEVERITIES, CheckReport, CheckRequest, LabelCheck
+from limiar.train.check.dicom_findings import dicom_findings, dicom_notes
 from limiar.train.check.near import near_pairs
 from limiar.train.check.shortcuts import shortcuts
 from limiar.train.check.survey import Survey, survey
@@ -87,6 +88,7 @@ def looked_at(request: CheckRequest, tick: Tick) -> CheckReport:
         *findings.groups(rows),
         *findings.classes(request.folder, rows, labels, request.shares.minimum),
         *findings.shapes(seen, request.input.channels),
+        *dicom_findings(seen, request.input),
     ]
     judged = None
     if len(labels) > 1:
@@ -106,7 +108,7 @@ def looked_at(request: CheckRequest, tick: Tick) -> CheckReport:
         parts=parts,
         judged=LabelCheck(len(seen.described), judged.accuracy, judged.exchanged) if judged else None,
         evidence=evidence(parts["test"]) if len(labels) > 1 else None,
-        notes=(*listing.notes, *drawn_notes),
+        notes=(*listing.notes, *seen.notes, *dicom_notes(seen), *drawn_notes),
         findings=tuple(sorted(found, key=lambda one: (SEVERITIES.index(one.severity), one.kind))),
         request=request,
     )

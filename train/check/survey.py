@@ -19,8 +19,10 @@ from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import check_assessable, model_input, tensor_sha256
 from limiar.train.check import features as check_features
 from limiar.train.dataset import reading
+from limiar.train.dataset.dicom_facts import DicomFacts
+from limiar.train.dataset.dicom_groups import grouped
 from limiar.train.dataset.listed import Listed
-from limiar.train.dataset.reading import Item, read_all
+from limiar.train.dataset.reading import Decoded, Item, read_all
 
 FORMATS = {extension: name for name, extensions in EXTENSIONS.items() for extension in extensions}
 TRAITS = ("width", "height", "aspect ratio", "colour", "file size", "brightness", "contrast", *map(str.lower, EXTENSIONS))
@@ -38,7 +40,7 @@ class Unusable:
 class Survey:
     """What was read; row k of every array belongs to images[k]."""
 
-    images: tuple[Listed, ...]
+    images: tuple[Listed, ...]  # DICOM images in groups: dataset/dicom_groups.py
     refused: tuple[Unusable, ...]
     files: tuple[str, ...]  # sha256 of each file
     tensors: tuple[str, ...]  # sha256 of each model input
@@ -47,6 +49,8 @@ class Survey:
     thumbnails: Pixels  # uint8 [N, 16, 16], grey
     described: NDArray[np.int64]  # [M] rows, in order, whose shape features were kept
     features: NDArray[np.float32]  # [M, F]
+    dicom: tuple[DicomFacts | None, ...]
+    notes: tuple[str, ...]  # on the groups
 
     def trait(self, name: str) -> NDArray[np.float32]:
         """One of TRAITS, of every image."""
@@ -75,6 +79,7 @@ def survey(
     place = {int(row): at for at, row in enumerate(described)}
     faults: dict[int, Unusable] = {}
     hexes: dict[int, tuple[str, str]] = {}  # sha256 of file and input
+    dicom: dict[int, DicomFacts | None] = {}
     items = [Item(k, os.fsencode(folder / image.file), os.fsencode(image.file)) for k, image in enumerate(images)]
     for done, read in enumerate(read_all(items, spec), start=1):
         tick(done, count)
@@ -84,20 +89,22 @@ def survey(
             continue
         tensor = np.frombuffer(read.tensor or b"", np.uint8).reshape(spec.height, spec.width, spec.channels)
         grey = check_features.grey(tensor)
-        traits[k] = _traits(images[k].file, read.size, read.shape, grey)
+        traits[k] = _traits(images[k].file, read, grey)
         hashes[k] = check_features.perceptual_hashes(grey)
         thumbnails[k] = check_features.thumbnail(grey)
         if k in place:
             features[place[k]] = check_features.shape_features(tensor)
-        hexes[k] = (read.sha256.hex(), tensor_sha256(tensor))
+        hexes[k], dicom[k] = (read.sha256.hex(), tensor_sha256(tensor)), read.dicom
     taken = sorted(hexes)
     refused = [faults[k] for k in sorted(faults)]
     files, tensors = [hexes[k][0] for k in taken], [hexes[k][1] for k in taken]
     kept = np.array(taken, dtype=np.int64)
     row_of = {k: row for row, k in enumerate(taken)}
     usable = [k for k in place if k in row_of]
+    told = tuple(dicom[k] for k in taken)
+    together, notes = grouped([images[k] for k in taken], told)
     return Survey(
-        images=tuple(images[k] for k in taken),
+        images=together,
         refused=tuple(refused),
         files=tuple(files),
         tensors=tuple(tensors),
@@ -106,12 +113,14 @@ def survey(
         thumbnails=thumbnails[kept],
         described=np.array([row_of[k] for k in usable], dtype=np.int64),
         features=features[np.array([place[k] for k in usable], dtype=np.int64)],
+        dicom=told,
+        notes=notes,
     )
 
 
-def _traits(file: str, size: int, shape: tuple[int, ...], grey: Pixels) -> list[float]:
+def _traits(file: str, read: Decoded, grey: Pixels) -> list[float]:
     """In the order of TRAITS; the last ones are 1 for the file's own format."""
-    height, width = shape[:2]
-    form = FORMATS.get(PurePosixPath(file).suffix.lower())
+    height, width = read.shape[:2]
+    form = "DICOM" if read.dicom else FORMATS.get(PurePosixPath(file).suffix.lower())  # DICOM often has no extension
     formats = [float(name == form) for name in EXTENSIONS]
-    return [width, height, width / height, len(shape) == 3, size, grey.mean(), grey.std(), *formats]
+    return [width, height, width / height, len(read.shape) == 3, read.size, grey.mean(), grey.std(), *formats]

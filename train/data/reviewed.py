@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from limiar.edge_app.errors import DataError, TrainError, printable
 from limiar.edge_app.text import counted
 from limiar.train.dataset.csv_table import read_table
+from limiar.train.dataset.dicom_groups import grouped
 from limiar.train.dataset.image_folder import DataSet, read_images
 from limiar.train.dataset.image_store import Chosen, Keep
 from limiar.train.dataset.listed import Listed
@@ -63,9 +64,11 @@ def load_reviewed(
     given = [Listed(row.file, row.label, row.split, row.group) for row in rows]
     given += [Listed(os.path.relpath(image.path.resolve(), root), image.label, SPLIT, image.group) for image in reviewed]
     with keep(len(given), parent.run.input) as store:
-        files, tensors = read_images(folder, given, parent.run.input, store, tick)
-    _check_files(rows, reviewed, files)
-    settled = settle(rows, reviewed, tensors)
+        read = read_images(folder, given, parent.run.input, store, tick)
+    _check_files(rows, reviewed, read.files)
+    given = list(grouped(given, read.dicom)[0])
+    reviewed = tuple(replace(image, group=one.group) for image, one in zip(reviewed, given[len(rows) :], strict=True))
+    settled = settle(rows, reviewed, read.tensors)
     if not settled.added and not settled.corrected:
         met = f"{printable(str(parent.reviewed))} has nothing new: {settled.text()}"
         raise TrainError(
@@ -74,7 +77,7 @@ def load_reviewed(
     labels = parent.run.labels
     chosen = [*range(len(rows)), *(len(rows) + k for k in settled.added)]
     joined = [
-        SplitRow(given[k].file, files[k], settled.corrected.get(k, given[k].label), given[k].split, given[k].group)
+        SplitRow(given[k].file, read.files[k], settled.corrected.get(k, given[k].label), given[k].split, given[k].group)
         for k in chosen
     ]
     truth = np.array([labels.index(row.label) for row in joined], dtype=np.int64)

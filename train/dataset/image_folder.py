@@ -5,7 +5,7 @@ Images are read as a device reads them, so a model is trained and judged on exac
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import DataError, printable
 from limiar.edge_app.image.resize import tensor_sha256
 from limiar.edge_app.text import counted
+from limiar.train.dataset.dicom_facts import DicomFacts
+from limiar.train.dataset.dicom_groups import grouped
 from limiar.train.dataset.image_store import ImageStore, InMemory, Keep, Shelf
 from limiar.train.dataset.labels import one_class
 from limiar.train.dataset.listed import Listed
@@ -43,6 +45,15 @@ class DataSet:
         return np.array([k for k, row in enumerate(self.rows) if row.part == name], dtype=np.int64)
 
 
+@dataclass(frozen=True)
+class Read:
+    """What images are, one by one."""
+
+    files: list[str]  # sha256 of each file
+    tensors: list[str]  # sha256 of each model input
+    dicom: list[DicomFacts | None]
+
+
 def load(
     folder: Path,
     table: Path | None,
@@ -62,18 +73,20 @@ def load(
         found = one_class(folder, [image.file for image in listing.images], labels[0])
         raise DataError("E-DATA-ONE-CLASS", f"{printable(str(folder))}: {found}")
     with keep(len(listing.images), spec) as store:
-        files, tensors = read_images(folder, listing.images, spec, store, tick)
-    _check_labels(listing.images, tensors)
-    splits, told = given_or_drawn(listing.images, tensors, shares)
+        read = read_images(folder, listing.images, spec, store, tick)
+    _check_labels(listing.images, read.tensors)
+    images, grouping = grouped(listing.images, read.dicom)
+    splits, told = given_or_drawn(images, read.tensors, shares)
     rows = tuple(
         SplitRow(file=image.file, sha256=digest, label=image.label, split=split, group=image.group)
-        for image, digest, split in zip(listing.images, files, splits, strict=True)
+        for image, digest, split in zip(images, read.files, splits, strict=True)
     )
-    _check_leaks(rows, tensors)
-    _check_counts(rows, labels, shares.minimum)
+    by_header = {new.group for new, old in zip(images, listing.images, strict=True) if new.group != old.group}
+    _check_leaks(rows, read.tensors, by_header)
+    _check_counts(rows, labels, shares.minimum, by_header)
     truth = np.array([labels.index(row.label) for row in rows], dtype=np.int64)
     drawn = not any(image.split == "test" for image in listing.images)
-    return DataSet(rows, drawn, labels, store, truth), (*listing.notes, *told)
+    return DataSet(rows, drawn, labels, store, truth), (*listing.notes, *grouping, *told)
 
 
 def default_positive(labels: Sequence[str]) -> str | None:
@@ -85,9 +98,10 @@ def default_positive(labels: Sequence[str]) -> str | None:
 
 def read_images(
     folder: Path, images: Sequence[Listed], spec: InputSpec, shelf: Shelf, tick: Callable[[int, int], None]
-) -> tuple[list[str], list[str]]:
-    """The sha256 of each file and of each model input. Every image is tried before those that failed are named."""
+) -> Read:
+    """Every image is tried before those that failed are named. Raises DataError."""
     files, tensors = [""] * len(images), [""] * len(images)
+    dicom: list[DicomFacts | None] = [None] * len(images)
     faults: dict[int, str] = {}
     items = [
         Item(k, os.fsencode(folder / image.file), os.fsencode(image.file), shelf.digest(k)) for k, image in enumerate(images)
@@ -98,13 +112,14 @@ def read_images(
             faults[row] = f"{printable(images[row].file)} ({outcome.error})"
         else:
             files[row], tensors[row] = outcome.sha256.hex(), tensor_sha256(_shelved(shelf, outcome, spec))
+            dicom[row] = outcome.dicom
         tick(done, len(images))
     refused = [fault for _, fault in sorted(faults.items())]
     if refused:
         more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
         met = f"{len(refused)} of {len(images)} images cannot be used: {', '.join(refused[:_NAMED])}{more}"
         raise DataError("E-DATA-IMAGE", f"{met}: replace or remove them")
-    return files, tensors
+    return Read(files, tensors, dicom)
 
 
 def _shelved(shelf: Shelf, read: Decoded, spec: InputSpec) -> Pixels:
@@ -127,8 +142,11 @@ def _check_labels(images: Sequence[Listed], tensors: Sequence[str]) -> None:
             raise DataError("E-DATA-BOTH-LABELS", f"{met} are the same image: keep the right one")
 
 
-def _check_leaks(rows: Sequence[SplitRow], tensors: Sequence[str]) -> None:
-    """Refuses an image or a group in two parts: a test that has seen the answers proves nothing."""
+def _check_leaks(rows: Sequence[SplitRow], tensors: Sequence[str], by_header: Set[str]) -> None:
+    """Refuses an image or a group in two parts: a test that has seen the answers proves nothing.
+
+    by_header: the groups that DICOM headers give.
+    """
     images: dict[str, SplitRow] = {}
     groups: dict[str, SplitRow] = {}
     for row, tensor in zip(rows, tensors, strict=True):
@@ -140,14 +158,20 @@ def _check_leaks(rows: Sequence[SplitRow], tensors: Sequence[str]) -> None:
         if mate.part != row.part:
             where = f"{mate.split} ({printable(mate.file)}) and {row.split} ({printable(row.file)})"
             met = f"group {printable(row.group)} is in {where}"
+            if row.group in by_header:
+                met = f"{met}, which are of one DICOM study or patient"
+                raise DataError("E-DATA-GROUP", f"{met}: keep them in one split, or give groups of your own with --csv")
             raise DataError("E-DATA-GROUP", f"{met}: keep a group in one split")
 
 
-def _check_counts(rows: Sequence[SplitRow], labels: Sequence[str], minimum: int) -> None:
+def _check_counts(rows: Sequence[SplitRow], labels: Sequence[str], minimum: int, by_header: Set[str]) -> None:
     counts = Counter((row.part, row.label) for row in rows)
     for part in SPLIT_NAMES:
         for label in labels:
             if counts[part, label] < minimum:
                 met = f"{part} has {counted(counts[part, label], 'image')} of {printable(label)}, at least {minimum} are needed"
                 lower = ", or lower it with --set min_per_class=N" if minimum > 1 else ""
+                if by_header:
+                    met = f"{met}; DICOM headers put the images into {counted(len(by_header), 'group')} that stay together"
+                    lower = f"{lower}, or give groups of your own with --csv"
                 raise DataError("E-DATA-FEW", f"{met}: add images{lower}")

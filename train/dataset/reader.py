@@ -19,6 +19,7 @@ from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import check_assessable, model_input
 from limiar.edge_app.system.children import end_with_parent
 from limiar.edge_app.system.limits import SIZE, taken_bytes
+from limiar.train.dataset.dicom_facts import facts_of
 from limiar.train.dataset.reading import Decoded, Item, Outcome, ReadJob, RefusedImage
 
 
@@ -43,15 +44,16 @@ def _outcome(item: Item, job: ReadJob) -> Outcome:
         data = read_file(item.path)
         digest = hashlib.sha256(data).digest()
         if digest == item.known:
-            return Decoded(item.row, digest, len(data), (), None)
+            return Decoded(item.row, digest, len(data), (), None, facts_of(data, job.key))
         picture = decode(data, os.fsdecode(item.name), job.input)
         tensor = model_input(picture, job.input)
         check_assessable(picture, tensor)
+        dicom = facts_of(data, job.key)
     except ImageError as error:
         return RefusedImage(item.row, error.code, error.message)
     except MemoryError:
         return RefusedImage(item.row, "E-IMAGE-MEMORY", f"takes over {job.memory_bytes >> 20} MB to decode: make it smaller")
-    return Decoded(item.row, digest, len(data), picture.shape, tensor[0].tobytes())
+    return Decoded(item.row, digest, len(data), picture.shape, tensor[0].tobytes(), dicom)
 
 
 def _limit_memory(beyond: int) -> None:

@@ -4,6 +4,7 @@ As in `limiar scan`, no image can end or stop the process that asks: images may 
 """
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import DataError, ImageError
 from limiar.edge_app.system.process import cpu_s
 from limiar.edge_app.system.python import python_c
+from limiar.train.dataset.dicom_facts import DicomFacts
 
 CPU_S = 10.0  # of computing, for one image: the largest that the rules take needs two
 WALL_S = 60.0  # for one image, even if the disk or the machine is busy with other things
@@ -28,6 +30,7 @@ _START_S = 120.0  # imports, on a busy machine
 _STARTS = 3  # processes that may end while they import
 _TASK_ITEMS = 32  # enough that the pipe costs little
 _READERS = 4  # at most: a disk feeds no more
+_KEY_BYTES = 32
 _TICK_S = 0.25  # how often the time is looked at
 
 
@@ -45,6 +48,7 @@ class ReadJob(Struct, frozen=True, array_like=True):
 
     input: InputSpec
     memory_bytes: int
+    key: bytes  # of this reading: see DicomFacts.patient
 
 
 class Decoded(Struct, frozen=True, array_like=True, tag=True):
@@ -55,6 +59,7 @@ class Decoded(Struct, frozen=True, array_like=True, tag=True):
     size: int  # bytes of the file
     shape: tuple[int, ...]  # (H, W) if grey, (H, W, 3) if RGB; () if the pixels are known
     tensor: bytes | None  # uint8 [H, W, C] of the model's input; None if they are known
+    dicom: DicomFacts | None = None  # None: not DICOM
 
 
 class RefusedImage(Struct, frozen=True, array_like=True, tag=True):
@@ -88,7 +93,8 @@ USUAL = ReadLimits()
 def read_all(items: Sequence[Item], spec: InputSpec, limits: ReadLimits = USUAL) -> Iterator[Outcome]:
     """The outcome of each item, in the order in which they arrive. Raises DataError if no process can be started."""
     tasks = deque(list(items[at : at + _TASK_ITEMS]) for at in range(0, len(items), _TASK_ITEMS))
-    readers = [_Reader(spec, limits) for _ in range(min(_READERS, len(os.sched_getaffinity(0)), len(tasks)))]
+    job = ReadJob(spec, limits.memory_bytes, secrets.token_bytes(_KEY_BYTES))
+    readers = [_Reader(job, limits) for _ in range(min(_READERS, len(os.sched_getaffinity(0)), len(tasks)))]
     starts = _STARTS
     again: set[int] = set()  # rows that a process was killed over once
     try:
@@ -102,18 +108,18 @@ def read_all(items: Sequence[Item], spec: InputSpec, limits: ReadLimits = USUAL)
             for k, reader in enumerate(readers):
                 if reader.lost_at_start and (starts := starts - 1):
                     reader.end()
-                    readers[k] = _Reader(spec, limits)
+                    readers[k] = _Reader(job, limits)
                 elif reader.left and reader.killed and (row := reader.left[0].row) not in again:
                     again.add(row)
                     tasks.appendleft(list(reader.left))
                     reader.end()
-                    readers[k] = _Reader(spec, limits)
+                    readers[k] = _Reader(job, limits)
                 elif fault := reader.fault():
                     yield fault
                     if reader.left:
                         tasks.appendleft(list(reader.left))
                     reader.end()
-                    readers[k] = _Reader(spec, limits)
+                    readers[k] = _Reader(job, limits)
     finally:
         for reader in readers:
             reader.end()
@@ -122,7 +128,7 @@ def read_all(items: Sequence[Item], spec: InputSpec, limits: ReadLimits = USUAL)
 class _Reader:
     """A process and what it has been given to read."""
 
-    def __init__(self, spec: InputSpec, limits: ReadLimits) -> None:
+    def __init__(self, job: ReadJob, limits: ReadLimits) -> None:
         self._limits = limits
         self.left: deque[Item] = deque()
         self.ready = self._lost = False
@@ -145,7 +151,7 @@ class _Reader:
         finally:
             theirs.close()
         self.connection = Connection(ours.detach())
-        self._send(msgspec.msgpack.encode(ReadJob(spec, limits.memory_bytes)))
+        self._send(msgspec.msgpack.encode(job))
         self._start_clock()
 
     def give(self, items: list[Item]) -> None:
