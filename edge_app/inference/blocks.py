@@ -4,7 +4,8 @@ A block costs a fraction of its tiles, since overlapping tiles share most of wha
 shown when the file was made, and is shown again here before the file is used: runtimes differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import TiledFile
 from limiar.edge_app.errors import ModelUnfit
+from limiar.edge_app.image.resize import Rows, luma
+from limiar.edge_app.inference.grid import Grid
 from limiar.edge_app.inference.model_check import run_block, run_model
 from limiar.edge_app.runtimes import Runtime, open_runtime
 from limiar.edge_app.runtimes.interpreter import InterpreterRuntime
@@ -21,7 +24,9 @@ _CHECKED = 32  # tiles of it: enough to find a runtime that computes something e
 
 
 class Blocks:
-    """A loaded tiled file."""
+    """A loaded tiled file, as a way to the logits of tiles (`TileLogits`)."""
+
+    path: Literal["tiles", "convolution"] = "convolution"
 
     def __init__(self, runtime: InterpreterRuntime, spec: TiledFile, tile: tuple[int, int, int]) -> None:
         """tile: height, width and channels of the model file's input."""
@@ -44,9 +49,43 @@ class Blocks:
             raise ModelUnfit("E-RUNTIME-MODEL", f"{met}: convert the model again")
         return logits.reshape(self.rows, self.columns, -1)
 
+    def logits(self, picture: Rows, grid: Grid, wanted: NDArray[np.bool_], alive: Callable[[], None]) -> NDArray[np.float32]:
+        """float32 [rows, columns, K] of a picture's tiles, block by block; blocks without a wanted tile are left out.
+
+        The last block of a row or column is moved back to end with the grid. At least one tile is wanted. Raises ModelUnfit.
+        """
+        parts = []
+        for row in _starts(grid.rows, self.rows):
+            for column in _starts(grid.columns, self.columns):
+                here = np.s_[row : row + self.rows, column : column + self.columns]
+                if not wanted[here].any():
+                    continue
+                rows, columns = wanted[here].shape  # fewer than a block has, if the grid is smaller
+                parts.append((here, self.block(self._pixels(picture, *grid.corner(row, column)))[:rows, :columns]))
+                alive()
+        found = np.zeros((grid.rows, grid.columns, parts[0][1].shape[-1]), np.float32)
+        for here, logits in parts:
+            found[here] = logits
+        return found
+
+    def _pixels(self, picture: Rows, top: int, left: int) -> Pixels:
+        """A block of a picture, black where the picture has ended: uint8 [1, height, width, channels]."""
+        height, width, channels = self.shape
+        part = picture[top : top + height][:, left : left + width]
+        if part.ndim == 3 and channels == 1:
+            part = luma(part)
+        block = np.zeros((1, height, width, channels), np.uint8)
+        block[0, : part.shape[0], : part.shape[1]] = part if part.ndim == 3 else part[..., None]
+        return block
+
     def tiles(self, pixels: Pixels) -> list[Pixels]:
         """The tiles of a block, each uint8 [1, H, W, C], in reading order."""
         return tiles_of(pixels, self._spec, self._tile)
+
+
+def _starts(count: int, block: int) -> list[int]:
+    """Where blocks begin, the last moved back to end with `count`."""
+    return [min(start, max(0, count - block)) for start in range(0, count, block)]
 
 
 def open_blocks(name: str, data: bytes, spec: TiledFile, tile: tuple[int, int, int], threads: int = 1) -> Blocks:

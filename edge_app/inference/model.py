@@ -2,8 +2,15 @@
 
 from msgspec import Struct
 
-from limiar.edge_app.bundle.manifest import Assessable, Envelope, InputSpec, TileSpec
+from limiar.edge_app.bundle.manifest import Assessable, Envelope, InputSpec, TiledFile, TileSpec
 from limiar.edge_app.inference.rule import Rule
+
+
+class BlockFile(Struct, frozen=True):
+    """The file that answers blocks of tiles with a model file's weights."""
+
+    spec: TiledFile
+    data: bytes  # its checked bytes
 
 
 class Model(Struct, frozen=True):
@@ -21,6 +28,7 @@ class Model(Struct, frozen=True):
     measure: bool = False  # answers have the statistics of their images, for drift/monitor.py
     limits: Assessable | None = None  # beyond them an image is refused
     tiles: TileSpec | None = None  # into which a file's picture is cut; None: it is answered as one image
+    blocks: BlockFile | None = None  # for these tiles; None: they are answered one by one
 
     @property
     def tiling(self) -> str | None:

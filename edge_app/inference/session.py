@@ -13,7 +13,7 @@ from limiar.edge_app.errors import RuntimeUnavailable, StoreError
 from limiar.edge_app.inference.child import try_model
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.inference.rule import OutsideRule, Rule
-from limiar.edge_app.inference.tiling import Tiling, tiles_of
+from limiar.edge_app.inference.tiling import Tiling, block_file, tiles_of
 from limiar.edge_app.inference.verified import ensure_verified
 from limiar.edge_app.output.lines import Origin
 from limiar.edge_app.store.state import state_folder
@@ -50,6 +50,7 @@ class Session:
         self.bundle = bundle
         self.profile = profile
         self.file, data = bundle.model(file)
+        asked = tiles_of(self.manifest, tiles)
         self.model = Model(
             name=self.file.name,
             format=self.file.format,
@@ -62,7 +63,8 @@ class Session:
             threads=threads,
             measure=measure,
             limits=self.manifest.assessable or None,
-            tiles=tiles_of(self.manifest, tiles),
+            tiles=asked,
+            blocks=block_file(bundle, self.file.name, asked),
         )
 
     @property

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from limiar.edge_app.answer import Answer, Peak, SlicePlace, TileMap
 from limiar.edge_app.bundle.manifest import TileSpec
-from limiar.edge_app.errors import ImageError
+from limiar.edge_app.errors import ImageError, RuntimeUnavailable
 from limiar.edge_app.image.resize import Rows
 from limiar.edge_app.image.scores import Scores, stored_scores
 from limiar.edge_app.image.statistics import statistics_of
+from limiar.edge_app.inference.blocks import agrees, open_blocks
 from limiar.edge_app.inference.classifier import Classifier, answer_of, timing
 from limiar.edge_app.inference.grid import Grid, grid_of
 from limiar.edge_app.inference.model import Model
@@ -159,5 +160,17 @@ class TiledClassifier:
 
 
 def answering(model: Model, one: Classifier, alive: Alive = lambda: None) -> Classifier | TiledClassifier:
-    """What answers pictures as a model says: whole, or by tiles; the way to their logits is chosen here."""
-    return TiledClassifier(one, model.tiles, SingleTiles(one), alive) if model.tiles else one
+    """What answers pictures as a model says: whole, or by tiles."""
+    return TiledClassifier(one, model.tiles, _way(model, one), alive) if model.tiles else one
+
+
+def _way(model: Model, one: Classifier) -> TileLogits:
+    """Blocks, if there is a file for them and it gives the answers of single tiles on this machine; otherwise tile by tile."""
+    if model.blocks is None:
+        return SingleTiles(one)
+    tile = (model.input.height, model.input.width, model.input.channels)
+    try:
+        blocks = open_blocks(one.runtime.name, model.blocks.data, model.blocks.spec, tile, model.threads)
+        return blocks if agrees(blocks, one.runtime, model.blocks.spec.tolerance) else SingleTiles(one)
+    except RuntimeUnavailable:
+        return SingleTiles(one)

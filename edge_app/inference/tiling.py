@@ -3,7 +3,9 @@
 from typing import Literal
 
 from limiar.edge_app.bundle.manifest import Manifest, TileSpec
+from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.errors import BundleError, printable
+from limiar.edge_app.inference.model import BlockFile
 
 Tiling = tuple[int, int] | Literal["bundle"] | None  # size and stride, px; "bundle": as the bundle says; None: no tiles
 _SIDE_MOST = 4096  # px, as for the input of a model
@@ -40,3 +42,14 @@ def tiles_of(manifest: Manifest, asked: Tiling) -> TileSpec | None:
         raise BundleError("E-TILES-SOUGHT", f"{met}: convert the model again with --tiles and --sought")
     size, stride = check_tiling(*asked)
     return TileSpec(size=size, stride=stride, sought=sought)
+
+
+def block_file(bundle: Bundle, model: str, tiles: TileSpec | None) -> BlockFile | None:
+    """The file that answers blocks of these tiles with a model file's weights; None: there is none. Raises BundleError."""
+    spec = bundle.manifest.input
+    if tiles is None or (spec.height, spec.width) != (tiles.size, tiles.size):
+        return None
+    for file in bundle.manifest.files:
+        if file.tiled and (file.tiled.of, file.tiled.step) == (model, tiles.stride):
+            return BlockFile(file.tiled, bundle.read(file.path))
+    return None

@@ -26,6 +26,7 @@ from limiar.convert.source.origin import RunFolder
 from limiar.edge_app.bundle.manifest import InputSpec, TileSpec
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.cli import limiar as limiar_group
+from limiar.edge_app.inference.open_classifier import open_classifier
 from limiar.edge_app.inference.verify import verify
 from limiar.train.record.run_folder import MODEL, RECORD, Run, SplitRow, record_json
 
@@ -119,6 +120,24 @@ def test_verify_finds_a_file_that_gives_other_answers_than_single_tiles(windowed
     done = CliRunner().invoke(limiar_group, ["verify", str(bundle)], standalone_mode=False)
     assert done.return_value == 3
     assert "from those of single tiles: tiles are answered one by one here" in done.output
+
+
+def test_a_device_answers_blocks_and_single_tiles_alike_and_leaves_a_file_that_differs(
+    windowed: Converted, tmp_path: Path
+) -> None:
+    good = windowed.blocks["tflite_int8"]
+    bad = {"tflite_int8": msgspec.structs.replace(good, data=other_weights(good.data))}
+    whole = published(tmp_path / "good", windowed)
+    damaged = published(tmp_path / "bad", msgspec.structs.replace(windowed, blocks=bad))
+    picture = np.random.default_rng(2).integers(0, 256, (210, 250, 3), np.uint8)
+    maps = []
+    for bundle in (whole, damaged):
+        with open_classifier(bundle, file="tflite_int8", tiles="bundle") as classify:
+            maps.append(classify(picture).tiles)
+    assert maps[0]
+    assert maps[1]
+    assert (maps[0].path, maps[1].path) == ("convolution", "tiles")
+    assert maps[0].scores == maps[1].scores
 
 
 def test_a_file_that_gives_other_answers_is_left_out_with_its_reason(

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.bundle.manifest import TiledFile
+from limiar.edge_app.bundle.manifest import TiledFile, TileSpec
 from limiar.edge_app.errors import ModelUnfit
 from limiar.edge_app.inference.blocks import Blocks, agrees, drawn_block, largest_difference, mosaic
+from limiar.edge_app.inference.grid import Grid, grid_of
 
 SPEC = TiledFile(of="tflite_int8", height=20, width=28, step=4, tolerance=0.01)
 TILE = (12, 12, 3)
+TILES = TileSpec(size=12, stride=4, sought="pos")
 
 
 class One:
@@ -86,3 +88,32 @@ def test_a_mosaic_lays_model_inputs_side_by_side_and_begins_again() -> None:
     laid = mosaic(tensors, (20, 28, 3))
     assert laid.shape == (1, 20, 28, 3)
     assert laid[0, ::12, ::12, 0].tolist() == [[1, 2, 3], [4, 5, 1]]
+
+
+def one_by_one(picture: Pixels, grid: Grid, wanted: np.ndarray) -> np.ndarray:
+    found = np.zeros((grid.rows, grid.columns, 6), np.float32)
+    for row, column in zip(*np.nonzero(wanted), strict=True):
+        tile = grid.tile(picture, row, column)
+        whole = tile if tile.ndim == 3 else np.repeat(tile[..., None], 3, axis=-1)
+        found[row, column] = One().logits(whole[None])
+    return found
+
+
+@pytest.mark.parametrize("shape", [(20, 28, 3), (61, 75, 3), (61, 75), (13, 90), (12, 12, 3), (40, 17)])
+def test_the_blocks_of_a_picture_give_the_logits_of_its_tiles(shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+    grid = grid_of(shape, TILES)
+    wanted = np.ones((grid.rows, grid.columns), bool)
+    found = blocks(Together()).logits(picture, grid, wanted, alive=lambda: None)
+    np.testing.assert_array_equal(found, one_by_one(picture, grid, wanted))
+
+
+def test_blocks_without_a_tile_that_is_wanted_are_left_out() -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (100, 100, 3), np.uint8)
+    grid = grid_of(picture.shape, TILES)
+    wanted = np.zeros((grid.rows, grid.columns), bool)
+    wanted[0, 0] = wanted[10, 12] = True
+    signs: list[None] = []
+    found = blocks(Together()).logits(picture, grid, wanted, alive=lambda: signs.append(None))
+    assert len(signs) == 2
+    np.testing.assert_array_equal(found[wanted], one_by_one(picture, grid, wanted)[wanted])
