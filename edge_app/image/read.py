@@ -163,16 +163,25 @@ def decode(data: bytes, name: str = "", spec: InputSpec | None = None, frame: in
     spec: has the rules that are a bundle's own, for 16-bit grey and for DICOM; None: there are none. frame: of a DICOM file,
     from 0; None: it must have one alone.
     """
+    return decode_opened(data, opened(data, name, spec), spec, frame)
+
+
+def opened(data: bytes, name: str = "", spec: InputSpec | None = None) -> Container:
+    """The first half of `decode`: what a file is, by its header, and how many frames it has. Raises ImageError."""
     if len(data) > BYTES_LIMIT:
         raise ImageError("E-IMAGE-BYTES", f"{len(data)} bytes, the limit is {BYTES_LIMIT}: make it smaller")
-    dicom = spec.dicom if spec else UNSET
-    if not dicom and containers.is_dicom(data):
+    if not (spec and spec.dicom) and containers.is_dicom(data):
         raise containers.refusal(containers.DICOM)
-    container = containers.inspect_named(data, name)
+    return containers.inspect_named(data, name)
+
+
+def decode_opened(data: bytes, container: Container, spec: InputSpec | None, frame: int | None) -> Picture:
+    """The second half, of a file with many frames done for each. Raises ImageError."""
     try:
-        if dicom and container.format == "DICOM":
+        if spec and spec.dicom and container.format == "DICOM":
             # Loaded when needed, as most devices never see such a file.
-            picture: Picture = importlib.import_module("limiar.edge_app.image.read_dicom").picture(container, dicom, frame)
+            read_dicom = importlib.import_module("limiar.edge_app.image.read_dicom")
+            picture: Picture = read_dicom.picture(container, spec.dicom, frame)
             return picture
         return _decoded(data, container, UNSET if spec is None else spec.grey_max)
     except ImageError:

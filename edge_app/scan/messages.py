@@ -5,7 +5,7 @@ worker -> parent   Ready, Failed or Unfit
 parent -> worker   Task: some paths
 worker -> parent   Batch: the sha256 of files that it has read      (a Task may lead to several)
 parent -> worker   Known: the answers that they already have
-worker -> parent   Outcomes: what became of them, in order          (a Batch may lead to several)
+worker -> parent   Outcomes: what became of them, in order          (a Batch may lead to several; empty: it is still working)
 """
 
 from msgspec import Struct
@@ -35,9 +35,9 @@ class Task(Struct, frozen=True, array_like=True):
 
 
 class Known(Struct, frozen=True, array_like=True):
-    """The answer for each file of a batch, if the store has one."""
+    """The answers that the store has for each file of a batch: at most one, or one for each frame."""
 
-    answers: list[Answer | None]
+    answers: list[list[Answer]]
 
 
 class Batch(Struct, frozen=True, array_like=True, tag=True):
@@ -62,7 +62,14 @@ class Refused(Struct, frozen=True, array_like=True, tag=True, gc=False):
     message: str
 
 
-Outcome = Answered | Refused
+class Frames(Struct, frozen=True, array_like=True, tag=True):
+    """What became of each frame of a DICOM file that has several."""
+
+    sha256: bytes
+    frames: list[Answered | Refused]
+
+
+Outcome = Answered | Refused | Frames
 
 
 class Outcomes(Struct, frozen=True, array_like=True, tag=True):

@@ -172,12 +172,12 @@ class Workers:
         return self._loaded
 
     def run(
-        self, paths: Iterable[bytes | None], known: Callable[[list[bytes]], list[Answer | None]]
+        self, paths: Iterable[bytes | None], known: Callable[[list[bytes]], list[list[Answer]]]
     ) -> Iterator[list[tuple[bytes, Outcome]]]:
         """Outcomes in the order of the paths, a few at a time; an empty list at least every 50 ms, so that the caller can act.
 
-        A None among the paths means that there is none yet. `known` returns the answer that the store has for each image of
-        a batch (sha256; empty if it could not be read), or None. Raises RuntimeUnavailable.
+        A None among the paths means that there is none yet. `known` returns the answers that the store has for each file of
+        a batch (sha256; empty if it could not be read): one, or one for each frame. Raises RuntimeUnavailable.
         """
         tasks = self._tasks(paths)
         finished: dict[int, _Task] = {}
@@ -206,7 +206,7 @@ class Workers:
             for task in self._receive(max(0.0, turn_at - time.monotonic()), known) + self._replace_lost():
                 finished[task.number] = task
 
-    def _receive(self, timeout_s: float, known: Callable[[list[bytes]], list[Answer | None]]) -> list[_Task]:
+    def _receive(self, timeout_s: float, known: Callable[[list[bytes]], list[list[Answer]]]) -> list[_Task]:
         """Deals with the workers' messages; returns the tasks that they finish."""
         finished: list[_Task] = []
         poll = select.poll()
@@ -225,7 +225,7 @@ class Workers:
                     worker.deadline = 0.0
         return finished
 
-    def _heard(self, worker: _Worker, reply: Reply, known: Callable[[list[bytes]], list[Answer | None]]) -> list[_Task]:
+    def _heard(self, worker: _Worker, reply: Reply, known: Callable[[list[bytes]], list[list[Answer]]]) -> list[_Task]:
         """Deals with a message; returns the task that it finishes, if any."""
         worker.extend()
         match reply:

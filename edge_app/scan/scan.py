@@ -17,7 +17,7 @@ from limiar.edge_app.inference.tiling import Tiling
 from limiar.edge_app.output.lines import Line, Origin, answered, image_fields, refused
 from limiar.edge_app.output.tile_lines import tiles_line
 from limiar.edge_app.scan.fork import fork_worker
-from limiar.edge_app.scan.messages import Answered, Job, Outcome, Refused
+from limiar.edge_app.scan.messages import Answered, Frames, Job, Outcome, Refused
 from limiar.edge_app.system.clock import utc_now
 
 if TYPE_CHECKING:
@@ -192,36 +192,42 @@ class Scan(Running):
 
     def _kept_lines(self) -> Iterator[list[Line]]:
         for outcomes in self._pool.run(self._files, self._known):
-            yield [self._kept(path, outcome) for path, outcome in outcomes]
+            yield [line for path, outcome in outcomes for line in self._lines(path, outcome)]
             for path, _ in outcomes:
                 self._ended(path)
 
-    def _known(self, images: list[bytes]) -> list[Answer | None]:
+    def _known(self, images: list[bytes]) -> list[list[Answer]]:
         kept = frozenset[bytes]() if self._again else self._store.kept(images)
-        return [self._earlier(image) if image in kept else None for image in images]
+        return [list(filter(self._whole, self._store.find_all(image))) if image in kept else [] for image in images]
 
-    def _earlier(self, image_sha256: bytes) -> Answer | None:
-        """The store's answer, unless it is older than the column `outside`: then the image is inferred again."""
-        answer = self._store.find(image_sha256)
-        return None if answer and self.session.manifest.envelope and answer.outside is None else answer
+    def _whole(self, answer: Answer) -> bool:
+        """Whether an answer of the store is not older than the column `outside`: otherwise the image is inferred again."""
+        return not self.session.manifest.envelope or answer.outside is not None
 
-    def _kept(self, path: bytes, outcome: Outcome) -> Line:
+    def _lines(self, path: bytes, outcome: Outcome) -> list[Line]:
+        if isinstance(outcome, Frames):
+            return [self._kept(path, one, frame) for frame, one in enumerate(outcome.frames, 1)]
+        return [self._kept(path, outcome, None)]
+
+    def _kept(self, path: bytes, outcome: Answered | Refused, frame: int | None) -> Line:
         """Adds a new answer to the store; returns the line to report once it is committed."""
-        if not isinstance(outcome, Answered):
-            return self._refused(path, outcome, stored=False)
+        if isinstance(outcome, Refused):
+            return self._refused(path, outcome, frame, stored=False)
         answer, stored = outcome.answer, outcome.stored
         if not stored and not self._store.add(outcome.sha256, path, answer, replace=self._again):
-            if earlier := self._earlier(outcome.sha256):
+            earlier = self._store.find(outcome.sha256, frame)
+            if earlier and self._whole(earlier):
                 answer, stored = earlier, True  # two workers had the same image
             else:
                 self._store.add(outcome.sha256, path, answer)
         try:  # the store keeps an answer's first decision; what is reported follows the rule of this scan
             decided = self.session.model.rule.decided(answer)
         except ImageError as error:
-            return self._refused(path, Refused(outcome.sha256, error.code, error.message), stored)
-        line = answered(self.origin, decided, decided.decision, stored=stored, **image_fields(path, outcome.sha256))
+            return self._refused(path, Refused(outcome.sha256, error.code, error.message), frame, stored)
+        about = image_fields(path, outcome.sha256)
+        line = answered(self.origin, decided, decided.decision, stored=stored, frame=frame, **about)
         return replace(line, tiles=tiles_line(answer.tiles, scores=True)) if self._scores and answer.tiles else line
 
-    def _refused(self, path: bytes, outcome: Refused, stored: bool) -> Line:
+    def _refused(self, path: bytes, outcome: Refused, frame: int | None, stored: bool) -> Line:
         image = image_fields(path, outcome.sha256)
-        return refused(self.origin, outcome.code, outcome.message, utc_now(), stored=stored, **image)
+        return refused(self.origin, outcome.code, outcome.message, utc_now(), stored=stored, frame=frame, **image)

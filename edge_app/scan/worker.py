@@ -18,12 +18,13 @@ from msgspec import Struct
 
 from limiar.edge_app.answer import Answer
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image.containers import check_name
-from limiar.edge_app.image.read import Picture, decode, read_file
+from limiar.edge_app.image.containers import check_name, is_dicom
+from limiar.edge_app.image.containers.container import Container
+from limiar.edge_app.image.read import Picture, decode, decode_opened, opened, read_file
 from limiar.edge_app.inference.classifier import Classifier, load
 from limiar.edge_app.inference.model import Ready
 from limiar.edge_app.inference.tiled import TiledClassifier, answering
-from limiar.edge_app.scan.messages import Answered, Batch, Job, Known, Outcome, Outcomes, Refused, Reply, Task
+from limiar.edge_app.scan.messages import Answered, Batch, Frames, Job, Known, Outcome, Outcomes, Refused, Reply, Task
 from limiar.edge_app.system.channel import WorkerEnd
 
 _BATCH_BYTES = 4 << 20  # of files held at once; a larger file is a batch of its own
@@ -42,8 +43,8 @@ class _Image(Struct, frozen=True):
 
 class _Decoded(Struct, frozen=True):
     image: _Image
-    known: Answer | None  # the store's answer
-    picture: Picture | ImageError | None  # None: not needed, since there is an answer
+    known: list[Answer]  # the store's
+    picture: Picture | ImageError | Container | None  # None: not needed, since there is an answer; a container: has many
     decode_s: float
 
     @property
@@ -60,19 +61,20 @@ def work(parent: WorkerEnd) -> None:
 def _serve(parent: WorkerEnd) -> None:
     job = msgspec.msgpack.decode(parent.receive(), type=Job)
     loaded = load(job.model)
-    classifier = answering(job.model, loaded, _alive(parent))
+    alive = _alive(parent)
+    classifier = answering(job.model, loaded, alive)
     _send(parent, Ready(loaded.runtime.name, loaded.runtime.version))
     tasks, replies = msgspec.msgpack.Decoder(Task), msgspec.msgpack.Decoder(Known)
     while True:
         for batch in _batches(tasks.decode(parent.receive()).paths, job.follow):
             _send(parent, Batch([image.sha256 for image in batch]))
             known = replies.decode(parent.receive())
-            for outcomes in _outcomes(classifier, _decoded(batch, known.answers, job), job):
+            for outcomes in _outcomes(classifier, _decoded(batch, known.answers, job), job, alive):
                 _send(parent, Outcomes(outcomes))
 
 
 def _alive(parent: WorkerEnd) -> Callable[[], None]:
-    """Tells the parent, if it has heard nothing for a while, that an image of many tiles is still worked on."""
+    """Tells the parent, if it has heard nothing for a while, that an image of many tiles or frames is still worked on."""
     said = time.monotonic()
 
     def say() -> None:
@@ -106,7 +108,7 @@ def _read(path: bytes, follow: bool) -> _Image:
     return _Image(path, hashlib.sha256(content).digest(), content)
 
 
-def _decoded(batch: list[_Image], answers: list[Answer | None], job: Job) -> Iterator[list[_Decoded]]:
+def _decoded(batch: list[_Image], answers: list[list[Answer]], job: Job) -> Iterator[list[_Decoded]]:
     """The images of a batch in groups, in order; a large image, or one that takes long, ends a group."""
     group: list[_Decoded] = []
     pixels, started = 0, time.monotonic()
@@ -119,31 +121,36 @@ def _decoded(batch: list[_Image], answers: list[Answer | None], job: Job) -> Ite
     yield group
 
 
-def _decode(image: _Image, known: Answer | None, job: Job) -> _Decoded:
+def _decode(image: _Image, known: list[Answer], job: Job) -> _Decoded:
     if isinstance(image.content, ImageError):
         return _Decoded(image, known, image.content, 0.0)
     started = time.perf_counter()
-    picture: Picture | ImageError | None = None
+    picture: Picture | ImageError | Container | None = None
     try:
-        if known is not None and not job.draws:
+        if known and known[0].frame is None and not job.draws:
             check_name(image.content, os.fsdecode(image.path))
         else:
             picture = decode(image.content, os.fsdecode(image.path), job.model.input)
     except ImageError as error:
-        picture = error
+        many = error.code == "E-IMAGE-FRAMES" and is_dicom(image.content)
+        picture = opened(image.content, spec=job.model.input) if many else error
     except MemoryError:
         _crash()
     return _Decoded(image, known, picture, time.perf_counter() - started)
 
 
-def _outcomes(classifier: Classifier | TiledClassifier, groups: Iterable[list[_Decoded]], job: Job) -> Iterator[list[Outcome]]:
+def _outcomes(
+    classifier: Classifier | TiledClassifier, groups: Iterable[list[_Decoded]], job: Job, alive: Callable[[], None]
+) -> Iterator[list[Outcome]]:
     """What becomes of decoded images, in order; what there is after _QUIET_S."""
     outcomes: list[Outcome] = []
     since = time.monotonic()
     for group in groups:
         group.reverse()
         while group:  # nothing else holds a picture: the next group may begin with another large one
-            outcomes.append(_outcome(classifier, group.pop(), job))
+            decoded = group.pop()
+            many = isinstance(decoded.picture, Container)
+            outcomes.append(_frames(classifier, decoded, job, alive) if many else _outcome(classifier, decoded, job))
             if time.monotonic() - since > _QUIET_S:
                 yield outcomes
                 outcomes, since = [], time.monotonic()
@@ -151,14 +158,39 @@ def _outcomes(classifier: Classifier | TiledClassifier, groups: Iterable[list[_D
         yield outcomes
 
 
-def _outcome(classifier: Classifier | TiledClassifier, decoded: _Decoded, job: Job) -> Outcome:
-    image, known, picture = decoded.image, decoded.known, decoded.picture
+def _frames(classifier: Classifier | TiledClassifier, decoded: _Decoded, job: Job, alive: Callable[[], None]) -> Frames:
+    """What becomes of each frame: decoded, answered and dropped, one after the other."""
+    image, container = decoded.image, decoded.picture
+    assert isinstance(container, Container)
+    assert isinstance(image.content, bytes)
+    known = {answer.frame: answer for answer in decoded.known}
+    found: list[Answered | Refused] = []
+    for number in range(container.frames):
+        earlier = [known[number + 1]] if number + 1 in known else []
+        started = time.perf_counter()
+        picture: Picture | ImageError | None = None
+        try:
+            if not earlier or job.draws:
+                picture = decode_opened(image.content, container, job.model.input, number)
+        except ImageError as error:
+            picture = error
+        except MemoryError:
+            _crash()
+        found.append(_outcome(classifier, _Decoded(image, earlier, picture, time.perf_counter() - started), job))
+        alive()
+    return Frames(image.sha256, found)
+
+
+def _outcome(classifier: Classifier | TiledClassifier, decoded: _Decoded, job: Job) -> Answered | Refused:
+    image, picture = decoded.image, decoded.picture
+    known = decoded.known[0] if decoded.known else None
     try:
         if isinstance(picture, ImageError):
             raise picture
         if picture is None:
             assert known
             return Answered(image.sha256, known, stored=True)
+        assert isinstance(picture, Picture)
         answer = known or classifier.answer(picture, decoded.decode_s)
         if job.draws:
             from limiar.edge_app.output.annotate import annotate, draw_map  # 10 ms that a plain scan does not need

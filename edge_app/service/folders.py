@@ -13,7 +13,7 @@ from limiar.edge_app.image.folder import Choice
 from limiar.edge_app.inference.session import Session
 from limiar.edge_app.intake.messages import Beat, Event, Fine, Quarantined, Ready, Settled, Trouble, WatchedFolder
 from limiar.edge_app.intake.watcher import Watcher
-from limiar.edge_app.scan.messages import Answered, Outcome, Refused
+from limiar.edge_app.scan.messages import Answered, Frames, Outcome, Refused
 from limiar.edge_app.service.config import FolderSection
 from limiar.edge_app.service.drifting import Drifting
 from limiar.edge_app.service.tries import MOST, StoredTries
@@ -98,43 +98,55 @@ class Folders:
                 break
         return batch
 
-    def known(self, images: list[bytes]) -> list[Answer | None]:
-        """The store's answer for each image, by its sha256. Raises StoreError."""
+    def known(self, images: list[bytes]) -> list[list[Answer]]:
+        """The store's answers for each file, by its sha256. Raises StoreError."""
         kept = self._store.kept(images)
-        return [self._earlier(image) if image in kept else None for image in images]
+        return [self._earlier(image) if image in kept else [] for image in images]
 
-    def _earlier(self, image: bytes) -> Answer | None:
-        """The store's answer; None if it is damaged: then the image is answered again."""
+    def _earlier(self, image: bytes) -> list[Answer]:
+        """The store's answers; none if one is damaged: then the image is answered again."""
         try:
-            return self._store.find(image)
+            return self._store.find_all(image)
         except StoreError as error:
             if error.code != "E-STORE-DAMAGED":
                 raise
             self._log.error(error.code, error.message)
             self._damaged.add(image)
-            return None
+            return []
 
     def keep(self, path: bytes, outcome: Outcome) -> bool:
-        """Keeps what became of a file; returns whether that was a scan: an answer, new or known. Raises StoreError."""
+        """Keeps what became of a file; returns whether that was a scan: an answer, new or known. Raises StoreError.
+
+        A file of several frames is refused if all of them are.
+        """
         ready = self._in_hand.pop(path)
         self.progress_s = time.monotonic()
+        parts = outcome.frames if isinstance(outcome, Frames) else [outcome]
+        refused = [refusal for part in parts if (refusal := self._answered(ready, part))]
+        self._damaged.discard(outcome.sha256)
+        if len(refused) == len(parts):
+            return self._refused(ready, refused[0])
+        for refusal in refused:
+            self._meters.refused(ready.source, refusal.code)
+        self._tries.ended(path)
+        self._settled.append((ready, None))
+        return True
+
+    def _answered(self, ready: Ready, outcome: Answered | Refused) -> Refused | None:
+        """Keeps an answer; returns why there is none."""
         if isinstance(outcome, Refused):
-            return self._refused(ready, outcome)
-        assert isinstance(outcome, Answered)
+            return outcome
         answer = outcome.answer
         try:
             decision = self._session.model.rule.decided(answer).decision
         except ImageError as error:
-            return self._refused(ready, Refused(outcome.sha256, error.code, error.message))
+            return Refused(outcome.sha256, error.code, error.message)
         replace = outcome.sha256 in self._damaged
-        new = not outcome.stored and self._store.add(outcome.sha256, path, answer, source=ready.source, replace=replace)
-        self._damaged.discard(outcome.sha256)
+        new = not outcome.stored and self._store.add(outcome.sha256, ready.path, answer, source=ready.source, replace=replace)
         if new:
             self._meters.answered(ready.source, decision, answer.ms.infer, self._store.sequence)
             self._drifting.answered(decision, answer)
-        self._tries.ended(path)
-        self._settled.append((ready, None))
-        return True
+        return None
 
     def _refused(self, ready: Ready, outcome: Refused) -> bool:
         if outcome.code == _GONE:

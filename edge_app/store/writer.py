@@ -30,11 +30,12 @@ _ENCODER = msgspec.msgpack.Encoder()
 _USE = """
     INSERT INTO bundles (sha256, name, version, file, runtime, verified) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (sha256, file, runtime) DO UPDATE SET verified = excluded.verified WHERE verified IS NOT excluded.verified"""
-_ONE = "FROM results WHERE image_sha256 = ? AND bundle = ? AND coalesce(tiling, '') = ? AND coalesce(frame, 0) = ?"
+_ALL = "FROM results WHERE image_sha256 = ? AND bundle = ? AND coalesce(tiling, '') = ?"
+_ONE = f"{_ALL} AND coalesce(frame, 0) = ?"
 _SEQUENCE = f"SELECT sequence {_ONE}"
 _FIND = f"""
     SELECT decision, label, confidence, probabilities, decode_ms, resize_ms, infer_ms, outside, trailing, app, time,
-        frame, place, map, peaks, crc32 {_ONE}"""
+        frame, place, map, peaks, crc32 {_ALL}"""
 _KEPT = "SELECT image_sha256 FROM results WHERE bundle = ? AND coalesce(tiling, '') = ? AND image_sha256 IN ({})"
 _AT_ONCE = 500  # images in a question; SQLite before 3.32 took 999 values
 _ADD = """
@@ -159,14 +160,16 @@ class Store:
         return found
 
     def find(self, image_sha256: bytes, frame: int | None = None) -> Answer | None:
-        """The answer for an image from the bundle in use, tiled as in use, committed or not. Raises StoreError.
+        """The answer for an image, or for one frame of a file with several, from 1. Raises StoreError."""
+        return next((answer for answer in self.find_all(image_sha256) if answer.frame == frame), None)
 
-        frame: of a file with several pictures, from 1.
-        """
-        rows = self._db.execute(_FIND, self._identity(image_sha256, frame))
-        if not rows:
-            return None
-        *values, crc32 = rows[0]
+    def find_all(self, image_sha256: bytes) -> list[Answer]:
+        """An image's answers from the bundle in use, tiled as in use, committed or not; of each frame. Raises StoreError."""
+        rows = self._db.execute(_FIND, self._identity(image_sha256, None)[:-1])
+        return [self._answer(image_sha256, row) for row in rows]
+
+    def _answer(self, image_sha256: bytes, row: Sequence[object]) -> Answer:
+        *values, crc32 = row
         try:
             if crc32 not in (None, self._crc32((image_sha256,), values)):
                 raise ValueError("its CRC-32 is wrong")
@@ -375,11 +378,8 @@ class Store:
         version = self._db.execute("PRAGMA user_version")[0][0]
         assert isinstance(version, int)
         if version > len(MIGRATIONS):
-            cure = "use a newer limiar, or another --db"
-            raise StoreError(
-                "E-STORE-NEWER",
-                f"{printable(str(self.path))} has schema {version}, this limiar knows {len(MIGRATIONS)}: {cure}",
-            )
+            met = f"{printable(str(self.path))} has schema {version}, this limiar knows {len(MIGRATIONS)}"
+            raise StoreError("E-STORE-NEWER", f"{met}: use a newer limiar, or another --db")
         if version == len(MIGRATIONS):
             return
         seen = version or self._brought()

@@ -10,11 +10,10 @@ import pytest
 from dicom_files import ROOT, dicom_file
 from limiar.edge_app.bundle.manifest import DicomSpec, InputSpec, Window
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image import containers
 from limiar.edge_app.image.containers.dicom import inspect
 from limiar.edge_app.image.containers.dicom_place import place, uid_hash
 from limiar.edge_app.image.folder import walk
-from limiar.edge_app.image.read import decode
+from limiar.edge_app.image.read import decode, opened
 
 PIXELS = np.random.default_rng(3).integers(-1024, 1000, (3, 40, 32)).astype(np.int16)
 LUNG = InputSpec(height=40, width=40, channels=3, dicom=DicomSpec(window=Window(-600, 1500)))
@@ -41,7 +40,7 @@ def test_a_name_must_fit_the_content() -> None:
 
 def test_a_file_of_several_frames_is_read_frame_by_frame_or_not_at_all() -> None:
     data = dicom_file(PIXELS)
-    assert containers.frames(data) == 3
+    assert opened(data, "", LUNG).frames == 3
     assert refused(data) == "E-IMAGE-FRAMES"
     pictures = [decode(data, "", LUNG, k) for k in range(3)]
     assert [picture.frame for picture in pictures] == [1, 2, 3]

@@ -22,7 +22,6 @@ __all__ = [
     "FOREIGN_EXTENSIONS",
     "IMAGE_EXTENSIONS",
     "check_name",
-    "frames",
     "holds_picture",
     "inspect",
     "inspect_named",
@@ -107,16 +106,6 @@ def _format(data: bytes) -> str | None:
 def is_dicom(data: bytes) -> bool:
     """Whether a file is DICOM, by its mark."""
     return _format(data) == "DICOM"
-
-
-def frames(data: bytes) -> int:
-    """How many frames a file has, by its header; 1 if that cannot be read, or it is of another format."""
-    if not is_dicom(data):
-        return 1
-    try:
-        return _dicom(data).frames
-    except ImageError:
-        return 1
 
 
 def _dicom(data: bytes) -> "Dicom":

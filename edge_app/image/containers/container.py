@@ -23,6 +23,7 @@ class Container(msgspec.Struct, frozen=True):
     bits: int | None  # of a sample, if the container's header says it
     decoder_mp: int  # megapixels: the largest image that its decoder can decode in bounded memory
     trailing: str = ""  # the understood data after the picture's end, such as "padding"
+    frames: int = 1  # more only in DICOM
 
 
 def truncated(what: str) -> ImageError:

@@ -58,7 +58,6 @@ class Dicom(Container, frozen=True, kw_only=True):
     elements: Elements
     width: int
     height: int
-    frames: int
     samples: int  # 1 or 3
     photometric: str  # a key of SAMPLES
     planar: bool  # each colour in a plane of its own

@@ -51,6 +51,7 @@ class Reader:
         self.order = ">" if big else "<"
         self._tag, self._u2, self._u4 = (struct.Struct(self.order + form) for form in ("HH", "H", "I"))
         self._left = _ELEMENTS
+        self._spans: dict[int, list[tuple[int, int]]] = {}  # of the items of a sequence, by its start: a file has many frames
         self._padding = len(body.rstrip(b"\0\xff"))  # from here on there is nothing else
 
     def elements(self, at: int, end: int, *, only_group: int | None = None, depth: int = 0) -> tuple[Elements, int]:
@@ -139,17 +140,17 @@ class Reader:
                 found.append((start, at))
         return found, at
 
-    def items(self, element: Element | None) -> list[Elements]:
-        """The data sets in a sequence; none if there is no element. Raises ImageError."""
-        return [self.elements(*span, depth=1)[0] for span in self._spans_of(element)]
-
     def item(self, element: Element | None, number: int = 0) -> Elements:
-        """One of them, empty if it is not there."""
+        """One of the data sets in a sequence, empty if it is not there. Raises ImageError."""
         spans = self._spans_of(element)
         return self.elements(*spans[number], depth=1)[0] if number < len(spans) else {}
 
     def _spans_of(self, element: Element | None) -> list[tuple[int, int]]:
-        return self.spans(element.start, element.end, 1, element.defined)[0] if element else []
+        if element is None:
+            return []
+        if element.start not in self._spans:
+            self._spans[element.start] = self.spans(element.start, element.end, 1, element.defined)[0]
+        return self._spans[element.start]
 
     def value(self, element: Element) -> bytes:
         return self.body[element.start : element.end]
