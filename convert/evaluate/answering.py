@@ -16,7 +16,7 @@ from limiar.edge_app.bundle.manifest import REFUSED
 from limiar.edge_app.inference.session import Session
 from limiar.edge_app.output.lines import Origin
 from limiar.edge_app.scan.fork import fork_worker
-from limiar.edge_app.scan.messages import Answered, Job, Outcome
+from limiar.edge_app.scan.messages import Answered, Frames, Job, Outcome, Refused
 from limiar.edge_app.scan.pool import Workers
 
 
@@ -48,17 +48,24 @@ class Answers(msgspec.Struct, frozen=True):
 
 def answers(session: Session, paths: Sequence[Path], workers: int, tick: Callable[[int, int], None]) -> tuple[Answers, Origin]:
     """Answers the images, in order. tick: told (images done, images in all). Raises RuntimeUnavailable, and ModelUnfit."""
-    outcomes: list[Outcome] = []
+    outcomes: list[Answered | Refused] = []
     with Workers([fork_worker() for _ in range(workers)]) as pool:
         loaded = pool.start(Job(session.model, follow=False, annotate=None))
         origin = session.origin(loaded.runtime, loaded.version)
-        for group in pool.run(map(os.fsencode, paths), known=lambda images: [None] * len(images)):
-            outcomes += (outcome for _, outcome in group)
+        for group in pool.run(map(os.fsencode, paths), known=lambda images: [[]] * len(images)):
+            outcomes += (_of_one_picture(outcome) for _, outcome in group)
             tick(len(outcomes), len(paths))
     return _collected(outcomes, session.manifest.labels), origin
 
 
-def _collected(outcomes: Sequence[Outcome], names: Sequence[str]) -> Answers:
+def _of_one_picture(outcome: Outcome) -> Answered | Refused:
+    """A label is of a file, so that one of several frames cannot be scored."""
+    if isinstance(outcome, Frames):
+        return Refused(outcome.sha256, "E-IMAGE-FRAMES", f"a DICOM file of {len(outcome.frames)} frames: save one")
+    return outcome
+
+
+def _collected(outcomes: Sequence[Answered | Refused], names: Sequence[str]) -> Answers:
     labels = np.full(len(outcomes), -1, np.int64)
     probabilities = np.full((len(outcomes), len(names)), np.nan)
     found = [one.answer if isinstance(one, Answered) else None for one in outcomes]
@@ -72,7 +79,7 @@ def _collected(outcomes: Sequence[Outcome], names: Sequence[str]) -> Answers:
         probabilities=probabilities,
         decisions=tuple(answer.decision if answer else REFUSED for answer in found),
         outside=tuple((answer.outside or ()) if answer else () for answer in found),
-        refused={row: Refusal(one.code, one.message) for row, one in enumerate(outcomes) if not isinstance(one, Answered)},
+        refused={row: Refusal(one.code, one.message) for row, one in enumerate(outcomes) if isinstance(one, Refused)},
         tiles=tuple(answer.tiles if answer else None for answer in found),
         peaks=tuple((answer.peaks or ()) if answer else () for answer in found),
         places=tuple(answer.place if answer else None for answer in found),
