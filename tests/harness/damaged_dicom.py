@@ -126,12 +126,11 @@ def child(decoder: str) -> None:
 def by_limiar(data: bytes) -> tuple[str, str]:
     from limiar.edge_app.bundle.manifest import DicomSpec, InputSpec, Window
     from limiar.edge_app.errors import ImageError
-    from limiar.edge_app.image import containers
-    from limiar.edge_app.image.read import decode
+    from limiar.edge_app.image.read import decode, opened
 
     spec = InputSpec(height=40, width=40, channels=3, dicom=DicomSpec(window=Window(centre=40, width=400)))
     try:
-        for frame in range(min(containers.frames(data), 4)):
+        for frame in range(min(opened(data, "a.dcm", spec).frames, 4)):
             decode(data, "a.dcm", spec, frame).pixels()
     except ImageError as error:
         return error.code, error.message
