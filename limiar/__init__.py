@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from limiar.convert.publish.keys import keygen as keygen
     from limiar.edge_app import __version__ as __version__
     from limiar.edge_app.answer import Answer as Answer
+    from limiar.edge_app.answer import Peak as Peak
     from limiar.edge_app.bench.bench import bench as bench
     from limiar.edge_app.bundle.open import open_bundle as open_bundle
     from limiar.edge_app.bundle.signature import read_keys as read_keys
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "__version__": "edge_app",
     "Answer": "edge_app.answer",
+    "Peak": "edge_app.answer",
     "Line": "edge_app.output.lines",
     "LimiarError": "edge_app.errors",
     "bench": "edge_app.bench.bench",

@@ -148,7 +148,7 @@ class Reporting(NamedTuple):
     verbose: bool
 
     def check(self, **others: Path | None) -> None:
-        """Checks the options before any work. others: further outputs, by option. Raises UsageError: two are one file."""
+        """Checks the options before any work. others: further outputs, by option. Raises UsageError: two are one."""
         for option, given in {"csv": self.csv, **others}.items():
             if given == Path("-"):
                 name = option.replace("_", "-")
@@ -157,10 +157,10 @@ class Reporting(NamedTuple):
             raise click.UsageError("Give --quiet or --verbose, not both.")
         jsonl = None if self.jsonl in (None, "-") else Path(self.jsonl)
         of: dict[str, str] = {}
-        for option, path in {"db": self.db, "jsonl": jsonl, "csv": self.csv, **others}.items():
+        for option, path in {"db": self.db, "jsonl": jsonl, "csv": self.csv, "annotate": self.annotate, **others}.items():
             name = f"--{option.replace('_', '-')}"
             if path and (other := of.setdefault(os.path.realpath(path), name)) != name:
-                raise click.UsageError(f"{other} and {name} are the same file: {printable(str(path))}.")
+                raise click.UsageError(f"{other} and {name} are the same file or folder: {printable(str(path))}.")
 
     def outputs(self, labels: tuple[str, ...], *, frames: bool) -> "list[Output]":
         """Opens the outputs. Raises OutputError."""

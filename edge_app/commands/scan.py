@@ -81,7 +81,7 @@ def scan(
       find /data -name '*.png' -print0 | limiar scan models/lung-nodule -0 --workers 2
     """
     _prepare(paths, nul)
-    reporting.check(passed_over=passed_over)
+    reporting.check(passed_over=passed_over, maps=tiling.maps)
 
     from limiar.edge_app.output.passed_over import PassedOver
     from limiar.edge_app.scan.scan import scan as start

@@ -63,7 +63,7 @@ def watch(
     from limiar.edge_app.service.watch import watch as start
     from limiar.edge_app.system.interrupt import Interrupt
 
-    reporting.check()
+    reporting.check(maps=tiling.maps)
     count = ArrivalCount(reporting.shows_progress)
     with Interrupt() as interrupt, start(
         bundle,

@@ -113,6 +113,7 @@ class Session:
         threads = f", {self.model.threads} threads" if self.model.threads > 1 else ""
         what = f"{self.manifest.name} {self.manifest.version}, {origin.file} on {origin.runtime}{threads}"
         chosen = f", {self.profile.chosen}" if self.profile else ""
+        chosen += f", tiles {self.model.tiling}" if self.model.tiling else ""
         return f"{what}, verified by {origin.verified}{chosen}; refer below {self.model.rule.decision.refer_below:g}"
 
 

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.edge_app.bundle.manifest import TileSpec, manifest_json, parse_manifest
+from limiar.edge_app.bundle.manifest import DicomSpec, TileSpec, Window, manifest_json, parse_manifest
 from limiar.edge_app.scan.scan import scan
+from limiar.edge_app.service.watch import watch
 from limiar.edge_app.store.writer import Store
 from services import Service
 
@@ -274,3 +275,47 @@ def test_a_service_says_in_which_line_tiles_are_not_possible(tiny_path, tmp_path
     assert done.returncode == 1
     assert b"E-CONFIG-VALUE" in done.stderr
     assert b"line 2, column 1: answer.tiles: the stride is from 1 to the size of a tile, 40, not 80" in done.stderr
+
+
+def test_maps_and_annotated_pictures_are_not_written_over_each_other(tiny_path, picture, limiar, tmp_path):
+    arguments = ("scan", tiny_path, picture, "--tiles", "40,20", "--maps", tmp_path / "out", "--annotate", tmp_path / "out")
+    done = limiar(*arguments)
+    assert done.returncode == 2
+    assert b"--annotate and --maps are the same" in done.stderr
+
+
+def test_a_watched_folder_is_tiled_too(tiny_path, picture, tmp_path):
+    lines = watch(tiny_path, [picture.parent], tiles=(40, 20), seconds=20, db=tmp_path / "r.db", maps=tmp_path / "maps")
+    with lines as running:
+        line = next(iter(running))
+    assert line.tiles.stride == 20
+    assert len(list((tmp_path / "maps").iterdir())) == 1
+
+
+@pytest.fixture
+def dicom_path(tiny_path: Path, tmp_path: Path) -> Path:
+    """The tiny bundle, with a rule for DICOM."""
+    path = Path(shutil.copytree(tiny_path, tmp_path / "dicom"))
+    manifest = parse_manifest((path / "manifest.json").read_bytes(), "dicom")
+    spec = msgspec.structs.replace(manifest.input, dicom=DicomSpec(window=Window(centre=0, width=1000)))
+    (path / "manifest.json").write_bytes(manifest_json(msgspec.structs.replace(manifest, input=spec)))
+    return path
+
+
+def test_peaks_of_a_dicom_slice_have_places_in_millimetres(dicom_path, picture, limiar, tmp_path):
+    pytest.importorskip("pydicom", reason="needs limiar[dicom]")
+    from dicom_files import dicom_file
+
+    levels = np.asarray(Image.open(picture), np.int16) * 4 - 500
+    data = dicom_file(levels, spacing=(0.5, 0.8), position=(-60.0, -25.0, 10.0), PatientName="Planted")
+    (tmp_path / "slice.dcm").write_bytes(data)
+    first = limiar("scan", dicom_path, tmp_path / "slice.dcm", "--tiles", "40,10", "--refer-below", "0")
+    again = limiar("scan", dicom_path, tmp_path / "slice.dcm", "--tiles", "40,10", "--refer-below", "0")
+    (line,), (stored,) = lines_of(first), lines_of(again)
+    assert line["peaks"]
+    for peak in line["peaks"]:
+        assert peak["x_mm"] == pytest.approx(0.8 * peak["x"], abs=1e-3)
+        assert peak["y_mm"] == pytest.approx(0.5 * peak["y"], abs=1e-3)
+    assert line["dicom"]["position_mm"] == [-60.0, -25.0, 10.0]
+    assert {**line, "stored": True} == stored
+    assert b"Planted" not in first.stdout + first.stderr + (tmp_path / "state" / "results.db").read_bytes()
