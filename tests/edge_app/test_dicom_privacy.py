@@ -21,7 +21,7 @@ from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.image.containers.dicom_place import uid_hash
 from pages import serving
-from planted import DAY, WORD, ct, planted_file, traces, with_value
+from planted import DAY, WORD, ct, labelled, planted_file, traces, with_value
 from services import Service
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -127,6 +127,14 @@ def test_explain_writes_only_hashed_uids(limiar: Limiar, dicom_bundle: Path, stu
     for name in ("broken-NumberOfFrames", "cut-2"):  # a scan met the others
         refused = limiar("explain", dicom_bundle, study / f"{name}.dcm", "--out", tmp_path / "why.png")
         assert traces(refused.stdout, refused.stderr) == []
+
+
+def test_an_evaluation_writes_only_hashed_uids(limiar: Limiar, dicom_bundle: Path, tmp_path: Path) -> None:
+    data, page = labelled(tmp_path / "data", 10), tmp_path / "page.html"
+    done = limiar("evaluate", dicom_bundle, data, "--json", "--html", page)
+    assert done.returncode == 4, done.stderr  # one was refused
+    assert b"bad.dcm" in done.stdout
+    assert traces(done.stdout, done.stderr, page, tmp_path / "state") == []
 
 
 @pytest.fixture

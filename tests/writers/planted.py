@@ -118,3 +118,19 @@ def _texts(data: bytes) -> Iterator[bytes]:
 def ct(seed: int = 0, side: int = 56) -> NDArray[np.int16]:
     """Stored values of a slice: noise that no rule of assessable images refuses."""
     return np.random.default_rng(seed).integers(-1000, 400, (side, side)).astype(np.int16)
+
+
+def labelled(folder: Path, studies: int) -> Path:
+    """Class folders, neg and pos: two patches of each study, and one file with a name where a number belongs."""
+    first, pixels = 1000, ct(side=40)  # last numbers of the studies' UIDs, of as many digits each
+    template = planted_file(pixels, study=first)
+    for number in range(2 * studies):
+        label = ("neg", "pos")[number // 2 % 2]
+        least = -600 if label == "neg" else 0  # far enough apart for a training of seconds
+        noise = np.random.default_rng(number).integers(least, least + 400, pixels.shape).astype(np.int16)
+        data = template.replace(pixels.tobytes(), noise.tobytes())
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        path = folder / label / f"{number:03}.dcm"
+        path.write_bytes(data.replace(f"{ROOT}.{first}".encode(), f"{ROOT}.{first + number // 2}".encode()))
+    (folder / "neg" / "bad.dcm").write_bytes(with_value(template, "NumberOfFrames", WORD))
+    return folder
