@@ -49,7 +49,7 @@ def planted_file(pixels: NDArray[Any], **how: Any) -> bytes:
         for number, vr in enumerate(("LO", "PN", "UN", "OB"), 1):  # private, in a block of its own
             data.add_new(0x00110010, "LO", WORD)
             data.add_new(0x00111000 + number, vr, WORDS[vr])
-        meta = data.file_meta
+        meta: Any = data.file_meta
         meta.SourceApplicationEntityTitle = meta.SendingApplicationEntityTitle = meta.ImplementationVersionName = WORD
         meta.PrivateInformationCreatorUID, meta.PrivateInformation = WORDS["UI"], WORD.encode()
         data.preamble = WORD.encode().ljust(128, b" ")
