@@ -20,7 +20,7 @@ from limiar.convert.evaluate.evaluation import (
     WrongImage,
 )
 from limiar.convert.evaluate.figures import Judged, confusion, figures, independent, label_figures, precision
-from limiar.convert.evaluate.labelled import Labelled, Positions, labelled
+from limiar.convert.evaluate.labelled import Labelled, Positions, by_frame, labelled
 from limiar.convert.evaluate.marks import Marks, mark_figures, read_marks
 from limiar.edge_app.answer import SlicePlace
 from limiar.edge_app.bundle.manifest import REFUSED, TileSpec
@@ -95,12 +95,17 @@ def evaluate(
     )
     marked = _marks(session, marks) if marks else None
     positions = Positions(frozenset(marked[0].of), marked[1].sought, marked[0].where) if marked else None
-    chosen = labelled(Path(data), csv, split, group_by, session.manifest.labels, positions)
-    answered, origin = answers(session, [Path(data) / image.file for image in chosen.images], workers, tick)
+    names = session.manifest.labels
+    chosen = labelled(Path(data), csv, split, group_by, names, positions)
+    by_marks = positions if csv is None and len(names) == 2 else None
+    paths = [Path(data) / image.file for image in chosen.images]
+    answered, origin = answers(session, paths, workers, tick, frames_apart=by_marks is not None)
+    if by_marks:
+        chosen = by_frame(chosen, answered, names, by_marks)
     judged = Judged(
-        session.manifest.labels,
+        names,
         session.manifest.positive,
-        np.array([session.manifest.labels.index(image.label) for image in chosen.images]),
+        np.array([names.index(image.label) for image in chosen.images]),
         answered.labels,
         answered.probabilities,
         np.array(answered.decisions),
@@ -237,6 +242,7 @@ def _worst(chosen: Labelled, answered: Answers, judged: Judged, count: int) -> t
     return tuple(
         WrongImage(
             file=_shown(chosen, row),
+            frame=chosen.frames[row],
             sha256=answered.sha256[row],
             truth=judged.names[judged.truth[row]],
             label=judged.names[judged.labels[row]],

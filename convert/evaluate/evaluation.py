@@ -49,6 +49,7 @@ class WrongImage(msgspec.Struct, frozen=True):
     """An image that got a wrong label."""
 
     file: str  # relative to the data folder
+    frame: int | None  # from 1, of a file with several; None: it has one
     sha256: str
     truth: str
     label: str
@@ -62,9 +63,15 @@ class Place(msgspec.Struct, frozen=True):
     """A place in a picture: a mark that was missed, or a peak on no mark."""
 
     file: str  # relative to the data folder
+    frame: int | None  # from 1, of a file with several; None: it has one
     x: float  # px of the picture, or mm if the marks are in mm
     y: float
     score: float  # of the peak; of a mark, the highest score of a tile within its radius that would be a peak, or 0
+
+
+def picture_name(one: WrongImage | Place) -> str:
+    """The file, and which of its pictures."""
+    return one.file if one.frame is None else f"{one.file}, frame {one.frame}"
 
 
 class MarkFigures(msgspec.Struct, frozen=True):

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
+from limiar.convert.evaluate.answering import Answers
 from limiar.edge_app.errors import DataError, printable
 from limiar.edge_app.text import counted
 from limiar.train.dataset.csv_table import columns, read_table
@@ -19,18 +21,33 @@ GROUPS_LIMIT = 200  # values of a column, each with figures of its own
 class Labelled(msgspec.Struct, frozen=True):
     """The chosen images."""
 
-    images: tuple[Listed, ...]  # sorted by file
+    images: tuple[Listed, ...]  # [N], sorted by file; files, until `by_frame` has made images of them
+    frames: tuple[int | None, ...]  # [N], from 1, of a file with several; None: it has one
     split: str  # "train", "val", "test" or ALL
     values: tuple[str, ...] | None  # [N], of the column that they are compared by
     notes: tuple[str, ...]  # for a person
+
+    @property
+    def pictures(self) -> list[tuple[str, int | None]]:
+        """[N], file and frame."""
+        return [(image.file, frame) for image, frame in zip(self.images, self.frames, strict=True)]
 
 
 class Positions(msgspec.Struct, frozen=True):
     """Which files have marked positions."""
 
-    files: frozenset[str]  # relative to the data folder
+    pictures: frozenset[tuple[str, int | None]]  # file, relative to the data folder, and frame
     sought: str  # the label that is marked
     where: str  # the table, printable
+
+    def label(self, picture: tuple[str, int | None], other: str) -> str:
+        """The sought label if a picture has a mark, otherwise the other one."""
+        return self.sought if picture in self.pictures else other
+
+    @property
+    def files(self) -> frozenset[str]:
+        """Those with a mark in any of their pictures."""
+        return frozenset(file for file, _ in self.pictures)
 
 
 def labelled(
@@ -63,7 +80,33 @@ def labelled(
     notes = list(listing.notes)
     if split is None and chosen == "test":
         notes.append(f"only the {counted(len(images), 'image')} of the split test count; --split {ALL} takes all")
-    return Labelled(tuple(images), chosen, values, tuple(notes))
+    return Labelled(tuple(images), (None,) * len(images), chosen, values, tuple(notes))
+
+
+def by_frame(chosen: Labelled, answered: Answers, labels: Sequence[str], marked: Positions) -> Labelled:
+    """The frames in place of the files: those with a mark have the sought label, the others the other one.
+
+    Raises DataError: a mark is in no such frame, of a file that was not refused.
+    """
+    of, frames = answered.of, answered.frames
+    other = next(label for label in labels if label != marked.sought)
+    pictures = [(chosen.images[k].file, frame) for k, frame in zip(of, frames, strict=True)]
+    refused = {pictures[row][0] for row in answered.refused if frames[row] is None}
+    there = {file for file, _ in pictures} - refused
+    if absent := sorted((file, frame or 0) for file, frame in marked.pictures - set(pictures) if file in there):
+        file, frame = absent[0]
+        has = f"no frame {frame}" if frame else "several frames"
+        met = f"{printable(file)} has {has}, and {marked.where} a mark in it"
+        raise DataError("E-EVALUATE-MARKS", f"{met}: give the frame, from 1, of each mark in a file with several, and no other")
+    return msgspec.structs.replace(
+        chosen,
+        images=tuple(
+            chosen.images[k] if picture[0] in refused else replace(chosen.images[k], label=marked.label(picture, other))
+            for k, picture in zip(of, pictures, strict=True)
+        ),
+        frames=tuple(frames),
+        values=chosen.values and tuple(chosen.values[k] for k in of),
+    )
 
 
 def _by_marks(folder: Path, labels: Sequence[str], marked: Positions) -> Listing:

@@ -21,20 +21,28 @@ from limiar.train.dataset.csv_table import columns, read_table
 from limiar.train.record.froc import Detection, Mark, Matched, at_threshold, froc, matched
 from limiar.train.record.resampling import Groups
 
+_FRAMES = 1 << 20  # more than a file can have
 _PX, _MM = ("x", "y", "radius"), ("x_mm", "y_mm", "radius_mm")
 
 
 class Marks(msgspec.Struct, frozen=True):
     """The marks of some pictures."""
 
-    of: dict[str, tuple[Mark, ...]]  # file, relative to the data folder -> its marks
+    of: dict[tuple[str, int | None], tuple[Mark, ...]]  # file, relative to the data folder, and frame -> its marks
     in_mm: bool  # in the picture's own plane, from the middle of its first pixel; False: px
     where: str  # the table, printable
+
+    def of_picture(self, picture: tuple[str, int | None], refused: bool) -> tuple[Mark, ...]:
+        """Those of a picture; of a file that was refused as a whole, those of all its frames."""
+        if refused and picture[1] is None:
+            return tuple(mark for (file, _), own in self.of.items() for mark in own if file == picture[0])
+        return self.of.get(picture, ())
 
 
 def read_marks(table: Path, tile_px: int) -> Marks:
     """A CSV with a line for each mark: file, x, y and optionally radius, in px; or x_mm, y_mm, radius_mm.
 
+    A column frame, from 1, says in which picture of a DICOM file with several it is.
     tile_px: without a radius, it is half a tile; in mm there must be one. Raises DataError.
     """
     where = printable(str(table))
@@ -45,17 +53,19 @@ def read_marks(table: Path, tile_px: int) -> Marks:
     if missing := [name for name in needed if name not in there]:
         met = f"{where} has no column {' and no '.join(missing)}"
         raise DataError("E-EVALUATE-MARKS", f"{met}: name the columns file, x, y (px), or file, x_mm, y_mm, radius_mm")
-    found: dict[str, list[Mark]] = {}
+    found: dict[tuple[str, int | None], list[Mark]] = {}
     for line, row in enumerate(read_table(table), start=2):
         numbers = [_number(row.get(name)) for name in names]
         if not in_mm and not row.get(names[2]):
             numbers[2] = tile_px / 2
         x, y, radius = numbers
-        if not row["file"] or x is None or y is None or radius is None or radius <= 0:
+        frame = row.get("frame") or None
+        odd_frame = frame is not None and not (frame.isdecimal() and 0 < int(frame) < _FRAMES)
+        if not row["file"] or x is None or y is None or radius is None or radius <= 0 or odd_frame:
             met = f"{where} line {line} has no file, or a number that is missing, not finite or not positive"
             raise DataError("E-EVALUATE-MARKS", f"{met}: correct the line")
-        found.setdefault(row["file"], []).append(Mark(x, y, radius))
-    return Marks({file: tuple(own) for file, own in found.items()}, in_mm, where)
+        found.setdefault((row["file"], frame and int(frame)), []).append(Mark(x, y, radius))
+    return Marks({picture: tuple(own) for picture, own in found.items()}, in_mm, where)
 
 
 def _number(text: str | None) -> float | None:
@@ -73,7 +83,7 @@ def mark_figures(
 
     A picture that was refused has no peak, and so all of its marks are missed.
     """
-    own = [marks.of.get(image.file, ()) for image in chosen.images]
+    own = [marks.of_picture(picture, row in answered.refused) for row, picture in enumerate(chosen.pictures)]
     if not any(own):
         met = f"{marks.where}: no mark is in one of the {len(own)} pictures that count"
         raise DataError("E-EVALUATE-MARKS", f"{met}: give paths relative to DATA, or another --split")
@@ -82,17 +92,17 @@ def mark_figures(
     together = np.arange(len(own)) if groups is None else groups
     false: list[Place] = []
     missed: list[Place] = []
-    for row, (image, of_image) in enumerate(zip(chosen.images, own, strict=True)):
-        x_scale, y_scale = _scale(image.file, marks, answered, row)
-        shown = path_fields(os.fsencode(image.file))[0]
+    for row, ((file, frame), of_image) in enumerate(zip(chosen.pictures, own, strict=True)):
+        x_scale, y_scale = _scale(file, bool(of_image), marks, answered, row)
+        shown = path_fields(os.fsencode(file))[0]
         told = [Detection(one.x * x_scale, one.y * y_scale, one.score) for one in answered.peaks[row]]
         map_ = answered.tiles[row]
         at_any = [Detection(x * x_scale, y * y_scale, score) for x, y, score in candidates(map_)] if map_ else []
         reported.append(matched(of_image, told))
         every.append(matched(of_image, at_any))
-        false += [Place(shown, one.x, one.y, one.score) for one in told if matched(of_image, [one]).false]
+        false += [Place(shown, frame, one.x, one.y, one.score) for one in told if matched(of_image, [one]).false]
         missed += [
-            Place(shown, mark.x, mark.y, best or 0.0)
+            Place(shown, frame, mark.x, mark.y, best or 0.0)
             for mark, found, best in zip(of_image, reported[-1].found, every[-1].found, strict=True)
             if found is None
         ]
@@ -122,13 +132,13 @@ def candidates(tiles: TileMap) -> list[tuple[float, float, float]]:
     return found
 
 
-def _scale(file: str, marks: Marks, answered: Answers, row: int) -> tuple[float, float]:
+def _scale(file: str, marked: bool, marks: Marks, answered: Answers, row: int) -> tuple[float, float]:
     """From px to the unit of the marks, across and down. Raises DataError: it is not known how far pixels are apart."""
     if not marks.in_mm:
         return 1.0, 1.0
     place = answered.places[row]
     spacing = place.spacing_mm if place else None
-    if spacing is None and marks.of.get(file) and row not in answered.refused:
+    if spacing is None and marked and row not in answered.refused:
         met = f"{marks.where} has marks in mm, and {printable(file)} does not say how far its pixels are apart"
         raise DataError("E-EVALUATE-MARKS", f"{met}: give x, y and radius in pixels")
     return (spacing[1], spacing[0]) if spacing else (1.0, 1.0)

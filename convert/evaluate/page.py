@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from limiar.convert.evaluate.evaluation import Evaluation, WrongImage
+from limiar.convert.evaluate.evaluation import Evaluation, WrongImage, picture_name
 from limiar.convert.evaluate.figures import Judged
 from limiar.edge_app.bundle.manifest import PROVEN, REFER, REFUSED, InputSpec
 from limiar.edge_app.output.files import writable
@@ -57,6 +57,7 @@ def render(found: Evaluation, judged: Judged, images: Sequence[ShownImage]) -> b
         rates=[*zip(RATES, found.marks.froc.sensitivity, strict=True)] if found.marks else [],
         images=images,
         files=_FILES,
+        name=picture_name,
         title=metric_title,
         share=share,
         interval=interval,

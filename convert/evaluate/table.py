@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from limiar.convert.evaluate.evaluation import Evaluation, MarkFigures
+from limiar.convert.evaluate.evaluation import Evaluation, MarkFigures, picture_name
 from limiar.edge_app.bundle.manifest import REFER, REFUSED, Metric
 from limiar.edge_app.errors import printable
 from limiar.edge_app.report.figures import interval
@@ -71,7 +71,7 @@ def _marks(found: MarkFigures) -> Iterator[str]:
     ):
         if places:
             yield f"\n{title}"
-            rows = [(one.file, f"{one.x:.1f}", f"{one.y:.1f}", f"{one.score:.3f}") for one in places]
+            rows = [(picture_name(one), f"{one.x:.1f}", f"{one.y:.1f}", f"{one.score:.3f}") for one in places]
             yield from _table(("", "x", "y", "score"), rows, 48)
 
 
@@ -87,7 +87,12 @@ def _look_at(found: Evaluation) -> Iterator[str]:
     if found.worst:
         yield "\nwrong labels, the worst first"
         rows = [
-            (one.file, one.truth, f"{one.label} {one.confidence:.3f}", "" if one.decision == one.label else one.decision)
+            (
+                picture_name(one),
+                one.truth,
+                f"{one.label} {one.confidence:.3f}",
+                "" if one.decision == one.label else one.decision,
+            )
             for one in found.worst
         ]
         yield from _table(("", "true", "answered", ""), rows, 48)

@@ -1,6 +1,7 @@
 """`limiar evaluate`: a bundle scored on labelled images, with the packages of a device alone."""
 
 import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -286,3 +287,10 @@ def test_ctrl_c_ends_the_workers(tiny_path, images):
 def children() -> set[str]:
     """The processes that this one has started and that are still there."""
     return {name for task in Path("/proc/self/task").iterdir() for name in (task / "children").read_text().split()}
+
+
+def test_the_readme_has_the_figures_of_the_reference_bundle_on_the_test_patches(project, lung, limiar):
+    done = limiar("evaluate", project / "models" / "lung-nodule", lung)
+    figures = re.findall(r"^  \w.*95 % interval .*$", done.stdout.decode(), re.MULTILINE)
+    assert len(figures) == 9
+    assert "\n".join(figures) in (project / "README.md").read_text()

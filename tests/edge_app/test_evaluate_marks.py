@@ -75,7 +75,7 @@ def test_the_curve_goes_on_beyond_what_a_device_reports(tiny_path, pictures, tab
 @pytest.mark.parametrize(("x", "share"), [(55, 1.0), (65, 0.5)])
 def test_without_a_radius_a_peak_may_be_half_a_tile_away(tiny_path, pictures, table, x, share):
     marks = table(f"a.png,{x},40", "a.png,120,80", head="file,x,y")  # the peak is at 40,40, about
-    assert read_marks(marks, 40).of == {"a.png": (Mark(x, 40, 20), Mark(120, 80, 20))}
+    assert read_marks(marks, 40).of == {("a.png", None): (Mark(x, 40, 20), Mark(120, 80, 20))}
     assert api.evaluate(tiny_path, pictures, tiles=TILES, marks=marks).marks.reported.sensitivity.value == share
 
 
@@ -100,7 +100,7 @@ def test_a_refused_picture_has_missed_marks_and_no_peak(tiny_path, pictures, tab
     found = api.evaluate(tiny_path, tmp_path / "own", tiles=TILES, marks=table("a.png,40,40", "cut.png,40,40", head="file,x,y"))
     assert found.refused_images == 1
     assert found.marks.reported.sensitivity.value == 0.5
-    assert found.marks.missed == (Place("cut.png", 40.0, 40.0, 0.0),)
+    assert found.marks.missed == (Place("cut.png", None, 40.0, 40.0, 0.0),)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,8 @@ def test_a_refused_picture_has_missed_marks_and_no_peak(tiny_path, pictures, tab
         ("file,x,y", "a.png,left,1", "line 2 has"),
         ("file,x,y", "a.png,nan,1", "line 2 has"),
         ("file,x,y,radius", "a.png,1,1,0", "line 2 has"),
+        ("file,frame,x,y", "a.png,0,1,1", "line 2 has"),
+        ("file,frame,x,y", "a.png,2,1,1", "a.png has no frame 2"),
         ("file,x,y", "e.png,1,1", "e.png, which is not among the images"),
         ("file,x_mm,y_mm,radius_mm", "a.png,1,1,1", "does not say how far its pixels are apart"),
     ],
