@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def test_the_study_of_the_page_measures_every_figure(project: Path) -> None:
-    command = [sys.executable, str(project / "studies" / "bench_page.py"), "--results", "200", "--pairs", "2", "--seconds", "1"]
+    command = [sys.executable, str(project / "studies" / "bench_page.py"), "--results", "200", "--pairs", "2", "--seconds", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     figures = {name.strip(): float(figure) for name, figure in re.findall(r"^(.{44,}?) +(-?[\d.]+)", done.stdout, re.MULTILINE)}
     assert {"first view", "/review", "/results?decision=refer&reviewed=no"} <= figures.keys(), done.stdout + done.stderr
