@@ -157,6 +157,10 @@ def _wanted_packages() -> Iterator[tuple[str, str, str, bool, str]]:
         yield name, module, distribution, True, install
     apt = "sudo apt install python3-picamera2, and a venv made with --system-site-packages"
     yield "picamera2", "picamera2", "picamera2", False, apt
+    # Compressed DICOM: JPEG-LS, JPEG 2000, lossless JPEG. Other DICOM needs no package of its own.
+    yield "pyjpegls", "jpeg_ls", "pyjpegls", False, "pip install 'limiar[dicom]'"
+    yield "pylibjpeg-openjpeg", "openjpeg", "pylibjpeg-openjpeg", False, "pip install 'limiar[dicom]'"
+    yield "python-gdcm", "gdcm", "python-gdcm", False, "pip install 'limiar[gdcm]'"
 
 
 def _runtime(name: str) -> Package:

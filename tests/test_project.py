@@ -51,6 +51,7 @@ PARTS = {
     "train/tracking/to_mlflow.py": "mlflow",
     "train/tracking/to_tensorboard.py": "tensorboard",
     "convert": "convert",
+    "convert/run/golden_dicom.py": "dicom",
     "convert/dicom_export": "dicom-export",
     "scripts": "dev",
     "studies": "dev",

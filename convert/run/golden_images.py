@@ -6,6 +6,7 @@ are proven along with the model; coloured ones, because nothing else shows swapp
 
 import hashlib
 import io
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.edge_app.bundle.manifest import DicomSpec, InputSpec
 from limiar.edge_app.errors import ConvertError, ImageError, printable
 from limiar.edge_app.image.containers import IMAGE_EXTENSIONS
 from limiar.edge_app.image.depth import FULL
@@ -28,6 +29,7 @@ from limiar.train.dataset.reading import Item, RefusedImage, read_all
 
 AT_LEAST = 64
 DRAWN = 72  # 4 patterns x 18 encodings
+_DICOM_PATTERNS = 2  # of those below
 SIDES_PX = (20, 33, 40, 50, 64, 81, 96, 120, 130)  # up- and down-scaling, with and without a box mean, odd and even
 
 
@@ -82,7 +84,10 @@ _UNCOMPRESSED = frozenset({"bmp", "ppm", "pgm", "tif"})
 
 
 def draw_golden_images(spec: InputSpec, seed: int) -> list[GoldenFile]:
-    """DRAWN images: each pattern in each encoding. The same seed draws the same images."""
+    """DRAWN images: each pattern in each encoding, and DICOM files if the bundle reads them. The same seed draws the same.
+
+    Raises ConvertError: what encodes DICOM is not installed.
+    """
     rng = np.random.default_rng(seed)
     files = []
     for index in range(DRAWN):
@@ -93,6 +98,25 @@ def draw_golden_images(spec: InputSpec, seed: int) -> list[GoldenFile]:
         pixels = _with_colour(pattern(rng, height, width), rng) if encoding.mode in _COLOURED else pattern(rng, height, width)
         data = _encoded(pixels, encoding, FULL if spec.grey_max is msgspec.UNSET else spec.grey_max)
         path = f"golden/{index:02}.{encoding.extension}"
+        files.append(GoldenFile(path, data, model_input(decode(data, path, spec), spec)))
+    return files + (_draw_dicom(spec, spec.dicom, rng) if spec.dicom else [])
+
+
+def _draw_dicom(spec: InputSpec, rule: DicomSpec, rng: np.random.Generator) -> list[GoldenFile]:
+    """Each DICOM encoding with two patterns."""
+    try:
+        from limiar.convert.run.golden_dicom import COLOURED, ENCODINGS, SIDE_MIN_PX, golden_dicom
+    except ModuleNotFoundError as error:
+        met = f"golden DICOM files need {error.name}"
+        raise ConvertError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[dicom]'") from None
+    files = []
+    for index, (pattern, encoding) in enumerate(itertools.product(PATTERNS[:_DICOM_PATTERNS], ENCODINGS), DRAWN):
+        height, width = (int(side) for side in rng.choice([side for side in SIDES_PX[:5] if side >= SIDE_MIN_PX], 2))
+        image = _full_range(pattern(rng, height, width))
+        if encoding.photometric in COLOURED:
+            image = _with_colour(image, rng)
+        path = f"golden/{index:02}.dcm"
+        data = golden_dicom(image, encoding, rule)
         files.append(GoldenFile(path, data, model_input(decode(data, path, spec), spec)))
     return files
 

@@ -75,7 +75,10 @@ class GoldenResult(Struct, frozen=True):
 
 
 def golden_tensors(bundle: Bundle) -> GoldenTensors:
-    """Reads a bundle's golden images through this machine's image rules. Raises BundleError if golden.json cannot be used."""
+    """Reads a bundle's golden images through this machine's image rules. Raises BundleError: no golden.json that can be used.
+
+    It also says which package is missing that decodes a golden DICOM file.
+    """
     try:
         golden = msgspec.json.decode(bundle.read(GOLDEN), type=Golden)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -86,7 +89,9 @@ def golden_tensors(bundle: Bundle) -> GoldenTensors:
         try:
             spec = bundle.manifest.input
             tensor = model_input(decode(bundle.read(image.path), image.path, spec), spec)
-        except ImageError:
+        except ImageError as error:
+            if error.code == "E-INSTALL-MISSING":  # a decoder of DICOM: with it, the image may well be right
+                raise BundleError(error.code, f"{image.path}: {error.message}") from None
             tensor = None
         tensors.append(tensor)
         if tensor is None or tensor_sha256(tensor) != image.tensor_sha256:

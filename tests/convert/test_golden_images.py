@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limiar.convert.run.golden_images import AT_LEAST, GoldenFile, draw_golden_images, take_golden_images
-from limiar.edge_app.bundle.manifest import InputSpec
+from limiar.convert.run.golden_images import AT_LEAST, DRAWN, GoldenFile, draw_golden_images, take_golden_images
+from limiar.edge_app.bundle.manifest import DicomSpec, InputSpec, Window
 from limiar.edge_app.errors import ConvertError
+from limiar.edge_app.image.containers.dicom import JPEG, JPEG_2000, JPEG_LS, NATIVE, RLE, inspect
 from limiar.edge_app.image.read import decode
-from limiar.edge_app.image.resize import check_assessable
+from limiar.edge_app.image.resize import check_assessable, model_input
 
 RGB = InputSpec(height=40, width=40, channels=3)
 
@@ -90,3 +91,25 @@ def test_drawn_images_of_16_bits_reach_as_far_as_the_model_s_do() -> None:
     changed = [k for k in range(len(full)) if twelve[k].data != full[k].data]
     assert len(changed) == 12  # of three encodings
     assert max(int(np.abs(twelve[k].tensor.astype(int) - full[k].tensor).max()) for k in changed) <= 1
+
+
+@pytest.mark.parametrize("window", [Window(-600, 1500), Window(40, 80), None])
+def test_a_bundle_that_reads_dicom_proves_each_decoder_of_it(drawn: list[GoldenFile], window: Window | None) -> None:
+    spec = msgspec.structs.replace(RGB, dicom=DicomSpec(window=window))
+    files = draw_golden_images(spec, seed=0)
+    more = files[len(drawn) :]
+    assert [file.data for file in files[: len(drawn)]] == [file.data for file in drawn]
+    found = [inspect(file.data) for file in more]
+    assert {RLE, JPEG, JPEG_LS[0], JPEG_LS[1], JPEG_2000[0], *NATIVE} == {dicom.syntax for dicom in found}
+    assert {"MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL"} <= {dicom.photometric for dicom in found}
+    assert {(dicom.signed, dicom.stored) for dicom in found} >= {(True, 12), (True, 16), (False, 12), (False, 16), (False, 8)}
+    assert len({file.tensor.tobytes() for file in files}) == len(files)
+    for file in more:
+        check_assessable(decode(file.data, file.path, spec), file.tensor)
+
+
+def test_another_window_makes_other_inputs_of_grey_dicom_files() -> None:
+    spec, other = (msgspec.structs.replace(RGB, dicom=DicomSpec(window=Window(centre, 1500))) for centre in (-600, -590))
+    for file in draw_golden_images(spec, seed=0)[DRAWN:]:
+        changed = model_input(decode(file.data, file.path, other), other)
+        assert (changed != file.tensor).any() == (inspect(file.data).samples == 1)
