@@ -111,6 +111,7 @@ def convert_run(request: ConvertRequest, note: Note) -> Converted:
         limits = choose_limits(images.val.tensors, calibration[:-1], envelope, request.assessable)
     seen = {"val": _statistics(images.val.tensors), "test": _statistics(images.test.tensors)}
     report = _report(request, source, judge, images, len(calibration) - 1, envelope, seen, files, not_checked)
+    report = msgspec.structs.replace(report, tiles=tiles)
     if limits:
         splits = {"val": images.val.tensors, "test": images.test.tensors}
         found = assessing(limits, splits, images.test.labels, source.labels)

@@ -24,6 +24,7 @@ from limiar.edge_app.bundle.manifest import (
     NotProven,
     Share,
     Text,
+    TileSpec,
     Value,
 )
 from limiar.edge_app.report.figures import interval, metric_title, share
@@ -66,7 +67,16 @@ class ReleaseReport(Value, frozen=True, forbid_unknown_fields=True, kw_only=True
     gate: Gate
     files: tuple[FileReport, ...]
     not_checked: tuple[str, ...]
+    tiles: TileSpec | UnsetType = UNSET  # into which devices cut a picture; not in the file: it is one image
     tiled: tuple[TiledOutcome, ...] | UnsetType = UNSET  # not in the file: pictures are not cut into tiles
+
+    @property
+    def cut(self) -> str:
+        """For a person: "tiles of 40x40 pixels, one every 8, searched for pos"; "" if a picture is one image."""
+        if not self.tiles:
+            return ""
+        size, stride = self.tiles.size, self.tiles.stride
+        return f"tiles of {size}x{size} pixels, one every {stride}, searched for {self.tiles.sought}"
 
     @property
     def published(self) -> bool:

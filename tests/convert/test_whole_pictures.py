@@ -29,6 +29,10 @@ def test_a_run_of_png_patches_becomes_a_bundle_that_reads_dicom_in_tiles(limiar_
     assert done.exception is None, done.output
     manifest = open_bundle(tmp_path / "out").manifest
     assert (manifest.input.dicom, manifest.tiles) == (WINDOW, TileSpec(size=24, stride=8, sought="pos"))
+    for page in ("MODEL_CARD.md", "report.html"):
+        text = (tmp_path / "out" / page).read_text()
+        assert "dicom-v1 with window -600,1500" in text
+        assert "tiles of 24x24 pixels, one every 8, searched for pos" in text
 
 
 def test_the_run_s_own_window_is_taken_and_another_one_is_a_usage_error(limiar_convert, dicom_run, tmp_path):

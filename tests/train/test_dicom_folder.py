@@ -12,8 +12,11 @@ from limiar.edge_app.errors import DataError
 from limiar.train.check.check_data import check_data
 from limiar.train.config import input_of
 from limiar.train.data.phantom_dicom import phantom_files
+from limiar.train.data.reviewed import Parent, load_reviewed
 from limiar.train.dataset.image_folder import load
+from limiar.train.dataset.image_store import InMemory
 from limiar.train.dataset.splits import Shares
+from limiar.train.record.run_folder import Run, TrainingData, splits_csv
 
 WINDOW = (-300, 1400)
 SPEC = input_of((40, 40), 1, dicom_window=WINDOW)
@@ -144,3 +147,51 @@ def test_check_finds_nothing_in_the_phantoms(slices):
     report = check_data(slices, dicom_window=WINDOW)
     assert report.findings == ()
     assert "DICOM: 192 images, pixel spacing 0.7 mm, 1 window in the files" in report.notes
+
+
+def test_a_file_of_several_frames_is_refused_by_code(slices, tmp_path):
+    def doubled(number, file):
+        if number == 7:
+            file.NumberOfFrames, file.PixelData = 2, file.PixelData * 2
+
+    error = refused(edited(slices, tmp_path / "frames", doubled))
+    assert error.code == "E-DATA-IMAGE"
+    assert error.message.startswith("1 of 192 images cannot be used: phantom_000007_neg.dcm (E-IMAGE-FRAMES")
+
+
+def test_a_reviewed_image_of_a_study_that_is_held_for_the_test_is_left_out(slices, tmp_path):
+    data, _ = read(slices)
+    splits = tmp_path / "run" / "splits.csv"
+    parent = Parent(splits.parent, run_of(splits, data.rows), tmp_path / "reviewed.csv")
+    held = next(row for row in data.rows if row.part == "test")
+    new = {"held": pydicom.dcmread(slices / held.file), "new": pydicom.dcmread(slices / held.file)}
+    new["new"].StudyInstanceUID, new["new"].PatientID = "2.25.99", "someone else"
+    for number, (name, file) in enumerate(new.items(), start=1):
+        file.PixelData = np.roll(file.pixel_array, 5 * number, axis=1).tobytes()
+        file.save_as(tmp_path / f"{name}.dcm")
+    parent.reviewed.write_text("file,label\nheld.dcm,pos\nnew.dcm,pos\n")
+    _, lineage, notes = load_reviewed(slices, parent, lambda done, total: None, InMemory)
+    assert (lineage.added, lineage.left_out) == (1, 1)
+    assert any("1 left out: of a group in val or test" in note for note in notes)
+
+
+def run_of(splits, rows):
+    """The record of a RUN of these rows, as far as a training that continues it reads it; writes its splits.csv."""
+    splits.parent.mkdir()
+    splits.write_bytes(splits_csv(rows))
+    return Run(
+        model="compact",
+        recipe="limiar",
+        labels=("neg", "pos"),
+        positive="pos",
+        input=SPEC,
+        data=TrainingData("nowhere", len(rows), hashlib.sha256(splits.read_bytes()).hexdigest()),
+        seed=0,
+        config={},
+        temperature=1.0,
+        epochs=1,
+        best_epoch=1,
+        versions={},
+        commit="unknown",
+        model_sha256="0" * 64,
+    )

@@ -4,6 +4,7 @@ import hashlib
 
 from msgspec import Struct
 
+from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers import is_dicom
 from limiar.edge_app.image.containers.dicom import Dicom, inspect
 from limiar.edge_app.image.containers.dicom_place import place, uid_hash
@@ -50,8 +51,9 @@ def _plain(file: Dicom, tag: int) -> bytes:
 
 
 def _window(file: Dicom) -> tuple[float, float] | None:
-    values = [
-        file.reader.decimals(file.attribute(tag, _VOI_MACRO), name)
-        for tag, name in ((_CENTRE, "WindowCenter"), (_WIDTH, "WindowWidth"))
-    ]
-    return (float(values[0][0]), float(values[1][0])) if all(values) else None
+    """A damaged one does not matter here: the decoder refuses it if the picture needs it."""
+    try:
+        centre, width = (file.reader.decimals(file.attribute(tag, _VOI_MACRO), "") for tag in (_CENTRE, _WIDTH))
+    except ImageError:
+        return None
+    return (float(centre[0]), float(width[0])) if centre and width else None
