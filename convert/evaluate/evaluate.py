@@ -20,7 +20,7 @@ from limiar.convert.evaluate.evaluation import (
     WrongImage,
 )
 from limiar.convert.evaluate.figures import Judged, confusion, figures, independent, label_figures, precision
-from limiar.convert.evaluate.labelled import Labelled, Positions, by_frame, labelled
+from limiar.convert.evaluate.labelled import Labelled, by_frame, labelled
 from limiar.convert.evaluate.marks import Marks, mark_figures, read_marks
 from limiar.edge_app.answer import SlicePlace
 from limiar.edge_app.bundle.manifest import REFUSED, TileSpec
@@ -94,7 +94,7 @@ def evaluate(
         keys=keys,
     )
     marked = _marks(session, marks) if marks else None
-    positions = Positions(frozenset(marked[0].of), marked[1].sought, marked[0].where) if marked else None
+    positions = marked[0].positions(marked[1].sought) if marked else None
     names = session.manifest.labels
     chosen = labelled(Path(data), csv, split, group_by, names, positions)
     by_marks = positions if csv is None and len(names) == 2 else None

@@ -36,7 +36,8 @@ class Labelled(msgspec.Struct, frozen=True):
 class Positions(msgspec.Struct, frozen=True):
     """Which files have marked positions."""
 
-    pictures: frozenset[tuple[str, int | None]]  # file, relative to the data folder, and frame
+    pictures: frozenset[tuple[str, int | None]]  # with a mark that counts: file, relative to the data folder, and frame
+    named: frozenset[tuple[str, int | None]]  # with a mark of any kind
     sought: str  # the label that is marked
     where: str  # the table, printable
 
@@ -46,7 +47,7 @@ class Positions(msgspec.Struct, frozen=True):
 
     @property
     def files(self) -> frozenset[str]:
-        """Those with a mark in any of their pictures."""
+        """Those with a mark that counts in any of their pictures."""
         return frozenset(file for file, _ in self.pictures)
 
 
@@ -93,7 +94,7 @@ def by_frame(chosen: Labelled, answered: Answers, labels: Sequence[str], marked:
     pictures = [(chosen.images[k].file, frame) for k, frame in zip(of, frames, strict=True)]
     refused = {pictures[row][0] for row in answered.refused if frames[row] is None}
     there = {file for file, _ in pictures} - refused
-    if absent := sorted((file, frame or 0) for file, frame in marked.pictures - set(pictures) if file in there):
+    if absent := sorted((file, frame or 0) for file, frame in marked.named - set(pictures) if file in there):
         file, frame = absent[0]
         has = f"no frame {frame}" if frame else "several frames"
         met = f"{printable(file)} has {has}, and {marked.where} a mark in it"
@@ -119,13 +120,15 @@ def _by_marks(folder: Path, labels: Sequence[str], marked: Positions) -> Listing
 def _check_marked(images: Sequence[Listed], marked: Positions) -> None:
     """Raises DataError: a mark is in no listed image, or a label and the marks contradict each other."""
     of_file = {image.file: image for image in images}
-    if absent := sorted(marked.files - set(of_file)):
+    named = {file for file, _ in marked.named}
+    if absent := sorted(named - set(of_file)):
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         met = f"{marked.where} has marks in {printable(absent[0])}{more}, which is not among the images"
         raise DataError("E-EVALUATE-MARKS", f"{met}: give paths relative to DATA")
     for file, image in of_file.items():
-        if (file in marked.files) != (image.label == marked.sought):
-            has = "has a mark" if file in marked.files else "has no mark"
+        counts, at_all = file in marked.files, file in named
+        if (counts and image.label != marked.sought) or (image.label == marked.sought and not at_all):
+            has = "has a mark" if counts else "has no mark"
             met = f"{printable(file)} has the label {printable(image.label)}, and {has} in {marked.where}"
             raise DataError("E-EVALUATE-MARKS", f"{met}: correct one of them")
 

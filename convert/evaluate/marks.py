@@ -9,7 +9,7 @@ import numpy as np
 
 from limiar.convert.evaluate.answering import Answers
 from limiar.convert.evaluate.evaluation import MarkFigures, Place
-from limiar.convert.evaluate.labelled import Labelled
+from limiar.convert.evaluate.labelled import Labelled, Positions
 from limiar.edge_app.answer import TileMap
 from limiar.edge_app.bundle.manifest import TileSpec
 from limiar.edge_app.errors import DataError, printable
@@ -32,6 +32,11 @@ class Marks(msgspec.Struct, frozen=True):
     in_mm: bool  # in the picture's own plane, from the middle of its first pixel; False: px
     where: str  # the table, printable
 
+    def positions(self, sought: str) -> Positions:
+        """Which pictures have marks."""
+        counting = frozenset(picture for picture, own in self.of.items() if any(mark.counts for mark in own))
+        return Positions(counting, frozenset(self.of), sought, self.where)
+
     def of_picture(self, picture: tuple[str, int | None], refused: bool) -> tuple[Mark, ...]:
         """Those of a picture; of a file that was refused as a whole, those of all its frames."""
         if refused and picture[1] is None:
@@ -42,7 +47,8 @@ class Marks(msgspec.Struct, frozen=True):
 def read_marks(table: Path, tile_px: int) -> Marks:
     """A CSV with a line for each mark: file, x, y and optionally radius, in px; or x_mm, y_mm, radius_mm.
 
-    A column frame, from 1, says in which picture of a DICOM file with several it is.
+    A column frame, from 1, says in which picture of a DICOM file with several it is; a column ignore may have "yes" for a mark
+    that does not count.
     tile_px: without a radius, it is half a tile; in mm there must be one. Raises DataError.
     """
     where = printable(str(table))
@@ -61,10 +67,12 @@ def read_marks(table: Path, tile_px: int) -> Marks:
         x, y, radius = numbers
         frame = row.get("frame") or None
         odd_frame = frame is not None and not (frame.isdecimal() and 0 < int(frame) < _FRAMES)
-        if not row["file"] or x is None or y is None or radius is None or radius <= 0 or odd_frame:
-            met = f"{where} line {line} has no file, or a number that is missing, not finite or not positive"
+        ignore = row.get("ignore") or "no"
+        odd = odd_frame or ignore not in ("yes", "no")
+        if not row["file"] or x is None or y is None or radius is None or radius <= 0 or odd:
+            met = f"{where} line {line} has no file, or x, y, radius, frame or ignore is none that can be meant"
             raise DataError("E-EVALUATE-MARKS", f"{met}: correct the line")
-        found.setdefault((row["file"], frame and int(frame)), []).append(Mark(x, y, radius))
+        found.setdefault((row["file"], frame and int(frame)), []).append(Mark(x, y, radius, ignore == "no"))
     return Marks({picture: tuple(own) for picture, own in found.items()}, in_mm, where)
 
 
@@ -84,7 +92,8 @@ def mark_figures(
     A picture that was refused has no peak, and so all of its marks are missed.
     """
     own = [marks.of_picture(picture, row in answered.refused) for row, picture in enumerate(chosen.pictures)]
-    if not any(own):
+    counting = [tuple(mark for mark in of_image if mark.counts) for of_image in own]
+    if not any(counting):
         met = f"{marks.where}: no mark is in one of the {len(own)} pictures that count"
         raise DataError("E-EVALUATE-MARKS", f"{met}: give paths relative to DATA, or another --split")
     reported: list[Matched] = []
@@ -103,13 +112,13 @@ def mark_figures(
         false += [Place(shown, frame, one.x, one.y, one.score) for one in told if matched(of_image, [one]).false]
         missed += [
             Place(shown, frame, mark.x, mark.y, best or 0.0)
-            for mark, found, best in zip(of_image, reported[-1].found, every[-1].found, strict=True)
+            for mark, found, best in zip(counting[row], reported[-1].found, every[-1].found, strict=True)
             if found is None
         ]
     return MarkFigures(
-        marks=sum(map(len, own)),
+        marks=sum(map(len, counting)),
         pictures=len(own),
-        marked_pictures=sum(map(bool, own)),
+        marked_pictures=sum(map(bool, counting)),
         sought=tiles.sought,
         reported=at_threshold(reported, together),
         froc=froc(every, together),

@@ -103,6 +103,14 @@ def test_a_refused_picture_has_missed_marks_and_no_peak(tiny_path, pictures, tab
     assert found.marks.missed == (Place("cut.png", None, 40.0, 40.0, 0.0),)
 
 
+def test_marks_to_be_ignored_are_not_looked_for_and_peaks_there_are_not_false(tiny_path, pictures, table):
+    marks = table(*(f"{mark}," for mark in MARKS), "b.png,80,60,8,yes", head="file,x,y,radius,ignore")
+    found = api.evaluate(tiny_path, pictures, tiles=TILES, marks=marks)
+    assert (found.marks.marks, found.marks.marked_pictures) == (3, 2)
+    assert found.marks.reported.false_positives.value == 0.0
+    assert found.labels["pos"].images == 2  # b counts as a picture without a mark
+
+
 @pytest.mark.parametrize(
     ("head", "line", "met"),
     [
@@ -112,6 +120,8 @@ def test_a_refused_picture_has_missed_marks_and_no_peak(tiny_path, pictures, tab
         ("file,x,y", "a.png,left,1", "line 2 has"),
         ("file,x,y", "a.png,nan,1", "line 2 has"),
         ("file,x,y,radius", "a.png,1,1,0", "line 2 has"),
+        ("file,x,y,ignore", "a.png,1,1,maybe", "line 2 has"),
+        ("file,x,y,ignore", "a.png,1,1,yes", "no mark is in one of the 4 pictures"),
         ("file,frame,x,y", "a.png,0,1,1", "line 2 has"),
         ("file,frame,x,y", "a.png,2,1,1", "a.png has no frame 2"),
         ("file,x,y", "e.png,1,1", "e.png, which is not among the images"),

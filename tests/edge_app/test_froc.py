@@ -32,6 +32,12 @@ def test_a_detection_within_two_marks_finds_both():
     assert matched([Mark(0, 0, 5), Mark(6, 0, 5)], [Detection(3, 0, 0.6)]) == Matched((0.6, 0.6), ())
 
 
+def test_a_mark_that_does_not_count_is_neither_found_nor_is_a_detection_on_it_false():
+    marks = [Mark(10, 10, 5), Mark(50, 50, 5, counts=False)]
+    assert matched(marks, [Detection(50, 51, 0.8)]) == Matched((None,), ())
+    assert matched(marks[:1], [Detection(50, 51, 0.8)]) == Matched((None,), (0.8,))  # the control
+
+
 def test_the_curve_has_a_point_for_each_score():
     found = froc([Matched((0.9, 0.5), (0.7,)), Matched((None, 0.7), ()), Matched((), (0.2, 0.1)), Matched((), ())])
     # 0.9: one of four marks; 0.7: two, and a false positive among four pictures; then three; then false positives alone.

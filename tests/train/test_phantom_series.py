@@ -1,8 +1,10 @@
 """Generated CT series: repeatable, in the right form, and with the spheres where truth.json says."""
 
+import csv
 import io
 import itertools
 import json
+from collections import Counter
 
 import numpy as np
 import pydicom
@@ -53,6 +55,19 @@ def test_the_spheres_are_where_truth_json_says_and_not_in_an_empty_series(files)
         assert voxel(volume, sphere["place_mm"]) == pytest.approx(sphere["hu"], abs=150)  # noise of 28 HU at most, five times
         assert voxel(without, sphere["place_mm"]) < -600  # lung
     assert empty.spheres == ()
+
+
+def test_marks_are_where_the_slices_show_a_sphere(files):
+    marks = list(csv.DictReader(io.StringIO(files["marks.csv"].decode())))
+    assert {mark["ignore"] for mark in marks} == {"yes", "no"}
+    for mark in marks:
+        if mark["ignore"] == "no":
+            pixels = pydicom.dcmread(io.BytesIO(files[mark["file"]])).pixel_array
+            assert pixels[round(float(mark["y"])), round(float(mark["x"]))] > -200  # tissue in lung
+    of_file = Counter(mark["file"] for mark in marks)
+    spheres = json.loads(files["truth.json"])[0]["spheres"]
+    crossed = sum(abs(height_mm(low) - one["place_mm"][2]) < one["radius_mm"] for low in range(SLICES) for one in spheres)
+    assert of_file.total() == crossed
 
 
 def test_patches_are_positive_and_negative_by_turns_and_share_a_study():

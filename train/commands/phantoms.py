@@ -23,8 +23,8 @@ def phantoms(out: Path, count: int | None, series: int | None, seed: int, dicom:
     """Make images with exact labels, of no patient, in the new folder OUT.
 
     With --count they are CT-like patches: 50x50 grey PNG, named ..._pos.png or ..._neg.png. With --series they are whole CT
-    series of 40 slices of 512x512, as DICOM files, with spheres in the lungs; truth.json says where. A model that is trained on
-    patches --from-series of another seed finds those spheres with `limiar series`.
+    series of 40 slices of 512x512, as DICOM files, with spheres in the lungs; truth.json says where, and marks.csv in which
+    slices. A model that is trained on patches --from-series of another seed finds those spheres with `limiar series`.
 
     \b
     Example:

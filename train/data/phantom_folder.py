@@ -55,12 +55,13 @@ def write_phantom_series(
     """Writes `count` CT series with spheres, and where those are, into the new folder `out`: all of them, or no folder.
 
     A series is 40 DICOM files of 512x512 pixels, numbered from the head down. truth.json has the place of each sphere in mm, in
-    the patient's coordinates. empty: the same chests without spheres. tick: as in `write_phantoms`.
+    the patient's coordinates, marks.csv where each slice crosses one, in pixels. empty: the same chests without spheres.
+    tick: as in `write_phantoms`.
 
         from limiar import write_phantom_series
 
         write_phantom_series("ct", 1, seed=7)
-        # ct/series_000/IM0001.dcm to IM0040.dcm, ct/truth.json
+        # ct/series_000/IM0001.dcm to IM0040.dcm, ct/truth.json, ct/marks.csv
 
     Raises as `write_phantoms`.
     """
@@ -68,7 +69,7 @@ def write_phantom_series(
         from limiar.train.data.phantom_chest import SLICES
         from limiar.train.data.phantom_series import series_files
 
-    _write(Path(out), series_files(count, seed, empty), count * SLICES + 1, tick)
+    _write(Path(out), series_files(count, seed, empty), count * SLICES + 2, tick)
 
 
 def _write(out: Path, made: Iterable[tuple[str, bytes]], count: int, tick: Callable[[int, int], None]) -> None:

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
+from limiar.edge_app.text import csv_row
 from limiar.train.data.ct_file import CtSlice, ct_file, rounded, uid
 from limiar.train.data.phantom_chest import BODY_MM, PIXEL_MM, SIDE, SLICES, STEP_MM, Chest, Field, corner_mm, height_mm
 
@@ -18,7 +19,7 @@ OFF_PX = 9.0  # from the middle of a positive patch to that of the sphere, at mo
 AWAY_PX = 14.0  # from the middle of a negative patch to that of a sphere, at least
 NEGATIVES: tuple[Negative, ...] = ("vessel", "beside", "vessel", "anywhere")  # by turns: vessels are what is mistaken
 PATCHES_EACH = 60  # cut from one series
-TRUTH = "truth.json"
+TRUTH, MARKS = "truth.json", "marks.csv"
 
 
 class TrueSphere(msgspec.Struct, frozen=True):
@@ -47,18 +48,34 @@ class Patch(NamedTuple):
 
 
 def series_files(count: int, seed: int, empty: bool = False) -> Iterator[tuple[str, bytes]]:
-    """(path, content) of the files of so many series, and at the end of truth.json. empty: without spheres."""
-    truths = []
+    """(path, content) of the files of so many series, and at the end of truth.json and marks.csv. empty: without spheres."""
+    truths, marks = [], ["file,x,y,radius,ignore\n"]
     for number in range(count):
         chest, folder = Chest(seed, number, empty), f"series_{number:03d}"
         study, series = uid("study", seed, number), uid("series", seed, number, empty)
         for low in range(SLICES):
             instance = SLICES - low  # as scanners count, from the head down
             ct = _ct(chest.slice(low), f"phantom-series-{seed}-{number}", study, series, instance, low)
-            yield f"{folder}/IM{instance:04d}.dcm", ct_file(ct)
+            path = f"{folder}/IM{instance:04d}.dcm"
+            marks += (csv_row((path, *mark)) for mark in _marks(chest, low))
+            yield path, ct_file(ct)
         spheres = tuple(TrueSphere(sphere.place_mm, sphere.radius_mm, sphere.hu) for sphere in chest.spheres)
         truths.append(TrueSeries(folder, str(series), spheres))
     yield TRUTH, msgspec.json.format(msgspec.json.encode(truths)) + b"\n"
+    yield MARKS, "".join(marks).encode()
+
+
+def _marks(chest: Chest, low: int) -> Iterator[tuple[str, str, str, str]]:
+    """The spheres that a slice crosses, for `limiar evaluate --marks`: x, y, radius in px, and whether to ignore it.
+
+    A cross-section of less than SEEN_MM is to be ignored: a person could not say.
+    """
+    for sphere in chest.spheres:
+        square = sphere.radius_mm**2 - (height_mm(low) - sphere.place_mm[2]) ** 2
+        if square > 0:
+            x, y = ((mm - corner_mm()) / PIXEL_MM for mm in sphere.place_mm[:2])
+            seen = math.sqrt(square) >= SEEN_MM
+            yield f"{x:.2f}", f"{y:.2f}", f"{sphere.radius_mm / PIXEL_MM:.2f}", "no" if seen else "yes"
 
 
 def patch_files(count: int, seed: int) -> Iterator[tuple[str, bytes]]:

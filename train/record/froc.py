@@ -2,7 +2,8 @@
 
 The definition of the LUNA16 challenge (Setio et al., Medical Image Analysis 42 (2017) 1-13, section 3.4): a mark is found if a
 detection is within its radius; of several the highest score counts and the others are ignored, so that they are not false
-positives; every detection within no mark's radius is one. CPM (competition performance metric) is the mean sensitivity at
+positives; every detection within no mark's radius is one. Marks may be there that do not count either way (the challenge's
+irrelevant findings). CPM (competition performance metric) is the mean sensitivity at
 RATES false positives per picture (Niemeijer et al., IEEE Transactions on Medical Imaging 30 (2011) 215-223, section II-C).
 """
 
@@ -24,11 +25,16 @@ _NO_MARK = "no mark to be found"
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A place that should be found."""
+    """A place that should be found, or one where it does not matter."""
 
     x: float  # px or mm, as the detections
     y: float
     radius: float
+    counts: bool = True  # False: whether it is found does not matter, and a detection there is not false
+
+    def holds(self, one: "Detection") -> bool:
+        """Whether a detection is within its radius."""
+        return math.hypot(one.x - self.x, one.y - self.y) <= self.radius
 
 
 class Detection(msgspec.Struct, frozen=True):
@@ -42,7 +48,7 @@ class Detection(msgspec.Struct, frozen=True):
 class Matched(msgspec.Struct, frozen=True):
     """What became of one picture's marks and detections."""
 
-    found: tuple[float | None, ...]  # of each mark: the highest score on it; None if it was missed
+    found: tuple[float | None, ...]  # of each mark that counts: the highest score on it; None if it was missed
     false: tuple[float, ...]  # scores of the detections on no mark
 
 
@@ -63,15 +69,9 @@ class AtThreshold(msgspec.Struct, frozen=True):
 
 def matched(marks: Sequence[Mark], detections: Sequence[Detection]) -> Matched:
     """Compares one picture's detections with its marks. A detection within two marks finds both, as in LUNA16's own script."""
-    hits: list[list[float]] = [[] for _ in marks]
-    false = []
-    for one in detections:
-        near = [k for k, mark in enumerate(marks) if math.hypot(one.x - mark.x, one.y - mark.y) <= mark.radius]
-        for k in near:
-            hits[k].append(one.score)
-        if not near:
-            false.append(one.score)
-    return Matched(tuple(max(scores, default=None) for scores in hits), tuple(false))
+    hits = [(mark, [one.score for one in detections if mark.holds(one)]) for mark in marks]
+    false = [one.score for one in detections if not any(mark.holds(one) for mark in marks)]
+    return Matched(tuple(max(scores, default=None) for mark, scores in hits if mark.counts), tuple(false))
 
 
 def froc(pictures: Sequence[Matched], groups: Groups) -> Froc:
