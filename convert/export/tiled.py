@@ -31,7 +31,7 @@ _ELEMENTWISE = frozenset(
 _BY_ROW = _POOLS | _CONVOLUTIONS | _ELEMENTWISE | {"FULLY_CONNECTED", "MEAN", "PAD", "RESHAPE"}  # of a batch, one after another
 _GATHER_VERSION = {"INT8": 2, "INT16": 4}  # of other types 1: op_version.cc of TensorFlow
 
-_BLOCK_TILES = 20  # both ways: the index of what tiles take grows with their number, 25 kB here
+_BLOCK_TILES = 20  # both ways: the index of what tiles take grows with their number, 25 kB here (studies/tiles.py)
 _BLOCK_PX = 256  # a larger block's values leave the caches of a processor
 
 

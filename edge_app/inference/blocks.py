@@ -93,7 +93,10 @@ def open_blocks(name: str, data: bytes, spec: TiledFile, tile: tuple[int, int, i
     runtime = open_runtime(name, data, threads)
     if not isinstance(runtime, InterpreterRuntime):
         raise ModelUnfit("E-RUNTIME-FORMAT", f"{name} does not answer blocks of tiles: choose a TFLite file")
-    return Blocks(runtime, spec, tile)
+    blocks = Blocks(runtime, spec, tile)
+    if min(blocks.rows, blocks.columns) < 1:
+        raise ModelUnfit("E-RUNTIME-MODEL", f"a block of {spec.height}x{spec.width} px has no tile: convert the model again")
+    return blocks
 
 
 def tiles_of(pixels: Pixels, spec: TiledFile, tile: tuple[int, int, int]) -> list[Pixels]:
