@@ -65,11 +65,11 @@ def stored_values(path: Path) -> NDArray[np.int64]:
             tool = _TOOLS.get(syntax, ("dcmconv", "+te"))
             done = subprocess.run([*tool, path, plain], capture_output=True, text=True, check=False)
             assert plain.exists(), done.stdout + done.stderr
-            return _raw(pydicom.dcmread(plain))
+            return stored_bits(pydicom.dcmread(plain))
 
 
-def _raw(header: Dataset) -> NDArray[np.int64]:
-    """The stored values of an uncompressed file in little endian: PS3.5, section 8."""
+def stored_bits(header: Dataset) -> NDArray[np.int64]:
+    """The stored values of an uncompressed file in little endian: PS3.5, section 8. Shapes as of stored_values."""
     frames, samples = int(header.get("NumberOfFrames") or 1), header.SamplesPerPixel
     shape = (frames, header.Rows, header.Columns)
     data = np.frombuffer(header.PixelData, {8: "u1", 16: "<u2"}[header.BitsAllocated])
@@ -169,6 +169,8 @@ def _level(header: Dataset, voi: Dataset, stored: int, value: Fraction, window: 
         )
     else:
         centre, width = map(Fraction, window)
+    if window is None and voi.get("VOILUTFunction") == "LINEAR_EXACT":  # PS3.3, C.11.2.1.3.2
+        return _rounded(max(Fraction(0), min(Fraction(1), (value - centre) / width + Fraction(1, 2))) * 255)
     # PS3.3, C.11.2.1.2.1, with 0 and 255 as the least and the greatest output
     if value <= centre - Fraction(1, 2) - (width - 1) / 2:
         return 0
