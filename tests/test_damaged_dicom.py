@@ -76,3 +76,14 @@ def test_the_damages_are_the_same_for_the_same_seed() -> None:
     (data, *_) = WHOLE.values()
     first, second = ([damage(*parts(data)[1:], random.Random(3)) for damage in DAMAGES.values()] for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_an_element_that_is_there_twice_is_refused(name: str) -> None:
+    meta, body, form = parts(WHOLE[name])
+    for element in elements(body, form):
+        if element.tag == (0xFFFE, 0xE000) and element.end - element.start == 8:  # a fragment of no bytes, or an item's head
+            continue
+        for at in (element.end, len(body)):
+            outcome, _ = damaged_dicom.by_limiar(whole(meta, body[:at] + body[element.start : element.end] + body[at:]))
+            assert outcome.startswith("E-"), (element.tag, at)

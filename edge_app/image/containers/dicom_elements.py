@@ -69,6 +69,8 @@ class Reader:
             tag, vr, length, start = self._header(at, end)
             if tag == _ITEM_END and depth:
                 return found, start
+            if tag >> 16 == _ITEM >> 16:
+                raise broken("with an item that is in no sequence")
             if tag <= last:  # PS3.5, 7.1: each once, in the order of their tags
                 raise broken("whose attributes are not in order, or there twice")
             last = tag
