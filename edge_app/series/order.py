@@ -16,6 +16,7 @@ from limiar.edge_app.output.lines import Line
 
 Vector = tuple[float, float, float]  # patient coordinates: to the left, the back, the head; mm, or without a unit
 
+_LEAST_MM = 1e-5  # of a pixel's side: a microscope's has ten times as much; what is less would overflow
 _TURNED = 1e-3  # between unit vectors of two slices: 0.06 degrees, more than what decimals of a header are rounded by
 _OTHER_SPACING = 1e-3  # of a pixel's side
 _SAME_MM = 0.01  # two slices that lie so near lie at the same place
@@ -82,7 +83,7 @@ def _attributes(place: SlicePlace) -> dict[str, object]:
         "SeriesInstanceUID": place.series or None,
         "ImagePositionPatient": place.position_mm,
         "ImageOrientationPatient": place.across and place.down,
-        "PixelSpacing": place.spacing_mm,
+        "PixelSpacing": place.spacing_mm if min(place.spacing_mm or (0,)) >= _LEAST_MM else None,
     }
 
 

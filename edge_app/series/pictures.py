@@ -25,6 +25,11 @@ class Pictures:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end()
 
+    @property
+    def child(self) -> Child | None:
+        """The process, if there is one."""
+        return self._child[0] if self._child else None
+
     def draw(self, asked: Draw) -> Drawn:
         """Code E-IMAGE-CRASH: the process ended; E-IMAGE-TIMEOUT: it took too long. Raises OSError: there is no process."""
         self._child = self._child or spawn_named(*_CHILD)

@@ -25,9 +25,10 @@ APART_MM = 40.0  # between the middles of two spheres
 AIR_HU, MUSCLE_HU, FAT_HU = -1000.0, 45.0, -90.0
 BODY_MM, SKIN_MM = (165.0, 115.0), 6.0  # half axes, x and y; fat below the skin
 LUNG_MM, LUNG_AT_MM = (52.0, 80.0), 78.0  # half axes of each lung, and its distance from the middle
-HILUM_MM = 34.0  # where vessels enter, from the middle
+HILUM_MM = 20.0  # where vessels start, from the middle: outside the lungs
+ENTRY_MM = 42.0  # from the middle; vessels that come near the pleura further out end there
 TREES = 26  # vessels that enter each lung
-VESSEL_MM = (1.0, 2.6)  # radius where they enter
+VESSEL_MM = (1.0, 2.3)  # radius where they start
 THIN_MM = 1.4  # radius of a vessel that crosses a slice at a right angle, at most
 NOISE_HU = (10.0, 28.0)  # sigma of the reconstruction noise
 BLUR_PX = (0.5, 0.9)  # sigma of the scanner's point spread
@@ -135,7 +136,7 @@ class Chest:
             way = way / np.linalg.norm(way) + rng.normal(0, 0.18, 3)
             way /= np.linalg.norm(way)
             there = at + 5.0 * way
-            if radius < 0.5 or (abs(there[0]) > HILUM_MM + 8 and self._depth(there) < radius + 2):
+            if radius < 0.5 or (abs(there[0]) > ENTRY_MM and self._depth(there) < radius + 2):
                 return
             across = abs(float(way[2]))
             thick = across * min(radius, THIN_MM) + (1 - across) * radius

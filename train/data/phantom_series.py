@@ -17,7 +17,7 @@ TILE = 40  # px: a patch, and a tile of a model that was trained on patches
 SEEN_MM = 3.0  # a patch with a cross-section of a sphere of at least this radius is positive
 OFF_PX = 9.0  # from the middle of a positive patch to that of the sphere, at most
 AWAY_PX = 14.0  # from the middle of a negative patch to that of a sphere, at least
-NEGATIVES: tuple[Negative, ...] = ("vessel", "beside", "vessel", "anywhere")  # by turns: vessels are what is mistaken
+NEGATIVES: tuple[Negative, ...] = ("vessel", "vessel", "beside", "vessel", "anywhere")  # by turns
 PATCHES_EACH = 60  # cut from one series
 TRUTH, MARKS = "truth.json", "marks.csv"
 
@@ -128,7 +128,8 @@ def _elsewhere(chest: Chest, rng: np.random.Generator, kind: Negative) -> tuple[
         angle, off = rng.uniform(0, 2 * math.pi), PIXEL_MM * rng.uniform(AWAY_PX, AWAY_PX + 16)
         return x + off * math.cos(angle), y + off * math.sin(angle), z + rng.uniform(-10, 10)
     if kind == "vessel":
-        x, y, z = chest.vessels[rng.integers(len(chest.vessels)), :3] + rng.normal(0, 5, 3)
+        areas = chest.vessels[:, 6] ** 2  # wide vessels are what is mistaken for spheres
+        x, y, z = chest.vessels[rng.choice(len(areas), p=areas / areas.sum()), :3] + rng.normal(0, 3, 3)
         return x, y, z
     off, angle, z = math.sqrt(rng.uniform()), rng.uniform(0, 2 * math.pi), rng.uniform(-1, 1) * height_mm(SLICES - 1)
     return BODY_MM[0] * off * math.cos(angle), BODY_MM[1] * off * math.sin(angle), z
