@@ -27,15 +27,14 @@ def dicom_notes(seen: Survey) -> tuple[str, ...]:
 def dicom_findings(seen: Survey, spec: InputSpec) -> list[CheckFinding]:
     """Windows and pixel spacings that differ."""
     found = []
-    windows = Counter(one.window for one in seen.dicom if one)
+    windows = Counter(one.window for one in seen.dicom if one and one.window)  # colours have none
     if spec.dicom and spec.dicom.window is None and len(windows) > 1:
         cases = []
         for window, count in windows.most_common(_CASES):
             files = tuple(
                 image.file for image, one in zip(seen.images, seen.dicom, strict=True) if one and one.window == window
             )
-            named = f"window {window[0]:g},{window[1]:g}" if window else "no window"
-            cases.append(Case(files, f"{named}: {counted(count, 'image')}"))
+            cases.append(Case(files, f"window {window[0]:g},{window[1]:g}: {counted(count, 'image')}"))
         met = f"the files have {len(windows)} different windows, so the same value becomes different greys"
         found.append(CheckFinding("dicom-window-mixed", "warning", f"{met}: give one with --dicom-window", tuple(cases)))
     spacings = [value for one in seen.dicom if one for value in one.spacing_mm or ()]
