@@ -78,6 +78,9 @@ state_option = click.option(
     callback=lambda context, option, given: given or _state_folder(),
     help="Default: limiar's state folder, which LIMIAR_STATE sets.",
 )
+plain_uids_option = click.option(
+    "--plain-uids", is_flag=True, help="Keep and print the UIDs of new DICOM answers as they are, not hashed."
+)
 refer_below_option = click.option(
     "--refer-below",
     type=Finite(0, 1),

@@ -18,6 +18,7 @@ from limiar.edge_app.commands.options import (
     Reporting,
     TileOptions,
     answering_options,
+    plain_uids_option,
     reporting_options,
     tile_options,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @tile_options
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 @reporting_options("image")
+@plain_uids_option
 @click.option("--again", is_flag=True, help="Run again even if the database has an answer.")
 @click.option("--include", multiple=True, metavar="GLOB", help="In folders, take only files that match.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="In folders, leave out files and folders that match.")
@@ -55,6 +57,7 @@ def scan(
     tiling: TileOptions,
     workers: int,
     reporting: Reporting,
+    plain_uids: bool,
     again: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -92,7 +95,7 @@ def scan(
         bundle,
         _listing(paths, nul),
         **answering, **tiling._asdict(),
-        workers=workers,
+        workers=workers, plain_uids=plain_uids,
         db=reporting.db,
         annotate=reporting.annotate,
         again=again,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import click
 
 from limiar.edge_app import exit_status
-from limiar.edge_app.commands.options import FILE, AnswerOptions, answering_options, tiles_option
+from limiar.edge_app.commands.options import FILE, AnswerOptions, answering_options, plain_uids_option, tiles_option
 from limiar.edge_app.errors import LimiarError, SourceError, printable
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--html", type=FILE, metavar="FILE", help="Write a page: the findings, and the slices under their maps.")
 @click.option("--jsonl", metavar="FILE|-", help="Write JSON lines to a file, or to stdout with -.")
 @click.option("--db", type=FILE, metavar="FILE", help="Results database. Default: results.db in limiar's state folder.")
+@plain_uids_option
 @click.option("--again", is_flag=True, help="Run again even if the database has an answer.")
 @click.option("--follow", is_flag=True, help="Follow links to files and folders; enter each folder only once.")
 @click.option("--quiet", "-q", is_flag=True, help="Show only errors and JSON lines.")
@@ -44,6 +45,7 @@ def series(
     html: Path | None,
     jsonl: str | None,
     db: Path | None,
+    plain_uids: bool,
     again: bool,
     follow: bool,
     quiet: bool,
@@ -74,6 +76,7 @@ def series(
         scores=html is not None,
         workers=workers,
         db=db,
+        plain_uids=plain_uids,
         again=again,
         follow=follow,
         passed_over=passed.add,

@@ -157,13 +157,15 @@ class Picture:
         return whole if whole.ndim == 3 else np.repeat(whole[:, :, None], 3, axis=2)
 
 
-def decode(data: bytes, name: str = "", spec: InputSpec | None = None, frame: int | None = None) -> Picture:
+def decode(
+    data: bytes, name: str = "", spec: InputSpec | None = None, frame: int | None = None, *, plain_uids: bool = False
+) -> Picture:
     """The bytes of an image file -> its picture. A `name` with an image extension must fit the content. Raises ImageError.
 
     spec: has the rules that are a bundle's own, for 16-bit grey and for DICOM; None: there are none. frame: of a DICOM file,
-    from 0; None: it must have one alone.
+    from 0; None: it must have one alone. plain_uids: of a DICOM file, not hashed.
     """
-    return decode_opened(data, opened(data, name, spec), spec, frame)
+    return decode_opened(data, opened(data, name, spec), spec, frame, plain_uids=plain_uids)
 
 
 def opened(data: bytes, name: str = "", spec: InputSpec | None = None) -> Container:
@@ -175,13 +177,15 @@ def opened(data: bytes, name: str = "", spec: InputSpec | None = None) -> Contai
     return containers.inspect_named(data, name)
 
 
-def decode_opened(data: bytes, container: Container, spec: InputSpec | None, frame: int | None) -> Picture:
+def decode_opened(
+    data: bytes, container: Container, spec: InputSpec | None, frame: int | None, *, plain_uids: bool = False
+) -> Picture:
     """The second half, of a file with many frames done for each. Raises ImageError."""
     try:
         if spec and spec.dicom and container.format == "DICOM":
             # Loaded when needed, as most devices never see such a file.
             read_dicom = importlib.import_module("limiar.edge_app.image.read_dicom")
-            picture: Picture = read_dicom.picture(container, spec.dicom, frame)
+            picture: Picture = read_dicom.picture(container, spec.dicom, frame, plain_uids)
             return picture
         return _decoded(data, container, UNSET if spec is None else spec.grey_max)
     except ImageError:

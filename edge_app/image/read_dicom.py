@@ -8,9 +8,13 @@ from limiar.edge_app.image.decoders.dicom import decode
 from limiar.edge_app.image.read import Picture
 
 
-def picture(dicom: Dicom, rule: DicomSpec, frame: int | None) -> Picture:
-    """frame: from 0; None: the file must have one alone. Raises ImageError, and what a decoder raises for broken data."""
+def picture(dicom: Dicom, rule: DicomSpec, frame: int | None, plain_uids: bool) -> Picture:
+    """frame: from 0; None: the file must have one alone. Raises ImageError, and what a decoder raises for broken data.
+
+    plain_uids: its place names study, series and instance by their UIDs, not by the hashes of these.
+    """
     if frame is None and dicom.frames > 1:
         raise ImageError("E-IMAGE-FRAMES", f"a DICOM file of {dicom.frames} frames: save one")
     number = None if dicom.frames == 1 else (frame or 0) + 1
-    return Picture(decode(dicom, rule, frame or 0), 1, dicom.trailing, place(dicom, frame or 0), number)
+    where = place(dicom, frame or 0, plain=plain_uids)
+    return Picture(decode(dicom, rule, frame or 0), 1, dicom.trailing, where, number)

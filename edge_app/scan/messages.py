@@ -21,6 +21,7 @@ class Job(Struct, frozen=True):
     follow: bool  # read links to files
     annotate: str | None  # a folder for annotated images
     maps: str | None = None  # a folder for the maps of their tiles
+    plain_uids: bool = False  # of DICOM files, not hashed
 
     @property
     def draws(self) -> bool:

@@ -42,6 +42,7 @@ def scan(
     annotate: Path | str | None = None,
     maps: Path | str | None = None,
     scores: bool = False,
+    plain_uids: bool = False,
     again: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -65,6 +66,7 @@ def scan(
     db: results database; None: results.db in limiar's state folder.
     annotate: a folder for a picture of each image with its answer.
     maps: a folder for a picture of each image under the scores of its tiles. scores: lines have the scores of all tiles.
+    plain_uids: the UIDs of DICOM pictures as they are, in new answers; otherwise their hashes.
     again: run again even if the database has an answer.
     include, exclude, follow: which files to take from folders; see `limiar scan --help`.
     passed_over: called with each file or folder that is passed over.
@@ -97,6 +99,7 @@ def scan(
         annotate=annotate,
         maps=maps,
         scores=scores,
+        plain_uids=plain_uids,
         again=again,
         follow=follow,
         stop=stop,
@@ -123,6 +126,7 @@ def open_scan(
     follow: bool,
     stop: Callable[[], bool],
     keys: "Keys | None",
+    plain_uids: bool = False,
     ended: Callable[[bytes], None] = lambda path: None,
     beside: ExitStack | None = None,
 ) -> "Scan":
@@ -156,7 +160,7 @@ def open_scan(
             with writable(folder):
                 folder.mkdir(parents=True, exist_ok=True)
         store = opening.enter_context(Store(Path(db) if db else default_path()))
-        job = Job(session.model, follow, str(annotate) if annotate else None, str(maps) if maps else None)
+        job = Job(session.model, follow, str(annotate) if annotate else None, str(maps) if maps else None, plain_uids)
         loaded = pool.start(job)
         origin = session.origin(loaded.runtime, loaded.version)
         store.use(session.key(origin), origin.verified, session.model.tiling)

@@ -130,7 +130,7 @@ def _decode(image: _Image, known: list[Answer], job: Job) -> _Decoded:
         if known and known[0].frame is None and not job.draws:
             check_name(image.content, os.fsdecode(image.path))
         else:
-            picture = decode(image.content, os.fsdecode(image.path), job.model.input)
+            picture = decode(image.content, os.fsdecode(image.path), job.model.input, plain_uids=job.plain_uids)
     except ImageError as error:
         many = error.code == "E-IMAGE-FRAMES" and is_dicom(image.content)
         picture = opened(image.content, spec=job.model.input) if many else error
@@ -171,7 +171,7 @@ def _frames(classifier: Classifier | TiledClassifier, decoded: _Decoded, job: Jo
         picture: Picture | ImageError | None = None
         try:
             if not earlier or job.draws:
-                picture = decode_opened(image.content, container, job.model.input, number)
+                picture = decode_opened(image.content, container, job.model.input, number, plain_uids=job.plain_uids)
         except ImageError as error:
             picture = error
         except MemoryError:

@@ -22,6 +22,7 @@ class StudySlice(Struct, frozen=True, omit_defaults=True):
     frame: int | None = None  # from 1, of a file with several
     instance: str | None = None  # hashed SOPInstanceUID
     path_base64: str | None = None  # the path's bytes, if they are not UTF-8
+    sha256: str | None = None  # of its file
 
 
 class Study(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,6 +107,7 @@ def _listed(slice_: Slice, sought: str) -> StudySlice:
         frame=line.frame,
         instance=line.dicom.instance,
         path_base64=line.path_base64,
+        sha256=line.sha256 or None,
     )
 
 

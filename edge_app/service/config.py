@@ -147,6 +147,12 @@ class PageSection(Section, frozen=True):
     key: str = ""
 
 
+class DicomSection(Section, frozen=True):
+    """[dicom]: what is kept of the UIDs of DICOM files."""
+
+    uids: Literal["hashed", "plain"] = "hashed"
+
+
 class LogSection(Section, frozen=True):
     """[log]"""
 
@@ -164,6 +170,7 @@ class Config(Section, frozen=True):
     drift: DriftSection = DriftSection()
     update: UpdateSection = UpdateSection()
     page: PageSection = PageSection()
+    dicom: DicomSection = DicomSection()
     log: LogSection = LogSection()
 
 

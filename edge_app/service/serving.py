@@ -84,7 +84,8 @@ class Serving:
             if self._chosen.late:
                 raise ModelUnfit("E-RUNTIME-START", f"{session.model.name} takes too long to load for a bundle on trial")
 
-        job = Job(session.model, follow=False, annotate=None)
+        plain_uids = self._config.dicom.uids == "plain"
+        job = Job(session.model, follow=False, annotate=None, plain_uids=plain_uids)
         loaded = self._pool.start(job, loading) if processes else try_model(session.model)
         origin = session.origin(loaded.runtime, loaded.version)
         self._store.use(session.key(origin), origin.verified, session.model.tiling)

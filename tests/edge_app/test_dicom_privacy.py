@@ -96,6 +96,31 @@ def test_a_scan_writes_only_hashed_uids(limiar: Limiar, dicom_bundle: Path, stud
     assert traces(done.stdout, done.stderr, out, tmp_path / "state") == []
 
 
+def test_places_have_hashed_uids_and_plain_ones_only_if_they_are_asked_for(
+    limiar: Limiar, dicom_bundle: Path, study: Path, tmp_path: Path
+) -> None:
+    """Also a control of the tests here: what is kept and printed plain is found."""
+    one = study / "good-1.dcm"
+    hashed = limiar("scan", dicom_bundle, one, "--jsonl", "-")
+    assert lines(hashed)[0]["dicom"]["instance"] == uid_hash(f"{ROOT}.1.1.1")
+    assert traces(hashed.stdout, tmp_path / "state") == []
+    plain = limiar("scan", dicom_bundle, one, "--jsonl", "-", "--plain-uids", "--again")
+    assert lines(plain)[0]["dicom"]["instance"] == f"{ROOT}.1.1.1"
+    assert {found.rpartition(" ")[2] for found in traces(plain.stdout, plain.stderr, tmp_path / "state")} == {repr(ROOT)}
+
+
+def test_a_study_and_its_page_have_only_hashed_uids(limiar: Limiar, dicom_bundle: Path, study: Path, tmp_path: Path) -> None:
+    given = (dicom_bundle, *sorted(study.glob("good-*")), study / "cut-1.dcm", "--jsonl", "-")
+    done = limiar("series", *given, "--html", tmp_path / "study.html")
+    assert done.returncode == 4, done.stderr
+    whole, *others = lines(done)
+    assert (whole["series"], len(whole["slices"])) == (uid_hash(f"{ROOT}.1.1"), 5)
+    assert others
+    assert traces(done.stdout, done.stderr, tmp_path / "study.html", tmp_path / "state") == []
+    plain = limiar("series", *given, "--plain-uids", "--again")
+    assert lines(plain)[0]["series"] == f"{ROOT}.1.1"
+
+
 def test_a_refusal_names_the_attribute_and_not_its_value(limiar: Limiar, dicom_bundle: Path, study: Path) -> None:
     found = {Path(line["path"]).stem: line for line in lines(limiar("scan", dicom_bundle, study, "--jsonl", "-"))}
     for keyword in ("PhotometricInterpretation", "WindowCenter", "RescaleSlope", "NumberOfFrames"):
@@ -113,11 +138,9 @@ def test_results_show_and_export_only_hashed_uids(limiar: Limiar, dicom_bundle: 
         limiar("results", "show", "1"),
         limiar("results", "confirm", "1", "--by", "Ana"),
         limiar("results", "audit"),
-        limiar("results", "export-dataset", tmp_path / "reviewed"),
     ]
     assert [done.returncode for done in said] == [0] * len(said)
-    assert traces(*(done.stdout + done.stderr for done in said), tmp_path / "reviewed" / "reviewed.csv") == []
-    assert traces(tmp_path / "state") == []
+    assert traces(*(done.stdout + done.stderr for done in said), tmp_path / "state") == []
 
 
 def test_explain_writes_only_hashed_uids(limiar: Limiar, dicom_bundle: Path, study: Path, tmp_path: Path) -> None:
@@ -158,6 +181,13 @@ def test_the_service_its_log_its_status_and_its_page_write_only_hashed_uids(serv
         shown = [urlopen(url.rstrip("/") + found).read() for found in pictures(pages[2])]
     assert shown
     assert traces(status.stdout, status.stderr, reasons, *pages, *shown, service.log, service.state) == []
+
+
+def test_a_service_keeps_plain_uids_if_its_configuration_says_so(tmp_path: Path, dicom_bundle: Path, study: Path) -> None:
+    with Service(tmp_path / "device", dicom_bundle, more='[dicom]\nuids = "plain"\n') as running:
+        running.put("slice.dcm", (study / "good-1.dcm").read_bytes())
+        running.wait(running.done)
+    assert {found.rpartition(" ")[2] for found in traces(running.state)} == {repr(ROOT)}
 
 
 def pictures(page: bytes) -> list[str]:
