@@ -38,9 +38,9 @@ def export_dicom(
 ) -> int:
     """Write answers as DICOM, for a viewer or an archive.
 
-    RESULTS are the JSON lines of `limiar scan` or `series`, made with BUNDLE; SOURCES the DICOM files that were scanned, or folders of
-    them, found by their sha256. What they say about the patient and the study is copied into the files in DIR, and only there.
-    DIR appears whole or not at all. Research and education, not for diagnosis: each file says so.
+    RESULTS are the JSON lines of `limiar scan` or `series`, made with BUNDLE; SOURCES the DICOM files that were scanned, or
+    folders of them, found by their sha256. What they say about the patient and the study is copied into the files in DIR, and
+    only there. DIR appears whole or not at all. Research and education, not for diagnosis: each file says so.
 
     \b
     Example:

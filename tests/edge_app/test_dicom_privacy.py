@@ -19,7 +19,9 @@ from dicom_files import ROOT
 from limiar.edge_app.bundle.manifest import DicomSpec, InputSpec, TileSpec, Window
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.bundle.write import write_bundle
+from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.dicom_place import uid_hash
+from limiar.edge_app.image.read import decode
 from pages import serving
 from planted import DAY, WORD, ct, labelled, planted_file, traces, with_value
 from services import Service
@@ -128,6 +130,27 @@ def test_a_refusal_names_the_attribute_and_not_its_value(limiar: Limiar, dicom_b
         if line["decision"] == "refused":
             assert keyword in line["message"], line
         assert WORD.lower() not in json.dumps(line).lower()
+
+
+READ = (
+    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PlanarConfiguration", "PixelPaddingValue", "RescaleIntercept", "WindowWidth", "InstanceNumber"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
+    *("ModalityLUTSequence", "VOILUTSequence", "PixelData"),
+)
+
+
+@pytest.mark.parametrize("keyword", [*BROKEN, *READ])
+@pytest.mark.parametrize("window", [None, Window(-600, 1500)])
+def test_a_name_in_place_of_what_is_read_is_told_nowhere(study: Path, keyword: str, window: Window | None) -> None:
+    spec = InputSpec(height=40, width=40, channels=3, dicom=DicomSpec(rule="dicom-v1", window=window))
+    data = with_value((study / "good-1.dcm").read_bytes(), keyword, WORD)
+    said: object
+    try:
+        said = decode(data, "slice.dcm", spec).place
+    except ImageError as error:
+        said = error
+    assert traces(repr(said).encode()) == []
 
 
 def test_results_show_and_export_only_hashed_uids(limiar: Limiar, dicom_bundle: Path, study: Path, tmp_path: Path) -> None:

@@ -69,13 +69,14 @@ def _item(**attributes: Any) -> Dataset:
 
 
 def with_value(data: bytes, keyword: str, value: str) -> bytes:
-    """The same file with a value that the attribute must not have, such as a name in NumberOfFrames."""
+    """The same file with text in an attribute that must not have it, such as a name in NumberOfFrames or in Rows."""
     whole = dcmread(io.BytesIO(data))
     with config.disable_value_validation():
         tag = datadict.tag_for_keyword(keyword)
         assert tag is not None
-        element = DataElement(tag, "LO", value)  # of a kind that pydicom writes as it is
-        element.VR = datadict.dictionary_VR(tag)
+        element = DataElement(tag, "LO", value)  # which pydicom writes as it is
+        if datadict.dictionary_VR(tag) in ("CS", "DS", "IS", "UI"):
+            element.VR = datadict.dictionary_VR(tag)
         whole[tag] = element
         file = io.BytesIO()
         whole.save_as(file, enforce_file_format=False)
