@@ -1,5 +1,6 @@
-"""Tiles answered a block at a time, with a runtime of three lines in place of a file."""
+"""Tiles answered a block at a time; most tests have a runtime of a few lines in place of a file."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.bundle.manifest import TiledFile, TileSpec
 from limiar.edge_app.errors import ModelUnfit
-from limiar.edge_app.inference.blocks import Blocks, agrees, drawn_block, largest_difference, mosaic
+from limiar.edge_app.inference.blocks import Blocks, agrees, drawn_block, largest_difference, mosaic, open_blocks
 from limiar.edge_app.inference.grid import Grid, grid_of
+from limiar.edge_app.runtimes import installed_runtimes, open_runtime
 
 SPEC = TiledFile(of="tflite_int8", height=20, width=28, step=4, tolerance=0.01)
+FILES = Path(__file__).parent / "data" / "blocks"  # made by make_block_models.py
 TILE = (12, 12, 3)
 TILES = TileSpec(size=12, stride=4, sought="pos")
 
@@ -117,3 +120,22 @@ def test_blocks_without_a_tile_that_is_wanted_are_left_out() -> None:
     found = blocks(Together()).logits(picture, grid, wanted, alive=lambda: signs.append(None))
     assert len(signs) == 2
     np.testing.assert_array_equal(found[wanted], one_by_one(picture, grid, wanted)[wanted])
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tflite-runtime"])
+@pytest.mark.parametrize(("precision", "largest"), [("int8", 0.0), ("fp32", 1e-3)])  # of logits up to 100
+def test_a_tiled_file_gives_the_answers_of_its_tiles_on_this_machine(runtime: str, precision: str, largest: float) -> None:
+    if runtime not in {found.name for found in installed_runtimes("tflite")}:
+        pytest.skip(f"{runtime} is not installed in this environment")
+    one = open_runtime(runtime, (FILES / f"tflite_{precision}.tflite").read_bytes())
+    spec = TiledFile(of=f"tflite_{precision}", height=28, width=32, step=4, tolerance=largest)
+    opened = open_blocks(runtime, (FILES / f"tiled_{precision}.tflite").read_bytes(), spec, (20, 20, 3))
+    pixels = drawn_block(opened.shape, np.random.default_rng(4))
+    assert np.ptp(opened.block(pixels), axis=(0, 1)).max() > 1  # not the same everywhere
+    assert largest_difference(opened, one, pixels) <= largest
+
+
+def test_a_block_smaller_than_a_tile_is_refused() -> None:
+    spec = TiledFile(of="tflite_int8", height=28, width=32, step=4, tolerance=0.0)
+    with pytest.raises(ModelUnfit, match="E-RUNTIME-MODEL: a block of 28x32 px has no tile"):
+        open_blocks("litert", (FILES / "tiled_int8.tflite").read_bytes(), spec, (40, 40, 3))
