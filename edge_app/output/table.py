@@ -25,7 +25,8 @@ class FileTable:
 
     def write(self, lines: list[Line]) -> None:
         for line in lines:
-            note = f"  ({line.label})" if line.decision == REFER else ""
+            note = "" if line.frame is None else f"  frame {line.frame}"
+            note += f"  ({line.label})" if line.decision == REFER else ""
             note += f"  {counted(len(line.peaks), 'peak')}" if line.peaks is not None else ""
             note += "  stored" if line.stored and not line.refused else ""
             confidence = "" if line.confidence is None else f"{line.confidence:.1%}"

@@ -1,19 +1,24 @@
 """DICOM as the rest of the project sees it: pictures, names, places, folders."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pydicom
 import pytest
 
 from dicom_files import ROOT, dicom_file
-from limiar.edge_app.bundle.manifest import DicomSpec, InputSpec, Window
-from limiar.edge_app.errors import ImageError
+from limiar.edge_app.bundle.manifest import GOLDEN, DicomSpec, InputSpec, Window
+from limiar.edge_app.errors import BundleError, ImageError
 from limiar.edge_app.image.containers.dicom import inspect
 from limiar.edge_app.image.containers.dicom_place import place, uid_hash
 from limiar.edge_app.image.folder import walk
 from limiar.edge_app.image.read import decode, opened
+from limiar.edge_app.inference.golden import golden_tensors
 
 PIXELS = np.random.default_rng(3).integers(-1024, 1000, (3, 40, 32)).astype(np.int16)
 LUNG = InputSpec(height=40, width=40, channels=3, dicom=DicomSpec(window=Window(-600, 1500)))
@@ -93,3 +98,38 @@ def test_a_folder_gives_dicom_files_without_an_extension_but_not_their_directory
     (tmp_path / "README").write_text("no DICOM")
     taken = [os.path.basename(found.path) for found in walk(os.fsencode(tmp_path)) if found.kind is None]
     assert taken == [b"1.2.840.113619.2.1", b"IM0001", b"slice.dcm"]
+
+
+class Golden:
+    """A bundle of one golden image, as far as it is read here."""
+
+    def __init__(self, data: bytes) -> None:
+        record = {"images": [{"path": "golden/0.dcm", "tensor_sha256": "0" * 64}], "logits": {}}
+        self._files = {GOLDEN: msgspec.json.encode(record), "golden/0.dcm": data}
+        self.manifest = SimpleNamespace(input=LUNG)
+
+    def read(self, path: str) -> bytes:
+        return self._files[path]
+
+
+def test_a_device_that_lacks_a_decoder_is_told_so_and_not_that_its_pixels_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    golden = Golden(dicom_file(PIXELS[0], syntax="jpeg_ls"))
+    assert golden_tensors(golden).differing == ("golden/0.dcm",)
+    monkeypatch.setitem(sys.modules, "jpeg_ls", None)
+    monkeypatch.delitem(sys.modules, "limiar.edge_app.image.decoders.dicom_jpeg_ls", raising=False)
+    with pytest.raises(BundleError, match=r"E-INSTALL-MISSING.*limiar\[dicom\]"):
+        golden_tensors(golden)
+
+
+def test_a_device_without_the_decoders_of_dicom_reads_what_needs_none() -> None:
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('pydicom', 'jpeg_ls', 'openjpeg', 'gdcm'))\n"
+        "from limiar.edge_app.bundle.manifest import GOLDEN, DicomSpec, InputSpec\n"
+        "from limiar.edge_app.image.read import decode\n"
+        "data = sys.stdin.buffer.read()\n"
+        "print(decode(data, '', InputSpec(40, 40, 3, dicom=DicomSpec())).shape)"
+    )
+    for syntax in ("explicit", "deflated", "rle"):
+        data = dicom_file(PIXELS[0], syntax=syntax, window=(-500, 1000))
+        done = subprocess.run([sys.executable, "-P", "-c", code], input=data, capture_output=True, check=True)
+        assert done.stdout == b"(40, 32)\n"

@@ -1,6 +1,9 @@
 """`limiar scan` of DICOM files as its users meet it: the real command, a bundle with a rule for them."""
 
+import contextlib
+import io
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -15,6 +18,8 @@ import pytest
 from dicom_files import ROOT, dicom_file
 from limiar.edge_app.bundle.manifest import DicomSpec, Window, manifest_json, parse_manifest
 from limiar.edge_app.image.containers.dicom_place import uid_hash
+from limiar.edge_app.output.table import FileTable
+from limiar.edge_app.scan.scan import scan
 from services import Service
 
 Limiar = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -90,6 +95,14 @@ def test_frames_go_through_tiles_and_pictures_too(bundle: Path, tmp_path: Path, 
     assert [line["tiles"]["assessed"] > 0 for line in lines_of(done)] == [True] * 3
     assert all("x_mm" in peak for line in lines_of(done) for peak in line["peaks"])
     assert len(list((tmp_path / "annotated").iterdir())) == len(list((tmp_path / "maps").iterdir())) == 3
+
+
+def test_a_person_sees_which_frame_a_row_is_of(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "multi.dcm").write_bytes(dicom_file(PIXELS))
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        FileTable().write(list(scan(bundle, [tmp_path / "multi.dcm"], db=tmp_path / "results.db")))
+    assert re.findall(r"frame \d", shown.getvalue()) == ["frame 1", "frame 2", "frame 3"]
 
 
 def test_a_bundle_without_the_rule_refuses_a_file_of_many_frames_once(tiny_path: Path, study: Path, limiar: Limiar) -> None:
