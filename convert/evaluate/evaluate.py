@@ -19,7 +19,7 @@ from limiar.convert.evaluate.evaluation import (
     Scored,
     WrongImage,
 )
-from limiar.convert.evaluate.figures import Judged, confusion, figures, independent, label_figures, precision
+from limiar.convert.evaluate.figures import Judged, confusion, figures, independent, label_figures, precisions, recalls
 from limiar.convert.evaluate.labelled import Labelled, by_frame, labelled
 from limiar.convert.evaluate.marks import Marks, mark_figures, read_marks
 from limiar.edge_app.answer import SlicePlace
@@ -206,13 +206,11 @@ def _by_point(judged: Judged, labels: np.ndarray) -> np.ndarray:
 
 
 def _labels(judged: Judged) -> dict[str, LabelFigures]:
-    counts = confusion(judged)
-    found = {}
-    for k, name in enumerate(judged.names):
-        own = judged.truth == k
-        recall = label_figures(judged.of(own))["accuracy"] if own.any() else None
-        found[name] = LabelFigures(int(own.sum()), counts[name], recall, precision(judged, k))
-    return found
+    recall, precision = recalls(judged), precisions(judged)
+    return {
+        name: LabelFigures(sum(decided.values()), decided, recall.get(name), precision.get(name))
+        for name, decided in confusion(judged).items()
+    }
 
 
 def _compared(judged: Judged, values: Sequence[str]) -> tuple[GroupFigures, ...]:

@@ -71,9 +71,15 @@ def figures(images: Judged) -> dict[str, Metric]:
     return found | _shares(decided, images) | scored
 
 
-def precision(images: Judged, k: int) -> Metric | None:
-    """The share of the images that got label k that have it; None if none got it."""
-    return _shares({"precision": (images.truth == k, images.labels == k)}, images).get("precision")
+def recalls(images: Judged) -> dict[str, Metric]:
+    """Label -> the share of its images that got it; labels without an image are left out."""
+    found = label_figures(images)
+    return {images.names[k]: found[name] for k, name in _by_name(images) if name in found}
+
+
+def precisions(images: Judged) -> dict[str, Metric]:
+    """Label -> the share of the images that got it that have it; labels that none got are left out."""
+    return _shares({name: (images.truth == k, images.labels == k) for k, name in enumerate(images.names)}, images)
 
 
 def confusion(images: Judged) -> dict[str, dict[str, int]]:

@@ -21,6 +21,8 @@ from limiar.train.record.froc import RATES
 from limiar.train.record.metrics import ECE_BINS, RESAMPLES
 
 _TILES = ("accuracy", "sensitivity", "specificity", "auc", "refer_rate", "accuracy_decided")
+_NOT_COMPARED = ("ece", "nll", "brier")
+_LABELS = 40  # with a column of their own; of more, the table has recall and precision alone
 _FILES = 200  # of refused images that are listed; --json has all
 _IMAGE_PX = 144
 
@@ -44,6 +46,7 @@ def write_page(file: Path, found: Evaluation, judged: Judged, data: Path) -> Non
 
 def render(found: Evaluation, judged: Judged, images: Sequence[ShownImage]) -> bytes:
     """The page, UTF-8."""
+    few = len(found.bundle.labels) <= _LABELS
     return templates.render(
         Path(__file__).parent,
         "evaluation.html.j2",
@@ -51,8 +54,9 @@ def render(found: Evaluation, judged: Judged, images: Sequence[ShownImage]) -> b
         proven=PROVEN,
         tiles=[name for name in _TILES if name in found.figures],
         curves=_curves(judged.of(judged.labels >= 0), found.origin.file),
-        columns=(*found.bundle.labels, REFER, REFUSED),
-        compared=[name for name in found.figures if name not in ("ece", "nll", "brier")],
+        columns=(*found.bundle.labels, REFER, REFUSED) if few else (),
+        figures={name: found.figures[name] for name in found.figures if few or not name.startswith("recall_")},
+        compared=[name for name in found.figures if name not in _NOT_COMPARED and (few or not name.startswith("recall_"))],
         froc=draw_froc(found.marks.froc) if found.marks else "",
         rates=[*zip(RATES, found.marks.froc.sensitivity, strict=True)] if found.marks else [],
         images=images,

@@ -21,7 +21,10 @@ def lines(found: Evaluation) -> Iterator[str]:
         f"{bundle.name} {bundle.version}, {origin.file} on {origin.runtime}: "
         f"{found.split} images, {found.images} in all, {found.refused_images} refused"
     )
+    listed = len(bundle.labels) <= _LABELS
     for name, metric in found.figures.items():
+        if name.startswith("recall_") and not listed:
+            continue
         yield f"  {printable(name).replace('_', ' '):<18} {_interval(metric)}"
     if found.groups is not None:
         yield f"  the images are of {counted(found.groups, 'group')}, which the intervals allow for"

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import limiar as api
-from limiar.convert.evaluate.figures import Judged, figures, independent, label_figures
+from limiar.convert.evaluate.figures import Judged, figures, independent, label_figures, precisions, recalls
 from limiar.edge_app.bundle.manifest import REFER, REFUSED
 from limiar.edge_app.errors import DataError
 from limiar.train.record.metrics import brier, class_metrics, decision_metrics, ece_interval, nll
@@ -266,6 +266,20 @@ def test_intervals_of_equal_images_in_groups_are_wider_than_those_of_independent
         by_image = figures(alone)[name]
         assert metric.value == by_image.value
         assert metric.high - metric.low > 1.3 * (by_image.high - by_image.low) or name == "ece"
+
+
+@pytest.mark.parametrize("groups", [None, [f"p{k // 5}" for k in range(80)]])
+def test_the_recall_of_a_label_is_the_same_wherever_it_stands(groups):
+    two, three = judged(7, groups=groups), judged(8, positive=None, groups=groups)
+    assert recalls(two) == {"pos": figures(two)["sensitivity"], "neg": figures(two)["specificity"]}
+    assert recalls(three) == {name: figures(three)[f"recall_{name}"] for name in "abc"}
+
+
+def test_precision_is_the_share_of_right_images_among_those_that_got_a_label():
+    images = judged(9)
+    got = images.labels == 1
+    assert precisions(images)["pos"].value == pytest.approx((images.truth[got] == 1).mean())
+    assert "pos" not in precisions(msgspec.structs.replace(images, labels=np.zeros(80, int)))
 
 
 def test_a_label_that_an_operating_point_gives_counts_in_place_of_the_bundles_own():
