@@ -12,14 +12,15 @@ from limiar.edge_app.output.tile_lines import TilesLine
 
 
 class Draw(Struct, frozen=True):
-    """Draw a slice under its map."""
+    """Draw a slice, whole under its map, or a part of it without."""
 
     path: bytes
     follow: bool  # read a link to a file
     sha256: bytes  # of the file that was answered
     frame: int  # from 0
     spec: InputSpec
-    tiles: TileMap
+    tiles: TileMap | None  # None: without the map
+    box: tuple[int, int, int, int] | None = None  # left, top, right, bottom of the part, px; None: whole
 
 
 class Drawn(Struct, frozen=True):

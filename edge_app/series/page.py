@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from limiar.edge_app.bundle.manifest import Manifest
 from limiar.edge_app.output.lines import Line, Origin
@@ -18,7 +19,7 @@ from limiar.edge_app.series.series import Outcome
 from limiar.edge_app.series.study import Study
 
 PICTURES = 120  # in a page, at most: 3 MB
-CLOSE = 12  # findings of a study that are shown close, at most: each has its slice's picture once more
+CLOSE = 12  # findings of a study that are shown from close by, at most
 
 
 class Ring(Struct, frozen=True):
@@ -38,7 +39,6 @@ class Picture(Struct, frozen=True):
     score: float
     drawn: Drawn
     url: str
-    radius: float  # of a tile, px
     rings: tuple[Ring, ...]
 
 
@@ -49,16 +49,12 @@ class Shown(Struct, frozen=True):
     study: Study
     pictures: tuple[Picture, ...]
 
+    close: dict[int, str]  # a finding's number -> the URL of a picture from close by
+
     @property
     def seen(self) -> frozenset[int]:
         """The numbers of the slices that have a picture."""
         return frozenset(picture.number for picture in self.pictures)
-
-    def close(self, finding: Finding) -> Picture | None:
-        """The picture of a finding's slice, to be shown close, for the first findings; None: there is none."""
-        if finding.number > CLOSE:
-            return None
-        return next((picture for picture in self.pictures if picture.number == finding.slice and picture.url), None)
 
 
 def page(manifest: Manifest, origin: Origin, outcomes: Sequence[Outcome], follow: bool = False) -> bytes:
@@ -69,14 +65,11 @@ def page(manifest: Manifest, origin: Origin, outcomes: Sequence[Outcome], follow
     studies = [(outcome, slices) for outcome, slices in outcomes if isinstance(outcome, Study)]
     room = max(1, PICTURES // max(1, len(studies)))
     with Pictures() as pictures:
-        shown = [
-            Shown(
-                f"s{number}",
-                study,
-                tuple(_pictures(pictures, manifest, study, slices, room if number <= PICTURES else 0, follow)),
-            )
-            for number, (study, slices) in enumerate(studies, start=1)
-        ]
+        shown = []
+        for number, (study, slices) in enumerate(studies, start=1):
+            drawn = tuple(_pictures(pictures, manifest, study, slices, room if number <= PICTURES else 0, follow))
+            close = dict(_close(pictures, manifest, study, slices, follow)) if drawn else {}
+            shown.append(Shown(f"s{number}", study, drawn, close))
     return templates.render(
         Path(__file__).parent,
         "series.html.j2",
@@ -100,10 +93,26 @@ def _pictures(
         listed = study.slices[number - 1]
         slice_ = ordered[listed.path, listed.frame]
         drawn = pictures.draw(_asked(manifest, slice_, follow))
-        url = f"data:image/jpeg;base64,{base64.b64encode(drawn.jpeg).decode()}" if drawn.jpeg else ""
-        radius = slice_.line.tiles.size / 2 if slice_.line.tiles else 0.0
-        rings = tuple(_rings(study.findings, slice_, number, radius))
-        yield Picture(number, listed.along_mm, listed.score, drawn, url, radius, rings)
+        rings = tuple(_rings(study.findings, slice_, number))
+        yield Picture(number, listed.along_mm, listed.score, drawn, _url(drawn), rings)
+
+
+def _close(
+    pictures: Pictures, manifest: Manifest, study: Study, slices: Sequence[Slice], follow: bool
+) -> Iterator[tuple[int, str]]:
+    """The first findings and what is around them, twice as wide as a tile."""
+    of = {(slice_.line.path, slice_.line.frame): slice_ for slice_ in slices}
+    for finding in (study.findings or ())[:CLOSE]:
+        asked = _asked(manifest, slice_ := of[finding.path, finding.frame], follow)
+        size = slice_.line.tiles.size if slice_.line.tiles else 0
+        left, top = (max(0, round(px) - size) for px in (finding.x, finding.y))
+        drawn = pictures.draw(replace(asked, tiles=None, box=(left, top, left + 2 * size, top + 2 * size)))
+        if drawn.jpeg:
+            yield finding.number, _url(drawn)
+
+
+def _url(drawn: Drawn) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(drawn.jpeg).decode()}" if drawn.jpeg else ""
 
 
 def _chosen(slices: int, findings: Sequence[Finding], room: int) -> list[int]:
@@ -123,8 +132,9 @@ def _asked(manifest: Manifest, slice_: Slice, follow: bool) -> Draw:
     return Draw(path, follow, bytes.fromhex(line.sha256), (line.frame or 1) - 1, manifest.input, map_of(line.tiles))
 
 
-def _rings(findings: Sequence[Finding], slice_: Slice, number: int, radius: float) -> Iterator[Ring]:
+def _rings(findings: Sequence[Finding], slice_: Slice, number: int) -> Iterator[Ring]:
+    assert slice_.line.tiles
     for finding in findings:
         if finding.first_slice <= number <= finding.last_slice:
             x, y = slice_.pixel(finding.place_mm)
-            yield Ring(finding.number, round(x + 0.5, 1), round(y + 0.5, 1), radius)
+            yield Ring(finding.number, round(x + 0.5, 1), round(y + 0.5, 1), slice_.line.tiles.size / 2)

@@ -18,6 +18,7 @@ from limiar.edge_app.system.channel import WorkerEnd
 
 _MEMORY = 1 << 30  # bytes of data: a picture of 50 megapixels takes 0.3 GiB
 _SIDE_PX = 384  # of the longer side: a page with a hundred of them has 3 MB
+_CLOSE_PX = 160  # of a part
 _QUALITY = 80
 
 
@@ -41,7 +42,14 @@ def _drawn(asked: Draw) -> Drawn:
     except MemoryError:
         return Drawn(b"", code="E-IMAGE-MEMORY")
     height, width = picture.shape[:2]
-    small = enlarged(picture.pixels(), _SIDE_PX)
+    if asked.box:
+        left, top, right, bottom = asked.box
+        left, top = min(left, width - 1), min(top, height - 1)  # slices may be shifted against each other
+        image = enlarged(picture.pixels()[top : max(bottom, top + 1), left : max(right, left + 1)], _CLOSE_PX)
+    else:
+        image = enlarged(picture.pixels(), _SIDE_PX)
+    if asked.tiles:
+        image = Image.fromarray(with_map(image, picture.shape, asked.tiles, scores_of(asked.tiles)))
     file = io.BytesIO()
-    Image.fromarray(with_map(small, picture.shape, asked.tiles, scores_of(asked.tiles))).save(file, "JPEG", quality=_QUALITY)
+    image.save(file, "JPEG", quality=_QUALITY)
     return Drawn(file.getvalue(), width, height)

@@ -9,6 +9,7 @@ import sys
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 import limiar
 import phantom_series
@@ -80,7 +81,7 @@ def test_the_page_shows_findings_slices_and_the_intended_use_and_no_patient(fold
     page = (folder / "page.html").read_text()
     assert INTENDED_USE in page
     assert page.count("<figure") == page.count('aria-label="Slice ') == 80
-    assert page.count('aria-label="Finding ') == len(studies[0]["findings"])
+    assert page.count('alt="Finding ') == len(studies[0]["findings"])
     assert page.count('class="ring"') == sum(one["last_slice"] - one["first_slice"] + 1 for one in studies[0]["findings"])
     assert "phantom-series" not in page  # the patient's name in the files
     assert not re.search(r"<script|https?://|file:", page)
@@ -102,8 +103,9 @@ def test_names_do_not_matter(folder, studies, tmp_path):
 def test_what_belongs_to_no_study_is_said_and_missing_slices_are_noted(folder, studies, tmp_path):
     for path in (folder / "empty" / "series_000").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    cut = tmp_path / "IM0020.dcm"
-    cut.write_bytes(cut.read_bytes()[:-100])
+    cut = tmp_path / "<script>alert(1)<!--.dcm"
+    cut.write_bytes((tmp_path / "IM0020.dcm").read_bytes()[:-100])
+    (tmp_path / "IM0020.dcm").unlink()
     told = command(folder, "series", folder / "bundle", tmp_path, "--html", tmp_path / "page.html")
     study, refused = map(json.loads, told.stdout.splitlines())
     assert told.returncode == 4
@@ -112,6 +114,7 @@ def test_what_belongs_to_no_study_is_said_and_missing_slices_are_noted(folder, s
     page = (tmp_path / "page.html").read_text()
     assert refused["code"] in page
     assert str(tmp_path) not in page
+    assert "<script" not in page
 
 
 def test_a_bundle_without_tiles_says_what_to_give(folder, tmp_path):
@@ -141,6 +144,8 @@ def test_a_picture_that_ends_its_process_costs_that_picture(folder):
     with Pictures() as pictures:
         whole = pictures.draw(asked)
         assert (whole.jpeg[:2], whole.width, whole.height, whole.code) == (b"\xff\xd8", 512, 512, "")
+        beyond = pictures.draw(replace(asked, tiles=None, box=(600, 500, 680, 580)))  # shifted against the others
+        assert (beyond.jpeg[:2], beyond.code) == (b"\xff\xd8", "")
         pictures.child.kill()
         assert pictures.draw(asked).code == "E-IMAGE-CRASH"
         assert pictures.draw(asked).jpeg == whole.jpeg
