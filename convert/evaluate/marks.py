@@ -135,7 +135,7 @@ def candidates(tiles: TileMap) -> list[tuple[float, float, float]]:
     grid = Grid(tiles.size, tiles.stride, tiles.rows, tiles.columns, tiles.first)
     scores = scores_of(tiles)
     found = []
-    for row, column in peaks(ranked(scores, grid), grid, lambda row, column: True):
+    for row, column in peaks(ranked(scores, grid, scores >= 0), grid):
         y, x = centroid(scores, grid, row, column)
         found.append((x, y, float(scores[row, column])))
     return found

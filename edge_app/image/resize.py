@@ -18,9 +18,12 @@ cv2.setNumThreads(1)  # images are small: OpenCV's thread pool costs more than i
 
 _WHOLE_BYTES = 16 << 20  # a picture up to this size is converted at once: cutting bands from a Pillow image costs one more copy
 _BAND_BYTES = 2 << 20  # at a time, of a larger image; computing the means takes up to ten times as much
-_SIDE_MIN_PX = 4  # a narrower strip shows nothing once it is stretched to a square
+SIDE_MIN_PX = 4  # a narrower strip shows nothing once it is stretched to a square
 _FLAT_LEVELS = 8  # grey levels between the darkest and the brightest pixel
+DARK, BRIGHT = _FLAT_LEVELS, 255 - _FLAT_LEVELS
 _EXTREME_SHARE = 0.99  # of the pixels; of 5,119 CT patches the most extreme has 0.61 dark and 0.43 bright ones
+
+Whole = NDArray[np.int64]  # [N]
 
 
 class Rows(Protocol):
@@ -63,16 +66,24 @@ def tensor_sha256(tensor: Pixels) -> str:
 def check_assessable(picture: Rows, tensor: Pixels) -> None:
     """Refuses a picture that shows nothing: a strip, one flat colour, nearly all black or white. Raises ImageError."""
     height, width = picture.shape[:2]
-    if min(height, width) < _SIDE_MIN_PX:
-        raise ImageError("E-IMAGE-THIN", f"{width}x{height} pixels, not assessable: give at least {_SIDE_MIN_PX} on each side")
+    if min(height, width) < SIDE_MIN_PX:
+        raise ImageError("E-IMAGE-THIN", f"{width}x{height} pixels, not assessable: give at least {SIDE_MIN_PX} on each side")
     low, high = map(int, cv2.minMaxLoc(tensor.reshape(-1))[:2])  # takes a quarter of the time of numpy's min and max
     if high - low < _FLAT_LEVELS:
         raise ImageError("E-IMAGE-UNIFORM", f"all pixels are within {low}..{high}, not assessable: check lens, light and file")
     # The counts are only needed if the darkest or brightest pixel is extreme.
-    if low <= _FLAT_LEVELS and np.count_nonzero(tensor <= _FLAT_LEVELS) >= _EXTREME_SHARE * tensor.size:
+    if low <= DARK and np.count_nonzero(tensor <= DARK) >= _EXTREME_SHARE * tensor.size:
         raise ImageError("E-IMAGE-BLACK", "nearly all pixels are black, not assessable: check lens cap, light and exposure")
-    if high >= 255 - _FLAT_LEVELS and np.count_nonzero(tensor >= 255 - _FLAT_LEVELS) >= _EXTREME_SHARE * tensor.size:
+    if high >= BRIGHT and np.count_nonzero(tensor >= BRIGHT) >= _EXTREME_SHARE * tensor.size:
         raise ImageError("E-IMAGE-SATURATED", "nearly all pixels are white, not assessable: lower light or exposure")
+
+
+def assessable(low: Whole, high: Whole, dark: Whole, bright: Whole, size: int) -> NDArray[np.bool_]:
+    """Which of many tensors of `size` values `check_assessable` lets pass, except for thin ones.
+
+    low, high: the least and the largest value of each; dark, bright: how many are at most DARK, at least BRIGHT.
+    """
+    return (high - low >= _FLAT_LEVELS) & (dark < _EXTREME_SHARE * size) & (bright < _EXTREME_SHARE * size)
 
 
 def _uint8(array: NDArray[Any]) -> Pixels:

@@ -17,8 +17,9 @@ from limiar.edge_app.bundle.manifest import GREY, STATISTICS, Envelope, Range
 from limiar.edge_app.image.resize import luma
 
 QUANTILES = (0.001, 0.999)  # one training image in 500 is outside a range; none if there are fewer than 1,000
-_TAIL = 0.01  # of the pixels: a single pixel means nothing
-_POWERS = np.arange(256)[:, None] ** [1, 2]
+TAIL = 0.01  # of the pixels: a single pixel means nothing
+NOISE_OF = math.sqrt(math.pi / 2) / 6  # a mean of `noise_response` -> standard deviation
+POWERS = np.arange(256)[:, None] ** [1, 2]
 
 
 def statistics(tensor: Pixels) -> dict[str, float]:
@@ -33,8 +34,8 @@ def statistics(tensor: Pixels) -> dict[str, float]:
     is_grey = image.shape[-1] == 1 or bool((red == image[..., 1]).all() and (red == image[..., 2]).all())
     grey = np.ascontiguousarray(red if is_grey else luma(image))  # the luma of three equal channels equals each of them
     levels = np.bincount(grey.ravel(), minlength=256)
-    mean, deviation = _moments(grey.size, *(levels @ _POWERS).tolist())
-    tail = max(1, math.ceil(_TAIL * grey.size))
+    mean, deviation = _moments(grey.size, *(levels @ POWERS).tolist())
+    tail = max(1, math.ceil(TAIL * grey.size))
     low, high = levels.cumsum().searchsorted((tail, grey.size - tail + 1)).tolist()
     return {
         "mean": mean,
@@ -47,38 +48,6 @@ def statistics(tensor: Pixels) -> dict[str, float]:
     }
 
 
-def statistics_of(tensors: Pixels) -> list[dict[str, float]]:
-    """What `statistics` gives for each of many model inputs, uint8 [N, H, W, 1 or 3], to the last bit, and sooner."""
-    count, height, width, channels = tensors.shape
-    size = height * width
-    grey = tensors[..., 0] if channels == 1 else luma(tensors)
-    numbered = grey.reshape(count, size) + 256 * np.arange(count)[:, None]
-    levels = np.bincount(numbered.ravel(), minlength=256 * count).reshape(count, 256)
-    tail, upto = max(1, math.ceil(_TAIL * size)), levels.cumsum(axis=1)
-    low, high = ((upto >= rank).argmax(axis=1) for rank in (tail, size - tail + 1))
-    columns = zip(
-        _many_moments(size, (levels @ _POWERS).astype(np.int64)),
-        low.tolist(),
-        high.tolist(),
-        _many_moments(size, _sums(_laplacian(grey))),
-        (levels[:, 0] + levels[:, 255]).tolist(),
-        [0.0] * count if channels == 1 else map(_colourfulness, tensors.astype(np.int16)),
-        strict=True,
-    )
-    return [
-        {
-            "mean": mean,
-            "deviation": deviation,
-            "low": float(dark),
-            "high": float(bright),
-            "sharpness": edges**2,
-            "clipped": clipped / size,
-            "colour": colour,
-        }
-        for (mean, deviation), dark, bright, (_, edges), clipped, colour in columns
-    ]
-
-
 def noise(tensor: Pixels) -> float:
     """The standard deviation of the noise in a model input, in grey levels (Immerkær, CVIU 64 (1996) 300-302).
 
@@ -86,12 +55,18 @@ def noise(tensor: Pixels) -> float:
     machine; 0 with a side under 3 pixels.
     """
     image = tensor[0]
-    grey = (image[..., 0] if image.shape[-1] == 1 else luma(image)).astype(np.int32)
+    grey = image[..., 0] if image.shape[-1] == 1 else luma(image)
     if min(grey.shape) < 3:
         return 0.0
-    rows = grey[:-2] - 2 * grey[1:-1] + grey[2:]
-    response = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
-    return math.sqrt(math.pi / 2) / 6 * int(np.abs(response).sum()) / response.size
+    response = noise_response(grey)
+    return NOISE_OF * int(response.sum()) / response.size
+
+
+def noise_response(grey: Pixels) -> NDArray[np.int32]:
+    """[H, W] -> [H - 2, W - 2]: how much each pixel but those of the rim differs from planes and lines, absolute."""
+    levels = grey.astype(np.int32)
+    rows = levels[:-2] - 2 * levels[1:-1] + levels[2:]
+    return np.asarray(np.abs(rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]))
 
 
 def measure(tensors: Iterable[Pixels]) -> Envelope:
@@ -128,24 +103,6 @@ def _moments(n: int, total: int, squares: int) -> tuple[float, float]:
 def _moments_of(values: NDArray[Any]) -> tuple[float, float]:
     # OpenCV adds in float64, where integer sums are exact. With IPP it squares a root, which is off by far less than 1.
     return _moments(values.size, int(cv2.sumElems(values)[0]), round(cv2.norm(values, cv2.NORM_L2SQR)))
-
-
-def _many_moments(n: int, sums: NDArray[np.int64]) -> list[tuple[float, float]]:
-    return [_moments(n, total, squares) for total, squares in sums.tolist()]
-
-
-def _sums(values: NDArray[np.int16]) -> NDArray[np.int64]:
-    """[N, H, W] -> [N, 2]: the sum of each, and of its squares."""
-    totals = values.sum(axis=(1, 2), dtype=np.int64)
-    return np.stack([totals, np.square(values, dtype=np.int32).sum(axis=(1, 2), dtype=np.int64)], axis=1)
-
-
-def _laplacian(grey: Pixels) -> NDArray[np.int16]:
-    """cv2.Laplacian of each, [N, H, W]: of all in one tall image, with the row between them that it assumes at a border."""
-    count, height, width = grey.shape
-    tall = np.concatenate([grey[:, 1:2], grey, grey[:, -2:-1]], axis=1) if height > 1 else grey.repeat(3, axis=1)
-    edges = np.asarray(cv2.Laplacian(tall.reshape(-1, width), cv2.CV_16S), np.int16)
-    return edges.reshape(count, -1, width)[:, 1:-1]
 
 
 def _colourfulness(rgb: NDArray[np.int16]) -> float:

@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from limiar.edge_app import APP
 from limiar.edge_app.answer import Answer, Prediction, Timing
@@ -13,6 +15,7 @@ from limiar.edge_app.arrays import ClassMap, Logits, Pixels
 from limiar.edge_app.bundle.manifest import Assessable, Decision, Envelope, InputSpec
 from limiar.edge_app.errors import RuntimeUnavailable
 from limiar.edge_app.image.assessable import assessed, check_limits
+from limiar.edge_app.image.measured import Measured, outside_of, within
 from limiar.edge_app.image.resize import Rows, check_assessable, model_input
 from limiar.edge_app.image.statistics import outside, statistics
 from limiar.edge_app.inference.model import Model
@@ -84,6 +87,25 @@ class Classifier:
         found = statistics(seen) if self.measures else {}
         unlike = self.assess(picture, seen, found)
         return Seen(tensor, unlike, tuple(found.values()) if self._measure else None)
+
+    @property
+    def needs(self) -> dict[str, bool]:
+        """What `assess_many` needs of many pictures: arguments of image/measured.py."""
+        return {
+            "measure": bool(self._envelope or self._limits),
+            "noisy": "noise" in self._limits.limits if self._limits else False,
+        }
+
+    def assess_many(self, found: Measured) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which of N pictures `assess` takes, and which of these are unlike the training images."""
+        taken, unlike = found.shows, np.zeros(len(found.shows), bool)
+        if self._limits:
+            taken = taken & within(self._limits, found.values)
+        if self._envelope:
+            unlike = outside_of(self._envelope, found.values)
+            if self.rule.outside == "refuse":
+                taken = taken & ~unlike
+        return taken, taken & unlike
 
     @property
     def measures(self) -> bool:

@@ -1,7 +1,5 @@
 """The peaks of a map of scores: where what is sought is likeliest, each place once."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,27 +10,27 @@ MOST = 100  # peaks of a picture
 _PARTS = 1 << 20  # of a score, as whole numbers: their sums do not depend on the order of addition
 
 
-def ranked(scores: Scores, grid: Grid) -> list[tuple[int, int]]:
-    """Row and column of every assessed tile, the highest score first.
+def ranked(scores: Scores, grid: Grid, among: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Row and column of some tiles, the highest score first.
 
     A quantized model gives many tiles of a plateau the same score: then the one with the highest scores around it comes first,
     which is in the plateau's middle; after that, the first in reading order.
     """
     around = _sums(scores, grid)
-    rows, columns = np.nonzero(~np.isnan(scores))
+    rows, columns = np.nonzero(among)
     order = np.lexsort((columns, rows, -around[rows, columns], -scores[rows, columns]))
     return list(zip(rows[order].tolist(), columns[order].tolist(), strict=True))
 
 
-def peaks(tiles: list[tuple[int, int]], grid: Grid, sought: Callable[[int, int], bool]) -> list[tuple[int, int]]:
-    """The peaks among `ranked` tiles, the strongest first, MOST at most. sought: whether a tile's label is the one sought.
+def peaks(tiles: list[tuple[int, int]], grid: Grid) -> list[tuple[int, int]]:
+    """The peaks among `ranked` tiles, MOST at most.
 
     Greedy non-maximum suppression: no peak is within half a tile of a stronger one.
     """
     free = np.ones((grid.rows, grid.columns), bool)
     found: list[tuple[int, int]] = []
     for row, column in tiles:
-        if free[row, column] and sought(row, column):
+        if free[row, column]:
             found.append((row, column))
             if len(found) == MOST:
                 break

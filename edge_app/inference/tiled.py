@@ -13,14 +13,13 @@ from limiar.edge_app.bundle.manifest import TileSpec
 from limiar.edge_app.errors import ImageError, RuntimeUnavailable
 from limiar.edge_app.image.resize import Rows
 from limiar.edge_app.image.scores import Scores, stored_scores
-from limiar.edge_app.image.statistics import statistics_of
 from limiar.edge_app.inference.blocks import agrees, open_blocks
 from limiar.edge_app.inference.classifier import Classifier, answer_of, timing
 from limiar.edge_app.inference.grid import Grid, grid_of
 from limiar.edge_app.inference.model import Model
 from limiar.edge_app.inference.peaks import centroid, peaks, ranked
 from limiar.edge_app.inference.softmax import softmax
-from limiar.edge_app.inference.tile_inputs import row_inputs, whole_input
+from limiar.edge_app.inference.tile_inputs import row_inputs, row_measured, whole_input
 from limiar.edge_app.text import counted
 
 _DIGITS = 2  # of a place in px: what is beyond them is noise
@@ -80,10 +79,10 @@ class TiledClassifier:
         ms = timing(decode_s, looked - started, time.perf_counter() - looked)
         shares = self._shares(logits, assessed)
         scores = np.where(assessed, shares[..., self._one.labels.index(self._spec.sought)], np.nan)
-        order = ranked(scores, grid)
-        strongest = self._one.look(grid.tile(picture, *order[0]))
-        answer = answer_of(self._one.decide(logits[order[0]], strongest.unlike), strongest, picture, ms)
-        found = peaks(order, grid, lambda row, column: self._label(shares[row, column]) == self._spec.sought)
+        (speaker, *_) = ranked(scores, grid, scores == np.nanmax(scores))
+        strongest = self._one.look(grid.tile(picture, *speaker))
+        answer = answer_of(self._one.decide(logits[speaker], strongest.unlike), strongest, picture, ms)
+        found = peaks(ranked(scores, grid, assessed & self._sought(shares)), grid)
         place: SlicePlace | None = getattr(picture, "place", None)
         spacing = place.spacing_mm if place else None
         return replace(
@@ -96,7 +95,7 @@ class TiledClassifier:
                 first=grid.first,
                 sought=self._spec.sought,
                 scores=stored_scores(scores),
-                assessed=len(order),
+                assessed=int(np.count_nonzero(assessed)),
                 outside=outside,
                 path=self._how.path,
             ),
@@ -107,22 +106,22 @@ class TiledClassifier:
         """Which tiles are assessed, and how many of them are unlike the training images. Raises ImageError."""
         assessed = np.zeros((grid.rows, grid.columns), bool)
         outside = 0
-        why = ""
         for row in range(grid.rows):
-            tensors = row_inputs(picture, grid, row, self._one.input)
-            found = statistics_of(tensors) if self._one.measures else [{}] * grid.columns
-            for column in range(grid.columns):
-                try:
-                    unlike = self._one.assess(grid.tile(picture, row, column), tensors[column : column + 1], found[column])
-                    assessed[row, column] = True
-                    outside += bool(unlike)
-                except ImageError as error:
-                    why = error.code
+            assessed[row], unlike = self._one.assess_many(row_measured(picture, grid, row, self._one.input, **self._one.needs))
+            outside += int(np.count_nonzero(unlike))
             self._alive()
         if not assessed.any():
-            met = f"none of {counted(assessed.size, 'tile')} can be assessed (the last: {why})"
-            raise ImageError("E-TILES-NONE", f"{met}: give pictures of the model's kind")
+            raise self._none(picture, grid)
         return assessed, outside
+
+    def _none(self, picture: Rows, grid: Grid) -> ImageError:
+        """No tile can be assessed: the reason of the one in the middle stands for all."""
+        met = f"none of {counted(grid.rows * grid.columns, 'tile')} can be assessed"
+        try:
+            self._one.look(grid.tile(picture, grid.rows // 2, grid.columns // 2))
+        except ImageError as error:
+            met += f" (in the middle: {error.code})"
+        return ImageError("E-TILES-NONE", f"{met}: give pictures of the model's kind")
 
     def _shares(self, logits: NDArray[np.float32], assessed: Mask) -> NDArray[np.float64]:
         """The probabilities in each tile, [rows, columns, K]. Raises RuntimeUnavailable: an assessed one has none."""
@@ -132,8 +131,13 @@ class TiledClassifier:
             self._one.decide(logits[tile], None)
         return shares
 
-    def _label(self, shares: NDArray[np.float64]) -> str:
-        return self._one.rule.decision.label(dict(zip(self._one.labels, shares.tolist(), strict=True)))
+    def _sought(self, shares: NDArray[np.float64]) -> Mask:
+        """[rows, columns]: whether a tile's label is the one sought, as Decision.label."""
+        threshold, labels = self._one.rule.decision.threshold, self._one.labels
+        if threshold is None:
+            return np.asarray(shares.argmax(axis=-1) == labels.index(self._spec.sought))
+        wins = shares[..., labels.index(threshold.label)] >= threshold.at_least
+        return np.asarray(wins == (threshold.label == self._spec.sought))
 
     def _peak(
         self,

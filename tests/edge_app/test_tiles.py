@@ -11,15 +11,18 @@ from hypothesis.extra.numpy import arrays
 from msgspec.structs import replace
 
 from limiar.edge_app.answer import SlicePlace
-from limiar.edge_app.bundle.manifest import Decision, Envelope, InputSpec, Range, Threshold, TileSpec
+from limiar.edge_app.bundle.manifest import Assessable, Decision, Envelope, InputSpec, Limit, Range, Threshold, TileSpec
 from limiar.edge_app.errors import ImageError, RuntimeUnavailable
-from limiar.edge_app.image.resize import model_input
+from limiar.edge_app.image.assessable import check_limits
+from limiar.edge_app.image.measured import of_band, outside_of, within
+from limiar.edge_app.image.resize import check_assessable, model_input
 from limiar.edge_app.image.scores import scores_of, stored_scores
-from limiar.edge_app.image.statistics import statistics, statistics_of
+from limiar.edge_app.image.statistics import noise, outside, statistics
 from limiar.edge_app.inference.classifier import Classifier
 from limiar.edge_app.inference.grid import TILES_LIMIT, Grid, grid_of
 from limiar.edge_app.inference.open_classifier import open_classifier
 from limiar.edge_app.inference.peaks import centroid, peaks, ranked
+from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.inference.tile_inputs import row_inputs, whole_input
 from limiar.edge_app.inference.tiled import SingleTiles, TiledClassifier
 
@@ -87,9 +90,70 @@ def test_a_picture_may_have_fewer_tiles_if_there_are_many_labels():
 # What the rules see of a tile
 
 
-@given(arrays(np.uint8, st.tuples(st.integers(1, 4), st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3]))))
-def test_the_statistics_of_many_inputs_are_those_of_each_to_the_last_bit(tensors):
-    assert statistics_of(tensors) == [statistics(tensor[None]) for tensor in tensors]
+LEVELS = st.sampled_from([0, 3, 7, 8, 9, 90, 91, 246, 247, 248, 255]) | st.integers(0, 255)
+
+
+def shows(tensor):
+    try:
+        check_assessable(tensor[0], tensor)
+    except ImageError:
+        return False
+    return True
+
+
+@given(
+    arrays(np.uint8, st.tuples(st.integers(4, 12), st.integers(16, 40)), elements=LEVELS), st.integers(1, 12), st.integers(0, 4)
+)
+def test_what_is_measured_in_a_band_is_what_is_measured_of_each_tile_to_the_last_bit(band, stride, first):
+    side, width = band.shape
+    count = (width - first - side) // stride + 1
+    found = of_band(band, first, stride, count, measure=True, noisy=True)
+    for number in range(count):
+        tensor = band[None, :, first + number * stride :, None][:, :, :side]
+        assert {name: values[number] for name, values in found.values.items()} == {**statistics(tensor), "noise": noise(tensor)}
+        assert found.shows[number] == shows(tensor)
+
+
+@pytest.mark.parametrize("side", [40, 1024])
+def test_sums_of_large_tiles_do_not_overflow(side):
+    band = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (side, side + 8))
+    found = of_band(band, 0, 8, 2, measure=True, noisy=True)
+    for number in range(2):
+        tensor = band[None, :, 8 * number : 8 * number + side, None]
+        assert {name: values[number] for name, values in found.values.items()} == {**statistics(tensor), "noise": noise(tensor)}
+
+
+ENDS = st.integers(0, 6).map(float)
+
+
+@given(st.lists(st.tuples(ENDS, ENDS), min_size=1, max_size=8), ENDS, ENDS)
+def test_envelopes_and_limits_hold_for_many_as_for_one(found, low, high):
+    ranges = {"mean": Range(low, high, 0, 0), "colour": Range(low, high, 0, 0)}
+    envelope = Envelope(images=1, quantiles=(0.0, 1.0), ranges=ranges)
+    limits = Assessable(0.0, {"mean": Limit(at_least=low), "colour": Limit(at_most=high)})
+    values = {"mean": np.array([one for one, _ in found]), "colour": np.array([other for _, other in found])}
+    for number, (mean, colour) in enumerate(found):
+        one = {"mean": mean, "colour": colour}
+        assert outside_of(envelope, values)[number] == bool(outside(envelope, one))
+        try:
+            check_limits(limits, one)
+            kept = True
+        except ImageError:
+            kept = False
+        assert within(limits, values)[number] == kept
+
+
+@given(
+    arrays(np.float32, (3, 2, 2), elements=st.integers(-3, 3)),
+    st.sampled_from(["neg", "pos"]),
+    st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+)
+def test_the_sought_tiles_are_those_with_its_label(logits, label, at_least):
+    for decision in (Decision(), Decision(threshold=Threshold(label=label, at_least=at_least))):
+        shares = softmax(logits)
+        found = tiled(decision=decision)[0]._sought(shares)
+        for tile in np.ndindex(3, 2):
+            assert found[tile] == (decision.label(dict(zip(("neg", "pos"), shares[tile].tolist(), strict=True))) == "pos")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -227,7 +291,7 @@ def test_places_are_in_millimetres_too_if_the_spacing_is_known():
 @given(arrays(np.float64, (12, 15), elements=st.sampled_from([0.1, 0.4, 0.6, 0.9, 1.0, math.nan])), st.integers(1, 6))
 def test_no_peak_is_within_half_a_tile_of_a_stronger_one_and_every_sought_tile_is_near_a_peak(scores, stride):
     grid = Grid(size=20, stride=stride, rows=12, columns=15, first=(0, 0))
-    found = peaks(ranked(scores, grid), grid, lambda row, column: bool(scores[row, column] > 0.5))
+    found = peaks(ranked(scores, grid, scores > 0.5), grid)
     for index, one in enumerate(found):
         assert all(math.dist(one, other) * stride > 10 for other in found[:index])
     for place in np.argwhere(scores > 0.5).tolist():
@@ -239,11 +303,12 @@ def test_of_a_plateau_the_middle_is_the_peak():
     scores = np.full((11, 11), 0.1)
     scores[3:8, 3:8] = 1.0
     grid = Grid(size=40, stride=8, rows=11, columns=11, first=(0, 0))
-    found = peaks(ranked(scores, grid), grid, lambda row, column: bool(scores[row, column] > 0.5))
+    found = peaks(ranked(scores, grid, scores > 0.5), grid)
     assert found[0] == (5, 5)
     assert centroid(scores, grid, 5, 5) == pytest.approx((5 * 8 + 19.5, 5 * 8 + 19.5))
 
 
 def test_there_are_a_hundred_peaks_at_most():
     grid = Grid(size=4, stride=4, rows=20, columns=20, first=(0, 0))
-    assert len(peaks(ranked(np.ones((20, 20)), grid), grid, lambda row, column: True)) == 100
+    scores = np.ones((20, 20))
+    assert len(peaks(ranked(scores, grid, scores > 0), grid)) == 100
