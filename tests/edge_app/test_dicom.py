@@ -215,6 +215,15 @@ def test_colours_in_planes_and_in_pixels_are_the_same() -> None:
     assert (decoded(planes) == RGB).all()
 
 
+def test_big_endian_words_of_8_bits_are_swapped_in_frames_of_an_odd_size_too() -> None:
+    pixels = RNG.integers(0, 256, (3, 5, 7)).astype(np.uint8)
+    swapped = np.frombuffer(pixels.tobytes() + b"\0", ">u2").astype("<u2").tobytes()
+    little = dicom_file(pixels, syntax="big", PixelData=swapped)
+    words = little.replace(b"\x7f\xe0\x00\x10OB", b"\x7f\xe0\x00\x10OW")
+    assert words != little
+    assert all((stored(words, k) == pixels[k]).all() for k in range(3))
+
+
 @pytest.mark.parametrize("syntax", LOSSLESS)
 def test_a_frame_is_decoded_by_its_number(syntax: str) -> None:
     pixels = np.stack([SIGNED, SIGNED[::-1], SIGNED + 7])

@@ -88,13 +88,14 @@ class Dicom(Container, frozen=True, kw_only=True):
         """The stored bytes of a frame, in the order of its samples. Raises ImageError."""
         body = self.reader.body
         if self.syntax in NATIVE:
-            first, last = self.fragments[0]
-            start = number * self.frame_bytes()
+            start = self.fragments[0][0] + number * self.frame_bytes()
+            end = start + self.frame_bytes()
             if self.syntax == BIG and self.allocated == 8 and self.elements[PIXELS].vr == b"OW":  # PS3.5, 7.3: words, swapped
-                words = bytearray(last - first)
-                words[::2], words[1::2] = body[first + 1 : last : 2], body[first:last:2]
-                return bytes(words[start : start + self.frame_bytes()])
-            return body[first + start : first + start + self.frame_bytes()]
+                odd = (start - self.fragments[0][0]) % 2
+                words = bytearray(body[start - odd : end + (end - start + odd) % 2])
+                words[::2], words[1::2] = words[1::2], words[::2]
+                return bytes(words[odd : odd + end - start])
+            return body[start:end]
         fragments = self.fragments[1:]
         if len(fragments) == self.frames:
             start, end = fragments[number]

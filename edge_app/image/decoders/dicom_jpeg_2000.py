@@ -1,4 +1,7 @@
-"""JPEG 2000 and HTJ2K in DICOM (ISO/IEC 15444-1), by OpenJPEG; only reversible: the other kind is computed with floats."""
+"""JPEG 2000 and HTJ2K in DICOM (ISO/IEC 15444-1), by OpenJPEG; only reversible, since the other kind is computed with floats:
+
+of 11 irreversible files, 10 had other pixels on an emulated aarch64 than on x86-64, with pylibjpeg-openjpeg 2.6.0.
+"""
 
 import io
 import struct

@@ -13,6 +13,7 @@ from limiar.edge_app.image.decoders.dicom_stream import PADDING, Cells, Stream, 
 
 def decode(data: bytes, dicom: Dicom) -> Cells:
     """A frame. Raises ImageError, and what CharLS raises for broken data."""
+    bits = 0
     for marker, segment, coded in _segments(data):
         if marker == 0xF7 and len(segment) >= 6 + 3 * segment[5]:  # C.2.2
             bits, height, width, samples = struct.unpack_from(">BHHB", segment)
@@ -24,6 +25,8 @@ def decode(data: bytes, dicom: Dicom) -> Cells:
         elif marker == 0xDA:
             _check_end(data, coded)
             break
+    if not bits:
+        raise broken("with JPEG-LS pixels that do not say how many they are")
     values, info = jpeg_ls.decode_buffer(data)
     if dicom.samples == 3 and info["interleave_mode"] == 0:
         return cells(values, bits, (3, dicom.height, dicom.width)).transpose(1, 2, 0)
