@@ -53,6 +53,7 @@ def test_a_folder_of_dicom_files_is_trained_on_converted_scanned_and_explained(c
     lines = list(map(json.loads, on_a_device(tmp_path, *scan).splitlines()))
     assert len(lines) == len(held) > 30
     assert {line["label"] for line in lines} == {"neg", "pos"}
+    assert all(len(line["dicom"]["study"]) == 32 for line in lines)
     explained = on_a_device(tmp_path, "explain", "bundle", f"slices/{held[0]}", "--out", "why.png", "--json")
     assert json.loads(explained)["sha256"] == lines[0]["sha256"]
     assert Image.open(tmp_path / "why.png").width > 640

@@ -14,7 +14,7 @@ from limiar.train.config import input_of
 from limiar.train.data.phantom_dicom import phantom_files
 from limiar.train.data.reviewed import Parent, load_reviewed
 from limiar.train.dataset.image_folder import load
-from limiar.train.dataset.image_store import InMemory
+from limiar.train.dataset.image_store import InMemory, OnDisk
 from limiar.train.dataset.splits import Shares
 from limiar.train.record.run_folder import Run, TrainingData, splits_csv
 
@@ -80,6 +80,14 @@ def test_a_study_is_in_one_split_and_only_its_hash_is_written_down(slices):
         assert {row.group for row in rows} == {hashlib.sha256(b"limiar-uid-v1\0" + uid.encode()).hexdigest()[:32]}
         assert len({row.part for row in rows}) == 1
     assert any("192 DICOM images without a group, of 32 studies" in note for note in notes)
+
+
+def test_images_that_an_earlier_run_left_on_disk_are_in_the_same_groups(slices, tmp_path):
+    def keep(count, spec):
+        return OnDisk(tmp_path, count, spec)
+
+    first, again = (load(slices, None, SPEC, SHARES, lambda done, total: None, keep)[0] for _ in range(2))
+    assert first.rows == again.rows == read(slices)[0].rows
 
 
 def test_the_control_whose_files_name_a_study_each_is_not_grouped(slices, tmp_path):
