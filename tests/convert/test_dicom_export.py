@@ -1,8 +1,10 @@
 """Answers as DICOM: what a Structured Report and a Secondary Capture hold, and that they are valid."""
 
 import hashlib
+import os
 import shutil
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,17 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from PIL import Image
 
 from dicom_files import dicom_file
 from limiar.edge_app.answer import Peak, SlicePlace
+from limiar.edge_app.bundle.manifest import DicomSpec, TileSpec, Window
 from limiar.edge_app.bundle.open import Bundle, open_bundle
+from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.output.lines import json_lines
+from planted import planted_file, traces
 
 pydicom = pytest.importorskip("pydicom", reason="needs limiar[dicom-export]")
 highdicom = pytest.importorskip("highdicom", reason="needs limiar[dicom-export]")
@@ -294,3 +300,60 @@ def test_without_a_frame_of_reference_it_is_a_point_in_its_slice(tmp_path: Path,
     assert group.roi.value.tolist() == [[7.5, 9.5]]
     second = pydicom.dcmread(tmp_path / "study" / "IM1").SOPInstanceUID
     assert group.roi.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == second
+
+
+@pytest.fixture(scope="module")
+def dicom_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference bundle, to which two rules are added: how DICOM is read, and into which tiles it is cut."""
+    manifest = msgspec.structs.replace(
+        bundle.manifest,
+        input=msgspec.structs.replace(bundle.manifest.input, dicom=DicomSpec(rule="dicom-v1", window=Window(-600, 1500))),
+        tiles=TileSpec(size=40, stride=8, sought="pos"),
+    )
+    path = tmp_path_factory.mktemp("bundles") / "dicom"
+    write_bundle(path, manifest, {file.path: bundle.read(file.path) for file in manifest.files})
+    return path
+
+
+def nodule(seed: int) -> NDArray[np.int16]:
+    """HU of a slice with a ball of 7 pixels around x = 40, y = 30, in air with noise."""
+    y, x = np.mgrid[:72, :80]
+    ball = 880 / (1 + np.exp(1.5 * (np.hypot(x - 40, y - 30) - 7)))
+    return (np.random.default_rng(seed).normal(-850, 60, ball.shape) + ball).astype(np.int16)
+
+
+def limiar(state: Path, *words: object) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-P", "-m", "limiar", *map(str, words)]
+    return subprocess.run(command, capture_output=True, env={**os.environ, "LIMIAR_STATE": str(state)}, timeout=300)
+
+
+def test_what_scan_and_series_say_is_exported_and_only_the_files_name_the_patient(tmp_path: Path, dicom_bundle: Path) -> None:
+    study, space = tmp_path / "study", {"FrameOfReferenceUID": "1.2.826.5", "spacing": (0.7, 0.7)}
+    study.mkdir()
+    for number in (1, 2, 3):
+        data = planted_file(nodule(number), instance=number, position=(0.0, 0.0, 2.0 * number), **space)
+        (study / f"{number}.dcm").write_bytes(data)
+    scanned = limiar(tmp_path, "scan", dicom_bundle, study, "--jsonl", tmp_path / "scan.jsonl", "--maps", tmp_path / "maps")
+    studied = limiar(tmp_path, "series", dicom_bundle, study, "--jsonl", tmp_path / "series.jsonl")
+    assert (scanned.returncode, studied.returncode) == (0, 0), scanned.stderr + studied.stderr
+    whole = msgspec.json.decode((tmp_path / "series.jsonl").read_bytes())
+    assert whole["findings"]
+    ways = {
+        "scan": ("scan.jsonl", ()),
+        "series": ("series.jsonl", ()),
+        "capture": ("scan.jsonl", ("--as", "capture", "--maps", tmp_path / "maps")),
+        "slices": ("series.jsonl", ("--as", "capture", "--maps", tmp_path / "maps")),
+    }
+    counts = {}
+    for name, (results, options) in ways.items():
+        out = tmp_path / "out" / name
+        done = limiar(tmp_path, "export-dicom", dicom_bundle, tmp_path / results, study, "--out", out, *options)
+        assert done.returncode == 0, done.stderr
+        assert traces(done.stdout, done.stderr) == []
+        assert traces(out)  # the control: what was planted is copied, and found
+        counts[name] = len(list(out.iterdir()))
+    assert counts == {"scan": 1, "series": 1, "capture": 3, "slices": 3}
+    report = highdicom.sr.srread(tmp_path / "out" / "series" / "report-0001.dcm")
+    groups = found_in(report).get_planar_roi_measurement_groups()
+    places = np.array([finding["place_mm"] for finding in whole["findings"]])
+    np.testing.assert_allclose([group.roi.value[0] for group in groups], places, rtol=1e-6)  # SCOORD3D has floats of 32 bits
