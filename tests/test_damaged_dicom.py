@@ -87,3 +87,10 @@ def test_an_element_that_is_there_twice_is_refused(name: str) -> None:
         for at in (element.end, len(body)):
             outcome, _ = damaged_dicom.by_limiar(whole(meta, body[:at] + body[element.start : element.end] + body[at:]))
             assert outcome.startswith("E-"), (element.tag, at)
+
+
+def test_a_stray_marker_before_the_pixels_of_a_lossless_jpeg_does_not_end_the_process(tmp_path: Path) -> None:
+    """GDCM throws when libjpeg warns of it, and nothing catches that: a worker would be lost."""
+    (tmp_path / "file.dcm").write_bytes(WHOLE["jpeg_lossless"].replace(b"\xff\xc4", b"\xff\xd4", 1))
+    (found,) = damaged_dicom.decoded({"file.dcm": tmp_path / "file.dcm"}, "limiar").values()
+    assert found.outcome == "E-IMAGE-BROKEN"

@@ -8,6 +8,7 @@ import pytest
 
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from virtualpi.answers import Answers, Facts, Line, compared, scans_compared, steps_apart
+from virtualpi.pictures import levels_compared
 
 FILES = ("tflite_int8", "tflite_fp32")
 FACTS = Facts({}, {}, {"litert": "2.3.0"}, {}, {"tflite_int8 litert": 0.25})
@@ -83,3 +84,22 @@ SCAN = (Line("a.png", "neg", "tflite_int8", "bundle", 0.9), Line("b.png", "refer
 )
 def test_a_scan_with_other_answers_fails(there: tuple[Line, ...], fails: set[str]) -> None:
     assert {one.what for one in scans_compared("", SCAN, there) if not one.passed} == fails
+
+
+DICOM = {"a": "01", "b": "02", "c": "03", "d": "04", "broken": "E-IMAGE-BROKEN", "lossless": "05"}
+LOSSLESS = {"lossless": "E-INSTALL-MISSING"}
+
+
+def test_dicom_levels_that_are_equal_pass_without_those_that_need_gdcm() -> None:
+    assert levels_compared("", DICOM, DICOM | LOSSLESS).passed
+
+
+@pytest.mark.parametrize(
+    "there", [{"a": "06"}, {"a": "E-IMAGE-BROKEN"}, {"broken": "07"}, dict.fromkeys("abcd", "E-INSTALL-MISSING")]
+)
+def test_a_dicom_picture_that_differs_fails(there: dict[str, str]) -> None:
+    assert not levels_compared("", DICOM, DICOM | LOSSLESS | there).passed
+
+
+def test_a_dicom_picture_that_is_missing_fails() -> None:
+    assert not levels_compared("", DICOM, {name: DICOM[name] for name in "abc"} | LOSSLESS).passed

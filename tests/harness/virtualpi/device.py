@@ -19,7 +19,7 @@ class Device:
     """A root, and its Python's folders: limiar, its base requirements, then what its extra adds."""
 
     suite: str
-    extra: str  # "onnx" or "tflite"
+    extra: str  # "onnx", with "dicom", or "tflite"
     root: Path
     folders: tuple[Path, ...]
     limiar: str  # the sha256 of its wheel
@@ -47,9 +47,10 @@ class Device:
 def make_device(suite: str, limiar: Path, folder: Path, extra: str = "onnx") -> Device:
     """limiar: its wheel, unpacked into `folder`. Raises Unavailable; Failed if the wheel requires what no device has."""
     python, lock = PYTHONS[suite], TFLITE_LOCK if extra == "tflite" else wheelhouse.DEVICE
-    house = wheels(python, lock, (extra,))
+    extras = (extra,) if extra == "tflite" else (extra, "dicom")  # one lock has pydicom and its decoders
+    house = wheels(python, lock, extras)
     try:
-        wheelhouse.install(folder, house, [f"limiar[{extra}] @ {limiar.as_uri()}"], python, "--dry-run")
+        wheelhouse.install(folder, house, [f"limiar[{','.join(extras)}] @ {limiar.as_uri()}"], python, "--dry-run")
     except wheelhouse.WheelhouseError as error:
         raise Failed(f"{limiar.name} does not install with a device's requirements alone: {error}") from None
     wheelhouse.install(folder, house, [str(limiar)], python, "--no-deps")

@@ -24,6 +24,8 @@ from virtualpi import PROJECT, Failed, debian
 from virtualpi.answers import ask_here, ask_there, compared, is_on, is_whole
 from virtualpi.device import make_device
 from virtualpi.outcome import Outcome, progress, report
+from virtualpi.pictures import WHAT, levels_compared, levels_here, levels_there, made_files
+from virtualpi.pictures import written as in_folder
 from virtualpi.user import ALL, at, opened, verified
 
 FILE = "tflite_int8"
@@ -44,6 +46,11 @@ class Ground:
     def folder(self) -> Path:
         """A new folder."""
         return Path(tempfile.mkdtemp(dir=self._scratch))
+
+    def replaced(self, there: str, planted: Path) -> dict[str, Path]:
+        """The bind that puts a file in the place of one of limiar's, such as edge_app/text.py."""
+        (limiar,) = (path for path, folder in self.device.binds.items() if folder == self.device.folders[0])
+        return {f"{limiar}/limiar/{there}": planted}
 
     def answers(self, binds: Mapping[str, Path] | None = None, **changes: Any) -> Iterator[Outcome]:
         """The checks of `user` with more or other files in the root, or another QEMU. binds, changes: a Root's fields."""
@@ -114,8 +121,17 @@ def without_xnnpack(ground: Ground) -> Iterator[Outcome]:
     code = (PROJECT / there).read_text()
     planted = ground.folder() / "interpreter.py"
     planted.write_text(code.replace("module.OpResolverType.AUTO", "module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES"))
-    (limiar,) = (path for path, folder in ground.device.binds.items() if folder == ground.device.folders[0])
-    yield from ground.answers({f"{limiar}/limiar/{there}": planted})
+    yield from ground.answers(ground.replaced(there, planted))
+
+
+def levels_rounded_down(ground: Ground) -> Iterator[Outcome]:
+    """A device that rounds the levels of DICOM pictures down."""
+    there = "edge_app/image/decoders/dicom_levels.py"
+    planted = ground.folder() / "dicom_levels.py"
+    planted.write_text((PROJECT / there).read_text().replace("(level - _HALF)", "level"))
+    files = in_folder(ground.folder() / "dicom", made_files())
+    with opened(ground.device, ground.bundle, ground.folder(), {**ground.replaced(there, planted), "/dicom": files}) as root:
+        yield levels_compared("planted", levels_here(files), levels_there(at(root, ALL), ground.device))
 
 
 def foreign_library(ground: Ground) -> Iterator[Outcome]:
@@ -131,6 +147,7 @@ FAULTS: dict[
     golden_byte: f"verify: {FILE} on litert",
     tensorflow: "tensorflow",
     without_xnnpack: f"{FILE} litert: kernels",
+    levels_rounded_down: WHAT,
     foreign_library: "ELF machines of all libraries",
 }
 

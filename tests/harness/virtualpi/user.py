@@ -46,12 +46,19 @@ from virtualpi.answers import (
 from virtualpi.device import PYTHONS, Device, make_device, size_mb
 from virtualpi.namespace import Root, scratch_root
 from virtualpi.outcome import Outcome, progress, report
+from virtualpi.pictures import WHAT, Levels, levels_compared, levels_here, levels_there, made_files, test_files, written
 
 SIZE_MB = 280  # a device's packages, without the onnx extra
 INT8 = ("tflite_int8", "onnx_int8")
 SAME_SIZE = 0.02
 FILES = (*INT8, "tflite_fp32", "onnx_fp32")
-ON_PAGE = ("limiar and what it needs", "tflite_int8 litert: differs", "tflite_fp32 litert: differs", "limiar scan: decisions")
+ON_PAGE = (
+    "limiar and what it needs",
+    "tflite_int8 litert: differs",
+    "tflite_fp32 litert: differs",
+    "limiar scan: decisions",
+    WHAT,
+)
 RUNTIMES = {"onnx": ("litert", "onnxruntime"), "tflite": ("tflite-runtime",)}  # extra -> the runtimes that are compared
 DEVICES = (("bookworm", "onnx"), ("trixie", "onnx"), ("bookworm", "tflite"))  # no tflite-runtime for trixie's Python
 ALL, QUICK = "cortex-a72", {"bookworm": "cortex-a53", "trixie": "cortex-a76"}
@@ -66,6 +73,7 @@ class Here(NamedTuple):
     bundle: Bundle
     answers: Mapping[str, Answers]
     scans: Mapping[str, Sequence[Line]]
+    dicom: Levels
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -96,10 +104,11 @@ def main(asked: argparse.Namespace) -> None:
         scratch = Path(name)
         limiar = wheelhouse.build_wheel(scratch)
         here = asked_here(open_bundle(asked.bundle.resolve()), images, scratch)
+        binds = {"/images": images, "/dicom": scratch / "dicom"}
 
         wanted = [names for names in DEVICES if asked.suite in (None, names[0])]
         with concurrent.futures.ThreadPoolExecutor(max_workers=len(wanted)) as pool:
-            running = {names: pool.submit(visit, *names, limiar, here, {"/images": images}, asked) for names in wanted}
+            running = {names: pool.submit(visit, *names, limiar, here, binds, asked) for names in wanted}
             visits = {names: future.result() for names, future in running.items()}
     outcomes = [outcome for found, _ in visits.values() for outcome in found]
     if ("bookworm", "tflite") in visits:
@@ -116,7 +125,7 @@ def asked_here(bundle: Bundle, images: Path, folder: Path) -> Here:
     pythons = {"onnx": Path(sys.executable), "tflite": PROJECT / ".venv-tflite" / "bin" / "python"}
     answers = {extra: ask_here(python, bundle, folder, RUNTIMES[extra], FILES) for extra, python in pythons.items()}
     scans = {extra: scan_here(python, bundle, images, folder, RUNTIMES[extra][0]) for extra, python in pythons.items()}
-    return Here(bundle, answers, scans)
+    return Here(bundle, answers, scans, levels_here(written(folder / "dicom", made_files() | test_files())))
 
 
 def visit(
@@ -140,6 +149,10 @@ def visit(
                 outcomes += is_whole(where, here.answers[extra], there[cpu])
                 outcomes += compared(where, here.bundle, here.answers[extra], there[cpu], names)
             outcomes += commands(here, device, at(root, asked.cpu or ALL), asked.out)
+            if extra == "onnx":
+                progress(f"{suite}: {len(here.dicom)} DICOM files")
+                where = f"{suite}, {asked.cpu or ALL}"
+                outcomes.append(levels_compared(where, here.dicom, levels_there(at(root, asked.cpu or ALL), device)))
     return outcomes, there
 
 
