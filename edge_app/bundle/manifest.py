@@ -370,8 +370,8 @@ def _check_consistent(manifest: Manifest) -> None:
         raise ValueError(f"default_file {manifest.default_file!r} is not among the model files")
     if manifest.tiles and manifest.tiles.sought not in manifest.labels:
         raise ValueError(f"tiles.sought {manifest.tiles.sought!r} is not among the labels")
-    if unmade := [file.tiled.of for file in manifest.files if file.tiled and file.tiled.of not in names]:
-        raise ValueError(f"a tiled file is of {unmade[0]!r}, which is not among the model files")
+    if unmade := [file.path for file in manifest.files if file.tiled and (file.model or file.tiled.of not in names)]:
+        raise ValueError(f"{unmade[0]!r} is not the tiled file of a model file")
     if manifest.not_proven and (unknown := sorted(set(manifest.not_proven.files) - set(names))):
         raise ValueError(f"not_proven names {unknown[0]!r}, which is not among the model files")
     if len(set(manifest.labels)) != len(manifest.labels):

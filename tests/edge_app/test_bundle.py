@@ -28,6 +28,7 @@ from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.errors import BundleError
 
 INT8 = "tflite_int8.tflite"
+TILED = {"of": "tflite_int8", "height": 80, "width": 80, "step": 8, "tolerance": 0.0}
 
 
 def code_of(path: Path) -> str:
@@ -297,6 +298,11 @@ EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda m: named(m, INT8)["model"].update(class_map={"height": 5, "width": 5, "first": [0, 0], "step": [0, 8]}),
         "E-BUNDLE-MANIFEST",
     ),
+    "a tiled file of no model file": (
+        lambda m: named(m, "golden/odd.png").update(tiled={**TILED, "of": "tflite_int4"}),
+        "E-BUNDLE-MANIFEST",
+    ),
+    "a tiled file that is a model file": (lambda m: named(m, INT8).update(tiled=TILED), "E-BUNDLE-MANIFEST"),
     "other decode rules": (lambda m: m["input"].update(decode="pillow-v2"), "E-BUNDLE-RULES"),
     "other resize rules": (lambda m: m["input"].update(resize="crop-v1"), "E-BUNDLE-RULES"),
     "a path above": (set_path("../x"), "E-BUNDLE-PATH"),
