@@ -24,8 +24,10 @@ from limiar.edge_app.runtimes import installed_runtimes
 
 MODEL = Path(__file__).parent / "spheres" / "tflite_int8.tflite"
 MADE = {
-    "images": "12,000 patches as of `limiar phantoms --from-series --seed 300`, by the window -300,1400",
-    "training": "limiar train --channels 1 --recipe limiar --set epochs=40 --set shift_px=0 --seed 1",
+    "images": "limiar phantoms patches --count 12000 --seed 300 --from-series",
+    "training": "limiar train patches --out run --dicom-window -300,1400 --channels 1 --recipe limiar --set epochs=40"
+    " --set shift_px=0 --seed 1",
+    "conversion": "limiar convert run --out bundle --tiles 40,8",
 }
 TILES = TileSpec(size=40, stride=8, sought="pos")
 INTENDED_USE = "Finds spheres in phantoms. For the tests of limiar, not for diagnosis."
