@@ -108,7 +108,7 @@ def _draw_dicom(spec: InputSpec, rule: DicomSpec, rng: np.random.Generator) -> l
         from limiar.convert.run.golden_dicom import COLOURED, ENCODINGS, SIDE_MIN_PX, golden_dicom
     except ModuleNotFoundError as error:
         met = f"golden DICOM files need {error.name}"
-        raise ConvertError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[dicom]'") from None
+        raise ConvertError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[dicom-write]'") from None
     files = []
     for index, (pattern, encoding) in enumerate(itertools.product(PATTERNS[:_DICOM_PATTERNS], ENCODINGS), DRAWN):
         height, width = (int(side) for side in rng.choice([side for side in SIDES_PX[:5] if side >= SIDE_MIN_PX], 2))

@@ -98,4 +98,4 @@ def _needs_pydicom() -> Iterator[None]:
         if (error.name or "").partition(".")[0] != "pydicom":
             raise
         met = "DICOM phantoms need pydicom, which is not installed"
-        raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[dicom]'") from None
+        raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[dicom-write]'") from None
