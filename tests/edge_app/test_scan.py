@@ -388,12 +388,12 @@ import os, sys, time
 import limiar.edge_app.scan.pool, limiar.edge_app.scan.worker
 limiar.edge_app.scan.pool._IMAGE_S = 1.5
 decode = limiar.edge_app.scan.worker.decode
-def faulty(data, name, spec):
+def faulty(data, name, *given, **named):
     if name.endswith("00007.png"):
         os._exit(9)
     if name.endswith("00033.png"):
         time.sleep(60)
-    return decode(data, name, spec)
+    return decode(data, name, *given, **named)
 limiar.edge_app.scan.worker.decode = faulty
 from limiar.edge_app.cli import main
 main()

@@ -222,11 +222,11 @@ import limiar.edge_app.scan.pool, limiar.edge_app.scan.worker
 from limiar.edge_app.inference.classifier import Classifier
 limiar.edge_app.scan.pool._IMAGE_S = 0.5
 real = Classifier.infer
-def slow(*given):
+def slow(*given, **named):
     end = time.process_time() + 0.02
     while time.process_time() < end:
         pass
-    return real(*given)
+    return real(*given, **named)
 Classifier.infer = slow
 {silenced}
 from limiar.edge_app.cli import main

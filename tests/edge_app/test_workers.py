@@ -57,7 +57,7 @@ import os, random, signal
 import limiar.edge_app.scan.worker
 real = limiar.edge_app.scan.worker.decode
 left = None
-def counted(*given):
+def counted(*given, **named):
     global left
     if left is None:
         rng = random.Random(f"{SEED} {len(os.listdir(MARKS))}")
@@ -66,7 +66,7 @@ def counted(*given):
         open(os.path.join(MARKS, str(os.getpid())), "w").close()
         signal.setitimer(signal.ITIMER_REAL, counted.delay_s)
     left -= 1
-    return real(*given)
+    return real(*given, **named)
 limiar.edge_app.scan.worker.decode = counted
 from limiar.edge_app.cli import main
 main()
@@ -124,9 +124,9 @@ import os, time
 import limiar.edge_app.scan.worker, limiar.edge_app.scan.pool
 limiar.edge_app.scan.pool._IMAGE_S = 1.0
 real = limiar.edge_app.scan.worker.decode
-def slow(*given):
+def slow(*given, **named):
     if not given[1].endswith("00003.png"):
-        return real(*given)
+        return real(*given, **named)
     here = min(os.sched_getaffinity(0))
     parent = os.getpid()
     os.sched_setaffinity(0, {here})
@@ -140,7 +140,7 @@ def slow(*given):
         pass
     if HANGS:
         time.sleep(100)
-    return real(*given)
+    return real(*given, **named)
 limiar.edge_app.scan.worker.decode = slow
 from limiar.edge_app.cli import main
 main()
@@ -161,12 +161,12 @@ LOADING = """
 import os, signal
 from limiar.edge_app.inference import classifier
 real = classifier.open_checked
-def lost(*given):
+def lost(*given, **named):
     os.makedirs(MARKS, exist_ok=True)
     if len(os.listdir(MARKS)) < TIMES:
         open(os.path.join(MARKS, str(os.getpid())), "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(*given)
+    return real(*given, **named)
 classifier.open_checked = lost
 from limiar.edge_app.cli import main
 main()
@@ -219,10 +219,10 @@ SLOW = """
 import os, time
 import limiar.edge_app.scan.worker
 real = limiar.edge_app.scan.worker.decode
-def slow(*given):
+def slow(*given, **named):
     open(os.path.join(MARKS, str(os.getpid())), "w").close()
     time.sleep(0.05)
-    return real(*given)
+    return real(*given, **named)
 limiar.edge_app.scan.worker.decode = slow
 from limiar.edge_app.cli import main
 main()

@@ -13,7 +13,7 @@ _SCRIPT = """
 import limiar.edge_app.scan.pool, limiar.edge_app.scan.worker
 limiar.edge_app.scan.pool._IMAGE_S = {image_s}
 decode = limiar.edge_app.scan.worker.decode
-def poisoned(content, name, *more):
+def poisoned(content, name, *more, **named):
     import os, resource, signal, time
     base = os.path.basename(name)
     kind = base.split("-")[1] if base.startswith("poison-") else None
@@ -33,7 +33,7 @@ def poisoned(content, name, *more):
             held.append(bytearray(16 << 20))
     if kind == "hang":
         time.sleep(3600)
-    return decode(content, name, *more)
+    return decode(content, name, *more, **named)
 limiar.edge_app.scan.worker.decode = poisoned
 """
 
