@@ -1,4 +1,4 @@
-"""DICOM files as a device decodes them and as this machine does: the levels must be equal, in every transfer syntax.
+"""DICOM files as a device decodes them and as this machine does: levels and model inputs are equal, in every transfer syntax.
 
 The device has limiar[dicom] alone, so lossless JPEG, for which it would need GDCM, is refused there and not compared.
 """
@@ -12,13 +12,15 @@ import msgspec
 
 from dicom_damage import whole_files  # type: ignore[import-not-found]
 from dicom_reference import corpus  # type: ignore[import-not-found]
+from limiar.convert.run.golden_images import draw_golden_images
 from virtualpi import PROJECT, Failed
 from virtualpi.device import Device
+from virtualpi.guest.pictures import SPEC
 from virtualpi.namespace import Root
 from virtualpi.outcome import Outcome
 
 WHAT = "DICOM pictures that differ"
-Levels = Mapping[str, str]  # file -> sha256 of its frames' levels, or the code that it is refused with
+Levels = Mapping[str, str]  # file -> sha256 of its frames' levels and model inputs, or the code that it is refused with
 
 _ASK = PROJECT / "tests" / "harness" / "virtualpi" / "guest" / "pictures.py"
 _LARGE = 200_000  # bytes: emulated, each takes seconds
@@ -26,8 +28,11 @@ _MISSING = "E-INSTALL-MISSING"
 
 
 def made_files() -> dict[str, bytes]:
-    """One of every transfer syntax, and some of other kinds of pixels."""
-    return {f"made-{name}.dcm": data for name, data in whole_files().items()}
+    """One of every transfer syntax, some of other kinds of pixels, and the golden DICOM files that convert draws."""
+    golden = (file for file in draw_golden_images(SPEC, seed=0) if file.path.endswith(".dcm"))
+    return {f"made-{name}.dcm": data for name, data in whole_files().items()} | {
+        file.path.replace("/", "-"): file.data for file in golden
+    }
 
 
 def test_files() -> dict[str, bytes]:
