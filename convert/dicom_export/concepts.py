@@ -10,6 +10,7 @@ _SCHEME = "99LIMIAR"  # names that begin with 99 are private: PS3.16, section 8.
 _MEANING = 64  # characters of an LO: PS3.5, section 6.2
 
 FINDINGS = CodedConcept("findings", _SCHEME, "Findings")
+LISTED = CodedConcept("listed", _SCHEME, "Findings listed here, the likeliest ones")
 ANSWERED = CodedConcept("answered", _SCHEME, "Pictures answered")
 REFUSED = CodedConcept("refused", _SCHEME, "Pictures refused in the same run, of any series")
 DECISION = CodedConcept("decision", _SCHEME, "Decision")

@@ -16,6 +16,7 @@ from limiar.edge_app.answer import Peak
 from limiar.edge_app.bundle.open import Bundle
 
 MANUFACTURER = "limiar"
+_PLACES = 500  # of a document: highdicom takes 10 ms for each, and nobody reads more
 
 PlaceGroup = sr.PlanarROIMeasurementsAndQualitativeEvaluations
 PictureGroup = sr.MeasurementsAndQualitativeEvaluations
@@ -82,30 +83,31 @@ class _Groups:
         )
 
     def all(self, refused: int) -> list[PlaceGroup | PictureGroup]:
-        groups: list[PlaceGroup | PictureGroup] = []
-        for answer in self._answers:
-            for place in (answer.peaks if answer.slices is None else answer.findings) or ():
-                sought = answer.sought or (answer.tiles.sought if answer.tiles else answer.decision)
-                groups.append(self._place(place, sought, self._region(place, answer), f"finding {len(groups) + 1}"))
-            if answer.found is None:
-                groups.append(self._picture(answer, f"picture {len(groups) + 1}"))
-        return [self._summary(refused), *groups]
+        found = [(place, answer) for answer in self._answers for place in answer.places]
+        listed = sorted(found, key=lambda one: -one[0].score)[:_PLACES]
+        whole = [answer for answer in self._answers if answer.found is None]
+        return [
+            self._summary(refused, len(listed)),
+            *(self._place(place, answer, f"finding {number}") for number, (place, answer) in enumerate(listed, 1)),
+            *(self._picture(answer, f"picture {number}") for number, answer in enumerate(whole, 1)),
+        ]
 
-    def _summary(self, refused: int) -> PictureGroup:
+    def _summary(self, refused: int, listed: int) -> PictureGroup:
         """What was looked at, so that a report without findings says where none were found."""
         counts = [(concepts.ANSWERED, sum(len(answer.pictures) for answer in self._answers)), (concepts.REFUSED, refused)]
         found = [answer.found for answer in self._answers if answer.found is not None]
         if found:
-            counts.append((concepts.FINDINGS, sum(found)))
+            counts += [(concepts.FINDINGS, sum(found)), (concepts.LISTED, listed)]
         return PictureGroup(
             measurements=[sr.Measurement(name, count, codes.UCUM.NoUnits) for name, count in counts],
             qualitative_evaluations=[sr.QualitativeEvaluation(concepts.INTENDED_USE, concepts.RESEARCH)],
             **self._about("summary"),
         )
 
-    def _place(self, place: Peak | Finding, sought: str, region: sr.ImageRegion | sr.ImageRegion3D, name: str) -> PlaceGroup:
+    def _place(self, place: Peak | Finding, answer: Answer, name: str) -> PlaceGroup:
+        sought = answer.sought or (answer.tiles.sought if answer.tiles else answer.decision)
         return PlaceGroup(
-            referenced_region=region,
+            referenced_region=self._region(place, answer),
             finding_type=concepts.decision(self._manifest, sought),
             measurements=[self._probability(sought, place.score)],
             qualitative_evaluations=[self._decision(place.decision)],

@@ -65,10 +65,14 @@ class Answer(Struct, frozen=True, kw_only=True):
         return (Picture(self.sha256, self.frame),) if self.sha256 and self.dicom else ()
 
     @property
+    def places(self) -> tuple[Peak | Finding, ...]:
+        """What was found."""
+        return (self.findings if self.slices is not None else self.peaks) or ()
+
+    @property
     def found(self) -> int | None:
-        """How many findings or peaks it has; None: nothing was searched for."""
-        listed = self.findings if self.slices is not None else self.peaks
-        return None if listed is None else len(listed)
+        """How many places; None: nothing was searched for."""
+        return None if self.slices is None and self.peaks is None else len(self.places)
 
 
 def read_results(path: Path, bundle: Bundle) -> list[Answer]:

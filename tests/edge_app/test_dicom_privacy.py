@@ -166,6 +166,15 @@ def test_results_show_and_export_only_hashed_uids(limiar: Limiar, dicom_bundle: 
     assert traces(*(done.stdout + done.stderr for done in said), tmp_path / "state") == []
 
 
+def test_reviewed_pictures_are_copied_and_their_table_has_only_hashed_uids(
+    limiar: Limiar, dicom_bundle: Path, study: Path, tmp_path: Path
+) -> None:
+    assert limiar("scan", dicom_bundle, study / "good-1.dcm", "--no-tiles", "--quiet").returncode == 0
+    said = [limiar("results", "confirm", "1", "--by", "Ana"), limiar("results", "export-dataset", tmp_path / "reviewed")]
+    assert [done.returncode for done in said] == [0, 0], said[1].stderr
+    assert traces(*(done.stdout + done.stderr for done in said), tmp_path / "reviewed" / "reviewed.csv") == []
+
+
 def test_explain_writes_only_hashed_uids(limiar: Limiar, dicom_bundle: Path, study: Path, tmp_path: Path) -> None:
     done = limiar("explain", dicom_bundle, study / "good-1.dcm", "--out", tmp_path / "why.png", "--json")
     assert done.returncode == 0, done.stderr
