@@ -57,9 +57,10 @@ def main() -> int:
         one = Classifier(open_runtime("litert", data), ("neg", "pos"), INPUT, Decision(), ENVELOPE)
         ways: list[TileLogits] = [SingleTiles(one), blocks_of(data, asked.stride, block_tiles(tiles.size, asked.stride))]
         inferred = [partial(way.logits, picture, grid, wanted, nothing) for way in ways]
-        row(f"tflite_{name}", "inference", inferred, asked.rounds)
-        classifiers = [TiledClassifier(one, tiles, way) for way in ways]
-        row("", "all", [partial(each.answer, picture) for each in classifiers], asked.rounds)
+        answered = [partial(TiledClassifier(one, tiles, way).answer, picture) for way in ways]
+        figures = best([*inferred, *answered], asked.rounds)
+        for what, (alone, together) in (("inference", figures[:2]), ("all", figures[2:])):
+            print(f"tflite_{name:<7}{what:<12}{1000 * alone:>12.1f}{1000 * together:>10.1f}{together / alone:>8.3f}")
     print("\nint8: tiles of a block, both ways; its input, px; the file, kB; microseconds for a tile")
     for count in BLOCKS:
         blocks = blocks_of(files["int8"], asked.stride, count)
@@ -68,11 +69,6 @@ def main() -> int:
         size = len(tiled(files["int8"], asked.stride, count, count).data)
         print(f"{count:>6}{blocks.shape[0]:>8}{size / 1000:>8.0f}{1e6 * took / count**2:>8.2f}")
     return 0
-
-
-def row(title: str, what: str, ways: Sequence[Callable[[], object]], rounds: int) -> None:
-    alone, together = best(ways, rounds)
-    print(f"{title:<14}{what:<12}{1000 * alone:>12.1f}{1000 * together:>10.1f}{together / alone:>8.3f}")
 
 
 def best(ways: Sequence[Callable[[], object]], rounds: int) -> list[float]:
