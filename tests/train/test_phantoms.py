@@ -127,7 +127,7 @@ def test_without_pydicom_the_line_that_installs_it_is_said(tmp_path, monkeypatch
     monkeypatch.delitem(sys.modules, "limiar.train.data.ct_file")
     for name in ("pydicom", "pydicom.dataset"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(LimiarError, match=r"pip install 'limiar\[dicom\]'") as refused:
+    with pytest.raises(LimiarError, match=r"pip install 'limiar\[dicom-write\]'") as refused:
         write_phantoms(tmp_path / "slices", 6, dicom=True)
     assert refused.value.code == "E-INSTALL-MISSING"
     assert list(tmp_path.iterdir()) == []
