@@ -4,10 +4,13 @@ edge_app/data/dicom_corpus.json says which, and why where that needs a word. Sto
 GDCM), levels those of the rule computed again in fractions, and one picture in several transfer syntaxes has the same pixels.
 """
 
+import contextlib
 import fnmatch
 import json
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ import pydicom
 import pytest
 from pydicom.pixels import apply_windowing
 
+from dicom_bundles import dicom_bundle
 from dicom_encoders import ENCODERS, HTJ2K, encoded, high_throughput, missing_packages, pictures
 from dicom_reference import corpus, grey_levels, is_padding, missing_tools, modality_values, rgb_levels, stored_values
 from limiar.edge_app.bundle.manifest import DicomSpec, InputSpec, Window
@@ -228,3 +232,40 @@ def test_every_transfer_syntax_that_is_read_is_in_these_tests() -> None:
     assert set(container._READ) - tried == {
         f"1.2.840.10008.1.2.4.{end}" for end in (91, 202, 203)
     }  # the same decoder, lossless only
+
+
+ASSESSED = {"E-IMAGE-UNIFORM", "E-IMAGE-SATURATED", "E-IMAGE-THIN"}  # of pictures that decode
+PERSONAL = ("PatientName", "PatientID", "ReferringPhysicianName", "InstitutionName", "StudyDescription", "SeriesDescription")
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+
+def test_scan_gives_every_file_its_lines_and_quotes_no_header(tmp_path: Path) -> None:
+    if not CORPUS:
+        pytest.skip("pydicom-data is not installed")
+    bundle = dicom_bundle(tmp_path / "bundle", WINDOW)
+    command = [sys.executable, "-P", "-m", "limiar", "scan", bundle, "-0", "--jsonl", "-", "--db", tmp_path / "results.db"]
+    done = subprocess.run(command, input=b"\0".join(map(os.fsencode, CORPUS.values())), capture_output=True)
+    assert done.returncode == 4
+    codes: dict[str, set[str]] = {}
+    for line in map(json.loads, done.stdout.splitlines()):
+        codes.setdefault(line.pop("path"), set()).add(line.get("code", ANSWERED))
+    for name, path in CORPUS.items():
+        expected = row(name)["outcome"]
+        assert expected in codes[str(path)] or (expected == ANSWERED and codes[str(path)] <= ASSESSED), name
+
+    kept = done.stdout + done.stderr + b"".join(path.read_bytes() for path in tmp_path.glob("results.db*"))
+    for path in sorted(CORPUS.values(), key=lambda path: -len(str(path))):
+        kept = kept.replace(os.fsencode(path), b"")  # names of files do hold such values
+    found = personal()
+    assert len(found) > 200
+    assert [value for value in found if value.encode() in kept] == []
+
+
+def personal() -> set[str]:
+    """What the headers say of people and studies, if it is long enough to be found nowhere else."""
+    found = set()
+    for path in CORPUS.values():
+        with contextlib.suppress(pydicom.errors.InvalidDicomError):
+            head = pydicom.dcmread(path, stop_before_pixels=True)
+            found |= {str(head.get(keyword, "")).strip() for keyword in PERSONAL + UIDS}
+    return {value for value in found if len(value) > 5}
