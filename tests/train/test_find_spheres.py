@@ -1,15 +1,20 @@
 """`limiar series` on phantom series: the spheres are found where they are, nothing without them, and a page says so."""
 
+import copy
+import io
 import json
 import math
 import os
+import random
 import re
 import subprocess
 import sys
 
 import msgspec
+import pydicom
 import pytest
 from msgspec.structs import replace
+from pydicom.dataset import Dataset
 
 import limiar
 import phantom_series
@@ -98,6 +103,44 @@ def test_names_do_not_matter(folder, studies, tmp_path):
     assert [one["instance"] for one in told["slices"]] == [one["instance"] for one in studies[0]["slices"]]
     assert [one["place_mm"] for one in told["findings"]] == [one["place_mm"] for one in studies[0]["findings"]]
     assert "40 from the database" in again.stderr
+
+
+def test_the_frames_of_one_file_are_slices_in_the_order_of_their_places(folder, studies, tmp_path):
+    best = studies[0]["findings"][0]
+    paths = [one["path"] for one in studies[0]["slices"][best["first_slice"] - 2 : best["last_slice"] + 1]]
+    shuffled = random.Random(3).sample(paths, len(paths))
+    (tmp_path / "frames.dcm").write_bytes(as_frames([pydicom.dcmread(path) for path in shuffled]))
+    told = json.loads(command(folder, "series", folder / "bundle", tmp_path, "--html", tmp_path / "page.html").stdout)
+    assert [one["frame"] for one in told["slices"]] == [shuffled.index(path) + 1 for path in paths]
+    (same,) = (one for one in told["findings"] if one["place_mm"] == best["place_mm"])
+    assert same["frame"] == shuffled.index(best["path"]) + 1
+    assert (tmp_path / "page.html").read_text().count('aria-label="Slice ') == len(paths)
+
+
+def as_frames(slices):
+    """The bytes of one file with these slices as its frames: PS3.3, C.7.6.16."""
+    whole = copy.deepcopy(slices[0])
+    whole.NumberOfFrames = len(slices)
+    shared, per_frame = Dataset(), []
+    shared.PlaneOrientationSequence = [with_value(whole, "ImageOrientationPatient")]
+    shared.PixelMeasuresSequence = [with_value(whole, "PixelSpacing")]
+    for one in slices:
+        frame = Dataset()
+        frame.PlanePositionSequence = [with_value(one, "ImagePositionPatient")]
+        per_frame.append(frame)
+    whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence = [shared], per_frame
+    for keyword in ("ImageOrientationPatient", "PixelSpacing", "ImagePositionPatient"):
+        delattr(whole, keyword)
+    whole.PixelData = b"".join(one.PixelData for one in slices)
+    file = io.BytesIO()
+    whole.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def with_value(source, keyword):
+    item = Dataset()
+    setattr(item, keyword, getattr(source, keyword))
+    return item
 
 
 def test_what_belongs_to_no_study_is_said_and_missing_slices_are_noted(folder, studies, tmp_path):
