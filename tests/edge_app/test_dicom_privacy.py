@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-pytest.importorskip("pydicom", reason="needs limiar[dicom]")
+pytest.importorskip("pydicom", reason="writes DICOM with pydicom")
 
 from dicom_files import ROOT
 from limiar.edge_app.bundle.manifest import DicomSpec, InputSpec, TileSpec, Window
