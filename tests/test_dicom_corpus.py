@@ -23,6 +23,7 @@ from pydicom.pixels import apply_windowing
 
 from dicom_bundles import dicom_bundle
 from dicom_encoders import ENCODERS, HTJ2K, encoded, high_throughput, missing_packages, pictures
+from dicom_files import dicom_file
 from dicom_reference import corpus, grey_levels, is_padding, missing_tools, modality_values, rgb_levels, stored_values
 from limiar.edge_app.bundle.manifest import DicomSpec, InputSpec, Window
 from limiar.edge_app.errors import ImageError
@@ -225,6 +226,19 @@ def test_stored_values_of_every_transfer_syntax_are_what_another_projects_encode
 @pytest.mark.parametrize("kind", ["grey8", "grey12", "grey16", "colour"])
 def test_high_throughput_jpeg_2000_of_openjph_decodes_to_what_it_was_given(kind: str) -> None:
     assert np.array_equal(whole(high_throughput(kind))[0], pictures()[kind])
+
+
+@pytest.mark.usefixtures("_encoders")
+@pytest.mark.parametrize("command", [["dcmcjpls"], ["dcmcjpeg", "+e1"], ["dcmcrle"]], ids=lambda command: command[0])
+def test_frames_in_several_fragments_are_told_apart_by_the_offset_table(command: list[str], tmp_path: Path) -> None:
+    picture = pictures()["grey12"]
+    frames = np.stack([picture, picture[::-1], picture[:, ::-1]])
+    source, target = tmp_path / "in.dcm", tmp_path / "out.dcm"
+    source.write_bytes(dicom_file(frames, bits=12))
+    subprocess.run([*command, "+fs", "1", source, target], check=True)
+    assert np.array_equal(whole(target.read_bytes()), frames)
+    subprocess.run([*command, "+fs", "1", "-ot", source, target], check=True)
+    assert outcome(target.read_bytes(), "", BUNDLES) == "E-IMAGE-BROKEN"  # without a table nothing says where a frame begins
 
 
 def test_every_transfer_syntax_that_is_read_is_in_these_tests() -> None:
