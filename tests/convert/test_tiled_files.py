@@ -1,7 +1,9 @@
 """Files for blocks of tiles: compared with single tiles here, published, and compared again by `limiar verify`."""
 
 import hashlib
+import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +140,14 @@ def test_a_device_answers_blocks_and_single_tiles_alike_and_leaves_a_file_that_d
     assert maps[1]
     assert (maps[0].path, maps[1].path) == ("convolution", "tiles")
     assert maps[0].scores == maps[1].scores
+
+
+def test_the_workers_of_a_scan_answer_blocks(windowed: Converted, tmp_path: Path) -> None:
+    bundle = published(tmp_path / "bundle", windowed)
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (100, 120, 3), np.uint8)).save(tmp_path / "picture.png")
+    words = ["scan", bundle, tmp_path / "picture.png", "--jsonl", "-", "--db", tmp_path / "answers.db"]
+    done = subprocess.run([sys.executable, "-P", "-m", "limiar", *map(str, words)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["tiles"]["path"] == "convolution"
 
 
 def test_a_file_that_gives_other_answers_is_left_out_with_its_reason(
