@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -96,13 +97,16 @@ class Outputs(NamedTuple):
 
     @classmethod
     def checked(cls, html: Path | None, jsonl: str | None, quiet: bool, db: Path | None) -> Self:
-        """Raises UsageError: two of them are one file, or the page is to go to stdout."""
+        """Before any work. Raises UsageError: two of them are one file, or the page is to go to stdout; and LimiarError."""
         if html == Path("-"):
             raise click.UsageError("--html is written as a whole, at the end: give a file.")
         of: dict[str, str] = {}
         for option, path in {"--db": db, "--html": html, "--jsonl": None if jsonl in (None, "-") else Path(jsonl)}.items():
             if path and (other := of.setdefault(os.path.realpath(path), option)) != option:
                 raise click.UsageError(f"{other} and {option} are the same file: {printable(str(path))}.")
+        if html and find_spec("jinja2") is None:
+            met = "--html needs jinja2, which is not installed"
+            raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[html]'")
         return cls(html, jsonl, quiet)
 
     def write(self, running: "Series", outcomes: "list[Outcome]", follow: bool, notes: Sequence[str]) -> None:
@@ -131,14 +135,8 @@ class Outputs(NamedTuple):
 def _write_page(html: Path, running: "Series", outcomes: "list[Outcome]", follow: bool) -> None:
     """Raises LimiarError."""
     from limiar.edge_app.output.files import OutputFile
+    from limiar.edge_app.series.page import page
 
-    try:
-        from limiar.edge_app.series.page import page
-    except ModuleNotFoundError as error:
-        if error.name != "jinja2":
-            raise
-        met = "--html needs jinja2, which is not installed"
-        raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[html]'") from None
     file = OutputFile(html)
     file.write(page(running.session.manifest, running.origin, outcomes, follow))
     file.close()

@@ -146,6 +146,8 @@ def test_a_picture_that_does_not_say_where_it_lies_is_refused_by_the_name_of_wha
     with pytest.raises(ImageError, match="ImagePositionPatient") as refusal:
         sliced(replace(line, dicom=replace(line.dicom, position_mm=None)))
     assert refusal.value.code == "E-SERIES-PLACE"
+    with pytest.raises(ImageError, match="PixelSpacing"):
+        sliced(slice_line(0, spacing=(1e-300, 0.7)))  # it would make places in px overflow
     with pytest.raises(ImageError, match="not DICOM"):
         sliced(replace(line, dicom=None))
 
