@@ -63,7 +63,7 @@ def tiled(data: bytes, stride: int, rows: int, columns: int) -> Tiled:
     parts = _parted(graph)
     step = parts.steps[parts.seam]
     if stride % step[0] or stride % step[1]:
-        raise _cannot(f"it looks at every {step[0]}x{step[1]} pixels, which does not divide the stride of {stride}")
+        raise _cannot(f"the network looks at every {step[0]}x{step[1]} pixels, which does not divide the stride of {stride}")
     given = int(graph.main.inputs[0])
     _, height, width, channels = graph.shape(given)
     _, high, wide, _ = graph.shape(parts.seam)
@@ -81,9 +81,7 @@ def tiled(data: bytes, stride: int, rows: int, columns: int) -> Tiled:
 
 
 def _cannot(met: str) -> ConvertError:
-    return ConvertError(
-        "E-CONVERT-TILED", f"{met}: tiles are answered one by one; `limiar train --model windowed` shares their work"
-    )
+    return ConvertError("E-CONVERT-TILED", f"{met}: `limiar train --model windowed` makes a model whose tiles share work")
 
 
 def _logits(graph: Graph) -> int:
@@ -123,10 +121,10 @@ def _parted(graph: Graph) -> _Parts:
             seams |= dict.fromkeys(index for index in read if index in steps)
         (before if not read or stride else after).append(op)
     if len(seams) != 1:
-        raise _cannot("its end reads several values of the picture, or none")
+        raise _cannot("the network's end reads several values of the picture, or none")
     (seam,) = seams
     if not any(graph.operator(op) in _CONVOLUTIONS for op in before):
-        raise _cannot("its first layer pads or looks at the whole tile, so tiles share nothing")
+        raise _cannot("the first layer pads or looks at the whole tile, so tiles share nothing")
     return _Parts(steps, before, seam, after)
 
 
@@ -164,7 +162,7 @@ def _check_by_row(graph: Graph, op: schema.OperatorT) -> None:
     kind = graph.operator(op)
     mixes = kind == "MEAN" and 0 in _integers(graph, graph.inputs(op)[1])
     if kind not in _BY_ROW or mixes or any(graph.shape(index)[:1] != (1,) for index in graph.outputs(op)):
-        raise _cannot(f"its {printable(kind)} does not answer a batch")
+        raise _cannot(f"{printable(kind)} does not answer a batch")
 
 
 def _enlarge(graph: Graph, parts: _Parts) -> None:

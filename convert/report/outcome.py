@@ -25,7 +25,7 @@ def outcome(report: ReleaseReport, written: Path) -> Iterator[str]:
     elsewhere = [seen for file in report.files for seen in file.elsewhere]
     for seen in dict.fromkeys(elsewhere):
         yield f"verified on {seen.line}: {counted(elsewhere.count(seen), 'model file')}"
-    yield from (one.line for one in report.tiled or ())
+    yield from report.tiled_lines
     yield from report.not_checked
     yield from (f"A way out: {way}" for way in report.ways_out)
     yield f"{report.verdict}: {printable(str(written))}{_default(report)}"

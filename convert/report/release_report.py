@@ -14,7 +14,7 @@ from limiar.convert.gate.gate_file import differences, read_gate
 from limiar.convert.gate.release import preferred_to
 from limiar.convert.report.templates import render
 from limiar.convert.run.assessing import Assessing
-from limiar.convert.run.tiling import TiledOutcome
+from limiar.convert.run.tiling import TiledOutcome, lines
 from limiar.edge_app.bundle.manifest import (
     Decision,
     Envelope,
@@ -82,6 +82,11 @@ class ReleaseReport(Value, frozen=True, forbid_unknown_fields=True, kw_only=True
     def published(self) -> bool:
         """Whether there is a bundle."""
         return self.verdict != REFUSED
+
+    @property
+    def tiled_lines(self) -> list[str]:
+        """How tiles are answered; empty if pictures are not cut into tiles."""
+        return list(lines(self.tiled or ()))
 
     @property
     def default(self) -> FileReport | None:

@@ -1,5 +1,7 @@
 """What came of the files that answer blocks of tiles, for the report."""
 
+from collections.abc import Iterable, Iterator
+
 from limiar.edge_app.bundle.manifest import Count, Name, Value
 
 
@@ -13,10 +15,15 @@ class TiledOutcome(Value, frozen=True, forbid_unknown_fields=True):
     largest_difference: float | None = None  # of a logit from that of the tile alone, on any runtime here
     left_out: str = ""  # why tiles are answered one by one
 
-    @property
-    def line(self) -> str:
-        """For a person."""
-        if self.left_out:
-            return f"{self.of} answers tiles one by one: {self.left_out}"
-        at_once = f"{self.of} answers {self.rows}x{self.columns} tiles at once"
-        return f"{at_once}: their logits differ from those of single tiles by {self.largest_difference:.2g} at most"
+
+def lines(outcomes: Iterable[TiledOutcome]) -> Iterator[str]:
+    """For a person: the files that answer blocks, then why others do not."""
+    reasons: dict[str, list[str]] = {}
+    for one in outcomes:
+        if one.left_out:
+            reasons.setdefault(one.left_out, []).append(one.of)
+            continue
+        at_once = f"{one.of} answers {one.rows}x{one.columns} tiles at once"
+        yield f"{at_once}: their logits differ from those of single tiles by {one.largest_difference:.2g} at most"
+    for reason, names in reasons.items():
+        yield f"tiles are answered one by one with {', '.join(names)}: {reason}"

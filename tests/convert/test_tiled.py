@@ -113,13 +113,13 @@ def test_a_map_output_is_left_out(file: File) -> None:
 @pytest.mark.parametrize(
     ("network", "stride_px", "reason"),
     [
-        ([layers.Conv2D(4, 3, 2, padding="same"), *pooled()[2:]], 4, "its first layer pads"),
-        ([layers.Flatten(), layers.Dense(3)], 4, "its first layer pads or looks at the whole tile"),
-        (pooled(), 6, "it looks at every 4x4 pixels, which does not divide the stride of 6"),
+        ([layers.Conv2D(4, 3, 2, padding="same"), *pooled()[2:]], 4, "the first layer pads"),
+        ([layers.Flatten(), layers.Dense(3)], 4, "the first layer pads or looks at the whole tile"),
+        (pooled(), 6, "the network looks at every 4x4 pixels, which does not divide the stride of 6"),
         (
             [layers.Conv2D(4, 3, 2), layers.Flatten(), layers.Dense(3), layers.Softmax()],
             4,
-            "its SOFTMAX does not answer a batch",
+            "SOFTMAX does not answer a batch",
         ),
     ],
 )

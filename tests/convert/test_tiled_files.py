@@ -23,6 +23,7 @@ from limiar.convert.publish.publish import publish_bundle
 from limiar.convert.run import tiled_files
 from limiar.convert.run.evaluate import Environment
 from limiar.convert.run.tiled_files import Released
+from limiar.convert.run.tiling import TiledOutcome, lines
 from limiar.convert.source.frameworks import keras
 from limiar.convert.source.origin import RunFolder
 from limiar.edge_app.bundle.manifest import InputSpec, TileSpec
@@ -111,8 +112,15 @@ def test_a_bundle_for_tiles_has_files_for_blocks_of_them_and_verify_compares_the
 
 
 def test_the_report_says_how_tiles_are_answered(windowed: Converted) -> None:
-    lines = [one.line for one in windowed.report.tiled or ()]
-    assert lines[1] == "tflite_int8 answers 20x20 tiles at once: their logits differ from those of single tiles by 0 at most"
+    assert (
+        windowed.report.tiled_lines[1]
+        == "tflite_int8 answers 20x20 tiles at once: their logits differ from those of single tiles by 0 at most"
+    )
+
+
+def test_files_with_the_same_reason_are_told_in_one_line() -> None:
+    outcomes = [TiledOutcome(name, left_out="tiles do not overlap") for name in ("tflite_fp32", "tflite_int8")]
+    assert list(lines(outcomes)) == ["tiles are answered one by one with tflite_fp32, tflite_int8: tiles do not overlap"]
 
 
 def test_verify_finds_a_file_that_gives_other_answers_than_single_tiles(windowed: Converted, tmp_path: Path) -> None:
@@ -169,7 +177,10 @@ def test_a_file_that_gives_other_answers_is_left_out_with_its_reason(
     [
         (TileSpec(size=32, stride=8, sought="pos"), "tiles of 32 px are resized to 24x24"),
         (TileSpec(size=24, stride=24, sought="pos"), "tiles do not overlap"),
-        (TileSpec(size=24, stride=6, sought="pos"), "it looks at every 4x4 pixels, which does not divide the stride of 6"),
+        (
+            TileSpec(size=24, stride=6, sought="pos"),
+            "the network looks at every 4x4 pixels, which does not divide",
+        ),
     ],
 )
 def test_tiles_that_share_nothing_are_answered_one_by_one(windowed: Converted, tiles: TileSpec, reason: str) -> None:
@@ -178,7 +189,7 @@ def test_tiles_that_share_nothing_are_answered_one_by_one(windowed: Converted, t
     assert outcome.left_out.startswith(reason)
 
 
-def made_of(windowed: Converted, tiles: TileSpec) -> tuple["tiled_files.TiledOutcome", dict[str, "tiled_files.TiledModel"]]:
+def made_of(windowed: Converted, tiles: TileSpec) -> tuple[TiledOutcome, dict[str, "tiled_files.TiledModel"]]:
     """What comes of its integer file."""
     val = np.random.default_rng(0).integers(0, 256, (30, SIDE_PX, SIDE_PX, 3), np.uint8)
     released = [Released("tflite_int8", windowed.models["tflite_int8"], 0.0)]
