@@ -43,6 +43,13 @@ def test_a_name_must_fit_the_content() -> None:
     assert decode(dicom_file(PIXELS[0]), "slice.DCM", LUNG).shape == (40, 32)
 
 
+def test_a_dicom_name_without_the_mark_is_told_how_to_get_it() -> None:
+    bare = dicom_file(PIXELS[0], window=(-500, 1000))[132:]
+    for name, code in (("a.dcm", "without the mark DICM.*dcmconv"), ("a.png", "not PNG")):
+        with pytest.raises(ImageError, match=rf"E-IMAGE-FORMAT.*{code}"):
+            decode(bare, name, LUNG)
+
+
 def test_a_file_of_several_frames_is_read_frame_by_frame_or_not_at_all() -> None:
     data = dicom_file(PIXELS)
     assert opened(data, "", LUNG).frames == 3

@@ -65,6 +65,9 @@ _PICTURES = IMAGE_EXTENSIONS | FOREIGN_EXTENSIONS
 def inspect_named(data: bytes, name: str) -> Container:
     """`inspect` for a file with a name: if it has the extension of a picture, that must fit the content. Raises ImageError."""
     _check_raw(data, name)
+    if _extension(name) in EXTENSIONS["DICOM"] and data[:_HEAD_BYTES].strip(b"\0") and not (_format(data) or recognise(data)):
+        met = f"named {_extension(name)}, but without the mark DICM of a DICOM file"
+        raise ImageError("E-IMAGE-FORMAT", f"{met}: write it again as a file, for instance `dcmconv IN.dcm OUT.dcm`")
     container = inspect(data)
     check_name(data, name)
     return container
