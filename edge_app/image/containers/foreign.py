@@ -24,7 +24,7 @@ HEIC = Foreign(
 )
 DICOM = Foreign(  # for a bundle without a rule for it
     "a DICOM file",
-    cure="train with --dicom-window, or export it with the window that the model was trained on, "
+    cure="train or convert with --dicom-window, or export it with the window that the model was trained on, "
     "for instance `dcm2img --write-png IN.dcm OUT.png`",
     code="E-IMAGE-DICOM",
 )
