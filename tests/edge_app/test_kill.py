@@ -22,7 +22,7 @@ REPORTS_BEFORE_COMMIT = """
 from limiar.edge_app.scan import scan
 def report_first(self):
     for outcomes in self._pool.run(self._files, self._known):
-        yield [self._kept(path, outcome) for path, outcome in outcomes]
+        yield [self._kept(path, outcome, None) for path, outcome in outcomes]
         if self._store.commit_due():
             self._store.commit()
 scan.Scan.groups = report_first
