@@ -1,0 +1,35 @@
+"""What the tests of the phone page share: Chromium, and the page's modules in it."""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from phone_modules import PHONE, Modules, served
+
+if TYPE_CHECKING:  # a device has no Playwright
+    from browsers import Browsers
+
+
+@pytest.fixture(scope="module")
+def browsers() -> Iterator["Browsers"]:
+    """Chromium. Of a module: while Playwright runs, nothing else in this process can use asyncio."""
+    from browsers import Browsers, Missing
+
+    try:
+        entered = Browsers().__enter__()
+    except Missing as missing:
+        if "1" in (os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS"), os.environ.get("LIMIAR_REQUIRE_DATA")):
+            pytest.fail(f"needs a browser: {missing}")
+        pytest.skip(f"needs a browser: {missing}")
+    yield entered
+    entered.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def modules(browsers: "Browsers") -> Iterator[Modules]:
+    """`modules.call("/image/index.js", "decode", data, name, None, codecs)`: bytes go and come as Uint8Array."""
+    with served(("/web/", PHONE / "web"), ("/vendor/", PHONE / "vendor")) as url, browsers.person(url) as person:
+        yield Modules(person.page, url)
+        assert person.faults == []
