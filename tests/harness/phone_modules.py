@@ -17,7 +17,7 @@ PHONE = Path(__file__).parents[2] / "edge_app" / "phone"
 _BYTES, _ERROR = "$bytes", "$error"
 # Python's values in JSON <-> JavaScript's: bytes are typed arrays, an object that was made there can be kept under a name.
 _CALLER = """
-async ({module, name, given, keep}) => {
+async ({module, on, name, given, keep}) => {
   const made = value => {
     if (Array.isArray(value)) return value.map(made);
     if (value === null || typeof value !== "object") return value;
@@ -43,7 +43,8 @@ async ({module, name, given, keep}) => {
   };
   const one = async args => {
     try {
-      const found = await (await import(module))[name](...args.map(made));
+      const owner = on === null ? await import(module) : globalThis.kept[on];
+      const found = await (name === "" ? owner(...args.map(made)) : owner[name](...args.map(made)));
       if (keep) { (globalThis.kept ??= {})[keep] = found; return null; }
       return told(found);
     } catch (error) {
@@ -84,6 +85,7 @@ class Modules:
 
     def __init__(self, page: Page, url: str) -> None:
         self.page, self.url = page, url
+        self._count = 0  # of what was kept
         page.goto(f"{url}/modules.html")
 
     def call(self, module: str, name: str, *args: Any) -> Any:
@@ -96,18 +98,26 @@ class Modules:
     def each(self, module: str, name: str, many: list[tuple[Any, ...]]) -> list[Any]:
         """One after the other, in one round trip: a JsError in place of a result that was not given."""
         given = [[_given(arg) for arg in args] for args in many]
-        return [_found(value) for value in self._run(module, name, given, None)]
+        return [_found(value) for value in self._run(module, None, name, given, None)]
+
+    def ask(self, kept: "Kept", name: str, *args: Any) -> Any:
+        """The result of a method of what was kept; "": of the function that it is. Raises JsError."""
+        (found,) = self._run("", kept.name, name, [[_given(arg) for arg in args]], None)
+        if isinstance(shown := _found(found), JsError):
+            raise shown
+        return shown
 
     def keep(self, module: str, name: str, *args: Any) -> Kept:
         """Calls a function and leaves its result in the browser. Raises JsError."""
-        kept = Kept(f"{module} {name} {id(args)}")
-        (error,) = self._run(module, name, [[_given(arg) for arg in args]], kept.name)
+        self._count += 1
+        kept = Kept(f"{module} {name} {self._count}")
+        (error,) = self._run(module, None, name, [[_given(arg) for arg in args]], kept.name)
         if error is not None:
             raise _found(error)
         return kept
 
-    def _run(self, module: str, name: str, given: list[Any], keep: str | None) -> list[Any]:
-        asked = {"module": f"/web{module}", "name": name, "given": given, "keep": keep}
+    def _run(self, module: str, on: str | None, name: str, given: list[Any], keep: str | None) -> list[Any]:
+        asked = {"module": f"/web{module}", "on": on, "name": name, "given": given, "keep": keep}
         found: list[Any] = self.page.evaluate(_CALLER, asked)
         return found
 

@@ -1,0 +1,54 @@
+/** Where the page lies: in a folder that is served, or in one file that has all parts within it. */
+
+import { checkPart, fetchedFrom, partReader, unpacked } from "./parts.js";
+
+/**
+ * -> {page, pageText, readPart, startWorker, workerParts, oneFile}, all of it proven from the page that the browser shows:
+ * page: page.json, pageText: its text; readPart as partReader makes it; startWorker() -> Promise<Worker>;
+ * workerParts() -> Promise of what the worker is given as `parts`: {name: Uint8Array}, or undefined where it reads them itself.
+ * Throws LimiarError E-PHONE-CHECK, E-PHONE-SECURE.
+ */
+export async function openPlace() {
+  const oneFile = embeddedPart("page.json") !== null;
+  const stored = oneFile ? storedWithin : fetchedFrom(document.baseURI);
+  const bytes = await stored("page.json");
+  await checkPart("page.json", bytes, document.querySelector("meta[name=limiar-page]").content);
+  const pageText = new TextDecoder().decode(bytes);
+  const page = JSON.parse(pageText);
+  const readPart = partReader(page.parts, stored);
+  const startWorker = async () => startedWorker(await readPart("worker.js"), oneFile);
+  const workerParts = async () => (oneFile ? bundled(page.parts, stored) : undefined);
+  return { page, pageText, readPart, startWorker, workerParts, oneFile };
+}
+
+/** code: Uint8Array, checked. A served page may only start what has an address: the browser reads it once more. */
+function startedWorker(code, oneFile) {
+  if (!oneFile) return new Worker("worker.js");
+  const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  const worker = new Worker(address);
+  URL.revokeObjectURL(address);
+  return worker;
+}
+
+async function bundled(listed, stored) {
+  const names = Object.keys(listed).filter(name => name.startsWith("bundle/") || name.startsWith("vendor/"));
+  return Object.fromEntries(await Promise.all(names.map(async name => [name, await stored(name)])));
+}
+
+/** A part is base64 of gzip in the file; what is stored as gzip is not packed twice. */
+async function storedWithin(name) {
+  const text = embeddedPart(name)?.textContent ?? "";
+  const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : decodedBase64(text);
+  return name.endsWith(".gz") ? bytes : unpacked(bytes);
+}
+
+function decodedBase64(text) {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let at = 0; at < binary.length; at += 1) bytes[at] = binary.charCodeAt(at);
+  return bytes;
+}
+
+function embeddedPart(name) {
+  return document.querySelector(`script[data-part="${CSS.escape(name)}"]`);
+}
