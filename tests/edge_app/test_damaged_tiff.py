@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from limiar.edge_app.errors import ImageError
+from limiar.edge_app.image.containers.tiff import inspect
 from limiar.edge_app.image.read import decode
 from refusals import refusal
 from tiff_writer import DEFLATE, LZW, PACKBITS, RAW, Layout, lzw, of_depth, tiff
@@ -227,6 +228,33 @@ def test_sizes_that_tags_claim_are_counted_before_anything_is_made(
 ) -> None:
     whole = tiff(of_depth(picture(), bits), Layout(bits, "<", 1, COMPRESSIONS[compression], (64, 48)))
     assert refusal(with_number(whole, tag, 0, value)) in codes
+
+
+@pytest.mark.parametrize("tag", [322, 323])
+def test_a_tile_s_side_without_a_value_is_refused(tag: int) -> None:
+    data = bytearray(tiff(of_depth(picture(), 8), Layout(8, "<", 1, RAW, (64, 48))))
+    at, _ = entry(bytes(data), tag)
+    struct.pack_into("<I", data, at - 4, 0)
+    assert refusal(bytes(data)) == "E-IMAGE-BROKEN"
+
+
+class Counted(bytes):
+    """Bytes that count how often they are asked for a part."""
+
+    asked = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.asked += 1
+        return super().__getitem__(place)
+
+
+def test_a_tag_that_repeats_is_read_once() -> None:
+    """Of half a megabyte, its 262,140 values were read 2,000 times: that took three minutes."""
+    entries = struct.pack("<HHII", 258, 3, 262_140, 8) * 2_000
+    data = Counted((b"II*\0" + struct.pack("<IH", 8, 2_000) + entries + bytes(4)).ljust(8 + 2 * 262_140, b"\0"))
+    with pytest.raises(ImageError, match="without tag 256"):
+        inspect(data)
+    assert 262_140 < data.asked < 300_000
 
 
 def test_a_tile_of_46000_pixels_a_side_takes_no_memory(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def _directory(data: bytes, at: int, order: Literal["little", "big"]) -> tuple[d
     if end > len(data):
         raise truncated("a TIFF directory")
     leading = {_IMAGES, *_PIXELS, *_PIXELS.values(), *_DIRECTORIES}
-    found: dict[int, tuple[int, ...]] = {}
+    places: dict[int, range] = {}
     ends = [end]
     for entry in range(at + 2, end - 4, 12):
         tag, kind, count, first = (
@@ -136,9 +136,10 @@ def _directory(data: bytes, at: int, order: Literal["little", "big"]) -> tuple[d
         if tag in leading and (count > _VALUES or size > 4):
             raise ImageError("E-IMAGE-BROKEN", f"TIFF tag {tag} with {count} values: write it again")
         if tag in leading or (tag in _LAYOUT and kind in _WHOLE and count <= _VALUES):
-            places = range(first, first + size * count, size)
-            found[tag] = tuple(int.from_bytes(data[i : i + size], order) for i in places)
-    return found, ends
+            places[tag] = range(first, first + size * count, size)
+    # Read once each: an entry of a tag that repeats is 12 bytes, and may name 262,140 values.
+    read = {tag: tuple(int.from_bytes(data[i : i + p.step], order) for i in p) for tag, p in places.items()}
+    return read, ends
 
 
 def _layout(tags: dict[int, tuple[int, ...]], order: Literal["little", "big"]) -> Tiff:
@@ -215,7 +216,7 @@ def _declared(depth: int, tags: dict[int, tuple[int, ...]]) -> int | None:
 def _segments(tags: dict[int, tuple[int, ...]], width: int, height: int, planes: int) -> Segments:
     tiled = 324 in tags
     if tiled:
-        wide, high = (tags.get(tag, (0,))[0] for tag in (322, 323))
+        wide, high = ((tags.get(tag) or (0,))[0] for tag in (322, 323))
     else:
         wide, high = width, min(height, (tags.get(278) or (height,))[0])
     if wide < 1 or high < 1:

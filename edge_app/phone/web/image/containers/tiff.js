@@ -89,7 +89,7 @@ export function inspectTiff(bytes) {
 function tiffDirectory(bytes, at, number) {
   const stop = at + 2 + 12 * number(bytes, at, 2) + 4;
   if (stop > bytes.length) throw truncated("a TIFF directory");
-  const values = new Map();
+  const places = new Map();
   let last = stop;
   for (let entry = at + 2; entry < stop - 4; entry += 12) {
     const [tag, kind, count] = [number(bytes, entry, 2), number(bytes, entry + 2, 2), number(bytes, entry + 4, 4)];
@@ -101,8 +101,13 @@ function tiffDirectory(bytes, at, number) {
       throw new ImageError("E-IMAGE-BROKEN", `TIFF tag ${tag} with ${count} values: write it again`);
     }
     if (leading || (LAYOUT_TAGS.has(tag) && WHOLE_TYPES.includes(kind) && count <= TAG_VALUES)) {
-      values.set(tag, Array.from({ length: count }, (_, i) => number(bytes, first + i * size, size)));
+      places.set(tag, { first, size, count });
     }
+  }
+  // Read once each: an entry of a tag that repeats is 12 bytes, and may name 262,140 values.
+  const values = new Map();
+  for (const [tag, { first, size, count }] of places) {
+    values.set(tag, Array.from({ length: count }, (_, i) => number(bytes, first + i * size, size)));
   }
   return { values, stop, last };
 }
