@@ -1,20 +1,20 @@
-/** The page's side of the worker that answers: a worker that is lost to a picture is replaced, and only that picture with it. */
+/** The page's side of the worker that answers. A picture that costs the worker is refused, and another worker goes on. */
 
 import { BundleError, ImageError, LimiarError, RuntimeUnavailable } from "./errors.js";
 import { refusedLine, utcNow } from "./answer/line.js";
-import { sha256Hex } from "./parts.js";
+import { sha256 } from "./sha256.js";
 
 const START_S = 60; // as E-RUNTIME-START of a device
 const PICTURE_S = 15; // 50 megapixels take a tenth of it
 
 /**
- * A worker: {start, answer, frame, end}. opened: what `openPage` gave; patienceS: {start, picture}, seconds, other than usual.
+ * A worker: {start, answer, frame, end}. place: as from `openPlace`; patienceS: {start, picture}, seconds, other than usual.
  *
  * start() -> Promise of what started (start/start.js); answer(bytes, name, map) and frame(rgba, width, height, about) ->
  * Promise of {line, picture?, heat?}, one after the other in the order of the calls. A picture that is refused is a line with
  * a code. They throw LimiarError where nothing can answer. end() ends the worker; what still waits then throws an Error.
  */
-export function openWork(opened, patienceS = {}) {
+export function openWork(place, patienceS = {}) {
   const limits = { start: START_S, picture: PICTURE_S, ...patienceS };
   let worker = null;
   let started = null;
@@ -23,7 +23,7 @@ export function openWork(opened, patienceS = {}) {
   let count = 0;
 
   /** One thing after the other; a failure of one is not that of the next. */
-  const inTurn = (step) => {
+  const inTurn = step => {
     const own = last.then(step);
     last = own.catch(() => {});
     return own;
@@ -36,10 +36,10 @@ export function openWork(opened, patienceS = {}) {
 
   /** Sends a message; the reply, or what became of the worker: "crash" or "timeout". */
   const ask = (message, limitS, transfer = []) =>
-    new Promise((resolve) => {
+    new Promise(resolve => {
       count += 1;
       const id = count;
-      const done = (reply) => {
+      const done = reply => {
         clearTimeout(timer);
         worker.onmessage = worker.onerror = worker.onmessageerror = null;
         resolve(reply);
@@ -54,7 +54,7 @@ export function openWork(opened, patienceS = {}) {
         if (data.trap) lose("crash", data.message);
         else done(data);
       };
-      worker.onerror = (event) => {
+      worker.onerror = event => {
         event.preventDefault?.();
         lose("crash", event.message ?? "no reason");
       };
@@ -65,8 +65,8 @@ export function openWork(opened, patienceS = {}) {
   const begin = async () => {
     if (ended) throw endedError();
     if (worker) return started;
-    worker = await opened.newWorker();
-    const reply = await ask({ kind: "start", page: opened.page, parts: await opened.workerParts() }, limits.start);
+    worker = await place.startWorker();
+    const reply = await ask({ kind: "start", page: place.pageText, parts: await place.workerParts() }, limits.start);
     if (ended) {
       drop();
       throw endedError();
@@ -104,7 +104,7 @@ export function openWork(opened, patienceS = {}) {
     start: () => inTurn(begin),
     answer: (bytes, name, map = false) =>
       inTurn(() =>
-        answered({ kind: "answer", bytes, name, map }, async () => ({ path: name, sha256: await sha256Hex(bytes) }), []),
+        answered({ kind: "answer", bytes, name, map }, async () => ({ path: name, sha256: await sha256(bytes) }), []),
       ),
     frame: (rgba, width, height, about) =>
       inTurn(() => answered({ kind: "frame", rgba, width, height, about }, async () => about, [rgba.buffer])),

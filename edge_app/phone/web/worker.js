@@ -4,20 +4,21 @@ import { ImageError, LimiarError } from "./errors.js";
 import { decode } from "./image/index.js";
 import { answeredLine, refusedLine, utcNow } from "./answer/line.js";
 import { SHOWN_SIDE_PX, enlarged, overlaid } from "./answer/heat.js";
-import { filesBelow, openParts, sha256Hex } from "./parts.js";
+import { fetchedFrom, givenParts, partReader } from "./parts.js";
+import { sha256 } from "./sha256.js";
 import { startAnswering } from "./start/start.js";
 
 let answering = null; // as from `startAnswering`
 
 async function beginWork({ page, parts }) {
   const parsed = JSON.parse(page);
-  const stored = parts ? async (name) => parts[name] : filesBelow(globalThis.location.href);
-  answering = await startAnswering(openParts(parsed, stored), parsed);
+  const stored = parts ? givenParts(parts) : fetchedFrom(globalThis.location.href);
+  answering = await startAnswering(partReader(parsed.parts, stored), parsed);
   return { started: answering.started };
 }
 
 async function answerFile({ bytes, name, map }) {
-  const about = { path: name, sha256: await sha256Hex(bytes) };
+  const about = { path: name, sha256: await sha256(bytes) };
   const greyMax = answering.classifier.manifest.input.grey_max ?? null;
   return answerPicture(() => decode(bytes, name, greyMax, answering.codecs), about, map);
 }
@@ -32,10 +33,10 @@ function answerPicture(take, about, withMap) {
   try {
     const begun = performance.now();
     const picture = withinMemory(take);
-    const decode = performance.now() - begun;
+    const decodeMs = performance.now() - begun;
     const answer = classifier.answer(picture);
     const told = { ...about, trailing: picture.trailing };
-    const line = answeredLine(origin, classifier.manifest.labels, answer, { decode, ...answer.ms }, utcNow(), told);
+    const line = answeredLine(origin, classifier.manifest.labels, answer, { decode: decodeMs, ...answer.ms }, utcNow(), told);
     return { line, ...shownOf(picture, answer, withMap) };
   } catch (error) {
     if (error instanceof ImageError) return { line: refusedLine(origin, error, utcNow(), about) };
@@ -48,10 +49,11 @@ function shownOf(picture, answer, withMap) {
   const { manifest, model } = answering.classifier;
   const { width, height, channels, pixels } = picture;
   const isSmall = Math.max(width, height) <= SHOWN_SIDE_PX;
-  const shown = { picture: isSmall ? { width, height, channels, pixels: pixels.slice() } : { ...enlarged(picture), channels: 3 } };
+  const small = isSmall ? { width, height, channels, pixels: pixels.slice() } : { ...enlarged(picture), channels: 3 };
+  const shown = { picture: small };
   if (!withMap || !answer.map || !model.class_map) return shown;
   const label = manifest.labels.indexOf(answer.label);
-  const under = isSmall ? enlarged(picture) : shown.picture;
+  const under = isSmall ? enlarged(picture) : small;
   return { ...shown, heat: overlaid(under, answer.map, label, manifest.labels.length, model.class_map, manifest.input) };
 }
 

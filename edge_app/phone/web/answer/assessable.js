@@ -1,4 +1,4 @@
-/** Pictures that show nothing, or that a bundle's limits exclude, are refused before inference: image/resize.py, assessable.py. */
+/** What shows nothing, or is beyond a bundle's limits, is refused before inference: image/resize.py, image/assessable.py. */
 
 import { ImageError } from "../errors.js";
 import { noise } from "./statistics.js";
@@ -65,6 +65,6 @@ export function checkLimits(assessable, found, tensor, shape) {
 
 /** With as few digits as tell it from the other. */
 function toldApart(value, other) {
-  const few = [3, 4, 6].find((digits) => withDigits(value, digits) !== withDigits(other, digits));
+  const few = [3, 4, 6].find(digits => withDigits(value, digits) !== withDigits(other, digits));
   return few ? withDigits(value, few) : asPython(value);
 }

@@ -11,7 +11,7 @@ const HEAT_SHARE = 0.4; // of the map's colours; the rest is the picture
  */
 export function enlarged({ width, height, channels, pixels }, side = SHOWN_SIDE_PX) {
   const scale = side / Math.max(width, height);
-  const [toWidth, toHeight] = [width, height].map((size) => Math.max(1, roundHalfEven(size * scale)));
+  const [toWidth, toHeight] = [width, height].map(size => Math.max(1, roundHalfEven(size * scale)));
   const shares = scale > 1 ? repeatedShares : meanShares;
   const narrow = resampledRows(pixels, height, width, channels, shares(width, toWidth));
   const small = resampledColumns(narrow, toWidth * channels, shares(height, toHeight));
@@ -27,7 +27,7 @@ export function overlaid(shown, map, label, labels, grid, input) {
   const heat = Float32Array.from({ length: grid.height * grid.width }, (_, at) => map[at * labels + label]);
   const { low, high } = heatRange(heat);
   const scale = high > low ? 255 / (high - low) : 0;
-  const levels = heat.map((value) => (value - low) * scale);
+  const levels = heat.map(value => (value - low) * scale);
   const { width, height } = shown;
   const columns = cellsOf(width, input.width, grid.first[1], grid.step[1], grid.width);
   const rows = cellsOf(height, input.height, grid.first[0], grid.step[0], grid.height);
@@ -57,7 +57,7 @@ function heatRange(heat) {
 /** For each pixel of an axis: the cells before and after it, and how far it is from the first, 0..1. */
 function cellsOf(size, inputSize, first, step, cells) {
   const perPixel = inputSize / size; // pixels of the model's input per pixel of the picture
-  const within = (cell) => Math.min(Math.max(cell, 0), cells - 1);
+  const within = cell => Math.min(Math.max(cell, 0), cells - 1);
   return Array.from({ length: size }, (_, at) => {
     const place = (at * perPixel + perPixel / 2 - 0.5 - first) / step;
     const before = Math.floor(place);
@@ -83,7 +83,7 @@ function meanShares(size, to) {
       return distance > -0.5 && distance <= 0.5 ? 1 : 0;
     });
     const sum = weights.reduce((all, weight) => all + weight, 0);
-    return [first, weights.map((weight) => weight / sum)];
+    return [first, weights.map(weight => weight / sum)];
   });
 }
 

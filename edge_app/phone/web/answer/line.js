@@ -38,7 +38,7 @@ export function refusedLine(origin, refusal, time, about) {
 /** A line's fields in their order, without those that are undefined, null or "", except a sha256 of null. */
 export function orderedLine(fields) {
   const isSet = (key, value) => value !== undefined && value !== "" && (value !== null || key === "sha256");
-  return Object.fromEntries(LINE_KEYS.filter((key) => isSet(key, fields[key])).map((key) => [key, fields[key]]));
+  return Object.fromEntries(LINE_KEYS.filter(key => isSet(key, fields[key])).map(key => [key, fields[key]]));
 }
 
 function originOf({ bundle, file, runtime, verified, app }) {

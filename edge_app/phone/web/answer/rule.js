@@ -1,4 +1,4 @@
-/** Logits -> decision: softmax, the model file's rule, and images unlike the training images: inference/classifier.py, rule.py. */
+/** Logits -> decision: softmax, the model file's rule, images unlike the training images: inference/classifier.py, rule.py. */
 
 import { RuntimeUnavailable } from "../errors.js";
 import { asPython } from "./digits.js";
@@ -8,9 +8,9 @@ export const REFER = "refer"; // the decision to leave it to a person; no label 
 /** Logits, Float32Array [K] -> probabilities, numbers [K] of sum 1. */
 export function softmax(logits) {
   const largest = logits.reduce((most, logit) => Math.max(most, logit), -Infinity);
-  const powers = Array.from(logits, (logit) => Math.exp(logit - largest));
+  const powers = Array.from(logits, logit => Math.exp(logit - largest));
   const sum = powers.reduce((all, power) => all + power, 0);
-  return powers.map((power) => power / sum);
+  return powers.map(power => power / sum);
 }
 
 /**
@@ -34,5 +34,5 @@ function chosenLabel(threshold, labels, probabilities) {
   if (!threshold) return probabilities.indexOf(Math.max(...probabilities));
   const own = labels.indexOf(threshold.label);
   const wins = probabilities[own] >= threshold.at_least;
-  return labels.findIndex((label) => (label === threshold.label) === wins);
+  return labels.findIndex(label => (label === threshold.label) === wins);
 }

@@ -94,7 +94,7 @@ function momentsOf(n, total, squares) {
 /** The first level up to which at least `count` pixels are. */
 function levelReaching(levels, count) {
   let upto = 0;
-  return levels.findIndex((pixels) => {
+  return levels.findIndex(pixels => {
     upto += pixels;
     return upto >= count;
   });

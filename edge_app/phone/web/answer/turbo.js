@@ -16,4 +16,4 @@ const TURBO_HEX =
   "a91601a71401a41301a112019e10019b0f01980e01950d01920b018e0a018b09028808028507028106027e05027a0403";
 
 /** Uint8Array [256 * 3]. */
-export const TURBO = Uint8Array.from(TURBO_HEX.match(/../g), (digits) => Number.parseInt(digits, 16));
+export const TURBO = Uint8Array.from(TURBO_HEX.match(/../g), digits => Number.parseInt(digits, 16));

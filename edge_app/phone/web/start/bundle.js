@@ -1,7 +1,7 @@
 /** The bundle in the page: its manifest, and its files by the sizes and hashes that the manifest lists: bundle/open.py. */
 
 import { BundleError } from "../errors.js";
-import { sha256Hex } from "../parts.js";
+import { sha256 } from "../sha256.js";
 import { checkSignature } from "./signature.js";
 
 const DECODE_RULE = "pillow-v1";
@@ -14,22 +14,22 @@ const COPY_AGAIN = "copy the bundle again";
  */
 export async function openBundle(readPart, page) {
   const raw = await readPart("bundle/manifest.json");
-  const sha256 = await sha256Hex(raw);
-  if (sha256 !== page.bundle) {
-    const met = `manifest.json has sha256 ${sha256.slice(0, 12)}, the page says ${page.bundle.slice(0, 12)}`;
+  const digest = await sha256(raw);
+  if (digest !== page.bundle) {
+    const met = `manifest.json has sha256 ${digest.slice(0, 12)}, the page says ${page.bundle.slice(0, 12)}`;
     throw new BundleError("E-BUNDLE-HASH", `bundle: ${met}: ${COPY_AGAIN}`);
   }
   const isSigned = Object.hasOwn(page.parts, "bundle/manifest.sig");
   const signature = await checkSignature(raw, isSigned ? await readPart("bundle/manifest.sig") : null, page.keys);
   const manifest = readManifest(raw);
-  const listed = new Map(manifest.files.map((file) => [file.path, file]));
+  const listed = new Map(manifest.files.map(file => [file.path, file]));
   const file = manifest.files.find(({ model }) => model?.name === page.file);
   if (!file) {
     const known = manifest.files.flatMap(({ model }) => (model ? [model.name] : [])).sort().join(", ");
     throw new BundleError("E-BUNDLE-FILE", `bundle has no model file ${page.file}: choose one of ${known}`);
   }
-  const read = async (path) => checkedFile(listed.get(path), path, await readPart(`bundle/${path}`));
-  return { manifest, model: file.model, path: file.path, signature, sha256, read };
+  const read = async path => checkedFile(listed.get(path), path, await readPart(`bundle/${path}`));
+  return { manifest, model: file.model, path: file.path, signature, sha256: digest, read };
 }
 
 /** What the page needs of a manifest that `limiar phone` has read by its whole schema. Throws BundleError. */
@@ -58,7 +58,7 @@ async function checkedFile(file, path, bytes) {
     const met = `${path} is not the ${file.bytes} bytes the manifest says`;
     throw new BundleError("E-BUNDLE-SIZE", `bundle: ${met}: ${COPY_AGAIN}`);
   }
-  const digest = await sha256Hex(bytes);
+  const digest = await sha256(bytes);
   if (digest !== file.sha256) {
     const met = `${path} has sha256 ${digest.slice(0, 12)}, the manifest says ${file.sha256.slice(0, 12)}`;
     throw new BundleError("E-BUNDLE-HASH", `bundle: ${met}: ${COPY_AGAIN}`);

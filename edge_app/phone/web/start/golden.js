@@ -31,7 +31,7 @@ export async function checkGolden(bundle, codecs, runtime) {
       const apart = largestApart(found, wanted);
       largest = Math.max(largest, apart);
       if (largest === Infinity) break;
-      const [before, after] = [wanted, found].map((logits) => decideBy(model.decision, manifest.labels, logits).decision);
+      const [before, after] = [wanted, found].map(logits => decideBy(model.decision, manifest.labels, logits).decision);
       if (before !== after && before !== REFER && after !== REFER) decisionsDiffer.push(image.path);
     }
   }
@@ -60,7 +60,7 @@ async function readGolden({ read, manifest, model }) {
   }
   const images = golden.images ?? [];
   const expected = golden.logits?.[model.name] ?? [];
-  const isWhole = expected.length === images.length && expected.every((row) => row.length === manifest.labels.length);
+  const isWhole = expected.length === images.length && expected.every(row => row.length === manifest.labels.length);
   if (!images.length || !isWhole) {
     const met = `${GOLDEN_PATH} has no logits for every image of ${model.name}`;
     throw new BundleError("E-BUNDLE-GOLDEN", `${met}: convert the model again`);

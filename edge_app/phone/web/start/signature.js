@@ -1,7 +1,7 @@
 /** Ed25519 signatures of a bundle by WebCrypto, where the browser has it: bundle/signature.py. */
 
 import { BundleError } from "../errors.js";
-import { sha256Hex } from "../parts.js";
+import { sha256 } from "../sha256.js";
 
 const SIGNED_CONTEXT = "limiar-bundle-v1\0";
 const SIGNATURE_BYTES = 64;
@@ -27,8 +27,8 @@ export async function checkSignature(raw, signature, keys) {
   signed.set(raw, context.length);
   const prints = [];
   for (const digits of keys) {
-    const key = Uint8Array.from(digits.match(/../g), (byte) => Number.parseInt(byte, 16));
-    const print = (await sha256Hex(key)).slice(0, 12);
+    const key = Uint8Array.from(digits.match(/../g), byte => Number.parseInt(byte, 16));
+    const print = (await sha256(key)).slice(0, 12);
     const found = await hasSigned(key, signature, signed);
     if (found === null) return "not checked";
     if (found) return `signed by ${print}`;

@@ -10,8 +10,8 @@ import { checkGolden } from "./golden.js";
 /**
  * {classifier, codecs, origin, started}. page: page.json, parsed. Throws LimiarError for whatever is not as it should be.
  *
- * started, for a person: name, version, labels, intendedUse, bundle, file, runtime, app, signature, golden (images), referBelow,
- * hasMap, height, width, channels, ms {files, load, golden, all}.
+ * started, for a person: name, version, labels, intendedUse, bundle, file, runtime, app, signature, golden (images),
+ * referBelow, hasMap, height, width, channels, ms {files, load, golden, all}.
  */
 export async function startAnswering(readPart, page) {
   if (page.schema !== 1) {
