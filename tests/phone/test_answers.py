@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limiar.edge_app.arrays import Pixels
-from limiar.edge_app.bundle.manifest import STATISTICS, Assessable, Decision, Envelope, InputSpec, Limit, MapGrid, Range, Threshold
+from limiar.edge_app.bundle.manifest import (
+    STATISTICS,
+    Assessable,
+    Decision,
+    Envelope,
+    InputSpec,
+    Limit,
+    MapGrid,
+    Range,
+    Threshold,
+)
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.image.assessable import assessed, check_limits
 from limiar.edge_app.image.draw import enlarged
@@ -109,9 +119,7 @@ def test_a_limit_that_is_not_kept_is_refused_in_the_words_of_python(modules: Mod
         limits = Assessable(0.01, {name: limit})
         there = refusal(check_limits, limits, assessed(limits, found, tensor))
         given = {"limits": {name: {"at_least" if at_least else "at_most": end}}}
-        (here,) = modules.each(
-            "/answer/assessable.js", "checkLimits", [(given, found, tensor.tobytes(), shape_of(tensor))]
-        )
+        (here,) = modules.each("/answer/assessable.js", "checkLimits", [(given, found, tensor.tobytes(), shape_of(tensor))])
         assert js_refusal(here) == there
 
 
