@@ -92,6 +92,10 @@ class Person:
 class Browsers:
     """Use as a context manager. Raises Missing where Chromium or axe-core cannot be had."""
 
+    def __init__(self, *flags: str) -> None:
+        """flags: for Chromium, besides the usual ones."""
+        self._flags = (*_FLAGS, *flags)
+
     def __enter__(self) -> Self:
         found = shutil.which("chromium")
         if not found:
@@ -100,7 +104,7 @@ class Browsers:
         expect.set_options(timeout=_PATIENCE_MS)
         self._playwright = sync_playwright().start()
         try:
-            self._chromium: Browser = self._playwright.chromium.launch(executable_path=found, args=list(_FLAGS))
+            self._chromium: Browser = self._playwright.chromium.launch(executable_path=found, args=list(self._flags))
         except BaseException:
             self._playwright.stop()
             raise

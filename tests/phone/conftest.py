@@ -13,12 +13,18 @@ if TYPE_CHECKING:  # a device has no Playwright
 
 
 @pytest.fixture(scope="module")
-def browsers() -> Iterator["Browsers"]:
+def browser_flags() -> tuple[str, ...]:
+    """What Chromium is started with besides the usual; a module of tests may have a fixture of its own."""
+    return ()
+
+
+@pytest.fixture(scope="module")
+def browsers(browser_flags: tuple[str, ...]) -> Iterator["Browsers"]:
     """Chromium. Of a module: while Playwright runs, nothing else in this process can use asyncio."""
     from browsers import Browsers, Missing
 
     try:
-        entered = Browsers().__enter__()
+        entered = Browsers(*browser_flags).__enter__()
     except Missing as missing:
         if "1" in (os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS"), os.environ.get("LIMIAR_REQUIRE_DATA")):
             pytest.fail(f"needs a browser: {missing}")

@@ -6,7 +6,8 @@
  */
 
 import { ImageError } from "./errors.js";
-import { FOREIGN_EXTENSIONS, IMAGE_EXTENSIONS, extensionOf, holdsPicture } from "./image/containers/index.js";
+import { FOREIGN_EXTENSIONS } from "./image/containers/foreign.js";
+import { IMAGE_EXTENSIONS, extensionOf, holdsPicture } from "./image/containers/index.js";
 
 const BYTES_LIMIT = 64_000_000;
 const MARK_BYTES = 132; // up to the mark of a DICOM file
