@@ -10,9 +10,10 @@ const PICTURE_S = 15; // 50 megapixels take a tenth of it
 /**
  * A worker: {start, answer, frame, end}. place: as from `openPlace`; patienceS: {start, picture}, seconds, other than usual.
  *
- * start() -> Promise of what started (start/start.js); answer(bytes, name, map) and frame(rgba, width, height, about) ->
- * Promise of {line, picture?, heat?}, one after the other in the order of the calls. A picture that is refused is a line with
- * a code. They throw LimiarError where nothing can answer. end() ends the worker; what still waits then throws an Error.
+ * start() -> Promise of what started (start/start.js); answer(bytes, name, map) -> Promise of {line, picture?, heat?}, and
+ * frame(rgba, width, height, about) -> {line}, one after the other in the order of the calls. A picture that is refused is a
+ * line with a code. picture {width, height, channels, pixels}, at most 400 px; heat {width, height, pixels, low, high}: RGB.
+ * They throw LimiarError where nothing can answer. end() ends the worker; what still waits then throws an Error.
  */
 export function openWork(place, patienceS = {}) {
   const limits = { start: START_S, picture: PICTURE_S, ...patienceS };
@@ -65,8 +66,9 @@ export function openWork(place, patienceS = {}) {
   const begin = async () => {
     if (ended) throw endedError();
     if (worker) return started;
+    const parts = await place.workerParts();
     worker = await place.startWorker();
-    const reply = await ask({ kind: "start", page: place.pageText, parts: await place.workerParts() }, limits.start);
+    const reply = ended ? {} : await ask({ kind: "start", page: place.pageText, parts }, limits.start);
     if (ended) {
       drop();
       throw endedError();
@@ -97,7 +99,7 @@ export function openWork(place, patienceS = {}) {
     }
     if (!reply.ok) throw asError(reply);
     const { line, picture, heat } = reply;
-    return { line, picture, heat };
+    return { line, picture, heat }; // those that there are
   };
 
   return {

@@ -20,15 +20,17 @@ async function beginWork({ page, parts }) {
 async function answerFile({ bytes, name, map }) {
   const about = { path: name, sha256: await sha256(bytes) };
   const greyMax = answering.classifier.manifest.input.grey_max ?? null;
-  return answerPicture(() => decode(bytes, name, greyMax, answering.codecs), about, map);
+  const { picture, answer, line } = answerPicture(() => decode(bytes, name, greyMax, answering.codecs), about);
+  return { line, ...(answer ? shownOf(picture, answer, map) : {}) };
 }
 
 async function answerFrame({ rgba, width, height, about }) {
-  return answerPicture(() => ({ width, height, channels: 3, pixels: withoutAlpha(rgba), trailing: "" }), about, false);
+  const take = () => ({ width, height, channels: 3, pixels: withoutAlpha(rgba), trailing: "" });
+  return { line: answerPicture(take, about).line };
 }
 
-/** {line, picture, heat}. take: () -> the picture; about: the fields of the line that say which it is. */
-function answerPicture(take, about, withMap) {
+/** {line, picture, answer}, or the line of a refusal. take: () -> the picture; about: fields of the line that say which it is. */
+function answerPicture(take, about) {
   const { classifier, origin } = answering;
   try {
     const begun = performance.now();
@@ -37,7 +39,7 @@ function answerPicture(take, about, withMap) {
     const answer = classifier.answer(picture);
     const told = { ...about, trailing: picture.trailing };
     const line = answeredLine(origin, classifier.manifest.labels, answer, { decode: decodeMs, ...answer.ms }, utcNow(), told);
-    return { line, ...shownOf(picture, answer, withMap) };
+    return { line, picture, answer };
   } catch (error) {
     if (error instanceof ImageError) return { line: refusedLine(origin, error, utcNow(), about) };
     throw error;
