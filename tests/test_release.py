@@ -228,10 +228,19 @@ def test_the_list_of_what_a_device_gets_has_what_cyclonedx_asks_for(
     assert made["metadata"]["timestamp"] == "2023-11-14T22:13:20Z"
     parts = [made["metadata"]["component"], *made["components"]]
     kinds = [(part["type"], part["name"]) for part in parts]
-    assert kinds == [("application", "limiar"), ("library", "ai-edge-litert"), ("machine-learning-model", "lung-nodule")]
+    vendored = json.loads((project / "edge_app/phone/vendor/vendor.json").read_text())["packages"]
+    assert kinds == [
+        ("application", "limiar"),
+        ("library", "ai-edge-litert"),
+        *(("library", package["name"]) for package in vendored),
+        ("machine-learning-model", "lung-nodule"),
+    ]
     assert parts[1]["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(b"litert").hexdigest()}]
     assert parts[1]["purl"].startswith("pkg:pypi/ai-edge-litert@2.3.0?file_name=ai_edge_litert-2.3.0-cp3-")
-    assert len({part["bom-ref"] for part in parts}) == 3
+    assert parts[2]["purl"] == f"pkg:npm/%40litertjs/core@{vendored[0]['version']}"
+    (archive,) = parts[2]["hashes"]
+    assert (archive["alg"], len(archive["content"])) == ("SHA-512", 128)
+    assert len({part["bom-ref"] for part in parts}) == len(parts)
 
 
 def test_a_wheelhouse_holds_what_a_device_needs_and_not_what_tests_need() -> None:
