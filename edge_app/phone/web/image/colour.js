@@ -1,8 +1,9 @@
-/** Colours -> grey or RGB in 8 bits: alpha goes over black, RGB becomes grey by BT.601. Rules of edge_app/image/read.py, resize.py. */
+/** Alpha goes over black, RGB becomes grey by BT.601: the rules of edge_app/image/read.py and resize.py. */
 
 /**
- * [pixels * channels] with alpha last -> [pixels * (channels - 1)]: value * alpha / 255, rounded to the nearest. channels: 2 or 4.
- * Written over the given Uint8Array, whose start is returned: a second copy of a large image would not fit.
+ * [pixels * channels] with alpha last -> [pixels * (channels - 1)]: value * alpha / 255, rounded to the nearest.
+ *
+ * channels: 2 or 4. Written over the given Uint8Array, whose start is returned: a second copy of a large image would not fit.
  */
 export function overBlack(pixels, channels) {
   const colours = channels - 1;

@@ -1,4 +1,4 @@
-/** Samples of more than 8 bits -> levels of 0..255, by the range that the file or the bundle declares: edge_app/image/depth.py. */
+/** Samples of more than 8 bits -> levels of 0..255, by the range that file or bundle declares: edge_app/image/depth.py. */
 
 import { ImageError } from "../errors.js";
 
@@ -16,8 +16,10 @@ export function countSamples(samples, counts = new Float64Array(FULL_RANGE + 1))
 }
 
 /**
- * Uint8Array [65536], the level of each value. declared: the largest value, by the file itself; greyMax: by the bundle; both null
- * if not said. counts: all 0 if the bits fix the range. significant: the bits that a PNG's sBIT says. Throws ImageError.
+ * Uint8Array [65536], the level of each value. Throws ImageError.
+ *
+ * counts: of countSamples; all 0 if the bits fix the range. declared: the largest value, by the file itself; greyMax: by the
+ * bundle; both null if not said. significant: the bits that a PNG's sBIT says.
  */
 export function depthLevels(counts, declared, greyMax, { whiteIsZero = false, significant = null } = {}) {
   const largest = Math.max(0, counts.findLastIndex((count) => count > 0));

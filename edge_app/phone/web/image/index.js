@@ -13,8 +13,9 @@ const BYTES_LIMIT = 64000000;
 const DECODERS = { BMP: decodeBmp, PNG: decodePng, PPM: decodePnm };
 
 /**
- * The bytes of an image file -> {width, height, channels: 1 | 3, pixels: Uint8Array [height * width * channels], trailing}: upright,
- * alpha over black. greyMax: of the bundle, or null. codecs: of openCodecs. Throws ImageError.
+ * The bytes of an image file -> {width, height, channels: 1 | 3, pixels: Uint8Array [height * width * channels], trailing}.
+ *
+ * Upright, alpha over black. greyMax: of the bundle, or null. codecs: of openCodecs. Throws ImageError.
  */
 export function decode(bytes, name, greyMax, codecs) {
   if (bytes.length > BYTES_LIMIT) {
@@ -33,8 +34,8 @@ export function decode(bytes, name, greyMax, codecs) {
  * A picture of any size -> Uint8Array [height * width * channels], by the rule `stretch-v1`. spec: {height, width, channels}.
  *
  * Per axis k = max(1, size // target); the size mod k rows or columns left over are cropped from both ends, an odd one from the
- * bottom or right; each k x k box becomes its mean (sum + n // 2) // n; then OpenCV's INTER_LINEAR_EXACT. Grey to RGB repeats the
- * value; RGB to grey, after the resize, is ITU-R BT.601.
+ * bottom or right; each k x k box becomes its mean (sum + n // 2) // n; then OpenCV's INTER_LINEAR_EXACT. Grey to RGB repeats
+ * the value; RGB to grey, after the resize, is ITU-R BT.601.
  */
 export function modelInput(picture, spec) {
   const small = linearExact(boxMean(picture, spec.height, spec.width), spec.height, spec.width);

@@ -4,7 +4,8 @@ import { overBlack } from "./colour.js";
 import { upright } from "./orient.js";
 
 /**
- * stored: {width, height, channels: 1..4 with alpha last, pixels: Uint8Array, orientation: 1..8}, whose pixels may be overwritten.
+ * stored: {width, height, channels: 1..4 with alpha last, pixels: Uint8Array, orientation: 1..8}; its pixels are overwritten.
+ *
  * -> {width, height, channels: 1 | 3, pixels: Uint8Array [height * width * channels], trailing}.
  */
 export function pictureOf(stored, trailing) {

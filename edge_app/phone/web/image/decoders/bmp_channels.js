@@ -1,4 +1,4 @@
-/** BMP of 16, 24 or 32 bits -> RGB, with alpha if a mask says so: edge_app/image/decoders/bmp_masks.py, and Pillow's layouts. */
+/** BMP of 16, 24 or 32 bits -> RGB, perhaps alpha: edge_app/image/decoders/bmp_masks.py, and Pillow's layouts. */
 
 import { ImageError } from "../../errors.js";
 import { BMP_MASKS } from "../containers/bmp.js";

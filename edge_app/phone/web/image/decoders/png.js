@@ -1,6 +1,6 @@
 /**
- * A PNG whose chunks are whole -> 8 bits: ISO/IEC 15948, where edge_app and Pillow agree with it or not (edge_app/image/decoders/png.py,
- * Pillow's PngImagePlugin.py): the same pixels, the same refusals.
+ * A PNG (ISO/IEC 15948) whose chunks are whole -> 8 bits: edge_app/image/decoders/png.py and Pillow's PngImagePlugin.py, whose
+ * pixels and refusals these are, also where they differ from the standard.
  */
 
 import { ImageError } from "../../errors.js";
@@ -43,7 +43,7 @@ function pngHeader(bytes) {
   return { width, height, bits, colour, channels: PNG_CHANNELS[colour], interlaced: interlaced !== 0 };
 }
 
-/** {idat: pieces of the deflated pixels, palette, transparency, exif}: each a Uint8Array, or null. The last of a kind counts. */
+/** {idat: pieces of the deflated pixels, palette, transparency, exif: each a Uint8Array, or null}. The last of a kind counts. */
 function shownChunks(bytes) {
   const shown = { idat: [], palette: null, transparency: null, exif: null };
   let [last, odd] = ["", false];
@@ -176,8 +176,9 @@ function countColours(raw, channels, colours) {
 }
 
 /**
- * The largest value by sBIT, if its bits are the lower ones; null if they are the upper ones of the 16, as in 11.3.2.4. Some writers
- * store them at the lower end all the same: their samples are small and use low bits, as no scaled sample does.
+ * The largest value by sBIT, if its bits are the lower ones; null if they are the upper ones of the 16, as in 11.3.2.4.
+ *
+ * Some writers store them at the lower end all the same: their samples are small and use low bits, as no scaled sample does.
  */
 function declaredBySbit(counts, significant) {
   if (!significant || significant < LEAST_SIGNIFICANT || significant >= 16) return null;

@@ -16,8 +16,10 @@ const ADAM7 = [
 const ONE_PASS = [{ left: 0, top: 0, across: 1, down: 1 }];
 
 /**
- * Samples in the order of the picture: Uint8Array, two bytes each if header.bits is 16, otherwise one. header: {width, height, bits,
- * channels, interlaced}; idat: pieces of the deflated data; inflate: of the codecs. Throws ImageError, and Error of inflate.
+ * Samples in the order of the picture: Uint8Array, two bytes each if header.bits is 16, otherwise one.
+ *
+ * header: {width, height, bits, channels, interlaced}; idat: pieces of the deflated data; inflate: of the codecs. Throws
+ * ImageError, and Error of inflate.
  */
 export function pngRows(header, idat, inflate) {
   const passes = (header.interlaced ? ADAM7 : ONE_PASS)
