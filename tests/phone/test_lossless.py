@@ -205,21 +205,38 @@ def test_files_of_every_kind_have_the_same_pixels_or_the_same_refusal(
 
 
 def depths() -> list[File]:
-    """16-bit PNGs of each sBIT and range."""
+    """16-bit PNGs of each sBIT and range; dark: in the upper bits, but none of them high."""
     chance, found = random.Random(2), []
     for colour in (GREY, RGB):
         for bits in (8, 9, 10, 12, 14, 16):
-            for shift in (0, 16 - bits):
-                pixels = samples(chance, 60, 50, CHANNELS[colour], 16) >> (16 - bits) << shift
+            for up, dark in ((0, 0), (16 - bits, 0), (16 - bits, max(0, 16 - bits - 1))):
+                pixels = samples(chance, 60, 50, CHANNELS[colour], 16) >> (16 - bits + dark) << up
                 for significant in (None, bits, 12):
                     chunks = ((b"sBIT", bytes([significant] * CHANNELS[colour])),) if significant else ()
-                    what = f"{bits} bits, {shift} up, sBIT {significant}"
+                    what = f"{bits} bits, {up} up, {dark} dark, sBIT {significant}"
                     found += [File(what, "x.png", png(pixels, colour, 16, before=chunks), limit) for limit in (None, 4095)]
     return found
 
 
+def borderline() -> list[File]:
+    """16-bit PGMs that just span a full range, or just do not: by their ends, their outliers, or the levels that they use."""
+    rng, found = np.random.default_rng(5), []
+    for _ in range(400):
+        count, span = 2000, 16_384 + int(rng.integers(-40, 40))
+        values = rng.integers(0, span, count)
+        values[: int(rng.integers(0, 6))] = rng.choice([0, 60_000])
+        if rng.random() < 0.5:
+            used = int(rng.integers(28, 37))
+            values = (rng.integers(0, used, count) * 7 << 8) + rng.integers(0, 256, count)
+            few = int(rng.integers(0, 35))
+            values[:few] = (rng.integers(0, 36, few) * 7 + 3 << 8) + rng.integers(0, 256, few)
+        data = b"P5\n50 40\n65535\n" + np.sort(values).astype(">u2").tobytes()
+        found.append(File(f"span {span}", "x.pgm", data))
+    return found
+
+
 def test_sixteen_bits_become_the_same_levels_or_are_refused(modules: Modules, codecs: Kept) -> None:
-    files = depths()
+    files = depths() + borderline()
     codes = {found if isinstance(found, str) else "answered" for found in map(here, files)}
     assert codes == {"answered", "E-IMAGE-DEPTH"}
     assert differences(modules, codecs, files) == []

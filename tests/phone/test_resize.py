@@ -13,6 +13,7 @@ from phone_modules import Modules
 
 SIDES = st.integers(1, 300)
 TARGETS = st.sampled_from([1, 2, 3, 7, 24, 32, 40, 56, 96, 128, 224])
+HALVES = 256  # in a side of so many pixels, weights of eight bits end in one half: a last bit decides how they are rounded
 CHANNELS = st.sampled_from([1, 3])
 
 
@@ -42,6 +43,13 @@ def test_a_picture_of_any_size_gives_the_tensor_of_the_desktop(
 ) -> None:
     pixels, spec = noise(rows, columns, samples, seed), InputSpec(height=height, width=width, channels=channels)
     assert modules.call("/image/index.js", "modelInput", *asked(pixels, spec)) == wanted(pixels, spec)
+
+
+def test_weights_that_end_in_one_half_are_rounded_as_on_the_desktop(modules: Modules) -> None:
+    spec = InputSpec(height=HALVES, width=2 * HALVES, channels=1)
+    pictures = [noise(side, side + 1, 1, side) for side in range(1, 2 * HALVES, 3)]
+    found = modules.each("/image/index.js", "modelInput", [asked(pixels, spec) for pixels in pictures])
+    assert [len(pixels) for pixels, one in zip(pictures, found, strict=True) if one != wanted(pixels, spec)] == []
 
 
 @pytest.mark.parametrize(
