@@ -23,7 +23,8 @@ const EXIF_NUMBERS = {
 /** EXIF, a TIFF with or without "Exif" in front (Uint8Array) -> 1..8; 1 if it is damaged or says nothing. */
 export function exifOrientation(exif) {
   let start = 0;
-  for (let twice = 0; twice < 2 && EXIF_PREFIX.every((byte, at) => exif[start + at] === byte); twice++) start += EXIF_PREFIX.length;
+  const prefixed = () => EXIF_PREFIX.every((byte, at) => exif[start + at] === byte);
+  while (start < 2 * EXIF_PREFIX.length && prefixed()) start += EXIF_PREFIX.length;
   const tiff = exif.subarray(start);
   if (tiff.length < EXIF_HEAD_BYTES || !EXIF_HEADS.has(tiff.subarray(0, 4).join())) return 1;
   const value = orientationIn(new DataView(tiff.buffer, tiff.byteOffset, tiff.length), tiff[0] === 0x49);

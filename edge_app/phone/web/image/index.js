@@ -4,13 +4,16 @@ import { ImageError } from "../errors.js";
 import { greyToRgb, luma } from "./colour.js";
 import { inspectNamed } from "./containers/index.js";
 import { decodeBmp } from "./decoders/bmp.js";
+import { decodeJpeg } from "./decoders/jpeg.js";
 import { decodePng } from "./decoders/png.js";
 import { decodePnm } from "./decoders/pnm.js";
+import { decodeTiff } from "./decoders/tiff.js";
+import { decodeWebp } from "./decoders/webp.js";
 import { pictureOf } from "./picture.js";
 import { boxMean, linearExact } from "./resize.js";
 
 const BYTES_LIMIT = 64000000;
-const DECODERS = { BMP: decodeBmp, PNG: decodePng, PPM: decodePnm };
+const DECODERS = { BMP: decodeBmp, JPEG: decodeJpeg, PNG: decodePng, PPM: decodePnm, TIFF: decodeTiff, WEBP: decodeWebp };
 
 /**
  * The bytes of an image file -> {width, height, channels: 1 | 3, pixels: Uint8Array [height * width * channels], trailing}.
