@@ -39,7 +39,6 @@ _OWN: dict[str, tuple[str, str]] = {
         "Every file by its hash, then the golden images through decoder, resize and model.",
         "Cada arquivo pelo seu hash; depois, as imagens de referência por decodificador, redimensionamento e modelo.",
     ),
-    "start.ready": ("Ready", "Pronto"),
     "start.ready.short": (
         "{n} golden images give the desktop's answers on this phone.",
         "{n} imagens de referência dão neste celular as respostas do desktop.",
@@ -54,9 +53,7 @@ _OWN: dict[str, tuple[str, str]] = {
     "update.ready": ("A new version is ready.", "Há uma nova versão pronta."),
     "update.take": ("Use it now", "Usar agora"),
     "choose.images": ("Choose images", "Escolher imagens"),
-    "choose.folder": ("Choose a folder", "Escolher uma pasta"),
-    "choose.camera": ("Camera", "Câmera"),
-    "choose.drop": ("or drop images or a folder here", "ou solte imagens ou uma pasta aqui"),
+    "choose.folder": ("Folder", "Pasta"),
     "answers.title": ("Answers", "Respostas"),
     "answers.empty": ("No image has been answered yet.", "Nenhuma imagem foi respondida ainda."),
     "answers.empty.hint": (
@@ -67,10 +64,7 @@ _OWN: dict[str, tuple[str, str]] = {
         "This browser keeps nothing for this page: answers are gone once it is closed. Export them before that.",
         "Este navegador não guarda nada para esta página: as respostas se perdem ao fechá-la. Exporte-as antes.",
     ),
-    "answers.not-kept": (
-        "An answer could not be kept: the storage may be full. Export and delete answers, then go on.",
-        "Uma resposta não pôde ser guardada: o espaço pode ter acabado. Exporte e apague respostas antes de continuar.",
-    ),
+
     "export.csv.files": ("Spreadsheet of the images (CSV)", "Planilha das imagens (CSV)"),
     "export.csv.frames": ("Spreadsheet of the camera (CSV)", "Planilha da câmera (CSV)"),
     "export.share": ("Share", "Compartilhar"),
@@ -95,17 +89,13 @@ _OWN: dict[str, tuple[str, str]] = {
     "work.nothing": ("There is no image among these files.", "Não há nenhuma imagem entre esses arquivos."),
     "work.dismiss": ("Close", "Fechar"),
     "result.gone": ("There is no such answer any more.", "Esta resposta não existe mais."),
-    "result.title.plain": ("Answer", "Resposta"),
     "result.picture.again": (
         "Only a small copy is kept. Choose the file again to see all of it{more}.",
         "Só uma cópia pequena é guardada. Escolha o arquivo de novo para vê-lo inteiro{more}.",
     ),
     "result.picture.map-too": (", and the map", ", e o mapa"),
     "result.picture.none": ("No picture is kept of this answer.", "Nenhuma imagem desta resposta foi guardada."),
-    "result.map.none": (
-        "The bundle has no such map: it was converted without --cam.",
-        "O pacote não tem esse mapa: foi convertido sem --cam.",
-    ),
+
     "result.map.wait": ("Drawing the map…", "Desenhando o mapa…"),
     "result.line": ("The whole line", "A linha inteira"),
     "result.line.help": (
@@ -118,8 +108,6 @@ _OWN: dict[str, tuple[str, str]] = {
         "decodificar {decode} ms, redimensionar {resize} ms, inferir {infer} ms",
     ),
     "result.taken": ("Taken", "Captado"),
-    "result.dropped.one": ("{n} frame passed over before it", "{n} quadro pulado antes dele"),
-    "result.dropped.other": ("{n} frames passed over before it", "{n} quadros pulados antes dele"),
     "result.trailing": ("After the picture", "Depois da imagem"),
     "result.browser": (
         "The browser delivered this picture, not limiar's own decoder: another browser may give other pixels.",
@@ -129,20 +117,16 @@ _OWN: dict[str, tuple[str, str]] = {
     "camera.start": ("Start the camera", "Iniciar a câmera"),
     "camera.stop": ("Stop the camera", "Parar a câmera"),
     "camera.which": ("Which camera", "Qual câmera"),
-    "camera.rear": ("Rear", "Traseira"),
-    "camera.front": ("Front", "Frontal"),
-    "camera.agree": ("Frames that must agree", "Quadros que devem concordar"),
-    "camera.agree.of": ("{agree} of {of}", "{agree} de {of}"),
-    "camera.agree.one": ("Each frame alone", "Cada quadro por si"),
-    "camera.keep": ("Keep this answer", "Guardar esta resposta"),
     "camera.kept": ("Kept as answer {id}", "Guardada como resposta {id}"),
     "camera.looking": ("Looking…", "Observando…"),
     "camera.not-agreed": ("The frames do not agree yet.", "Os quadros ainda não concordam."),
     "camera.agreeing": ("{agreeing} of {frames} frames agree", "{agreeing} de {frames} quadros concordam"),
     "camera.view": ("What the camera sees", "O que a câmera vê"),
     "camera.ready": (
-        "The camera sees, the model answers, live. Nothing is recorded unless you keep an answer.",
-        "A câmera vê e o modelo responde, ao vivo. Nada é gravado, a não ser que você guarde uma resposta.",
+        "The model answers each frame. What {agree} of {of} frames agree on is kept, with a small picture; "
+        "if it stays the same, once a minute.",
+        "O modelo responde a cada quadro. O que {agree} de {of} quadros concordam é guardado, com uma imagem pequena; "
+        "se não mudar, uma vez por minuto.",
     ),
     "camera.browser": (
         "A camera's pixels come from the browser, which the golden images cannot check.",

@@ -77,7 +77,8 @@ class Person:
             self.faults.append(f"console: {message.text}")  # also what the content security policy stopped
 
     def _asked(self, request: Request) -> None:
-        if urlsplit(request.url)[:2] != urlsplit(self.url)[:2]:
+        address = request.url.removeprefix("blob:")  # what a page made itself belongs to its own origin
+        if urlsplit(address)[:2] != urlsplit(self.url)[:2] and not address.startswith("data:"):
             self.faults.append(f"request to another origin: {request.url}")
 
     def _failed(self, request: Request) -> None:

@@ -102,7 +102,9 @@ export function startNote(page) {
   const said = page.t("start.ready.short", { n: page.language.number(page.started.golden) });
   const how = make("a", { href: "#/model", text: page.t("start.how") });
   const state = make("p", { class: "state" }, icon("check", 20), make("span", {}, `${said} `, how));
-  return page.kept ? state : make("div", { class: "stack" }, state, make("p", { class: "notice warn", text: page.t("answers.lost") }));
+  const use = make("p", { class: "soft narrow" }, `${page.t("use")}: `, make("span", { lang: "en", text: page.started.intendedUse }));
+  const lost = page.kept ? null : make("p", { class: "notice warn", text: page.t("answers.lost") });
+  return make("div", { class: "stack" }, state, use, lost);
 }
 
 /** One answer of the list. */

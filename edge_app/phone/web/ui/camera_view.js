@@ -19,7 +19,7 @@ export function cameraView(page) {
 
   const rest = () => {
     fill(seen, icon("camera", 48));
-    fill(live, make("p", { text: page.t("camera.ready") }), make("p", { class: "soft", text: page.t("camera.browser") }));
+    fill(live, make("p", { text: page.t("camera.ready", CAMERA_RULE) }), make("p", { class: "soft", text: page.t("camera.browser") }));
     const start = button(page.t("camera.start"), begin, "primary", "camera");
     start.disabled = page.started === null || page.batch?.running === true;
     fill(dock, start);

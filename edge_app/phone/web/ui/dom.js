@@ -6,15 +6,12 @@ const ICONS = {
   answers: "M4 6h4v4H4zM4 14h4v4H4zM12 8h8M12 16h8",
   camera: "M4 8h3.5l1.5-2.5h6L16.5 8H20v11H4zM12 10a3.4 3.4 0 1 0 0 6.8a3.4 3.4 0 0 0 0-6.8z",
   model: "M12 3l8 4.5v9L12 21l-8-4.5v-9zM12 12l8-4.5M12 12v9M12 12L4 7.5",
-  settings: "M4 7h9M19 7h1M16 4.5v5M4 17h1M11 17h9M8 14.5v5",
+  settings: "M4 7h8M16.5 7H20M14.3 4.8a2.2 2.2 0 1 0 0 4.4a2.2 2.2 0 0 0 0-4.4zM4 17h3.5M12 17h8M9.7 14.8a2.2 2.2 0 1 0 0 4.4a2.2 2.2 0 0 0 0-4.4z",
   image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15.5 8.5h.01",
   folder: "M4 7V5.5h5.5L11.5 8H20v11H4z",
   check: "M5 12.5l4.2 4.2L19 7",
   stop: "M7 7h10v10H7z",
   share: "M12 15V4M8 7.5L12 3.5l4 4M5 12v8h14v-8",
-  back: "M14.5 5.5L8 12l6.5 6.5",
-  keep: "M12 5a7 7 0 1 0 0 14a7 7 0 0 0 0-14z",
-  warn: "M12 4l9 16H3zM12 10v4.5M12 17.3v.01",
 };
 
 /** Properties: class, text, on: {event: function}, and attributes; a value of null or false leaves one out. */
