@@ -114,7 +114,7 @@ function answerRow(page, { id, line, thumbnail }, left) {
   if (line.outside?.length) what.append(make("span", { class: "tag", text: page.t("results.outside") }));
   const why = line.code ? make("p", { class: "why" }, `${page.language.sentence(line.code) ?? line.message} `, make("code", { text: line.code })) : null;
   const time = make("time", { class: "time soft", datetime: line.time, text: page.language.moment(line.time) });
-  return make("li", { class: "row", "data-id": id }, thumbnailImage(thumbnail, left), what, why ?? "", make("div", { class: "name" }, link), time);
+  return make("li", { class: "row", "data-id": id }, thumbnailImage(thumbnail, left), what, make("div", { class: "name" }, link, why), time);
 }
 
 /** The progress of the files that are being answered, or what came of them. */
