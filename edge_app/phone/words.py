@@ -64,7 +64,6 @@ _OWN: dict[str, tuple[str, str]] = {
         "This browser keeps nothing for this page: answers are gone once it is closed. Export them before that.",
         "Este navegador não guarda nada para esta página: as respostas se perdem ao fechá-la. Exporte-as antes.",
     ),
-
     "export.csv.files": ("Spreadsheet of the images (CSV)", "Planilha das imagens (CSV)"),
     "export.csv.frames": ("Spreadsheet of the camera (CSV)", "Planilha da câmera (CSV)"),
     "export.share": ("Share", "Compartilhar"),
@@ -95,7 +94,6 @@ _OWN: dict[str, tuple[str, str]] = {
     ),
     "result.picture.map-too": (", and the map", ", e o mapa"),
     "result.picture.none": ("No picture is kept of this answer.", "Nenhuma imagem desta resposta foi guardada."),
-
     "result.map.wait": ("Drawing the map…", "Desenhando o mapa…"),
     "result.line": ("The whole line", "A linha inteira"),
     "result.line.help": (
