@@ -10,7 +10,7 @@ const LICENCES = "LICENSES.txt";
 export function settingsView(page) {
   const title = page.t("settings.title");
   const heading = make("div", { class: "heading" }, make("h1", { tabindex: "-1", text: title }));
-  return { title, node: make("div", { class: "stack" }, heading, coloursCard(page), keptCard(page), aboutCard(page)) };
+  return { title, node: make("div", { class: "stack" }, heading, coloursCard(page), keptCard(page), appCard(page)) };
 }
 
 function coloursCard(page) {
@@ -75,7 +75,7 @@ function confirmDelete(page, count, card) {
   dialog.showModal();
 }
 
-function aboutCard(page) {
+function appCard(page) {
   const text = make("pre", { tabindex: "0" });
   const open = async () => {
     if (!text.textContent) text.textContent = new TextDecoder().decode(await page.readPart(LICENCES));
