@@ -5,6 +5,7 @@
  */
 
 import { ImageError } from "../errors.js";
+import { latin1 } from "../image/containers/bytes.js";
 
 const KEPT_BYTES = 64 << 20; // memory never shrinks: an instance with more of it is given up after its image
 const SAID_BYTES = 4096; // behind the stream: there lies the message of an instance that has decoded nothing before
@@ -70,10 +71,6 @@ function turboFault(turbo, error, end) {
   const bytes = turbo.HEAPU8;
   if (typeof error !== "number") return error.message; // it trapped
   const text = turbo.HEAPU32[error >> 2]; // C++ threw a const char *, or an object of its own
-  if (!FAILED.some((words) => latin1(bytes, text, text + words.length) === words)) return null;
-  return latin1(bytes, end, end + SAID_BYTES).match(MESSAGE)?.[0] ?? "";
-}
-
-function latin1(bytes, start, end) {
-  return String.fromCharCode(...bytes.subarray(start, end));
+  if (!FAILED.some((words) => latin1(bytes, text, words.length) === words)) return null;
+  return latin1(bytes, end, SAID_BYTES).match(MESSAGE)?.[0] ?? "";
 }

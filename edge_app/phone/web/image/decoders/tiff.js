@@ -3,18 +3,8 @@
 import { ImageError } from "../../errors.js";
 import { bigNumber, littleNumber } from "../containers/bytes.js";
 import { unreadDepth } from "../containers/container.js";
-import {
-  BLACK_IS_ZERO,
-  TIFF_GROUP4,
-  TIFF_JPEG,
-  TIFF_LZMA,
-  TIFF_PALETTE,
-  TIFF_RAW,
-  TIFF_RGB,
-  TIFF_YCBCR,
-  TIFF_ZSTD,
-  WHITE_IS_ZERO,
-} from "../containers/tiff.js";
+import { BLACK_IS_ZERO, TIFF_PALETTE, TIFF_RGB, TIFF_YCBCR, WHITE_IS_ZERO } from "../containers/tiff.js";
+import { TIFF_GROUP4, TIFF_JPEG, TIFF_LZMA, TIFF_RAW, TIFF_ZSTD } from "../containers/tiff.js";
 import { tiffBytes } from "../containers/tiff_segments.js";
 import { FULL_RANGE, countSamples, depthLevels, opacityLevels } from "../depth.js";
 import { tiffRows } from "./tiff_packed.js";
