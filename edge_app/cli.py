@@ -31,6 +31,7 @@ DEVICE = (
     "install",
     "rollback",
     "pack",
+    "phone",
     "explain",
     "verify",
     "bench",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from limiar.edge_app.inference.verify import verify as verify
     from limiar.edge_app.install.install import install_bundle as install_bundle
     from limiar.edge_app.output.lines import Line as Line
+    from limiar.edge_app.phone.phone import phone as phone
     from limiar.edge_app.scan.scan import scan as scan
     from limiar.edge_app.series.series import series as series
     from limiar.edge_app.service.watch import watch as watch
@@ -54,6 +55,7 @@ _HOMES = {
     "install_bundle": "edge_app.install.install",
     "open_bundle": "edge_app.bundle.open",
     "open_classifier": "edge_app.inference.open_classifier",
+    "phone": "edge_app.phone.phone",
     "read_keys": "edge_app.bundle.signature",
     "scan": "edge_app.scan.scan",
     "series": "edge_app.series.series",

@@ -25,7 +25,7 @@ _BROWSERS = """
     btoa caches close confirm console createImageBitmap crypto document event fetch history indexedDB isFinite isNaN
     localStorage location matchMedia name navigator onmessage open parent parseFloat parseInt performance postMessage print
     queueMicrotask requestAnimationFrame screen self setInterval setTimeout status stop structuredClone top window
-    ModuleFactory WebpDecoder libjpegturbo pako
+    ModuleFactory WebpDecoder libjpegturbowasm_decode pako
 """
 
 

@@ -3,7 +3,7 @@
 import { BundleError, LimiarError } from "./errors.js";
 import { sha256 } from "./sha256.js";
 
-const AGAIN = "load the page again, or have it made again";
+export const LOAD_AGAIN = "load the page again, or have it made again";
 
 /**
  * listed: the parts of page.json; stored(name) -> Promise<Uint8Array>: a part as it is stored.
@@ -14,7 +14,7 @@ export function partReader(listed, stored) {
   return async name => {
     const kept = [name, `${name}.gz`].find(one => Object.hasOwn(listed, one));
     if (kept === undefined) {
-      throw new LimiarError("E-PHONE-CHECK", `${name} is not a part of this page: ${AGAIN}`);
+      throw new LimiarError("E-PHONE-CHECK", `${name} is not a part of this page: ${LOAD_AGAIN}`);
     }
     const bytes = await stored(kept);
     await checkPart(kept, bytes, listed[kept].sha256);
@@ -26,7 +26,7 @@ export function partReader(listed, stored) {
 export async function checkPart(name, bytes, wanted) {
   const found = await sha256(bytes);
   if (found !== wanted) {
-    const met = `${name} has sha256 ${found.slice(0, 12)}, the page was made with ${wanted.slice(0, 12)}: ${AGAIN}`;
+    const met = `${name} has sha256 ${found.slice(0, 12)}, the page was made with ${wanted.slice(0, 12)}: ${LOAD_AGAIN}`;
     throw name.startsWith("bundle/") ? new BundleError("E-BUNDLE-HASH", met) : new LimiarError("E-PHONE-CHECK", met);
   }
 }
@@ -38,10 +38,10 @@ export function fetchedFrom(base, options = {}) {
     try {
       response = await fetch(new URL(name, base), options);
     } catch (error) {
-      throw new LimiarError("E-PHONE-CHECK", `${name} cannot be read (${error.message}): ${AGAIN}`);
+      throw new LimiarError("E-PHONE-CHECK", `${name} cannot be read (${error.message}): ${LOAD_AGAIN}`);
     }
     if (!response.ok) {
-      throw new LimiarError("E-PHONE-CHECK", `${name} cannot be read (status ${response.status}): ${AGAIN}`);
+      throw new LimiarError("E-PHONE-CHECK", `${name} cannot be read (status ${response.status}): ${LOAD_AGAIN}`);
     }
     return new Uint8Array(await response.arrayBuffer());
   };
@@ -51,14 +51,17 @@ export function fetchedFrom(base, options = {}) {
 export function givenParts(parts) {
   return async name => {
     if (!Object.hasOwn(parts, name)) {
-      throw new LimiarError("E-PHONE-CHECK", `${name} is missing: ${AGAIN}`);
+      throw new LimiarError("E-PHONE-CHECK", `${name} is missing: ${LOAD_AGAIN}`);
     }
     return parts[name];
   };
 }
 
-/** bytes: Uint8Array, gzip -> Promise<Uint8Array>. */
+/** bytes: Uint8Array, gzip -> Promise<Uint8Array>. Throws TypeError for what is not gzip, or not whole. */
 export async function unpacked(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  const unpacking = new DecompressionStream("gzip");
+  const writer = unpacking.writable.getWriter();
+  const written = Promise.all([writer.write(bytes), writer.close()]);
+  const [found] = await Promise.all([new Response(unpacking.readable).arrayBuffer(), written]);
+  return new Uint8Array(found);
 }

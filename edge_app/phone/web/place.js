@@ -1,6 +1,7 @@
 /** Where the page lies: in a folder that is served, or in one file that has all parts within it. */
 
-import { checkPart, fetchedFrom, partReader, unpacked } from "./parts.js";
+import { LimiarError } from "./errors.js";
+import { LOAD_AGAIN, checkPart, fetchedFrom, partReader, unpacked } from "./parts.js";
 
 /**
  * -> {page, pageText, readPart, startWorker, workerParts, oneFile}, all of it proven from the page that the browser shows:
@@ -37,9 +38,13 @@ async function bundled(listed, stored) {
 
 /** A part is base64 of gzip in the file; what is stored as gzip is not packed twice. */
 async function storedWithin(name) {
-  const text = embeddedPart(name)?.textContent ?? "";
-  const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : decodedBase64(text);
-  return name.endsWith(".gz") ? bytes : unpacked(bytes);
+  try {
+    const text = embeddedPart(name).textContent;
+    const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : decodedBase64(text);
+    return name.endsWith(".gz") ? bytes : await unpacked(bytes);
+  } catch (error) { // not there, not base64, not gzip: this file was altered, or is not whole
+    throw new LimiarError("E-PHONE-CHECK", `${name} cannot be read from this file (${error.message}): ${LOAD_AGAIN}`);
+  }
 }
 
 function decodedBase64(text) {
