@@ -18,12 +18,13 @@ from limiar.edge_app.page.views.bundle import bundle
 from limiar.edge_app.page.views.export import export
 from limiar.edge_app.page.views.health import health
 from limiar.edge_app.page.views.live import live
+from limiar.edge_app.page.views.phone import phone
 from limiar.edge_app.page.views.picture import picture
 from limiar.edge_app.page.views.results import results
 from limiar.edge_app.page.views.review import review
 from limiar.edge_app.page.views.session import session_view
 
-VIEWS = (live, results, picture, export, review, health, bundle, session_view)
+VIEWS = (live, results, picture, export, review, health, bundle, phone, session_view)
 
 _FORM_PARTS = 20
 _SESSION = timedelta(hours=12)

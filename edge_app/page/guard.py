@@ -36,6 +36,23 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_FOR_PHONES = {  # the page that computes on the phone: edge_app/phone/html.py says the same in it
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "script-src 'self' 'wasm-unsafe-eval'",
+            "style-src 'self'",
+            "img-src 'self' blob: data:",
+            "connect-src 'self'",
+            "worker-src 'self'",
+            "manifest-src 'self'",
+            "frame-ancestors 'none'",
+        )
+    ),
+    "Permissions-Policy": "camera=(self), geolocation=(), microphone=(), payment=(), usb=()",
+}
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?\Z")
 _WHOLE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//)?(?P<host>[^/?#]*)")
 attempts = Attempts()
@@ -80,6 +97,11 @@ def entered() -> bool:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         g.bearer = scheme.lower() == "bearer" and try_token(token.strip())
     return bool(g.bearer)
+
+
+def for_phones() -> None:
+    """This answer is a part of the page for phones."""
+    g.headers = _FOR_PHONES
 
 
 def try_token(token: str) -> bool:
@@ -162,7 +184,7 @@ def _check_change() -> None:
 
 
 def _headers(response: Response) -> Response:
-    for name, value in _HEADERS.items():
+    for name, value in (_HEADERS | g.get("headers", {})).items():
         response.headers[name] = value
     response.headers.setdefault("Cache-Control", "no-store")
     if not g.get("cacheable", False):

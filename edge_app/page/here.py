@@ -10,6 +10,7 @@ from msgspec import Struct
 from limiar.edge_app.page.access import Access
 from limiar.edge_app.page.history import History
 from limiar.edge_app.page.language import CODES, Code, Language, language
+from limiar.edge_app.page.phone_pages import PhonePages
 from limiar.edge_app.page.pictures import Pictures
 from limiar.edge_app.page.settings import PageSettings
 from limiar.edge_app.page.statuses import Known, Statuses
@@ -28,6 +29,7 @@ class Site(Struct, frozen=True):
     statuses: Statuses
     pictures: Pictures
     history: History
+    phones: PhonePages
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def open_site(settings: PageSettings) -> Iterator[Site]:
         Statuses(settings.state, history.sample) as statuses,
         Pictures(settings.state, settings.moved_to) as pictures,
     ):
-        yield Site(settings, Access(settings.state), statuses, pictures, history)
+        yield Site(settings, Access(settings.state), statuses, pictures, history, PhonePages(settings))
 
 
 class Here:

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Literal
 
-from limiar.edge_app.page.words import bundle, codes, common, health, live, results, review
+from limiar.edge_app.page.words import bundle, codes, common, health, live, phone, results, review
 
 Code = Literal["en", "pt"]
 CODES: tuple[Code, ...] = ("en", "pt")
-WORDS = common.WORDS | live.WORDS | results.WORDS | review.WORDS | health.WORDS | bundle.WORDS
+WORDS = common.WORDS | live.WORDS | results.WORDS | review.WORDS | health.WORDS | bundle.WORDS | phone.WORDS
 
 _MONTHS = {
     "en": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),

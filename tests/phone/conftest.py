@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,3 +40,23 @@ def modules(browsers: "Browsers") -> Iterator[Modules]:
     with served(("/web/", PHONE / "web"), ("/vendor/", PHONE / "vendor")) as url, browsers.person(url) as person:
         yield Modules(person.page, url)
         assert person.faults == []
+
+
+@pytest.fixture(scope="session")
+def page_folder(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference bundle's page as a folder. A test that changes it copies it first."""
+    from limiar.edge_app.phone.phone import phone
+
+    out = tmp_path_factory.mktemp("phone") / "page"
+    phone(project / "models" / "lung-nodule", out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def page_file(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference bundle's page as one file."""
+    from limiar.edge_app.phone.phone import phone
+
+    out = tmp_path_factory.mktemp("phone") / "page.html"
+    phone(project / "models" / "lung-nodule", out)
+    return out
