@@ -1,6 +1,7 @@
 /** The line that reports a picture: output/lines.py, with the same keys in the same order. What is undefined is left out. */
 
-const FIELD_ORDER = [
+/** The keys of a line, in their order. */
+export const LINE_KEYS = [
   "path", "path_base64", "source", "sequence", "taken", "dropped", "sha256", "decision", "label", "confidence",
   "probabilities", "outside", "trailing", "code", "message", "bundle", "file", "runtime", "verified", "app", "time", "stored",
   "ms", "frame", "video_s", "doubtful", "frames", "agreeing", "spread", "tiles", "peaks", "dicom",
@@ -38,7 +39,7 @@ export function refusedLine(origin, refusal, time, about) {
 /** A line's fields in their order, without those that are undefined, null or "", except a sha256 of null. */
 export function orderedLine(fields) {
   const isSet = (key, value) => value !== undefined && value !== "" && (value !== null || key === "sha256");
-  return Object.fromEntries(FIELD_ORDER.filter(key => isSet(key, fields[key])).map(key => [key, fields[key]]));
+  return Object.fromEntries(LINE_KEYS.filter(key => isSet(key, fields[key])).map(key => [key, fields[key]]));
 }
 
 function originOf({ bundle, file, runtime, verified, app }) {

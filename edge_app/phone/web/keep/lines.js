@@ -1,13 +1,8 @@
 /** Kept lines as the JSON lines and the spreadsheet of `limiar scan` and `limiar camera`: edge_app/output. */
 
+import { LINE_KEYS } from "../answer/line.js";
 import { csvRow, forCsv, jsonFloat, jsonText, pythonFloat } from "./text.js";
 
-// The fields of `Line` in edge_app/output/lines.py that a phone's lines can have, in its order.
-const LINE_KEYS = [
-  ...["path", "source", "sequence", "taken", "dropped", "sha256", "decision", "label", "confidence", "probabilities"],
-  ...["outside", "trailing", "code", "message", "bundle", "file", "runtime", "verified", "app", "time", "stored", "ms"],
-  ...["frames", "agreeing", "spread"],
-];
 const FLOAT_KEYS = new Set(["confidence", "spread"]);
 const SHARES = "probabilities"; // stands for one column per label
 const FILE_COLUMNS = [
