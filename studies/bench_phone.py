@@ -46,7 +46,15 @@ KINDS = {  # part of the page -> what its name begins with
     "LiteRT": ("vendor/litert.",),
     "decoders (JPEG, WebP)": ("vendor/jpeg.", "vendor/webp."),
     "scripts (the runtime's and the decoders' loaders with them)": ("app.js", "worker.js", "sw.js"),
-    "words, style, icons": ("words.json", "app.css", "icon", "manifest.webmanifest", "index.html", "page.json"),
+    "words, licences, style, icons": (
+        "words.json",
+        "LICENSES.txt",
+        "app.css",
+        "icon",
+        "manifest.webmanifest",
+        "index.html",
+        "page.json",
+    ),
     "the bundle": ("bundle/",),
 }
 # The worker alone, as work.js talks to it.

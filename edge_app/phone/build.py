@@ -27,6 +27,7 @@ ROOM = Path(__file__).parent
 WEB, VENDOR = ROOM / "web", ROOM / "vendor"
 ICON = ROOM.parent / "page" / "static" / "icon.svg"
 CARD = "MODEL_CARD.md"
+LICENCES = "LICENSES.txt"  # what the licences of vendor/ ask for goes wherever their code goes
 BELOW = "bundle/"  # where the bundle's files are among the parts
 PAGE, APP_MANIFEST = "page.json", "manifest.webmanifest"
 _LEVEL = 9  # of gzip: 2.83 MB of LiteRT's 9.33, in a second
@@ -38,6 +39,7 @@ _TYPES = {
     ".md": "text/markdown",
     ".png": "image/png",
     ".svg": "image/svg+xml",
+    ".txt": "text/plain",
     ".webmanifest": "application/manifest+json",
 }
 
@@ -161,6 +163,8 @@ def _app_manifest(manifest: Manifest, icons: Sequence[Part]) -> dict[str, object
 def _vendored() -> Iterator[Part]:
     for path in sorted(VENDOR.glob("*.wasm")):
         yield Part(f"vendor/{path.name}.gz", gzip.compress(path.read_bytes(), _LEVEL, mtime=0))
+    texts = [path.read_text(encoding="utf-8") for path in sorted((VENDOR / "LICENSES").glob("*.txt"))]
+    yield Part(LICENCES, "\n\n".join(texts).encode())
 
 
 def _of_bundle(bundle: Bundle, model: ModelFile) -> Iterator[Part]:

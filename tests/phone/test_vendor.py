@@ -4,8 +4,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:  # a device has no Playwright
+    from browsers import Browsers
 
 
 @pytest.fixture
@@ -41,3 +45,17 @@ def test_a_version_that_the_script_does_not_name_is_found(project: Path, folder:
     listing = folder / "vendor.json"
     listing.write_text(listing.read_text().replace("2.5.3", "2.5.2"))
     assert "vendor.json is not of this script's packages" in checked(project, folder)
+
+
+def test_the_licences_go_with_the_page_and_can_be_read_there(
+    project: Path, page_folder: Path, page_file: Path, browsers: "Browsers"
+) -> None:
+    texts = [path.read_text() for path in (project / "edge_app/phone/vendor/LICENSES").iterdir()]
+    assert len(texts) == 4
+    assert all(text in (page_folder / "LICENSES.txt").read_text() for text in texts)
+    with browsers.person(page_file.as_uri()) as person:
+        person.page.goto(f"{page_file.as_uri()}#/settings")
+        person.page.click("summary:has-text('Licences')")
+        shown = person.page.locator("details pre")
+        shown.filter(has_text="Independent JPEG Group").wait_for()
+        assert "XNNPACK" in (shown.text_content() or "")

@@ -18,6 +18,7 @@ _TYPES = {  # sent as they are: a .gz is a part of the page, not an encoding
     ".md": "text/markdown",
     ".png": "image/png",
     ".svg": "image/svg+xml",
+    ".txt": "text/plain",
     ".webmanifest": "application/manifest+json",
 }
 
