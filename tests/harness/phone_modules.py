@@ -181,6 +181,7 @@ class _Files(SimpleHTTPRequestHandler):
             return
         for below, folder in self._folders:
             found = folder / path.removeprefix(below) if path.startswith(below) else None
+            found = found / "index.html" if found and found.is_dir() else found
             if found and found.is_file() and found.resolve().is_relative_to(folder.resolve()):
                 self._send(found.read_bytes(), mimetypes.guess_type(found.name)[0] or "application/octet-stream")
                 return
