@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from phone_modules import PHONE, Modules, served
+from y4m import write_y4m
 
 if TYPE_CHECKING:  # a device has no Playwright
     from browsers import Browsers
@@ -71,25 +72,19 @@ REFUSED = {"decision": "refused", "code": "E-IMAGE-BLANK", "message": "…"}
 RULE = {"agree": 3, "of": 5, "everyS": 60}
 
 
-def write_film(path: Path) -> None:
-    """YUV4MPEG2 at 30 frames a second: two halves of a colour with noise, so that no two frames are equal."""
+def noisy_halves() -> Iterator[np.ndarray]:
+    """Two halves of a colour with noise, so that no two frames are equal."""
     rng = np.random.default_rng(21)
-    rgb = np.zeros((HEIGHT, WIDTH, 3))
-    rgb[:, : WIDTH // 2], rgb[:, WIDTH // 2 :] = LEFT, RIGHT
-    luma = rgb @ (0.257, 0.504, 0.098) + 16  # BT.601, limited range
-    blue, red = rgb @ (-0.148, -0.291, 0.439) + 128, rgb @ (0.439, -0.368, -0.071) + 128
-    with path.open("wb") as film:
-        film.write(f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F30:1 Ip A1:1 C420jpeg\n".encode())
-        for _ in range(FRAMES):
-            noisy = luma + rng.integers(-3, 4, luma.shape)
-            film.write(b"FRAME\n")
-            film.write(b"".join(np.rint(plane).astype(np.uint8).tobytes() for plane in (noisy, blue[::2, ::2], red[::2, ::2])))
+    for _ in range(FRAMES):
+        rgb = np.zeros((HEIGHT, WIDTH, 3), int)
+        rgb[:, : WIDTH // 2], rgb[:, WIDTH // 2 :] = LEFT, RIGHT
+        yield (rgb + rng.integers(-3, 4, (HEIGHT, WIDTH, 1))).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("camera") / "film.y4m"
-    write_film(path)
+    write_y4m(path, noisy_halves())
     return path
 
 

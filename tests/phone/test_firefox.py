@@ -1,5 +1,6 @@
 """Both forms of the page in Firefox, whose engine is another: its start asks for the same tensors and the same integers."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ def firefox() -> Iterator[Firefox]:
     try:
         entered = Firefox().__enter__()
     except Missing as missing:
+        if "1" in (os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS"), os.environ.get("LIMIAR_REQUIRE_DATA")):
+            pytest.fail(f"needs another browser: {missing}")
         pytest.skip(f"needs another browser: {missing}")
     yield entered
     entered.__exit__(None, None, None)

@@ -146,7 +146,7 @@ function doneText(page, batch) {
   const { language } = page;
   const total = language.number(batch.jobs.length);
   const early = batch.stopped || batch.error;
-  const parts = [early ? page.t("work.stopped", { n: language.number(batch.done), total }) : language.counted("work.done", batch.done)];
+  const parts = [early ? page.t("work.stopped", { n: language.number(batch.done), total }) : language.counted("work.done", batch.done - batch.refused)];
   if (batch.refused) parts.push(language.counted("work.refused", batch.refused));
   if (batch.known) parts.push(language.counted("work.known", batch.known));
   if (batch.skipped) parts.push(language.counted("work.skipped", batch.skipped));
