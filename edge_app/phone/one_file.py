@@ -10,7 +10,7 @@ from limiar.edge_app.phone.html import one_file_html
 from limiar.edge_app.phone.out import refuse_others, writing_to
 from limiar.edge_app.system.files import read_bounded, write_whole
 
-ENDING = ".html"
+ENDINGS = (".html", ".htm")  # in any case
 _LEFT_OUT = ("app.js", "app.css", APP_MANIFEST)  # the first two are in the page itself, and one file is not installed
 _LIMIT = 1 << 30  # bytes of an earlier page
 _MARK = b'<meta name="limiar-page" content="'

@@ -8,7 +8,7 @@ from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.bundle.signature import Keys
 from limiar.edge_app.phone.build import build
 from limiar.edge_app.phone.folder import write_folder
-from limiar.edge_app.phone.one_file import ENDING, write_file
+from limiar.edge_app.phone.one_file import ENDINGS, write_file
 
 
 class Written(Struct, frozen=True):
@@ -26,7 +26,7 @@ class Written(Struct, frozen=True):
     @property
     def one_file(self) -> bool:
         """Whether it opens from a disk; a folder is served."""
-        return self.out.endswith(ENDING)
+        return Path(self.out).suffix.lower() in ENDINGS
 
 
 def phone(bundle: Path | str, out: Path | str, *, file: str | None = None, keys: Keys | None = None) -> Written:
@@ -34,8 +34,8 @@ def phone(bundle: Path | str, out: Path | str, *, file: str | None = None, keys:
 
     written = limiar.phone("models/lung-nodule", "nodules.html")
 
-    out: a name that ends in .html is one file, which opens from a disk; any other is a folder, to be served over https or on
-    localhost, from which a phone installs the page. An earlier page there is replaced. file: the model file that answers, of
+    out: a name ending in .html or .htm is one file, which opens from a disk; any other is a folder, to be served over https or
+    on localhost, from which a phone installs the page. An earlier page there is replaced. file: the model file that answers, of
     those in TFLite; None: the bundle's default. keys: the bundle must be signed by a trusted one, and the page asks for that
     at every start.
 
@@ -44,7 +44,7 @@ def phone(bundle: Path | str, out: Path | str, *, file: str | None = None, keys:
     opened = open_bundle(bundle, keys)
     page = build(opened, file, keys.trusted if keys else ())
     path = Path(out)
-    size = write_file(page, path) if path.name.endswith(ENDING) else write_folder(page, path)
+    size = write_file(page, path) if path.suffix.lower() in ENDINGS else write_folder(page, path)
     return Written(
         out=str(out),
         bytes=size,

@@ -155,11 +155,12 @@ def test_the_same_bundle_makes_the_same_bytes(page_folder: Path, page_file: Path
     assert {name: path.read_bytes() for name, path in again.items()} == files
 
 
-@pytest.mark.parametrize("name", ["page", "page.html"])
+@pytest.mark.parametrize("name", ["page", "page.html", "page.HTM"])
 def test_a_page_is_replaced_and_anything_else_is_left_alone(bundle: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / name
     phone(bundle, out)
     phone(bundle, out, file="tflite_fp32")
+    assert out.is_dir() == (name == "page")
     text = out.read_text() if out.is_file() else (out / "page.json").read_text()
     if out.is_dir():
         assert json.loads(text)["file"] == "tflite_fp32"
