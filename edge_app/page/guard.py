@@ -46,7 +46,7 @@ _FOR_PHONES = {  # the page that computes on the phone: edge_app/phone/html.py s
             "style-src 'self'",
             "img-src 'self' blob: data:",
             "connect-src 'self'",
-            "worker-src 'self'",
+            "worker-src 'self' blob:",
             "manifest-src 'self'",
             "frame-ancestors 'none'",
         )

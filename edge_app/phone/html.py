@@ -14,7 +14,7 @@ POLICY = "; ".join(
         "style-src 'self'",
         "img-src 'self' blob: data:",
         "connect-src 'self'",
-        "worker-src 'self'",
+        "worker-src 'self' blob:",  # the service worker; the other one, made of the very bytes that were checked
         "manifest-src 'self'",
     )
 )

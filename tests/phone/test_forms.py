@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from click.testing import CliRunner
+from playwright.sync_api import expect
 
 from limiar.edge_app.bundle.manifest import DicomSpec, TileSpec
 from limiar.edge_app.bundle.open import Bundle, open_bundle
@@ -68,6 +69,15 @@ def test_one_file_answers_every_format_from_the_disk_and_asks_nobody(
     assert [other for other in asked if other != address and not other.startswith(("blob:null/", "data:"))] == []
 
 
+def test_a_folder_that_is_opened_from_a_disk_says_that_it_must_be_served(browsers: "Browsers", page_folder: Path) -> None:
+    with browsers.person((page_folder / "index.html").as_uri()) as person:
+        person.goes("")
+        expect(person.page.get_by_text("serve it, or use one file")).to_be_visible()
+    with served(("/", page_folder)) as url, browsers.person(f"{url}/") as person:
+        person.goes("")
+        expect(person.page.get_by_text("serve it, or use one file")).to_be_hidden()
+
+
 def test_the_policies_let_a_page_take_its_own_parts_alone(page_folder: Path, page_file: Path) -> None:
     folder, file = policy(page_folder / "index.html"), policy(page_file)
     for stated in (folder, file):
@@ -76,6 +86,7 @@ def test_the_policies_let_a_page_take_its_own_parts_alone(page_folder: Path, pag
         assert "'unsafe-eval'" not in str(stated)
     assert folder["script-src"] == "'self' 'wasm-unsafe-eval'"
     assert folder["connect-src"] == "'self'"
+    assert (folder["worker-src"], file["worker-src"]) == ("'self' blob:", "blob:")
     assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}=' 'wasm-unsafe-eval'", file["script-src"])
     assert file.get("connect-src", "'none'") == "'none'"
 

@@ -33,11 +33,14 @@ if TYPE_CHECKING:  # a device has no Playwright
 
 ORIGIN = Origin("", "", "", "", "")
 APART = {"ms": None, "time": "", "runtime": "", "verified": "", "app": ""}  # of a phone's line
-STARTED = """async ({ name, keys }) => {
+STARTED = r"""async ({ name, keys }) => {
   const { openWork } = await import("/web/work.js");
   const pageText = await (await fetch(`/${name}/page.json`)).text();
   const startWorker = async () => new Worker(`/${name}/worker.js`);
-  globalThis.work = openWork({ pageText, workerParts: async () => undefined, startWorker });
+  const read = async part => [part, new Uint8Array(await (await fetch(`/${name}/${part}`)).arrayBuffer())];
+  const given = Object.keys(JSON.parse(pageText).parts).filter(part => /^(bundle|vendor)\//.test(part));
+  const workerParts = async () => Object.fromEntries(await Promise.all(given.map(read)));
+  globalThis.work = openWork({ pageText, workerParts, startWorker });
   return globalThis.work.start();
 }"""
 ANSWERED = """async ({ name, base64, map }) => {

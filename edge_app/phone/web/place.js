@@ -6,7 +6,7 @@ import { LOAD_AGAIN, checkPart, fetchedFrom, partReader, unpacked } from "./part
 /**
  * -> {page, pageText, readPart, startWorker, workerParts, oneFile}, all of it proven from the page that the browser shows:
  * page: page.json, pageText: its text; readPart as partReader makes it; startWorker() -> Promise<Worker>;
- * workerParts() -> Promise of what the worker is given as `parts`: {name: Uint8Array}, or undefined where it reads them itself.
+ * workerParts() -> Promise of what the worker is given as `parts`, as they are stored: {name: Uint8Array}.
  * Throws LimiarError E-PHONE-CHECK, E-PHONE-SECURE.
  */
 export async function openPlace() {
@@ -17,14 +17,13 @@ export async function openPlace() {
   const pageText = new TextDecoder().decode(bytes);
   const page = JSON.parse(pageText);
   const readPart = partReader(page.parts, stored);
-  const startWorker = async () => startedWorker(await readPart("worker.js"), oneFile);
-  const workerParts = async () => (oneFile ? bundled(page.parts, stored) : undefined);
+  const startWorker = async () => startedWorker(await readPart("worker.js"));
+  const workerParts = () => bundled(page.parts, stored);
   return { page, pageText, readPart, startWorker, workerParts, oneFile };
 }
 
-/** code: Uint8Array, checked. A served page may only start what has an address: the browser reads it once more. */
-function startedWorker(code, oneFile) {
-  if (!oneFile) return new Worker("worker.js");
+/** code: Uint8Array, checked: these bytes run, and nothing is fetched once more. Such a worker also has the page's policy. */
+function startedWorker(code) {
   const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   const worker = new Worker(address);
   URL.revokeObjectURL(address);

@@ -4,7 +4,7 @@ import { ImageError, LimiarError } from "./errors.js";
 import { decode } from "./image/index.js";
 import { answeredLine, refusedLine, utcNow } from "./answer/line.js";
 import { SHOWN_SIDE_PX, enlarged, overlaid } from "./answer/heat.js";
-import { fetchedFrom, givenParts, partReader } from "./parts.js";
+import { givenParts, partReader } from "./parts.js";
 import { sha256 } from "./sha256.js";
 import { startAnswering } from "./start/start.js";
 
@@ -12,8 +12,7 @@ let answering = null; // as from `startAnswering`
 
 async function beginWork({ page, parts }) {
   const parsed = JSON.parse(page);
-  const stored = parts ? givenParts(parts) : fetchedFrom(globalThis.location.href);
-  answering = await startAnswering(partReader(parsed.parts, stored), parsed);
+  answering = await startAnswering(partReader(parsed.parts, givenParts(parts)), parsed);
   return { started: answering.started };
 }
 
