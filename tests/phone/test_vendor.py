@@ -54,6 +54,8 @@ def test_the_licences_go_with_the_page_and_can_be_read_there(
     assert len(texts) == 4
     assert all(text in (page_folder / "LICENSES.txt").read_text() for text in texts)
     with browsers.person(page_file.as_uri()) as person:
+        person.goes("")
+        person.page.wait_for_selector("button.primary:enabled")  # the view is drawn again once the page has started
         person.page.goto(f"{page_file.as_uri()}#/settings")
         person.page.click("summary:has-text('Licences')")
         shown = person.page.locator("details pre")
