@@ -86,6 +86,10 @@ _OWN: dict[str, tuple[str, str]] = {
     "work.skipped.one": ("{n} file is not an image and was left out", "{n} arquivo não é imagem e foi ignorado"),
     "work.skipped.other": ("{n} files are not images and were left out", "{n} arquivos não são imagens e foram ignorados"),
     "work.nothing": ("There is no image among these files.", "Não há nenhuma imagem entre esses arquivos."),
+    "work.busy": (
+        "These files were not taken: wait until the others are answered, or stop them.",
+        "Estes arquivos não foram aceitos: espere até que os outros tenham resposta, ou interrompa-os.",
+    ),
     "work.dismiss": ("Close", "Fechar"),
     "result.gone": ("There is no such answer any more.", "Esta resposta não existe mais."),
     "result.picture.again": (

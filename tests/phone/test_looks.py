@@ -32,6 +32,15 @@ LOOKS = [  # language, width and height of the window in px, dark
     pytest.param("pt", 1280, 900, False, id="desk-pt-light"),
 ]
 See = Callable[[str], None]
+PRESS_MS = 120
+TWO_CAMERAS = """() => {
+  const get = navigator.mediaDevices.getUserMedia;
+  globalThis.opened = [];
+  navigator.mediaDevices.getUserMedia = asked => { opened.push(asked.video); return get(asked); };
+  navigator.mediaDevices.enumerateDevices = async () =>
+    ["a1", "b2"].map(deviceId => ({kind: "videoinput", deviceId, label: deviceId}));
+  MediaStreamTrack.prototype.getSettings = () => ({deviceId: opened.at(-1).deviceId?.exact ?? "b2"});
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +187,64 @@ def test_stopping_in_the_middle_keeps_what_was_answered(person: "Person", files:
     opens(person)
     person.page.wait_for_selector(".row")
     assert person.page.locator(".row").count() == answered
+
+
+def pressed(person: "Person", selector: str) -> None:
+    """A press of a finger takes a tenth of a second: what is made anew meanwhile is not pressed."""
+    middle = """node => {
+      node.scrollIntoView({block: "center"});
+      const {x, y, width, height} = node.getClientRects()[0]; // of its first line
+      return [x + width / 2, y + height / 2];
+    }"""
+    x, y = person.page.eval_on_selector(selector, middle)
+    person.page.mouse.move(x, y)
+    person.page.mouse.down()
+    person.page.wait_for_timeout(PRESS_MS)
+    person.page.mouse.up()
+
+
+def test_a_press_stops_it_however_fast_the_answers_come(person: "Person", tmp_path: Path) -> None:
+    for number in range(400):
+        (tmp_path / f"{number}-neg.png").write_text(str(number))
+    opens(person)
+    person.page.set_input_files("#choose-images", sorted(tmp_path.iterdir()))
+    person.page.wait_for_selector(".row >> nth=9")
+    assert person.page.locator(".dock button:enabled").count() == 0  # what would be chosen now would be answered by nobody
+    pressed(person, ".work button")
+    person.page.wait_for_selector(".notice:is(.good, .warn)")
+    assert person.page.inner_text(".notice p").startswith("Stopped")
+    person.page.wait_for_function("document.querySelectorAll('.dock button:enabled').length === 2")
+
+
+def test_files_that_are_dropped_while_others_are_answered_are_not_lost_without_a_word(
+    person: "Person", files: dict[str, Path]
+) -> None:
+    opens(person, "ms=1000")
+    person.page.set_input_files("#choose-images", list(files.values()))
+    person.page.wait_for_selector("progress")
+    made = "() => { const made = new DataTransfer(); made.items.add(new File(['x'], 'late-neg.png')); return made; }"
+    person.page.dispatch_event("body", "drop", {"dataTransfer": person.page.evaluate_handle(made)})
+    person.page.wait_for_selector(".notices .warn")
+    assert "were not taken" in person.page.inner_text(".notices .warn")
+
+
+def test_a_press_leads_to_what_the_camera_kept_while_frames_come(person: "Person") -> None:
+    opens(person, "", "camera")
+    person.page.click(".dock .primary")
+    person.page.wait_for_selector(".live a:not([hidden])")
+    pressed(person, ".live a")
+    person.page.wait_for_selector(".one")
+    assert "#/answer/" in person.page.url
+
+
+def test_of_several_cameras_the_one_that_sees_is_chosen(person: "Person") -> None:
+    """A phone lists the front one first and opens the rear one; the front one can then be chosen."""
+    opens(person, "", "camera")
+    person.page.evaluate(TWO_CAMERAS)
+    person.page.click(".dock .primary")
+    assert person.page.locator(".dock select").input_value() == "b2"
+    person.page.select_option(".dock select", "a1")
+    person.page.wait_for_function("globalThis.opened.at(-1).deviceId?.exact === 'a1'")
 
 
 def test_a_bundle_that_fails_in_the_middle_ends_the_answers_with_its_code(person: "Person", files: dict[str, Path]) -> None:

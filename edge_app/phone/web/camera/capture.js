@@ -53,6 +53,7 @@ class BrowserCamera {
     this.source = source;
     this.video = video;
     this.track = track;
+    this.deviceId = track.getSettings().deviceId; // as listCameras has it
     this.canvas = null; // OffscreenCanvas, of the last frame
     this.freshness = new Freshness(source);
     this.presented = null; // frames that the browser had shown when the last one was taken

@@ -46,23 +46,35 @@ export function answersView(page) {
   };
   const watch = () => {
     if (!page.batch) return;
+    const going = goingCard(page);
+    const draw = () => {
+      going.draw();
+      // It stays in its place: a button that is made anew for each answer is gone before a finger leaves it.
+      if (!page.batch.running) fill(work, doneCard(page));
+      else if (!work.contains(going.node)) fill(work, going.node);
+    };
     page.batch.changed = (entry) => {
       if (entry) came(entry);
       if (entry || !page.batch.running) counted();
-      fill(work, workCard(page, watch));
+      draw();
     };
-    fill(work, workCard(page, watch));
+    draw();
   };
   const answer = async (chosen) => {
-    if (page.batch?.running || !page.started) return;
+    if (!page.started) return;
+    if (page.batch?.running) { // they were dropped: the buttons are off
+      page.notify(page.t("work.busy"), "warn");
+      return;
+    }
     if (!chosen.jobs.length) {
       page.notify(page.t("work.nothing"), "warn");
       return;
     }
     page.batch = new Batch(page, chosen.jobs, passedCount(chosen));
+    const ran = page.batch.run(); // first, so that no button offers to choose more meanwhile
     watch();
     dock.replaceChildren(...chooseButtons(page, answer));
-    await page.batch.run();
+    await ran;
     page.announce(doneText(page, page.batch));
     if (page.view.ended) page.view.ended();
   };
@@ -117,17 +129,29 @@ function answerRow(page, { id, line, thumbnail }, left) {
   return make("li", { class: "row", "data-id": id }, thumbnailImage(thumbnail, left), what, make("div", { class: "name" }, link, why), time);
 }
 
-/** The progress of the files that are being answered, or what came of them. */
-function workCard(page, watch) {
+/** The progress of the files that are being answered. -> {node, draw: () -> void} */
+function goingCard(page) {
   const { batch, language } = page;
-  if (batch.running) {
-    const bar = make("progress", { max: batch.jobs.length, value: batch.done, "aria-label": goingText(page, batch) });
-    const now = make("p", { class: "now soft", text: page.t("work.now", { name: batch.name }) });
-    const stop = button(page.t("work.stop"), () => batch.stop(), "", "stop");
+  const bar = make("progress", { max: batch.jobs.length });
+  const going = make("strong");
+  const refused = make("span");
+  const now = make("p", { class: "now soft" });
+  const stop = button(page.t("work.stop"), () => batch.stop(), "", "stop");
+  const node = make("section", { class: "card work" }, make("p", {}, going, refused), bar, now, stop);
+  const draw = () => {
+    bar.value = batch.done;
+    bar.setAttribute("aria-label", goingText(page, batch));
+    going.textContent = goingText(page, batch);
+    refused.textContent = batch.refused ? ` · ${language.counted("work.refused", batch.refused)}` : "";
+    now.textContent = page.t("work.now", { name: batch.name });
     stop.disabled = batch.stopped;
-    const numbers = make("p", {}, make("strong", { text: goingText(page, batch) }), batch.refused ? ` · ${language.counted("work.refused", batch.refused)}` : "");
-    return make("section", { class: "card work" }, numbers, bar, now, stop);
-  }
+  };
+  return { node, draw };
+}
+
+/** What came of the files. */
+function doneCard(page) {
+  const { batch } = page;
   const close = button(page.t("work.dismiss"), () => {
     page.batch = null;
     page.refresh();

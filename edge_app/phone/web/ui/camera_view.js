@@ -15,7 +15,7 @@ export function cameraView(page) {
   const live = make("section", { class: "card live", "aria-live": "off" });
   const seen = make("div", { class: "view" });
   const dock = make("div", { class: "dock" });
-  const looking = { watch: null, which: REAR, times: [], wanted: 0 };
+  const looking = { watch: null, which: REAR, times: [], wanted: 0, last: null, foot: null };
 
   const rest = () => {
     fill(seen, icon("camera", 48));
@@ -54,21 +54,22 @@ export function cameraView(page) {
         return;
       }
       looking.times = [];
+      looking.foot = liveFoot(page);
       const ask = async ({ rgba, width, height, about }) => (await page.work.frame(rgba, width, height, about)).line;
       looking.watch = new Watch(camera, ask, (look) => showLook(page, live, look, looking));
-      await addChoice();
+      await addChoice(camera);
       await looking.watch.run();
     } catch (error) {
       if (own === looking.wanted) fail(error);
     }
   };
   /** The other cameras, which a browser names once it has given one. */
-  const addChoice = async () => {
+  const addChoice = async ({ deviceId: open }) => {
     const cameras = await listCameras();
     if (cameras.length < 2) return;
     const options = cameras.map(({ deviceId, label }, at) => {
       const text = label || `${page.t("camera.title")} ${at + 1}`;
-      return make("option", { value: deviceId, selected: deviceId === looking.which, text });
+      return make("option", { value: deviceId, selected: deviceId === open, text });
     });
     const change = (event) => {
       looking.which = event.target.value;
@@ -95,10 +96,29 @@ async function showLook(page, live, look, looking) {
     page.announce(`${decisionText(page, line.decision)}, ${page.t("camera.kept", { id: kept.id })}`);
   }
   const said = line.code ? refusedLook(page, line) : vote ? votedLook(page, line, vote) : [unsaid(page)];
-  const rate = page.t("camera.rate", { rate: page.language.number(looking.times.length / (RATE_OVER_MS / 1000), 1) });
-  const link = looking.last ? make("a", { href: `#/answer/${looking.last}`, text: page.t("camera.kept", { id: looking.last }) }) : null;
   const agrees = line.code ? null : dotsOf(page, vote, seen);
-  fill(live, ...said, agrees, make("p", { class: "soft" }, rate, link ? " · " : "", link ?? ""));
+  const { foot } = looking;
+  foot.draw(looking);
+  // The foot stays in its place: a link that is made anew for each frame is gone before a finger leaves it.
+  for (const old of [...live.children]) if (old !== foot.node) old.remove();
+  live.prepend(...[...said, agrees].filter((one) => one !== null));
+  if (!live.contains(foot.node)) live.append(foot.node);
+}
+
+/** How many frames a second, and the way to what was kept last. -> {node, draw(looking) -> void} */
+function liveFoot(page) {
+  const rate = make("span");
+  const link = make("a", { hidden: true });
+  const draw = ({ times, last }) => {
+    const perSecond = page.language.number(times.length / (RATE_OVER_MS / 1000), 1);
+    rate.textContent = page.t("camera.rate", { rate: perSecond }) + (last ? " · " : "");
+    const address = `#/answer/${last}`;
+    if (!last || link.getAttribute("href") === address) return;
+    link.hidden = false;
+    link.href = address;
+    link.textContent = page.t("camera.kept", { id: last });
+  };
+  return { node: make("p", { class: "soft" }, rate, link), draw };
 }
 
 function unsaid(page) {
