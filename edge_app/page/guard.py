@@ -10,6 +10,7 @@ from flask import Flask, Response, abort, g, redirect, request, session, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from limiar.edge_app.page.attempts import Attempts
+from limiar.edge_app.page.for_phones import POLICY as PHONES_POLICY
 from limiar.edge_app.page.here import here
 
 OPEN = frozenset({"session.healthz", "session.login", "session.enter", "session.language", "static"})  # without the token
@@ -36,21 +37,8 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_FOR_PHONES = {  # the page that computes on the phone: edge_app/phone/html.py says the same in it
-    "Content-Security-Policy": "; ".join(
-        (
-            "default-src 'none'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "script-src 'self' 'wasm-unsafe-eval'",
-            "style-src 'self'",
-            "img-src 'self' blob: data:",
-            "connect-src 'self'",
-            "worker-src 'self' blob:",
-            "manifest-src 'self'",
-            "frame-ancestors 'none'",
-        )
-    ),
+_FOR_PHONES = {
+    "Content-Security-Policy": f"{PHONES_POLICY}; frame-ancestors 'none'",
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=(), payment=(), usb=()",
 }
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?\Z")

@@ -18,6 +18,7 @@ from limiar.edge_app.bundle.manifest import GOLDEN, MANIFEST, SIGNATURE, Manifes
 from limiar.edge_app.bundle.open import Bundle
 from limiar.edge_app.bundle.signature import PublicKey
 from limiar.edge_app.errors import BundleError, printable
+from limiar.edge_app.page.for_phones import media_type
 from limiar.edge_app.phone.join import join
 from limiar.edge_app.phone.model import PageModel, page_model
 from limiar.edge_app.phone.words import FILE as WORDS_FILE
@@ -31,17 +32,6 @@ LICENCES = "LICENSES.txt"  # what the licences of vendor/ ask for goes wherever 
 BELOW = "bundle/"  # where the bundle's files are among the parts
 PAGE, APP_MANIFEST = "page.json", "manifest.webmanifest"
 _LEVEL = 9  # of gzip: 2.83 MB of LiteRT's 9.33, in a second
-_TYPES = {
-    ".css": "text/css",
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".md": "text/markdown",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".txt": "text/plain",
-    ".webmanifest": "application/manifest+json",
-}
 
 
 class Part(Struct, frozen=True):
@@ -53,7 +43,7 @@ class Part(Struct, frozen=True):
     @property
     def type(self) -> str:
         """Its media type."""
-        return _TYPES.get(Path(self.name).suffix, "application/octet-stream")
+        return media_type(self.name)
 
     @property
     def sha256(self) -> str:

@@ -4,26 +4,16 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
+from limiar.edge_app.page.for_phones import POLICY
 from limiar.edge_app.phone.build import APP_MANIFEST, ICON, WEB, Page, Part
-
-_EVERYWHERE = ("default-src 'none'", "base-uri 'none'", "form-action 'none'")
-POLICY = "; ".join(
-    (
-        *_EVERYWHERE,
-        "script-src 'self' 'wasm-unsafe-eval'",  # WebAssembly is compiled; nothing else is evaluated
-        "style-src 'self'",
-        "img-src 'self' blob: data:",
-        "connect-src 'self'",
-        "worker-src 'self' blob:",  # the service worker; the other one, made of the very bytes that were checked
-        "manifest-src 'self'",
-    )
-)
 
 
 def _one_file_policy(script: bytes, style: bytes) -> str:
     return "; ".join(
         (
-            *_EVERYWHERE,
+            "default-src 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
             f"script-src {_source(script)} 'wasm-unsafe-eval'",
             f"style-src {_source(style)}",
             "img-src blob: data:",

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect, sync_playwright
 
+from needed import Missing
+
 AXE = "axe-core@4.14.1"
 AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
 TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
@@ -41,10 +43,6 @@ _AXE_RUN = """async tags => {
 _WIDER = "() => document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
 
 Code = Literal["en", "pt"]
-
-
-class Missing(Exception):
-    """Something that the tests of the page need is not on this machine."""
 
 
 class Person:

@@ -18,14 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from needed import Missing
+
 _LISTENS = re.compile(rb"WebDriver BiDi listening on ws://127\.0\.0\.1:(\d+)")
 _PATIENCE_S = 60.0
 _TEXT, _LAST = 0x1, 0x80  # of a frame's first byte
 _MASKED = 0x80  # of its second
-
-
-class Missing(Exception):
-    """There is no Firefox on this machine."""
 
 
 class Firefox:

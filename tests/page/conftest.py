@@ -1,6 +1,5 @@
 """What the tests of the page share: a store with a few answers, the app with a client, and the real command."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -55,16 +54,11 @@ def server(state: Path) -> Server:
 @pytest.fixture(scope="module")
 def browsers() -> Iterator["Browsers"]:
     """Chromium. Of a module: while Playwright runs, nothing else in this process can use asyncio."""
-    from browsers import Browsers, Missing
+    from browsers import Browsers
+    from needed import needed
 
-    try:
-        entered = Browsers().__enter__()
-    except Missing as missing:
-        if "1" in (os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS"), os.environ.get("LIMIAR_REQUIRE_DATA")):
-            pytest.fail(f"needs a browser: {missing}")
-        pytest.skip(f"needs a browser: {missing}")
-    yield entered
-    entered.__exit__(None, None, None)
+    with needed(Browsers()) as entered:
+        yield entered
 
 
 People = Callable[..., AbstractContextManager["Person"]]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from browsers import Browsers, Missing
+from browsers import Browsers
 from limiar.edge_app.store.reader import Reader
+from needed import Missing
 from privileges import need_root
 
 # Switches loopback on (netdevice(7): SIOCSIFFLAGS, IFF_UP), which a new network namespace has switched off; then the command.

@@ -1,6 +1,5 @@
 """What the tests of the phone page share: Chromium, and the page's modules in it."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,16 +21,11 @@ def browser_flags() -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def browsers(browser_flags: tuple[str, ...]) -> Iterator["Browsers"]:
     """Chromium. Of a module: while Playwright runs, nothing else in this process can use asyncio."""
-    from browsers import Browsers, Missing
+    from browsers import Browsers
+    from needed import needed
 
-    try:
-        entered = Browsers(*browser_flags).__enter__()
-    except Missing as missing:
-        if "1" in (os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS"), os.environ.get("LIMIAR_REQUIRE_DATA")):
-            pytest.fail(f"needs a browser: {missing}")
-        pytest.skip(f"needs a browser: {missing}")
-    yield entered
-    entered.__exit__(None, None, None)
+    with needed(Browsers(*browser_flags)) as entered:
+        yield entered
 
 
 @pytest.fixture(scope="module")

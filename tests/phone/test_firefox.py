@@ -1,12 +1,12 @@
 """Both forms of the page in Firefox, whose engine is another: its start asks for the same tensors and the same integers."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from firefox import Firefox, Missing
+from firefox import Firefox
+from needed import needed
 from phone_modules import served
 
 FILES = ("01.png", "02.jpg", "04.webp", "06.tif", "07.bmp", "10.ppm")
@@ -14,14 +14,8 @@ FILES = ("01.png", "02.jpg", "04.webp", "06.tif", "07.bmp", "10.ppm")
 
 @pytest.fixture(scope="module")
 def firefox() -> Iterator[Firefox]:
-    try:
-        entered = Firefox().__enter__()
-    except Missing as missing:
-        if "1" in (os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS"), os.environ.get("LIMIAR_REQUIRE_DATA")):
-            pytest.fail(f"needs another browser: {missing}")
-        pytest.skip(f"needs another browser: {missing}")
-    yield entered
-    entered.__exit__(None, None, None)
+    with needed(Firefox()) as entered:
+        yield entered
 
 
 def answers(firefox: Firefox, address: str, project: Path) -> None:

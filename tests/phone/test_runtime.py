@@ -17,7 +17,6 @@ from limiar.edge_app.runtimes import litert
 from phone_modules import JsError, Kept, Modules, Parts
 
 LITERT = "/runtime/litert.js"
-PATCHES = 200
 TOLERANCES = {  # of a logit and of a cell of the map, absolute
     "tflite_int8": (0.0, 0.0),  # integers alone
     "tflite_int16x8": (0.0, 0.0),
@@ -43,10 +42,10 @@ def golden_inputs(bundle: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def patch_inputs(lung: Path) -> np.ndarray:
-    """uint8 [PATCHES, 40, 40, 3]: CT patches of the test split."""
+    """uint8 [N, 40, 40, 3]: the CT patches of the test split."""
     with (lung / "manifest.csv").open() as table:
         names = [row["file"] for row in csv.DictReader(table) if row["split"] == "test"]
-    return inputs_of([lung / name for name in names[:: len(names) // PATCHES][:PATCHES]])
+    return inputs_of([lung / name for name in names])
 
 
 def inputs_of(paths: list[Path]) -> np.ndarray:

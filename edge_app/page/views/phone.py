@@ -6,21 +6,11 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, make_response, render_template, request, send_from_directory
 
 from limiar.edge_app.page import guard
+from limiar.edge_app.page.for_phones import media_type
 from limiar.edge_app.page.here import here
 
 phone = Blueprint("phone", __name__)
 _LOOK_S = 2  # a browser that waits for a page asks again
-_TYPES = {  # sent as they are: a .gz is a part of the page, not an encoding
-    ".css": "text/css",
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".md": "text/markdown",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".txt": "text/plain",
-    ".webmanifest": "application/manifest+json",
-}
 
 
 @phone.get("/phone/")
@@ -53,7 +43,7 @@ def _folder() -> Path | None:
 
 def _sent(folder: Path, name: str) -> Response:
     guard.for_phones()
-    sent = send_from_directory(folder, name, mimetype=_TYPES.get(Path(name).suffix, "application/octet-stream"))
+    sent = send_from_directory(folder, name, mimetype=media_type(name))
     sent.cache_control.private = sent.cache_control.no_cache = True  # a browser asks whether it is still the same
     return sent
 
