@@ -66,7 +66,10 @@ _OPEN = """async () => {
     worker.onerror = event => reject(new Error(event.message));
     worker.postMessage({id: 1, ...message});
   });
-  return (await ask({kind: "start", page})).started.ms;
+  const given = Object.keys(JSON.parse(page).parts).filter(name => /^(bundle|vendor)\\//.test(name));
+  const read = async name => [name, new Uint8Array(await (await fetch(name)).arrayBuffer())];
+  const parts = Object.fromEntries(await Promise.all(given.map(read)));
+  return (await ask({kind: "start", page, parts})).started.ms;
 }"""
 _ANSWER = """async files => {
   const all = [];
