@@ -1,0 +1,1 @@
+"""Millions of images: planned in chunks, answered by any engine, merged, compared."""
