@@ -9,6 +9,7 @@
     ├── SourceError             a camera, video or list of files cannot be read
     ├── StoreError              the results database cannot be used
     ├── OutputError             a file or stream cannot be written
+    ├── ArchiveError            a plan of millions of images, or a part of the work, cannot be used or done
     ├── DataError               images, labels or splits do not fit training or conversion
     ├── TrainError              training was refused, or failed
     └── ConvertError            conversion was refused, or failed
@@ -72,6 +73,10 @@ class StoreError(LimiarError):
 
 class OutputError(LimiarError):
     """An output file or stream cannot be written."""
+
+
+class ArchiveError(LimiarError):
+    """A plan of an archive, one of its chunks, a merge or a comparison cannot be used or done."""
 
 
 class DataError(LimiarError):
