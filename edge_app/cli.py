@@ -37,12 +37,15 @@ DEVICE = (
     "bench",
     "doctor",
 )
+# These too: for many devices, or millions of images.
+MANY = ("archive",)
 # In the order of --help, in which people need them.
 GROUPS = {
     "On the desktop": (
         *("phantoms", "check", "train", "sweep", "convert", "inspect", "evaluate", "compare", "keygen", "export-dicom"),
     ),
     "On a device": DEVICE,
+    "Many devices, millions of images": MANY,
 }
 _SUMMARY = 300  # characters: enough for all of a command's first sentence, over several lines
 
@@ -61,7 +64,7 @@ class Commands(click.Group):
                     formatter.write_dl(rows)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*DEVICE, *(entry.name for entry in _entry_points())})
+        return sorted({*DEVICE, *MANY, *(entry.name for entry in _entry_points())})
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if any(word == "" or re.fullmatch(r"--[a-z-]+=", word) for word in args):
@@ -75,7 +78,7 @@ class Commands(click.Group):
             raise click.UsageError(f"{error.message} Did you mean {near[0]}?", ctx) if near else error from None
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in DEVICE:
+        if cmd_name in DEVICE + MANY:
             command = getattr(import_module(f"limiar.edge_app.commands.{cmd_name}"), cmd_name)
             assert isinstance(command, click.Command)
             return command

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from limiar.edge_app import __version__ as __version__
     from limiar.edge_app.answer import Answer as Answer
     from limiar.edge_app.answer import Peak as Peak
+    from limiar.edge_app.archive.make_plan import plan_archive as plan_archive
     from limiar.edge_app.bench.bench import bench as bench
     from limiar.edge_app.bundle.open import open_bundle as open_bundle
     from limiar.edge_app.bundle.signature import read_keys as read_keys
@@ -49,6 +50,8 @@ _HOMES = {
     "Peak": "edge_app.answer",
     "Line": "edge_app.output.lines",
     "LimiarError": "edge_app.errors",
+    # Each of these needs the packages of `limiar[archive]`.
+    "plan_archive": "edge_app.archive.make_plan",
     "bench": "edge_app.bench.bench",
     "camera": "edge_app.camera.watch",
     "explain": "edge_app.inference.explain",
@@ -74,6 +77,13 @@ _HOMES = {
     "write_phantom_series": "train.data.phantom_folder",
     "write_phantoms": "train.data.phantom_folder",
 }
+_EXTRAS = {  # where a name's home is -> the extra that installs what it needs
+    "convert.dicom_export": "dicom-export",
+    "convert": "convert",
+    "train": "train",
+    "edge_app.archive.run": "dask",
+    "edge_app.archive": "archive",
+}
 __all__ = list(_HOMES)
 
 
@@ -84,9 +94,9 @@ def __getattr__(name: str) -> Any:
     try:
         found = globals()[name] = getattr(import_module(f"limiar.{home}"), name)
     except ModuleNotFoundError as error:
-        if home.startswith("edge_app") or str(error.name).startswith("limiar"):
+        extra = next((extra for part, extra in _EXTRAS.items() if home.startswith(part)), None)
+        if extra is None or str(error.name).startswith("limiar"):
             raise
-        extra = "dicom-export" if "dicom_export" in home else home.partition(".")[0]
         cure = f"pip install 'limiar[{extra}]'"
         raise ImportError(f"limiar.{name} needs {error.name}, which is not installed: {cure}", name=error.name) from None
     return found

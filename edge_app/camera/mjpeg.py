@@ -21,7 +21,8 @@ from limiar.edge_app.arrays import Pixels
 from limiar.edge_app.camera.messages import FRAME_S
 from limiar.edge_app.camera.source import Address, Settings, Source
 from limiar.edge_app.errors import ImageError, SourceError
-from limiar.edge_app.image.read import BYTES_LIMIT, decode
+from limiar.edge_app.image.containers.container import BYTES_LIMIT
+from limiar.edge_app.image.read import decode
 
 _ANSWER_S = 5.0  # to connect, and for each read; if a stream falls silent, the parent gives up sooner
 _LINE_BYTES = 65536  # at most, in one read of a line

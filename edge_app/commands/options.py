@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import click
 
-from limiar.edge_app.errors import printable
+from limiar.edge_app.errors import LimiarError, printable
 
 if TYPE_CHECKING:
     from limiar.edge_app.bundle.signature import Keys
@@ -93,6 +93,27 @@ def _state_folder() -> Path:
     from limiar.edge_app.store.state import state_folder
 
     return state_folder()
+
+
+def with_extra(extra: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Makes a command say how to install the packages of an extra if one is missing. Put it below all options."""
+
+    def add(command: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(command)
+        def callback(**options: Any) -> int:
+            try:
+                return command(**options)
+            except ModuleNotFoundError as error:
+                if str(error.name).partition(".")[0] == "limiar":
+                    raise
+                met = f"limiar {click.get_current_context().command_path.partition(' ')[2]} needs {error.name}"
+                raise LimiarError(
+                    "E-INSTALL-MISSING", f"{met}, which is not installed: pip install 'limiar[{extra}]'"
+                ) from None
+
+        return callback
+
+    return add
 
 
 def answering_options(picture: str) -> Callable[[Callable[..., int]], Callable[..., int]]:

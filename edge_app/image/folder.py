@@ -195,6 +195,20 @@ def _extension(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
+def kind_by_name(below: bytes, choice: Choice, is_folder: bool) -> Kind | None:
+    """What `walk` would say of something that is not on this machine, by its path below the folder; None: it is taken."""
+    name = os.fsdecode(os.path.basename(below))
+    if kind := unwanted(name, is_folder):
+        return kind
+    if _named(choice.exclude, below, is_folder):
+        return "excluded"
+    if is_folder:
+        return None
+    if choice.include:
+        return None if _named(choice.include, below, is_folder) else "excluded"
+    return None if _extension(name) in IMAGE_EXTENSIONS | FOREIGN_EXTENSIONS else "other"
+
+
 def takes(folder: bytes, path: bytes, choice: Choice) -> bool:
     """Whether `walk` would take what is at this path, if it enters the folder that holds it, and it is a plain file."""
     name, below = os.fsdecode(os.path.basename(path)), path[len(os.path.join(folder, b"")) :]

@@ -25,14 +25,12 @@ from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image import containers, decoders
 from limiar.edge_app.image.containers import png, tiff
 from limiar.edge_app.image.containers.bmp import Bmp
-from limiar.edge_app.image.containers.container import Container, check_pixels
+from limiar.edge_app.image.containers.container import BYTES_LIMIT, Container, check_pixels
 from limiar.edge_app.image.containers.jpeg import Jpeg
 from limiar.edge_app.image.containers.png import Png
 from limiar.edge_app.image.containers.pnm import Pnm
 from limiar.edge_app.image.containers.tiff import Tiff
 from limiar.edge_app.system.stderr import without_stderr
-
-BYTES_LIMIT = 64_000_000
 
 _PLUGINS = {  # imported when needed: PIL.Image.open would load them all, 10 ms of every start
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),

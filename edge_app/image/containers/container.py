@@ -6,6 +6,7 @@ from limiar.edge_app.errors import ImageError
 from limiar.edge_app.image.containers.trailing import after_end
 
 MEGAPIXEL = 1_000_000
+BYTES_LIMIT = 64_000_000  # of a file
 
 # Every image takes under 300 MB: a decoder that holds more than one copy has a lower limit.
 PIXELS_MP = 50
