@@ -28,8 +28,8 @@ from PIL import Image, ImageFile
 
 from limiar.edge_app.bundle.manifest import InputSpec
 from limiar.edge_app.errors import ImageError
-from limiar.edge_app.image.containers.container import PIXELS_MP, PIXELS_MP_TWICE, PIXELS_MP_WEBP, SIDE_PX
-from limiar.edge_app.image.read import BYTES_LIMIT, decode, read_file
+from limiar.edge_app.image.containers.container import BYTES_LIMIT, PIXELS_MP, PIXELS_MP_TWICE, PIXELS_MP_WEBP, SIDE_PX
+from limiar.edge_app.image.read import decode, read_file
 from limiar.edge_app.image.resize import check_assessable, model_input
 
 LIMIT_MB = 300

@@ -87,7 +87,8 @@ def test_the_page_names_what_is_public_and_the_reverse() -> None:
 def test_what_is_public_is_there_and_says_what_it_is(name: str) -> None:
     found = _found(name)
     if isinstance(found, ImportError):  # on a device
-        met = rf"limiar\.{name} needs \w+, which is not installed: pip install 'limiar\[(train|convert|dicom-export|archive|dask)\]'"
+        extra = "train|convert|dicom-export|archive|dask"
+        met = rf"limiar\.{name} needs \w+, which is not installed: pip install 'limiar\[({extra})\]'"
         assert re.fullmatch(met, str(found))
         return
     assert inspect.getdoc(found)
