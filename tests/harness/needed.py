@@ -21,8 +21,8 @@ def needed(thing: AbstractContextManager[_T]) -> Iterator[_T]:
         entered = thing.__enter__()
     except Missing as missing:
         if "1" in (os.environ.get("LIMIAR_REQUIRE_ROOT_TESTS"), os.environ.get("LIMIAR_REQUIRE_DATA")):
-            pytest.fail(f"needs a browser: {missing}")
-        pytest.skip(f"needs a browser: {missing}")
+            pytest.fail(f"this machine lacks something: {missing}")
+        pytest.skip(f"this machine lacks something: {missing}")
     try:
         yield entered
     finally:
