@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from tests.harness.needed import Missing
+from needed import Missing
 
 _START_S = 30.0
 
