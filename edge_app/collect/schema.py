@@ -35,7 +35,7 @@ DEVICES = Table(
     Column("online", Boolean, nullable=False),  # what the broker last said; a device that lost its network is false
     Column("groups", Text, nullable=False),  # JSON: a list of names
     Column("status", Text),  # JSON: `limiar status --json`; NULL before the first
-    Column("fleet", Text),  # JSON: UplinkState of fleet/messages.py
+    Column("fleet", Text),  # JSON: UplinkState
     Column("status_seen", Text),
     # From these two, for queries:
     Column("app", Text),
