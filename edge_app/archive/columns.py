@@ -4,8 +4,11 @@ A row is a line of `limiar scan`, without what differs each time (the time of th
 """
 
 import json
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, Self, cast
 
 import msgspec
@@ -49,6 +52,21 @@ COLUMNS = pa.schema(
         pa.field("infer_ms", pa.float64()),
     ]
 )
+
+
+def without_pandas() -> None:
+    """For a process of limiar's own, before its first array: pyarrow then does without pandas, from there on.
+
+    At its first array it imports pandas if that is installed: 1 s and 60 MB, for conversions that are not made here.
+    """
+    if "pandas" not in sys.modules:
+        old = sys.modules["pandas"] = ModuleType("pandas")
+        old.__version__ = "0"  # type: ignore[attr-defined]  # too old for pyarrow, which then leaves it alone
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                pa.array([0])
+        finally:
+            del sys.modules["pandas"]
 
 
 class Row(msgspec.Struct, gc=False):

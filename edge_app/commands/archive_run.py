@@ -59,8 +59,10 @@ def _run_each(
 ) -> int:
     """Runs chunks one after the other; returns how many failed."""
     from limiar.edge_app.archive.chunk import Stopped, run_chunk
+    from limiar.edge_app.archive.columns import without_pandas
     from limiar.edge_app.errors import LimiarError
 
+    without_pandas()
     failed = 0
     for number in numbers:
         try:
