@@ -46,11 +46,27 @@ class AskAudit(Struct, frozen=True, tag="audit", forbid_unknown_fields=True):
     detail: dict[str, str]
 
 
+StoreName = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+
+
+class AskDelivered(Struct, frozen=True, tag="delivered", forbid_unknown_fields=True):
+    """A collector has committed everything up to a sequence of a store's outbox."""
+
+    store: StoreName
+    sequence: Annotated[int, Meta(ge=1)]
+
+
+class AskRenew(Struct, frozen=True, tag="renew", forbid_unknown_fields=True):
+    """Send everything again, under another name than this store's: it or the collector went back to an older copy."""
+
+    store: StoreName
+
+
 class AskReload(Struct, frozen=True, tag="reload", forbid_unknown_fields=True):
     """Start again with the configuration and the bundle that are current now."""
 
 
-Question = AskStatus | AskReview | AskUndo | AskAudit | AskReload
+Question = AskStatus | AskReview | AskUndo | AskAudit | AskDelivered | AskRenew | AskReload
 
 
 class Done(Struct, frozen=True, tag="done"):

@@ -81,6 +81,9 @@ def _rows(found: "Status") -> Iterator[tuple[str, str]]:
     if store := found.store:
         entries = "entries unknown" if store.entries is None else counted(store.entries, "entry", "entries")
         yield "results", f"{store.path}, {entries}, {store.bytes / _MB:.1f} MB, log {store.wal_bytes / _MB:.1f} MB"
+    if fleet := found.fleet:
+        waiting = f"{counted(fleet.waiting, 'row')} waiting" if fleet.waiting else "nothing waits"
+        yield "fleet", f"{waiting}, {fleet.acked} committed by the collector"
     if disk := found.disk:
         written = found.written and found.written.per_1000_answers
         per = f"; {written / _MB:.2f} MB written per 1,000 answers" if written else ""

@@ -146,6 +146,14 @@ class DriftStatus(Struct, frozen=True, kw_only=True):
     age_s: float
 
 
+class FleetStatus(Struct, frozen=True, kw_only=True):
+    """What has to reach the fleet's collector."""
+
+    store: str  # name of this store's outbox, hexadecimal
+    waiting: int  # answers, refusals and reviews that it has not committed
+    acked: int  # the last sequence that it has
+
+
 class ProcessStatus(Struct, frozen=True, kw_only=True):
     """A process of the service."""
 
@@ -172,6 +180,7 @@ class Status(Struct, frozen=True, kw_only=True):
     sources: tuple[SourceStatus, ...] = ()
     totals: Totals = Totals()
     store: StoreStatus | None = None
+    fleet: FleetStatus | None = None  # None: this device is in no fleet
     disk: DiskStatus | None = None
     written: WrittenStatus | None = None
     memory: MemoryStatus | None = None

@@ -7,7 +7,9 @@ import msgspec
 from limiar.edge_app.control import (
     QUESTIONS,
     AskAudit,
+    AskDelivered,
     AskReload,
+    AskRenew,
     AskReview,
     AskStatus,
     AskUndo,
@@ -57,6 +59,14 @@ class Questions:
                 self.commit()
             case AskAudit(kind, detail):
                 self._open_store().audit(kind, detail)
+                self.commit()
+            case AskDelivered(name, sequence):
+                self._open_store().outbox.delivered(bytes.fromhex(name), sequence)
+                self.commit()
+            case AskRenew(name):
+                store = self._open_store()
+                store.outbox.renew(bytes.fromhex(name))
+                store.audit("uplink-renewed", {"store": name})
                 self.commit()
         return b"null"
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from limiar.edge_app.control import SOCKET
 from limiar.edge_app.errors import LimiarError, StoreError, printable
 from limiar.edge_app.health.clock import ClockTrust
@@ -34,6 +36,7 @@ from limiar.edge_app.service.questions import Questions
 from limiar.edge_app.service.serving import Serving
 from limiar.edge_app.service.signals import Signals
 from limiar.edge_app.service.started import audit_start, bundle_status
+from limiar.edge_app.service.status import fleet_status
 from limiar.edge_app.service.sticks import StickWatch
 from limiar.edge_app.service.store_upkeep import StoreUpkeep
 from limiar.edge_app.store.snapshot import restore
@@ -257,7 +260,9 @@ class Service:
     def _status(self) -> Status:
         if self._serving:
             self._serving.tell()
-        return self._meters.snapshot()
+        status = self._meters.snapshot()
+        uplink = self._questions.store.outbox.uplink() if self._questions.store else None
+        return msgspec.structs.replace(status, fleet=fleet_status(uplink)) if uplink else status
 
     def _accepts(self) -> bool:
         """Whether there is space for new work."""

@@ -10,14 +10,17 @@ import msgspec
 from limiar.edge_app import APP
 from limiar.edge_app.bundle.manifest import MANIFEST, MANIFEST_LIMIT, parse_manifest
 from limiar.edge_app.control import AskStatus, ask
-from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.errors import LimiarError, StoreError
 from limiar.edge_app.health.clock import ClockTrust
 from limiar.edge_app.health.sensors import board_status, store_status
 from limiar.edge_app.health.space import disk_status
-from limiar.edge_app.health.status import BundleStatus, OtherSlot, Status, problems
+from limiar.edge_app.health.status import BundleStatus, FleetStatus, OtherSlot, Status, problems
 from limiar.edge_app.install.record import BUNDLES
 from limiar.edge_app.install.slots import Slots
 from limiar.edge_app.store.app_files import app_sha256
+from limiar.edge_app.store.outbox import Uplink
+from limiar.edge_app.store.outgoing import uplink_of
+from limiar.edge_app.store.reader import Reader
 from limiar.edge_app.store.state import DATABASE
 from limiar.edge_app.system.board import Board
 from limiar.edge_app.system.clock import boot_id
@@ -44,6 +47,7 @@ def at_rest(state: Path) -> Status:
         boot_id=boot_id(),
         bundle=_bundle(state),
         store=store_status(state / DATABASE, _entries(state / DATABASE), None) if (state / DATABASE).exists() else None,
+        fleet=_fleet(state / DATABASE),
         disk=disk_status(state),
         board=board_status(Board().sample()),
         clock=ClockTrust().status(),
@@ -86,6 +90,19 @@ def _intended_use(folder: Path, sha256: str) -> str:
         return parse_manifest(raw, where=str(folder)).intended_use
     except (OSError, LimiarError):
         return ""
+
+
+def fleet_status(found: Uplink) -> FleetStatus:
+    """An outbox, for a status."""
+    return FleetStatus(store=found.store.hex(), waiting=found.waiting, acked=found.acked)
+
+
+def _fleet(database: Path) -> FleetStatus | None:
+    """None if the database cannot be read, or this device is in no fleet."""
+    with contextlib.suppress(StoreError), Reader(database) as reader:
+        found = uplink_of(reader)
+        return fleet_status(found) if found else None
+    return None
 
 
 def _entries(database: Path) -> int | None:

@@ -1,8 +1,8 @@
 """The audit log: a chain of hashes over what changed and over every kept answer.
 
 Each row's hash is over the hash before it and all of its own columns; its `digest` is over the entries since the row before,
-with all their columns. So a row that is edited, removed, inserted or moved breaks the chain there, and so does an answer that
-is changed after the next row was written.
+with all their columns but the random key. So a row that is edited, removed, inserted or moved breaks the chain there, and so
+does an answer that is changed after the next row was written.
 """
 
 import hashlib

@@ -48,8 +48,7 @@ class AuditLog:
         _, _, covered = audit.last(self._db.execute)
         if not covered:
             return
-        assert isinstance(sequence, int)
-        entry = self._entry_of(sequence)
+        entry = self.entry_of(sequence)
         if 0 < entry <= covered:
             self._replaced.setdefault(entry, audit.entry_hash(self._db.execute, entry))
 
@@ -95,8 +94,9 @@ class AuditLog:
         found = self._db.execute("SELECT MAX(id) FROM entries")[0][0]
         return found if isinstance(found, int) else 0
 
-    def _entry_of(self, sequence: int) -> int:
+    def entry_of(self, sequence: object) -> int:
         """The entry of a row of `results`, 0 if there is none. Both only grow, so it is found without an index, in 20 steps."""
+        assert isinstance(sequence, int)
         low, high = 1, self._last_entry()
         while low <= high:
             middle = (low + high) // 2

@@ -1,4 +1,7 @@
-"""Removes the oldest answers and refusals, a few at a time; those that people reviewed stay."""
+"""Removes the oldest answers and refusals, a few at a time.
+
+Those that people reviewed stay, and so do those that a collector has not committed yet.
+"""
 
 from collections.abc import Iterator
 
@@ -17,6 +20,7 @@ _OLDEST = """
     LEFT JOIN camera_results c ON e.kind = 'frame' AND c.id = e.row
     LEFT JOIN refusals f ON e.kind = 'refusal' AND f.id = e.row
     WHERE e.kind != 'review' AND NOT EXISTS (SELECT 1 FROM reviews WHERE entry = e.id)
+    AND NOT EXISTS (SELECT 1 FROM outbox WHERE entry = e.id)
     ORDER BY e.id LIMIT ?"""
 
 

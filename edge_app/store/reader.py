@@ -22,7 +22,7 @@ from limiar.edge_app.store.schema import HOLDS, MIGRATIONS
 
 Kind = Literal["file", "frame", "refusal"]
 
-_FIRST = 7  # the first schema with tiles and frames of files
+_FIRST = 8  # the first schema with keys of entries and an outbox
 _MORE = 1 << 63  # than any ID of SQLite
 _WAIT_S = 5.0  # for the writer, while it makes the database or puts its journal into it
 
@@ -41,7 +41,7 @@ _FROM = f"""
     LEFT JOIN refusals f ON e.kind = 'refusal' AND f.id = e.row
     LEFT JOIN reviews v ON v.id = {HOLDS.replace("?", "e.id")}"""
 _SOURCE = "coalesce(r.source, c.source, f.source)"
-_SELECT = f"""
+ENTRIES = f"""
     SELECT e.id, e.kind, {_SOURCE},
         coalesce(r.path, f.path), coalesce(r.image_sha256, f.image_sha256),
         coalesce(r.decision, c.decision, 'refused'), coalesce(r.label, c.label), coalesce(r.confidence, c.confidence),
@@ -173,8 +173,8 @@ class Reader:
         """Entries in their order, or the newest first; at most `limit`, -1 for all. Raises StoreError."""
         conditions, values = _conditions(which)
         order = f"ORDER BY e.id {'DESC' if newest else 'ASC'} LIMIT ?"
-        for row in self._iterate(f"{_SELECT} WHERE {conditions} {order}", (*values, limit)):
-            yield self._entry(row)
+        for row in self._iterate(f"{ENTRIES} WHERE {conditions} {order}", (*values, limit)):
+            yield self.entry_of(row)
 
     def count(self, which: Filter, upto: int | None = None) -> int:
         """How many entries fit; with `upto`, it stops at one more than that. Raises StoreError."""
@@ -203,10 +203,10 @@ class Reader:
 
     def entry(self, number: int) -> Entry:
         """One entry. Raises StoreError E-RESULT-MISSING."""
-        rows = self.rows(f"{_SELECT} WHERE e.id = ? AND e.kind != 'review'", (number,)) if number < _MORE else []
+        rows = self.rows(f"{ENTRIES} WHERE e.id = ? AND e.kind != 'review'", (number,)) if number < _MORE else []
         if not rows:
             raise StoreError("E-RESULT-MISSING", f"no answer has the ID {number}: `limiar results` lists them")
-        return self._entry(rows[0])
+        return self.entry_of(rows[0])
 
     def reviews(self, number: int) -> list[Review]:
         """What people said about an entry, in order. Raises StoreError."""
@@ -254,7 +254,8 @@ class Reader:
         met = f"{where}: {printable(str(error))}"
         return StoreError("E-STORE-DAMAGED", f"{met}: stop what writes to it and restore a copy (docs/store.md)")
 
-    def _entry(self, row: Sequence[object]) -> Entry:
+    def entry_of(self, row: Sequence[object]) -> Entry:
+        """Of a row of ENTRIES. Raises StoreError."""
         names = Entry.__struct_fields__
         fields = dict(zip(names[:-1], row[: len(names) - 1], strict=True))
         review = dict(zip(("id", "label", "by", "why", "time"), row[len(names) - 1 :], strict=True))

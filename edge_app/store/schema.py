@@ -136,6 +136,20 @@ MIGRATIONS = (
     DROP INDEX results_image;
     CREATE UNIQUE INDEX results_image ON results (image_sha256, bundle, coalesce(tiling, ''), coalesce(frame, 0));
     """,
+    """
+    ALTER TABLE entries ADD COLUMN key BLOB; -- random: tells an entry from those of other stores and copies
+    UPDATE entries SET key = randomblob(8);
+    CREATE TABLE uplink (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        store BLOB NOT NULL,             -- random: with a sequence it names a row of the outbox
+        acked INTEGER NOT NULL           -- up to here a collector has committed
+    ) STRICT;
+    CREATE TABLE outbox (                -- while there is an uplink, what has not been committed elsewhere
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        entry INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX outbox_entry ON outbox (entry);
+    """,
 )
 
 # The first column that each migration brought: a database that was saved with `sqlite3 .dump` has lost its user_version.
@@ -147,6 +161,7 @@ BROUGHT = (
     "results.run",
     "reviews.takes_back",
     "results.tiling",
+    "entries.key",
 )
 
 # The review of an entry that holds: the last that takes none back, and was not taken back.

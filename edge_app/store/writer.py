@@ -20,7 +20,9 @@ from limiar.edge_app.store.audit_log import AuditLog
 from limiar.edge_app.store.columns import answer_of, columns, text_of, whole_columns
 from limiar.edge_app.store.database import Database
 from limiar.edge_app.store.forget import STEP, chosen, entries, removed
-from limiar.edge_app.store.schema import BROUGHT, HOLDS, MIGRATIONS
+from limiar.edge_app.store.migrate import migrate
+from limiar.edge_app.store.outbox import Outbox
+from limiar.edge_app.store.schema import HOLDS
 from limiar.edge_app.system.clock import boot_id, utc_now
 
 _COMMIT_AFTER_S = 0.2  # a power cut loses at most the answers of so long, and none that was reported
@@ -61,7 +63,7 @@ _REFUSE = """
 _REFUSED = """
     SELECT source, path, identity, image_sha256, code, message, tries FROM refusals WHERE bundle = ? AND identity = ?"""
 _BEGIN = "INSERT INTO in_hand (path, tries, now) VALUES (?, 0, 1) ON CONFLICT (path) DO UPDATE SET now = 1"
-_ENTER = "INSERT INTO entries (kind, row) VALUES (?, last_insert_rowid())"
+_ENTER = "INSERT INTO entries (kind, row, key) VALUES (?, last_insert_rowid(), randomblob(8))"
 
 
 class BundleKey(msgspec.Struct, frozen=True):
@@ -118,8 +120,10 @@ class Store:
         self._db = Database(path)
         self.path = self._db.path
         self._audit = AuditLog(self._db)
+        self.outbox = Outbox(self._db, self._begin)
         try:
-            self._migrate()
+            migrate(self._db)
+            self.outbox.open()
             self._db.note_journal()
         except BaseException:
             self._db.close()
@@ -188,12 +192,14 @@ class Store:
         values = (*columns(answer), *whole_columns(answer))
         about = (self._run, source, *values, self._crc32((image_sha256,), values))
         if self._change(_ADD, (self._bundle, image_sha256, self._tiling, path, *about)):
-            self._change(_ENTER, ("file",))
+            self._enter("file")
             return True
         if replace:
             ((sequence,),) = self._db.execute(_SEQUENCE, self._identity(image_sha256, answer.frame))
             self._audit.replacing(sequence)
             self._change(_REPLACE, (*about, sequence))
+            if self.outbox.on:
+                self.outbox.put(self._audit.entry_of(sequence))
         return replace
 
     def _identity(self, image_sha256: bytes, frame: int | None) -> tuple[object, ...]:
@@ -219,13 +225,13 @@ class Store:
         picture = (None, None) if kept is None else (kept.name, kept.sha256)
         row = (self._bundle, *frame, self._run, *of, *picture, *values, self._crc32(frame, values))
         self._change(_ADD_FRAME, row)
-        self._change(_ENTER, ("frame",))
+        self._enter("frame")
 
     def refuse(self, refusal: Refusal) -> bool:
         """Keeps why a file has no answer, once for a file as it is; returns whether it was new. Raises StoreError."""
         row = (self._bundle, self._run, *msgspec.structs.astuple(refusal), utc_now())
         if new := self._change(_REFUSE, row) > 0:
-            self._change(_ENTER, ("refusal",))
+            self._enter("refusal")
         return new
 
     def refusal(self, identity: bytes) -> Refusal | None:
@@ -243,7 +249,7 @@ class Store:
         self._change(
             "INSERT INTO reviews (entry, label, by, why, time) VALUES (?, ?, ?, ?, ?)", (entry, label, by, why, utc_now())
         )
-        self._change(_ENTER, ("review",))
+        self._enter("review")
 
     def take_back(self, entry: int, by: str, review: int | None = None) -> None:
         """Keeps that a person takes back the review of an entry that holds; the one before it then holds again.
@@ -255,7 +261,7 @@ class Store:
             raise no_review(entry)
         values = (entry, by, utc_now(), holds)
         self._change("INSERT INTO reviews (entry, label, by, why, time, takes_back) VALUES (?, NULL, ?, '', ?, ?)", values)
-        self._change(_ENTER, ("review",))
+        self._enter("review")
 
     def begin(self, paths: Sequence[bytes]) -> None:
         """Files are given to a worker: if the service ends without a word, that was a try. Raises StoreError."""
@@ -355,6 +361,12 @@ class Store:
             self._change(sql, (self._run_kind, APP, app_sha256(), boot_id(), utc_now()))
             self._run = self._db.execute("SELECT last_insert_rowid()")[0][0]
 
+    def _enter(self, kind: str) -> None:
+        """The row that was just added takes its place in the order of everything."""
+        self._change(_ENTER, (kind,))
+        if self.outbox.on:
+            self.outbox.put_last()
+
     def _change(self, sql: str, values: tuple[object, ...]) -> int:
         """How many rows it changed."""
         self._begin()
@@ -373,24 +385,6 @@ class Store:
         """Of an answer, its image and its BundleKey, since a flipped bit may also lead to another image's row."""
         kept = [value for value in values if value is not None]
         return zlib.crc32(_ENCODER.encode((self._key.sha256, self._key.file, self._key.runtime, *of, *kept)))
-
-    def _migrate(self) -> None:
-        version = self._db.execute("PRAGMA user_version")[0][0]
-        assert isinstance(version, int)
-        if version > len(MIGRATIONS):
-            met = f"{printable(str(self.path))} has schema {version}, this limiar knows {len(MIGRATIONS)}"
-            raise StoreError("E-STORE-NEWER", f"{met}: use a newer limiar, or another --db")
-        if version == len(MIGRATIONS):
-            return
-        seen = version or self._brought()
-        scripts = "".join(MIGRATIONS[seen:])
-        self._db.execute_script(f"BEGIN IMMEDIATE; {scripts} PRAGMA user_version = {len(MIGRATIONS)}; COMMIT;")
-
-    def _brought(self) -> int:
-        """How many migrations the tables have seen, by their columns."""
-        tables = {column.partition(".")[0] for column in BROUGHT}
-        has = {f"{table}.{row[1]}" for table in tables for row in self._db.execute(f"PRAGMA table_info({table})")}
-        return sum(column in has for column in BROUGHT)
 
 
 def no_review(entry: int) -> StoreError:

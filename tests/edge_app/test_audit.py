@@ -190,7 +190,7 @@ def edit(db: sqlite3.Connection, rng: random.Random) -> str:
     """Changes one value."""
     while True:
         table, key, row = pick(db, rng, tuple(COVERED))
-        columns = [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})") if name != "verified"]
+        columns = [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})") if name not in ("verified", "key")]
         column = rng.choice(columns)
         ((was, kind),) = db.execute(f"SELECT {column}, typeof({column}) FROM {table} WHERE {key} = ?", (row,))
         types = {name: of for _, name, of, *_ in db.execute(f"PRAGMA table_info({table})")}
