@@ -21,6 +21,7 @@ from typing import NoReturn, Self
 import msgspec
 import pyarrow as pa
 
+from limiar.edge_app import exit_status
 from limiar.edge_app.archive.columns import GROUP_ROWS, Row, RowFile, read_footer, record_batch
 from limiar.edge_app.archive.objects import Stores, is_address
 from limiar.edge_app.archive.plan import Archive, Chunk, open_archive
@@ -129,7 +130,6 @@ def _answer(
                 if waiting >= GROUP_ROWS:
                     file.write(pa.Table.from_batches(batches))
                     batches, waiting = [], 0
-            scan.check()
             if batches:
                 file.write(pa.Table.from_batches(batches))
             file.publish(images=len(paths), refused=dict(sorted(refused.items())))
@@ -231,7 +231,10 @@ class _Scan:
         self._process.stdout.close()
 
     def lines(self) -> Iterator[list[Row]]:
-        """Its lines as they come, some at a time. Raises Stopped; ArchiveError E-CHUNK-LINES."""
+        """Its lines as they come, some at a time.
+
+        Raises Stopped; ArchiveError E-CHUNK-LINES; once it has failed, its own error, or E-CHUNK-SCAN if it gave none.
+        """
         assert self._process.stdout
         decoder, stdout = msgspec.json.Decoder(Row), self._process.stdout.fileno()
         parts: list[bytes] = []
@@ -252,16 +255,11 @@ class _Scan:
             elif block:
                 parts.append(block)
             else:
-                return
+                break
+        if (status := self._process.wait()) not in (0, exit_status.SOME_REFUSED):
+            self._fail(status)
 
-    def check(self) -> None:
-        """Waits for its end. Raises LimiarError with its own reason, ArchiveError E-CHUNK-SCAN if it gave none."""
-        status = self._process.wait()
-        if status in (0, 4):  # 4: some images were refused
-            return
-        self.fail(status)
-
-    def fail(self, status: int) -> NoReturn:
+    def _fail(self, status: int) -> NoReturn:
         """Raises the error that it ended with."""
         said = self._said.read_bytes().decode(errors="replace").strip().splitlines()[-1:]
         if said and (found := _CODE.fullmatch(said[0])):
