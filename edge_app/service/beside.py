@@ -1,4 +1,4 @@
-"""What a service does beside answering: metrics and the page are served, and what is over the limits of [keep] is deleted.
+"""What a service does beside answering: metrics, the page, the uplink to a fleet; what is over the limits of [keep] is deleted.
 
 Nothing here stops it: what fails is logged, and tried again.
 """
@@ -14,14 +14,15 @@ from limiar.edge_app.health.publish import Exporter, Textfile
 from limiar.edge_app.health.status import Status
 from limiar.edge_app.service.config import Config
 from limiar.edge_app.service.keeping import Keeping, Tidied
-from limiar.edge_app.service.page_child import PageChild
+from limiar.edge_app.service.page_child import page_child
+from limiar.edge_app.service.uplink_child import uplink_child
 from limiar.edge_app.text import counted
 
 _AGAIN_S = 60.0  # after a port was taken
 
 
 class Beside:
-    """Use `close` at the end: it frees the port, and ends the page and the process that deletes."""
+    """Use `close` at the end: it frees the port, and ends the processes."""
 
     def __init__(
         self, config: Config, state: Path, trusted: Callable[[], bool], status: Callable[[], Status], log: Log
@@ -32,13 +33,14 @@ class Beside:
         self._listen_at = time.monotonic()
         self._textfile = Textfile(Path(config.health.textfile), status) if config.health.textfile else None
         self._keeping = Keeping(config, state, trusted)
-        self._page = PageChild(config, state, log) if config.page.listen else None
+        children = (page_child(config, state, log), uplink_child(config, state, log))
+        self._children = tuple(child for child in children if child)
 
     def turn(self) -> tuple[Tidied, ...]:
         """What does not wait; returns what was deleted. Raises nothing."""
         self._serve()
-        if self._page:
-            self._page.turn()
+        for child in self._children:
+            child.turn()
         if self._textfile:
             try:
                 if self._textfile.turn():
@@ -68,8 +70,8 @@ class Beside:
             self._keeping.__exit__()
         if self._exporter:
             self._exporter.__exit__()
-        if self._page:
-            self._page.close()
+        for child in self._children:
+            child.close()
 
     def _serve(self) -> None:
         if self._exporter:

@@ -5,6 +5,7 @@ limiar.toml beside this file is the commented template of `limiar run --init`; a
 
 import hashlib
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from limiar.edge_app.system.files import read_bounded
 from limiar.edge_app.system.listening import listen_on
 
 TEMPLATE = Path(__file__).with_name("limiar.toml")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CURRENT = "current"  # the bundle that `limiar install` made current
 _LIMIT = 64 << 10  # bytes
 
@@ -147,6 +149,30 @@ class PageSection(Section, frozen=True):
     key: str = ""
 
 
+class FleetSection(Section, frozen=True):
+    """[fleet]: where results and status go, and where bundles come from."""
+
+    broker: Annotated[str, Meta(pattern=r"^(|(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]{1,253}):[0-9]{1,5})\Z")] = ""  # "" for no fleet
+    device: Annotated[str, Meta(pattern=r"^(|[A-Za-z0-9][A-Za-z0-9_-]{0,62})\Z")] = ""  # "": as the certificate says
+    authority: str = ""  # PEM
+    certificate: str = ""
+    key: str = ""
+    groups: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
+    paths: bool = True
+    images: Literal["off", "refer", "all"] = "off"
+    image_megabytes: Annotated[float, Meta(gt=0, le=4)] = 1.0
+    status_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
+    home_assistant: bool = False
+    bundles: Annotated[str, Meta(max_length=2000)] = ""  # address of the folder of bundles; "": takes none
+    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")] = "limiar"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the broker."""
+        host, _, port = self.broker.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
 class DicomSection(Section, frozen=True):
     """[dicom]: what is kept of the UIDs of DICOM files."""
 
@@ -170,6 +196,7 @@ class Config(Section, frozen=True):
     drift: DriftSection = DriftSection()
     update: UpdateSection = UpdateSection()
     page: PageSection = PageSection()
+    fleet: FleetSection = FleetSection()
     dicom: DicomSection = DicomSection()
     log: LogSection = LogSection()
 
@@ -235,7 +262,9 @@ def _resolved(config: Config, folder: Path) -> Config:
     health = msgspec.structs.replace(config.health, textfile=textfile)
     certificate, key = (absolute(path) if path else "" for path in (config.page.certificate, config.page.key))
     page = msgspec.structs.replace(config.page, certificate=certificate, key=key)
-    return msgspec.structs.replace(config, answer=answer, folder=folders, camera=cameras, health=health, page=page)
+    files = {name: getattr(config.fleet, name) for name in ("authority", "certificate", "key")}
+    fleet = msgspec.structs.replace(config.fleet, **{name: absolute(path) for name, path in files.items() if path})
+    return msgspec.structs.replace(config, answer=answer, folder=folders, camera=cameras, health=health, page=page, fleet=fleet)
 
 
 def _video(source: str, absolute: Callable[[str], str]) -> str:
@@ -275,10 +304,29 @@ def _check(config: Config, text: str, where: str) -> None:
         _refuse(text, where, "page.listen", error.message)
     if bool(config.page.certificate) != bool(config.page.key):
         _refuse(text, where, "page.certificate", "`certificate` and `key` belong together: give both, or none")
+    _check_fleet(config.fleet, text, where)
     for k, one in enumerate(config.folder):
         _check_folder(config, k, one, text, where)
     for k, camera in enumerate(config.camera):
         _check_camera(k, camera, text, where)
+
+
+def _check_fleet(fleet: FleetSection, text: str, where: str) -> None:
+    if not fleet.broker:
+        if fleet != FleetSection():
+            _refuse(text, where, "fleet", 'it has no `broker`: give its address, such as "broker.example:8883"')
+        return
+    if bool(fleet.certificate) != bool(fleet.key) or bool(fleet.certificate) != bool(fleet.authority):
+        _refuse(text, where, "fleet.certificate", "`authority`, `certificate` and `key` belong together: give all or none")
+    if not fleet.certificate and fleet.address[0] not in LOOPBACK:
+        _refuse(text, where, "fleet.broker", "without a certificate, only a broker on this machine is used: 127.0.0.1:1883")
+    if not fleet.certificate and not fleet.device:
+        _refuse(text, where, "fleet.device", "without a certificate, give the name of this device")
+    scheme, _, rest = fleet.bundles.partition("://")
+    if fleet.bundles and (scheme not in ("http", "https") or not rest):
+        _refuse(text, where, "fleet.bundles", 'give the address of a folder, such as "https://bundles.example/limiar"')
+    if scheme == "http" and not re.match(rf"({'|'.join(map(re.escape, LOOPBACK))}|\[::1\])([:/]|$)", rest):
+        _refuse(text, where, "fleet.bundles", "http is for this machine alone: give an https address")
 
 
 def _check_folder(config: Config, k: int, one: FolderSection, text: str, where: str) -> None:

@@ -151,6 +151,8 @@ class Service:
 
     def _serve(self, store: Store) -> None:
         """With one bundle. Raises Over, StoreError, and what a start may raise."""
+        store.outbox.use(bool(self._config.fleet.broker))
+        store.commit()
         self._questions.store, self._questions.commit = store, store.commit
         chosen = Chosen(self._config, self._state)
         if chosen.fell_back:

@@ -52,7 +52,7 @@ def test_what_the_template_shows_as_a_default_is_one() -> None:
     shown = parsed(uncommented())
     optional = {"file", "runtime", "threads", "refer_below", "bundle"}  # these show an example
     default = parsed(FOLDER + CAMERA)
-    for name in ("keep", "health", "drift", "update", "log"):
+    for name in ("keep", "health", "drift", "update", "fleet", "log"):
         assert getattr(shown, name) == getattr(default, name)
     for field in msgspec.structs.fields(type(shown.answer)):
         if field.name not in optional:
@@ -77,6 +77,29 @@ def test_what_the_template_shows_as_a_default_is_one() -> None:
         ("", 1, 1, "nothing to watch"),
         ("[keep.results]\ndays = -1\n" + FOLDER, 2, 1, "keep.results.days"),
         ("[answer]\nrefer_below = nan\n" + FOLDER, 2, 1, "refer_below"),
+        ('[fleet]\ndevice = "a"\n' + FOLDER, 1, 2, "no `broker`"),
+        ('[fleet]\nbroker = "broker.example"\n' + FOLDER, 2, 1, "fleet.broker"),
+        (
+            '[fleet]\nbroker = "broker.example:1883"\ndevice = "a"\n' + FOLDER,
+            2,
+            1,
+            "without a certificate, only a broker on this",
+        ),
+        ('[fleet]\nbroker = "127.0.0.1:1883"\n' + FOLDER, 1, 2, "give the name of this device"),
+        ('[fleet]\nbroker = "127.0.0.1:1883"\ndevice = "a/b"\n' + FOLDER, 3, 1, "fleet.device"),
+        ('[fleet]\nbroker = "b.example:8883"\ncertificate = "c.pem"\n' + FOLDER, 3, 1, "belong together"),
+        (
+            '[fleet]\nbroker = "[::1]:1883"\ndevice = "a"\nbundles = "http://b.example/"\n' + FOLDER,
+            4,
+            1,
+            "http is for this machine",
+        ),
+        (
+            '[fleet]\nbroker = "[::1]:1883"\ndevice = "a"\nbundles = "ftp://b.example/"\n' + FOLDER,
+            4,
+            1,
+            "the address of a folder",
+        ),
     ],
 )
 def test_a_fault_is_named_with_its_line_and_column(text: str, line: int, column: int, said: str) -> None:
