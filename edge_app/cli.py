@@ -27,6 +27,7 @@ DEVICE = (
     "run",
     "results",
     "status",
+    "collect",
     "page",
     "install",
     "rollback",

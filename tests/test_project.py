@@ -69,6 +69,7 @@ DISTRIBUTIONS = {
     "jpeg_ls": "pyjpegls",
     "mlflow": "mlflow-skinny",
     "openjpeg": "pylibjpeg-openjpeg",
+    "paho": "paho-mqtt",
     "sklearn": "scikit-learn",
 }
 NOT_FROM_PIP = {"_typeshed", "libcamera", "picamera2", "tf_keras"}  # types alone; apt; what wrote tests/convert/data once

@@ -1,0 +1,170 @@
+"""collect.toml: the broker, the database and the folders of a fleet's receiving end.
+
+collect.toml beside this file is the commented template of `limiar collect --init`; a test holds the two together.
+"""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import msgspec
+from msgspec import Meta, Struct
+
+from limiar.edge_app.errors import LimiarError, OutputError, printable
+from limiar.edge_app.fleet.topics import ROOT
+from limiar.edge_app.service.place import place
+from limiar.edge_app.system.files import read_bounded, write_new
+
+TEMPLATE = Path(__file__).with_name("collect.toml")
+_LIMIT = 64 << 10  # bytes
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252}):([0-9]{1,5})", re.ASCII)
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of everything in the file: immutable, and without undeclared keys."""
+
+
+class BrokerSection(Section, frozen=True):
+    """[broker]: where devices send."""
+
+    address: str = "localhost:8883"
+    authority: str = ""  # PEM; "" for no TLS
+    certificate: str = ""
+    key: str = ""
+    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_/-]{0,62}\Z")] = ROOT
+
+    @property
+    def host(self) -> str:
+        """Without the port."""
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+
+class DatabaseSection(Section, frozen=True):
+    """[database]: where rows are kept."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=4000)] = "sqlite:///fleet.db"
+
+
+class ImagesSection(Section, frozen=True):
+    """[images]: what devices send beside their answers."""
+
+    folder: str = ""  # "" for none
+
+
+class BundlesSection(Section, frozen=True):
+    """[bundles]: what devices may be told to install."""
+
+    folder: str = ""  # "" for none
+
+
+class StatusSection(Section, frozen=True):
+    """[status]: when a device counts as silent."""
+
+    silent_s: Annotated[float, Meta(gt=0)] = 300
+
+
+class LogSection(Section, frozen=True):
+    """[log]"""
+
+    level: Literal["error", "warning", "info"] = "info"
+
+
+class CollectConfig(Section, frozen=True):
+    """The whole file."""
+
+    broker: BrokerSection = BrokerSection()
+    database: DatabaseSection = DatabaseSection()
+    images: ImagesSection = ImagesSection()
+    bundles: BundlesSection = BundlesSection()
+    status: StatusSection = StatusSection()
+    log: LogSection = LogSection()
+
+
+def write_template(path: Path) -> None:
+    """Writes a new file, for its owner alone: it may get a password. Raises OutputError; an existing file is never replaced."""
+    where = printable(str(path))
+    try:
+        write_new(path, TEMPLATE.read_bytes(), 0o600)
+    except FileExistsError:
+        raise OutputError("E-OUTPUT-EXISTS", f"{where} exists: edit it, or give another name") from None
+    except OSError as error:
+        raise OutputError("E-OUTPUT-WRITE", f"{where}: {error.strerror}: give a file in a folder that can be written") from None
+
+
+def read_config(path: Path) -> CollectConfig:
+    """Reads and checks a file; relative paths in it are taken from its folder.
+
+    Raises LimiarError E-CONFIG-READ, E-CONFIG-SYNTAX and E-CONFIG-VALUE, the last two with line and column.
+    """
+    where = printable(str(path))
+    try:
+        text = read_bounded(path, _LIMIT, follow=True).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        cure = "write one with `limiar collect --init`"
+        raise LimiarError("E-CONFIG-READ", f"{where}: {reason}: check the path, or {cure}") from None
+    return parse_config(text, where, path.resolve().parent)
+
+
+def parse_config(text: str, where: str, folder: Path) -> CollectConfig:
+    """The text of a file. where: its name, for messages. Raises LimiarError E-CONFIG-SYNTAX and E-CONFIG-VALUE."""
+    try:
+        config = _resolved(msgspec.convert(tomllib.loads(text), CollectConfig), folder)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise LimiarError("E-CONFIG-SYNTAX", f"{where}: {error}: correct it, as TOML") from None
+    except msgspec.ValidationError as error:
+        met, _, at = str(error).partition(" - at `$")
+        key = at.strip("`").lstrip(".")
+        if "unknown field" in met:
+            key = ".".join(filter(None, (key, met.split("`")[1])))
+        if "matching regex" in met:
+            met = "give one to 63 letters, digits, dashes, underscores and slashes"
+        _refuse(text, where, key, met[:1].lower() + met[1:])
+    _check(config, text, where)
+    return config
+
+
+def _resolved(config: CollectConfig, folder: Path) -> CollectConfig:
+    """The same with absolute paths."""
+
+    def absolute(path: str) -> str:
+        return os.path.normpath(folder / path) if path else ""
+
+    replace = msgspec.structs.replace
+    broker = config.broker
+    files = {name: absolute(getattr(broker, name)) for name in ("authority", "certificate", "key")}
+    url, sqlite = config.database.url, "sqlite:///"
+    if url.startswith(sqlite) and (file := url.removeprefix(sqlite)):
+        url = f"{sqlite}{absolute(file)}"
+    return replace(
+        config,
+        broker=replace(broker, **files),
+        database=DatabaseSection(url),
+        images=ImagesSection(absolute(config.images.folder)),
+        bundles=BundlesSection(absolute(config.bundles.folder)),
+    )
+
+
+def _check(config: CollectConfig, text: str, where: str) -> None:
+    """What the types cannot say. Raises LimiarError E-CONFIG-VALUE."""
+    broker = config.broker
+    if not (found := _ADDRESS.fullmatch(broker.address)) or not 0 < int(found[2]) < 1 << 16:
+        _refuse(text, where, "broker.address", "it is not a host and a port: give one such as broker.example:8883")
+    if bool(broker.certificate) != bool(broker.key):
+        _refuse(text, where, "broker.certificate", "`certificate` and `key` belong together: give both, or none")
+    if broker.certificate and not broker.authority:
+        _refuse(text, where, "broker.authority", "a certificate is shown only to a broker whose authority is known: give it")
+    if not broker.authority and broker.host not in _LOOPBACK:
+        _refuse(text, where, "broker.authority", "without TLS only a broker on this machine is used: give its authority")
+
+
+def _refuse(text: str, where: str, key: str, met: str) -> NoReturn:
+    line, column = place(text, key)
+    raise LimiarError("E-CONFIG-VALUE", f"{where}, line {line}, column {column}: {f'{key}: ' if key else ''}{met}")

@@ -1,0 +1,156 @@
+"""The collector's connection to the broker, in the loop of one thread.
+
+PUBACK says only that a message need not come again. It is sent after the commit where that is possible, but nothing leans on
+it: a device keeps a row until it sees our own acknowledgement.
+"""
+
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from limiar.edge_app.collect.receiver import Message
+from limiar.edge_app.fleet.messages import LONGEST
+from limiar.edge_app.service.backoff import Backoff
+
+_KEEPALIVE_S = 30
+_SESSION_S = 24 * 3600  # for which the broker keeps what comes while we are away
+_UNACKED = 64  # messages that the broker sends before it waits for us: what we must hold while the database is away
+_MOST = 4 * _UNACKED  # with those of QoS 0, which it does not count
+_IN_FLIGHT = 1000  # of what we publish; the broker may allow fewer
+_CONNECT_S = 5.0
+_GOODBYE_S = 2.0
+
+
+class Received(NamedTuple):
+    """A message, and how to say that it need not come again."""
+
+    message: Message
+    mid: int
+    qos: int
+    connection: int  # the how manieth it came by
+
+
+class Link:
+    """`turn` takes what comes into `received`; `connected` and `trouble` say how it is."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        root: str,
+        identity: str,
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """identity: of the session that the broker keeps for us."""
+        self.received: list[Received] = []
+        self.connected = False  # and subscribed
+        self.connections = 0
+        self.trouble = ""  # why it is not connected; "" if there is no reason yet
+        self.denied = ""  # the last topic that the broker refused
+        self._address, self._root, self._identity, self._tls = (host, port), root, identity, tls
+        self._backoff = Backoff(now)
+        self._topics: dict[int, str] = {}  # of what was published, by number
+        self._client: Client | None = None
+
+    def turn(self, wait_s: float) -> None:
+        """Connects if it is time for that; waits for a message, at most so long; takes all that are there."""
+        if self._client is None and self._backoff.due:
+            self._connect()
+        if self._client is None:
+            time.sleep(wait_s)
+            return
+        before = len(self.received)
+        self._loop(wait_s)
+        while before < len(self.received) < _MOST:
+            before = len(self.received)
+            self._loop(0.0)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Retained, at least once while this connection lasts; without one it is dropped: see run.py, which then says all."""
+        if self._client and self.connected:
+            self._topics[self._client.publish(topic, payload, qos=1, retain=True).mid] = topic
+
+    def done(self, received: Sequence[Received]) -> None:
+        """These need not come again."""
+        for one in received:
+            if self._client and one.qos and one.connection == self.connections:
+                self._client.ack(one.mid, one.qos)
+
+    def close(self) -> None:
+        """Says goodbye, once what was published has gone; the broker keeps the session."""
+        end = time.monotonic() + _GOODBYE_S
+        while self._client and self.connected and self._topics and time.monotonic() < end:
+            self._loop(0.1)
+        if self._client:
+            self._client.disconnect()
+            self._loop(0.1)
+
+    def _loop(self, wait_s: float) -> None:
+        if self._client and self._client.loop(wait_s) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._lost(self.trouble or "the connection was lost")
+
+    def _connect(self) -> None:
+        """With a new client: an old one would publish again what is no longer true."""
+        self._backoff.started()
+        client = Client(CallbackAPIVersion.VERSION2, self._identity, protocol=MQTTv5, manual_ack=True)
+        client.connect_timeout = _CONNECT_S
+        client.max_inflight_messages_set(_IN_FLIGHT)
+        if self._tls:
+            client.tls_set_context(self._tls)
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_message, client.on_subscribe, client.on_publish = self._on_message, self._on_subscribe, self._on_publish
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = _SESSION_S
+        properties.ReceiveMaximum = _UNACKED
+        properties.MaximumPacketSize = 2 * LONGEST  # what is longer than LONGEST is named in the log; more does not even come
+        self._client = client
+        try:
+            client.connect(*self._address, keepalive=_KEEPALIVE_S, clean_start=False, properties=properties)
+        except (OSError, ValueError) as error:  # SSLError is an OSError
+            self._lost(str(getattr(error, "strerror", None) or error))
+
+    def _lost(self, why: str) -> None:
+        if self._client is None:  # which is known already
+            return
+        self._client = None
+        self.connected = False
+        self.trouble = why
+        self._topics.clear()
+        self._backoff.failed()
+
+    def _on_connect(self, client: Client, _: object, flags: ConnectFlags, code: ReasonCode, given: Properties | None) -> None:
+        if code.is_failure:
+            self._lost(str(code))
+            return
+        self.connections += 1
+        client.subscribe(f"{self._root}/+/up/#", options=SubscribeOptions(qos=1))
+
+    def _on_subscribe(self, client: Client, _: object, mid: int, codes: list[ReasonCode], given: Properties | None) -> None:
+        if codes[0].is_failure:
+            client.disconnect()
+            self._lost(f"the broker does not let it read {self._root}/+/up/# ({codes[0]})")
+            return
+        self.connected, self.trouble = True, ""
+
+    def _on_disconnect(
+        self, client: Client, _: object, flags: DisconnectFlags, code: ReasonCode, given: Properties | None
+    ) -> None:
+        self._lost(self.trouble or str(code))
+
+    def _on_message(self, client: Client, _: object, message: MQTTMessage) -> None:
+        taken = Message(message.topic, bytes(message.payload), bool(message.retain))
+        self.received.append(Received(taken, message.mid, message.qos, self.connections))
+
+    def _on_publish(self, client: Client, _: object, mid: int, code: ReasonCode, given: Any) -> None:
+        topic = self._topics.pop(mid, "")
+        if code.is_failure:
+            self.denied = f"{topic} ({code})"
