@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from limiar.edge_app.answer import Answer as Answer
     from limiar.edge_app.answer import Peak as Peak
     from limiar.edge_app.archive.make_plan import plan_archive as plan_archive
+    from limiar.edge_app.archive.merge import merge_archive as merge_archive
     from limiar.edge_app.bench.bench import bench as bench
     from limiar.edge_app.bundle.open import open_bundle as open_bundle
     from limiar.edge_app.bundle.signature import read_keys as read_keys
@@ -51,6 +52,7 @@ _HOMES = {
     "Line": "edge_app.output.lines",
     "LimiarError": "edge_app.errors",
     # Each of these needs the packages of `limiar[archive]`.
+    "merge_archive": "edge_app.archive.merge",
     "plan_archive": "edge_app.archive.make_plan",
     "bench": "edge_app.bench.bench",
     "camera": "edge_app.camera.watch",
