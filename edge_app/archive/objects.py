@@ -60,8 +60,6 @@ class Store:
         while left:
             found = left.pop()
             name, is_folder = found["name"].rstrip("/"), found["type"] == "directory"
-            if len(name) <= start:
-                continue  # what stands for the folder itself
             path = self._files.unstrip_protocol(name).encode()
             if kind := kind_by_name(os.fsencode(name[start:]), choice, is_folder):
                 passed(Found(path, kind, "by its name", is_folder=is_folder))
@@ -73,11 +71,16 @@ class Store:
     def _listing(self, address: bytes, path: str) -> list[dict[str, Any]]:
         """What a folder holds, the last name first. fsspec's own walk would leave out a folder that it cannot list."""
         try:
-            return sorted(self._files.ls(path, detail=True), key=lambda found: str(found["name"]), reverse=True)
+            listed = sorted(self._files.ls(path, detail=True), key=lambda found: str(found["name"]), reverse=True)
         except Exception as error:
             met = f"{printable(address)} cannot be listed ({_said(error)})"
             cure = "check the address, and what the store's own variables say, such as AWS_ENDPOINT_URL and AWS_PROFILE"
             raise ArchiveError("E-PLAN-ADDRESS", f"{met}: {cure}") from None
+        itself = [found for found in listed if found["name"].rstrip("/") == path]
+        if any(found["type"] == "directory" for found in itself):  # fsspec would list the same folder for it, for ever
+            met = f"{printable(address)} holds a folder without a name (two slashes in a row), which cannot be listed"
+            raise ArchiveError("E-PLAN-ADDRESS", f"{met}: give the addresses of such objects in a list")
+        return [found for found in listed if found not in itself]  # a file of its name stands for the folder
 
     def ask(self, address: bytes) -> Known:
         """What the store says of an object, if it does."""
