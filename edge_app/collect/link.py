@@ -144,7 +144,7 @@ class Link:
     def _on_disconnect(
         self, client: Client, _: object, flags: DisconnectFlags, code: ReasonCode, given: Properties | None
     ) -> None:
-        self._lost(self.trouble or str(code))
+        self._lost(self.trouble or f"the connection was lost ({code})")
 
     def _on_message(self, client: Client, _: object, message: MQTTMessage) -> None:
         taken = Message(message.topic, bytes(message.payload), bool(message.retain))

@@ -64,19 +64,36 @@ def filter_options(command: Callable[..., int]) -> Callable[..., int]:
 @json_option
 @click.option("--csv", "csv_file", type=FILE, metavar="FILE|-", help="Write a spreadsheet, to stdout with -.")
 @db_option
-def results(limit: int | None, as_json: bool, csv_file: Path | None, db: Path | None, **which: object) -> int:
+@click.option("--fleet", type=FILE, metavar="CONFIG", help="List what a fleet has answered: the file of `limiar collect`.")
+@click.option("--device", metavar="NAME", help="With --fleet: of this device.")
+def results(
+    limit: int | None,
+    as_json: bool,
+    csv_file: Path | None,
+    db: Path | None,
+    fleet: Path | None,
+    device: str | None,
+    **which: object,
+) -> int:
     """List what this device has answered, in order, newest last; review it; export it.
 
-    With --json, one JSON object a line. While `limiar run` or a scan writes to the database, this reads beside it.
+    With --json, one JSON object a line. While `limiar run` or a scan writes to the database, this reads beside it. With
+    --fleet, it lists what all devices of a fleet have answered, in the order in which that came.
 
     \b
     Example:
       limiar results --decision refer --not-reviewed
       limiar results show 42
       limiar results overrule 42 neg --by Ana --why "a vessel"
+      limiar results --fleet collect.toml --device north-3
     """
+    _check_fleet(fleet, device, db, click.get_current_context().invoked_subcommand)
     if click.get_current_context().invoked_subcommand is not None:
         return 0
+    if fleet:
+        from limiar.edge_app.commands.fleet_tables import print_results
+
+        return print_results(config=fleet, which=_filter(which), device=device, limit=limit, as_json=as_json, csv_file=csv_file)
     from limiar.edge_app.results.listing import csv_lines, listed, write_csv
 
     entries = listed(_database(db), _filter(which), limit if limit or as_json or csv_file else 20)
@@ -238,6 +255,14 @@ def export_dataset(out: Path, done: str, as_json: bool, db: Path | None, **which
     found = export(_database(db), out, _filter(which), done)
     click.echo(msgspec.json.encode(found)) if as_json else click.echo(found.text(), err=True)
     return exit_status.SOME_REFUSED if found.missing else 0
+
+
+def _check_fleet(fleet: Path | None, device: str | None, db: Path | None, command: str | None) -> None:
+    """Raises UsageError: options that do not go together."""
+    if device and not fleet:
+        raise click.UsageError("--device is one of a fleet: give --fleet too.")
+    if fleet and (db or command):
+        raise click.UsageError(f"--fleet lists what a collector has: it goes without {'--db' if db else f'`{command}`'}.")
 
 
 def _database(db: Path | None) -> Path:

@@ -21,18 +21,27 @@ _MB = 1e6
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.option("--prometheus", is_flag=True, help="Print it as metrics for Prometheus.")
 @click.option("--state", type=FILE, help="State folder of the service.  [default: as `limiar run` chooses it]")
-def status(as_json: bool, prometheus: bool, state: Path | None) -> int:
+@click.option("--fleet", type=FILE, metavar="CONFIG", help="Say how all devices of a fleet are: the file of `limiar collect`.")
+def status(as_json: bool, prometheus: bool, state: Path | None, fleet: Path | None) -> int:
     """Say how this device is: what does not work first, then bundle, sources, results, disk, board and clock.
 
-    Exit status 3 if no service runs, or something has failed; warnings alone leave it 0.
+    Exit status 3 if no service runs, or something has failed; warnings alone leave it 0. With --fleet, 3 if a device has
+    failed or is silent.
 
     \b
     Example:
       limiar status
       limiar status --json
+      limiar status --fleet collect.toml
     """
     if as_json and prometheus:
         raise click.UsageError("Give --json or --prometheus, not both.")
+    if fleet:
+        if prometheus or state:
+            raise click.UsageError("Give --fleet with --json at most.")
+        from limiar.edge_app.commands.fleet_tables import print_status
+
+        return print_status(config=fleet, as_json=as_json)
     import msgspec
 
     from limiar.edge_app.health.prometheus import prometheus_text

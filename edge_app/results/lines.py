@@ -72,14 +72,14 @@ def reviewed_label(entry: Entry) -> str | None:
     return entry.label if entry.review.label is None else entry.review.label
 
 
-def csv_header() -> bytes:
-    """The first line of a spreadsheet."""
-    return csv_row(_COLUMNS).encode()
+def csv_header(*first: str) -> bytes:
+    """The first line of a spreadsheet. first: further columns, before its own."""
+    return csv_row((*first, *_COLUMNS)).encode()
 
 
-def csv_line(line: ResultLine) -> bytes:
+def csv_line(line: ResultLine, *first: object) -> bytes:
     """A row in which no program finds a formula."""
-    return csv_row(for_csv(cell) for cell in _cells(line)).encode()
+    return csv_row(for_csv(cell) for cell in (*first, *_cells(line))).encode()
 
 
 def _cells(line: ResultLine) -> Iterator[object]:

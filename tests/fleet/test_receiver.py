@@ -14,40 +14,9 @@ from limiar.edge_app.collect.database import FleetDatabase
 from limiar.edge_app.collect.receiver import Message, Receiver, all_acked
 from limiar.edge_app.collect.schema import DEVICES, ROWS
 from limiar.edge_app.fleet.messages import LONGEST, NO_KEY, Acked
+from senders import STORE, key, line, row, rows, status
 
-STORE, OTHER = "a" * 32, "b" * 32
-
-
-def key(number: int, copy: int = 0) -> str:
-    return f"{copy:08x}{number:08x}"
-
-
-def line(number: int, **more: object) -> dict[str, object]:
-    fields = {
-        "id": number,
-        "kind": "file",
-        "path": f"{number}.png",
-        "decision": "pos",
-        "label": "pos",
-        "confidence": 0.9,
-        "time": "2026-11-28T05:00:00.000Z",
-        "bundle": "c" * 64,
-        "name": "lung",
-        "version": "1",
-        "file": "onnx",
-        "runtime": "r",
-        "app": "limiar 1",
-    }
-    return fields | more
-
-
-def row(number: int, copy: int = 0, **more: object) -> dict[str, object]:
-    shown = {"sequence": number, "key": key(number, copy), "kind": "file", "entry": number, "line": line(number)}
-    return shown | more
-
-
-def rows(*given: dict[str, object], store: str = STORE, name: str = "one", **more: object) -> Message:
-    return Message(f"limiar/{name}/up/rows", json.dumps({"schema": 1, "store": store, "rows": given, **more}).encode())
+OTHER = "b" * 32
 
 
 @pytest.fixture
@@ -170,12 +139,6 @@ def test_what_lies_within_its_form_does_no_harm(connection: Connection) -> None:
         found = connection.execute(select(ROWS.c.source, ROWS.c.label, ROWS.c.time, ROWS.c.received).order_by(ROWS.c.id)).all()
     assert found[0][:2] == ("a\\x00b", "\\x00")
     assert [one.time == one.received for one in found] == [True, True]
-
-
-def status(**more: object) -> dict[str, object]:
-    told = {"running": True, "app": "limiar 1", "clock": {"trusted": True, "why": ""}, "totals": {"refer_rate_window": 0.25}}
-    fleet = {"store": STORE, "waiting": 7, "groups": ["north"]}
-    return {"schema": 1, "sent": "2026-11-28T05:00:00.000Z", "status": told | more, "fleet": fleet}
 
 
 def test_a_status_gives_columns_and_what_the_broker_kept_is_no_sign_of_life(connection: Connection) -> None:

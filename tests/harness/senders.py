@@ -1,0 +1,50 @@
+"""Messages as devices send them to a collector, for its tests."""
+
+import json
+
+from limiar.edge_app.collect.receiver import Message
+
+STORE = "a" * 32
+
+
+def key(number: int, copy: int = 0) -> str:
+    """Of an entry; copy: of a store that was put back and grew again."""
+    return f"{copy:08x}{number:08x}"
+
+
+def line(number: int, **more: object) -> dict[str, object]:
+    """As a device sends it."""
+    fields = {
+        "id": number,
+        "kind": "file",
+        "path": f"{number}.png",
+        "decision": "pos",
+        "label": "pos",
+        "confidence": 0.9,
+        "time": "2026-11-28T05:00:00.000Z",
+        "bundle": "c" * 64,
+        "name": "lung",
+        "version": "1",
+        "file": "onnx",
+        "runtime": "r",
+        "app": "limiar 1",
+    }
+    return fields | more
+
+
+def row(number: int, copy: int = 0, **more: object) -> dict[str, object]:
+    """An entry of the outbox, with what its line says."""
+    shown = {"sequence": number, "key": key(number, copy), "kind": "file", "entry": number, "line": line(number)}
+    return shown | more
+
+
+def rows(*given: dict[str, object], store: str = STORE, name: str = "one", **more: object) -> Message:
+    """A message of rows."""
+    return Message(f"limiar/{name}/up/rows", json.dumps({"schema": 1, "store": store, "rows": given, **more}).encode())
+
+
+def status(**more: object) -> dict[str, object]:
+    """What a device says about itself."""
+    told = {"running": True, "app": "limiar 1", "clock": {"trusted": True, "why": ""}, "totals": {"refer_rate_window": 0.25}}
+    fleet = {"store": STORE, "waiting": 7, "groups": ["north"]}
+    return {"schema": 1, "sent": "2026-11-28T05:00:00.000Z", "status": told | more, "fleet": fleet}
