@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from limiar.edge_app.answer import Peak as Peak
     from limiar.edge_app.archive.make_plan import plan_archive as plan_archive
     from limiar.edge_app.archive.merge import merge_archive as merge_archive
+    from limiar.edge_app.archive.run import run_archive as run_archive
     from limiar.edge_app.bench.bench import bench as bench
     from limiar.edge_app.bundle.open import open_bundle as open_bundle
     from limiar.edge_app.bundle.signature import read_keys as read_keys
@@ -54,6 +55,7 @@ _HOMES = {
     # Each of these needs the packages of `limiar[archive]`.
     "merge_archive": "edge_app.archive.merge",
     "plan_archive": "edge_app.archive.make_plan",
+    "run_archive": "edge_app.archive.run",
     "bench": "edge_app.bench.bench",
     "camera": "edge_app.camera.watch",
     "explain": "edge_app.inference.explain",

@@ -1,0 +1,93 @@
+"""`run_archive`: the chunks that are not done, on many processes or machines, with Dask.
+
+Files are trusted, not what the engine says: a chunk is done if its file is there. So whatever ends a worker, the engine or this
+process costs the chunks that were at work, and the same call again does only what is missing.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from limiar.edge_app.archive.chunk import check_bundle
+from limiar.edge_app.archive.dask_driver import Cluster, Tls, Work
+from limiar.edge_app.archive.plan import Archive, open_archive
+from limiar.edge_app.health.log import duration
+
+_ROUNDS = 3  # in which a chunk that is not done is tried
+_LOST = "E-CHUNK-SCAN: its worker was lost again and again: is memory lacking?"
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a run is."""
+
+    done: int  # chunks of this run
+    chunks: int  # that were missing when it began
+    seconds: float  # since it began
+
+    def text(self) -> str:
+        """For a person, with the time that is left at this rate."""
+        left = f", {duration((self.chunks - self.done) * self.seconds / self.done)} left" if self.done else ""
+        return f"chunks: {self.done} of {self.chunks}{left}"
+
+
+class ArchiveRun(msgspec.Struct, frozen=True):
+    """The outcome of a run."""
+
+    chunks: int  # of the archive
+    done: int  # of them, now
+    fresh: int  # that this run did
+    failed: dict[int, str]  # chunk -> "E-…: why" of those that are not done
+    seconds: float
+    stopped: bool  # it was told to stop
+
+
+def run_archive(
+    out: Archive | Path | str,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    tls: Tls | None = None,
+    bundle: Path | str | None = None,
+    scratch: Path | str | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> ArchiveRun:
+    """Answer the chunks of an archive that are not done, with Dask.
+
+        outcome = limiar.run_archive("work", workers=8)
+
+    workers: processes on this machine, each with a scan of its own; None: one for each core. scheduler: instead, the address of
+    a running Dask cluster, tls://HOST:PORT with `tls`, whose workers have limiar, see `out`, and find the bundle at `bundle`.
+    scratch: as for `run_chunk`. stop, progress: called every half second.
+
+    A chunk that cannot be done is in `failed`. Raises ArchiveError: the plan or the bundle cannot be used; E-DASK-TLS,
+    E-DASK-START, E-DASK-LOST: the cluster cannot be.
+    """
+    archive = out if isinstance(out, Archive) else open_archive(out)
+    started, missing = time.monotonic(), [chunk.number for chunk in archive.missing()]
+    if scheduler is None:
+        check_bundle(archive, bundle)
+    work = Work(str(archive.out.resolve()), None if bundle is None else str(bundle), None if scratch is None else str(scratch))
+    failed: dict[int, str] = {}
+    left = missing
+    for _ in range(_ROUNDS):
+        if not left or stop():
+            break
+        before = len(missing) - len(left)
+
+        def tell(done: int, before: int = before) -> None:
+            progress(Progress(before + done, len(missing), time.monotonic() - started))
+
+        with Cluster(work, workers, scheduler, tls) as cluster:
+            failed |= dict(cluster.run(left, stop, tell))
+        left = [number for number in missing if not archive.is_done(archive.chunk(number))]
+    return ArchiveRun(
+        chunks=archive.plan.chunks,
+        done=archive.plan.chunks - len(left),
+        fresh=len(missing) - len(left),
+        failed={} if stop() else {number: failed.get(number, _LOST) for number in left},
+        seconds=time.monotonic() - started,
+        stopped=stop(),
+    )
