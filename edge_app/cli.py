@@ -39,7 +39,7 @@ DEVICE = (
     "doctor",
 )
 # These too: for many devices, or millions of images.
-MANY = ("archive",)
+MANY = ("collect", "fleet", "archive")
 # In the order of --help, in which people need them.
 GROUPS = {
     "On the desktop": (

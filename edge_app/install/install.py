@@ -131,9 +131,10 @@ def install(
     return _outcome(slot_of(staged), slot, other, proof)
 
 
-def roll_back(state: Path) -> RolledBack:
+def roll_back(state: Path, why: str = _ROLLED_BACK, only: str | None = None) -> RolledBack:
     """Makes the bundle in the other slot current again. The one before stays in its slot, for another roll-back.
 
+    why: is kept with the one that it leaves. only: sha256 of the manifest of the bundle that is to be left, and no other.
     Raises LimiarError E-UPDATE-NONE; StoreError E-UPDATE-BACK: there is none that was good here; and E-UPDATE-BUSY.
     """
     folder = _prepared(state)
@@ -145,8 +146,10 @@ def roll_back(state: Path) -> RolledBack:
             raise StoreError("E-UPDATE-BACK", f"{met}: install one with `limiar install BUNDLE`")
         before = record.of(slot)
         assert before  # `settled` has looked
+        if only not in (None, before.bundle):
+            raise StoreError("E-UPDATE-BACK", f"{before.name} {before.version} is current, which was not meant: look again")
         record = record.having(target, msgspec.structs.replace(now, left=""))
-        leave(folder, record, slot, _ROLLED_BACK)
+        leave(folder, record, slot, why)
     return RolledBack(now.bundle, now.name, now.version, before.bundle)
 
 
