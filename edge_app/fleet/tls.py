@@ -1,8 +1,15 @@
 """TLS of a fleet: version 1.3 alone, both ends with certificates of the fleet's own authority, for MQTT and for HTTPS."""
 
+import datetime
 import ssl
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
 from limiar.edge_app.errors import LimiarError, printable
+from limiar.edge_app.system.files import read_bounded
+
+_LIMIT = 64 << 10  # bytes of a certificate with its chain
 
 
 def client_context(authority: str, certificate: str, key: str) -> ssl.SSLContext:
@@ -25,6 +32,34 @@ def client_context(authority: str, certificate: str, key: str) -> ssl.SSLContext
             cure = "give a PEM certificate with its chain, and its key without a password"
             raise LimiarError("E-FLEET-CERTIFICATE", f"{met}: {cure}") from None
     return made
+
+
+def common_name(certificate: str) -> str:
+    """The name that a certificate gives its owner, the user's for a broker. Raises LimiarError E-FLEET-CERTIFICATE."""
+    names = _read(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if len(names) != 1 or not isinstance(names[0].value, str):
+        met = f"{printable(certificate)} has no common name, or several"
+        raise LimiarError("E-FLEET-CERTIFICATE", f"{met}: have one made whose common name (CN) is the device's name")
+    return names[0].value
+
+
+def check_time(certificate: str, now_s: float) -> None:
+    """Raises LimiarError E-FLEET-CERTIFICATE if it is not valid now: brokers then end the connection without a reason."""
+    found = _read(certificate)
+    now = datetime.datetime.fromtimestamp(now_s, datetime.UTC)
+    start, end = found.not_valid_before_utc, found.not_valid_after_utc
+    if not start <= now <= end:
+        met = f"{printable(certificate)} is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}, and it is {now:%Y-%m-%d} here"
+        raise LimiarError("E-FLEET-CERTIFICATE", f"{met}: put a new one in its place, or set the clock")
+
+
+def _read(certificate: str) -> x509.Certificate:
+    """Raises LimiarError E-FLEET-CERTIFICATE."""
+    try:
+        return x509.load_pem_x509_certificate(read_bounded(certificate, _LIMIT, follow=True))
+    except (OSError, ValueError) as error:
+        met = f"{printable(certificate)} cannot be used ({_why(error)})"
+        raise LimiarError("E-FLEET-CERTIFICATE", f"{met}: give a PEM certificate with its chain") from None
 
 
 def _why(error: Exception) -> str:

@@ -1,0 +1,34 @@
+"""A collector that says that it has less than before: an old message of its, or was it put back from an older backup?"""
+
+from collections.abc import Callable
+
+_STALE_S = 2.0  # an old message comes within so long
+
+
+class Doubt:
+    """It is asked at once, and again a little later; if it then still says less, it has less."""
+
+    def __init__(self, now: Callable[[], float], again_s: float) -> None:
+        """again_s: it is asked again if it does not answer."""
+        self._now, self._again_s = now, again_s
+        self.end()
+
+    def end(self) -> None:
+        """It has what it had, or another store is spoken of."""
+        self.sure = False
+        self._asks_at: float | None = None  # None: there is no doubt
+        self._asked = 0
+
+    def begin(self) -> None:
+        """It said less than before."""
+        if self._asks_at is None:
+            self._asks_at = self._now()
+        self.sure = self._asked > 1
+
+    def asks(self) -> bool:
+        """Whether to ask it now."""
+        if self._asks_at is None or self.sure or self._now() < self._asks_at:
+            return False
+        self._asked += 1
+        self._asks_at = self._now() + (_STALE_S if self._asked == 1 else self._again_s)
+        return True
