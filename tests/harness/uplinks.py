@@ -2,6 +2,7 @@
 
 import io
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from limiar.edge_app.answer import Answer, Timing
 from limiar.edge_app.fleet.connection import Connection
 from limiar.edge_app.fleet.messages import NO_KEY, Acked, Row, Rows
 from limiar.edge_app.fleet.outbox import StoreOutbox, pictures
-from limiar.edge_app.fleet.topics import down, sender
+from limiar.edge_app.fleet.topics import Down, down, sender
 from limiar.edge_app.fleet.uplink import Pulls, Uplink
 from limiar.edge_app.health.log import Log
 from limiar.edge_app.health.status import ClockStatus, Status
@@ -98,7 +99,7 @@ class Running:
         fleet: FleetSection,
         name: str,
         *,
-        context: Callable | None = None,
+        context: Callable[[], ssl.SSLContext] | None = None,
         pulls: Pulls | None = None,
         retry_s: float = 1.0,
         wall_s: Callable[[], float] = time.time,
@@ -107,8 +108,18 @@ class Running:
         self.log = io.StringIO()
         picture = pictures(device.state, moved_to, fleet.images, int(fleet.image_megabytes * 1e6))
         outbox = StoreOutbox(device.path, paths=fleet.paths, picture=picture)
-        more = {"context": context, "pulls": pulls, "retry_s": retry_s, "wall_s": wall_s, "poll_s": 0.05}
-        self.uplink = Uplink(fleet, name, outbox, _Service(device), Log(stream=self.log), **more)
+        self.uplink = Uplink(
+            fleet,
+            name,
+            outbox,
+            _Service(device),
+            Log(stream=self.log),
+            context=context,
+            pulls=pulls,
+            wall_s=wall_s,
+            poll_s=0.05,
+            retry_s=retry_s,
+        )
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self.uplink.run, args=(self._ends.is_set,), daemon=True)
 
@@ -125,7 +136,7 @@ class Running:
 class Collector:
     """What has come, and by its own count: it acknowledges if it is told to."""
 
-    def __init__(self, port: int, *, context: object = None, name: str = "collector", acks: bool = True) -> None:
+    def __init__(self, port: int, *, context: ssl.SSLContext | None = None, name: str = "collector", acks: bool = True) -> None:
         self.rows: dict[tuple[str, str], Row] = {}  # by device and key
         self.committed: dict[tuple[str, str], tuple[int, str]] = {}  # by device and store
         self.statuses: dict[str, list[bytes]] = {}
@@ -150,7 +161,7 @@ class Collector:
         for topic, payload in out:
             self._connection.publish(topic, payload, retain=True)
 
-    def say(self, device: str, what: str, payload: bytes) -> None:
+    def say(self, device: str, what: Down, payload: bytes) -> None:
         """A retained message to a device."""
         self._out.append((down(device, what), payload))
 
