@@ -159,8 +159,8 @@ def _check(config: CollectConfig, text: str, where: str) -> None:
         _refuse(text, where, "broker.address", "it is not a host and a port: give one such as broker.example:8883")
     if bool(broker.certificate) != bool(broker.key):
         _refuse(text, where, "broker.certificate", "`certificate` and `key` belong together: give both, or none")
-    if broker.certificate and not broker.authority:
-        _refuse(text, where, "broker.authority", "a certificate is shown only to a broker whose authority is known: give it")
+    if bool(broker.certificate) != bool(broker.authority):
+        _refuse(text, where, "broker.authority", "TLS takes `authority`, `certificate` and `key`: give all three, or none")
     if not broker.authority and broker.host not in _LOOPBACK:
         _refuse(text, where, "broker.authority", "without TLS only a broker on this machine is used: give its authority")
 

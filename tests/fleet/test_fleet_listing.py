@@ -13,15 +13,9 @@ from limiar.edge_app.cli import limiar
 from limiar.edge_app.collect.database import FleetDatabase
 from limiar.edge_app.collect.receiver import Message, Receiver
 from limiar.edge_app.system.clock import utc_now
-from senders import STORE, key, line, row, rows, status
+from senders import STORE, line, row, rows, said, status
 
 Run = Callable[..., Result]
-
-
-def said(number: int, of: int, label: str | None, takes_back: int | None = None) -> dict[str, object]:
-    review = {"of": key(of), "label": label, "by": "Ana", "why": "w", "time": "2026-11-28T06:00:00.000Z"}
-    back = None if takes_back is None else key(takes_back)
-    return row(number, kind="review", line=None, review=review | {"takes_back": back})
 
 
 @pytest.fixture

@@ -43,6 +43,13 @@ def rows(*given: dict[str, object], store: str = STORE, name: str = "one", **mor
     return Message(f"limiar/{name}/up/rows", json.dumps({"schema": 1, "store": store, "rows": given, **more}).encode())
 
 
+def said(number: int, of: int, label: str | None, takes_back: int | None = None) -> dict[str, object]:
+    """What a person says about an entry; None: the model's label is right. takes_back: the review that it takes back."""
+    review = {"of": key(of), "label": label, "by": "Ana", "why": "w", "time": "2026-11-28T06:00:00.000Z"}
+    back = None if takes_back is None else key(takes_back)
+    return row(number, kind="review", line=None, review=review | {"takes_back": back})
+
+
 def status(**more: object) -> dict[str, object]:
     """What a device says about itself."""
     told = {"running": True, "app": "limiar 1", "clock": {"trusted": True, "why": ""}, "totals": {"refer_rate_window": 0.25}}
