@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,7 @@ from limiar.edge_app.collect.config import BrokerSection, CollectConfig
 from limiar.edge_app.collect.database import FleetDatabase, errors_named
 from limiar.edge_app.collect.link import Link, Received
 from limiar.edge_app.collect.receiver import Message, Receiver, all_acked
+from limiar.edge_app.collect.rollouts import RollOuts
 from limiar.edge_app.errors import StoreError
 from limiar.edge_app.fleet.messages import Acked
 from limiar.edge_app.fleet.tls import client_context
@@ -26,6 +28,7 @@ from limiar.edge_app.service.backoff import Backoff
 from limiar.edge_app.system.interrupt import Interrupt
 
 _TURN_S = 0.2  # of waiting for messages; SIGTERM is seen then
+_ROLL_OUT_S = 1.0  # between two looks at roll-outs
 _ENCODE = msgspec.json.Encoder().encode
 _OF_THE_MESSAGE = (DataError, IntegrityError, OverflowError, UnicodeError)  # it would fail again and again
 
@@ -64,6 +67,8 @@ class Collector:
         self._backoff = Backoff()
         self._held = contextlib.ExitStack()
         self._connection: Connection | None = None
+        self._rollouts = RollOuts(log)
+        self._rollouts_due = 0.0
         self._greeted = 0  # the connection to the broker on which all was said
 
     def __enter__(self) -> Self:
@@ -97,8 +102,20 @@ class Collector:
             with connection.begin():
                 acks = all_acked(connection)  # these are among them
             self._greeted = self._link.connections
+            self._rollouts.forget()
         for device, acked in acks:
             self._link.publish(down(device, "acked", self._root), _ENCODE(acked))
+        if self._link.connected and time.monotonic() >= self._rollouts_due:
+            self._rollouts_due = time.monotonic() + _ROLL_OUT_S
+            self._roll_out(connection)
+
+    def _roll_out(self, connection: Connection) -> None:
+        """Decides who shall have which bundle now, commits that, and tells them."""
+        with connection.begin():
+            changed = self._rollouts.turn(connection)
+        for device, desired in changed.items():
+            self._link.publish(down(device, "desired", self._root), _ENCODE(desired) if desired else b"")
+        self._rollouts.told(changed)
 
     def _committed(self, connection: Connection, received: Sequence[Received]) -> list[tuple[str, Acked]]:
         """What is to be acknowledged, once all of it is committed. Raises SQLAlchemyError, OSError: nothing is."""

@@ -42,7 +42,14 @@ class Postgres:
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
-        options = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={self.folder}", "-c", "max_connections=30")
+        options: tuple[str, ...] = (
+            "-c",
+            "listen_addresses=",
+            "-c",
+            f"unix_socket_directories={self.folder}",
+            "-c",
+            "max_connections=30",
+        )
         self._log = (self.folder.parent / f"{self.folder.name}.log").open("ab")
         options += ("-c", "shared_buffers=16MB", "-c", "fsync=off")  # a killed process loses nothing that it wrote
         command = [str(self._programs / "postgres"), "-D", str(self.folder / "data"), *options]
