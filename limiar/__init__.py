@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from limiar.edge_app import __version__ as __version__
     from limiar.edge_app.answer import Answer as Answer
     from limiar.edge_app.answer import Peak as Peak
+    from limiar.edge_app.archive.compare import compare_archives as compare_archives
     from limiar.edge_app.archive.make_plan import plan_archive as plan_archive
     from limiar.edge_app.archive.merge import merge_archive as merge_archive
     from limiar.edge_app.archive.run import run_archive as run_archive
@@ -53,6 +54,7 @@ _HOMES = {
     "Line": "edge_app.output.lines",
     "LimiarError": "edge_app.errors",
     # Each of these needs the packages of `limiar[archive]`.
+    "compare_archives": "edge_app.archive.compare",
     "merge_archive": "edge_app.archive.merge",
     "plan_archive": "edge_app.archive.make_plan",
     "run_archive": "edge_app.archive.run",

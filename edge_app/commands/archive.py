@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from limiar.edge_app import exit_status
+from limiar.edge_app.commands.archive_compare import compare
 from limiar.edge_app.commands.archive_merge import merge
 from limiar.edge_app.commands.archive_run import run
 from limiar.edge_app.commands.options import (
@@ -47,6 +48,7 @@ def archive() -> None:
 
 archive.add_command(run)
 archive.add_command(merge)
+archive.add_command(compare)
 
 
 @archive.command()

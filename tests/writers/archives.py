@@ -22,7 +22,7 @@ def row(image: int | None, decision: str = "pos", confidence: float = 0.9, **oth
     fields |= {"runtime": "litert 2", "verified": "bundle", "app": "limiar 0"} | others
     if decision.startswith("E-"):
         return Row(decision="refused", code=decision, message="it was made up", **fields)
-    label = LABELS[confidence > 2] if decision not in LABELS else decision
+    label = decision if decision in LABELS else LABELS[0]
     spread = {name: confidence if name == label else 1 - confidence for name in LABELS}
     return Row(decision=decision, label=label, confidence=confidence, probabilities=spread, **fields)
 
