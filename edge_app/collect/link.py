@@ -116,7 +116,7 @@ class Link:
         try:
             client.connect(*self._address, keepalive=_KEEPALIVE_S, clean_start=False, properties=properties)
         except (OSError, ValueError) as error:  # SSLError is an OSError
-            self._lost(str(getattr(error, "strerror", None) or error))
+            self._lost(_why(error))
 
     def _lost(self, why: str) -> None:
         if self._client is None:  # which is known already
@@ -154,3 +154,10 @@ class Link:
         topic = self._topics.pop(mid, "")
         if code.is_failure:
             self.denied = f"{topic} ({code})"
+
+
+def _why(error: Exception) -> str:
+    """For a person. An SSLError names the function that failed, and then what was wrong."""
+    said = getattr(error, "verify_message", None) or getattr(error, "reason", None) or getattr(error, "strerror", None)
+    kind = "certificate verify failed: " if isinstance(error, ssl.SSLCertVerificationError) else ""
+    return f"{kind}{said or error}"

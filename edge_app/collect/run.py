@@ -101,6 +101,8 @@ class Collector:
         if self._link.connected and self._greeted != self._link.connections:
             with connection.begin():
                 acks = all_acked(connection)  # these are among them
+            if not self._greeted:
+                self._log.info("I-COLLECT-CONNECTED", "the broker is there, and devices learn what is kept")
             self._greeted = self._link.connections
             self._rollouts.forget()
         for device, acked in acks:

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Connection, select
 
 from limiar.edge_app.collect.columns import WrongMessage
-from limiar.edge_app.collect.database import FleetDatabase
+from limiar.edge_app.collect.database import FleetDatabase, reading
 from limiar.edge_app.collect.receiver import Message, Receiver, all_acked
 from limiar.edge_app.collect.schema import DEVICES, ROWS
+from limiar.edge_app.errors import StoreError
 from limiar.edge_app.fleet.messages import LONGEST, NO_KEY, Acked
 from senders import STORE, key, line, row, rows, status
 
@@ -95,6 +96,18 @@ def test_reviews_and_refusals_have_columns_too_and_a_gone_entry_only_counts(conn
         ("review", None, "neg", key(1)),
         ("file", "pos", "pos", None),
     ]
+
+
+def test_one_collector_holds_a_database_and_what_reads_it_is_not_kept_away(url: str) -> None:
+    with FleetDatabase(url, make=True) as database, FleetDatabase(url) as other:
+        with database.held() as connection:
+            with pytest.raises(StoreError, match="E-COLLECT-BUSY"), other.held():
+                pass
+            with connection.begin(), reading(other) as beside:
+                Receiver().take(connection, rows(row(1)))
+                assert beside.scalar(select(ROWS.c.id)) is None
+        with other.held():
+            pass
 
 
 WRONG = {
