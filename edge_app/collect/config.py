@@ -34,7 +34,7 @@ class BrokerSection(Section, frozen=True):
     authority: str = ""  # PEM; "" for no TLS
     certificate: str = ""
     key: str = ""
-    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_/-]{0,62}\Z")] = ROOT
+    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")] = ROOT
 
     @property
     def host(self) -> str:
@@ -125,7 +125,7 @@ def parse_config(text: str, where: str, folder: Path) -> CollectConfig:
         if "unknown field" in met:
             key = ".".join(filter(None, (key, met.split("`")[1])))
         if "matching regex" in met:
-            met = "give one to 63 letters, digits, dashes, underscores and slashes"
+            met = "give one to 64 letters, digits, dashes and underscores"
         _refuse(text, where, key, met[:1].lower() + met[1:])
     _check(config, text, where)
     return config
