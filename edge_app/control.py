@@ -62,11 +62,18 @@ class AskRenew(Struct, frozen=True, tag="renew", forbid_unknown_fields=True):
     store: StoreName
 
 
+class AskUplink(Struct, frozen=True, tag="uplink", forbid_unknown_fields=True):
+    """Show what is wrong with the uplink to the fleet in the status; nothing if the code is empty."""
+
+    code: Annotated[str, Meta(max_length=64)]
+    message: Annotated[str, Meta(max_length=4096)]
+
+
 class AskReload(Struct, frozen=True, tag="reload", forbid_unknown_fields=True):
     """Start again with the configuration and the bundle that are current now."""
 
 
-Question = AskStatus | AskReview | AskUndo | AskAudit | AskDelivered | AskRenew | AskReload
+Question = AskStatus | AskReview | AskUndo | AskAudit | AskDelivered | AskRenew | AskUplink | AskReload
 
 
 class Done(Struct, frozen=True, tag="done"):

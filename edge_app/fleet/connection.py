@@ -129,9 +129,12 @@ class Connection:
         except LimiarError:
             pass  # the broker says the last word
         finally:
-            self._client.loop_misc()
-            if (socket := self._client.socket()) is not None:
-                socket.close()
+            self.drop()
+
+    def drop(self) -> None:
+        """Ends it without a word."""
+        if (socket := self._client.socket()) is not None:
+            socket.close()
 
     def _connected(
         self, _client: mqtt.Client, _data: object, _flags: object, reason: ReasonCode, properties: Properties | None

@@ -19,16 +19,18 @@ class Doubt:
         self._asks_at: float | None = None  # None: there is no doubt
         self._asked = 0
 
-    def begin(self) -> None:
-        """It said less than before."""
+    def begin(self, old: bool) -> None:
+        """It said less than before. old: perhaps long ago, which is no answer."""
         if self._asks_at is None:
             self._asks_at = self._now()
-        self.sure = self._asked > 1
+        self.sure = self.sure or self._asked > 1 and not old
 
-    def asks(self) -> bool:
+    @property
+    def due(self) -> bool:
         """Whether to ask it now."""
-        if self._asks_at is None or self.sure or self._now() < self._asks_at:
-            return False
+        return self._asks_at is not None and not self.sure and self._now() >= self._asks_at
+
+    def asked(self) -> None:
+        """It was asked."""
         self._asked += 1
         self._asks_at = self._now() + (_STALE_S if self._asked == 1 else self._again_s)
-        return True

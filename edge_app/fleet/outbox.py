@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from limiar.edge_app.bundle.manifest import REFER
-from limiar.edge_app.control import AskDelivered, AskRenew, AskStatus, Question, ask
+from limiar.edge_app.control import AskDelivered, AskRenew, AskStatus, AskUplink, Question, ask
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.fleet.messages import LONGEST, Row
 from limiar.edge_app.fleet.rows import Picture, fitted, no_picture, row_of
@@ -110,6 +110,10 @@ class ControlService:
     def renew(self, store: bytes) -> bool:
         self._log.warning("W-FLEET-RENEWED", "this store or the collector went back to an older copy: everything is sent again")
         return self._ask(AskRenew(store.hex())) is not None
+
+    def tell(self, code: str, message: str) -> bool:
+        """What is wrong with the uplink, for its status."""
+        return self._ask(AskUplink(code, message)) is not None
 
     def status(self) -> Status | None:
         """None: it does not answer now."""

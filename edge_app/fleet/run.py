@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.fleet.desired import Pulling
 from limiar.edge_app.fleet.outbox import ControlService, StoreOutbox, pictures
 from limiar.edge_app.fleet.tls import client_context, common_name
 from limiar.edge_app.fleet.topics import NAME
@@ -43,7 +44,8 @@ def made(job: UplinkJob, log: Log) -> Uplink:
         context()  # what is wrong with its files is said at once
     picture = pictures(state, job.moved_to, fleet.images, int(fleet.image_megabytes * _MEGABYTE))
     outbox = StoreOutbox(state / DATABASE, paths=fleet.paths, picture=picture)
-    return Uplink(fleet, device_name(fleet), outbox, ControlService(state, log), log, context=context)
+    service, pulls = ControlService(state, log), Pulling(job, log)
+    return Uplink(fleet, device_name(fleet), outbox, service, log, context=context, pulls=pulls, tell=service.tell)
 
 
 def device_name(fleet: FleetSection) -> str:

@@ -116,6 +116,7 @@ class Sending:
             self._most = max(1, self._most // 2)
         self._begins = None
         self._heard.clear()
+        self._doubt.end()
 
     def heard(self, ack: Acked, retained: bool) -> None:
         """The collector said what it has; `turn` acts on it. retained: the broker kept it, so that it may be old."""
@@ -136,8 +137,8 @@ class Sending:
             if ack.store == now.store.hex():
                 self._take(ack, retained)
         self._heard.clear()
-        if self._doubt.asks():
-            self._send(Rows(store=now.store.hex(), rows=()))
+        if self._doubt.due and self._send(Rows(store=now.store.hex(), rows=())):
+            self._doubt.asked()
         if not self._agrees(now):
             self._renew(now)
             return False
@@ -150,8 +151,7 @@ class Sending:
 
     def _take(self, ack: Acked, retained: bool) -> None:
         if ack.sequence < self.acked:
-            if not retained:
-                self._doubt.begin()
+            self._doubt.begin(old=retained)
             return
         self._doubt.end()
         if self._begins is not None:

@@ -17,6 +17,7 @@ from limiar.edge_app.fleet.sending import LISTEN_S, RETRY_S, Forgetting, Sending
 from limiar.edge_app.fleet.telling import Telling
 from limiar.edge_app.fleet.tls import check_time
 from limiar.edge_app.fleet.topics import down, up
+from limiar.edge_app.fleet.troubles import Troubles
 from limiar.edge_app.health.log import Log
 from limiar.edge_app.health.status import Status
 from limiar.edge_app.service.backoff import Backoff
@@ -84,8 +85,11 @@ class Uplink:
         rng: random.Random | None = None,
         poll_s: float = POLL_S,
         retry_s: float = RETRY_S,
+        tell: Callable[[str, str], bool] = lambda _code, _message: True,
     ) -> None:
-        """name: of the device. context: for each connection anew, since certificates are renewed; None without TLS.
+        """name: of the device. tell: gets what is wrong, a code and a message, "" and "" once it is well; whether it was heard.
+
+        context: for each connection anew, since certificates are renewed; None without TLS.
 
         wall_s: the clock by which certificates are judged.
         """
@@ -96,6 +100,7 @@ class Uplink:
         self._telling = Telling(service.status, fleet.status_s)
         self._connection: Connection | None = None
         self._clock_waiting = False
+        self._tell_service, self._troubles = tell, Troubles(log)
         self._listening: float | None = None  # until when a retained desire may come
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -103,6 +108,7 @@ class Uplink:
         backoff = Backoff()
         try:
             while not stop():
+                self._troubles.tell(self._tell_service)
                 if self._clock_wrong() or not backoff.due:
                     self._pulls.turn()
                     time.sleep(self._poll_s)
@@ -111,7 +117,7 @@ class Uplink:
                 try:
                     self._connected(stop)
                 except LimiarError as error:
-                    self._log.state("uplink", "warning", error.code, error.message)
+                    self._troubles.state("uplink", "warning", error.code, error.message)
                     backoff.failed()
                     self._wait(stop, self._rng.random() * _JITTER_S)
         finally:
@@ -127,9 +133,9 @@ class Uplink:
         self._clock_waiting = self._context is not None and self._wall_s() < NOT_BEFORE_S
         if self._clock_waiting:
             met = "the clock shows a time before this limiar was written, and certificates cannot be judged by it"
-            self._log.state("uplink-clock", "warning", "W-FLEET-CLOCK", f"{met}: the uplink waits until the clock is set")
+            self._troubles.state("uplink-clock", "warning", "W-FLEET-CLOCK", f"{met}: the uplink waits until the clock is set")
         else:
-            self._log.over("uplink-clock", "the clock was set")
+            self._troubles.over("uplink-clock", "the clock was set")
         return self._clock_waiting
 
     def _connected(self, stop: Callable[[], bool]) -> None:
@@ -143,7 +149,7 @@ class Uplink:
         try:
             connection.open()
             self._connection = connection
-            self._log.over("uplink", "connected again")
+            self._troubles.over("uplink", "connected again")
             self._outbox.longest = connection.longest
             connection.subscribe([down(self._name, "acked", root), down(self._name, "desired", root)])
             connection.publish(online, b"true", retain=True)
@@ -161,6 +167,7 @@ class Uplink:
 
     def _turn(self, connection: Connection) -> None:
         """Raises LimiarError: the connection is over."""
+        self._troubles.tell(self._tell_service)
         more = self._rows()
         pull = self._pulls.turn()
         if self._listening is not None and time.monotonic() > self._listening:
@@ -168,9 +175,9 @@ class Uplink:
             self._pulls.desired(None)
         self._tell(connection, pull)
         if connection.denied:
-            self._log.state("uplink-denied", "error", "E-FLEET-DENIED", denied_message(connection.denied))
+            self._troubles.state("uplink-denied", "error", "E-FLEET-DENIED", denied_message(connection.denied))
         else:
-            self._log.over("uplink-denied", "the broker takes everything again")
+            self._troubles.over("uplink-denied", "the broker takes everything again")
         connection.turn(0.0 if more else self._poll_s)
 
     def _rows(self) -> bool:
@@ -179,14 +186,18 @@ class Uplink:
             more = self._sending.turn()
         except (StoreError, OSError) as error:
             code = getattr(error, "code", "E-STORE-READ")
-            self._log.state("uplink-store", "warning", code, f"what waits cannot be read: {getattr(error, 'message', error)}")
+            self._troubles.state(
+                "uplink-store", "warning", code, f"what waits cannot be read: {getattr(error, 'message', error)}"
+            )
             return False
-        self._log.over("uplink-store", "what waits can be read")
+        self._troubles.over("uplink-store", "what waits can be read")
         if self._sending.silent_s > _SILENT_S:
             met = f"the broker is reached, but no collector has acknowledged a row for {self._sending.silent_s:.0f} s"
-            self._log.state("uplink-silent", "warning", "W-FLEET-SILENT", f"{met}: look at `limiar collect`; nothing is lost")
+            self._troubles.state(
+                "uplink-silent", "warning", "W-FLEET-SILENT", f"{met}: look at `limiar collect`; nothing is lost"
+            )
         elif self._sending.silent_s == 0:
-            self._log.over("uplink-silent", "the collector answers")
+            self._troubles.over("uplink-silent", "the collector answers")
         return more
 
     def _tell(self, connection: Connection, pull: Pull | None) -> None:
@@ -225,4 +236,4 @@ class Uplink:
                 self._pulls.desired(_DESIRED.decode(payload) if payload else None)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             met = f"a message on {topic} cannot be read ({error})"
-            self._log.state(f"uplink-{topic[-7:]}", "warning", "E-FLEET-MESSAGE", f"{met}: use the same limiar at both ends")
+            self._log.warning("E-FLEET-MESSAGE", f"{met}: use the same limiar at both ends")

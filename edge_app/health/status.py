@@ -152,6 +152,8 @@ class FleetStatus(Struct, frozen=True, kw_only=True):
     store: str  # name of this store's outbox, hexadecimal
     waiting: int  # answers, refusals and reviews that it has not committed
     acked: int  # the last sequence that it has
+    code: str = ""  # what is wrong with the uplink
+    message: str = ""
 
 
 class ProcessStatus(Struct, frozen=True, kw_only=True):

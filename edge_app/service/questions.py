@@ -13,6 +13,7 @@ from limiar.edge_app.control import (
     AskReview,
     AskStatus,
     AskUndo,
+    AskUplink,
     Done,
     Question,
     Refusal,
@@ -30,6 +31,7 @@ class Questions:
         self.store: Store | None = None
         self.commit: Callable[[], None] = lambda: None
         self.reload = False
+        self.uplink = ("", "")  # what is wrong with the uplink to the fleet: code and message
 
     def answer(self, question: bytes) -> bytes:
         """JSON in, JSON out; the answer is on the disk. Raises nothing."""
@@ -68,6 +70,8 @@ class Questions:
                 store.outbox.renew(bytes.fromhex(name))
                 store.audit("uplink-renewed", {"store": name})
                 self.commit()
+            case AskUplink(code, message):
+                self.uplink = (code, message)
         return b"null"
 
     def _open_store(self) -> Store:

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from limiar.edge_app.control import SOCKET
 from limiar.edge_app.errors import LimiarError, StoreError, printable
 from limiar.edge_app.health.clock import ClockTrust
@@ -36,7 +34,7 @@ from limiar.edge_app.service.questions import Questions
 from limiar.edge_app.service.serving import Serving
 from limiar.edge_app.service.signals import Signals
 from limiar.edge_app.service.started import audit_start, bundle_status
-from limiar.edge_app.service.status import fleet_status
+from limiar.edge_app.service.status import with_fleet
 from limiar.edge_app.service.sticks import StickWatch
 from limiar.edge_app.service.store_upkeep import StoreUpkeep
 from limiar.edge_app.store.snapshot import restore
@@ -264,7 +262,7 @@ class Service:
             self._serving.tell()
         status = self._meters.snapshot()
         uplink = self._questions.store.outbox.uplink() if self._questions.store else None
-        return msgspec.structs.replace(status, fleet=fleet_status(uplink)) if uplink else status
+        return with_fleet(status, uplink, self._questions.uplink) if uplink else status
 
     def _accepts(self) -> bool:
         """Whether there is space for new work."""

@@ -14,7 +14,7 @@ from limiar.edge_app.errors import LimiarError, StoreError
 from limiar.edge_app.health.clock import ClockTrust
 from limiar.edge_app.health.sensors import board_status, store_status
 from limiar.edge_app.health.space import disk_status
-from limiar.edge_app.health.status import BundleStatus, FleetStatus, OtherSlot, Status, problems
+from limiar.edge_app.health.status import BundleStatus, FleetStatus, OtherSlot, Problem, Status, problems
 from limiar.edge_app.install.record import BUNDLES
 from limiar.edge_app.install.slots import Slots
 from limiar.edge_app.store.app_files import app_sha256
@@ -92,9 +92,16 @@ def _intended_use(folder: Path, sha256: str) -> str:
         return ""
 
 
-def fleet_status(found: Uplink) -> FleetStatus:
-    """An outbox, for a status."""
-    return FleetStatus(store=found.store.hex(), waiting=found.waiting, acked=found.acked)
+def fleet_status(found: Uplink, trouble: tuple[str, str] = ("", "")) -> FleetStatus:
+    """An outbox, for a status. trouble: code and message of what is wrong with the uplink."""
+    code, message = trouble
+    return FleetStatus(store=found.store.hex(), waiting=found.waiting, acked=found.acked, code=code, message=message)
+
+
+def with_fleet(status: Status, found: Uplink, trouble: tuple[str, str]) -> Status:
+    """A status of a device in a fleet."""
+    found_problems = (*status.problems, Problem("warning", *trouble)) if trouble[0] else status.problems
+    return msgspec.structs.replace(status, fleet=fleet_status(found, trouble), problems=found_problems)
 
 
 def _fleet(database: Path) -> FleetStatus | None:

@@ -104,6 +104,7 @@ class Running:
         retry_s: float = 1.0,
         wall_s: Callable[[], float] = time.time,
         moved_to: tuple[str, ...] = (),
+        tell: Callable[[str, str], bool] = lambda _code, _message: True,
     ) -> None:
         self.log = io.StringIO()
         picture = pictures(device.state, moved_to, fleet.images, int(fleet.image_megabytes * 1e6))
@@ -119,6 +120,7 @@ class Running:
             wall_s=wall_s,
             poll_s=0.05,
             retry_s=retry_s,
+            tell=tell,
         )
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self.uplink.run, args=(self._ends.is_set,), daemon=True)
@@ -144,9 +146,9 @@ class Collector:
         self.messages: list[Rows] = []
         self.acks = acks
         self._out: list[tuple[str, bytes]] = []
-        self._connection = Connection(("127.0.0.1", port), name, context, None, self._heard)
-        self._connection.open()
-        self._connection.subscribe(["limiar/+/up/#"])
+        self.connection = Connection(("127.0.0.1", port), name, context, None, self._heard)
+        self.connection.open()
+        self.connection.subscribe(["limiar/+/up/#"])
 
     def until(self, met: Callable[[], object], seconds: float = 15.0) -> None:
         """Works until something is so."""
@@ -156,17 +158,17 @@ class Collector:
             self.work()
 
     def work(self, wait_s: float = 0.02) -> None:
-        self._connection.turn(wait_s)
+        self.connection.turn(wait_s)
         out, self._out = self._out, []
         for topic, payload in out:
-            self._connection.publish(topic, payload, retain=True)
+            self.connection.publish(topic, payload, retain=True)
 
     def say(self, device: str, what: Down, payload: bytes) -> None:
         """A retained message to a device."""
         self._out.append((down(device, what), payload))
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
 
     def _heard(self, topic: str, payload: bytes, retained: bool) -> None:
         found = sender(topic)
