@@ -6,7 +6,7 @@ it: a device keeps a row until it sees our own acknowledgement.
 
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
@@ -24,6 +24,7 @@ _KEEPALIVE_S = 30
 _SESSION_S = 24 * 3600  # for which the broker keeps what comes while we are away
 _UNACKED = 64  # messages that the broker sends before it waits for us: what we must hold while the database is away
 _MOST = 4 * _UNACKED  # with those of QoS 0, which it does not count
+_AT_ONCE, _HELD = 16 << 20, 128 << 20  # bytes of messages: that are gathered in a turn; that are held at most
 _IN_FLIGHT = 1000  # of what we publish; the broker may allow fewer
 _CONNECT_S = 5.0
 _GOODBYE_S = 2.0
@@ -57,7 +58,8 @@ class Link:
         self.trouble = ""  # why it is not connected; "" if there is no reason yet
         self.denied = ""  # the last topic that the broker refused
         self._address, self._root, self._identity, self._tls = (host, port), root, identity, tls
-        self._backoff = Backoff(now)
+        self._now, self._backoff = now, Backoff(now)
+        self._bytes = 0  # of what was received
         self._topics: dict[int, str] = {}  # of what was published, by number
         self._client: Client | None = None
 
@@ -68,19 +70,23 @@ class Link:
         if self._client is None:
             time.sleep(wait_s)
             return
-        before = len(self.received)
+        before, start = len(self.received), self._bytes
         self._loop(wait_s)
-        while before < len(self.received) < _MOST:
+        while before < len(self.received) < _MOST and self._bytes - start < _AT_ONCE:
             before = len(self.received)
             self._loop(0.0)
+        if self._bytes > _HELD:
+            self._lost("more has come than can be kept in memory, and the broker is asked for it again later")
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Retained, at least once while this connection lasts; without one it is dropped: see run.py, which then says all."""
         if self._client and self.connected:
             self._topics[self._client.publish(topic, payload, qos=1, retain=True).mid] = topic
 
-    def done(self, received: Sequence[Received]) -> None:
-        """These need not come again."""
+    def done(self, count: int) -> None:
+        """The first ones need not come again."""
+        received, self.received = self.received[:count], self.received[count:]
+        self._bytes = sum(len(one.message.payload) for one in self.received)
         for one in received:
             if self._client and one.qos and one.connection == self.connections:
                 self._client.ack(one.mid, one.qos)
@@ -121,10 +127,12 @@ class Link:
     def _lost(self, why: str) -> None:
         if self._client is None:  # which is known already
             return
-        self._client = None
+        client, self._client = self._client, None
+        client.disconnect()
         self.connected = False
         self.trouble = why
         self._topics.clear()
+        self.received, self._bytes = [], 0  # it comes again: by the broker, or by a device that sees no progress
         self._backoff.failed()
 
     def _on_connect(self, client: Client, _: object, flags: ConnectFlags, code: ReasonCode, given: Properties | None) -> None:
@@ -136,10 +144,10 @@ class Link:
 
     def _on_subscribe(self, client: Client, _: object, mid: int, codes: list[ReasonCode], given: Properties | None) -> None:
         if codes[0].is_failure:
-            client.disconnect()
             self._lost(f"the broker does not let it read {self._root}/+/up/# ({codes[0]})")
             return
         self.connected, self.trouble = True, ""
+        self._backoff = Backoff(self._now)
 
     def _on_disconnect(
         self, client: Client, _: object, flags: DisconnectFlags, code: ReasonCode, given: Properties | None
@@ -149,6 +157,7 @@ class Link:
     def _on_message(self, client: Client, _: object, message: MQTTMessage) -> None:
         taken = Message(message.topic, bytes(message.payload), bool(message.retain))
         self.received.append(Received(taken, message.mid, message.qos, self.connections))
+        self._bytes += len(taken.payload)
 
     def _on_publish(self, client: Client, _: object, mid: int, code: ReasonCode, given: Any) -> None:
         topic = self._topics.pop(mid, "")

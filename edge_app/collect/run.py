@@ -24,10 +24,10 @@ from limiar.edge_app.fleet.messages import Acked
 from limiar.edge_app.fleet.tls import client_context
 from limiar.edge_app.fleet.topics import down, sender
 from limiar.edge_app.health.log import Log
-from limiar.edge_app.service.backoff import Backoff
 from limiar.edge_app.system.interrupt import Interrupt
 
 _TURN_S = 0.2  # of waiting for messages; SIGTERM is seen then
+_RETRY_S = 1.0  # after the database failed
 _ROLL_OUT_S = 1.0  # between two looks at roll-outs
 _ENCODE = msgspec.json.Encoder().encode
 _OF_THE_MESSAGE = (DataError, IntegrityError, OverflowError, UnicodeError)  # it would fail again and again
@@ -53,7 +53,8 @@ def open_link(broker: BrokerSection, name: str) -> Link:
 
 def identity(config: CollectConfig) -> str:
     """Of the collector of this database: the broker keeps its session under it."""
-    return f"limiar-collect-{hashlib.sha256(config.database.url.encode()).hexdigest()[:12]}"
+    both = f"{config.database.url} {config.broker.topic}"
+    return f"limiar-collect-{hashlib.sha256(both.encode()).hexdigest()[:12]}"
 
 
 class Collector:
@@ -64,7 +65,7 @@ class Collector:
         self._root = config.broker.topic
         images = Path(config.images.folder) if config.images.folder else None
         self._receiver = Receiver(root=self._root, images=images)
-        self._backoff = Backoff()
+        self._retry_at = 0.0
         self._held = contextlib.ExitStack()
         self._connection: Connection | None = None
         self._rollouts = RollOuts(log)
@@ -83,7 +84,7 @@ class Collector:
         """Waits for messages, commits what came, and then says so."""
         self._link.turn(wait_s)
         self._report()
-        if not self._backoff.due:
+        if time.monotonic() < self._retry_at:
             return  # what has come stays in memory, and the broker sends no more than a little
         try:
             with errors_named(self._database.where):
@@ -96,8 +97,7 @@ class Collector:
     def _work(self, connection: Connection) -> None:
         received = tuple(self._link.received)
         acks = self._committed(connection, received)
-        del self._link.received[: len(received)]
-        self._link.done(received)
+        self._link.done(len(received))
         if self._link.connected and self._greeted != self._link.connections:
             with connection.begin():
                 acks = all_acked(connection)  # these are among them
@@ -160,7 +160,7 @@ class Collector:
 
     def _failed(self, error: StoreError | OSError) -> None:
         self._close()
-        self._backoff.failed()
+        self._retry_at = time.monotonic() + _RETRY_S
         code, met = (error.code, error.message) if isinstance(error, StoreError) else ("E-COLLECT-IMAGES", str(error))
         self._log.state("database", "error", code, f"{met}; nothing is acknowledged meanwhile, and devices keep their rows")
 
