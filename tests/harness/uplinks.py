@@ -144,7 +144,7 @@ class Collector:
         self.statuses: dict[str, list[bytes]] = {}
         self.online: dict[str, list[bytes]] = {}
         self.messages: list[Rows] = []
-        self.acks = acks
+        self.acks, self.context = acks, context
         self._out: list[tuple[str, bytes]] = []
         self.connection = Connection(("127.0.0.1", port), name, context, None, self._heard)
         self.connection.open()
