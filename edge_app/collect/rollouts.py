@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, func, insert, select, update
 
 from limiar.edge_app.collect.judging import (
     Known,
@@ -118,13 +118,17 @@ class RollOuts:
 def read_rollouts(connection: Connection) -> list[RollOut]:
     """All of them, in the order in which they began. Raises SQLAlchemyError."""
     rows = connection.execute(select(ROLLOUTS).order_by(ROLLOUTS.c.id)).mappings()
-    return [msgspec.convert({**row, "shares": msgspec.json.decode(row["shares"])}, RollOut) for row in rows]
+    return [msgspec.convert(_plain(row) | {"shares": msgspec.json.decode(row["shares"])}, RollOut) for row in rows]
 
 
 def read_members(connection: Connection, rollout: int) -> list[Member]:
     """The devices of one, by name. Raises SQLAlchemyError."""
     asked = select(ROLLOUT_DEVICES).where(ROLLOUT_DEVICES.c.rollout == rollout).order_by(ROLLOUT_DEVICES.c.device)
-    return [msgspec.convert(dict(row), Member) for row in connection.execute(asked).mappings()]
+    return [msgspec.convert(_plain(row), Member) for row in connection.execute(asked).mappings()]
+
+
+def _plain(row: RowMapping) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items()}  # SQLAlchemy's names are a kind of str that msgspec refuses
 
 
 def _newest_members(connection: Connection) -> dict[str, Member]:
@@ -133,7 +137,7 @@ def _newest_members(connection: Connection) -> dict[str, Member]:
     newest = select(by, func.max(ROLLOUT_DEVICES.c.rollout).label("rollout")).group_by(by).subquery()
     same = and_(by == newest.c.device, ROLLOUT_DEVICES.c.rollout == newest.c.rollout)
     rows = connection.execute(select(ROLLOUT_DEVICES).join(newest, same)).mappings()
-    return {row["device"]: msgspec.convert(dict(row), Member) for row in rows}
+    return {row["device"]: msgspec.convert(_plain(row), Member) for row in rows}
 
 
 def _devices(connection: Connection, now: str, silent_s: float) -> list[Known]:

@@ -91,6 +91,8 @@ class Pulling:
         try:
             for said in map(_SAID.decode, end.receive()):
                 self._set(said)
+                if said.state == "installed" and self._desired and self._desired.action == "back":
+                    self._keep_back(self._desired)
                 self._over = said.state in ("refused", "installed")
         except (EOFError, msgspec.MsgspecError):
             self.close()

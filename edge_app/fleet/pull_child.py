@@ -76,7 +76,8 @@ def pull(parent: WorkerEnd) -> None:
             return
         except LimiarError as error:
             mismatches += isinstance(error, Mismatch)
-            again = isinstance(error, Later) or error.code in _WAITS or 0 < mismatches < _MISMATCHES
+            again = isinstance(error, Later) or error.code in _WAITS
+            again |= isinstance(error, Mismatch) and mismatches < _MISMATCHES
             share = fetched(state / FOLDER, job.desired.archive) / max(1, job.desired.bytes)
             say(Said("waiting" if again else "refused", min(1.0, share), error.code, error.message))
             if not again:
