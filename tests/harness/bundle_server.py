@@ -33,6 +33,7 @@ http {{
     server {{
         listen 127.0.0.1:{port} ssl;
         ssl_protocols TLSv1.3;
+        ssl_buffer_size 4k;
         ssl_certificate {certificate};
         ssl_certificate_key {key};
         ssl_client_certificate {authority};
@@ -98,7 +99,7 @@ def bundle_server(folder: Path, bundles: Path, authority: Authority) -> Iterator
 
 
 class CuttingProxy:
-    """Every second connection is cut after some of the bytes that the server sends: by an end or a reset, as chance has it."""
+    """The first, third, fifth … connection is cut after some of the bytes that the server sends, by an end or a reset."""
 
     def __init__(self, port: int, rng: random.Random, within: int, every: int = 2) -> None:
         """port: of the server. within: bytes, of which the cut is one. every: 1 cuts all connections."""
@@ -120,7 +121,7 @@ class CuttingProxy:
             while True:
                 client, _ = self._listening.accept()
                 self.connections += 1
-                cut_at = self._rng.randrange(self._within) if self.connections % self.every == 0 else None
+                cut_at = self._rng.randrange(self._within) if (self.connections - 1) % self.every == 0 else None
                 threading.Thread(target=self._carry, args=(client, cut_at), daemon=True).start()
 
     def _carry(self, client: socket.socket, cut_at: int | None) -> None:
