@@ -1,4 +1,4 @@
-"""A device pulls a bundle from a real nginx and installs it: over cut connections, killed at any time, and never a wrong one."""
+"""A device pulls a bundle from a real nginx and installs it: over cut connections, killed at any time, never a wrong one."""
 
 import contextlib
 import hashlib
