@@ -13,10 +13,12 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Self
 
 import dask
+import distributed.utils
 import msgspec
 from distributed import Client, Future, LocalCluster, Security, wait
 from distributed.comm.core import CommClosedError
@@ -30,6 +32,7 @@ _LOOK_S = 0.5
 _START_S = 30.0  # for the cluster to answer
 _CLOSE_S = 5.0
 _AHEAD = 2  # tasks given out for each process: enough that none waits for the next one
+_FORKED = "limiar.edge_app.archive.forked"
 _LOOPBACK = re.compile(r"^(tcp://)?(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?$")
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 10,  # lost workers: then the chunk waits for the next round
@@ -75,7 +78,7 @@ class Cluster:
     def __enter__(self) -> Self:
         """Raises ArchiveError E-DASK-START."""
         self._open.enter_context(dask.config.set(_SETTINGS))
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told by run_archive
+        _silence()
         try:
             self._client = self._connected() if self._scheduler else self._started()
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
@@ -94,9 +97,10 @@ class Cluster:
         folder = str(self._open.enter_context(partial_folder(scratch / "limiar-run")))
         self._work = msgspec.structs.replace(self._work, scratch=folder)
         security = Security.temporary()
-        multiprocessing.set_forkserver_preload(
-            [__name__]
-        )  # workers are forked from a process that has imported everything once
+        # Workers are forked from a process that has imported everything once. Dask would have it import pandas too, and
+        # would import that here: 1 s and 60 MB for nothing.
+        multiprocessing.set_forkserver_preload([_FORKED, __name__])
+        distributed.utils._forkserver_preload_set = True
         cluster = LocalCluster(
             n_workers=self._workers,
             threads_per_worker=1,
@@ -116,38 +120,39 @@ class Cluster:
         tls = self._tls
         files = {"tls_ca_file": tls.authority, "tls_client_cert": tls.certificate, "tls_client_key": tls.key} if tls else {}
         security = Security(require_encryption=tls is not None, **{name: str(path) for name, path in files.items()})
-        return self._client_of(self._scheduler, security)
+        client = self._client_of(self._scheduler, security)
+        client.wait_for_workers(1, timeout=_START_S)  # or nothing would ever be done, and nobody would say so
+        return client
 
     def _client_of(self, cluster: Any, security: Security) -> Client:
         client = Client(cluster, security=security, timeout=_START_S, set_as_default=False)
         self._open.callback(client.close, timeout=_CLOSE_S)
         return client
 
-    def run(self, numbers: Iterable[int], stop: Callable[[], bool], tell: Callable[[int], None]) -> Iterator[tuple[int, str]]:
-        """Has chunks done; yields those that failed, and why. tell: called with how many are done.
+    def run(self, numbers: Iterable[int], stop: Callable[[], bool]) -> Iterator[tuple[int | None, str]]:
+        """Has chunks done; yields each that ended, and why it was not done ("": it was). None: half a second went by.
 
         Ends early if `stop` says so. Raises ArchiveError E-DASK-LOST: the scheduler is gone.
         """
-        left, waiting, done = iter(numbers), dict[Future, int](), 0
+        left, waiting = iter(numbers), dict[Future, int]()
         try:
             while not stop():
                 for number in _some(left, _AHEAD * self._processes() - len(waiting)):
                     waiting[self._client.submit(_task, self._work, number, pure=False, retries=0)] = number
                 if not waiting:
                     return
-                with contextlib.suppress(TimeoutError), self._client.as_current():
+                with contextlib.suppress(TimeoutError, CancelledError), self._client.as_current():
                     wait(list(waiting), timeout=_LOOK_S, return_when="FIRST_COMPLETED")
-                for future in [one for one in waiting if one.done()]:
-                    number = waiting.pop(future)
-                    if error := _error(future):
-                        yield number, error
-                    else:
-                        done += 1
-                tell(done)
-                if self._client.status not in ("running", "connecting"):
+                if self._client.status != "running":  # what its futures say now is not about their chunks
                     raise OSError("it closed the connection")
-        except (CommClosedError, OSError) as error:
-            met = f"the Dask scheduler is gone ({printable(str(error))})"
+                yield None, ""
+                for future in [one for one in waiting if one.done()]:
+                    yield waiting.pop(future), _error(future)
+        except Exception as error:
+            if self._client.status == "running" and not isinstance(error, (CommClosedError, OSError)):
+                raise
+            why = printable(str(error).partition("\n")[0])
+            met = f"the Dask scheduler is gone ({why})"
             raise ArchiveError("E-DASK-LOST", f"{met}: give the same command again; what is done stays done") from None
         finally:
             with contextlib.suppress(Exception):
@@ -156,6 +161,13 @@ class Cluster:
     def _processes(self) -> int:
         """How many chunks are done at a time."""
         return self._workers if self._scheduler is None else max(1, sum(self._client.nthreads().values()))
+
+
+def _silence() -> None:
+    """Has Dask log nothing: what matters is told by run_archive."""
+    for name in ("distributed", *logging.Logger.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":  # each of them has a level of its own
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _some(numbers: Iterator[int], most: int) -> Iterator[int]:
@@ -170,7 +182,8 @@ def _error(future: Future) -> str:
     """Why a task's chunk was not done; empty if it was."""
     if future.status == "finished":
         return str(future.result())
-    return "its worker was lost" if future.status != "error" else f"E-CHUNK-SCAN: {printable(repr(future.exception()))}"
+    why = printable(repr(future.exception())) if future.status == "error" else "its worker was lost"
+    return f"E-CHUNK-SCAN: {why}"
 
 
 def _task(work: Work, number: int) -> str:

@@ -24,12 +24,17 @@ class Progress(msgspec.Struct, frozen=True):
 
     done: int  # chunks of this run
     chunks: int  # that were missing when it began
+    images: int  # of the chunks that are done
+    all_images: int
     seconds: float  # since it began
 
     def text(self) -> str:
-        """For a person, with the time that is left at this rate."""
-        left = f", {duration((self.chunks - self.done) * self.seconds / self.done)} left" if self.done else ""
-        return f"chunks: {self.done} of {self.chunks}{left}"
+        """For a person, with the rate, and the time that is left at this rate."""
+        text = f"{self.done} of {self.chunks} chunks, {self.images} of {self.all_images} images"
+        if not self.images:
+            return text
+        rate = self.images / self.seconds
+        return f"{text}, {rate:.0f}/s, {duration((self.all_images - self.images) / rate)} left"
 
 
 class ArchiveRun(msgspec.Struct, frozen=True):
@@ -66,28 +71,28 @@ def run_archive(
     E-DASK-START, E-DASK-LOST: the cluster cannot be.
     """
     archive = out if isinstance(out, Archive) else open_archive(out)
-    started, missing = time.monotonic(), [chunk.number for chunk in archive.missing()]
+    started, missing = time.monotonic(), {chunk.number: chunk.images for chunk in archive.missing()}
     if scheduler is None:
         check_bundle(archive, bundle)
     work = Work(str(archive.out.resolve()), None if bundle is None else str(bundle), None if scratch is None else str(scratch))
     failed: dict[int, str] = {}
-    left = missing
+    left, done, images, all_images = list(missing), 0, 0, sum(missing.values())
     for _ in range(_ROUNDS):
         if not left or stop():
             break
-        before = len(missing) - len(left)
-
-        def tell(done: int, before: int = before) -> None:
-            progress(Progress(before + done, len(missing), time.monotonic() - started))
-
         with Cluster(work, workers, scheduler, tls) as cluster:
-            failed |= dict(cluster.run(left, stop, tell))
+            for number, error in cluster.run(left, stop):
+                if number is not None and error:
+                    failed[number] = error
+                elif number is not None:
+                    done, images = done + 1, images + missing[number]
+                progress(Progress(done, len(missing), images, all_images, time.monotonic() - started))
         left = [number for number in missing if not archive.is_done(archive.chunk(number))]
     return ArchiveRun(
         chunks=archive.plan.chunks,
         done=archive.plan.chunks - len(left),
         fresh=len(missing) - len(left),
-        failed={} if stop() else {number: failed.get(number, _LOST) for number in left},
+        failed={number: failed.get(number, _LOST) for number in left if number in failed or not stop()},
         seconds=time.monotonic() - started,
         stopped=stop(),
     )

@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
 from distributed import Security
 
+from limiar.edge_app.archive import dask_driver
 from limiar.edge_app.archive.dask_driver import Tls
 from limiar.edge_app.archive.make_plan import plan_archive
 from limiar.edge_app.archive.run import run_archive
@@ -114,9 +116,12 @@ def test_a_run_that_is_ended_takes_its_processes_along_and_the_next_one_goes_on(
     with started(planned, tmp_path) as process:
         until(lambda: bool(scans(process.pid)))
         there = below(process.pid)
-        process.send_signal(by)
+        os.killpg(process.pid, by)  # as a terminal does: the workers are not in its group
+        assert process.stderr
+        said = process.stderr.read()
         status = process.wait(30)
         assert status == (130 if by == signal.SIGINT else -9)
+        assert said.count(b"\n") == (1 if by == signal.SIGINT else 0), said
         until(lambda: gone(there), 10)
     outcome = run_archive(planned, workers=2, scratch=tmp_path / "scratch")
     assert (outcome.done, outcome.failed) == (CHUNKS, {})
@@ -142,9 +147,18 @@ def test_a_scheduler_on_another_machine_is_not_spoken_to_without_tls(planned: Pa
     assert caught.value.code == "E-DASK-TLS"
 
 
+class Started(NamedTuple):
+    """What `dask scheduler` and `dask worker` started."""
+
+    address: str
+    tls: Tls
+    scheduler: "subprocess.Popen[bytes]"
+    worker: "subprocess.Popen[bytes]"
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, Tls]]:
-    """A scheduler with one worker, as `dask scheduler` and `dask worker` start them, that speak TLS alone."""
+def cluster(tmp_path: Path) -> Iterator[Started]:
+    """A scheduler with one worker, that speak TLS alone."""
     made = Security.temporary()
     files = {"ca": made.tls_ca_file, "cert": made.tls_client_cert, "key": made.tls_client_key}
     paths = {name: tmp_path / f"{name}.pem" for name in files}
@@ -159,18 +173,44 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, Tls]]:
         until(lambda: file.exists() and file.stat().st_size > 0)
         worker_words = ["--scheduler-file", file, "--no-dashboard", "--nthreads", "1", "--local-directory", tmp_path]
         with subprocess.Popen([*dask, "worker", *words, *worker_words], **quiet) as worker:
-            yield json.loads(file.read_text())["address"], Tls(paths["ca"], paths["cert"], paths["key"])
-            worker.terminate()
-        scheduler.terminate()
+            tls = Tls(paths["ca"], paths["cert"], paths["key"])
+            yield Started(json.loads(file.read_text())["address"], tls, scheduler, worker)
+            worker.kill()
+        scheduler.kill()
 
 
-def test_a_running_cluster_does_the_chunks_by_tls_with_certificates_of_both_sides(
-    planned: Path, cluster: tuple[str, Tls], tmp_path: Path
-) -> None:
-    address, tls = cluster
+def test_a_running_cluster_does_the_chunks_by_tls_with_certificates_of_both_sides(planned: Path, cluster: Started) -> None:
+    address, tls, *_ = cluster
     with pytest.raises(ArchiveError) as caught:
         run_archive(planned, scheduler=address.replace("tls://", "tcp://"))
     assert caught.value.code == "E-DASK-START"
     outcome = run_archive(planned, scheduler=address, tls=tls)
     assert (outcome.done, outcome.failed) == (CHUNKS, {})
     assert len(answers(planned)) == CHUNKS * 10
+
+
+def test_a_scheduler_that_is_lost_is_told_in_one_line_and_what_was_done_stays_done(planned: Path, cluster: Started) -> None:
+    files = ["--tls-ca", cluster.tls.authority, "--tls-cert", cluster.tls.certificate, "--tls-key", cluster.tls.key]
+    command = [sys.executable, "-P", "-m", "limiar", "archive", "run", planned, "--scheduler", cluster.address, *files]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        until(lambda: bool(list((planned / "done").iterdir())))
+        cluster.scheduler.kill()
+        assert process.stderr
+        said = process.stderr.read()
+        assert process.wait(30) == 1
+    assert said.startswith(b"E-DASK-LOST: ")
+    assert said.count(b"\n") == 1, said
+    cluster.worker.kill()
+    there = len(list((planned / "done").glob("*.parquet")))
+    assert run_archive(planned, workers=2).fresh == CHUNKS - there < CHUNKS
+
+
+def test_a_scheduler_without_a_worker_is_not_waited_for_without_end(
+    planned: Path, cluster: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.worker.kill()
+    cluster.worker.wait()
+    monkeypatch.setattr(dask_driver, "_START_S", 2.0)
+    with pytest.raises(ArchiveError) as caught:
+        run_archive(planned, scheduler=cluster.address, tls=cluster.tls)
+    assert caught.value.code == "E-DASK-START"
