@@ -50,9 +50,11 @@ class Fleet:
         path = self.folder / "fleet.db"
         if not path.exists():
             return False
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            with contextlib.suppress(sqlite3.OperationalError):  # it has no tables yet
-                return connection.execute("SELECT bundle FROM devices").fetchall() not in ([], [(None,)])
+        with (
+            contextlib.suppress(sqlite3.OperationalError),  # it has no tables yet
+            contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection,
+        ):
+            return connection.execute("SELECT bundle FROM devices").fetchall() not in ([], [(None,)])
         return False
 
     def until(self, done: Callable[[], object], seconds: float = 60.0) -> None:
@@ -62,7 +64,7 @@ class Fleet:
             assert time.monotonic() < end, (
                 told + self.service.log.read_text()[-3000:] + (self.folder / "log").read_text()[-3000:]
             )
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     def packed(self, counter: int) -> Path:
         path = self.folder / f"{counter}.limiar"
