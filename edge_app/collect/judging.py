@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from limiar.edge_app.errors import printable
 from limiar.edge_app.fleet.messages import Desired, Pull
 
 RollOutState = Literal["running", "halted", "done", "back"]
@@ -126,7 +127,8 @@ def _state(rollout: RollOut, member: Member, device: Known, pull: Pull | None) -
 
 
 def _with(member: Member, state: MemberState, code: str, message: str) -> Member:
-    return msgspec.structs.replace(member, state=state, code=code, message=message[:500])
+    # A device may send anything, and PostgreSQL refuses NUL.
+    return msgspec.structs.replace(member, state=state, code=printable(code)[:64], message=printable(message)[:500])
 
 
 def reason_to_halt(rollout: RollOut, members: Iterable[Member], devices: Mapping[str, Known]) -> str:

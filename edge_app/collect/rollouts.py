@@ -4,7 +4,7 @@ A device follows the newest roll-out that has come to it. A share of the devices
 next share once it is good on all of them and has been for the soak time. What fails more often than allowed halts it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -30,7 +30,6 @@ from limiar.edge_app.health.log import Log
 from limiar.edge_app.system.clock import utc_now
 
 SILENT_S = 600.0  # a device that was not heard of for so long is away; a reboot takes one or two minutes
-_OTHERS_S = 120.0  # if none was heard of in so long, it may be us
 
 
 class _Fleet(Struct, frozen=True):
@@ -49,12 +48,15 @@ class RollOuts:
     def __init__(self, log: Log, silent_s: float = SILENT_S, now: Callable[[], str] = utc_now) -> None:
         self._log, self._silent_s, self._now = log, silent_s, now
         self._told: dict[str, Desired | None] = {}
+        self._listening: str | None = None  # since when devices can be heard
 
     def turn(self, connection: Connection) -> dict[str, Desired | None]:
         """What devices are to be told and were not yet; None: that nothing is desired. Raises SQLAlchemyError."""
         now = self._now()
+        self._listening = self._listening or now
+        silent = seconds_between(self._listening, now) >= self._silent_s
         rollouts = read_rollouts(connection)
-        devices = {one.name: one for one in _devices(connection, now, self._silent_s)} if rollouts else {}
+        devices = {one.name: one for one in self._devices(connection, now, silent)} if rollouts else {}
         members = _newest_members(connection) if rollouts else {}
         for rollout in reversed(rollouts):  # the newest one first
             if rollout.state == "running" or any(one.rollout == rollout.id for one in members.values()):
@@ -70,8 +72,23 @@ class RollOuts:
         self._told |= changed
 
     def forget(self) -> None:
-        """Nobody knows what devices were told: the next turn gives all of it."""
+        """Nobody knows what devices were told, as after a new connection to the broker: the next turn gives all of it."""
         self._told.clear()
+        self._listening = None
+
+    def _devices(self, connection: Connection, now: str, silent: bool) -> Iterator[Known]:
+        """silent: whether we have listened for long enough to call a device that, beside what the broker says."""
+        columns = ("name", "groups", "online", "last_seen", "bundle", "on_trial", "drift", "fleet")
+        for row in connection.execute(select(*(DEVICES.c[name] for name in columns))).mappings():
+            yield Known(
+                name=row["name"],
+                groups=_NAMES.decode(row["groups"]),
+                present=row["online"] or not silent or seconds_between(row["last_seen"], now) < self._silent_s,
+                bundle=row["bundle"],
+                on_trial=row["on_trial"],
+                drift=row["drift"] or 0,
+                pull=_pull(row["fleet"]),
+            )
 
     def _one(
         self, connection: Connection, rollout: RollOut, devices: dict[str, Known], members: dict[str, Member], now: str
@@ -138,26 +155,6 @@ def _newest_members(connection: Connection) -> dict[str, Member]:
     same = and_(by == newest.c.device, ROLLOUT_DEVICES.c.rollout == newest.c.rollout)
     rows = connection.execute(select(ROLLOUT_DEVICES).join(newest, same)).mappings()
     return {row["device"]: msgspec.convert(_plain(row), Member) for row in rows}
-
-
-def _devices(connection: Connection, now: str, silent_s: float) -> list[Known]:
-    columns = ("name", "groups", "online", "last_seen", "bundle", "on_trial", "drift", "fleet")
-    rows = list(connection.execute(select(*(DEVICES.c[name] for name in columns))).mappings())
-    ages = {row["name"]: seconds_between(row["last_seen"], now) for row in rows}
-    hearing = any(age < _OTHERS_S for age in ages.values())
-    return [
-        Known(
-            name=row["name"],
-            groups=_NAMES.decode(row["groups"]),
-            # The broker says who has left, if it was not stopped itself; one that is connected may still be stuck.
-            present=ages[row["name"]] < silent_s or (row["online"] and not hearing),
-            bundle=row["bundle"],
-            on_trial=row["on_trial"],
-            drift=row["drift"] or 0,
-            pull=_pull(row["fleet"]),
-        )
-        for row in rows
-    ]
 
 
 def _pull(fleet: str | None) -> Pull | None:

@@ -305,6 +305,9 @@ def _check(config: Config, text: str, where: str) -> None:
     if bool(config.page.certificate) != bool(config.page.key):
         _refuse(text, where, "page.certificate", "`certificate` and `key` belong together: give both, or none")
     _check_fleet(config.fleet, text, where)
+    if config.fleet.bundles and config.answer.bundle != CURRENT:
+        met = f'what is pulled would not answer, since [answer] names a bundle: leave `bundle = "{CURRENT}"` there'
+        _refuse(text, where, "fleet.bundles", met)
     for k, one in enumerate(config.folder):
         _check_folder(config, k, one, text, where)
     for k, camera in enumerate(config.camera):

@@ -100,6 +100,12 @@ def test_what_the_template_shows_as_a_default_is_one() -> None:
             1,
             "the address of a folder",
         ),
+        (
+            '[answer]\nbundle = "b"\n[fleet]\nbroker = "[::1]:1883"\ndevice = "a"\nbundles = "https://b.example/"\n' + FOLDER,
+            6,
+            1,
+            "what is pulled would not answer",
+        ),
     ],
 )
 def test_a_fault_is_named_with_its_line_and_column(text: str, line: int, column: int, said: str) -> None:

@@ -101,8 +101,11 @@ class Field:
         self.config, self._database, self.release = config, database, release
         self.log, self.now_s = io.StringIO(), 1_800_000_000.0
         self.devices: dict[str, Played] = {}
-        self._rollouts = RollOuts(Log(stream=self.log), now=self._now)
+        self.collector_starts()
         self._receiver = Receiver(now=self._now)
+
+    def collector_starts(self) -> None:
+        self._rollouts = RollOuts(Log(stream=self.log), now=self._now)
 
     def add(self, *devices: Played) -> None:
         self.devices |= {one.name: one for one in devices}
@@ -143,7 +146,8 @@ class Field:
             for one in devices:
                 if not one.away:
                     self._receiver.take(connection, one.status())
-                    self._receiver.take(connection, Message(f"limiar/{one.name}/up/online", b"true"))
+                online = b"false" if one.away else b"true"
+                self._receiver.take(connection, Message(f"limiar/{one.name}/up/online", online))
 
 
 @pytest.fixture(scope="session")
@@ -238,7 +242,7 @@ def test_a_device_that_comes_late_gets_it_too_and_one_that_is_away_does_not_hold
     away = Played("away")
     field.add(*many(3), away)
     away.away = True
-    field.turn(1, HOUR)  # it was not heard of for an hour
+    field.turn(2, HOUR)  # it was not heard of for an hour
     field.begin(shares=(100.0,), soak_s=0.0)
     field.turn(10)
     assert field.state() == "done"
@@ -339,6 +343,36 @@ def test_what_no_device_would_take_is_not_rolled_out(field: Field, tmp_path: Pat
         with pytest.raises(LimiarError) as error:
             ask_rollout.begin_rollout(field.config, path, Terms())
         assert error.value.code == code
+
+
+def test_a_collector_that_was_away_itself_calls_no_device_silent(field: Field) -> None:
+    field.add(*many(4))
+    field.begin(shares=(100.0,), soak_s=0.0)
+    field.turn(3)
+    assert field.found().counts == {"installing": 4}
+    for one in field.devices.values():
+        one.away = True
+    field._hear(*field.devices.values())
+    field.now_s += HOUR
+    field.collector_starts()
+    field.turn(3)
+    assert field.found().counts == {"trial": 4}
+    for one in field.devices.values():
+        one.away = False
+    field.turn(3)
+    assert field.state() == "done"
+
+
+def test_whatever_a_device_says_of_a_bundle_stops_nothing(each: Field) -> None:
+    bad = Played("bad", "refuses")
+    each.add(bad)
+    each.begin(shares=(100.0,), soak_s=0.0)
+    each.turn(1)
+    bad._say("refused", "E-\0" * 100, "\0\x1b[2J" * 500)
+    each._hear(bad)
+    bad.away = True
+    each.turn(2)
+    assert each.state() == "halted"
 
 
 def test_what_devices_were_told_is_said_again_once_nobody_knows_it(field: Field) -> None:
