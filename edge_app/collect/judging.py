@@ -136,12 +136,12 @@ def reason_to_halt(rollout: RollOut, members: Iterable[Member], devices: Mapping
     given = list(members)
     failed = [one for one in given if one.state in ("failed", "silent")]
     if len(failed) > rollout.failures:
-        return f"{_listed(failed)}; {rollout.failures} may fail"
+        return f"{_listed(failed)}; {rollout.failures or 'none'} may fail"
     known = [(one, devices[one.device]) for one in given if one.device in devices]
     drifting = [one for one, device in known if device.bundle == rollout.bundle and device.drift]
     if rollout.state == "running" and len(drifting) > rollout.drifting:
         names = ", ".join(one.device for one in drifting[:5])
-        return f"what {names} sees differs from the bundle's reference (W-DRIFT); {rollout.drifting} may drift"
+        return f"what {names} sees differs from the bundle's reference (W-DRIFT); {rollout.drifting or 'none'} may drift"
     return ""
 
 

@@ -121,7 +121,7 @@ def roll_out(
 @click.option("--json", "as_json", is_flag=True, help="Print all of them, with their devices, as one JSON list.")
 @with_extra("collect")
 def roll_outs(config: Path, as_json: bool) -> int:
-    """List the roll-outs, the newest first, and what their devices make of them.
+    """List the roll-outs, and how their devices are. The newest comes first.
 
     \b
     Example:
@@ -194,7 +194,7 @@ def resume(config: Path, number: int, as_json: bool) -> int:
 @_changes
 @with_extra("collect")
 def roll_back(config: Path, number: int, as_json: bool) -> int:
-    """Have every device that a roll-out has reached go back to the bundle before, if that was good there.
+    """Have its devices go back to the bundle before. A device does so if that one was good there.
 
     \b
     Example:
