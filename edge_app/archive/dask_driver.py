@@ -39,6 +39,9 @@ _SETTINGS = {
     "distributed.worker.daemon": True,
     "distributed.worker.multiprocessing-method": "forkserver",
     "distributed.comm.retry.count": 0,
+    # Each process of Dask's answers HTTP, to whoever is on this machine. It cannot be told not to; so it has nothing to say.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
     "distributed.comm.timeouts.connect": f"{_START_S}s",
     "distributed.worker.memory.terminate": False,  # the scan has limits of its own
     "distributed.worker.memory.pause": False,
@@ -108,7 +111,7 @@ class Cluster:
             host="127.0.0.1",
             protocol="tls://",
             security=security,
-            dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},  # a port of its own, not always 8787
             silence_logs=logging.CRITICAL,
             memory_limit=0,
             local_directory=folder,

@@ -1,5 +1,7 @@
 """Chunks on many processes: whatever is killed, each is done once, and nothing is left behind."""
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -74,6 +76,33 @@ def scans(pid: int) -> list[int]:
     return [number for number in below(pid) if b"scan" in (Path(f"/proc/{number}/cmdline")).read_bytes().split(b"\0")]
 
 
+def spoken_to(pid: int) -> set[str]:
+    """What the ports that a process and its children listen on answer to HTTP; all are for this machine alone."""
+    heard = set()
+    sockets = {name for number in (pid, *below(pid)) for name in descriptors(number)}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, address, _, state, *_, inode = line.split()[:10]
+        if state == "0A" and f"socket:[{inode}]" in sockets:
+            host, port = address.split(":")
+            assert host == "0100007F"
+            for path in ("/", "/health", "/metrics", "/info/main/workers.html"):
+                with contextlib.suppress(OSError, http.client.HTTPException):  # TLS
+                    connection = http.client.HTTPConnection("127.0.0.1", int(port, 16), timeout=5)
+                    connection.request("GET", path)
+                    heard.add(f"GET {path} {connection.getresponse().status}")
+    return heard
+
+
+def descriptors(number: int) -> set[str]:
+    """What a process has open."""
+    found = set()
+    with contextlib.suppress(OSError):  # it has ended
+        for link in Path(f"/proc/{number}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                found.add(os.readlink(link))
+    return found
+
+
 def gone(numbers: list[int]) -> bool:
     return not any(Path(f"/proc/{number}").exists() for number in numbers)
 
@@ -116,6 +145,7 @@ def test_a_run_that_is_ended_takes_its_processes_along_and_the_next_one_goes_on(
     with started(planned, tmp_path) as process:
         until(lambda: bool(scans(process.pid)))
         there = below(process.pid)
+        assert spoken_to(process.pid) == {"GET / 404", "GET /health 404", "GET /metrics 404", "GET /info/main/workers.html 404"}
         os.killpg(process.pid, by)  # as a terminal does: the workers are not in its group
         assert process.stderr
         said = process.stderr.read()
