@@ -32,10 +32,20 @@ def run(config: Path, init: bool, check: bool) -> int:
         write_template(config)
         return 0
     if check:
-        from limiar.edge_app.service.check import check_config
-
-        click.echo(check_config(config))
-        return 0
+        return _check(config)
     from limiar.edge_app.service.service import run_service
 
     return run_service(config)
+
+
+def _check(path: Path) -> int:
+    from limiar.edge_app.service.check import check_config
+    from limiar.edge_app.service.config import read_config
+
+    said = check_config(path)
+    if (fleet := read_config(path).fleet).broker:
+        from limiar.edge_app.fleet.job import check_fleet
+
+        check_fleet(fleet)
+    click.echo(said)
+    return 0

@@ -1,25 +1,14 @@
 """The process of a device's uplink, beside its service: service/uplink_child.py starts it."""
 
-import functools
 import sys
-from pathlib import Path
 
 import msgspec
 
 from limiar.edge_app.errors import LimiarError
-from limiar.edge_app.fleet.desired import Pulling
-from limiar.edge_app.fleet.outbox import ControlService, StoreOutbox, pictures
-from limiar.edge_app.fleet.tls import client_context, common_name
-from limiar.edge_app.fleet.topics import NAME
-from limiar.edge_app.fleet.uplink import Uplink
 from limiar.edge_app.health.log import Log
-from limiar.edge_app.service.config import FleetSection
 from limiar.edge_app.service.uplink_child import UplinkJob
-from limiar.edge_app.store.state import DATABASE
 from limiar.edge_app.system.clock import take_any_year
 from limiar.edge_app.system.interrupt import Interrupt
-
-_MEGABYTE = 1_000_000
 
 
 def main() -> None:
@@ -27,36 +16,21 @@ def main() -> None:
     take_any_year()
     log = Log()
     try:
-        job = msgspec.json.decode(sys.stdin.buffer.read(), type=UplinkJob)
-        uplink = made(job, log)
-        with Interrupt() as interrupt:
-            uplink.run(lambda: bool(interrupt))
+        run(msgspec.json.decode(sys.stdin.buffer.read(), type=UplinkJob), log)
     except LimiarError as error:
         log.error(error.code, error.message)
         sys.exit(2)
 
 
-def made(job: UplinkJob, log: Log) -> Uplink:
-    """The uplink of a job. Raises LimiarError E-FLEET-CERTIFICATE, E-FLEET-NAME."""
-    fleet, state = job.fleet, Path(job.state)
-    context = functools.partial(client_context, fleet.authority, fleet.certificate, fleet.key) if fleet.certificate else None
-    if context:
-        context()  # what is wrong with its files is said at once
-    picture = pictures(state, job.moved_to, fleet.images, int(fleet.image_megabytes * _MEGABYTE))
-    outbox = StoreOutbox(state / DATABASE, paths=fleet.paths, picture=picture)
-    service, pulls = ControlService(state, log), Pulling(job, log)
-    return Uplink(fleet, device_name(fleet), outbox, service, log, context=context, pulls=pulls, tell=service.tell)
-
-
-def device_name(fleet: FleetSection) -> str:
-    """The name under which the broker knows this device. Raises LimiarError E-FLEET-CERTIFICATE, E-FLEET-NAME."""
-    if not fleet.certificate:
-        return fleet.device
-    name = common_name(fleet.certificate)
-    if fleet.device not in ("", name):
-        met = f"`device` is {fleet.device}, and the certificate is of {name}"
-        raise LimiarError("E-FLEET-NAME", f"{met}: leave out `device`, or give this device its own certificate")
-    if not NAME.fullmatch(name):
-        met = f"the certificate's common name {name} is no name of a device"
-        raise LimiarError("E-FLEET-NAME", f"{met}: use up to 63 letters, digits, dashes and underscores")
-    return name
+def run(job: UplinkJob, log: Log) -> None:
+    """Until SIGTERM. Raises LimiarError: it cannot begin."""
+    try:
+        from limiar.edge_app.fleet.job import made
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "limiar":
+            raise
+        met = f"[fleet] needs {error.name}, which is not installed"
+        raise LimiarError("E-INSTALL-MISSING", f"{met}: pip install 'limiar[fleet]'") from None
+    uplink = made(job, log)
+    with Interrupt() as interrupt:
+        uplink.run(lambda: bool(interrupt))

@@ -19,6 +19,7 @@ from limiar.edge_app.store.outbox import Uplink
 WINDOW = 1000  # rows that may be on their way
 RETRY_S, LONGEST_S = 10.0, 300.0  # without progress, until it goes back
 LISTEN_S = 2.0  # for the retained acknowledgement, after it has connected
+ASK_S = 600.0  # a device with nothing to send asks the collector how far it is: it may have gone back to an older backup
 _SOON_S = 1.0  # a service that could not be asked is asked again
 _AT_ONCE = 4  # messages in a turn
 
@@ -69,6 +70,7 @@ class Sending:
         self._heard: list[tuple[Acked, bool]] = []
         self._ask_at = now()  # the service
         self._doubt = Doubt(now, retry_s)
+        self._spoke = now()  # when something was sent that the collector answers
         self._arrived = False  # whether the collector has answered in this connection
         self.uplink: Uplink | None = None  # as it was at the last turn
         self._start(None)
@@ -108,6 +110,7 @@ class Sending:
         self._begins = self._now() + self._listen_s
         self._gap_at = None
         self._arrived = False
+        self._spoke = self._now() - ASK_S
         self._from_acked()
 
     def disconnected(self) -> None:
@@ -137,7 +140,7 @@ class Sending:
             if ack.store == now.store.hex():
                 self._take(ack, retained)
         self._heard.clear()
-        if self._doubt.due and self._send(Rows(store=now.store.hex(), rows=())):
+        if self._doubt.due and self._speak(Rows(store=now.store.hex(), rows=())):
             self._doubt.asked()
         if not self._agrees(now):
             self._renew(now)
@@ -147,7 +150,10 @@ class Sending:
         if self._begins is None or self._now() < self._begins:
             return False
         self._go_back()
-        return self._send_rows(now)
+        more = self._send_rows(now)
+        if not more and self.acked and not self._waits and self._now() - self._spoke >= ASK_S:
+            self._speak(Rows(store=now.store.hex(), rows=()))
+        return more
 
     def _take(self, ack: Acked, retained: bool) -> None:
         if ack.sequence < self.acked:
@@ -186,6 +192,11 @@ class Sending:
             self._forgetting.renew(now.store)
             self._ask_at = self._now() + _SOON_S
 
+    def _speak(self, rows: Rows) -> bool:
+        if sent := self._send(rows):
+            self._spoke = self._now()
+        return sent
+
     def _go_back(self) -> None:
         """After a while without progress: by one message, and a smaller one each time, for perhaps no collector runs."""
         if not self._waits:
@@ -210,7 +221,7 @@ class Sending:
                 return False
             if before is None and self._next == self.acked + 1 and self._key != NO_KEY:
                 before = self._key
-            if not self._send(Rows(store=now.store.hex(), before=before, rows=tuple(rows))):
+            if not self._speak(Rows(store=now.store.hex(), before=before, rows=tuple(rows))):
                 return False
             self._next = rows[-1].sequence + 1
             self.sent = max(self.sent, rows[-1].sequence)

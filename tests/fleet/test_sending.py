@@ -182,7 +182,9 @@ class World:
             self.sending.turn()
             self.time += 0.5
             quiet = quiet + 1 if not self.store.waits and not self.up and not self.down else 0
-            if quiet > 20:
+            if quiet == 1:
+                self.time += 600
+            if quiet > 40:
                 return
         raise AssertionError(f"it does not end: {self.store.uplink()} {self.collector.stores}")
 

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from authority import Authority, Pair
 from broker import COLLECTOR, Broker, broker
+from limiar.edge_app.commands.run import run
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.fleet.connection import Connection, Will
+from limiar.edge_app.fleet.job import device_name
 from limiar.edge_app.fleet.messages import Desired, DeviceStatus, Pull
-from limiar.edge_app.fleet.run import device_name
 from limiar.edge_app.fleet.tls import client_context
 from limiar.edge_app.fleet.topics import sender
 from limiar.edge_app.service.config import FleetSection
@@ -343,6 +345,23 @@ def test_a_device_is_called_as_its_certificate_says(authority: Authority) -> Non
     with pytest.raises(LimiarError) as refused:
         device_name(FleetSection(certificate=str(authority.client("a b").certificate)))
     assert refused.value.code == "E-FLEET-NAME"
+
+
+def test_limiar_run_check_looks_into_the_certificate(authority: Authority, tmp_path: Path, project: Path) -> None:
+    def checked(pair: Pair) -> int | str:
+        files = {"authority": authority.certificate, "certificate": pair.certificate, "key": pair.key}
+        lines = "".join(f'{key} = "{value}"\n' for key, value in files.items())
+        config = tmp_path / "limiar.toml"
+        config.write_text(
+            f'[answer]\nbundle = "{project}/models/lung-nodule"\n[[folder]]\npath = "."\n[fleet]\nbroker = "b:1"\n{lines}'
+        )
+        found = CliRunner().invoke(run, [str(config), "--check"])
+        return found.exception.code if isinstance(found.exception, LimiarError) else found.exit_code
+
+    assert checked(authority.client("good")) == 0
+    assert checked(authority.client("late", days=-2)) == "E-FLEET-CERTIFICATE"
+    assert checked(authority.client("a b")) == "E-FLEET-NAME"
+    assert checked(Pair(authority.client("one").certificate, authority.client("two").key)) == "E-FLEET-CERTIFICATE"
 
 
 @pytest.mark.parametrize(

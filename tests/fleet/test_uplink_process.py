@@ -155,3 +155,15 @@ def test_a_board_that_starts_in_1970_waits_and_connects_when_its_clock_is_set(
     finally:
         process.kill()
         process.wait()
+
+
+def test_without_paho_the_uplink_says_what_to_install(tmp_path: Path) -> None:
+    section = FleetSection(broker="127.0.0.1:1", device="d1")
+    job = UplinkJob(fleet=section, state=str(tmp_path), keys=(), revoked=(), file=None, runtime=None, moved_to=())
+    program = f"import sys; sys.modules['paho'] = None\n{UPLINK}"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], input=msgspec.json.encode(job), capture_output=True, check=False
+    )
+    assert done.returncode == 2
+    assert b"E-INSTALL-MISSING" in done.stderr
+    assert b"Traceback" not in done.stderr
