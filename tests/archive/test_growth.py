@@ -30,4 +30,4 @@ def test_growth_is_told_and_a_flat_step_is_not(project: Path, monkeypatch: pytes
     sizes = [step("plan", rows, rows / 1e5, 100.0 + rows / 1e5) for rows in (10_000, 100_000, 1_000_000)]
     assert list(study["growth"](sizes)) == []
     grown = [*sizes, step("merge", 100_000, 1.0, 100.0), step("merge", 1_000_000, 20.0, 500.0)]
-    assert list(study["growth"](grown)) == ["merge: a row takes 2.00 times as long", "merge: memory is 5.00 times as much"]
+    assert list(study["growth"](grown)) == ["merge: a row takes 2.00 times as long", "merge: it takes 400 MB more memory"]
