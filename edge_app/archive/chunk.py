@@ -5,6 +5,7 @@ Any process may do any chunk, and two may do the same one: nothing is locked, an
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -217,9 +218,11 @@ class _Scan:
                 stdin=paths,
                 stdout=subprocess.PIPE,
                 stderr=said,
-                pipesize=_PIPE_BYTES,
                 start_new_session=True,  # Ctrl-C is for this process to deal with
             )
+        assert self._process.stdout
+        with contextlib.suppress(OSError):  # a user may have 64 pipes of this size, and then small ones (pipe(7))
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def __enter__(self) -> Self:
         return self

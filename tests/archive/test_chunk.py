@@ -12,8 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from dicom_bundles import dicom_bundle
+from dicom_files import dicom_file
 from limiar.edge_app.archive import chunk as chunks
 from limiar.edge_app.archive.chunk import Stopped, read_failed, run_chunk
 from limiar.edge_app.archive.columns import Row, read_rows
@@ -336,3 +339,22 @@ def test_an_error_of_a_chunk_is_one_line(planned: Archive, limiar: Limiar, tmp_p
     assert len(done.stderr.splitlines()) == 1
     with pytest.raises(LimiarError):
         open_archive(tmp_path / "none")
+
+
+def test_files_with_several_frames_have_a_row_for_each_also_when_they_come_twice(
+    tmp_path: Path, images: Path, limiar: Limiar
+) -> None:
+    bundle = dicom_bundle(tmp_path / "dicom")
+    rng = np.random.default_rng(1)
+    ct = images / "ct.dcm"
+    ct.write_bytes(
+        dicom_file(rng.integers(0, 2000, (3, 60, 60), np.int16), window=(1000, 2000), position=(0, 0, 0), spacing=(1, 1))
+    )
+    archive = plan_archive(tmp_path / "work", bundle, [ct, ct, images / "00001.png", ct])
+    done = run_chunk(archive, 0)
+    assert (done.images, done.rows) == (4, 10)
+    plain = limiar("scan", bundle, ct, ct, images / "00001.png", ct, "--db", tmp_path / "plain.db")
+    rows = without_place(rows_of(archive))
+    assert rows == as_rows(plain.stdout, archive.plan.labels)
+    assert [row["frame"] for row in rows] == [1, 2, 3, 1, 2, 3, None, 1, 2, 3]
+    assert rows[0]["dicom"]
