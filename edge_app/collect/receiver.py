@@ -151,7 +151,7 @@ def _differ(connection: Connection, device: str, rows: Rows, committed: int) -> 
     lower = {row.sequence: row.key for row in rows.rows if row.sequence <= committed and row.kind != "gone"}
     if not lower:
         return False
-    of = (ROWS.c.device == device) & (ROWS.c.store == rows.store) & ROWS.c.sequence.between(min(lower), max(lower))
+    of = (ROWS.c.device == device) & (ROWS.c.store == rows.store) & ROWS.c.sequence.in_(lower)
     found = connection.execute(select(ROWS.c.sequence, ROWS.c.key).where(of))
     return any(lower.get(sequence, key) != key for sequence, key in found)
 
