@@ -27,7 +27,6 @@ DEVICE = (
     "run",
     "results",
     "status",
-    "collect",
     "page",
     "install",
     "rollback",

@@ -79,7 +79,6 @@ NOT_IMPORTED = {  # a package -> who needs it
     "numpy": "also where an extra narrows the device's range",
     "dask": "distributed, which brings it",
     "flask-cors": "moto's server",
-    "distributed": "REMOVE once edge_app/archive imports it",
     "moto": "tests of object storage, which start it as a server",
     "psycopg": "SQLAlchemy, for PostgreSQL",
     "s3fs": "fsspec, for s3:// addresses",

@@ -86,7 +86,7 @@ class Writer:
             self._next_at += 1 / self._rate
         self._image = number.to_bytes(32, "big")
         self._store.add(self._image, f"{number}.png".encode(), answer())
-        self._newest_file = self._store.entries
+        self._newest_file = self._store.sequence
 
     _newest_file: int | None = None
     _image: bytes = b""
