@@ -1,4 +1,4 @@
-"""tests/harness/fleet_chaos.py, with fewer rows than a release has."""
+"""tests/harness/fleet_chaos.py and tests/harness/fleet_devices.py, with fewer rows and devices."""
 
 import subprocess
 import sys
@@ -30,3 +30,8 @@ def test_nothing_is_lost_or_doubled_when_everything_is_killed(project: Path) -> 
 def test_devices_that_trust_the_broker_lose_rows(project: Path) -> None:
     said = ran(project, "fleet_chaos.py", "--rows", "900", "--devices", "3", "--seconds", "15", "--control")
     assert " 0 lost" not in said
+
+
+def test_many_devices_are_followed_closely(project: Path) -> None:
+    said = ran(project, "fleet_devices.py", "--devices", "12", "--hour", "120", "--every", "4", "--processes", "2")
+    assert " 0 lost, 0 double, 12 devices with a status" in said

@@ -12,6 +12,7 @@ import _desktop  # noqa: F401  # before all that only an environment has
 
 # isort: split
 import argparse
+import functools
 import json
 import os
 import random
@@ -30,6 +31,7 @@ from limiar.edge_app.fleet import uplink
 from limiar.edge_app.fleet.connection import Connection
 from limiar.edge_app.fleet.messages import Rows
 from limiar.edge_app.fleet.outbox import StoreOutbox
+from limiar.edge_app.fleet.tls import client_context
 from limiar.edge_app.health.log import Log
 from limiar.edge_app.health.status import Status
 from limiar.edge_app.service.config import FleetSection
@@ -59,7 +61,7 @@ class Writer:
         now = time.monotonic()
         while self._count < self._rows and self._next_at <= now:
             self._one()
-            self._count += 1
+            self._count = self._store.entries
             self._next_at += 1 / self._rate
         if self._store.changed:
             self._store.commit()
@@ -82,8 +84,7 @@ class Writer:
             return
         if chance < 0.06 and self._newest_file is not None:
             self._store.add(self._image, b"again.png", answer("neg"))
-            self._count -= 1  # no new entry
-            self._next_at += 1 / self._rate
+            return
         self._image = number.to_bytes(32, "big")
         self._store.add(self._image, f"{number}.png".encode(), answer())
         self._newest_file = self._store.sequence
@@ -136,8 +137,22 @@ def device(folder: Path, name: str, asked: argparse.Namespace, ends: threading.E
     state = folder / name
     writer = Writer(state, asked.rows, asked.rate, asked.era, random.Random(f"{asked.seed} {name} {asked.era}"))
     fleet = FleetSection(broker=f"127.0.0.1:{asked.port}", device=name, status_s=asked.status_s, groups=("all",))
+    context = None
+    if asked.certificates:
+        files = tuple(str(asked.certificates / one) for one in ("authority.pem", f"{name}.pem", f"{name}.key"))
+        fleet = msgspec.structs.replace(fleet, authority=files[0], certificate=files[1], key=files[2])
+        context = functools.partial(client_context, *files)
     with (folder / f"{name}.log").open("a", buffering=1) as log:
-        running = uplink.Uplink(fleet, name, StoreOutbox(writer.path), writer, Log(stream=log), poll_s=asked.poll_s, retry_s=3)
+        running = uplink.Uplink(
+            fleet,
+            name,
+            StoreOutbox(writer.path),
+            writer,
+            Log(stream=log),
+            context=context,
+            poll_s=asked.poll_s,
+            retry_s=asked.retry_s,
+        )
         if asked.control:
             trust(running, writer)
         running.run(stopping(writer.write, ends))
@@ -173,6 +188,8 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--status-s", type=float, default=10.0)
     options.add_argument("--poll-s", type=float, default=0.1)
+    options.add_argument("--retry-s", type=float, default=3.0, help="without progress, until rows are sent again")
+    options.add_argument("--certificates", type=Path, help="a folder of tests/harness/authority.py, for TLS")
     options.add_argument("--control", action="store_true", help="forget what the broker has acknowledged")
     asked = options.parse_args()
     ends = threading.Event()
