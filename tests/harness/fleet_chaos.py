@@ -218,6 +218,9 @@ class Campaign:
             self.service.kill()
 
     def _finished(self) -> Iterator[bool]:
+        for device in self.devices:
+            assert device.process
+            assert device.process.poll() is None, (device.folder / f"{device.name}.errors").read_text()[-2000:]
         yield from (device.done for device in self.devices)
         if self.images:
             count, waiting = counted(self.service.db)

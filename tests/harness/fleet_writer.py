@@ -51,7 +51,7 @@ class Writer:
         self._store.use(KEY, "bundle")
         self._store.outbox.use(True)
         self._store.commit()
-        self._count, self._rows, self._rate, self._era, self._rng = self._store.entries, rows, rate, era, rng
+        self._count, self._rows, self._rate, self._era, self._rng = self._store.sequence, rows, rate, era, rng
         self._next_at = time.monotonic() + rng.random() / rate
         self._committed: dict[int, float] = {}  # when, by sequence
         self.lags: list[float] = []
@@ -61,7 +61,7 @@ class Writer:
         now = time.monotonic()
         while self._count < self._rows and self._next_at <= now:
             self._one()
-            self._count = self._store.entries
+            self._count = self._store.sequence
             self._next_at += 1 / self._rate
         if self._store.changed:
             self._store.commit()
