@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from limiar.edge_app.results.agreement import wilson
+from limiar.edge_app.text import counted
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -120,7 +121,7 @@ def summary(compared: int, changed: Share, transitions: list[Transition]) -> str
         return f"all {compared} images are decided as before"
     kinds = [one for one in transitions if one.old != one.new]
     said = ", ".join(f"{one.old} -> {one.new} {one.images}" for one in kinds[:3])
-    more = f" and {len(kinds) - 3} other kinds" if len(kinds) > 3 else ""
+    more = f" and {counted(len(kinds) - 3, 'other kind')}" if len(kinds) > 3 else ""
     between = f"{100 * changed.low:.2f} to {100 * changed.high:.2f}"
     return (
         f"{changed.images} of {compared} images are decided differently, "

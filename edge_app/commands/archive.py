@@ -74,6 +74,7 @@ archive.add_command(compare)
 @click.option("--follow", is_flag=True, help="Follow links to files and folders; enter each folder only once.")
 @click.option("--list", "listing", metavar="FILE", help="Read paths and addresses from a file, one a line; - reads stdin.")
 @click.option("-0", "nul", is_flag=True, help="In the list, NUL ends each, not a line end.")
+@click.option("--passed-over", type=FILE, metavar="FILE", help="List what folders hold besides pictures: JSON lines, or .csv.")
 @click.option(
     "--chunk-megabytes", type=click.IntRange(1, 100_000), default=64, show_default=True, help="Size of a chunk's images."
 )
@@ -99,6 +100,7 @@ def plan(
     follow: bool,
     listing: str | None,
     nul: bool,
+    passed_over: Path | None,
     chunk_megabytes: int,
     chunk_images: int,
 ) -> int:
@@ -118,7 +120,7 @@ def plan(
     if not sources and listing is None:
         raise click.UsageError("Give files, folders, addresses of objects, or --list FILE.")
     passed = PassedOver()
-    with ProgressLine() as line:
+    with passed.listed_in(passed_over), ProgressLine() as line:
         made = plan_archive(
             out, bundle, _sources(sources, listing, nul),
             file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside, tiles=tiles,

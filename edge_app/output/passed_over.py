@@ -1,5 +1,7 @@
 """What folders hold besides pictures: counted, and listed in a file if one is given."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -49,6 +51,17 @@ class PassedOver:
         """Leaves the file as it was."""
         if self._whole:
             self._whole.discard()
+
+    @contextmanager
+    def listed_in(self, path: Path | None) -> Iterator[None]:
+        """Lists them in this file, if one is given, which appears if all goes well. Raises OutputError."""
+        self.open(path)
+        try:
+            yield
+        except BaseException:
+            self.discard()
+            raise
+        self.close()
 
     @property
     def links(self) -> int:

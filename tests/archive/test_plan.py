@@ -195,3 +195,16 @@ def test_without_the_extra_the_command_says_how_to_get_it(tmp_path: Path, bundle
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("E-INSTALL-MISSING: limiar archive plan needs fsspec")
     assert "pip install 'limiar[archive]'" in done.stderr
+
+
+def test_what_folders_hold_besides_pictures_is_listed_in_a_file_that_appears_with_the_plan(
+    tmp_path: Path, bundle: Path, images: Path, limiar: Limiar
+) -> None:
+    (images / "notes.txt").write_text("x")
+    listed = tmp_path / "passed.csv"
+    refused = limiar("archive", "plan", tmp_path, "--bundle", bundle, images, "--passed-over", listed)
+    assert (refused.returncode, listed.exists()) == (1, False)
+    done = limiar("archive", "plan", tmp_path / "work", "--bundle", bundle, images, "--passed-over", listed)
+    assert done.returncode == 0
+    assert "notes.txt" in listed.read_text()
+    assert b"--passed-over" not in done.stderr
