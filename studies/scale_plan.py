@@ -33,7 +33,7 @@ import numpy as np
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.append(str(PROJECT / "tests" / "writers"))
 
-from archives import row, write_archive  # noqa: E402
+from archives import row, write_archive  # type: ignore[import-not-found]  # noqa: E402
 from limiar.edge_app.archive.compare import compare_archives  # noqa: E402
 from limiar.edge_app.archive.make_plan import plan_archive  # noqa: E402
 from limiar.edge_app.archive.merge import merge_archive  # noqa: E402
