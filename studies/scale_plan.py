@@ -48,7 +48,7 @@ HOUR = 3600.0
 LISTED = 1000  # objects that an S3 service lists in a request
 REQUEST_S = 0.05  # assumed: from a request to its answer
 ASKED_AT_ONCE = 16  # sizes of objects that `archive plan --list` asks for at the same time (edge_app/archive/objects.py)
-KEY_BYTES = {"merge": 49, "compare": 2 * 64}  # on the disk, of an image (edge_app/archive/merge.py, edge_app/archive/compare.py)
+KEY_BYTES = {"merge": 49, "compare": 2 * 64}  # bytes on the disk, of an image: as `merge` and `compare` have it
 STYLE = """
 svg { font: 13px system-ui, sans-serif; background: #fcfcfb; } text { fill: #1b1b1a; } .head, .tick { fill: #6d6b66; }
 .tick { font-size: 11px; } .grid { stroke: #dddbd5; stroke-dasharray: 1 3; } .line { fill: none; stroke-linejoin: round; }
