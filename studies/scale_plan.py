@@ -45,6 +45,7 @@ BUNDLE = PROJECT / "models" / "lung-nodule"
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)  # images of a chunk
 SHOWN_MOST = 100  # %, of the plot's upright axis
 HOUR = 3600.0
+_EXPONENTS = {3: "1,000", 4: "10,000", 5: "100,000", 6: "1 M"}  # of the plot's axis: what is longer is cut off
 LISTED = 1000  # objects that an S3 service lists in a request
 REQUEST_S = 0.05  # assumed: from a request to its answer
 ASKED_AT_ONCE = 16  # sizes of objects that `archive plan --list` asks for at the same time (edge_app/archive/objects.py)
@@ -301,7 +302,7 @@ def draw(found: dict[bool, list[tuple[int, float, float]]]) -> bytes:
             for copies, line, style in zip((False, True), lines, legend, strict=True)
         ]
         ticks = range(math.ceil(low), math.floor(high) + 1)
-        across = (ticks, np.arange(0, top, step), lambda tick: f"{10 ** int(tick):,}")
+        across = (ticks, np.arange(0, top, step), lambda tick: _EXPONENTS.get(int(tick), f"1e{int(tick)}"))
         svg = draw_chart(title, axes, ("images in a chunk", title), legend, drawn, *across)
         parts.append(svg.replace("<svg ", f'<svg x="{350 * place}" height="320" ', 1))
     start = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 690 320" width="690" height="320">'
