@@ -118,12 +118,12 @@ def summary(compared: int, changed: Share, transitions: list[Transition]) -> str
     if not compared:
         return "no image is in both"
     if not changed.images:
-        return f"all {compared} images are decided as before"
+        return f"{counted(compared, 'image')}: decided as before"
     kinds = [one for one in transitions if one.old != one.new]
     said = ", ".join(f"{one.old} -> {one.new} {one.images}" for one in kinds[:3])
     more = f" and {counted(len(kinds) - 3, 'other kind')}" if len(kinds) > 3 else ""
     between = f"{100 * changed.low:.2f} to {100 * changed.high:.2f}"
     return (
-        f"{changed.images} of {compared} images are decided differently, "
+        f"{changed.images} of {counted(compared, 'image')} decided differently, "
         f"{100 * (changed.share or 0):.2f} % ({between}): {said}{more}"
     )

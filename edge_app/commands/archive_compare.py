@@ -9,7 +9,7 @@ import click
 from limiar.edge_app import exit_status
 from limiar.edge_app.commands.options import FILE, with_extra
 from limiar.edge_app.errors import printable
-from limiar.edge_app.text import for_json
+from limiar.edge_app.text import counted, for_json
 
 if TYPE_CHECKING:
     from limiar.edge_app.archive.comparison import Comparison
@@ -82,8 +82,8 @@ def _lines(found: "Comparison") -> Iterator[str]:
     yield found.summary
     for title, side in (("old", found.old), ("new", found.new)):
         name = f"{side.name}, " if side.name else ""
-        missing = f", {side.missing} chunks missing" if side.missing else ""
-        rows = f"{side.rows} rows, {side.double} double{missing}"
+        missing = f", {counted(side.missing, 'chunk')} missing" if side.missing else ""
+        rows = f"{counted(side.rows, 'row')}, {side.double} double{missing}"
         yield f"{title} {name}{side.bundle[:12]}, {side.file} on {side.runtime}: {rows}"
     if found.only_old or found.only_new:
         yield f"only in old {found.only_old}, only in new {found.only_new}"

@@ -104,7 +104,7 @@ def test_the_gravest_changes_come_first_and_of_them_the_surest(tmp_path: Path) -
     found = compare_archives(*two(tmp_path))
     assert [one.path for one in found.look] == [f"/images/{k}.png" for k in (101, 100, 102, 103, 104)]
     assert [one.path for one in found.look_only] == ["/images/105.png", "/images/106.png"]
-    assert found.summary.startswith("5 of 86 images are decided differently, 5.81 % (")
+    assert found.summary.startswith("5 of 86 images decided differently, 5.81 % (")
     assert [(one.label, one.images, one.median) for one in found.shifts] == [("neg", 81, 0.05)]
 
 
