@@ -252,9 +252,8 @@ class Campaign:
             must = set(entries) if final else set(entries) - waiting
             counts["rows"] += len(must)
             counts["lost"] += len(must - set(there))
-            counts["other"] += sum(
-                there[key] != entries[key] for key in must & set(there) if key not in self._later(name, path)
-            )
+            same = (must & set(there)) - self._later(name, path)
+            counts["other"] += sum(there[key] != entries[key] for key in same)
         counts["foreign"] = sum(len(set(there) - known.get(name, set())) for name, there in had.items())
         lines = [(name, line) for name, there in had.items() for line in there.values() if line != "review"]
         counts["double"] += len(lines) - len(set(lines))
