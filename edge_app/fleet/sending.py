@@ -79,6 +79,7 @@ class Sending:
         """With a store, of which nothing is known."""
         self._store = store
         self.acked, self._key = 0, NO_KEY  # the last row that the collector has, and its key
+        self._kept = 0  # up to this row the store had forgotten
         self.sent = 0  # the highest sequence that was sent
         self._gap_at: tuple[int, float] | None = None  # where it went back to after a gap, and when
         self._doubt.end()
@@ -133,6 +134,7 @@ class Sending:
             return False
         if now.store != self._store:
             self._start(now.store)
+        self._kept = max(self._kept, now.acked)
         if now.acked > self.acked:
             self.acked, self._key = now.acked, NO_KEY
             self._next = max(self._next, now.acked + 1)
@@ -178,7 +180,7 @@ class Sending:
 
     def _agrees(self, now: Uplink) -> bool:
         """Whether the collector and the store mean the same rows."""
-        if self._doubt.sure:
+        if self._doubt.sure or now.acked < self._kept:
             return False
         if self.acked <= now.acked:
             return True

@@ -236,8 +236,9 @@ def did(world: World, step: str, copies: dict[str, Any]) -> None:
         case "copy":
             copies["store"] = world.store.copied()
         case "put back" if "store" in copies:
-            world.store = copies["store"].copied()  # the service was stopped for it, and its uplink with it
-            world.start()
+            world.store = copies["store"].copied()
+            if world.rng.random() < 0.5:  # a service that finds its store damaged puts a copy back, and its uplink goes on
+                world.start()
         case "replace":
             world.store = Store(world.rng)
             world.start()
@@ -361,6 +362,20 @@ def test_a_collector_that_went_back_gets_everything_again_once_it_has_said_so_tw
         world.hear()
     world.settle()
     assert world.store.name != name
+    assert set(world.store.entries) <= world.collector.rows
+
+
+def test_a_store_that_goes_back_and_grows_again_while_there_is_no_network_forgets_nothing_that_was_not_sent() -> None:
+    world = running(50)
+    world.settle()
+    copy = world.store.copied()
+    world.store.add(50)
+    world.settle()
+    world.start()  # so it knows how far the collector is by the store, and no key
+    world.sending.turn()
+    world.store = copy
+    world.store.add(80)  # past what the collector has
+    world.settle()
     assert set(world.store.entries) <= world.collector.rows
 
 
