@@ -1,5 +1,6 @@
 """`limiar archive`: the group, and its commands that plan and tell how far it is."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,11 +140,15 @@ def _planned(out: Path, made: "Plan") -> str:
 
 
 def _sources(given: tuple[str, ...], listing: str | None, nul: bool) -> "Iterator[str | bytes | None]":
-    """The sources given as arguments, then those of the list. Raises SourceError E-SOURCE-LIST."""
-    from limiar.edge_app.errors import SourceError
+    """The sources given as arguments, then those of the list. Raises SourceError E-SOURCE-LIST, ArchiveError E-PLAN-SOURCE."""
+    from limiar.edge_app.archive.objects import is_address
+    from limiar.edge_app.errors import ArchiveError, SourceError
     from limiar.edge_app.scan.paths import listed
 
-    yield from given
+    for source in given:
+        if not is_address(os.fsencode(source)) and not os.path.lexists(source):
+            raise ArchiveError("E-PLAN-SOURCE", f"{printable(source)} is not there: check the path")
+        yield source
     if listing is None:
         return
     separator = b"\0" if nul else b"\n"

@@ -208,3 +208,12 @@ def test_what_folders_hold_besides_pictures_is_listed_in_a_file_that_appears_wit
     assert done.returncode == 0
     assert "notes.txt" in listed.read_text()
     assert b"--passed-over" not in done.stderr
+
+
+def test_a_source_that_is_not_there_is_refused_and_nothing_is_planned(
+    tmp_path: Path, bundle: Path, images: Path, limiar: Limiar
+) -> None:
+    found = limiar("archive", "plan", tmp_path / "work", "--bundle", bundle, images, tmp_path / "imagse")
+    assert found.returncode == 1
+    assert found.stderr.startswith(b"E-PLAN-SOURCE: ")
+    assert not (tmp_path / "work").exists()
