@@ -37,6 +37,7 @@ def row_columns(device: str, row: Row, received: str) -> dict[str, Any]:
     shared = {
         "device": device,
         "sequence": row.sequence,
+        "mark": row.mark,
         "key": row.key,
         "kind": row.kind,
         "entry": row.entry,

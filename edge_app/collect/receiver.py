@@ -2,7 +2,7 @@
 
 A row is taken if it follows the last one of its store; what came before is there already, and after a gap nothing is taken. So
 the number in an acknowledgement says that every row up to it is committed. A store that was put back from a copy and has grown
-again has other rows at the same numbers: their keys tell, and nothing more is taken of it until the device gives it another id.
+again has other rows at the same numbers: their marks tell, and nothing more is taken of it until the device gives it another id.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from limiar.edge_app.collect.columns import WrongMessage, device_columns, row_columns
 from limiar.edge_app.collect.images import image_bytes, keep_image
 from limiar.edge_app.collect.schema import DEVICES, ROWS, STORES
-from limiar.edge_app.fleet.messages import LONGEST, NO_KEY, Acked, Row, Rows
+from limiar.edge_app.fleet.messages import LONGEST, NO_MARK, Acked, Row, Rows
 from limiar.edge_app.fleet.topics import ROOT, sender
 from limiar.edge_app.system.clock import utc_now
 
@@ -74,10 +74,10 @@ class Receiver:
         values: Sequence[dict[str, Any]],
         images: dict[str, bytes | None],
     ) -> Acked:
-        committed, key = _committed(connection, device, rows.store)
-        new, last, gap = _following(rows, committed, key)
+        committed, mark = _committed(connection, device, rows.store)
+        new, last, gap = _following(rows, committed, mark)
         if _differ(connection, device, rows, committed):
-            new, last, gap = [], key, True
+            new, last, gap = [], mark, True
         wanted = {(row.sequence, row.key) for row in new}
         taken = [{"store": rows.store, **one} for one in values if (one["sequence"], one["key"]) in wanted]
         for one in taken:
@@ -90,12 +90,12 @@ class Receiver:
             "device": device,
             "store": rows.store,
             "committed": committed,
-            "key": last,
+            "mark": last,
             "first_seen": now,
             "last_seen": now,
         }
         _upsert(connection, STORES, [store], ("device", "store"), kept=("first_seen",))
-        return Acked(store=rows.store, sequence=committed, key=last, gap=gap)
+        return Acked(store=rows.store, sequence=committed, mark=last, gap=gap)
 
     def _seen(self, connection: Connection, device: str, *, alive: bool, **changes: Any) -> None:
         """alive: whether it was the device that spoke just now, and not the broker for it."""
@@ -110,8 +110,8 @@ def all_acked(connection: Connection) -> list[tuple[str, Acked]]:
     """What each device may forget, by name: of the store that it spoke of last."""
     newest = select(STORES.c.device, func.max(STORES.c.last_seen).label("seen")).group_by(STORES.c.device).subquery()
     same = (STORES.c.device == newest.c.device) & (STORES.c.last_seen == newest.c.seen)
-    found = connection.execute(select(STORES.c.device, STORES.c.store, STORES.c.committed, STORES.c.key).join(newest, same))
-    return [(device, Acked(store=store, sequence=sequence, key=key)) for device, store, sequence, key in found]
+    found = connection.execute(select(STORES.c.device, STORES.c.store, STORES.c.committed, STORES.c.mark).join(newest, same))
+    return [(device, Acked(store=store, sequence=sequence, mark=mark)) for device, store, sequence, mark in found]
 
 
 def _decoded(device: str, payload: bytes) -> Rows:
@@ -122,38 +122,38 @@ def _decoded(device: str, payload: bytes) -> Rows:
 
 
 def _committed(connection: Connection, device: str, store: str) -> tuple[int, str]:
-    """The last row of a store that was taken, and its key."""
+    """The last row of a store that was taken, and its mark."""
     of = (STORES.c.device == device) & (STORES.c.store == store)
-    found = connection.execute(select(STORES.c.committed, STORES.c.key).where(of)).first()
-    return (found[0], found[1]) if found else (0, NO_KEY)
+    found = connection.execute(select(STORES.c.committed, STORES.c.mark).where(of)).first()
+    return (found[0], found[1]) if found else (0, NO_MARK)
 
 
-def _following(rows: Rows, committed: int, key: str) -> tuple[list[Row], str, bool]:
-    """The rows that follow what is committed, the last key then, and whether a row did not follow."""
+def _following(rows: Rows, committed: int, mark: str) -> tuple[list[Row], str, bool]:
+    """The rows that follow what is committed, the last mark then, and whether a row did not follow."""
     new: list[Row] = []
-    last, before = key, rows.before
+    last, before = mark, rows.before
     for row in rows.rows:
         if row.sequence > committed:
             follows = row.sequence == committed + len(new) + 1 and before in (None, last)
             if not follows:
                 return new, last, True
             new.append(row)
-            last = row.key
-        before = None if row.kind == "gone" else row.key
+            last = row.mark
+        before = row.mark
     return new, last, False
 
 
 def _differ(connection: Connection, device: str, rows: Rows, committed: int) -> bool:
-    """Whether a row that is there already has another key than the one that came: the store is not the one it was.
+    """Whether a row that is there already has another mark than the one that came: the store is not the one it was.
 
     An entry that was sent again has left its first number, so a number without a row says nothing.
     """
-    lower = {row.sequence: row.key for row in rows.rows if row.sequence <= committed and row.kind != "gone"}
+    lower = {row.sequence: row.mark for row in rows.rows if row.sequence <= committed}
     if not lower:
         return False
     of = (ROWS.c.device == device) & (ROWS.c.store == rows.store) & ROWS.c.sequence.in_(lower)
-    found = connection.execute(select(ROWS.c.sequence, ROWS.c.key).where(of))
-    return any(lower.get(sequence, key) != key for sequence, key in found)
+    found = connection.execute(select(ROWS.c.sequence, ROWS.c.mark).where(of))
+    return any(lower.get(sequence, mark) != mark for sequence, mark in found)
 
 
 def _upsert(

@@ -59,7 +59,7 @@ STORES = Table(
     Column("device", Text, ForeignKey("devices.name"), primary_key=True),
     Column("store", Text, primary_key=True),
     Column("committed", BigInteger, nullable=False),  # the highest sequence without a gap below it
-    Column("key", Text, nullable=False),  # of that row
+    Column("mark", Text, nullable=False),  # of that row
     Column("first_seen", Text, nullable=False),
     Column("last_seen", Text, nullable=False),  # its last message of rows, whether any was new or not
 )
@@ -71,6 +71,7 @@ ROWS = Table(
     Column("device", Text, ForeignKey("devices.name"), nullable=False),
     Column("store", Text, nullable=False),  # with which it came last
     Column("sequence", BigInteger, nullable=False),
+    Column("mark", Text, nullable=False),  # of the row of the outbox with which it came last
     Column("key", Text, nullable=False),
     Column("kind", Text, nullable=False),  # "file", "frame", "refusal" or "review"
     Column("entry", BigInteger),  # the ID on the device

@@ -15,10 +15,12 @@ SCHEMA = 1
 ROWS_MOST = 200  # of a message
 ROWS_BYTES = 256 << 10  # of a message, about; a single row may be larger
 LONGEST = 8 << 20  # bytes of a message; what is longer is dropped unread
-NO_KEY = "0" * 16  # of the row before the first
+NO_KEY = "0" * 16  # of an entry that is not there any more
+NO_MARK = "0" * 16  # of the row before the first
 
 StoreId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]  # 16 random bytes
 Key = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]  # of an entry: 8 random bytes
+Mark = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]  # of a row: 8 random bytes; an entry that is sent again has another
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Sequence = Annotated[int, Meta(ge=1, lt=1 << 62)]
 Count = Annotated[int, Meta(ge=0, lt=1 << 62)]
@@ -40,7 +42,8 @@ class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An entry of a device's outbox."""
 
     sequence: Sequence  # 1, 2, 3 and so on, without a gap, for each store
-    key: Key
+    mark: Mark
+    key: Key  # of the entry
     kind: Kind  # "gone": the entry is not there any more
     entry: Count | None = None  # its ID on the device
     line: Raw = Raw(b"null")  # a ResultLine, as `limiar results --json` prints it; null: none
@@ -53,7 +56,7 @@ class Rows(Struct, frozen=True, kw_only=True):
 
     schema: Literal[1] = 1
     store: StoreId
-    before: Key | None = None  # of the row before the first one; None: the sender does not know it any more
+    before: Mark | None = None  # of the row before the first one; None: the sender does not know it any more
     rows: Annotated[tuple[Row, ...], Meta(max_length=ROWS_MOST)]
 
 
@@ -63,7 +66,7 @@ class Acked(Struct, frozen=True, kw_only=True):
     schema: Literal[1] = 1
     store: StoreId
     sequence: Count  # the highest one without a gap below it; 0: none
-    key: Key  # of that row; NO_KEY for sequence 0
+    mark: Mark  # of that row; NO_MARK for sequence 0
     gap: bool = False  # what came last did not follow it: send again from the next one
 
 

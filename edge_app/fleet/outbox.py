@@ -18,7 +18,7 @@ from limiar.edge_app.health.log import Log
 from limiar.edge_app.health.status import Status
 from limiar.edge_app.results.picture_file import places
 from limiar.edge_app.store.outbox import Uplink
-from limiar.edge_app.store.outgoing import key_of, outgoing, uplink_of
+from limiar.edge_app.store.outgoing import mark_of, outgoing, uplink_of
 from limiar.edge_app.store.reader import Entry, Reader
 from limiar.edge_app.system.files import read_bounded
 
@@ -66,13 +66,13 @@ class StoreOutbox:
             found = outgoing(reader, after - 1, most + 1) if after else outgoing(reader, 0, most)
         before = found.pop(0) if found and found[0].sequence == after else None
         rows = (row_of(one, paths=self._paths, picture=self._picture) for one in found[:most])
-        return before.key.hex() if before and before.key else None, fitted(rows, self.longest)
+        return before.mark.hex() if before else None, fitted(rows, self.longest)
 
-    def key_of(self, sequence: int) -> str | None:
+    def mark_of(self, sequence: int) -> str | None:
         """Raises StoreError."""
         with Reader(self._database) as reader:
-            key = key_of(reader, sequence)
-        return key.hex() if key else None
+            mark = mark_of(reader, sequence)
+        return mark.hex() if mark else None
 
 
 def pictures(state: Path, moved_to: tuple[str, ...], which: str, most_bytes: int) -> Picture:

@@ -58,7 +58,8 @@ def fitted(rows: Iterable[Row], longest: int = LONGEST) -> list[Row]:
 
 
 def _row(one: Outgoing, **fields: object) -> Row:
-    return Row(sequence=one.sequence, key=one.key.hex() or NO_KEY, entry=one.number, **fields)  # type: ignore[arg-type]
+    key = one.key.hex() or NO_KEY
+    return Row(sequence=one.sequence, mark=one.mark.hex(), key=key, entry=one.number, **fields)  # type: ignore[arg-type]
 
 
 def _review(said: OutgoingReview) -> RowReview:

@@ -3,9 +3,11 @@
 Rows go out in order. Only what the collector says that it has committed is forgotten: a broker acknowledges what it then loses.
 If nothing moves for a while, the device goes back to the first row that the collector may lack.
 
-A sequence names a row only together with its store's id, and an older copy of a store has the same id. So the key of a row is
+A sequence names a row only together with its store's id, and an older copy of a store has the same id. So the mark of a row is
 compared before anything is forgotten; if it differs, or there is no such row yet, the store sends everything again under a new
 id, which doubles nothing, since a collector knows an entry by its key. The same is done if the collector went back.
+
+An entry's key would not do for that: a store and its copy may both answer the same images again, by different bundles.
 """
 
 import time
@@ -13,7 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from limiar.edge_app.fleet.doubt import Doubt
-from limiar.edge_app.fleet.messages import NO_KEY, ROWS_MOST, Acked, Row, Rows
+from limiar.edge_app.fleet.messages import NO_MARK, ROWS_MOST, Acked, Row, Rows
 from limiar.edge_app.store.outbox import Uplink
 
 WINDOW = 1000  # rows that may be on their way
@@ -31,10 +33,10 @@ class Outbox(Protocol):
         """How far it is; None: this device is in no fleet."""
 
     def rows(self, after: int, most: int) -> tuple[str | None, list[Row]]:
-        """The key of the row with this sequence, if it waits too, and at most so many behind it, as one message holds them."""
+        """The mark of the row with this sequence, if it waits too, and at most so many behind it, as one message holds them."""
 
-    def key_of(self, sequence: int) -> str | None:
-        """The key of a row that waits."""
+    def mark_of(self, sequence: int) -> str | None:
+        """The mark of a row that waits."""
 
 
 class Forgetting(Protocol):
@@ -78,7 +80,7 @@ class Sending:
     def _start(self, store: bytes | None) -> None:
         """With a store, of which nothing is known."""
         self._store = store
-        self.acked, self._key = 0, NO_KEY  # the last row that the collector has, and its key
+        self.acked, self._mark = 0, NO_MARK  # the last row that the collector has, and its mark
         self._kept = 0  # up to this row the store had forgotten
         self.sent = 0  # the highest sequence that was sent
         self._gap_at: tuple[int, float] | None = None  # where it went back to after a gap, and when
@@ -136,7 +138,7 @@ class Sending:
             self._start(now.store)
         self._kept = max(self._kept, now.acked)
         if now.acked > self.acked:
-            self.acked, self._key = now.acked, NO_KEY
+            self.acked, self._mark = now.acked, NO_MARK
             self._next = max(self._next, now.acked + 1)
         for ack, retained in self._heard:
             if ack.store == now.store.hex():
@@ -165,7 +167,7 @@ class Sending:
         if self._begins is not None:
             self._begins = min(self._begins, self._now())
         if ack.sequence > self.acked:
-            self.acked, self._key = ack.sequence, ack.key
+            self.acked, self._mark = ack.sequence, ack.mark
             self._next = max(self._next, ack.sequence + 1)
             self._most = min(ROWS_MOST, 2 * self._most)
             self._arrived = True
@@ -186,8 +188,8 @@ class Sending:
             return True
         if self.acked > now.newest:
             return False
-        own = self._outbox.key_of(self.acked)
-        return own is None or own == self._key or self._key == NO_KEY
+        own = self._outbox.mark_of(self.acked)
+        return own is None or own == self._mark or self._mark == NO_MARK
 
     def _renew(self, now: Uplink) -> None:
         if self._now() >= self._ask_at:
@@ -221,8 +223,8 @@ class Sending:
             if rows[0].sequence != self._next:  # the store lacks rows of its own
                 self._renew(now)
                 return False
-            if before is None and self._next == self.acked + 1 and self._key != NO_KEY:
-                before = self._key
+            if before is None and self._next == self.acked + 1 and self._mark != NO_MARK:
+                before = self._mark
             if not self._speak(Rows(store=now.store.hex(), before=before, rows=tuple(rows))):
                 return False
             self._next = rows[-1].sequence + 1

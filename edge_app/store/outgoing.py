@@ -6,12 +6,12 @@ from limiar.edge_app.store.outbox import Uplink, uplink
 from limiar.edge_app.store.reader import ENTRIES, Entry, Reader
 
 _WAITING = """
-    SELECT o.sequence, o.entry, e.kind, e.row, e.key FROM outbox o LEFT JOIN entries e ON e.id = o.entry
+    SELECT o.sequence, o.mark, o.entry, e.kind, e.row, e.key FROM outbox o LEFT JOIN entries e ON e.id = o.entry
     WHERE o.sequence > ? ORDER BY o.sequence LIMIT ?"""
 _REVIEW = """
     SELECT e.key, w.label, w.by, w.why, w.time, w.takes_back FROM reviews w JOIN entries e ON e.id = w.entry WHERE w.id = ?"""
 _KEY_OF_REVIEW = "SELECT key FROM entries WHERE kind = 'review' AND row = ?"
-_KEY = "SELECT e.key FROM outbox o JOIN entries e ON e.id = o.entry WHERE o.sequence = ?"
+_MARK = "SELECT mark FROM outbox WHERE sequence = ?"
 
 
 class OutgoingReview(Struct, frozen=True):
@@ -29,6 +29,7 @@ class Outgoing(Struct, frozen=True):
     """A row of the outbox: an answer or refusal, a review, or neither if the entry is not there any more."""
 
     sequence: int
+    mark: bytes  # 8 random bytes, of this row: an older copy of the store has another at this sequence
     key: bytes  # 8 random bytes, of the entry; empty if it is not there any more
     number: int  # of the entry: the ID that the device shows
     entry: Entry | None = None
@@ -46,24 +47,25 @@ def outgoing(reader: Reader, after: int, most: int) -> list[Outgoing]:
         return [_outgoing(reader, row) for row in reader.rows(_WAITING, (after, most))]
 
 
-def key_of(reader: Reader, sequence: int) -> bytes | None:
-    """The key of a row that waits; None if none of this sequence does. Raises StoreError."""
-    for (key,) in reader.rows(_KEY, (sequence,)):
-        assert isinstance(key, bytes)
-        return key
+def mark_of(reader: Reader, sequence: int) -> bytes | None:
+    """The mark of a row that waits; None if none of this sequence does. Raises StoreError."""
+    for (mark,) in reader.rows(_MARK, (sequence,)):
+        assert isinstance(mark, bytes)
+        return mark
     return None
 
 
 def _outgoing(reader: Reader, row: tuple[object, ...]) -> Outgoing:
-    sequence, number, kind, of, key = row
-    found = Outgoing(int(str(sequence)), key if isinstance(key, bytes) else b"", int(str(number)))
+    sequence, mark, number, kind, of, key = row
+    assert isinstance(mark, bytes)
+    found = Outgoing(int(str(sequence)), mark, key if isinstance(key, bytes) else b"", int(str(number)))
     if kind is None:
         return found
     if kind == "review":
         review = _review(reader, of)
-        return Outgoing(found.sequence, found.key if review else b"", found.number, review=review)
+        return Outgoing(found.sequence, mark, found.key if review else b"", found.number, review=review)
     (entry,) = reader.rows(f"{ENTRIES} WHERE e.id = ?", (number,))
-    return Outgoing(found.sequence, found.key, found.number, entry=reader.entry_of(entry))
+    return Outgoing(found.sequence, mark, found.key, found.number, entry=reader.entry_of(entry))
 
 
 def _review(reader: Reader, row: object) -> OutgoingReview | None:

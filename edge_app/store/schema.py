@@ -146,7 +146,8 @@ MIGRATIONS = (
     ) STRICT;
     CREATE TABLE outbox (                -- while there is an uplink, what has not been committed elsewhere
         sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-        entry INTEGER NOT NULL
+        entry INTEGER NOT NULL,
+        mark BLOB NOT NULL DEFAULT (randomblob(8)) -- tells it from what a copy of the store has at this sequence
     ) STRICT;
     CREATE INDEX outbox_entry ON outbox (entry);
     """,

@@ -13,7 +13,7 @@ import pytest
 
 from limiar.edge_app.answer import Answer, Timing
 from limiar.edge_app.store.audit_check import check
-from limiar.edge_app.store.outgoing import Outgoing, key_of, outgoing, uplink_of
+from limiar.edge_app.store.outgoing import Outgoing, mark_of, outgoing, uplink_of
 from limiar.edge_app.store.reader import Reader
 from limiar.edge_app.store.schema import MIGRATIONS
 from limiar.edge_app.store.writer import BundleKey, Refusal, Store
@@ -77,6 +77,7 @@ def test_an_answer_that_is_replaced_is_sent_again_under_its_key(path: Path) -> N
         (3, 1, "neg"),
     ]
     assert found[0].key == found[2].key
+    assert len({one.mark for one in found}) == 3
 
 
 def test_only_what_a_collector_committed_leaves_the_outbox(path: Path) -> None:
@@ -92,8 +93,8 @@ def test_only_what_a_collector_committed_leaves_the_outbox(path: Path) -> None:
     assert [one.sequence for one in waiting(path)] == [4, 5]
     with Reader(path) as reader:
         now = uplink_of(reader)
-        assert key_of(reader, 3) is None
-        assert key_of(reader, 4) == waiting(path)[0].key
+        assert mark_of(reader, 3) is None
+        assert mark_of(reader, 4) == waiting(path)[0].mark
     assert now
     assert (now.acked, now.newest, now.waiting) == (3, 5, 2)
 

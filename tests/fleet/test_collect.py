@@ -51,7 +51,7 @@ def test_what_is_acknowledged_is_committed_also_when_everything_is_killed(plain:
             assert device.last
             device.send(*batch(device.last.sequence + 1, 1000), *batch(401, 600))
             collector.wait(lambda: device.last and device.last.sequence == 1000 and not device.last.gap)
-            assert device.last.key == key(1000)
+            assert device.last.mark == key(1000)
         assert collector.rows(COUNT) == [(1000, 1000, 1000)]
         assert collector.rows("SELECT name, waiting FROM devices") == [("one", 7)]
         assert collector.end() == 0

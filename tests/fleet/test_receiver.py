@@ -14,7 +14,7 @@ from limiar.edge_app.collect.database import FleetDatabase, reading
 from limiar.edge_app.collect.receiver import Message, Receiver, all_acked
 from limiar.edge_app.collect.schema import DEVICES, ROWS
 from limiar.edge_app.errors import StoreError
-from limiar.edge_app.fleet.messages import LONGEST, NO_KEY, Acked
+from limiar.edge_app.fleet.messages import LONGEST, NO_KEY, NO_MARK, Acked
 from senders import STORE, key, line, row, rows, status
 
 OTHER = "b" * 32
@@ -40,12 +40,12 @@ def kept(connection: Connection) -> list[tuple[str, int, str]]:
 
 
 def test_rows_are_taken_in_order_once_and_a_gap_takes_nothing(connection: Connection) -> None:
-    assert take(connection, rows(row(1), row(2))) == Acked(store=STORE, sequence=2, key=key(2))
-    assert take(connection, rows(row(1), row(2), row(3))) == Acked(store=STORE, sequence=3, key=key(3))
-    assert take(connection, rows(row(5))) == Acked(store=STORE, sequence=3, key=key(3), gap=True)
-    assert take(connection, rows(row(4), row(6))) == Acked(store=STORE, sequence=4, key=key(4), gap=True)
-    assert take(connection, rows(row(7), store=OTHER)) == Acked(store=OTHER, sequence=0, key=NO_KEY, gap=True)
-    assert take(connection, rows(row(1), name="two")) == Acked(store=STORE, sequence=1, key=key(1))
+    assert take(connection, rows(row(1), row(2))) == Acked(store=STORE, sequence=2, mark=key(2))
+    assert take(connection, rows(row(1), row(2), row(3))) == Acked(store=STORE, sequence=3, mark=key(3))
+    assert take(connection, rows(row(5))) == Acked(store=STORE, sequence=3, mark=key(3), gap=True)
+    assert take(connection, rows(row(4), row(6))) == Acked(store=STORE, sequence=4, mark=key(4), gap=True)
+    assert take(connection, rows(row(7), store=OTHER)) == Acked(store=OTHER, sequence=0, mark=NO_MARK, gap=True)
+    assert take(connection, rows(row(1), name="two")) == Acked(store=STORE, sequence=1, mark=key(1))
     assert kept(connection) == [("one", number, key(number)) for number in range(1, 5)] + [("two", 1, key(1))]
     with connection.begin():
         assert dict(all_acked(connection))["one"].store == OTHER
@@ -54,25 +54,35 @@ def test_rows_are_taken_in_order_once_and_a_gap_takes_nothing(connection: Connec
 def test_an_entry_that_comes_again_replaces_its_line_and_stays_one(connection: Connection) -> None:
     take(connection, rows(row(1), row(2)))
     take(connection, rows(row(3, key=key(1), entry=1, line=line(1, decision="neg"))))
-    assert take(connection, rows(row(1), row(2), row(3, key=key(1)), row(4))) == Acked(store=STORE, sequence=4, key=key(4))
+    assert take(connection, rows(row(1), row(2), row(3, key=key(1)), row(4))) == Acked(store=STORE, sequence=4, mark=key(4))
     take(connection, rows(*(row(number) for number in (1, 2, 4)), store=OTHER))  # a gap: the first two are taken
     assert kept(connection) == [("one", 1, key(1)), ("one", 2, key(2)), ("one", 4, key(4))]
 
 
-def test_a_store_put_back_from_a_copy_is_seen_by_its_keys(connection: Connection) -> None:
+def test_a_store_put_back_from_a_copy_is_seen_by_its_marks(connection: Connection) -> None:
     take(connection, rows(*(row(number) for number in range(1, 11))))
-    known = Acked(store=STORE, sequence=10, key=key(10), gap=True)
+    known = Acked(store=STORE, sequence=10, mark=key(10), gap=True)
     copy = [row(number, copy=number > 5) for number in range(1, 30)]
     assert take(connection, rows(*copy[5:15])) == known
     assert take(connection, rows(*copy[10:15], before=key(10, 1))) == known  # the message before it was lost
-    assert take(connection, rows(row(11), before=key(10))) == Acked(store=STORE, sequence=11, key=key(11))
+    assert take(connection, rows(row(11), before=key(10))) == Acked(store=STORE, sequence=11, mark=key(11))
     assert len(kept(connection)) == 11
+
+
+def test_the_same_entries_sent_again_by_a_store_and_by_a_copy_of_it_are_told_apart(connection: Connection) -> None:
+    take(connection, rows(*(row(number) for number in range(1, 4))))
+    take(connection, rows(*(row(number + 3, key=key(number)) for number in range(1, 4))))  # answered again
+    copy = [row(number + 3, copy=1, key=key(number), line=line(number, decision="neg")) for number in range(1, 4)]
+    assert take(connection, rows(*copy)) == Acked(store=STORE, sequence=6, mark=key(6), gap=True)
+    take(connection, rows(*(one | {"sequence": number} for number, one in enumerate(copy, 1)), store=OTHER))
+    with connection.begin():
+        assert set(connection.scalars(select(ROWS.c.decision))) == {"neg"}
 
 
 def test_whatever_is_lost_or_comes_twice_every_row_is_there_in_the_end(connection: Connection) -> None:
     """The simplest device: it sends from what is acknowledged on, and the way loses messages and repeats old ones."""
     rng = random.Random(22)
-    acked, old = Acked(store=STORE, sequence=0, key=NO_KEY), []
+    acked, old = Acked(store=STORE, sequence=0, mark=NO_MARK), []
     while acked.sequence < 200:
         sent = [row(number) for number in range(acked.sequence + 1, min(acked.sequence + rng.randint(1, 30), 200) + 1)]
         cut = rng.randint(1, len(sent))
@@ -114,8 +124,8 @@ WRONG = {
     "not JSON": b"{",
     "another schema": json.dumps({"schema": 2, "store": STORE, "rows": []}).encode(),
     "a store of another form": json.dumps({"schema": 1, "store": "A" * 32, "rows": []}).encode(),
-    "no line": rows({"sequence": 1, "key": key(1), "kind": "file"}).payload,
-    "a review that says nothing": rows({"sequence": 1, "key": key(1), "kind": "review"}).payload,
+    "no line": rows({"sequence": 1, "mark": key(1), "key": key(1), "kind": "file"}).payload,
+    "a review that says nothing": rows({"sequence": 1, "mark": key(1), "key": key(1), "kind": "review"}).payload,
     "a sequence from below": rows(row(0)).payload,
     "a sequence beyond any": rows(row(1 << 62)).payload,
     "201 rows": rows(*(row(number) for number in range(1, 202))).payload,
@@ -147,7 +157,7 @@ def test_what_lies_within_its_form_does_no_harm(connection: Connection) -> None:
         row(2, copy=1),  # a number twice
     ]
     acked = take(connection, rows(*odd))
-    assert acked == Acked(store=STORE, sequence=2, key=key(2), gap=True)
+    assert acked == Acked(store=STORE, sequence=2, mark=key(2), gap=True)
     with connection.begin():
         found = connection.execute(select(ROWS.c.source, ROWS.c.label, ROWS.c.time, ROWS.c.received).order_by(ROWS.c.id)).all()
     assert found[0][:2] == ("a\\x00b", "\\x00")

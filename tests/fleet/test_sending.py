@@ -1,6 +1,7 @@
 """The rules by which a device sends and forgets rows, in a world that loses, dies, and goes back to copies."""
 
 import copy
+import itertools
 import random
 from collections import deque
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
-from limiar.edge_app.fleet.messages import NO_KEY, Acked, Row, Rows
+from limiar.edge_app.fleet.messages import NO_MARK, Acked, Row, Rows
 from limiar.edge_app.fleet.sending import Sending
 from limiar.edge_app.store.outbox import Uplink
 
@@ -19,23 +21,35 @@ class Store:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self.entries: list[str] = []  # keys
+        self.entries: dict[str, int] = {}  # by key: the answer, by its number among all that were ever given
+        self._answers = itertools.count()
         self.begin()
 
     def begin(self) -> None:
         self.name = self._rng.randbytes(16)
-        self.acked, self.waits = 0, dict(enumerate(self.entries, 1))
-        self.newest = len(self.entries)
+        self.acked, self.newest = 0, 0
+        self.waits: dict[int, tuple[str, str]] = {}  # mark and key
+        self._put(list(self.entries))
 
     def add(self, count: int) -> None:
-        for _ in range(count):
-            self.entries.append(self._rng.randbytes(8).hex())
+        self._answer([self._rng.randbytes(8).hex() for _ in range(count)])
+
+    def again(self, count: int) -> None:
+        """The first ones are answered again."""
+        self._answer(list(self.entries)[:count])
+
+    def _answer(self, keys: list[str]) -> None:
+        self.entries |= {key: next(self._answers) for key in keys}
+        self._put(keys)
+
+    def _put(self, keys: list[str]) -> None:
+        for key in keys:
             self.newest += 1
-            self.waits[self.newest] = self.entries[-1]
+            self.waits[self.newest] = self._rng.randbytes(8).hex(), key
 
     def copied(self) -> "Store":
         found = copy.copy(self)
-        found.entries, found.waits = list(self.entries), dict(self.waits)
+        found.entries, found.waits = dict(self.entries), dict(self.waits)
         return found
 
     def uplink(self) -> Uplink:
@@ -43,14 +57,17 @@ class Store:
 
     def rows(self, after: int, most: int) -> tuple[str | None, list[Row]]:
         found = [number for number in sorted(self.waits) if number > after][:most]
-        return self.waits.get(after), [Row(sequence=number, key=self.waits[number], kind="file") for number in found]
+        return self.mark_of(after), [self._row(number, *self.waits[number]) for number in found]
 
-    def key_of(self, sequence: int) -> str | None:
-        return self.waits.get(sequence)
+    def _row(self, number: int, mark: str, key: str) -> Row:
+        return Row(sequence=number, mark=mark, key=key, kind="file", line=Raw(str(self.entries[key]).encode()))
+
+    def mark_of(self, sequence: int) -> str | None:
+        return self.waits[sequence][0] if sequence in self.waits else None
 
     def delivered(self, store: bytes, sequence: int) -> bool:
         if store == self.name and self.acked < sequence <= self.newest:
-            self.waits = {number: key for number, key in self.waits.items() if number > sequence}
+            self.waits = {number: row for number, row in self.waits.items() if number > sequence}
             self.acked = sequence
         return True
 
@@ -66,39 +83,43 @@ class Collector:
     def __init__(self) -> None:
         self.stores: dict[str, tuple[int, str]] = {}
         self.of: dict[tuple[str, int], str] = {}
-        self.rows: set[str] = set()
+        self.rows: dict[str, int] = {}  # as Store.entries
         self.last: str | None = None
 
     def copied(self) -> "Collector":
         found = Collector()
-        found.stores, found.of, found.rows, found.last = dict(self.stores), dict(self.of), set(self.rows), self.last
+        found.stores, found.of, found.rows, found.last = dict(self.stores), dict(self.of), dict(self.rows), self.last
         return found
 
     def take(self, rows: Rows) -> Acked:
-        committed, last = self.stores.get(rows.store, (0, NO_KEY))
+        committed, last = self.stores.get(rows.store, (0, NO_MARK))
         before, gap, new = rows.before, False, []
         differ = any(
-            self.of.get((rows.store, row.sequence), row.key) != row.key for row in rows.rows if row.sequence <= committed
+            self.of.get((rows.store, row.sequence), row.mark) != row.mark for row in rows.rows if row.sequence <= committed
         )
         for row in rows.rows:
             if row.sequence > committed + len(new):
-                if differ or row.sequence != committed + len(new) + 1 or before not in (None, new[-1].key if new else last):
+                if differ or row.sequence != committed + len(new) + 1 or before not in (None, new[-1].mark if new else last):
                     gap = True
                     break
                 new.append(row)
-            before = row.key
+            before = row.mark
         for row in new:
-            self.of[rows.store, row.sequence] = row.key
-            self.rows.add(row.key)
-        committed, last = committed + len(new), new[-1].key if new else last
+            self.of[rows.store, row.sequence] = row.mark
+            self.rows[row.key] = int(bytes(row.line))
+        committed, last = committed + len(new), new[-1].mark if new else last
         self.stores[rows.store], self.last = (committed, last), rows.store
-        return Acked(store=rows.store, sequence=committed, key=last, gap=gap or differ)
+        return Acked(store=rows.store, sequence=committed, mark=last, gap=gap or differ)
+
+    def lacks(self, entries: dict[str, int]) -> dict[str, int]:
+        """Those that it has not, or only an older answer. A later one was given before the store was put back."""
+        return {key: answer for key, answer in entries.items() if self.rows.get(key, -1) < answer}
 
     def ack(self) -> Acked | None:
         if self.last is None:
             return None
         committed, last = self.stores[self.last]
-        return Acked(store=self.last, sequence=committed, key=last)
+        return Acked(store=self.last, sequence=committed, mark=last)
 
 
 class World:
@@ -130,8 +151,8 @@ class World:
     def rows(self, after: int, most: int) -> tuple[str | None, list[Row]]:
         return self.store.rows(after, min(most, self.most))
 
-    def key_of(self, sequence: int) -> str | None:
-        return self.store.key_of(sequence)
+    def mark_of(self, sequence: int) -> str | None:
+        return self.store.mark_of(sequence)
 
     def delivered(self, store: bytes, sequence: int) -> bool:
         return self.rng.random() < 0.8 and self.store.delivered(store, sequence)
@@ -206,7 +227,7 @@ EVERY_DAY = (
         "connect",
         "connect",
     ),
-    *("cut", "wait", "lose", "restart"),
+    *("cut", "wait", "lose", "restart", "again"),
 )
 COPIES = ("copy", "put back", "replace", "collector copy", "collector put back")
 
@@ -215,6 +236,8 @@ def did(world: World, step: str, copies: dict[str, Any]) -> None:
     match step:
         case "add":
             world.store.add(world.rng.randrange(1, 30))
+        case "again":
+            world.store.again(world.rng.randrange(1, 30))
         case "turn":
             world.sending.turn()
         case "collect":
@@ -259,7 +282,7 @@ def test_every_entry_of_the_store_is_at_the_collector_in_the_end(seed: int) -> N
         for step in world.rng.choices((*EVERY_DAY, *COPIES), k=world.rng.randrange(200)):
             did(world, step, copies)
         world.settle()
-        assert set(world.store.entries) <= world.collector.rows, one
+        assert not world.collector.lacks(world.store.entries), one
 
 
 @given(st.integers(0, 1 << 32), st.lists(st.sampled_from(EVERY_DAY), max_size=80))
@@ -268,8 +291,9 @@ def test_without_copies_nothing_is_forgotten_that_the_collector_lacks_at_any_tim
     world = World(seed)
     for step in steps:
         did(world, step, {})
-        gone = set(world.store.entries) - set(world.store.waits.values())
-        assert gone <= world.collector.rows
+        waiting = {key for _, key in world.store.waits.values()}
+        gone = {key: answer for key, answer in world.store.entries.items() if key not in waiting}
+        assert not world.collector.lacks(gone)
         assert world.store.acked <= world.collector.stores.get(world.store.name.hex(), (0, ""))[0]
 
 
@@ -319,10 +343,12 @@ def test_a_collector_that_is_away_costs_a_message_now_and_then_and_a_smaller_one
 def test_before_it_sends_it_hears_what_the_collector_has() -> None:
     world = World(1)
     world.store.add(20)
+    waits = dict(world.store.waits)
     world.settle()
     world.store.add(5)
+    waits |= world.store.waits
     world.store.acked = 0  # the service was killed before it wrote that down
-    world.store.waits = dict(enumerate(world.store.entries, 1))
+    world.store.waits = waits
     world.start()
     world.sent.clear()
     world.connect()
@@ -333,7 +359,7 @@ def test_before_it_sends_it_hears_what_the_collector_has() -> None:
 
 def test_an_old_message_of_the_collector_does_not_make_it_send_everything_again() -> None:
     world = running(50)
-    old = Acked(store=world.store.name.hex(), sequence=7, key=world.store.waits[7])
+    old = Acked(store=world.store.name.hex(), sequence=7, mark=world.store.waits[7][0])
     world.settle()
     name = world.store.name
     world.sending.heard(old, False)
@@ -362,7 +388,7 @@ def test_a_collector_that_went_back_gets_everything_again_once_it_has_said_so_tw
         world.hear()
     world.settle()
     assert world.store.name != name
-    assert set(world.store.entries) <= world.collector.rows
+    assert not world.collector.lacks(world.store.entries)
 
 
 def test_a_store_that_goes_back_and_grows_again_while_there_is_no_network_forgets_nothing_that_was_not_sent() -> None:
@@ -371,12 +397,25 @@ def test_a_store_that_goes_back_and_grows_again_while_there_is_no_network_forget
     copy = world.store.copied()
     world.store.add(50)
     world.settle()
-    world.start()  # so it knows how far the collector is by the store, and no key
+    world.start()  # so it knows how far the collector is by the store, and no mark
     world.sending.turn()
     world.store = copy
     world.store.add(80)  # past what the collector has
     world.settle()
-    assert set(world.store.entries) <= world.collector.rows
+    assert not world.collector.lacks(world.store.entries)
+
+
+def test_a_store_and_its_copy_that_answer_the_same_images_again_are_told_apart() -> None:
+    world = running(50)
+    world.settle()
+    copy = world.store.copied()
+    world.store.again(50)
+    world.settle()
+    world.store = copy
+    world.store.again(50)  # by another bundle, perhaps
+    world.start()
+    world.settle()
+    assert not world.collector.lacks(world.store.entries)
 
 
 def test_a_broken_connection_that_brings_nothing_forward_makes_messages_smaller() -> None:

@@ -96,7 +96,7 @@ def test_everything_that_is_kept_reaches_the_collector_once_and_is_then_forgotte
     assert msgspec.json.decode(replaced.line)["label"] == "neg"
     assert (review.of, review.label, review.by) == (rows[2].key, "neg", "Ana")
     messages = collector.messages
-    assert messages[1].before == messages[0].rows[-1].key
+    assert messages[1].before == messages[0].rows[-1].mark
     collector.close()
 
 

@@ -45,7 +45,7 @@ HERE = Path(__file__).resolve().parent
 DRAIN_S = 180.0  # for what waits at the end
 LENIENT = """
 from limiar.edge_app.collect import receiver
-receiver._following = lambda rows, committed, key: (list(rows.rows), rows.rows[-1].key if rows.rows else key, False)
+receiver._following = lambda rows, committed, mark: (list(rows.rows), rows.rows[-1].mark if rows.rows else mark, False)
 receiver._differ = lambda *_: False
 """  # the control's collector: it takes what comes, whether it follows or not
 Kept = dict[str, str]  # key of an entry -> its line, or "review"

@@ -13,7 +13,7 @@ import msgspec
 
 from limiar.edge_app.answer import Answer, Timing
 from limiar.edge_app.fleet.connection import Connection
-from limiar.edge_app.fleet.messages import NO_KEY, Acked, Row, Rows
+from limiar.edge_app.fleet.messages import NO_MARK, Acked, Row, Rows
 from limiar.edge_app.fleet.outbox import StoreOutbox, pictures
 from limiar.edge_app.fleet.topics import Down, down, sender
 from limiar.edge_app.fleet.uplink import Pulls, Uplink
@@ -184,13 +184,13 @@ class Collector:
 
     def take(self, device: str, rows: Rows) -> Acked:
         """Takes what follows."""
-        committed, key = self.committed.get((device, rows.store), (0, NO_KEY))
+        committed, mark = self.committed.get((device, rows.store), (0, NO_MARK))
         gap = False
         for row in rows.rows:
             if row.sequence == committed + 1:
-                committed, key = row.sequence, row.key
+                committed, mark = row.sequence, row.mark
                 self.rows[device, row.key] = row
             elif row.sequence > committed:
                 gap = True
-        self.committed[device, rows.store] = committed, key
-        return Acked(store=rows.store, sequence=committed, key=key, gap=gap)
+        self.committed[device, rows.store] = committed, mark
+        return Acked(store=rows.store, sequence=committed, mark=mark, gap=gap)
