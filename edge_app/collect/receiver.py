@@ -2,7 +2,7 @@
 
 A row is taken if it follows the last one of its store; what came before is there already, and after a gap nothing is taken. So
 the number in an acknowledgement says that every row up to it is committed. A store that was put back from a copy and has grown
-again has other rows at the same numbers: their marks tell, and nothing more is taken of it until the device gives it another id.
+again has other rows at the same numbers: marks tell, and nothing more is taken of it until the device gives it another id.
 """
 
 from collections.abc import Callable, Iterable, Sequence

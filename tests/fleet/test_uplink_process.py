@@ -73,6 +73,9 @@ def test_a_service_sends_what_it_answers_says_how_it_is_and_goodbye(
         collector.until(lambda: len(collector.rows) == 3 and "ward-1" in collector.statuses, 30)
         service.wait(lambda: (found := status(service)) and found.fleet and found.fleet.waiting == 0)
         assert all(row.image for row in collector.rows.values())  # found in done/, where they are by then, or before
+        collector.until(
+            lambda: b'"lung-nodule"' in collector.statuses["ward-1"][-1], 30
+        )  # the first may be of before it was loaded
         said = msgspec.json.decode(collector.statuses["ward-1"][-1], type=DeviceStatus)
         assert said.status.bundle
         assert said.status.bundle.name == "lung-nodule"

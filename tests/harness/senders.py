@@ -34,7 +34,14 @@ def line(number: int, **more: object) -> dict[str, object]:
 
 def row(number: int, copy: int = 0, **more: object) -> dict[str, object]:
     """An entry of the outbox, with what its line says."""
-    shown = {"sequence": number, "mark": key(number, copy), "key": key(number, copy), "kind": "file", "entry": number, "line": line(number)}
+    shown = {
+        "sequence": number,
+        "mark": key(number, copy),
+        "key": key(number, copy),
+        "kind": "file",
+        "entry": number,
+        "line": line(number),
+    }
     return shown | more
 
 
