@@ -14,7 +14,7 @@ import sqlite3
 import stat
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from limiar.edge_app.errors import StoreError, printable
@@ -106,6 +106,11 @@ class Database:
             self._connection.executescript(sql)
         except _ERRORS as error:
             raise self.broken(error) from None
+
+    def add_function(self, name: str, function: Callable[..., bytes]) -> None:
+        """What statements may call from now on."""
+        assert self._connection
+        self._connection.create_function(name, -1, function, deterministic=True)
 
     def check_place(self) -> None:
         """Checks that file and journal still have their names, so that what was committed is there. Raises StoreError."""

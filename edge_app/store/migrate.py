@@ -1,8 +1,14 @@
 """Brings the tables of a results database up to this limiar."""
 
+import hashlib
+
+import msgspec
+
 from limiar.edge_app.errors import StoreError, printable
 from limiar.edge_app.store.database import Database
-from limiar.edge_app.store.schema import BROUGHT, MIGRATIONS
+from limiar.edge_app.store.schema import BROUGHT, KEYS, KEYS_SINCE, MIGRATIONS
+
+_KEY_BYTES = 8
 
 
 def migrate(database: Database) -> None:
@@ -16,7 +22,15 @@ def migrate(database: Database) -> None:
         return
     seen = version or _brought(database)
     scripts = "".join(MIGRATIONS[seen:])
+    if seen < KEYS_SINCE:
+        database.add_function("limiar_key", _key)
+        scripts += KEYS
     database.execute_script(f"BEGIN IMMEDIATE; {scripts} PRAGMA user_version = {len(MIGRATIONS)}; COMMIT;")
+
+
+def _key(*about: bytes | str | int | None) -> bytes:
+    """What an entry is about, as its key."""
+    return hashlib.blake2b(msgspec.msgpack.encode(about), digest_size=_KEY_BYTES).digest()
 
 
 def _brought(database: Database) -> int:

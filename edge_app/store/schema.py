@@ -138,7 +138,6 @@ MIGRATIONS = (
     """,
     """
     ALTER TABLE entries ADD COLUMN key BLOB; -- random: tells an entry from those of other stores and copies
-    UPDATE entries SET key = randomblob(8);
     CREATE TABLE uplink (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         store BLOB NOT NULL,             -- random: with a sequence it names a row of the outbox
@@ -152,6 +151,18 @@ MIGRATIONS = (
     CREATE INDEX outbox_entry ON outbox (entry);
     """,
 )
+
+# Keys of entries that were there before the column: the same in each copy of a database, or a copy that is put back and brought
+# up to date once more would send its fleet every entry as a new one. `limiar_key` is in migrate.py.
+KEYS = """
+    UPDATE entries SET key = limiar_key((SELECT boot_id || time FROM runs ORDER BY id LIMIT 1), id, kind, CASE kind
+        WHEN 'file' THEN (SELECT image_sha256 FROM results r WHERE r.sequence = entries.row)
+        WHEN 'frame' THEN (SELECT source || boot_id || sequence FROM camera_results c WHERE c.id = entries.row)
+        WHEN 'refusal' THEN (SELECT identity FROM refusals f WHERE f.id = entries.row)
+        ELSE (SELECT by || time FROM reviews w WHERE w.id = entries.row)
+    END);
+"""
+KEYS_SINCE = 8  # migrations
 
 # The first column that each migration brought: a database that was saved with `sqlite3 .dump` has lost its user_version.
 BROUGHT = (

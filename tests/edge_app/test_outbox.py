@@ -193,6 +193,29 @@ def test_an_older_database_gets_keys_and_its_audit_log_still_checks(path: Path) 
         assert check(reader).broken is None
 
 
+def test_a_copy_from_before_there_were_keys_gets_the_same_ones_each_time_it_is_brought_up_to_date(
+    path: Path, tmp_path: Path
+) -> None:
+    """Or a fleet would have each of its entries twice once it was put back."""
+    with opened(path, fleet=False) as store:
+        store.add(image(1), b"1.png", answer())
+        store.add_frame("v4l2:/dev/video0", "boot", 1, 0, answer("neg"))
+        store.refuse(Refusal("inbox", b"bad.png", b"x", None, "E-IMAGE-BROKEN", "broken", 0))
+        store.review(1, "neg", "Ana", "a vessel")
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP TABLE outbox; DROP TABLE uplink; ALTER TABLE entries DROP COLUMN key; PRAGMA user_version = 7;")
+    other, copy = tmp_path / "other.db", tmp_path / "copy.db"
+    shutil.copy(path, copy)
+    with opened(other) as store:
+        store.add(image(1), b"1.png", answer())
+    for one in (path, copy):
+        with opened(one) as store:
+            store.add(image(2), b"2.png", answer())
+    first, second = ([row.key for row in waiting(one)] for one in (path, copy))
+    assert first[:4] == second[:4]
+    assert len({*first, *second, waiting(other)[0].key}) == 7
+
+
 def test_an_older_copy_of_a_store_has_other_keys_where_it_goes_on(path: Path, tmp_path: Path) -> None:
     """So that a device notices that a collector has other rows under its sequences."""
     with opened(path) as store:
