@@ -10,7 +10,7 @@ import msgspec
 from limiar.edge_app import APP
 from limiar.edge_app.bundle.manifest import MANIFEST, MANIFEST_LIMIT, parse_manifest
 from limiar.edge_app.control import AskStatus, ask
-from limiar.edge_app.errors import LimiarError, StoreError
+from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.health.clock import ClockTrust
 from limiar.edge_app.health.sensors import board_status, store_status
 from limiar.edge_app.health.space import disk_status
@@ -18,9 +18,7 @@ from limiar.edge_app.health.status import BundleStatus, FleetStatus, OtherSlot, 
 from limiar.edge_app.install.record import BUNDLES
 from limiar.edge_app.install.slots import Slots
 from limiar.edge_app.store.app_files import app_sha256
-from limiar.edge_app.store.outbox import Uplink
-from limiar.edge_app.store.outgoing import uplink_of
-from limiar.edge_app.store.reader import Reader
+from limiar.edge_app.store.outbox import Uplink, uplink
 from limiar.edge_app.store.state import DATABASE
 from limiar.edge_app.system.board import Board
 from limiar.edge_app.system.clock import boot_id
@@ -106,19 +104,21 @@ def with_fleet(status: Status, found: Uplink, trouble: tuple[str, str]) -> Statu
 
 def _fleet(database: Path) -> FleetStatus | None:
     """None if the database cannot be read, or this device is in no fleet."""
-    with contextlib.suppress(StoreError), Reader(database) as reader:
-        found = uplink_of(reader)
+    with contextlib.suppress(sqlite3.Error), _read(database) as db:
+        found = uplink(lambda sql: db.execute(sql).fetchall())
         return fleet_status(found) if found else None
     return None
 
 
 def _entries(database: Path) -> int | None:
     """The highest ID; None if the database cannot be read, or is of an older limiar."""
-    try:
-        # Without a log it is read as it is: even a reader would make a log, which could then belong to root.
-        how = "mode=ro" if database.with_name(f"{database.name}-wal").exists() else "mode=ro&immutable=1"
-        with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?{how}", uri=True)) as db:
-            (found,) = db.execute("SELECT MAX(id) FROM entries").fetchone()
-            return found if isinstance(found, int) else 0
-    except sqlite3.Error:
-        return None
+    with contextlib.suppress(sqlite3.Error), _read(database) as db:
+        (found,) = db.execute("SELECT MAX(id) FROM entries").fetchone()
+        return found if isinstance(found, int) else 0
+    return None
+
+
+def _read(database: Path) -> contextlib.closing[sqlite3.Connection]:
+    """Without a log it is read as it is: even a reader would make a log, which could then belong to root."""
+    how = "mode=ro" if database.with_name(f"{database.name}-wal").exists() else "mode=ro&immutable=1"
+    return contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?{how}", uri=True))
