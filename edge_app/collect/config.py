@@ -5,20 +5,18 @@ collect.toml beside this file is the commented template of `limiar collect --ini
 
 import os
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from limiar.edge_app.errors import LimiarError, OutputError, printable
+from limiar.edge_app.errors import printable
 from limiar.edge_app.fleet.topics import ROOT
-from limiar.edge_app.service.place import place
-from limiar.edge_app.system.files import read_bounded, write_new
+from limiar.edge_app.service.config_file import read_text, refuse, typed
 
 TEMPLATE = Path(__file__).with_name("collect.toml")
-_LIMIT = 64 << 10  # bytes
+_NAME = "one to 64 letters, digits, dashes and underscores"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252}):([0-9]{1,5})", re.ASCII)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -87,46 +85,18 @@ class CollectConfig(Section, frozen=True):
     log: LogSection = LogSection()
 
 
-def write_template(path: Path) -> None:
-    """Writes a new file, for its owner alone: it may get a password. Raises OutputError; an existing file is never replaced."""
-    where = printable(str(path))
-    try:
-        write_new(path, TEMPLATE.read_bytes(), 0o600)
-    except FileExistsError:
-        raise OutputError("E-OUTPUT-EXISTS", f"{where} exists: edit it, or give another name") from None
-    except OSError as error:
-        raise OutputError("E-OUTPUT-WRITE", f"{where}: {error.strerror}: give a file in a folder that can be written") from None
-
-
 def read_config(path: Path) -> CollectConfig:
     """Reads and checks a file; relative paths in it are taken from its folder.
 
     Raises LimiarError E-CONFIG-READ, E-CONFIG-SYNTAX and E-CONFIG-VALUE, the last two with line and column.
     """
-    where = printable(str(path))
-    try:
-        text = read_bounded(path, _LIMIT, follow=True).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        cure = "write one with `limiar collect --init`"
-        raise LimiarError("E-CONFIG-READ", f"{where}: {reason}: check the path, or {cure}") from None
-    return parse_config(text, where, path.resolve().parent)
+    text = read_text(path, "limiar collect --init")
+    return parse_config(text, printable(str(path)), path.resolve().parent)
 
 
 def parse_config(text: str, where: str, folder: Path) -> CollectConfig:
     """The text of a file. where: its name, for messages. Raises LimiarError E-CONFIG-SYNTAX and E-CONFIG-VALUE."""
-    try:
-        config = _resolved(msgspec.convert(tomllib.loads(text), CollectConfig), folder)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise LimiarError("E-CONFIG-SYNTAX", f"{where}: {error}: correct it, as TOML") from None
-    except msgspec.ValidationError as error:
-        met, _, at = str(error).partition(" - at `$")
-        key = at.strip("`").lstrip(".")
-        if "unknown field" in met:
-            key = ".".join(filter(None, (key, met.split("`")[1])))
-        if "matching regex" in met:
-            met = "give one to 64 letters, digits, dashes and underscores"
-        _refuse(text, where, key, met[:1].lower() + met[1:])
+    config = _resolved(typed(text, where, CollectConfig, _NAME), folder)
     _check(config, text, where)
     return config
 
@@ -156,15 +126,10 @@ def _check(config: CollectConfig, text: str, where: str) -> None:
     """What the types cannot say. Raises LimiarError E-CONFIG-VALUE."""
     broker = config.broker
     if not (found := _ADDRESS.fullmatch(broker.address)) or not 0 < int(found[2]) < 1 << 16:
-        _refuse(text, where, "broker.address", "it is not a host and a port: give one such as broker.example:8883")
+        refuse(text, where, "broker.address", "it is not a host and a port: give one such as broker.example:8883")
     if bool(broker.certificate) != bool(broker.key):
-        _refuse(text, where, "broker.certificate", "`certificate` and `key` belong together: give both, or none")
+        refuse(text, where, "broker.certificate", "`certificate` and `key` belong together: give both, or none")
     if bool(broker.certificate) != bool(broker.authority):
-        _refuse(text, where, "broker.authority", "TLS takes `authority`, `certificate` and `key`: give all three, or none")
+        refuse(text, where, "broker.authority", "TLS takes `authority`, `certificate` and `key`: give all three, or none")
     if not broker.authority and broker.host not in _LOOPBACK:
-        _refuse(text, where, "broker.authority", "without TLS only a broker on this machine is used: give its authority")
-
-
-def _refuse(text: str, where: str, key: str, met: str) -> NoReturn:
-    line, column = place(text, key)
-    raise LimiarError("E-CONFIG-VALUE", f"{where}, line {line}, column {column}: {f'{key}: ' if key else ''}{met}")
+        refuse(text, where, "broker.authority", "without TLS only a broker on this machine is used: give its authority")

@@ -29,9 +29,10 @@ def collect(config: Path, init: bool, check: bool) -> int:
     if init and check:
         raise click.UsageError("Give --init or --check, not both.")
     if init:
-        from limiar.edge_app.collect.config import write_template
+        from limiar.edge_app.collect.config import TEMPLATE
+        from limiar.edge_app.service.config_file import write_template
 
-        write_template(config)
+        write_template(config, TEMPLATE, 0o600)  # it may get a password
         return 0
     from limiar.edge_app.collect.config import read_config
 

@@ -27,9 +27,10 @@ def run(config: Path, init: bool, check: bool) -> int:
     if init and check:
         raise click.UsageError("Give --init or --check, not both.")
     if init:
-        from limiar.edge_app.service.init import write_template
+        from limiar.edge_app.service.config import TEMPLATE
+        from limiar.edge_app.service.config_file import write_template
 
-        write_template(config)
+        write_template(config, TEMPLATE, 0o644)
         return 0
     if check:
         return _check(config)

@@ -6,10 +6,9 @@ limiar.toml beside this file is the commented template of `limiar run --init`; a
 import hashlib
 import os
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,14 +18,14 @@ from limiar.edge_app.errors import LimiarError, printable
 from limiar.edge_app.health.publish import loopback
 from limiar.edge_app.inference.rule import OutsideRule
 from limiar.edge_app.inference.tiling import Tiling, parse_tiling
-from limiar.edge_app.service.place import place
+from limiar.edge_app.service.config_file import LIMIT, read_text, refuse, typed
 from limiar.edge_app.system.files import read_bounded
 from limiar.edge_app.system.listening import listen_on
 
 TEMPLATE = Path(__file__).with_name("limiar.toml")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CURRENT = "current"  # the bundle that `limiar install` made current
-_LIMIT = 64 << 10  # bytes
+_NAME = "one to 63 letters, digits, dots, dashes and underscores, without a slash"
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")]
 FilePath = Annotated[str, Meta(min_length=1, max_length=4000)]
@@ -206,40 +205,21 @@ def read_config(path: Path) -> Config:
 
     Raises LimiarError E-CONFIG-READ, E-CONFIG-SYNTAX and E-CONFIG-VALUE, the last two with line and column.
     """
-    where = printable(str(path))
-    try:
-        text = read_bounded(path, _LIMIT, follow=True).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        cure = "write one with `limiar run --init`"
-        raise LimiarError("E-CONFIG-READ", f"{where}: {reason}: check the path, or {cure}") from None
-    return parse_config(text, where, path.resolve().parent)
+    text = read_text(path, "limiar run --init")
+    return parse_config(text, printable(str(path)), path.resolve().parent)
 
 
 def config_sha256(path: Path) -> str:
     """Of a configuration's bytes, for the audit log; empty if it cannot be read any more."""
     try:
-        return hashlib.sha256(read_bounded(path, _LIMIT, follow=True)).hexdigest()
+        return hashlib.sha256(read_bounded(path, LIMIT, follow=True)).hexdigest()
     except OSError:
         return ""
 
 
 def parse_config(text: str, where: str, folder: Path) -> Config:
     """The text of a file. where: its name, for messages. Raises LimiarError E-CONFIG-SYNTAX and E-CONFIG-VALUE."""
-    try:
-        fields = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise LimiarError("E-CONFIG-SYNTAX", f"{where}: {error}: correct it, as TOML") from None
-    try:
-        config = _resolved(msgspec.convert(fields, Config), folder)
-    except msgspec.ValidationError as error:
-        met, _, at = str(error).partition(" - at `$")
-        key = at.strip("`").lstrip(".")
-        if "unknown field" in met:
-            key = ".".join(filter(None, (key, met.split("`")[1])))
-        if "matching regex" in met:
-            met = "give one to 63 letters, digits, dots, dashes and underscores, without a slash"
-        _refuse(text, where, key, met[:1].lower() + met[1:])
+    config = _resolved(typed(text, where, Config, _NAME), folder)
     _check(config, text, where)
     return config
 
@@ -276,38 +256,38 @@ def _video(source: str, absolute: Callable[[str], str]) -> str:
 def _check(config: Config, text: str, where: str) -> None:
     """What the types cannot say. Raises LimiarError E-CONFIG-VALUE."""
     if not config.folder and not config.camera:
-        _refuse(text, where, "", "nothing to watch: add a [[folder]] or a [[camera]]")
+        refuse(text, where, "", "nothing to watch: add a [[folder]] or a [[camera]]")
     if config.answer.revoked and not config.answer.keys:
-        _refuse(text, where, "answer.revoked", "revoked keys say which signatures do not count: add `keys` for those that do")
+        refuse(text, where, "answer.revoked", "revoked keys say which signatures do not count: add `keys` for those that do")
     try:
         _ = config.answer.tiling
     except ValueError as error:
-        _refuse(text, where, "answer.tiles", str(error))
+        refuse(text, where, "answer.tiles", str(error))
     named = [(f"folder[{k}].name", one.source) for k, one in enumerate(config.folder)]
     named += [(f"camera[{k}].name", one.name) for k, one in enumerate(config.camera)]
     names: set[str] = set()
     for key, name in named:
         if name in names:
-            _refuse(text, where, key, f"two sources are named {name}: give each its own `name`")
+            refuse(text, where, key, f"two sources are named {name}: give each its own `name`")
         names.add(name)
     try:
         if config.health.listen:
             loopback(config.health.listen)
     except LimiarError as error:
-        _refuse(text, where, "health.listen", error.message)
+        refuse(text, where, "health.listen", error.message)
     if config.health.textfile and not config.health.textfile.endswith(".prom"):
-        _refuse(text, where, "health.textfile", "node_exporter reads only files whose names end in .prom: give it such a name")
+        refuse(text, where, "health.textfile", "node_exporter reads only files whose names end in .prom: give it such a name")
     try:
         if config.page.listen:
             listen_on(config.page.listen)
     except LimiarError as error:
-        _refuse(text, where, "page.listen", error.message)
+        refuse(text, where, "page.listen", error.message)
     if bool(config.page.certificate) != bool(config.page.key):
-        _refuse(text, where, "page.certificate", "`certificate` and `key` belong together: give both, or none")
+        refuse(text, where, "page.certificate", "`certificate` and `key` belong together: give both, or none")
     _check_fleet(config.fleet, text, where)
     if config.fleet.bundles and config.answer.bundle != CURRENT:
         met = f'what is pulled would not answer, since [answer] names a bundle: leave `bundle = "{CURRENT}"` there'
-        _refuse(text, where, "fleet.bundles", met)
+        refuse(text, where, "fleet.bundles", met)
     for k, one in enumerate(config.folder):
         _check_folder(config, k, one, text, where)
     for k, camera in enumerate(config.camera):
@@ -317,19 +297,19 @@ def _check(config: Config, text: str, where: str) -> None:
 def _check_fleet(fleet: FleetSection, text: str, where: str) -> None:
     if not fleet.broker:
         if fleet != FleetSection():
-            _refuse(text, where, "fleet", 'it has no `broker`: give its address, such as "broker.example:8883"')
+            refuse(text, where, "fleet", 'it has no `broker`: give its address, such as "broker.example:8883"')
         return
     if bool(fleet.certificate) != bool(fleet.key) or bool(fleet.certificate) != bool(fleet.authority):
-        _refuse(text, where, "fleet.certificate", "`authority`, `certificate` and `key` belong together: give all or none")
+        refuse(text, where, "fleet.certificate", "`authority`, `certificate` and `key` belong together: give all or none")
     if not fleet.certificate and fleet.address[0] not in LOOPBACK:
-        _refuse(text, where, "fleet.broker", "without a certificate, only a broker on this machine is used: 127.0.0.1:1883")
+        refuse(text, where, "fleet.broker", "without a certificate, only a broker on this machine is used: 127.0.0.1:1883")
     if not fleet.certificate and not fleet.device:
-        _refuse(text, where, "fleet.device", "without a certificate, give the name of this device")
+        refuse(text, where, "fleet.device", "without a certificate, give the name of this device")
     scheme, _, rest = fleet.bundles.partition("://")
     if fleet.bundles and (scheme not in ("http", "https") or not rest):
-        _refuse(text, where, "fleet.bundles", 'give the address of a folder, such as "https://bundles.example/limiar"')
+        refuse(text, where, "fleet.bundles", 'give the address of a folder, such as "https://bundles.example/limiar"')
     if scheme == "http" and not re.match(rf"({'|'.join(map(re.escape, LOOPBACK))}|\[::1\])([:/]|$)", rest):
-        _refuse(text, where, "fleet.bundles", "http is for this machine alone: give an https address")
+        refuse(text, where, "fleet.bundles", "http is for this machine alone: give an https address")
 
 
 def _check_folder(config: Config, k: int, one: FolderSection, text: str, where: str) -> None:
@@ -337,29 +317,22 @@ def _check_folder(config: Config, k: int, one: FolderSection, text: str, where: 
     for other in config.folder[:k]:
         both = os.path.commonpath([one.path, other.path])
         if both in (one.path, other.path):
-            _refuse(
-                text, where, f"{at}.path", f"it is, is in, or holds the folder of {other.source}: watch the outer one alone"
-            )
+            refuse(text, where, f"{at}.path", f"it is, is in, or holds the folder of {other.source}: watch the outer one alone")
     if one.done == one.quarantine:
-        _refuse(text, where, f"{at}.quarantine", "`done` and `quarantine` are two folders in the watched one: give two names")
+        refuse(text, where, f"{at}.quarantine", "`done` and `quarantine` are two folders in the watched one: give two names")
     if not os.path.basename(one.path):
-        _refuse(text, where, f"{at}.path", "the root folder cannot be watched: give a folder for images")
+        refuse(text, where, f"{at}.path", "the root folder cannot be watched: give a folder for images")
 
 
 def _check_camera(k: int, camera: CameraSection, text: str, where: str) -> None:
     at = f"camera[{k}]"
     if camera.agree > camera.of:
-        _refuse(text, where, f"{at}.agree", f"{camera.agree} of {camera.of} frames cannot agree: `agree` is at most `of`")
+        refuse(text, where, f"{at}.agree", f"{camera.agree} of {camera.of} frames cannot agree: `agree` is at most `of`")
     if camera.roi and (min(camera.roi[:2]) < 0 or min(camera.roi[2:]) < 1):
-        _refuse(text, where, f"{at}.roi", "it is x, y, width and height in pixels: x and y from 0, the others from 1")
+        refuse(text, where, f"{at}.roi", "it is x, y, width and height in pixels: x and y from 0, the others from 1")
     if camera.size and min(camera.size) < 1:
-        _refuse(text, where, f"{at}.size", "it is width and height in pixels, each from 1")
+        refuse(text, where, f"{at}.size", "it is width and height in pixels, each from 1")
     try:
         find_source(camera.source)
     except LimiarError as error:
-        _refuse(text, where, f"{at}.source", error.message)
-
-
-def _refuse(text: str, where: str, key: str, met: str) -> NoReturn:
-    line, column = place(text, key)
-    raise LimiarError("E-CONFIG-VALUE", f"{where}, line {line}, column {column}: {f'{key}: ' if key else ''}{met}")
+        refuse(text, where, f"{at}.source", error.message)

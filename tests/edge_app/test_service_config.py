@@ -8,7 +8,7 @@ import pytest
 
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.service.config import TEMPLATE, Config, FrameRetention, Section, parse_config, read_config
-from limiar.edge_app.service.init import write_template
+from limiar.edge_app.service.config_file import write_template
 
 FOLDER = '[[folder]]\npath = "/srv/inbox"\n'
 CAMERA = '[[camera]]\nname = "bench"\nsource = "picamera:0"\n'
@@ -153,8 +153,8 @@ def test_a_file_that_cannot_be_read_says_what_to_do(tmp_path: Path, made: str) -
 
 def test_init_writes_a_file_that_can_be_read_and_replaces_none(tmp_path: Path) -> None:
     file = tmp_path / "limiar.toml"
-    write_template(file)
+    write_template(file, TEMPLATE, 0o644)
     read_config(file)
     with pytest.raises(LimiarError) as caught:
-        write_template(file)
+        write_template(file, TEMPLATE, 0o644)
     assert caught.value.code == "E-OUTPUT-EXISTS"

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from limiar.edge_app.collect.check import check_config
-from limiar.edge_app.collect.config import TEMPLATE, CollectConfig, Section, parse_config, read_config, write_template
+from limiar.edge_app.collect.config import TEMPLATE, CollectConfig, Section, parse_config, read_config
 from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.service.config_file import write_template
 
 
 def parsed(text: str) -> CollectConfig:
@@ -69,13 +70,13 @@ def test_relative_paths_are_taken_from_the_file_s_folder() -> None:
 
 def test_a_new_file_is_for_its_owner_and_never_replaces_one(tmp_path: Path) -> None:
     path = tmp_path / "collect.toml"
-    write_template(path)
+    write_template(path, TEMPLATE, 0o600)
     assert path.stat().st_mode & 0o777 == 0o600
     assert "localhost:8883" in check_config(path)
     assert not (tmp_path / "fleet.db").exists()
     assert read_config(path).broker.host == "localhost"
     with pytest.raises(LimiarError, match="E-OUTPUT-EXISTS"):
-        write_template(path)
+        write_template(path, TEMPLATE, 0o600)
 
 
 @pytest.mark.parametrize(
