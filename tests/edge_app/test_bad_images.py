@@ -696,16 +696,17 @@ def test_any_name_is_accepted_and_printed_safely(tiny_path: Path, limiar: Any, t
 # mutated images in a process of their own
 
 _MUTATE = """
-import json, random, resource, sys, time
+import json, random, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_bad_images as bad
+from limiar.edge_app.bench.start import memory_mb
 
 rng = random.Random(int(sys.argv[2]))
 names = sorted(bad.GOOD)
 for name in names:  # idle: every decoder has been used once
     assert bad.refusal(bad.GOOD[name], name) is None
-idle_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+idle_mb = memory_mb("VmHWM")
 slowest, decoded, cut_and_decoded = 0.0, 0, []
 for _ in range(int(sys.argv[3])):
     name = rng.choice(names)
@@ -716,8 +717,7 @@ for _ in range(int(sys.argv[3])):
     decoded += refused is None
     if refused is None and kind == "cut":
         cut_and_decoded.append(name)
-peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-above_idle_mb = (peak_kb - idle_kb) / 1000
+above_idle_mb = memory_mb("VmHWM") - idle_mb
 print(json.dumps({"slowest_s": slowest, "decoded": decoded, "cut": cut_and_decoded, "above_idle_mb": above_idle_mb}))
 """
 

@@ -3,6 +3,7 @@
 import base64
 import functools
 import hashlib
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def turns(connection: Connection, seconds: float = 0.3) -> None:
         connection.turn(0.05)
 
 
-def until(met, running: Running, seconds: float = 10.0) -> None:
+def until(met, running: Running, seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < end, running.log.getvalue()
@@ -279,15 +280,16 @@ def test_a_device_that_is_denied_its_topic_says_so_and_keeps_its_rows(
 
 
 @pytest.mark.parametrize(
-    ("who", "code", "met"),
+    ("who", "met"),
     [
-        ("of another authority", "E-FLEET-TLS", "do not agree on TLS"),
-        ("who trusts another authority", "E-FLEET-TLS", "not trusted"),
-        ("expired", "E-FLEET-CERTIFICATE", "is valid from"),
+        # Under TLS 1.3 a broker refuses after the handshake; its alert is lost if the connection's reset overtakes it.
+        ("of another authority", "E-FLEET-TLS: .* do not agree on TLS|E-FLEET-CONNECT: .* does not take this end's certificate"),
+        ("who trusts another authority", "E-FLEET-TLS: .* not trusted"),
+        ("expired", "E-FLEET-CERTIFICATE: .* is valid from"),
     ],
 )
 def test_certificates_that_do_not_fit_are_refused_and_the_log_says_why(
-    secured: Broker, authority: Authority, device: Device, tmp_path: Path, who: str, code: str, met: str
+    secured: Broker, authority: Authority, device: Device, tmp_path: Path, who: str, met: str
 ) -> None:
     stranger = Authority(tmp_path / "stranger")
     pair = (
@@ -295,8 +297,7 @@ def test_certificates_that_do_not_fit_are_refused_and_the_log_says_why(
     )
     trusts = stranger if who == "who trusts another authority" else authority
     with Running(device, section(secured, certificate=str(pair.certificate)), "d1", context=context(trusts, pair)) as running:
-        until(lambda: code in running.log.getvalue(), running)
-    assert met in running.log.getvalue()
+        until(lambda: re.search(met, running.log.getvalue()), running)
 
 
 def test_the_broker_takes_neither_tls_1_2_nor_an_expired_certificate_nor_none(secured: Broker, authority: Authority) -> None:

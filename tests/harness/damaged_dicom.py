@@ -113,13 +113,15 @@ def child(decoder: str) -> None:
     import resource
     import time
 
+    from limiar.edge_app.bench.start import memory_mb
+
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_MB << 20, LIMIT_MB << 20))
     read = {"limiar": by_limiar, "pydicom": by_pydicom, "dies": dying}[decoder]
     for line in sys.stdin:
         path = Path(line.rstrip("\n"))
         data, started = path.read_bytes(), time.process_time()
         outcome, message = read(data)
-        spent, peak = time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        spent, peak = time.process_time() - started, memory_mb("VmHWM")
         print(json.dumps([path.name, outcome, message, round(spent, 3), round(peak, 1)]), flush=True)
 
 
