@@ -37,7 +37,8 @@ sys.path.append(str(PROJECT / "tests" / "harness"))
 from limiar.edge_app.answer import Answer, Timing  # noqa: E402
 from limiar.edge_app.store.writer import Agreement, BundleKey, Kept, Refusal, Store  # noqa: E402
 from page_browsers import page  # noqa: E402
-from services import REAL, Service, noise  # noqa: E402
+from running import REAL  # noqa: E402
+from services import Service, noise  # noqa: E402
 from soak import AHEAD, Table, copies, field  # noqa: E402
 
 FIRST_S = 1.0  # limits

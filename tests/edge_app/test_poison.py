@@ -11,7 +11,8 @@ from pathlib import Path
 
 from limiar.edge_app.service.tries import MOST
 from poison import KINDS, poison_name, poisoned, tries
-from services import REAL, Service, noise
+from running import REAL
+from services import Service, noise
 
 CODES = {"crash": "E-IMAGE-CRASH", "memory": "E-IMAGE-CRASH", "hang": "E-IMAGE-TIMEOUT"}
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from privileges import need_root
-from services import REAL, Service, noise
+from running import REAL
+from services import Service, noise
 
 END_S = 5.0
 FREEZE, THAW = 0xC0045877, 0xC0045878  # FIFREEZE and FITHAW of linux/fs.h

@@ -10,7 +10,8 @@ from limiar.edge_app.bundle.archive import write_archive
 from limiar.edge_app.bundle.open import Bundle, open_bundle
 from limiar.edge_app.bundle.signature import read_keys
 from limiar.edge_app.install.install import install
-from services import REAL, Service, noise
+from running import REAL
+from services import Service, noise
 from updates import public_file, release
 
 # The stick is a folder that the kernel would list like this.

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from privileges import need_root
-from services import REAL, Service, noise
+from running import REAL
+from services import Service, noise
 
 # $1: the only folder that can be written; $2 in it: the state folder, in memory. Then: a log of system calls, and a command.
 INSIDE = """

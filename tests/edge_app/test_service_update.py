@@ -11,7 +11,8 @@ from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.control import AskReload, ask
 from limiar.edge_app.install.install import install
 from limiar.edge_app.install.slots import Slots
-from services import REAL, Service, noise
+from running import REAL
+from services import Service, noise
 from updates import release
 
 # The bundle with a label "worse" misbehaves in a worker, after its golden images passed in another process.

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from authority import Authority, Pair
-from bundle_server import BundleServer, CuttingProxy, bundle_server
+from bundle_server import BundleServer, bundle_server
 from limiar.edge_app.bundle.archive import write_archive
 from limiar.edge_app.bundle.open import open_bundle
 from limiar.edge_app.fleet.desired import Pulling
@@ -27,6 +27,7 @@ from limiar.edge_app.install.slots import Slots
 from limiar.edge_app.service.config import FleetSection
 from limiar.edge_app.service.uplink_child import UplinkJob
 from needed import needed
+from proxies import CuttingProxy
 from releases import public_file, signed_release, wrong_release
 
 KILLS = 12

@@ -1,16 +1,12 @@
-"""The web server of a fleet's bundles, for tests: a real nginx as docs/fleet.md sets it up; a proxy that cuts its connections.
+"""The web server of a fleet's bundles, for tests: a real nginx as docs/fleet.md sets it up.
 
 TLS 1.3, and only those with a certificate of the fleet's authority may read.
 """
 
 import contextlib
-import random
-import selectors
 import shutil
 import socket
-import struct
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +40,6 @@ http {{
 }}
 """
 _START_S = 10.0
-_AT_ONCE = 1 << 14  # bytes
 
 
 class BundleServer:
@@ -96,58 +91,6 @@ def bundle_server(folder: Path, bundles: Path, authority: Authority) -> Iterator
         yield made
     finally:
         made.stop()
-
-
-class CuttingProxy:
-    """The first, third, fifth … connection is cut after some of the bytes that the server sends, by an end or a reset."""
-
-    def __init__(self, port: int, rng: random.Random, within: int, every: int = 2) -> None:
-        """port: of the server. within: bytes, of which the cut is one. every: 1 cuts all connections."""
-        self._server, self._rng, self._within, self.every = port, rng, within, every
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
-        self.connections = self.cuts = self.sent = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"https://127.0.0.1:{self.port}/limiar"
-
-    def close(self) -> None:
-        self._listening.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # it is closed
-            while True:
-                client, _ = self._listening.accept()
-                self.connections += 1
-                cut_at = self._rng.randrange(self._within) if (self.connections - 1) % self.every == 0 else None
-                threading.Thread(target=self._carry, args=(client, cut_at), daemon=True).start()
-
-    def _carry(self, client: socket.socket, cut_at: int | None) -> None:
-        with client, socket.create_connection(("127.0.0.1", self._server)) as server, selectors.DefaultSelector() as both:
-            both.register(client, selectors.EVENT_READ, server)
-            both.register(server, selectors.EVENT_READ, client)
-            sent = 0
-            with contextlib.suppress(OSError):
-                while True:
-                    for key, _ in both.select():
-                        from_server = key.fileobj is server
-                        data = key.fileobj.recv(_AT_ONCE)  # type: ignore[union-attr]
-                        if not data:
-                            return
-                        if from_server and cut_at is not None and sent + len(data) >= cut_at:
-                            client.sendall(data[: cut_at - sent])
-                            self._cut(client)
-                            return
-                        key.data.sendall(data)
-                        sent += len(data) if from_server else 0
-                        self.sent += len(data) if from_server else 0
-
-    def _cut(self, client: socket.socket) -> None:
-        self.cuts += 1
-        if self._rng.random() < 0.5:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
 
 
 def _is_root() -> bool:

@@ -1,11 +1,6 @@
 """A running `limiar collect`, and a device that only speaks MQTT, for tests."""
 
 import contextlib
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,61 +11,19 @@ from paho.mqtt.enums import CallbackAPIVersion
 from limiar.edge_app.collect.database import FleetDatabase, reading
 from limiar.edge_app.collect.receiver import Message
 from limiar.edge_app.fleet.messages import Acked
+from running import RunningCommand
 
-_COMMAND = "from limiar.edge_app.cli import main; main()"
 _ACKED = msgspec.json.Decoder(Acked)
 
 
-class Collecting:
-    """`limiar collect` with its configuration and log in a folder. Use as a context manager, or start and end it yourself."""
+class Collecting(RunningCommand):
+    """`limiar collect` with its configuration and log in a folder."""
 
     def __init__(self, folder: Path, address: str, url: str, more: str = "", tls: str = "") -> None:
         """tls: further lines of [broker]. more: further tables."""
-        self.config, self.log, self.url = folder / "collect.toml", folder / "collect.log", url
+        self.config, self.url = folder / "collect.toml", url
+        super().__init__(["collect", str(self.config)], folder / "collect.log")
         self.config.write_text(f'[broker]\naddress = "{address}"\n{tls}\n[database]\nurl = "{url}"\n{more}\n')
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        """Starts it, without waiting."""
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process and self.process.poll() is None:
-            self.kill()
-
-    def start(self) -> None:
-        """Starts it, without waiting."""
-        with self.log.open("ab") as log:
-            command = [sys.executable, "-P", "-c", _COMMAND, "collect", str(self.config)]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    @property
-    def pid(self) -> int:
-        """Of its process."""
-        assert self.process
-        return self.process.pid
-
-    def kill(self) -> None:
-        """Ends it as a power cut does."""
-        assert self.process
-        self.process.kill()
-        self.process.wait()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """Ends it in order; returns its exit status."""
-        assert self.process
-        self.process.send_signal(number)
-        return self.process.wait(10)
-
-    def wait(self, until: Callable[[], object], seconds: float = 30.0) -> None:
-        """Waits until something is true. Raises AssertionError with the log if it does not become so, or the process ended."""
-        end = time.monotonic() + seconds
-        while not until():
-            assert self.process
-            assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.log.read_text()}"
-            assert time.monotonic() < end, self.log.read_text()[-4000:]
-            time.sleep(0.02)
 
     def connected(self) -> Self:
         """Waits until it listens to devices, for the first time."""

@@ -31,13 +31,12 @@ from pathlib import Path
 
 import msgspec
 
-import collecting
 from broker import Broker, broker
-from chaos_proxy import ChaosProxy
 from collecting import Collecting
 from limiar.edge_app.results.lines import result_line
 from limiar.edge_app.store.reader import Filter, Reader
 from postgres import postgres
+from proxies import ChaosProxy
 from services import Service, noise
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -274,9 +273,10 @@ def campaign(folder: Path, asked: argparse.Namespace) -> int:
         proxy = ChaosProxy(at.port, random.Random(asked.seed + 1), asked.lasts_s)
         started.callback(proxy.close)
         url = started.enter_context(postgres()).database() if asked.postgres else f"sqlite:///{folder}/fleet.db"
+        collector = Collecting(folder, proxy.address, url)
         if asked.control:
-            collecting._COMMAND = LENIENT + collecting._COMMAND
-        collector = started.enter_context(Collecting(folder, proxy.address, url))
+            collector.script = LENIENT + collector.script
+        started.enter_context(collector)
         run = Campaign(folder, at, proxy, collector, asked)
         started.callback(run.end)
         run.run()

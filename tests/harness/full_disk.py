@@ -32,8 +32,9 @@ import msgspec
 from limiar.edge_app.control import AskStatus, ask
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.health.status import Status, failed
+from running import REAL
 from service_kills import MOVED_FIRST
-from services import REAL, Service
+from services import Service
 
 STATE_MB = 24
 RESUMES_S = 30.0

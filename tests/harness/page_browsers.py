@@ -34,7 +34,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from services import REAL, Service, noise
+from running import REAL
+from services import Service, noise
 from soak import Table, copies, field
 
 LEAKS = """

@@ -21,7 +21,8 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "writers"))
 
-from services import REAL, Service
+from running import REAL
+from services import Service
 
 MOVED_FIRST = """
 import time

@@ -27,7 +27,8 @@ from pathlib import Path
 import msgspec
 
 from powercut import FS_IOC_SHUTDOWN, LESS, NOLOGFLUSH, PROJECT, disk, kept, private_mounts, run
-from services import REAL, Service, noise
+from running import REAL
+from services import Service, noise
 
 IMAGES = 1000  # more than a service answers until the cut
 LONGEST_S = 1.0  # from the first moved file to the cut

@@ -28,7 +28,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from services import REAL, Service
+from running import REAL
+from services import Service
 
 LEAKS = """
 import os

@@ -12,7 +12,7 @@ import pytest
 from limiar.edge_app.store.writer import Store
 from page_browsers import page
 from pages import KEY, made_answer, until
-from services import REAL
+from running import REAL
 
 LONG = b"/" + b"x" * 4000  # a path, so that few answers make a large export
 ANSWERS = 6000  # 24 MB: more than sockets and waitress's own bound take
