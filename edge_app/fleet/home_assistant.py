@@ -1,6 +1,6 @@
 """A device for Home Assistant: one retained message that says what its status has to show.
 
-Home Assistant's MQTT discovery of whole devices, from 2024.12 on:
+Home Assistant's MQTT discovery of whole devices, from 2024.11 on:
 https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
 """
 
@@ -24,13 +24,17 @@ def discovery(name: str, root: str) -> bytes:
     status = up(name, "status", root)
     components = {
         "answers": _sensor("Answers", "status.totals.answered", state_class="total_increasing", icon="mdi:image-check"),
-        "refer_rate": _sensor("Refer rate", "status.totals.refer_rate_window | float(0) * 100", unit_of_measurement="%"),
+        "refer_rate": _sensor(
+            "Refer rate", "status.totals.refer_rate_window", "* 100", unit_of_measurement="%", state_class="measurement"
+        ),
         "waiting": _sensor("Rows waiting", "fleet.waiting", state_class="measurement", entity_category="diagnostic"),
         "disk_free": _sensor(
             "Disk free",
             "status.disk.free_bytes",
+            "/ 1000000000",
             device_class="data_size",
-            unit_of_measurement="B",
+            unit_of_measurement="GB",
+            state_class="measurement",
             entity_category="diagnostic",
         ),
         "bundle": _sensor("Bundle", "status.bundle.version", entity_category="diagnostic"),
@@ -50,6 +54,9 @@ def discovery(name: str, root: str) -> bytes:
     )
 
 
-def _sensor(name: str, value: str, **more: str) -> dict[str, Any]:
-    """value: what it shows of a status."""
-    return {"platform": "sensor", "name": name, "value_template": "{{ value_json." + value + " }}", **more}
+def _sensor(name: str, field: str, scale: str = "", **more: str) -> dict[str, Any]:
+    """field: of a status; it, or what it is a field of, may be null there. Home Assistant takes None for "unknown"."""
+    value = f"value_json.{field}"
+    known = f"{value.rpartition('.')[0]} and {value} is not none"
+    shown = f"({value} {scale}) | round(1)" if scale else value
+    return {"platform": "sensor", "name": name, "value_template": f"{{{{ {shown} if {known} else none }}}}", **more}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from limiar.edge_app.fleet.messages import DeviceStatus, Pull, UplinkState
 from limiar.edge_app.health.status import Status
@@ -17,9 +18,16 @@ _SHARE = 20  # steps of a pull that are told
 class Telling:
     """Call `turn` often."""
 
-    def __init__(self, status: Callable[[], Status | None], every_s: float, now: Callable[[], float] = time.monotonic) -> None:
-        """status: asks the service; None: it does not answer now."""
-        self._status, self._every_s, self._now = status, every_s, now
+    def __init__(
+        self,
+        status: Callable[[], Status | None],
+        every_s: float,
+        *,
+        paths: bool = True,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """status: asks the service; None: it does not answer now. paths: whether names of files leave the device."""
+        self._status, self._every_s, self._paths, self._now = status, every_s, paths, now
         self.again()
 
     def again(self) -> None:
@@ -33,7 +41,8 @@ class Telling:
         now = self._now()
         if now - self._looked_at >= min(_LOOK_S, self._every_s):
             self._looked_at = now
-            self._found = self._status()
+            found = self._status()
+            self._found = found if self._paths else found and _without_names(found)
         if self._found is None or now - self._said_at < min(_LEAST_S, self._every_s):
             return None
         if _what_matters(self._found, state) == self._said and now - self._said_at < self._every_s:
@@ -46,6 +55,14 @@ class Telling:
         self._said = self._found and _what_matters(self._found, state)
 
 
+def _without_names(status: Status) -> Status:
+    """What sources met, and the endings of what they passed over, are names of files: a file that cannot be moved, say."""
+    naming = {(source.code, f"{source.name}: {source.message}"): source.name for source in status.sources}
+    sources = tuple(replace(source, message="", passed_over="") for source in status.sources)
+    problems = tuple(replace(one, message=naming.get((one.code, one.message), one.message)) for one in status.problems)
+    return replace(status, sources=sources, problems=problems)
+
+
 def _what_matters(status: Status, state: UplinkState) -> object:
     bundle = status.bundle and (status.bundle.sha256, status.bundle.counter, status.bundle.on_trial, status.bundle.verified)
     sources = [(source.name, source.state, source.code) for source in status.sources]
@@ -55,4 +72,4 @@ def _what_matters(status: Status, state: UplinkState) -> object:
 
 
 def _step(pull: Pull | None) -> object:
-    return pull and msgspec.structs.replace(pull, share=int(pull.share * _SHARE) / _SHARE)
+    return pull and replace(pull, share=int(pull.share * _SHARE) / _SHARE)

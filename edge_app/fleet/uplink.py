@@ -97,7 +97,7 @@ class Uplink:
         self._context, self._pulls, self._wall_s, self._poll_s = context, pulls or NoPulls(), wall_s, poll_s
         self._rng = rng or random.Random()  # noqa: S311 no secret
         self._sending = Sending(outbox, service, self._send_rows, ready=self._ready, retry_s=retry_s)
-        self._telling = Telling(service.status, fleet.status_s)
+        self._telling = Telling(service.status, fleet.status_s, paths=fleet.paths)
         self._connection: Connection | None = None
         self._clock_waiting = False
         self._tell_service, self._troubles = tell, Troubles(log)

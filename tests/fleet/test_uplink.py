@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jinja2
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -19,9 +20,11 @@ from limiar.edge_app.commands.run import run
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.fleet.connection import Connection, Will
 from limiar.edge_app.fleet.job import device_name
-from limiar.edge_app.fleet.messages import Desired, DeviceStatus, Pull
+from limiar.edge_app.fleet.messages import Desired, DeviceStatus, Pull, UplinkState
+from limiar.edge_app.fleet.telling import Telling
 from limiar.edge_app.fleet.tls import client_context
 from limiar.edge_app.fleet.topics import sender
+from limiar.edge_app.health.status import ClockStatus, Problem, SourceStatus, Status
 from limiar.edge_app.service.config import FleetSection
 from needed import needed
 from uplinks import Collector, Device, Running, answer
@@ -206,6 +209,24 @@ def test_images_and_names_leave_only_if_the_configuration_says_so(
     collector.close()
 
 
+def test_names_of_files_stay_on_a_device_that_says_so_in_its_status_too() -> None:
+    met = "/inbox/Maria_Silva.png cannot be moved: Permission denied"
+    source = SourceStatus(name="inbox", kind="folder", code="E-WATCH-MOVE", message=met, passed_over="1 other file (1 .silva)")
+    found = (Problem("failed", "E-WATCH-MOVE", f"inbox: {met}"), Problem("warning", "W-BOARD-HOT", "the board is slowed down"))
+    status = Status(running=True, app="", sources=(source,), problems=found, clock=ClockStatus(trusted=True, why=""))
+    said = Telling(lambda: status, 60.0, paths=False).turn(UplinkState())
+    assert b"ilva" not in said
+    assert b"slowed down" in said
+    assert msgspec.json.decode(said, type=DeviceStatus).status.problems[0] == Problem("failed", "E-WATCH-MOVE", "inbox")
+    assert b"Maria" in Telling(lambda: status, 60.0).turn(UplinkState())
+
+
+def shown(said: dict, status: dict) -> list[str]:
+    """What Home Assistant shows of a status."""
+    strict = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    return [strict.from_string(one["value_template"]).render(value_json=status) for one in said["components"].values()]
+
+
 def test_home_assistant_learns_of_a_device_that_says_so(plain: Broker, device: Device) -> None:
     heard: dict[str, bytes] = {}
     assistant = Connection(
@@ -220,13 +241,13 @@ def test_home_assistant_learns_of_a_device_that_says_so(plain: Broker, device: D
     assert said["device"]["identifiers"] == ["limiar_d1"]
     assert len({one["unique_id"] for one in said["components"].values()}) == len(said["components"]) == 6
     status = msgspec.json.decode(heard["limiar/d1/up/status"])
-    for one in said["components"].values():
-        assert one["state_topic"] in heard
-        path = one["value_template"].partition("value_json.")[2].split()[0].split(".")
-        found = status
-        for step in path:
-            assert found is None or step in found, path
-            found = found and found[step]
+    assert all(one["state_topic"] in heard for one in said["components"].values())
+    none = status["status"] | {"bundle": None, "disk": None}
+    none["totals"] |= {"refer_rate_window": None}
+    assert shown(said, status | {"status": none}) == ["0", "None", "0", "None", "None", "OFF"]
+    some = none | {"bundle": {"version": "1.2"}, "disk": {"free_bytes": 72_251_547_648}, "problems": [{}]}
+    some["totals"] |= {"refer_rate_window": 0.2666}
+    assert shown(said, status | {"status": some}) == ["0", "26.7", "0", "72.3", "1.2", "ON"]
     assistant.close()
 
 
