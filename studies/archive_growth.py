@@ -161,7 +161,7 @@ def write_answers(archive: Archive, number: int, rng: np.random.Generator) -> No
     arrays = [
         known[field.name] if field.name in known else pa.array([same.get(field.name)] * count, field.type) for field in COLUMNS
     ]
-    with RowFile(archive.done_path(chunk), plan.labels, archive.sha256) as file:
+    with RowFile(archive.done_path(chunk), plan.labels, archive.sha256, chunk.name) as file:
         file.write(pa.RecordBatch.from_arrays(arrays, schema=COLUMNS))
         file.publish(images=count, refused={})
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from limiar.edge_app.archive.columns import damaged, read_footer
-from limiar.edge_app.archive.plan import PLAN, Archive, open_archive
+from limiar.edge_app.archive.columns import damaged, open_rows, read_footer
+from limiar.edge_app.archive.plan import PLAN, Archive, Chunk, open_archive
 from limiar.edge_app.errors import ArchiveError, printable
 from limiar.edge_app.text import counted
 
@@ -17,18 +16,18 @@ from limiar.edge_app.text import counted
 class Answers:
     """Rows in files, in the order of the plan; row N is the N-th of all of them, from 0."""
 
-    def __init__(self, path: Path, archive: Archive | None, files: Sequence[Path], missing: int) -> None:
-        """Raises ArchiveError E-CHUNK-DAMAGED."""
+    def __init__(self, path: Path, archive: Archive | None, files: Sequence[tuple[Path, Chunk | None]], missing: int) -> None:
+        """files: each with the chunk that it must be of, if any. Raises ArchiveError E-CHUNK-DAMAGED."""
         self.path = path
         self.archive = archive  # None: they were merged
-        self.files = files
+        self.files = [file for file, _ in files]
         self.missing = missing  # chunks that are not done
         self.labels: tuple[str, ...] = archive.plan.labels if archive else ()  # the order of probabilities
         self.plan = archive.sha256 if archive else ""
         self.images = 0  # paths that were tried
         counts = []
-        for place, file in enumerate(files):
-            footer = read_footer(file)
+        for place, (file, chunk) in enumerate(files):
+            footer = read_footer(file, chunk)
             if archive is None and place == 0:
                 self.labels, self.plan = footer.labels, footer.plan
             if footer.labels != self.labels:
@@ -51,7 +50,7 @@ class Answers:
             rows = wanted[homes == home]
             try:
                 found |= _picked(self.files[home], rows - self._starts[home], rows, columns)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise damaged(self.files[home], error) from None
         return found
 
@@ -60,13 +59,16 @@ def _picked(
     path: Path, places: NDArray[np.int64], numbers: NDArray[np.int64], columns: Sequence[str]
 ) -> dict[int, dict[str, object]]:
     found: dict[int, dict[str, object]] = {}
-    with pq.ParquetFile(path) as file:
+    with open_rows(path) as file:
         start = 0
         for group in range(file.num_row_groups):
             end = start + file.metadata.row_group(group).num_rows
             inside = (places >= start) & (places < end)
             if inside.any():
                 table = file.read_row_group(group, columns=list(columns), use_threads=False)
+                table.validate(full=True)
+                if table.num_rows != end - start:
+                    raise ValueError("rows are missing")
                 rows = table.take(pa.array(places[inside] - start)).to_pylist()
                 found.update(zip(numbers[inside].tolist(), rows, strict=True))
             start = end
@@ -81,14 +83,14 @@ def open_answers(path: Path | str, *, partial: bool = False) -> Answers:
     """
     path = Path(path)
     if path.is_file():
-        return Answers(path, None, [path], 0)
+        return Answers(path, None, [(path, None)], 0)
     if (path / PLAN).exists():
         return _of_archive(path, open_archive(path), partial)
     files = sorted(path.glob("*.parquet")) if path.is_dir() else []
     if not files:
         met = f"{printable(str(path))} has neither a plan nor answers"
         raise ArchiveError("E-MERGE-SOURCE", f"{met}: give an archive, or what `limiar archive merge` wrote")
-    return Answers(path, None, files, 0)
+    return Answers(path, None, [(file, None) for file in files], 0)
 
 
 def _of_archive(path: Path, archive: Archive, partial: bool) -> Answers:
@@ -100,7 +102,7 @@ def _of_archive(path: Path, archive: Archive, partial: bool) -> Answers:
     return Answers(path, archive, [*_done(archive, missing)], len(missing))
 
 
-def _done(archive: Archive, missing: set[int]) -> Iterator[Path]:
+def _done(archive: Archive, missing: set[int]) -> Iterator[tuple[Path, Chunk]]:
     for chunk in archive.chunks():
         if chunk.number not in missing:
-            yield archive.done_path(chunk)
+            yield archive.done_path(chunk), chunk

@@ -25,7 +25,7 @@ import pyarrow as pa
 from limiar.edge_app import exit_status
 from limiar.edge_app.archive.columns import GROUP_ROWS, Row, RowFile, read_footer, record_batch
 from limiar.edge_app.archive.objects import Stores, is_address
-from limiar.edge_app.archive.plan import Archive, Chunk, open_archive
+from limiar.edge_app.archive.plan import PLAN, Archive, Chunk, changed, open_archive
 from limiar.edge_app.bundle.manifest import MANIFEST
 from limiar.edge_app.errors import ArchiveError, LimiarError, printable
 from limiar.edge_app.image.containers.container import BYTES_LIMIT
@@ -94,7 +94,7 @@ def run_chunk(
     archive = out if isinstance(out, Archive) else open_archive(out)
     chunk = archive.chunk(number)
     if archive.is_done(chunk):
-        footer = read_footer(archive.done_path(chunk))
+        footer = read_footer(archive.done_path(chunk), chunk)
         return ChunkDone(number, chunk.name, footer.images, footer.rows, footer.refused, 0.0, fresh=False)
     started = time.monotonic()
     try:
@@ -113,13 +113,13 @@ def _answer(
     plan = archive.plan
     found = check_bundle(archive, bundle)
     paths = archive.paths(chunk)
-    with writable(scratch), partial_folder(scratch / f"limiar-{chunk.name}") as folder:
+    with writable(scratch), partial_folder(scratch / f"limiar-{chunk.name}", 0o700) as folder:
         given = _given(archive, chunk, paths, folder / "objects", stop)
         (folder / "list").write_bytes(b"".join(path + b"\0" for path in given))
         words = ["--file", plan.file, "--runtime", plan.runtime, *plan.options.words()]
         refused: Counter[str] = Counter()
         with (
-            RowFile(archive.done_path(chunk), plan.labels, archive.sha256) as file,
+            RowFile(archive.done_path(chunk), plan.labels, archive.sha256, chunk.name) as file,
             _Scan([str(found), "-0", "--db", str(folder / "results.db"), "--quiet", *words], folder, stop) as scan,
         ):
             rows, waiting = 0, 0
@@ -138,18 +138,24 @@ def _answer(
 
 
 def check_bundle(archive: Archive, bundle: Path | str | None) -> Path:
-    """Where the plan's bundle is here. Raises ArchiveError E-PLAN-BUNDLE: it is not there, or is another one."""
-    found = Path(bundle or archive.plan.bundle_path)
+    """Where the plan's bundle is. Raises ArchiveError E-PLAN-BUNDLE: it is not there, or is another one; E-PLAN-DAMAGED."""
+    found = Path(bundle or archive.plan.bundle_path).absolute()
     try:
-        sha256 = hashlib.sha256((found / MANIFEST).read_bytes()).hexdigest()
+        data = (found / MANIFEST).read_bytes()
     except OSError as error:
         met = f"{printable(str(found / MANIFEST))}: {error.strerror}"
         cure = "give the place of a copy on this machine with --bundle"
         raise ArchiveError("E-PLAN-BUNDLE", f"{met}: {cure}") from None
-    if sha256 != archive.plan.bundle:
+    if (sha256 := hashlib.sha256(data).hexdigest()) != archive.plan.bundle:
         met = f"{printable(str(found))} is the bundle {sha256[:12]}, and the plan was made for {archive.plan.bundle[:12]}"
         raise ArchiveError("E-PLAN-BUNDLE", f"{met}: give that one with --bundle, or make a plan for this one")
+    if msgspec.json.decode(data, type=_Labels).labels != archive.plan.labels:
+        raise changed(archive.out / PLAN, "its labels are not the bundle's")
     return found
+
+
+class _Labels(msgspec.Struct):
+    labels: tuple[str, ...]
 
 
 def _given(archive: Archive, chunk: Chunk, paths: Sequence[bytes], folder: Path, stop: Callable[[], bool]) -> list[bytes]:

@@ -54,7 +54,7 @@ def compare_archives(
     """
     sides = [open_answers(path, partial=partial) for path in (old, new)]
     at = Path(scratch or tempfile.gettempdir())
-    with writable(at), partial_folder(at / "limiar-compare") as folder:
+    with writable(at), partial_folder(at / "limiar-compare", 0o700) as folder:
         joined = _Joined(images)
         total = sum(side.rows for side in sides)
         partitions = Partitions(folder / "keys", _DTYPE, total)
@@ -92,7 +92,8 @@ def _sort(
             records["row"][np.asarray(pc.equal(batch.column("decision"), REFUSED))] += REFUSED_LAST
             for name, known in joined.known.items():
                 records[name] = numbers(batch.column(name), known)
-            records["confidence"] = np.asarray(pc.fill_null(batch.column("confidence"), np.nan))
+            confidence = np.asarray(pc.fill_null(batch.column("confidence"), np.nan))
+            records["confidence"] = np.clip(confidence, 0, 1)  # whatever a file says
             joined.double(partitions.add(records))
             at += batch.num_rows
             progress(at)
@@ -140,7 +141,8 @@ class _Joined:
 
     def _count_shifts(self, old: NDArray[np.void], new: NDArray[np.void]) -> None:
         same = (old["label"] == new["label"]) & (old["label"] != 0)
-        places = np.rint((new["confidence"][same] - old["confidence"][same]) * _STEPS).astype(np.int64) + _STEPS
+        moved = np.nan_to_num(new["confidence"][same] - old["confidence"][same])
+        places = np.rint(moved * _STEPS).astype(np.int64) + _STEPS
         for label in np.unique(old["label"][same]).tolist():
             found = np.bincount(places[old["label"][same] == label], minlength=2 * _STEPS + 1)
             self.shifts[label] = self.shifts.get(label, np.zeros(2 * _STEPS + 1, np.int64)) + found

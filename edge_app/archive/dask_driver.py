@@ -97,7 +97,7 @@ class Cluster:
     def _started(self) -> Client:
         scratch = Path(self._work.scratch or tempfile.gettempdir())
         # It goes with all that killed workers left in it, and if this process is killed, the next one removes it.
-        folder = str(self._open.enter_context(partial_folder(scratch / "limiar-run")))
+        folder = str(self._open.enter_context(partial_folder(scratch / "limiar-run", 0o700)))
         self._work = msgspec.structs.replace(self._work, scratch=folder)
         security = Security.temporary()
         # Workers are forked from a process that has imported everything once. Dask would have it import pandas too, and

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -25,6 +25,7 @@ SCHEMA = 1
 PLAN, INDEX, CHUNKS, DONE, FAILED = "plan.json", "chunks.jsonl", "chunks", "done", "failed"
 LINE_BYTES = 128  # of a line of chunks.jsonl, so that the one of chunk K is found without reading those before it
 _IN_FOLDER = 1000  # chunks
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,18 +65,18 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runtime: str  # its name; the version is in each row
     options: Options
     sources: list[str]  # what was given, for people
-    images: int
-    bytes: int  # of them, as far as sizes were known
-    chunks: int
+    images: _Count
+    bytes: _Count  # of them, as far as sizes were known
+    chunks: _Count
 
 
 class Chunk(msgspec.Struct, frozen=True):
     """A part of the work."""
 
-    number: int  # from 0
-    name: str  # 32 hexadecimal digits
-    images: int
-    bytes: int
+    number: _Count  # from 0
+    name: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]  # files are called by it, so it is no path
+    images: _Count
+    bytes: _Count
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True):
@@ -127,7 +128,7 @@ class Archive:
             paths = path.read_bytes().split(b"\0")[:-1]
         plan = self.plan
         if chunk_name(plan.bundle, plan.file, plan.runtime, plan.options, paths) != chunk.name:
-            raise _damaged(path, "it does not have the paths that the chunk is named by")
+            raise changed(path, "it does not have the paths that the chunk is named by")
         return paths
 
     def known(self, chunk: Chunk) -> list[Known]:
@@ -138,7 +139,7 @@ class Archive:
         with _reading(path):
             known = msgspec.json.Decoder(Known).decode_lines(path.read_bytes())
         if len(known) != chunk.images:
-            raise _damaged(path, "it does not have a line for each path")
+            raise changed(path, "it does not have a line for each path")
         return known
 
     def done_path(self, chunk: Chunk) -> Path:
@@ -191,7 +192,7 @@ def index_line(chunk: Chunk) -> bytes:
 def _chunk(index: Path, line: bytes, number: int) -> Chunk:
     chunk = msgspec.json.decode(line, type=Chunk)
     if chunk.number != number:
-        raise _damaged(index, f"where chunk {number} should be, there is chunk {chunk.number}")
+        raise changed(index, f"where chunk {number} should be, there is chunk {chunk.number}")
     return chunk
 
 
@@ -200,12 +201,13 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from None
+        raise changed(path, error.strerror or str(error)) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise _damaged(path, str(error)) from None
+        raise changed(path, str(error)) from None
 
 
-def _damaged(path: Path, reason: str) -> ArchiveError:
+def changed(path: Path, reason: str) -> ArchiveError:
+    """The error of a file of the plan that is not as it was written."""
     met = f"{printable(str(path))} is not as `limiar archive plan` wrote it ({printable(reason)})"
     cure = "make the plan again in a new folder; with the same options and images, its chunks take the files of done/"
     return ArchiveError("E-PLAN-DAMAGED", f"{met}: {cure}")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from limiar.edge_app.archive.objects import Stores, is_address, is_object
 from limiar.edge_app.archive.plan import Known
+from limiar.edge_app.errors import SourceError, printable
 from limiar.edge_app.image.folder import Choice, Found
 from limiar.edge_app.scan.paths import Files
 
@@ -23,14 +24,17 @@ class Image(NamedTuple):
 def images(
     sources: Iterable[bytes | None], choice: Choice, passed: Callable[[Found], None], stores: Stores
 ) -> Iterator[Image | None]:
-    """The pictures of all sources, in order; None passes through: there is none yet. Raises ArchiveError E-PLAN-ADDRESS.
+    """The pictures of all sources, in order; None passes through: there is none yet.
 
     Folders are entered as `limiar scan` enters them. A file or object given by name is always taken; a name that ends like a
-    picture's is one. passed: called with what is passed over.
+    picture's is one. passed: called with what is passed over. Raises ArchiveError E-PLAN-ADDRESS, SourceError E-SOURCE-LIST.
     """
     named: list[bytes] = []  # objects
     here = os.path.join(os.getcwdb(), b"")
     for source in sources:
+        if source and b"\0" in source:
+            cure = "if NUL separates the paths, give -0; if the list is UTF-16, as Windows writes it, make it UTF-8"
+            raise SourceError("E-SOURCE-LIST", f"{printable(source[:80])} has NUL in it, which no path has: {cure}")
         if source and is_address(source) and is_object(source):
             named.append(source)
             if len(named) < _ASKED:

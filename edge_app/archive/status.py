@@ -55,7 +55,7 @@ def archive_status(out: Archive | Path | str) -> ArchiveStatus:
             continue
         images, size = images + chunk.images, size + chunk.bytes
         try:
-            footer = read_footer(archive.done_path(chunk))
+            footer = read_footer(archive.done_path(chunk), chunk)
         except ArchiveError as error:
             damaged += 1
             failures += [ChunkFailed(chunk.number, error.code, error.message, "", "", 0)] if len(failures) < _SHOWN else []

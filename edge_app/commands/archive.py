@@ -116,12 +116,13 @@ def plan(
     """
     from limiar.edge_app.archive.make_plan import plan_archive
     from limiar.edge_app.output.passed_over import PassedOver
+    from limiar.edge_app.system.interrupt import unwound
     from limiar.edge_app.system.progress import ProgressLine
 
     if not sources and listing is None:
         raise click.UsageError("Give files, folders, addresses of objects, or --list FILE.")
     passed = PassedOver()
-    with passed.listed_in(passed_over), ProgressLine() as line:
+    with unwound(), passed.listed_in(passed_over), ProgressLine() as line:
         made = plan_archive(
             out, bundle, _sources(sources, listing, nul),
             file=file, runtime=runtime, threads=threads, refer_below=refer_below, outside=outside, tiles=tiles,
@@ -179,7 +180,7 @@ def status(out: Path, as_json: bool, missing: bool) -> int:
     \b
     Example:
       limiar archive status work
-      limiar archive status work --missing | xargs -n 1 -P 4 limiar archive run work --chunk
+      limiar archive status work --missing | xargs -r -n 1 -P 4 limiar archive run work --chunk
     """
     import msgspec
 
@@ -211,4 +212,4 @@ def _lines(found: "ArchiveStatus") -> Iterator[str]:
         yield f"{name:<8} {printable(text)}"
     for failure in found.failures:
         tried = f" (tried {failure.tries} times)" if failure.tries > 1 else ""
-        yield click.style(f"chunk {failure.number}: {failure.code}: {printable(failure.message)}{tried}", fg="red")
+        yield click.style(printable(f"chunk {failure.number}: {failure.code}: {failure.message}{tried}"), fg="red")

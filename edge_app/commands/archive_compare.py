@@ -56,10 +56,11 @@ def compare(
 
     from limiar.edge_app.archive.columns import without_pandas
     from limiar.edge_app.archive.compare import compare_archives
+    from limiar.edge_app.system.interrupt import unwound
     from limiar.edge_app.system.progress import ProgressLine
 
     without_pandas()
-    with ProgressLine() as line:
+    with unwound(), ProgressLine() as line:
         found = compare_archives(
             old, new, images=images, partial=partial, scratch=scratch,
             progress=lambda step, rows, of: line.draw(f"{step}: {100 * rows // max(1, of)} %"),

@@ -36,10 +36,11 @@ def merge(out: Path, to: Path, partial: bool, as_json: bool) -> int:
 
     from limiar.edge_app.archive.columns import without_pandas
     from limiar.edge_app.archive.merge import merge_archive
+    from limiar.edge_app.system.interrupt import unwound
     from limiar.edge_app.system.progress import ProgressLine
 
     without_pandas()
-    with ProgressLine() as line:
+    with unwound(), ProgressLine() as line:
         merged = merge_archive(
             out, to, partial=partial, progress=lambda step, rows, of: line.draw(f"{step}: {100 * rows // max(1, of)} %")
         )

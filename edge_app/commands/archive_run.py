@@ -1,7 +1,7 @@
 """`limiar archive run`."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,22 @@ def _chunks(context: click.Context, option: click.Parameter, given: tuple[str, .
     for text in given:
         if not (numbers := re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", text)):
             raise click.BadParameter(f"{text!r} is neither a number, such as 7, nor a range, such as 10-19.")
-        found.append(range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1))
+        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+        if first > last:
+            raise click.BadParameter(f"{text!r} is a range from a larger number to a smaller one.")
+        found.append(range(first, last + 1))
     return found
 
 
 @click.command()
 @click.argument("out", type=FILE)
 @click.option(
-    "--chunk", "chunks", multiple=True, callback=_chunks, metavar="K", help="Chunks: a number, or a range such as 10-19."
+    "--chunk",
+    "chunks",
+    multiple=True,
+    callback=_chunks,
+    metavar="K",
+    help="Chunks: a number, or a range such as 10-19; a range may go past the last chunk.",
 )
 @click.option("--bundle", type=FILE, help="A copy of the plan's bundle.  [default: where it was]")
 @click.option("--scratch", type=FILE, metavar="DIR", help="For what is needed meanwhile.  [default: TMPDIR, or /tmp]")
@@ -59,10 +67,16 @@ def run(out: Path, chunks: list[range], bundle: Path | None, scratch: Path | Non
     archive = open_archive(out)
     if engine["workers"] or engine["scheduler"]:
         return _run_by_dask(archive, chunks, bundle, scratch, **engine)
-    numbers = [number for some in chunks for number in some] or [chunk.number for chunk in archive.missing()]
+    numbers = _numbers(archive, chunks) if chunks else [chunk.number for chunk in archive.missing()]
     with Interrupt() as interrupt:
         failed = _run_each(archive, numbers, bundle, scratch, interrupt.__bool__)
     return interrupt.status or (exit_status.ERROR if failed else 0)
+
+
+def _numbers(archive: "Archive", chunks: Iterable[range]) -> Iterator[int]:
+    """The numbers in ranges, each of which may go past the last chunk, but not begin there: run_chunk says so."""
+    for some in chunks:
+        yield from range(some.start, max(some.start + 1, min(some.stop, archive.plan.chunks)))
 
 
 def _run_each(

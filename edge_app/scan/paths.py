@@ -1,5 +1,6 @@
 """Files, folders and lists on a stream -> paths, as bytes: a file name need not be UTF-8."""
 
+import codecs
 import os
 import select
 import time
@@ -58,9 +59,10 @@ class Files:
 def listed(stream: BinaryIO, separator: bytes) -> Iterator[bytes | None]:
     """Paths from a stream as they arrive; None while there is none, since the program that writes them may take its time.
 
-    Names with a newline need NUL as separator. Raises SourceError if no separator comes.
+    Names with a newline need NUL as separator. Of a list from Windows, the mark at its start and the carriage returns at the
+    ends of its lines belong to no path, unless there is a file of that name. Raises SourceError if no separator comes.
     """
-    rest = b""
+    rest, first = b"", True
     while True:
         if not select.select([stream], [], [], 0)[0]:
             yield None
@@ -69,9 +71,18 @@ def listed(stream: BinaryIO, separator: bytes) -> Iterator[bytes | None]:
         if not block:
             break
         *paths, rest = (rest + block).split(separator)
-        yield from filter(None, paths)
+        for path in paths:
+            yield from filter(None, [_path(path, separator, first)])
+            first = False
         if len(rest) > _LISTED_BYTES:
-            met = f"a path on stdin has over {_LISTED_BYTES >> 10} KiB"
+            met = f"a path in the list has over {_LISTED_BYTES >> 10} KiB"
             raise SourceError("E-SOURCE-LIST", f"{met}: separate paths by line ends and give -, or by NUL and give -0")
-    if rest:
-        yield rest
+    yield from filter(None, [_path(rest, separator, first)])
+
+
+def _path(line: bytes, separator: bytes, first: bool) -> bytes:
+    if separator == b"\n" and line.endswith(b"\r") and not os.path.lexists(line):
+        line = line[:-1]
+    if first and line.startswith(codecs.BOM_UTF8) and not os.path.lexists(line):
+        line = line[len(codecs.BOM_UTF8) :]
+    return line

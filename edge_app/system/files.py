@@ -166,19 +166,20 @@ def remove_left_partials(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def partial_folder(path: Path) -> Iterator[Path]:
+def partial_folder(path: Path, mode: int = 0o777) -> Iterator[Path]:
     """A new folder beside `path`, to be filled and renamed; removed at the end if it was not renamed. Raises OSError.
 
     with partial_folder(path) as partial:
         write_whole(partial / "one.json", data)
         replace_folder(partial, path)
 
-    Partial folders that killed processes have left there are removed first.
+    mode: 0o700 if other users of this machine must not look into it. Partial folders that killed processes have
+    left there are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_partials(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.mkdir()
+    partial.mkdir(mode)
     descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with contextlib.suppress(OSError):  # not every file system has locks

@@ -1,6 +1,8 @@
-"""Ctrl-C and SIGTERM as a flag that a loop checks, so that it can finish and keep its work."""
+"""Ctrl-C and SIGTERM as a flag that a loop checks, so that it can finish and keep its work; or SIGTERM as an exit."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
 from typing import Self
 
@@ -30,3 +32,17 @@ class Interrupt:
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signal = number
         signal.signal(number, self._before[signal.Signals(number)])
+
+
+@contextlib.contextmanager
+def unwound() -> Iterator[None]:
+    """While entered, SIGTERM ends the program as Ctrl-C does: what it has on the disk meanwhile is removed first."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -225,6 +225,17 @@ def test_a_folder_in_place_of_an_image_without_extension_is_refused_and_not_ente
     assert [(row["path"], row["code"]) for row in rows_of(archive)] == [(str(tmp_path / "IM0001"), "E-IMAGE-NOT-FILE")]
 
 
+def test_others_on_the_machine_do_not_see_what_a_chunk_has_meanwhile(planned: Archive, tmp_path: Path) -> None:
+    modes = set()
+
+    def stop() -> bool:
+        modes.update(path.stat().st_mode & 0o777 for path in (tmp_path / "scratch").iterdir())
+        return False
+
+    run_chunk(planned, 0, tmp_path / "scratch", stop=stop)
+    assert modes == {0o700}
+
+
 def test_it_stops_when_it_is_told_to_and_the_chunk_is_as_before(planned: Archive, tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         run_chunk(planned, 0, tmp_path / "scratch", stop=lambda: True)
@@ -316,6 +327,15 @@ def test_chunks_are_given_by_number_or_range(planned: Archive, limiar: Limiar) -
     assert [text.partition(":")[0] for text in said] == ["chunk 1", "chunk 2", "chunk 7"]
     assert "E-PLAN-CHUNK" in said[2]
     assert limiar("archive", "run", planned.out, "--chunk", "x").returncode == 2
+
+
+def test_a_range_may_go_past_the_last_chunk_but_not_backwards(planned: Archive, limiar: Limiar) -> None:
+    backwards = limiar("archive", "run", planned.out, "--chunk", "2-1")
+    assert (backwards.returncode, left_in(planned.out / "done")) == (2, [])
+    done = limiar("archive", "run", planned.out, "--chunk", "2-999999999")
+    assert (done.returncode, done.stderr.count(b"\n"), len(left_in(planned.out / "done"))) == (0, 1, 1)
+    beyond = limiar("archive", "run", planned.out, "--chunk", "3-999999999")
+    assert (beyond.returncode, beyond.stderr.count(b"E-PLAN-CHUNK")) == (1, 1)
 
 
 def test_a_poison_image_costs_its_code_and_no_chunk(

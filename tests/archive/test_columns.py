@@ -1,8 +1,10 @@
 """The Parquet files of an archive: what a line of `limiar scan` becomes, and what a file says of itself."""
 
+import random
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -99,5 +101,45 @@ def test_a_damaged_file_or_one_of_another_program_is_said_to_be_one(tmp_path: Pa
     for bad in (path, other, tmp_path / "missing"):
         with pytest.raises(ArchiveError, match="E-CHUNK-DAMAGED"):
             read_footer(bad)
+    with pytest.raises(ArchiveError, match="E-CHUNK-DAMAGED"):
+        next(read_rows(path))
+
+
+def test_a_bit_that_the_disk_flips_makes_no_other_answer(tmp_path: Path) -> None:
+    path = written(tmp_path / "one.parquet")
+    good, want = path.read_bytes(), next(read_rows(path)).to_pylist()
+    end = pq.read_metadata(path).row_group(0).to_dict()["total_byte_size"]
+    rng, said = random.Random(1), 0
+    for _ in range(300):
+        data = bytearray(good)
+        data[rng.randrange(min(end, len(good)))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        try:
+            assert [batch.to_pylist() for batch in read_rows(path)] == [want]
+        except ArchiveError:
+            said += 1
+    assert said > 100
+
+
+@pytest.mark.parametrize("column", ["sha256", "frame", "decision", "label", "confidence"])
+def test_a_file_with_other_columns_is_refused_whoever_wrote_it(tmp_path: Path, column: str) -> None:
+    path = written(tmp_path / "one.parquet")
+    table, about = pq.read_table(path), pq.read_metadata(path).metadata
+    place = table.schema.get_field_index(column)
+    for other in (
+        table.drop([column]),
+        table.set_column(place, column, pa.array([b"\xff"] * 2)),
+        table.append_column("x", [[1, 2]]),
+    ):
+        pq.write_table(other.replace_schema_metadata(about), path)
+        with pytest.raises(ArchiveError, match="E-CHUNK-DAMAGED"):
+            read_footer(path)
+
+
+def test_texts_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "one.parquet")
+    table, about = pq.read_table(path), pq.read_metadata(path).metadata
+    texts = pa.array([b"\xff", b"\xfe"]).view(pa.string())
+    pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", texts).replace_schema_metadata(about), path)
     with pytest.raises(ArchiveError, match="E-CHUNK-DAMAGED"):
         next(read_rows(path))

@@ -123,6 +123,13 @@ def test_merged_answers_are_compared_as_those_of_archives(tmp_path: Path) -> Non
     assert (found.transitions, found.look, found.shifts) == (want.transitions, want.look, want.shifts)
 
 
+def test_a_confidence_that_is_none_is_counted_as_one(tmp_path: Path) -> None:
+    strange = (5.0, float("nan"), -3e300)
+    old = write_archive(tmp_path / "old", [[row(k, confidence=one) for k, one in enumerate(strange)]])
+    new = write_archive(tmp_path / "new", [[row(k, confidence=0.5) for k in range(3)]])
+    assert [(one.low, one.median, one.high) for one in compare_archives(old, new).shifts] == [(-0.5, 0.0, 0.5)]
+
+
 def test_chunks_that_are_missing_are_told(tmp_path: Path) -> None:
     old = write_archive(tmp_path / "old", [[row(1)], []])
     with pytest.raises(ArchiveError) as caught:

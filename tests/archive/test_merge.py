@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archives import LABELS, row, write_archive, write_rows
+from archives import LABELS, row, write_archive
 from limiar.edge_app.archive import keys
 from limiar.edge_app.archive.columns import COLUMNS, Row, read_footer, read_rows
 from limiar.edge_app.archive.merge import merge_archive
@@ -139,6 +139,21 @@ def test_a_damaged_chunk_is_said_before_anything_is_written(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
 
 
+@pytest.mark.parametrize("how", ["swapped", "emptied", "taken from another archive"])
+def test_a_chunk_with_the_rows_of_another_one_is_said_and_loses_no_image(tmp_path: Path, how: str, limiar: Limiar) -> None:
+    out = write_archive(tmp_path / "work", [[row(1), row(2)], [row(3), row(4)]])
+    other = write_archive(tmp_path / "other", [[row(5), row(6)]])
+    one, another = sorted((out / "done").iterdir())
+    if how == "emptied":
+        pq.write_table(pq.read_table(one).slice(0, 1), one)
+    else:
+        shutil.copy(another if how == "swapped" else next((other / "done").iterdir()), one)
+    with pytest.raises(ArchiveError, match="E-CHUNK-DAMAGED"):
+        merge_archive(out, tmp_path / "merged.parquet")
+    done = limiar("archive", "status", out)
+    assert (done.returncode, b"chunk 0: E-CHUNK-DAMAGED: " in done.stdout) == (3, True)
+
+
 def test_a_folder_without_answers_is_told(tmp_path: Path, limiar: Limiar) -> None:
     done = limiar("archive", "merge", tmp_path, "--out", tmp_path / "merged.parquet")
     assert (done.returncode, b"E-MERGE-SOURCE" in done.stderr) == (1, True)
@@ -147,11 +162,8 @@ def test_a_folder_without_answers_is_told(tmp_path: Path, limiar: Limiar) -> Non
 def many_rows(out: Path, chunks: int, rows: int) -> Path:
     """An archive of that many rows; one in ten is of an image that was there before."""
     rng = random.Random(1)
-    write_archive(out, [[row(0)]] * chunks)
-    for number, path in enumerate(sorted((out / "done").iterdir())):
-        own = [row(rng.randrange(number * rows + k + 1) if rng.random() < 0.1 else number * rows + k) for k in range(rows)]
-        write_rows(path, own, number, LABELS, "p" * 64, rows)
-    return out
+    every = (range(number * rows, (number + 1) * rows) for number in range(chunks))
+    return write_archive(out, ([row(rng.randrange(k + 1) if rng.random() < 0.1 else k) for k in own] for own in every))
 
 
 def test_a_merge_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
@@ -189,6 +201,23 @@ merge_archive(sys.argv[1], sys.argv[3])
     killed_after(None)
     assert merged.read_bytes() == want
     assert {path.name for path in tmp_path.iterdir()} == {"work", "merged.parquet", "parts"}  # nothing of the killed ones
+
+
+@pytest.mark.parametrize("command", ["merge", "compare"])
+def test_sigterm_removes_what_was_needed_meanwhile(tmp_path: Path, command: str) -> None:
+    out = many_rows(tmp_path / "work", 60, 5000)
+    at = tmp_path / "scratch"
+    at.mkdir()
+    words = {"merge": [out, "--out", at / "merged.parquet"], "compare": [out, out, "--scratch", at]}[command]
+    running = subprocess.Popen([sys.executable, "-P", "-m", "limiar", "archive", command, *map(str, words)])
+    until = time.monotonic() + 60
+    while not [*at.rglob("keys/*")] and time.monotonic() < until:
+        time.sleep(0.005)
+    if command == "compare":  # which has file names, and may be in a folder that all users share
+        assert [path.stat().st_mode & 0o777 for path in at.iterdir()] == [0o700]
+    running.terminate()
+    assert running.wait(10) == 143
+    assert list(at.iterdir()) == []
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:

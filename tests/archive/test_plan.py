@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from limiar.edge_app.archive.chunk import run_chunk
 from limiar.edge_app.archive.make_plan import plan_archive
-from limiar.edge_app.archive.plan import INDEX, LINE_BYTES, PLAN, Archive, open_archive
+from limiar.edge_app.archive.plan import INDEX, LINE_BYTES, PLAN, Archive, index_line, open_archive
 from limiar.edge_app.errors import ArchiveError, LimiarError, RuntimeUnavailable, SourceError
 
 Draw = Callable[..., list[Path]]
@@ -169,10 +170,56 @@ def test_a_plan_that_was_changed_is_refused(tmp_path: Path, bundle: Path, images
     with pytest.raises(ArchiveError, match="E-PLAN-DAMAGED"):
         list(archive.chunks())
     raw = msgspec.json.decode((archive.out / PLAN).read_bytes())
-    for changed, code in ({"schema": 2}, "E-PLAN-SCHEMA"), ({"extra": 1}, "E-PLAN-DAMAGED"):
+    for changed, code in ({"schema": 2}, "E-PLAN-SCHEMA"), ({"extra": 1}, "E-PLAN-DAMAGED"), ({"chunks": -1}, "E-PLAN-DAMAGED"):
         (archive.out / PLAN).write_bytes(msgspec.json.encode(raw | changed))
         with pytest.raises(ArchiveError, match=code):
             open_archive(archive.out)
+
+
+def test_a_plan_with_other_labels_than_its_bundle_is_refused(tmp_path: Path, bundle: Path, images: Path) -> None:
+    archive = plan_archive(tmp_path / "work", bundle, [images])
+    raw = msgspec.json.decode((archive.out / PLAN).read_bytes())
+    (archive.out / PLAN).write_bytes(msgspec.json.encode(raw | {"labels": ["a", "b"]}))
+    with pytest.raises(ArchiveError, match="E-PLAN-DAMAGED"):
+        run_chunk(archive.out, 0, tmp_path / "scratch")
+
+
+def test_the_name_of_a_chunk_in_a_plan_from_elsewhere_is_no_path(
+    tmp_path: Path, bundle: Path, images: Path, limiar: Limiar
+) -> None:
+    archive = plan_archive(tmp_path / "work", bundle, [images])
+    named = msgspec.structs.replace(archive.chunk(0), name="../../mine")
+    (archive.out / INDEX).write_bytes(index_line(named))
+    (tmp_path / "mine.json").write_text("mine")
+    done = limiar("archive", "run", archive.out, "--chunk", "0")
+    assert (done.returncode, b"E-PLAN-DAMAGED" in done.stderr) == (1, True)
+    assert (tmp_path / "mine.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("listing", "paths"),
+    [
+        (b"\xef\xbb\xbfa.png\r\nb.png\r\n\r\n", ["a.png", "b.png"]),  # of Windows
+        (b"\xef\xbb\xbfb.png\rodd.png\r", ["b.png\rodd.png"]),
+        (b"odd.png\r\nb.png", ["odd.png\r", "b.png"]),  # there is a file of that name
+        (b"\xef\xbb\xbf", None),
+        ("a.png\r\nb.png\r\n".encode("utf-16"), None),
+        (b"a.png\0b.png\0", None),
+    ],
+)
+def test_a_list_from_windows_gives_the_paths_that_were_meant(
+    tmp_path: Path, bundle: Path, limiar: Limiar, listing: bytes, paths: list[str] | None
+) -> None:
+    (tmp_path / "odd.png\r").touch()
+    (tmp_path / "list.txt").write_bytes(listing)
+    done = limiar("archive", "plan", "work", "--bundle", bundle, "--list", "list.txt", cwd=tmp_path)
+    if paths is None:
+        assert (done.returncode, done.stderr.startswith(b"E-SOURCE-")) == (1, True)
+        assert not (tmp_path / "work").exists()
+    else:
+        assert done.returncode == 0, done.stderr
+        archive = open_archive(tmp_path / "work")
+        assert archive.paths(archive.chunk(0)) == [os.fsencode(tmp_path / path) for path in paths]
 
 
 def test_planning_ten_times_as_many_images_takes_no_more_memory(tmp_path: Path, bundle: Path) -> None:

@@ -48,6 +48,6 @@ def write_archive(
 
 def write_rows(path: Path, rows: Sequence[Row], chunk: int, labels: Sequence[str], plan: str, images: int) -> None:
     """A chunk's file."""
-    with RowFile(path, labels, plan) as file:
+    with RowFile(path, labels, plan, path.stem) as file:
         file.write(record_batch(rows, labels, chunk, 0))
         file.publish(images=images, refused={})
