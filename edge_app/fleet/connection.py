@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -45,9 +46,17 @@ class Connection:
         heard: _HEARD,
         *,
         keep_alive_s: int = KEEP_ALIVE_S,
+        most_bytes: int | None = None,
     ) -> None:
-        """name: of the client. context: None without TLS. heard: gets topic, payload, and whether the broker had kept it."""
-        self._address, self._keep_alive_s = address, keep_alive_s
+        """name: of the client. context: None without TLS. heard: gets topic, payload, and whether the broker had kept it.
+
+        most_bytes: of a message; the broker keeps longer ones to itself.
+        """
+        self._address, self._keep_alive_s, self._tls = address, keep_alive_s, context is not None
+        self._properties = Properties(PacketTypes.CONNECT)
+        if most_bytes:
+            self._properties.MaximumPacketSize = most_bytes
+        self._hears = heard
         self._where = f"{address[0]}:{address[1]}"
         self.longest = LONGEST  # bytes of a message that the broker takes
         self.denied: set[str] = set()  # topics that the broker refuses
@@ -66,7 +75,7 @@ class Connection:
             client.will_set(will.topic, will.payload, qos=1, retain=True)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
-        client.on_message = lambda _client, _data, message: heard(message.topic, bytes(message.payload), message.retain)
+        client.on_message = self._heard
         client.on_publish = self._published
         client.on_subscribe = self._answered
         client.on_log = self._noted
@@ -74,7 +83,9 @@ class Connection:
     def open(self) -> None:
         """Raises LimiarError: E-FLEET-CONNECT, E-FLEET-TLS, E-FLEET-DENIED."""
         try:
-            self._client.connect(*self._address, keepalive=self._keep_alive_s, clean_start=True)
+            self._client.connect(
+                *self._address, keepalive=self._keep_alive_s, clean_start=True, properties=self._properties
+            )
         except ssl.SSLCertVerificationError as error:
             met = f"{self._where} shows a certificate that is not trusted ({error.verify_message})"
             raise LimiarError("E-FLEET-TLS", f"{met}: check `broker`, `authority` and the clock") from None
@@ -162,6 +173,14 @@ class Connection:
         elif self._over is None:
             self._over = self._ended(str(reason))
 
+    def _heard(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            self._over = self._no_connection("it sends a topic that is not UTF-8")
+        else:
+            self._hears(topic, bytes(message.payload), message.retain)
+
     def _published(self, _client: mqtt.Client, _data: object, number: int, reason: ReasonCode, _: object) -> None:
         topic, _size = self._on_the_way.pop(number, ("", 0))
         if reason.is_failure:
@@ -182,8 +201,8 @@ class Connection:
         if "SSL" in self._said and self._open is None:  # with TLS 1.3, a server says so after the handshake
             return self._no_tls(self._said)
         if self._open is None:
-            why = "it ended the connection before it answered; perhaps it does not take this end's certificate"
-            return self._no_connection(why)
+            why = "does not take this end's certificate" if self._tls else "speaks TLS alone"
+            return self._no_connection(f"it ended the connection before it answered; perhaps it {why}, or is not an MQTT broker")
         return self._no_connection(f"the connection ended: {self._said or why}")
 
     def _no_tls(self, why: str) -> LimiarError:

@@ -1,10 +1,12 @@
 """The process of a device's uplink, beside its service: service/uplink_child.py starts it."""
 
 import sys
+from pathlib import Path
 
 import msgspec
 
 from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.fleet.outbox import ControlService
 from limiar.edge_app.health.log import Log
 from limiar.edge_app.service.uplink_child import UplinkJob
 from limiar.edge_app.system.clock import take_any_year
@@ -14,11 +16,13 @@ from limiar.edge_app.system.interrupt import Interrupt
 def main() -> None:
     """Reads its job from stdin, and works until it is told to end."""
     take_any_year()
-    log = Log()
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=UplinkJob)
+    log = Log(job.log)
     try:
-        run(msgspec.json.decode(sys.stdin.buffer.read(), type=UplinkJob), log)
+        run(job, log)
     except LimiarError as error:
         log.error(error.code, error.message)
+        ControlService(Path(job.state), log).tell(error.code, error.message)
         sys.exit(2)
 
 

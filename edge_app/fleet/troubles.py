@@ -14,7 +14,7 @@ class Troubles:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._now: dict[str, tuple[str, str]] = {}  # by key: code and message
-        self._told = ("", "")
+        self._told: str | None = None  # the code; None: nothing yet, and the service may know that of a process before
         self._tell_at = 0.0
 
     def state(self, key: str, level: Level, code: str, message: str) -> None:
@@ -30,7 +30,7 @@ class Troubles:
     def tell(self, to: Callable[[str, str], bool]) -> None:
         """Tells the one that began first, if it is another than before; "" and "" if there is none."""
         found = next(iter(self._now.values()), ("", ""))
-        if found[0] != self._told[0] and time.monotonic() >= self._tell_at:
+        if found[0] != self._told and time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + _AGAIN_S
             if to(*found):
-                self._told = found
+                self._told = found[0]

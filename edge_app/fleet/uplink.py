@@ -26,6 +26,7 @@ from limiar.edge_app.system.clock import NOT_BEFORE_S
 
 POLL_S = 0.2  # how often the store is looked at
 _SILENT_S = 60.0  # of the collector, until the log says so
+_MOST_HEARD = 64 << 10  # bytes of a message to this device; what a collector says has a few hundred
 _JITTER_S = 1.0  # all devices of a fleet lose their broker at the same time
 _ACKED, _DESIRED = msgspec.json.Decoder(Acked), msgspec.json.Decoder(Desired)
 
@@ -108,8 +109,8 @@ class Uplink:
         backoff = Backoff()
         try:
             while not stop():
-                self._troubles.tell(self._tell_service)
                 if self._clock_wrong() or not backoff.due:
+                    self._troubles.tell(self._tell_service)
                     self._pulls.turn()
                     time.sleep(self._poll_s)
                     continue
@@ -145,7 +146,8 @@ class Uplink:
         context = self._context() if self._context else None
         if context:
             check_time(self._fleet.certificate, self._wall_s())
-        connection = Connection(self._fleet.address, self._name, context, Will(online, b"false"), self._heard)
+        last = Will(online, b"false")
+        connection = Connection(self._fleet.address, self._name, context, last, self._heard, most_bytes=_MOST_HEARD)
         try:
             connection.open()
             self._connection = connection
@@ -163,7 +165,7 @@ class Uplink:
         finally:
             self._connection = None
             self._sending.disconnected()
-            connection.close(Will(online, b"false"))
+            connection.close(last)
 
     def _turn(self, connection: Connection) -> None:
         """Raises LimiarError: the connection is over."""
@@ -234,6 +236,6 @@ class Uplink:
             else:
                 self._listening = None
                 self._pulls.desired(_DESIRED.decode(payload) if payload else None)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             met = f"a message on {topic} cannot be read ({error})"
             self._log.warning("E-FLEET-MESSAGE", f"{met}: use the same limiar at both ends")

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from limiar.edge_app.health.log import Log
+from limiar.edge_app.health.log import Level, Log
 from limiar.edge_app.service.companion import Companion
 from limiar.edge_app.service.config import Config, FleetSection
 
@@ -25,6 +25,7 @@ class UplinkJob(Struct, frozen=True, forbid_unknown_fields=True):
     file: str | None  # the model file and runtime that will answer with a new bundle, if the configuration names them
     runtime: str | None
     moved_to: tuple[str, ...]  # names of the folders to which answered images are moved
+    log: Level = "info"  # the least important lines that are written
 
 
 def uplink_child(config: Config, state: Path, log: Log) -> Companion | None:
@@ -39,5 +40,6 @@ def uplink_child(config: Config, state: Path, log: Log) -> Companion | None:
         file=config.answer.file,
         runtime=config.answer.runtime,
         moved_to=tuple(sorted({name for folder in config.folder for name in (folder.done, folder.quarantine)})),
+        log=config.log.level,
     )
     return Companion("uplink", "E-FLEET-ENDED", log, _PROGRAM, stdin=msgspec.json.encode(job))

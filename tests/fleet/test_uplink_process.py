@@ -118,6 +118,25 @@ def test_an_uplink_that_is_killed_is_started_again_and_ends_with_its_service(
         assert not Path(f"/proc/{last}/exe").exists()
 
 
+def test_what_keeps_an_uplink_from_beginning_is_in_the_status_until_it_is_mended(
+    secured: Broker, authority: Authority, tmp_path: Path, project: Path
+) -> None:
+    files = fleet(secured, authority, "ward-3")
+    lines = "".join(f'{key} = "{value}"\n' for key, value in files.items())
+    more = f'[log]\nlevel = "error"\n[fleet]\n{lines}'
+    key = Path(files["key"])
+    away = key.rename(tmp_path / "away.key")
+    with Service(tmp_path, project / "models" / "lung-nodule", more=more) as service:
+        service.wait(lambda: (found := status(service)) and found.fleet and found.fleet.code == "E-FLEET-CERTIFICATE")
+        away.rename(key)
+        service.wait(lambda: status(service).fleet.code == "")
+        secured.kill()
+        service.wait(lambda: status(service).fleet.code == "E-FLEET-CONNECT")
+        secured.start()
+    assert "error E-FLEET-ENDED" in service.log.read_text()
+    assert "warning E-FLEET-CONNECT" not in service.log.read_text()
+
+
 def faked(offset: Path) -> dict[str, str]:
     found = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not found:

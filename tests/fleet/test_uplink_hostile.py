@@ -1,0 +1,70 @@
+"""A device's uplink and a broker or collector that says what none of ours does."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker import Broker, broker
+from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.fleet.connection import Connection
+from limiar.edge_app.service.config import FleetSection
+from needed import needed
+from uplinks import Collector, Device, Running
+
+CONNACK = b"\x20\x03\x00\x00\x00"
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[Broker]:
+    with needed(broker(tmp_path / "broker")) as started:
+        yield started
+
+
+@pytest.mark.parametrize("payload", [b'{"x":' + b"[" * 30_000, b"\xff", b"[]", b'{"sequence":-1}', b"x" * 3_000_000], ids=len)
+def test_whatever_is_retained_for_a_device_it_goes_on_sending(plain: Broker, tmp_path: Path, payload: bytes) -> None:
+    device = Device(tmp_path / "state")
+    device.add(range(3))
+    collector = Collector(plain.port)
+    collector.say("d1", "desired", payload)
+    collector.until(lambda: not collector.connection.waits("limiar/d1/down/desired"))
+    collector.say("d1", "acked", payload)
+    with Running(device, FleetSection(broker=plain.address, device="d1"), "d1") as running:
+        collector.until(lambda: device.waiting == 0)
+    collector.until(lambda: collector.online["d1"][-1] == b"false")
+    assert collector.online["d1"] == [b"true", b"false"]  # one connection
+    # What is far longer than anything a collector says does not even come.
+    assert ("E-FLEET-MESSAGE" in running.log.getvalue()) == (len(payload) < 1_000_000)
+    collector.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not an MQTT broker"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not an MQTT broker"),
+        (CONNACK + b"\x30\x06\x00\x02\xff\xfe\x00x", "a topic that is not UTF-8"),
+        (CONNACK + b"\x30\x04\x00\x90ab", "Protocol error"),
+        (CONNACK + b"\xe0\x01\x55", "Protocol error"),
+    ],
+)
+def test_what_is_no_broker_of_ours_is_said_and_ends_nothing(answer: bytes, said: str) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        client, _ = listening.accept()
+        with client:
+            client.recv(4096)
+            client.sendall(answer)
+            client.shutdown(socket.SHUT_WR)
+            client.recv(4096)
+
+    threading.Thread(target=serve, daemon=True).start()
+    with listening, pytest.raises(LimiarError, match=said) as met:
+        connection = Connection(listening.getsockname(), "d1", None, None, lambda *_: None)
+        connection.open()
+        for _ in range(100):
+            connection.turn(0.05)
+    assert met.value.code == "E-FLEET-CONNECT"
