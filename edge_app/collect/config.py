@@ -16,7 +16,7 @@ from limiar.edge_app.fleet.topics import ROOT
 from limiar.edge_app.service.config_file import read_text, refuse, typed
 
 TEMPLATE = Path(__file__).with_name("collect.toml")
-_NAME = "one to 64 letters, digits, dashes and underscores"
+_GIVE = {"": "one to 64 letters, digits, dashes and underscores"}
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252}):([0-9]{1,5})", re.ASCII)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -96,7 +96,7 @@ def read_config(path: Path) -> CollectConfig:
 
 def parse_config(text: str, where: str, folder: Path) -> CollectConfig:
     """The text of a file. where: its name, for messages. Raises LimiarError E-CONFIG-SYNTAX and E-CONFIG-VALUE."""
-    config = _resolved(typed(text, where, CollectConfig, _NAME), folder)
+    config = _resolved(typed(text, where, CollectConfig, _GIVE), folder)
     _check(config, text, where)
     return config
 

@@ -6,6 +6,7 @@ limiar.toml beside this file is the commented template of `limiar run --init`; a
 import hashlib
 import os
 import re
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,7 +26,13 @@ from limiar.edge_app.system.listening import listen_on
 TEMPLATE = Path(__file__).with_name("limiar.toml")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CURRENT = "current"  # the bundle that `limiar install` made current
-_NAME = "one to 63 letters, digits, dots, dashes and underscores, without a slash"
+_GIVE = {  # what to give for a key, "" for all others, if its text has another form
+    "": "one to 63 letters, digits, dots, dashes and underscores, without a slash",
+    "hosts": 'names of hosts without a port, such as "limiar.local"',
+    "broker": 'a host and a port, such as "broker.example:8883"',
+    "device": "one to 63 letters, digits, dashes and underscores",
+    "topic": "one to 64 letters, digits, dashes and underscores",
+}
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")]
 FilePath = Annotated[str, Meta(min_length=1, max_length=4000)]
@@ -219,7 +226,7 @@ def config_sha256(path: Path) -> str:
 
 def parse_config(text: str, where: str, folder: Path) -> Config:
     """The text of a file. where: its name, for messages. Raises LimiarError E-CONFIG-SYNTAX and E-CONFIG-VALUE."""
-    config = _resolved(typed(text, where, Config, _NAME), folder)
+    config = _resolved(typed(text, where, Config, _GIVE), folder)
     _check(config, text, where)
     return config
 
@@ -299,16 +306,27 @@ def _check_fleet(fleet: FleetSection, text: str, where: str) -> None:
         if fleet != FleetSection():
             refuse(text, where, "fleet", 'it has no `broker`: give its address, such as "broker.example:8883"')
         return
+    if not 0 < fleet.address[1] < 1 << 16:
+        refuse(text, where, "fleet.broker", "its port must be from 1 to 65535")
     if bool(fleet.certificate) != bool(fleet.key) or bool(fleet.certificate) != bool(fleet.authority):
         refuse(text, where, "fleet.certificate", "`authority`, `certificate` and `key` belong together: give all or none")
     if not fleet.certificate and fleet.address[0] not in LOOPBACK:
         refuse(text, where, "fleet.broker", "without a certificate, only a broker on this machine is used: 127.0.0.1:1883")
     if not fleet.certificate and not fleet.device:
         refuse(text, where, "fleet.device", "without a certificate, give the name of this device")
-    scheme, _, rest = fleet.bundles.partition("://")
-    if fleet.bundles and (scheme not in ("http", "https") or not rest):
+    if fleet.bundles:
+        _check_bundles(fleet.bundles, text, where)
+
+
+def _check_bundles(address: str, text: str, where: str) -> None:
+    try:
+        parts = urllib.parse.urlsplit(address)
+        whole = bool(parts.hostname) and parts.port != 0 and parts.username is None and not parts.query + parts.fragment
+    except ValueError:
+        whole = False
+    if not whole or parts.scheme not in ("http", "https") or re.search("[^!-~]", address):
         refuse(text, where, "fleet.bundles", 'give the address of a folder, such as "https://bundles.example/limiar"')
-    if scheme == "http" and not re.match(rf"({'|'.join(map(re.escape, LOOPBACK))}|\[::1\])([:/]|$)", rest):
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         refuse(text, where, "fleet.bundles", "http is for this machine alone: give an https address")
 
 

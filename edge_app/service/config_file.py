@@ -1,6 +1,7 @@
 """What the configuration files of `limiar run` and `limiar collect` share: read, typed, faults with line and column."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -25,8 +26,8 @@ def read_text(path: Path, init: str) -> str:
         raise LimiarError("E-CONFIG-READ", f"{met}: check the path, or write one with `{init}`") from None
 
 
-def typed(text: str, where: str, kind: type[_Config], name: str) -> _Config:
-    """The values of a text. where: its name; name: what to give where a name is wrong.
+def typed(text: str, where: str, kind: type[_Config], give: Mapping[str, str]) -> _Config:
+    """The values of a text. where: its name. give: for a key whose text has another form, what to give; "" for all others.
 
     Raises LimiarError E-CONFIG-SYNTAX and E-CONFIG-VALUE.
     """
@@ -40,7 +41,7 @@ def typed(text: str, where: str, kind: type[_Config], name: str) -> _Config:
         if "unknown field" in met:
             key = ".".join(filter(None, (key, met.split("`")[1])))
         if "matching regex" in met:
-            met = f"give {name}"
+            met = f"give {give.get(key.rpartition('.')[2].partition('[')[0], give[''])}"
         refuse(text, where, key, met[:1].lower() + met[1:])
 
 

@@ -100,6 +100,24 @@ def test_what_the_template_shows_as_a_default_is_one() -> None:
             1,
             "the address of a folder",
         ),
+        ('[fleet]\nbroker = "mqtts://b.example:8883"\n' + FOLDER, 2, 1, 'fleet.broker: give a host and a port, such as "'),
+        ('[fleet]\nbroker = "127.0.0.1:99999"\ndevice = "a"\n' + FOLDER, 2, 1, "its port must be from 1 to 65535"),
+        ('[fleet]\nbroker = "127.0.0.1:0"\ndevice = "a"\n' + FOLDER, 2, 1, "fleet.broker"),
+        ('[fleet]\nbroker = "127.0.0.1:1883"\ndevice = "a.b"\n' + FOLDER, 3, 1, "letters, digits, dashes and underscores"),
+        ('[page]\nhosts = ["http://x"]\n' + FOLDER, 2, 1, "names of hosts without a port"),
+        *(
+            (f'[fleet]\nbroker = "[::1]:1883"\ndevice = "a"\nbundles = "{address}"\n' + FOLDER, 4, 1, said)
+            for address, said in (
+                ("https://b.example:99999/", "the address of a folder"),
+                ("https://[::1", "the address of a folder"),
+                ("https://me:secret@b.example/", "the address of a folder"),
+                ("https://b.example/?a=1", "the address of a folder"),
+                ("https://b.example/a b", "the address of a folder"),
+                ("https:///limiar", "the address of a folder"),
+                ("http://localhost:x@b.example/", "the address of a folder"),
+                ("http://localhost.example/", "http is for this machine"),
+            )
+        ),
         (
             '[answer]\nbundle = "b"\n[fleet]\nbroker = "[::1]:1883"\ndevice = "a"\nbundles = "https://b.example/"\n' + FOLDER,
             6,
