@@ -53,7 +53,7 @@ class Connection:
         most_bytes: of a message; the broker keeps longer ones to itself.
         """
         self._address, self._keep_alive_s, self._tls = address, keep_alive_s, context is not None
-        self._properties = Properties(PacketTypes.CONNECT)
+        self._properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         if most_bytes:
             self._properties.MaximumPacketSize = most_bytes
         self._hears = heard
@@ -83,9 +83,7 @@ class Connection:
     def open(self) -> None:
         """Raises LimiarError: E-FLEET-CONNECT, E-FLEET-TLS, E-FLEET-DENIED."""
         try:
-            self._client.connect(
-                *self._address, keepalive=self._keep_alive_s, clean_start=True, properties=self._properties
-            )
+            self._client.connect(*self._address, keepalive=self._keep_alive_s, clean_start=True, properties=self._properties)
         except ssl.SSLCertVerificationError as error:
             met = f"{self._where} shows a certificate that is not trusted ({error.verify_message})"
             raise LimiarError("E-FLEET-TLS", f"{met}: check `broker`, `authority` and the clock") from None
@@ -202,7 +200,9 @@ class Connection:
             return self._no_tls(self._said)
         if self._open is None:
             why = "does not take this end's certificate" if self._tls else "speaks TLS alone"
-            return self._no_connection(f"it ended the connection before it answered; perhaps it {why}, or is not an MQTT broker")
+            return self._no_connection(
+                f"it ended the connection before it answered; perhaps it {why}, or is not an MQTT broker"
+            )
         return self._no_connection(f"the connection ended: {self._said or why}")
 
     def _no_tls(self, why: str) -> LimiarError:

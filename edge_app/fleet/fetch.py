@@ -187,7 +187,7 @@ def _check(answer: http.client.HTTPResponse, wanted: Wanted, there: int) -> None
     found = _RANGE.fullmatch(answer.getheader("Content-Range", ""))
     if answer.status in (206, 416) and found and found[2] not in ("*", str(wanted.bytes)):
         raise _another_size(wanted, found[2])
-    length = answer.getheader("Content-Length", "")
+    length = answer.getheader("Content-Length", "").strip()
     if answer.status == http.client.OK and length not in ("", str(wanted.bytes)):
         raise _another_size(wanted, length)
     ranged = answer.status == http.client.PARTIAL_CONTENT and found and found[1] == str(there)

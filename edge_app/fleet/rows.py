@@ -27,8 +27,9 @@ def row_of(one: Outgoing, *, paths: bool = True, picture: Picture = no_picture) 
     """paths: whether names of files leave the device; picture: the bytes of an image that leaves it. Raises what it raises."""
     if one.entry:
         line = result_line(one.entry)
-        if not paths:  # messages of refusals may name files too
-            line = replace(line, path=None, path_base64=None, message=None)
+        if not paths:  # messages of refusals may name files too, and so does the address of a video file
+            source = line.source and line.source.partition(":")[0]
+            line = replace(line, path=None, path_base64=None, message=None, source=source)
         data = picture(one.entry)
         image = None if data is None else base64.b64encode(data).decode()
         kind = one.entry.kind

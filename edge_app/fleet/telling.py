@@ -1,7 +1,7 @@
 """When a device sends its status: if what matters in it has changed, and now and then in any case."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -41,13 +41,13 @@ class Telling:
         now = self._now()
         if now - self._looked_at >= min(_LOOK_S, self._every_s):
             self._looked_at = now
-            found = self._status()
-            self._found = found if self._paths else found and _without_names(found)
+            self._found = self._status()
         if self._found is None or now - self._said_at < min(_LEAST_S, self._every_s):
             return None
         if _what_matters(self._found, state) == self._said and now - self._said_at < self._every_s:
             return None
-        return msgspec.json.encode(DeviceStatus(sent=utc_now(), status=self._found, fleet=state))
+        told = DeviceStatus(sent=utc_now(), status=self._found, fleet=state)
+        return msgspec.json.encode(told if self._paths else _without_names(told))
 
     def sent(self, state: UplinkState) -> None:
         """The message was sent."""
@@ -55,12 +55,26 @@ class Telling:
         self._said = self._found and _what_matters(self._found, state)
 
 
-def _without_names(status: Status) -> Status:
-    """What sources met, and the endings of what they passed over, are names of files: a file that cannot be moved, say."""
-    naming = {(source.code, f"{source.name}: {source.message}"): source.name for source in status.sources}
-    sources = tuple(replace(source, message="", passed_over="") for source in status.sources)
-    problems = tuple(replace(one, message=naming.get((one.code, one.message), one.message)) for one in status.problems)
-    return replace(status, sources=sources, problems=problems)
+def _without_names(told: DeviceStatus) -> DeviceStatus:
+    """What failed quotes names of files and folders: its code is left. So is what it is of, if that is a source."""
+    status, pull = told.status, told.fleet.desired
+    sources = {f"{source.name}: {source.message}": source.name for source in status.sources}
+    problems = tuple(replace(one, message=_nameless(one.code, one.message, sources)) for one in status.problems)
+    status = replace(
+        status,
+        problems=problems,
+        sources=tuple(replace(source, message="", passed_over="") for source in status.sources),
+        bundle=status.bundle and replace(status.bundle, folder=""),
+        store=status.store and replace(status.store, path=""),
+        fleet=status.fleet and replace(status.fleet, message=""),
+    )
+    pull = pull and replace(pull, message=_nameless(pull.code, pull.message, {}))
+    return replace(told, status=status, fleet=replace(told.fleet, desired=pull))
+
+
+def _nameless(code: str, message: str, sources: Mapping[str, str]) -> str:
+    """Warnings name none: they are of the board, the clock, the bundle and drift. sources: names, by what is wrong."""
+    return sources.get(message, "") if code.startswith("E-") else message
 
 
 def _what_matters(status: Status, state: UplinkState) -> object:

@@ -24,10 +24,11 @@ from limiar.edge_app.fleet.messages import Desired, DeviceStatus, Pull, UplinkSt
 from limiar.edge_app.fleet.telling import Telling
 from limiar.edge_app.fleet.tls import client_context
 from limiar.edge_app.fleet.topics import sender
-from limiar.edge_app.health.status import ClockStatus, Problem, SourceStatus, Status
+from limiar.edge_app.health.status import BundleStatus, ClockStatus, FleetStatus, Problem, SourceStatus, Status, StoreStatus
 from limiar.edge_app.service.config import FleetSection
+from limiar.edge_app.store.writer import Refusal
 from needed import needed
-from uplinks import Collector, Device, Running, answer
+from uplinks import STATUS, Collector, Device, Running, answer
 
 DIGEST = "cd" * 32
 
@@ -225,6 +226,41 @@ def shown(said: dict, status: dict) -> list[str]:
     """What Home Assistant shows of a status."""
     strict = jinja2.Environment(undefined=jinja2.StrictUndefined)
     return [strict.from_string(one["value_template"]).render(value_json=status) for one in said["components"].values()]
+
+
+def test_without_paths_no_name_of_a_file_or_folder_leaves_in_rows_or_status(
+    plain: Broker, device: Device, tmp_path: Path
+) -> None:
+    name, path = "Silva", str(tmp_path / "Silva" / "scan.Silva")
+    with device.store() as store:
+        store.add(bytes(32), path.encode(), answer(), source="inbox")
+        store.add_frame(f"video:{path}", "boot", 1, 0, answer())
+        store.refuse(Refusal("inbox", path.encode(), b"x", None, "E-IMAGE-BROKEN", f"{path} is broken", 0))
+    device.status = msgspec.structs.replace(
+        STATUS,
+        problems=(Problem("failed", "E-FOLDER", path), Problem("warning", "W-CLOCK-UNTRUSTED", "it shows 1970")),
+        sources=(
+            SourceStatus(name="inbox", kind="folder", code="E-FOLDER", message=path, passed_over="1 other file (1 .Silva)"),
+        ),
+        bundle=BundleStatus(
+            name="a", version="1", sha256=DIGEST, counter=1, file="f", runtime="r", verified="bundle", folder=path
+        ),
+        store=StoreStatus(path=path),
+        fleet=FleetStatus(store="ab" * 16, waiting=0, acked=0, code="E-FLEET-CERTIFICATE", message=path),
+    )
+    heard: list[bytes] = []
+    listener = Connection(("127.0.0.1", plain.port), "listener", None, None, lambda _topic, data, _: heard.append(data))
+    listener.open()
+    listener.subscribe(["limiar/#"])
+    with Running(device, section(plain, paths=False), "d1"):
+        turns(listener, 4.0)
+    sent = b"".join(heard)
+    assert all(
+        part in sent for part in (b'"frame"', b'"refusal"', b"E-IMAGE-BROKEN", b"E-FOLDER", b"it shows 1970", b'"inbox"')
+    )
+    assert b'"video"' in sent
+    assert name.encode() not in sent
+    listener.close()
 
 
 def test_home_assistant_learns_of_a_device_that_says_so(plain: Broker, device: Device) -> None:

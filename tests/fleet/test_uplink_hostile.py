@@ -40,6 +40,12 @@ def test_whatever_is_retained_for_a_device_it_goes_on_sending(plain: Broker, tmp
     collector.close()
 
 
+def used(connection: Connection) -> None:
+    connection.open()
+    for _ in range(100):
+        connection.turn(0.05)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -63,8 +69,5 @@ def test_what_is_no_broker_of_ours_is_said_and_ends_nothing(answer: bytes, said:
 
     threading.Thread(target=serve, daemon=True).start()
     with listening, pytest.raises(LimiarError, match=said) as met:
-        connection = Connection(listening.getsockname(), "d1", None, None, lambda *_: None)
-        connection.open()
-        for _ in range(100):
-            connection.turn(0.05)
+        used(Connection(listening.getsockname(), "d1", None, None, lambda *_: None))
     assert met.value.code == "E-FLEET-CONNECT"
