@@ -49,6 +49,16 @@ def exposure(tmp_path: Path) -> Callable[[str], float]:
     return ask
 
 
+@pytest.mark.parametrize(("number", "limit"), [(0, 3.0), (1, LIMIT)])  # a collector has a network, and a database's socket
+def test_the_units_of_a_fleet_in_the_docs_expose_little(
+    project: Path, unit: str, number: int, limit: float, exposure: Callable[[str], float], tmp_path: Path
+) -> None:
+    block = re.findall(r"```ini\n(.*?)```", (project / "docs" / "fleet.md").read_text(), re.DOTALL)[number]
+    text = block if "ExecStart" in block else unit.replace("[Install]", f"{block}\n[Install]")
+    assert exposure(text) <= limit
+    test_systemd_finds_nothing_wrong_with_a_unit(text, tmp_path)
+
+
 def test_systemd_finds_nothing_wrong_with_a_unit(each: str, tmp_path: Path) -> None:
     path = tmp_path / "limiar-tested.service"
     path.write_text(each.replace("/opt/limiar/venv/bin/limiar", shutil.which("true") or ""))  # not installed here

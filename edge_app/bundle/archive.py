@@ -84,8 +84,10 @@ class Archive:
             descriptor = os.open(path, flags)
         except (OSError, ValueError) as error:
             self._unreadable(error)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if not stat.S_ISREG(kind := os.fstat(descriptor).st_mode):
             os.close(descriptor)
+            if stat.S_ISDIR(kind):
+                self._refuse("E-ARCHIVE-READ", "it is a folder", "make one file of it with `limiar pack`")
             self._refuse("E-ARCHIVE-READ", "it is not a plain file", "give a NAME.limiar, or a bundle's folder")
         self._file = open(descriptor, "rb", buffering=0)  # noqa: SIM115 closed by close
         try:

@@ -3,6 +3,7 @@
 Nothing outlives it: what was on its way when it ended is sent again by who sent it.
 """
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ _CONNECT_S = 10.0
 _GOODBYE_S = 1.0
 _ON_THE_WAY = 4 << 20  # bytes that the broker has not acknowledged; images are large
 _TAKEN_OVER = 0x8E
+_REFUSED = re.compile(r"_ALERT_(\w*CERTIFICATE\w*|UNKNOWN_CA|ACCESS_DENIED)")  # as OpenSSL names what a server said
 _BUSY = {0x88: "the broker is not available", 0x89: "the broker is busy", 0x97: "a quota is used up", 0x9F: "too many connect"}
 _HEARD = Callable[[str, bytes, bool], None]
 
@@ -206,6 +208,9 @@ class Connection:
         return self._no_connection(f"the connection ended: {self._said or why}")
 
     def _no_tls(self, why: str) -> LimiarError:
+        if alert := _REFUSED.search(why):
+            met = f"{self._where} refuses this end's certificate ({alert[1].lower().replace('_', ' ')})"
+            return LimiarError("E-FLEET-TLS", f"{met}: give it one that is valid now, of an authority that the broker trusts")
         met = f"{self._where} and this end do not agree on TLS ({printable(why)})"
         return LimiarError(
             "E-FLEET-TLS", f"{met}: TLS 1.3 is needed, and certificates of the same authority that are valid now"

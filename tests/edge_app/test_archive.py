@@ -227,6 +227,11 @@ def test_what_is_not_a_plain_file_is_refused_without_waiting(tmp_path: Path) -> 
             Archive(path)
 
 
+def test_whoever_gives_a_folder_is_told_to_pack_it(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"E-ARCHIVE-READ: .* it is a folder: make one file of it with `limiar pack`"):
+        Archive(tmp_path)
+
+
 def test_a_link_is_followed_only_for_a_person(packed: bytes, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "written.limiar")
     assert read(tmp_path / "link")

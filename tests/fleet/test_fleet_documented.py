@@ -13,3 +13,4 @@ def test_the_page_leads_from_nothing_to_a_new_bundle_on_a_device(project: Path) 
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 device: 1 trial" in done.stdout
+    assert "certificate revoked" in done.stdout
