@@ -46,9 +46,10 @@ SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)  # images of
 SHOWN_MOST = 100  # %, of the plot's upright axis
 HOUR = 3600.0
 _EXPONENTS = {3: "1,000", 4: "10,000", 5: "100,000", 6: "1 M"}  # of the plot's axis: what is longer is cut off
+CHUNK = 10_000  # images: the default of `archive plan`
 LISTED = 1000  # objects that an S3 service lists in a request
 REQUEST_S = 0.05  # assumed: from a request to its answer
-ASKED_AT_ONCE = 16  # sizes of objects that `archive plan --list` asks for at the same time (edge_app/archive/objects.py)
+ASKED_AT_ONCE = 16  # objects, or their sizes, that a process asks for at the same time (edge_app/archive/objects.py)
 KEY_BYTES = {"merge": 49, "compare": 2 * 64}  # bytes on the disk, of an image: as `merge` and `compare` have it
 STYLE = """
 svg { font: 13px system-ui, sans-serif; background: #fcfcfb; } text { fill: #1b1b1a; } .head, .tick { fill: #6d6b66; }
@@ -228,8 +229,8 @@ def simulate(cluster: Cluster, chunk_images: int, copies: bool, seed: int) -> Ou
 
 def tell(found: Measured, cluster: Cluster, price: float, gigabyte: float, requests: float) -> None:
     """The tables of docs/scale.md."""
-    million_h = 1e6 / found.images_per_s / HOUR
-    images, chunks = cluster.images, -(-cluster.images // 10_000)
+    million_h = (1e6 / found.images_per_s + 1e6 / CHUNK * found.start_s) / HOUR
+    images, chunks = cluster.images, -(-cluster.images // CHUNK)
     print("| measured here, of one core | |\n|---|---|")
     print(f"| a chunk before its first image | {found.start_s:.2f} s |")
     print(f"| images | {found.images_per_s:,.0f} a second |")
@@ -241,14 +242,17 @@ def tell(found: Measured, cluster: Cluster, price: float, gigabyte: float, reque
     ):
         print(f"| {what} | {rate:,.0f} images a second |")
     print(f"| status | {found.footers_per_s:,.0f} chunks a second |")
-    print("\n| of a million images | |\n|---|---|")
+    print(f"| assumed: from a request to an object store to its answer | {REQUEST_S * 1e3:.0f} ms |")
+    print(f"\n| of a million images, chunks of {CHUNK:,} | |\n|---|---|")
     print(f"| core-hours | {million_h:.2f} |")
     print(f"| at {price:g} a core-hour | {million_h * price:.3f} |")
     print(f"| reading objects, at {requests:g} a million requests | {requests:.2f} |")
     print(f"| answers | {found.row_bytes / 1e3:.2f} GB, {found.row_bytes / 1e3 * gigabyte:.4f} a month at {gigabyte:g} a GB |")
-    print(f"\n| {images:,} images, chunks of 10,000 | |\n|---|---|")
-    print(f"| answering, {cluster.cores} cores | {images / found.images_per_s / cluster.cores / HOUR:.1f} hours |")
+    print(f"\n| {images:,} images, chunks of {CHUNK:,} | |\n|---|---|")
+    print(f"| answering, {cluster.cores} cores | {images / 1e6 * million_h / cluster.cores:.1f} hours |")
     print(f"| answering, in all | {images / 1e6 * million_h:,.0f} core-hours, {images / 1e6 * million_h * price:,.0f} |")
+    fetched_h = images * REQUEST_S / ASKED_AT_ONCE / cluster.cores / HOUR
+    print(f"| fetching before that, if they are objects: {ASKED_AT_ONCE} at once a core | {fetched_h:.1f} hours |")
     print(f"| plan.json, chunks.jsonl, lists | {chunks * 128 / 1e6:.0f} MB and {images * found.path_bytes / 1e9:.0f} GB |")
     print(f"| done/ | {chunks:,} files, {images * found.row_bytes / 1e9:,.0f} GB |")
     print(f"| plan, of files: one process | {images / found.planned_per_s / HOUR:.1f} hours |")
