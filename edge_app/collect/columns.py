@@ -1,5 +1,9 @@
-"""What a device sent, as columns of the database. A device may send anything: what a column cannot hold is refused here."""
+"""What a device sent, as columns of the database. A device may send anything: what a column cannot hold is refused here.
 
+What is kept as JSON can be read again by everyone, whatever the device was: here, in `jq`, and as PostgreSQL's jsonb.
+"""
+
+import re
 from datetime import datetime
 from typing import Any
 
@@ -8,9 +12,11 @@ from msgspec import Raw, Struct
 
 from limiar.edge_app.fleet.messages import LINE, DeviceStatus, Row, UplinkState
 from limiar.edge_app.health.status import BundleStatus, Status
-from limiar.edge_app.results.lines import ResultLine
 
 _INTEGER = 1 << 62  # a column's; a device has fewer of anything
+_DEEPEST = 40  # levels of JSON; a device has 6. What can just be read here may be too deep where it is read again.
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)  # fromisoformat takes more than PostgreSQL
+_READING = (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError)  # what JSON of any kind can lead to
 
 
 class WrongMessage(Exception):
@@ -43,24 +49,24 @@ def row_columns(device: str, row: Row, received: str) -> dict[str, Any]:
         "entry": row.entry,
         "received": received,
     }
-    if row.kind == "review":
-        return shared | _review_columns(device, row, received)
     try:
-        text, line = bytes(row.line).decode(), LINE.decode(row.line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise WrongMessage(device, f"up/rows: the line of {row.key}: {error}") from None
-    return shared | _answer_columns(line, text, received)
+        said = _review_columns(device, row, received) if row.kind == "review" else _answer_columns(row, received)
+    except _READING as error:
+        raise WrongMessage(device, f"up/rows: {row.kind} {row.key}: {error}") from None
+    return shared | said
 
 
-def _answer_columns(line: ResultLine, text: str, received: str) -> dict[str, Any]:
+def _answer_columns(row: Row, received: str) -> dict[str, Any]:
+    text = kept_json(row.line)
+    line = LINE.decode(text)
     return {
         "time": utc(line.time, received),
-        "decision": plain(line.decision),
-        "label": plain(line.label),
+        "decision": line.decision,
+        "label": line.label,
         "confidence": line.confidence,
-        "source": plain(line.source),
-        "bundle": plain(line.bundle),
-        "sha256": plain(line.sha256),
+        "source": line.source,
+        "bundle": line.bundle,
+        "sha256": line.sha256,
         "of": None,
         "takes_back": None,
         "line": text,
@@ -80,7 +86,7 @@ def _review_columns(device: str, row: Row, received: str) -> dict[str, Any]:
         "sha256": None,
         "of": row.review.of,
         "takes_back": row.review.takes_back,
-        "line": msgspec.json.encode(row.review).decode(),
+        "line": kept_json(msgspec.json.encode(row.review)),
     }
 
 
@@ -88,8 +94,8 @@ def device_columns(device: str, payload: bytes) -> dict[str, Any]:
     """Of a status. Raises WrongMessage."""
     try:
         sent, known = _SENT.decode(payload), _STATUS.decode(payload)
-        status, fleet = bytes(sent.status).decode(), bytes(sent.fleet).decode()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        status, fleet = kept_json(sent.status), kept_json(sent.fleet)
+    except _READING as error:
         raise WrongMessage(device, f"up/status: {error}") from None
     groups = msgspec.json.encode(known.fleet.groups).decode()
     return {"status": status, "fleet": fleet, "groups": groups, **_figures(known.status, known.fleet)}
@@ -121,13 +127,28 @@ def _bundle(bundle: BundleStatus | None) -> dict[str, Any]:
     }
 
 
+def kept_json(sent: bytes | Raw) -> str:
+    """JSON as it is kept. Raises _READING."""
+    return msgspec.json.encode(_kept(msgspec.json.decode(sent), 0)).decode()
+
+
+def _kept(value: Any, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise RecursionError(f"it is more than {_DEEPEST} levels deep")
+    if isinstance(value, dict):
+        return {plain(name): _kept(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_kept(one, depth + 1) for one in value]
+    return plain(value) if isinstance(value, str) else value
+
+
 def utc(text: str, otherwise: str) -> str:
     """A time of ours, unchanged; otherwise the other one: a query over all devices must not fail at one time."""
     try:
-        found = datetime.fromisoformat(text)
+        datetime.fromisoformat(text)
     except ValueError:
         return otherwise
-    return text if text.endswith("Z") and text[:4].isascii() and text[:4].isdecimal() and found.tzinfo else otherwise
+    return text if _TIME.fullmatch(text) else otherwise
 
 
 def plain(text: str | None) -> str | None:

@@ -15,7 +15,7 @@ from limiar.edge_app.collect.receiver import Message, Receiver, all_acked
 from limiar.edge_app.collect.schema import DEVICES, ROWS
 from limiar.edge_app.errors import StoreError
 from limiar.edge_app.fleet.messages import LONGEST, NO_KEY, NO_MARK, Acked
-from senders import STORE, key, line, row, rows, status
+from senders import STORE, key, line, row, rows, said, status
 
 OTHER = "b" * 32
 
@@ -131,8 +131,10 @@ WRONG = {
     "201 rows": rows(*(row(number) for number in range(1, 202))).payload,
     "too long": b" " * (LONGEST + 1),
     "lone surrogates": rows(row(1, line=line(1, source="\ud800"))).payload,
+    "lone surrogates in a review": rows(said(1, 1, "\ud800")).payload,
     "bytes that are not UTF-8": rows(row(1)).payload.replace(b"1.png", b"\xff.png"),
     "nothing but brackets": b"[" * 1_000_000,
+    "levels that only just can be read": rows(row(1, line=line(1, later=json.loads("[" * 900 + "]" * 900)))).payload,
 }
 
 
@@ -162,6 +164,21 @@ def test_what_lies_within_its_form_does_no_harm(connection: Connection) -> None:
         found = connection.execute(select(ROWS.c.source, ROWS.c.label, ROWS.c.time, ROWS.c.received).order_by(ROWS.c.id)).all()
     assert found[0][:2] == ("a\\x00b", "\\x00")
     assert [one.time == one.received for one in found] == [True, True]
+
+
+@pytest.mark.parametrize("time", ["2026-W01-1T00:00:00Z", "2026-01-01T00Z", "2026-01-01\0000:00:00Z", "2026-01-01T00:00:00,5Z"])
+def test_whatever_a_device_sends_a_query_over_all_rows_can_read_it(time: str, connection: Connection) -> None:
+    sent = row(1, line=line(1, path="a\0b", time=time, later={"\0": ["\0", 1 << 70, 1e300]}))
+    take(connection, rows(sent, said(2, 1, "\0")), Message("limiar/one/up/status", json.dumps(status(app="\0")).encode()))
+    read = {
+        "sqlite": ("json_extract(line, '$.path')", "julianday(time)", "json(status)"),
+        "postgresql": ("line::jsonb ->> 'path'", "time::timestamptz", "status::jsonb"),
+    }
+    sql = f"SELECT {', '.join(read[connection.dialect.name])} FROM rows, devices ORDER BY rows.id"
+    with connection.begin():
+        found = connection.exec_driver_sql(sql).all()
+    assert found[0][0] == "a\\x00b"
+    assert all(one[1] for one in found)
 
 
 def test_a_status_gives_columns_and_what_the_broker_kept_is_no_sign_of_life(connection: Connection) -> None:
