@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from limiar.edge_app.collect.config import read_config
-from limiar.edge_app.collect.database import FleetDatabase, shown
+from limiar.edge_app.collect.database import FleetDatabase, check_place, shown
 from limiar.edge_app.collect.run import open_link
 from limiar.edge_app.errors import LimiarError, StoreError, printable
 
@@ -30,4 +30,5 @@ def _database(url: str) -> str:
     except StoreError as error:
         if error.code != "E-COLLECT-MISSING":
             raise
+        check_place(url)
         return f"{printable(shown(url))}, whose tables the first start makes"

@@ -97,6 +97,7 @@ class Collector:
     def _work(self, connection: Connection) -> None:
         received = tuple(self._link.received)
         acks = self._committed(connection, received)
+        self._database.check_same()
         self._link.done(len(received))
         if self._link.connected and self._greeted != self._link.connections:
             with connection.begin():
@@ -160,6 +161,7 @@ class Collector:
 
     def _failed(self, error: StoreError | OSError) -> None:
         self._close()
+        self._greeted = -1  # it may come back as an older copy: then all is said again
         self._retry_at = time.monotonic() + _RETRY_S
         code, met = (error.code, error.message) if isinstance(error, StoreError) else ("E-COLLECT-IMAGES", str(error))
         self._log.state("database", "error", code, f"{met}; nothing is acknowledged meanwhile, and devices keep their rows")

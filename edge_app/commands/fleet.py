@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from limiar.edge_app.collect.ask_rollout import RollOutFound
     from limiar.edge_app.collect.judging import RollOut
 
+_MOST = 1_000_000  # devices
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -65,7 +66,7 @@ def fleet() -> None:
 )
 @click.option(
     "--failures",
-    type=click.IntRange(0),
+    type=click.IntRange(0, _MOST),
     default=0,
     show_default=True,
     metavar="N",
@@ -73,7 +74,7 @@ def fleet() -> None:
 )
 @click.option(
     "--drifting",
-    type=click.IntRange(0),
+    type=click.IntRange(0, _MOST),
     default=0,
     show_default=True,
     metavar="N",

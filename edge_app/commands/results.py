@@ -38,7 +38,8 @@ db_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 by_option = click.option("--by", required=True, metavar="NAME", help="Who says so.")
-number = click.argument("number", metavar="ID", type=click.IntRange(min=1))
+_MOST = (1 << 63) - 1  # SQLite's largest number
+number = click.argument("number", metavar="ID", type=click.IntRange(1, _MOST))
 
 
 def filter_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -51,7 +52,7 @@ def filter_options(command: Callable[..., int]) -> Callable[..., int]:
             click.option("--source", metavar="NAME", help="Of this folder or camera of the service."),
             click.option("--confidence", callback=_confidence, metavar="LOW..HIGH", help="With a confidence in this range."),
             click.option("--reviewed/--not-reviewed", default=None, help="That a person has reviewed, or has not."),
-            click.option("--after", type=click.IntRange(min=0), default=0, metavar="ID", help="With a higher ID."),
+            click.option("--after", type=click.IntRange(0, _MOST), default=0, metavar="ID", help="With a higher ID."),
         )
     ):
         command = option(command)
@@ -60,7 +61,7 @@ def filter_options(command: Callable[..., int]) -> Callable[..., int]:
 
 @click.group(invoke_without_command=True)
 @filter_options
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N. Default: 20 in a table, else all.")
+@click.option("--limit", type=click.IntRange(1, _MOST), metavar="N", help="The newest N. Default: 20 in a table, else all.")
 @json_option
 @click.option("--csv", "csv_file", type=FILE, metavar="FILE|-", help="Write a spreadsheet, to stdout with -.")
 @db_option

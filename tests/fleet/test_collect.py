@@ -3,6 +3,7 @@
 import json
 import resource
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,30 @@ def test_while_the_disk_is_full_nothing_is_acknowledged(plain: Broker, tmp_path:
         assert device.last
         assert device.last.sequence == 100
         resource.prlimit(collector.pid, resource.RLIMIT_FSIZE, before)
+        collector.wait(lambda: device.last and device.last.sequence == 200)
+        assert collector.rows(COUNT) == [(200, 200, 200)]
+
+
+@pytest.mark.parametrize("copy", [True, False], ids=["an older copy", "nothing"])
+def test_rows_never_go_into_a_file_that_is_not_the_database_any_more(plain: Broker, copy: bool, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.db"
+    with Collecting(tmp_path, plain.address, f"sqlite:///{path}") as collector, Speaker(plain.port) as device:
+        collector.connected()
+        device.send(*batch(1, 100))
+        collector.wait(lambda: device.last and device.last.sequence == 100)
+        with sqlite3.connect(path) as source, sqlite3.connect(tmp_path / "copy.db") as target:
+            source.backup(target)
+        device.send(*batch(101, 150))
+        collector.wait(lambda: device.last and device.last.sequence == 150)
+        for name in ("fleet.db", "fleet.db-wal", "fleet.db-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        if not copy:
+            device.send(*batch(151, 200))
+            collector.wait(lambda: collector.says("E-COLLECT-MISSING"))
+            assert not path.exists()
+        (tmp_path / "copy.db").rename(path)
+        collector.wait(lambda: device.last and device.last.sequence == 100)  # it says so unasked
+        device.send(*batch(101, 200))
         collector.wait(lambda: device.last and device.last.sequence == 200)
         assert collector.rows(COUNT) == [(200, 200, 200)]
 
