@@ -5,14 +5,14 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from limiar.edge_app.bundle.signature import Keys
 from limiar.edge_app.collect.bundles import put_bundle
 from limiar.edge_app.collect.config import CollectConfig
 from limiar.edge_app.collect.database import FleetDatabase, errors_named, reading
 from limiar.edge_app.collect.judging import LEFT, Member, RollOut, RollOutState
-from limiar.edge_app.collect.rollouts import read_members, read_rollouts
+from limiar.edge_app.collect.rollouts import newest_members, read_members, read_rollouts
 from limiar.edge_app.collect.schema import DEVICES, ROLLOUT_DEVICES, ROLLOUTS
 from limiar.edge_app.errors import BundleError, LimiarError, printable
 from limiar.edge_app.system.clock import utc_now
@@ -73,8 +73,16 @@ def begin_rollout(config: CollectConfig, source: Path, terms: Terms, keys: Keys 
 def all_rollouts(config: CollectConfig) -> list[RollOutFound]:
     """All roll-outs, the newest first. Raises StoreError."""
     with FleetDatabase(config.database.url) as database, reading(database) as connection:
-        found = read_rollouts(connection)
-        return [RollOutFound(rollout=one, devices=tuple(read_members(connection, one.id))) for one in reversed(found)]
+        newest = newest_members(connection)
+
+        def shown(member: Member) -> Member:
+            followed = newest[member.device].rollout == member.rollout
+            return member if followed else msgspec.structs.replace(member, state="overtaken", code="", message="")
+
+        return [
+            RollOutFound(rollout=one, devices=tuple(map(shown, read_members(connection, one.id))))
+            for one in reversed(read_rollouts(connection))
+        ]
 
 
 def halt(config: CollectConfig, number: int) -> RollOut:
@@ -84,6 +92,8 @@ def halt(config: CollectConfig, number: int) -> RollOut:
 
 def resume(config: CollectConfig, number: int) -> RollOut:
     """A halted roll-out goes on. What failed so far is forgiven: it is asked again, unless it fell back from the bundle.
+
+    As many devices as warn of drift now may do so from then on.
 
     Raises as `halt`.
     """
@@ -103,9 +113,12 @@ def _changed(config: CollectConfig, number: int, old: tuple[RollOutState, ...], 
             raise LimiarError("E-ROLLOUT-STATE", f"{met}: only one that is {' or '.join(old)} can be {_DONE[new]}")
         attempt = before.attempt + (new == "running")
         values = {"state": new, "why": why, "attempt": attempt, "good_since": None}
-        connection.execute(update(ROLLOUTS).where(ROLLOUTS.c.id == number).values(values))
         if new == "running":
             _forgive(connection, number)
+            values["drifting"] = max(before.drifting, _drifting(connection, before))
+        if new == "back":
+            _check_followed(connection, number)
+        connection.execute(update(ROLLOUTS).where(ROLLOUTS.c.id == number).values(values))
         return _one(connection, number)
 
 
@@ -117,6 +130,22 @@ def _forgive(connection: Connection, number: int) -> None:
     failed = and_(columns.rollout == number, columns.state.in_(("failed", "silent")))
     connection.execute(update(ROLLOUT_DEVICES).where(failed, columns.code == LEFT).values(state="out"))
     connection.execute(update(ROLLOUT_DEVICES).where(failed, columns.code != LEFT).values(state="waiting", code="", message=""))
+
+
+def _drifting(connection: Connection, rollout: RollOut) -> int:
+    """Devices that it has come to and that warn of drift with its bundle."""
+    members = select(ROLLOUT_DEVICES.c.device).where(ROLLOUT_DEVICES.c.rollout == rollout.id)
+    drift = and_(DEVICES.c.name.in_(members), DEVICES.c.bundle == rollout.bundle, DEVICES.c.drift > 0)
+    return connection.scalar(select(func.count()).where(drift)) or 0
+
+
+def _check_followed(connection: Connection, number: int) -> None:
+    """Devices follow the newest roll-out that has come to them."""
+    newest = newest_members(connection)
+    over = {newest[one.device].rollout for one in read_members(connection, number)}
+    if over and number not in over:
+        met = f"a newer roll-out has come to every device of roll-out {number}"
+        raise LimiarError("E-ROLLOUT-STATE", f"{met}: roll back {', '.join(map(str, sorted(over)))}")
 
 
 def _check_target(connection: Connection, terms: Terms) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from typing import Literal
 
 import msgspec
@@ -25,6 +26,7 @@ MemberState = Literal[
     "out",  # it failed before a person resumed the roll-out, and is not asked again
     "going back",
     "back",
+    "overtaken",  # a newer roll-out has come to it; in lists only
 ]
 _ON_ITS_WAY = ("installing", "trial", "silent")  # a device that falls silent then may have done so because of the bundle
 LEFT = "E-UPDATE-LEFT"  # a device says: it had this bundle, and went back
@@ -153,7 +155,7 @@ def _listed(failed: Sequence[Member]) -> str:
 
 def wanted(rollout: RollOut, step: int, targets: int) -> int:
     """How many devices a share is."""
-    return min(targets, math.ceil(rollout.shares[step] / 100 * targets))
+    return math.ceil(Fraction(str(rollout.shares[step])) * targets / 100)  # 0.07 * 100 is a little more than 7
 
 
 def admitted(rollout: RollOut, targets: Sequence[Known], members: Mapping[str, Member]) -> list[str]:

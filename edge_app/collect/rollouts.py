@@ -29,6 +29,7 @@ from limiar.edge_app.fleet.messages import Desired, Pull
 from limiar.edge_app.health.log import Log
 from limiar.edge_app.system.clock import utc_now
 
+HEARD_S = 10.0  # of listening, after which what the broker keeps of the devices has come
 SILENT_S = 600.0  # a device that was not heard of for so long is away; a reboot takes one or two minutes
 
 
@@ -57,7 +58,7 @@ class RollOuts:
         silent = seconds_between(self._listening, now) >= self._silent_s
         rollouts = read_rollouts(connection)
         devices = {one.name: one for one in self._devices(connection, now, silent)} if rollouts else {}
-        members = _newest_members(connection) if rollouts else {}
+        members = newest_members(connection) if rollouts else {}
         for rollout in reversed(rollouts):  # the newest one first
             if rollout.state == "running" or any(one.rollout == rollout.id for one in members.values()):
                 self._one(connection, rollout, devices, members, now)
@@ -123,13 +124,21 @@ class RollOuts:
             return rollout
         targets = self._free(rollout, devices, members)
         if all_good(rollout, targets, mine.values()):
+            if seconds_between(self._listening or now, now) < HEARD_S:
+                return rollout  # one that failed while nobody listened may not have been heard yet
             return after_soak(rollout, now, len(targets))
         return msgspec.structs.replace(rollout, good_since=None)
 
     def _free(self, rollout: RollOut, devices: dict[str, Known], members: dict[str, Member]) -> list[Known]:
-        """The devices that it is for, without those to which a newer one has come."""
-        newer = {name for name, one in members.items() if one.rollout > rollout.id}
-        return targeted(rollout, (one for one in devices.values() if one.name not in newer))
+        """The devices that it is for, without those to which a newer one has come, and those that are away and have nothing."""
+
+        def free(device: Known) -> bool:
+            member = members.get(device.name)
+            if member is None or member.rollout < rollout.id:
+                return device.present
+            return member.rollout == rollout.id and (device.present or member.state != "absent")
+
+        return targeted(rollout, filter(free, devices.values()))
 
 
 def read_rollouts(connection: Connection) -> list[RollOut]:
@@ -148,8 +157,8 @@ def _plain(row: RowMapping) -> dict[str, Any]:
     return {str(name): value for name, value in row.items()}  # SQLAlchemy's names are a kind of str that msgspec refuses
 
 
-def _newest_members(connection: Connection) -> dict[str, Member]:
-    """Of each device, the newest roll-out that has come to it."""
+def newest_members(connection: Connection) -> dict[str, Member]:
+    """Of each device, the newest roll-out that has come to it. Raises SQLAlchemyError."""
     by = ROLLOUT_DEVICES.c.device
     newest = select(by, func.max(ROLLOUT_DEVICES.c.rollout).label("rollout")).group_by(by).subquery()
     same = and_(by == newest.c.device, ROLLOUT_DEVICES.c.rollout == newest.c.rollout)

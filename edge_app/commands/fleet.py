@@ -178,8 +178,8 @@ def halt(config: Path, number: int, as_json: bool) -> int:
 def resume(config: Path, number: int, as_json: bool) -> int:
     """Go on with a roll-out that was halted.
 
-    Devices that refused the bundle are asked again, but not those that had it and fell back. What has failed so far counts no
-    more.
+    Devices that refused the bundle are asked again, but not those that had it and fell back. What has failed so far, and what
+    drifts now, counts no more.
 
     \b
     Example:

@@ -17,6 +17,7 @@ from limiar.edge_app.collect import ask_rollout
 from limiar.edge_app.collect.ask_rollout import Terms
 from limiar.edge_app.collect.config import BundlesSection, CollectConfig, DatabaseSection
 from limiar.edge_app.collect.database import FleetDatabase
+from limiar.edge_app.collect.judging import wanted
 from limiar.edge_app.collect.receiver import Message, Receiver
 from limiar.edge_app.collect.rollouts import RollOuts
 from limiar.edge_app.errors import LimiarError
@@ -263,6 +264,74 @@ def test_one_that_goes_away_before_it_has_anything_gives_its_place_to_another(fi
     field.turn(30, 60.0)
     assert field.found().counts == {"absent": 1, "good": 1}
     assert field.state() == "running"
+
+
+def test_a_share_is_of_the_devices_that_are_there(each: Field) -> None:
+    devices = many(20)
+    each.add(*devices)
+    for one in devices[5:]:
+        one.away = True
+    each.turn(2, HOUR)
+    each.begin(shares=(5.0, 60.0, 100.0), soak_s=HOUR)
+    each.turn(8)
+    assert each.have() == 1
+    each.turn(8, HOUR / 4)
+    assert each.have() == 3
+    for one in devices[:10]:
+        one.away = False  # five more, in the middle of a share
+    each.turn(5)
+    assert each.have() == 6
+    each.turn(24, HOUR / 4)
+    assert (each.state(), each.have()) == ("done", 10)
+
+
+@pytest.mark.parametrize("percent", range(1, 101))
+def test_a_share_of_a_hundred_devices_is_its_percent(percent: int, field: Field) -> None:
+    field.add(Played("one"))
+    field.begin(shares=(float(percent), 200.0))
+    assert wanted(field.found().rollout, 0, 100) == percent
+
+
+def test_no_share_follows_before_what_happened_meanwhile_is_heard(field: Field) -> None:
+    field.add(*many(10))
+    field.begin(shares=(10.0, 100.0), soak_s=HOUR)
+    field.turn(8)
+    (first,) = (one for one in field.devices.values() if one.bundle != OLD)
+    first.bundle, first.manner = OLD, "fell"  # while no collector runs
+    field.now_s += 2 * HOUR
+    field.collector_starts()
+    field.turn(5, 1.0)
+    assert (field.state(), field.have()) == ("halted", 0)
+
+
+def test_one_that_was_halted_for_drift_goes_on_when_a_person_says_so_until_more_drift(each: Field) -> None:
+    devices = many(8, lambda number: "drifts")
+    each.add(*devices)
+    each.begin(shares=(50.0, 100.0), soak_s=0.0)
+    each.turn(10)
+    assert "W-DRIFT" in each.found().rollout.why
+    drifting = each.have()
+    ask_rollout.resume(each.config, 1)
+    each.turn(10)
+    assert (each.state(), each.have() > drifting) == ("halted", True)
+    ask_rollout.resume(each.config, 1)
+    each.turn(10)
+    assert each.state() == "done"
+
+
+def test_one_whose_devices_all_follow_a_newer_one_is_shown_as_such_and_not_rolled_back(each: Field) -> None:
+    each.add(*many(4))
+    for _ in range(2):
+        each.begin(shares=(100.0,), soak_s=0.0)
+        each.turn(10)
+    assert [each.found(number).counts for number in (1, 2)] == [{"overtaken": 4}, {"good": 4}]
+    with pytest.raises(LimiarError, match=r"E-ROLLOUT-STATE.*roll back 2$"):
+        ask_rollout.roll_back(each.config, 1)
+    each.begin(device="d00", shares=(100.0,), soak_s=0.0)
+    each.turn(3)
+    ask_rollout.roll_back(each.config, 2)
+    each.turn(3)
+    assert each.have() == 1
 
 
 def test_a_halted_one_goes_on_when_it_is_resumed_without_those_that_fell_back(each: Field) -> None:
