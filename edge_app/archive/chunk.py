@@ -162,13 +162,16 @@ def _given(archive: Archive, chunk: Chunk, paths: Sequence[bytes], folder: Path,
     """The paths that the scan gets, one for each of the chunk. Raises ArchiveError E-CHUNK-FETCH, Stopped; OSError."""
     given = [_as_file(path, folder, number) for number, path in enumerate(paths)]
     objects = [number for number, path in enumerate(paths) if is_address(path)]
+
+    def look() -> None:
+        if stop():
+            raise Stopped
+
     if objects:
         folder.mkdir(exist_ok=True)
         known = archive.known(chunk)
-        fetched = Stores().fetch([paths[k] for k in objects], [known[k] for k in objects], BYTES_LIMIT)
+        fetched = Stores().fetch([paths[k] for k in objects], [known[k] for k in objects], BYTES_LIMIT, look)
         for number, data in zip(objects, fetched, strict=True):
-            if stop():
-                raise Stopped
             if data is not None:  # otherwise the scan will say that it is missing
                 size = known[number].bytes
                 Path(os.fsdecode(given[number])).write_bytes(data)

@@ -7,9 +7,12 @@ AWS_ACCESS_KEY_ID, AWS_PROFILE and ~/.aws); nothing of it is in a plan.
 import contextlib
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, wait
+from functools import partial
+from threading import Thread
+from typing import Any, TypeVar
 
 import fsspec
 
@@ -22,7 +25,10 @@ _ADDRESS = re.compile(rb"([a-z][a-z0-9+.-]*)://.")  # RFC 3986, section 3.1, in 
 _LOCAL = ("file", "local")
 _EXTRAS = {"s3": "s3", "s3a": "s3"}  # those that limiar has an extra for
 _AT_ONCE = 16  # requests
+_TICK_S = 0.1
 _HELD = 32  # objects in memory at once, while a chunk's are fetched
+
+_T = TypeVar("_T")
 
 
 def is_address(path: bytes) -> bool:
@@ -127,17 +133,47 @@ class Stores:
 
     def ask(self, addresses: Sequence[bytes]) -> list[Known]:
         """`Store.ask` for each, several at once. Raises as `of`."""
-        stores = [self.of(address) for address in addresses]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(Store.ask, stores, addresses))
+        return list(_at_once([partial(self.of(address).ask, address) for address in addresses]))
 
-    def fetch(self, addresses: Sequence[bytes], known: Sequence[Known], limit: int) -> Iterator[bytes | None]:
-        """`Store.fetch` for each, in order, several at once. Raises as it does, and as `of`."""
-        stores = [self.of(address) for address in addresses]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for first in range(0, len(addresses), _HELD):
-                some = slice(first, first + _HELD)
-                yield from pool.map(lambda store, *of: store.fetch(*of, limit), stores[some], addresses[some], known[some])
+    def fetch(
+        self, addresses: Sequence[bytes], known: Sequence[Known], limit: int, look: Callable[[], None] = lambda: None
+    ) -> Iterator[bytes | None]:
+        """`Store.fetch` for each, in order, several at once. look: see `_at_once`. Raises as they do, and as `of`."""
+        both = zip(addresses, known, strict=True)
+        calls = [partial(self.of(address).fetch, address, about, limit) for address, about in both]
+        for first in range(0, len(calls), _HELD):
+            yield from _at_once(calls[first : first + _HELD], look)
+
+
+def _at_once(calls: Sequence[Callable[[], _T]], look: Callable[[], None] = lambda: None) -> Iterator[_T]:
+    """What calls return, in order; several run at a time. look: called every 0.1 s; what it raises ends this.
+
+    A store may hang for minutes, so the threads are of a kind that the program does not wait for when it ends.
+    """
+    futures = deque(Future[_T]() for _ in calls)
+    waiting = deque(zip(futures, calls, strict=True))
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):  # nothing waits any more
+            while True:
+                _run(*waiting.popleft())
+
+    for _ in range(min(_AT_ONCE, len(calls))):
+        Thread(target=work, daemon=True).start()
+    try:
+        while futures:
+            look()
+            if wait([futures[0]], _TICK_S).done:
+                yield futures.popleft().result()
+    finally:
+        waiting.clear()
+
+
+def _run(future: Future[_T], call: Callable[[], _T]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def is_object(address: bytes) -> bool:

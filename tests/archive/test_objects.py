@@ -1,6 +1,9 @@
 """Images in object storage: listed, fetched for the chunk that needs them, answered as the same files would be."""
 
+import os
+import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -126,6 +129,29 @@ def test_what_cannot_be_listed_or_fetched_is_an_error_and_no_refused_image(
     with pytest.raises(ArchiveError, match="E-CHUNK-FETCH"):
         run_chunk(archive, 0)
     assert not archive.is_done(archive.chunk(0))
+
+
+@pytest.mark.parametrize("doing", ["run", "ask", "list"])
+def test_a_store_that_never_answers_is_not_waited_for_once_it_is_to_end(
+    store: ObjectStore, tmp_path: Path, bundle: Path, draw: Draw, doing: str
+) -> None:
+    (path,) = draw(tmp_path / "in", 1)
+    store.put("there/a.png", path.read_bytes())
+    plan_archive(tmp_path / "work", bundle, [b"s3://bucket/there/a.png"])
+    words = {
+        "run": ["run", tmp_path / "work", "--scratch", tmp_path / "scratch"],
+        "ask": ["plan", tmp_path / "scratch" / "new", "--bundle", bundle, "s3://bucket/there/a.png"],
+        "list": ["plan", tmp_path / "scratch" / "new", "--bundle", bundle, "s3://bucket/there/"],
+    }[doing]
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        environment = {**os.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{hangs.getsockname()[1]}"}
+        running = subprocess.Popen([sys.executable, "-P", "-m", "limiar", "archive", *map(str, words)], env=environment)
+        hangs.settimeout(60)
+        connection, _ = hangs.accept()
+        with connection:
+            running.terminate()
+            assert running.wait(20) == 143
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_a_folder_without_a_name_is_said_and_its_objects_can_be_given(
