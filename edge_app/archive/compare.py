@@ -17,7 +17,7 @@ from limiar.edge_app.archive.answers import Answers, open_answers
 from limiar.edge_app.archive.columns import read_rows
 from limiar.edge_app.archive.comparison import CodeChange, Comparison, DecisionChange, Share, Shift, Side, Transition, summary
 from limiar.edge_app.archive.keys import COLUMNS, KEY, REFUSED_LAST, Partitions, first_of_each, keys, numbers, same_as_next
-from limiar.edge_app.archive.look import Picked, Picks, look, look_only
+from limiar.edge_app.archive.look import REFER_NUMBER, REFUSED_NUMBER, Picked, Picks, look, look_only
 from limiar.edge_app.bundle.manifest import REFER, REFUSED
 from limiar.edge_app.errors import printable
 from limiar.edge_app.output.files import writable
@@ -105,7 +105,7 @@ class _Joined:
 
     def __init__(self, images: int) -> None:
         self.known: dict[str, dict[object, int]] = {
-            "decision": {REFER: 0, REFUSED: 1},
+            "decision": {REFER: REFER_NUMBER, REFUSED: REFUSED_NUMBER},
             "label": {None: 0},
             "code": {None: 0},
         }
@@ -162,6 +162,7 @@ def _comparison(sides: list[Answers], about: list[tuple[str, str, str]], joined:
     labels = {number: str(name) for name, number in joined.known["label"].items()}
     old, new = (_side(side, *of, double) for side, of, double in zip(sides, about, joined.doubles, strict=True))
     picked = Picked(sides[0], sides[1], names)
+    every = [*dict.fromkeys((*new.labels, *old.labels, *labels.values()))]
     return Comparison(
         summary=summary(joined.compared, changed, transitions),
         old=old,
@@ -172,7 +173,9 @@ def _comparison(sides: list[Answers], about: list[tuple[str, str, str]], joined:
         changed=changed,
         decisions=[*_decisions(transitions, joined.compared, [*dict.fromkeys((*new.labels, *old.labels)), REFER, REFUSED])],
         transitions=transitions,
-        shifts=[_shift(labels[label], counts) for label, counts in joined.shifts.items()],
+        shifts=sorted(
+            (_shift(labels[label], counts) for label, counts in joined.shifts.items()), key=lambda one: every.index(one.label)
+        ),
         codes=[CodeChange(codes[one], codes[other], count) for (one, other), count in joined.codes.most_common()],
         look=look(picked, joined.picks, images),
         look_only=look_only(picked, joined.picks),

@@ -18,6 +18,8 @@ _ONLY = 10  # of those that are only in one side
 _KINDS = 500  # of change that have images: with 1,000 labels there could be a million
 _NUMBER = REFUSED_LAST - 1  # of a row, without what sorts refusals last
 
+REFER_NUMBER, REFUSED_NUMBER = 0, 1  # of these decisions; those of labels are larger
+
 _Pair = tuple[float, int, int]  # how sure the answers were, less; the rows of old and new
 
 
@@ -53,7 +55,7 @@ class Picks:
             kind = tuple(kinds[start].tolist())
             self.kinds[kind] = sorted([*self.kinds.get(kind, []), *found])[: self._most]
         if len(self.kinds) > 2 * _KINDS:
-            first = sorted(self.kinds, key=lambda kind: self.kinds[kind])[:_KINDS]
+            first = sorted(self.kinds, key=lambda kind: (min(kind) > REFUSED_NUMBER, self.kinds[kind]))[:_KINDS]
             self.kinds = {kind: self.kinds[kind] for kind in first}
 
 
@@ -75,8 +77,11 @@ class Picked(msgspec.Struct, frozen=True):
 
 def look(sides: Picked, picks: Picks, images: int) -> list[Look]:
     """At most so many images, in the order in which to look at them."""
-    kinds = sorted(picks.kinds, key=lambda kind: (_gravity(*(sides.names[one] for one in kind)), kind))
-    chosen = set(list(_in_turn([picks.kinds[kind] for kind in kinds]))[:images])
+    gravity = {kind: _gravity(*(sides.names[one] for one in kind)) for kind in picks.kinds}
+    kinds = sorted(picks.kinds, key=lambda kind: (gravity[kind], picks.kinds[kind]))
+    # Each gravity gets its turn, and in it each kind: with many labels there are more changes of label than images.
+    grave = [[picks.kinds[kind] for kind in kinds if gravity[kind] == one] for one in sorted({*gravity.values()})]
+    chosen = set(list(_in_turn([list(_in_turn(lists)) for lists in grave]))[:images])
     ordered = [pair for kind in kinds for pair in picks.kinds[kind] if pair in chosen]
     old = sides.old.pick([pair[1] for pair in ordered], _COLUMNS)
     new = sides.new.pick([pair[2] for pair in ordered], _COLUMNS)

@@ -114,6 +114,21 @@ def test_few_images_to_look_at_are_of_all_kinds(tmp_path: Path) -> None:
     assert compare_archives(tmp_path / "old", tmp_path / "new", images=0).look == []
 
 
+def test_many_labels_do_not_crowd_out_the_answers_that_became_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = tuple(f"class {k}" for k in range(40))
+    monkeypatch.setattr("archives.LABELS", labels)
+    old = [row(k, labels[k % 40], 0.9) for k in range(1600)]
+    new = [row(k, labels[k // 40], 0.99 if k == 1234 else 0.9) for k in range(1600)]
+    old += [row(1600, "refer", 0.4), row(1601, labels[0], 0.5), row(1602, "refer", 0.3), row(1603, "E-IMAGE-DATA")]
+    new += [row(1600, "E-IMAGE-DATA"), row(1601, "refer", 0.5), row(1602, labels[0], 0.9), row(1603, labels[0], 0.5)]
+    for name, rows in (("old", old), ("new", new)):
+        write_archive(tmp_path / name, [rows], labels=labels)
+    found = compare_archives(tmp_path / "old", tmp_path / "new", images=7)
+    assert found.look[0].path == "/images/1234.png"
+    assert [one.path for one in found.look][-4:] == [f"/images/{k}.png" for k in (1600, 1601, 1602, 1603)]
+    assert [one.label for one in found.shifts] == list(labels)
+
+
 def test_merged_answers_are_compared_as_those_of_archives(tmp_path: Path) -> None:
     old, new = two(tmp_path)
     want = compare_archives(old, new)
