@@ -11,6 +11,7 @@ class Doubt:
     def __init__(self, now: Callable[[], float], again_s: float) -> None:
         """again_s: it is asked again if it does not answer."""
         self._now, self._again_s = now, again_s
+        self._not_before = now()  # two collectors that contradict each other are not asked without a pause
         self.end()
 
     def end(self) -> None:
@@ -22,7 +23,7 @@ class Doubt:
     def begin(self, old: bool) -> None:
         """It said less than before. old: perhaps long ago, which is no answer."""
         if self._asks_at is None:
-            self._asks_at = self._now()
+            self._asks_at = max(self._now(), self._not_before)
         self.sure = self.sure or self._asked > 1 and not old
 
     @property
@@ -33,4 +34,5 @@ class Doubt:
     def asked(self) -> None:
         """It was asked."""
         self._asked += 1
-        self._asks_at = self._now() + (_STALE_S if self._asked == 1 else self._again_s)
+        self._not_before = self._now() + _STALE_S
+        self._asks_at = self._not_before if self._asked == 1 else self._now() + self._again_s

@@ -70,7 +70,8 @@ class Sending:
         self._begins: float | None = None  # when it may send; None: not connected
         self._most = ROWS_MOST  # of a message: fewer while nothing arrives
         self._heard: list[tuple[Acked, bool]] = []
-        self._ask_at = now()  # the service
+        self._ask_at = self._renew_at = now()  # the service
+        self._renew_wait_s = _SOON_S  # longer each time: a collector that is wrong each time costs the store little
         self._doubt = Doubt(now, retry_s)
         self._spoke = now()  # when something was sent that the collector answers
         self._arrived = False  # whether the collector has answered in this connection
@@ -192,9 +193,10 @@ class Sending:
         return own is None or own == self._mark or self._mark == NO_MARK
 
     def _renew(self, now: Uplink) -> None:
-        if self._now() >= self._ask_at:
-            self._forgetting.renew(now.store)
-            self._ask_at = self._now() + _SOON_S
+        if self._now() >= self._renew_at:
+            self._renew_at = self._now() + self._renew_wait_s
+            if self._forgetting.renew(now.store):
+                self._renew_wait_s = min(2 * self._renew_wait_s, LONGEST_S)
 
     def _speak(self, rows: Rows) -> bool:
         if sent := self._send(rows):

@@ -391,6 +391,32 @@ def test_a_collector_that_went_back_gets_everything_again_once_it_has_said_so_tw
     assert not world.collector.lacks(world.store.entries)
 
 
+def test_two_collectors_that_contradict_each_other_are_asked_now_and_then() -> None:
+    world, second = running(50), Collector()
+    world.settle()
+    world.sent.clear()
+    for number in range(600):
+        if number % 100 == 0:
+            world.store.add(1)
+        world.sending.turn()
+        for rows in world.up:
+            world.sending.heard(world.collector.take(rows), False)
+            world.sending.heard(second.take(rows), False)
+        world.up.clear()
+        world.time += 0.1
+    assert len(world.sent) < 60  # a minute
+
+
+def test_a_collector_that_says_more_than_there_is_does_not_keep_the_store_busy() -> None:
+    world, names = running(50), set()
+    for _ in range(6000):
+        names.add(world.store.name)
+        world.sending.heard(Acked(store=world.store.name.hex(), sequence=world.store.newest + 1, mark="ab" * 8), False)
+        world.sending.turn()
+        world.time += 0.1
+    assert len(names) < 12  # ten minutes
+
+
 def test_a_store_that_goes_back_and_grows_again_while_there_is_no_network_forgets_nothing_that_was_not_sent() -> None:
     world = running(50)
     world.settle()
