@@ -25,6 +25,7 @@ _GOODBYE_S = 1.0
 _ON_THE_WAY = 4 << 20  # bytes that the broker has not acknowledged; images are large
 _TAKEN_OVER = 0x8E
 _REFUSED = re.compile(r"_ALERT_(\w*CERTIFICATE\w*|UNKNOWN_CA|ACCESS_DENIED)")  # as OpenSSL names what a server said
+_NO_REASON = "Unspecified error"  # as paho has it
 _BUSY = {0x88: "the broker is not available", 0x89: "the broker is busy", 0x97: "a quota is used up", 0x9F: "too many connect"}
 _HEARD = Callable[[str, bytes, bool], None]
 
@@ -205,6 +206,12 @@ class Connection:
             return self._no_connection(
                 f"it ended the connection before it answered; perhaps it {why}, or is not an MQTT broker"
             )
+        if why == _NO_REASON and (not self._said or "EOF" in self._said):
+            # mosquitto 2.0.11 says nothing to a client whose name another one takes.
+            met = "the broker ended the connection without a reason"
+            return self._no_connection(
+                met, "the broker, the network, and that no other device has this one's certificate or name"
+            )
         return self._no_connection(f"the connection ended: {self._said or why}")
 
     def _no_tls(self, why: str) -> LimiarError:
@@ -216,10 +223,8 @@ class Connection:
             "E-FLEET-TLS", f"{met}: TLS 1.3 is needed, and certificates of the same authority that are valid now"
         )
 
-    def _no_connection(self, why: str) -> LimiarError:
-        return LimiarError(
-            "E-FLEET-CONNECT", f"{self._where}: {printable(why)}: it is tried again; check the broker and the network"
-        )
+    def _no_connection(self, why: str, check: str = "the broker and the network") -> LimiarError:
+        return LimiarError("E-FLEET-CONNECT", f"{self._where}: {printable(why)}: it is tried again; check {check}")
 
 
 def denied_message(topics: set[str]) -> str:

@@ -39,7 +39,7 @@ def device_name(fleet: FleetSection) -> str:
         met = f"`device` is {fleet.device}, and the certificate is of {name}"
         raise LimiarError("E-FLEET-NAME", f"{met}: leave out `device`, or give this device its own certificate")
     if not NAME.fullmatch(name):
-        met = f"the certificate's common name {name} is no name of a device"
+        met = f"the certificate's common name {name} cannot be the name of a device"
         raise LimiarError("E-FLEET-NAME", f"{met}: use up to 63 letters, digits, dashes and underscores")
     return name
 

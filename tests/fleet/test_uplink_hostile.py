@@ -40,10 +40,23 @@ def test_whatever_is_retained_for_a_device_it_goes_on_sending(plain: Broker, tmp
     collector.close()
 
 
-def used(connection: Connection) -> None:
-    connection.open()
+def test_two_clients_of_one_name_are_told_so(plain: Broker) -> None:
+    first, second = (Connection(("127.0.0.1", plain.port), "d1", None, None, lambda *_: None) for _ in range(2))
+    first.open()
+    second.open()
+    with pytest.raises(LimiarError, match=r"E-FLEET-TWICE|no other device has this one's certificate"):
+        turned(first)
+    second.close()
+
+
+def turned(connection: Connection) -> None:
     for _ in range(100):
         connection.turn(0.05)
+
+
+def used(connection: Connection) -> None:
+    connection.open()
+    turned(connection)
 
 
 @pytest.mark.parametrize(
