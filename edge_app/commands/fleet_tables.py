@@ -15,10 +15,12 @@ from limiar.edge_app.text import counted, fitted
 if TYPE_CHECKING:
     from limiar.edge_app.collect.listing import FleetLine
     from limiar.edge_app.collect.statuses import FleetDevice
+    from limiar.edge_app.health.status import Problem
     from limiar.edge_app.store.reader import Filter
 
 _COLOURS = {"refer": "red", "refused": "yellow", "failed": "red", "silent": "yellow"}
 _MB = 1_000_000
+_PROBLEMS = 5  # of a device, below the table
 _SHOWN = 20  # of a table, unless a limit is given
 
 
@@ -98,6 +100,23 @@ def _devices(devices: "tuple[FleetDevice, ...]") -> Iterator[str]:
     bad = {state: sum(device.state == state for device in devices) for state in ("failed", "silent")}
     told = ", ".join(f"{count} {state}" for state, count in bad.items() if count)
     yield counted(len(devices), "device") + (f": {told}" if told else "")
+    for device in devices:
+        for problem in _failures(device):
+            what = f"{problem.message} ({problem.code})" if problem.message else problem.code  # `paths = false` keeps messages
+            yield click.style(printable(f"{device.name}: {what}"), fg="red")
+
+
+def _failures(device: "FleetDevice") -> "list[Problem]":
+    """What does not work on it, as it said last."""
+    import msgspec
+
+    from limiar.edge_app.health.status import Status
+
+    try:
+        status = msgspec.json.decode(device.status, type=Status | None)
+    except msgspec.MsgspecError:  # another version of limiar kept it
+        return []
+    return [problem for problem in status.problems if problem.level == "failed"][:_PROBLEMS] if status else []
 
 
 def _cells(device: "FleetDevice") -> Iterator[str]:

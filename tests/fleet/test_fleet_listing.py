@@ -98,6 +98,19 @@ def test_status_says_how_each_device_is_and_fails_for_a_silent_one(run: Run, url
     assert "2 devices: 1 failed, 1 silent" in run("status", exit_code=3).stdout
 
 
+def test_status_says_why_a_device_has_failed(run: Run, url: str) -> None:
+    problems = [
+        ("failed", "E-UPDATE-NONE", "no bundle\n"),
+        ("failed", "E-WATCH-MOVE", ""),
+        ("warning", "W-DRIFT", "share"),
+    ]
+    told = status(problems=[dict(zip(("level", "code", "message"), problem, strict=True)) for problem in problems])
+    with FleetDatabase(url) as database, database.held() as connection, connection.begin():
+        Receiver().take(connection, Message("limiar/two/up/status", json.dumps(told).encode()))
+    shown = run("status", exit_code=3).stdout.splitlines()
+    assert shown[-3:] == ["2 devices: 1 failed", "two: no bundle\\x0a (E-UPDATE-NONE)", "two: E-WATCH-MOVE"]
+
+
 def test_what_a_collector_has_not_made_is_named(tmp_path: Path) -> None:
     config = tmp_path / "collect.toml"
     config.write_text(f"# made {utc_now()}\n")
