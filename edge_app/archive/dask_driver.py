@@ -26,6 +26,7 @@ from distributed.comm.core import CommClosedError
 from limiar.edge_app.archive.chunk import Stopped, run_chunk
 from limiar.edge_app.archive.columns import without_pandas
 from limiar.edge_app.errors import ArchiveError, LimiarError, printable
+from limiar.edge_app.output.files import writable
 from limiar.edge_app.system.files import partial_folder
 
 _LOOK_S = 0.5
@@ -79,7 +80,7 @@ class Cluster:
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        """Raises ArchiveError E-DASK-START."""
+        """Raises ArchiveError E-DASK-START; OutputError: the scratch folder cannot be written."""
         self._open.enter_context(dask.config.set(_SETTINGS))
         _silence()
         try:
@@ -97,7 +98,8 @@ class Cluster:
     def _started(self) -> Client:
         scratch = Path(self._work.scratch or tempfile.gettempdir())
         # It goes with all that killed workers left in it, and if this process is killed, the next one removes it.
-        folder = str(self._open.enter_context(partial_folder(scratch / "limiar-run", 0o700)))
+        with writable(scratch):
+            folder = str(self._open.enter_context(partial_folder(scratch / "limiar-run", 0o700)))
         self._work = msgspec.structs.replace(self._work, scratch=folder)
         security = Security.temporary()
         # Workers are forked from a process that has imported everything once. Dask would have it import pandas too, and
@@ -121,6 +123,8 @@ class Cluster:
 
     def _connected(self) -> Client:
         tls = self._tls
+        for path in (tls.authority, tls.certificate, tls.key) if tls else ():
+            path.open("rb").close()  # whose error says which file, unlike that of the TLS library
         files = {"tls_ca_file": tls.authority, "tls_client_cert": tls.certificate, "tls_client_key": tls.key} if tls else {}
         security = Security(require_encryption=tls is not None, **{name: str(path) for name, path in files.items()})
         client = self._client_of(self._scheduler, security)

@@ -54,7 +54,7 @@ archive.add_command(compare)
 
 @archive.command()
 @click.argument("out", type=FILE)
-@click.argument("sources", nargs=-1, type=click.Path(allow_dash=True))
+@click.argument("sources", nargs=-1)
 @click.option("--bundle", type=FILE, required=True, help="The bundle that answers.")
 @file_option
 @runtime_option
@@ -146,10 +146,12 @@ def _sources(given: tuple[str, ...], listing: str | None, nul: bool) -> "Iterato
     from limiar.edge_app.errors import ArchiveError, SourceError
     from limiar.edge_app.scan.paths import listed
 
-    for source in given:
+    if "-" in given or (nul and listing is None):
+        raise click.UsageError("Give --list - to read paths from stdin; -0 is for a list too.")
+    for source in given:  # all of them, before a folder of millions is listed
         if not is_address(os.fsencode(source)) and not os.path.lexists(source):
             raise ArchiveError("E-PLAN-SOURCE", f"{printable(source)} is not there: check the path")
-        yield source
+    yield from given
     if listing is None:
         return
     separator = b"\0" if nul else b"\n"

@@ -65,7 +65,7 @@ def run(out: Path, chunks: list[range], bundle: Path | None, scratch: Path | Non
     from limiar.edge_app.system.interrupt import Interrupt
 
     archive = open_archive(out)
-    if engine["workers"] or engine["scheduler"]:
+    if any(engine.values()):
         return _run_by_dask(archive, chunks, bundle, scratch, **engine)
     numbers = _numbers(archive, chunks) if chunks else [chunk.number for chunk in archive.missing()]
     with Interrupt() as interrupt:
@@ -115,6 +115,8 @@ def _run_by_dask(
 ) -> int:
     if chunks or (workers and scheduler):
         raise click.UsageError("Give --chunk, --workers or --scheduler: one of them.")
+    if any(files.values()) and not scheduler:
+        raise click.UsageError("--tls-ca, --tls-cert and --tls-key are for a cluster: give its --scheduler too.")
     if 0 < sum(path is not None for path in files.values()) < len(files):
         raise click.UsageError("--tls-ca, --tls-cert and --tls-key belong together: give all three.")
     return _by_dask(

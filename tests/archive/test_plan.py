@@ -14,6 +14,7 @@ import pytest
 from limiar.edge_app.archive.chunk import run_chunk
 from limiar.edge_app.archive.make_plan import plan_archive
 from limiar.edge_app.archive.plan import INDEX, LINE_BYTES, PLAN, Archive, index_line, open_archive
+from limiar.edge_app.commands.archive import _sources
 from limiar.edge_app.errors import ArchiveError, LimiarError, RuntimeUnavailable, SourceError
 
 Draw = Callable[..., list[Path]]
@@ -264,3 +265,11 @@ def test_a_source_that_is_not_there_is_refused_and_nothing_is_planned(
     assert found.returncode == 1
     assert found.stderr.startswith(b"E-PLAN-SOURCE: ")
     assert not (tmp_path / "work").exists()
+    with pytest.raises(ArchiveError, match="E-PLAN-SOURCE"):  # before the first one is listed, which may take hours
+        next(_sources((str(images), str(tmp_path / "imagse")), None, nul=False))
+
+
+@pytest.mark.parametrize("words", [["-"], ["-0", "."]])
+def test_paths_on_stdin_are_asked_for_by_list(tmp_path: Path, bundle: Path, limiar: Limiar, words: list[str]) -> None:
+    done = limiar("archive", "plan", tmp_path / "work", "--bundle", bundle, *words, input=b"a.png")
+    assert (done.returncode, b"--list -" in done.stderr) == (2, True)

@@ -209,6 +209,22 @@ def cluster(tmp_path: Path) -> Iterator[Started]:
         scheduler.kill()
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--workers", "1", "--scratch", "/proc/none"], 1, b"E-OUTPUT-WRITE: /proc/none: "),
+        (["--scheduler", "tls://127.0.0.1:9", "--tls-ca", "a.pem", "--tls-cert", "b.pem", "--tls-key", "c.pem"], 1, b"'a.pem'"),
+        (["--tls-ca", "a.pem", "--tls-cert", "b.pem", "--tls-key", "c.pem"], 2, b"--scheduler"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_said_by_its_name(
+    planned: Path, limiar: "Callable[..., subprocess.CompletedProcess[bytes]]", words: list[str], status: int, said: bytes
+) -> None:
+    done = limiar("archive", "run", planned, *words)
+    assert (done.returncode, said in done.stderr) == (status, True)
+    assert list((planned / "done").iterdir()) == []
+
+
 def test_a_running_cluster_does_the_chunks_by_tls_with_certificates_of_both_sides(planned: Path, cluster: Started) -> None:
     address, tls, *_ = cluster
     with pytest.raises(ArchiveError) as caught:
