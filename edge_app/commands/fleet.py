@@ -40,7 +40,7 @@ def _duration(context: click.Context, option: click.Parameter, text: str) -> flo
 
 @click.group()
 def fleet() -> None:
-    """Give a new bundle to the devices of a fleet, a share of them after the other.
+    """Give a new bundle to the devices of a fleet, one share of them after another.
 
     The collector that runs with the same CONFIG does it: the file goes into its folder of bundles, which a web server gives to
     devices, and each device installs it as if it had found it on a stick: signed by a key that it trusts, and newer.
@@ -59,7 +59,12 @@ def fleet() -> None:
 @click.option("--group", metavar="G", help="Only devices of this group. Default: all devices.")
 @click.option("--device", metavar="D", help="Only this device.")
 @click.option(
-    "--shares", default="5,25,100", show_default=True, metavar="P,P,…", callback=_shares, help="Percents, one after the other."
+    "--shares",
+    default="5,25,100",
+    show_default=True,
+    metavar="P,P,…",
+    callback=_shares,
+    help="Percents of the devices, rising to 100.",
 )
 @click.option(
     "--soak", default="1h", show_default=True, metavar="TIME", callback=_duration, help="For how long a share must be good."
@@ -98,7 +103,7 @@ def roll_out(
 ) -> int:
     """Begin to give FILE, which `limiar pack` wrote, to devices.
 
-    A share of them gets it, in an order of chance; the next share once it is good on each of these and has been for the soak
+    A share of them gets it, in a random order; the next share once it has been good on each of these for the soak
     time. It halts by itself if more devices than allowed refuse it, fall back from it in their trial, fall silent with it, or
     warn that what they see differs from its reference. With --key, one of these keys must have signed it.
 
