@@ -28,6 +28,7 @@ _AT_ONCE, _HELD = 16 << 20, 128 << 20  # bytes of messages: that are gathered in
 _IN_FLIGHT = 1000  # of what we publish; the broker may allow fewer
 _CONNECT_S = 5.0
 _GOODBYE_S = 2.0
+_BRIEF_S = 10.0  # of a connection that somebody else may have ended
 
 
 class Received(NamedTuple):
@@ -59,6 +60,7 @@ class Link:
         self.denied = ""  # the last topic that the broker refused
         self._address, self._root, self._identity, self._tls = (host, port), root, identity, tls
         self._now, self._backoff = now, Backoff(now)
+        self._since, self._brief = now(), 0  # when it was connected, and how many connections in a row were brief
         self._bytes = 0  # of what was received
         self._topics: dict[int, str] = {}  # of what was published, by number
         self._client: Client | None = None
@@ -102,7 +104,7 @@ class Link:
 
     def _loop(self, wait_s: float) -> None:
         if self._client and self._client.loop(wait_s) != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._lost(self.trouble or "the connection was lost")
+            self._ended("")
 
     def _connect(self) -> None:
         """With a new client: an old one would publish again what is no longer true."""
@@ -123,6 +125,13 @@ class Link:
             client.connect(*self._address, keepalive=_KEEPALIVE_S, clean_start=False, properties=properties)
         except (OSError, ValueError) as error:  # SSLError is an OSError
             self._lost(_why(error))
+
+    def _ended(self, code: str) -> None:
+        """mosquitto 2.0 does not say that it ended a connection for another one with the same certificate."""
+        if self.connected:
+            self._brief = self._brief + 1 if self._now() - self._since < _BRIEF_S else 0
+        twice = ", soon after it was made: perhaps another collector has the same certificate" if self._brief > 1 else ""
+        self._lost(self.trouble or f"the connection was lost{code}{twice}")
 
     def _lost(self, why: str) -> None:
         if self._client is None:  # which is known already
@@ -146,16 +155,20 @@ class Link:
         if codes[0].is_failure:
             self._lost(f"the broker does not let it read {self._root}/+/up/# ({codes[0]})")
             return
-        self.connected, self.trouble = True, ""
+        self.connected, self.trouble, self._since = True, "", self._now()
         self._backoff = Backoff(self._now)
 
     def _on_disconnect(
         self, client: Client, _: object, flags: DisconnectFlags, code: ReasonCode, given: Properties | None
     ) -> None:
-        self._lost(self.trouble or f"the connection was lost ({code})")
+        self._ended(f" ({code})")
 
     def _on_message(self, client: Client, _: object, message: MQTTMessage) -> None:
-        taken = Message(message.topic, bytes(message.payload), bool(message.retain))
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""  # of no device
+        taken = Message(topic, bytes(message.payload), bool(message.retain))
         self.received.append(Received(taken, message.mid, message.qos, self.connections))
         self._bytes += len(taken.payload)
 

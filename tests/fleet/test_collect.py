@@ -4,6 +4,7 @@ import json
 import resource
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 from authority import Authority
 from broker import ACCESS, COLLECTOR, Broker, broker
 from collecting import Collecting, Speaker
+from limiar.edge_app.collect.config import BrokerSection
 from limiar.edge_app.collect.database import FleetDatabase
 from limiar.edge_app.collect.receiver import Message, Receiver
+from limiar.edge_app.collect.run import open_link
 from needed import needed
 from postgres import Postgres
 from senders import key, row, rows, status
@@ -168,3 +171,16 @@ def test_with_certificates_it_does_what_the_broker_lets_it_do(
         collector.wait(lambda: collector.says(says))
         assert collector.says("E-COLLECT") == says.startswith("E-")
         assert collector.end() == 0
+
+
+def test_two_collectors_that_end_each_other_s_connection_say_why(tmp_path: Path) -> None:
+    fleet = Authority(tmp_path / "fleet")
+    pair = fleet.client(COLLECTOR)
+    with needed(broker(tmp_path / "broker", fleet)) as started:
+        section = BrokerSection(started.address, str(fleet.certificate), str(pair.certificate), str(pair.key))
+        links = [open_link(section, name) for name in ("one", "two")]  # of two databases
+        end = time.monotonic() + 30
+        while not any("another collector has the same certificate" in one.trouble for one in links):
+            assert time.monotonic() < end
+            for one in links:
+                one.turn(0.05)
