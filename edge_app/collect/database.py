@@ -129,6 +129,8 @@ def errors_named(where: str) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
+        if isinstance(error, ArgumentError):
+            raise StoreError("E-COLLECT-DATABASE", f"{where}: {error}") from None
         said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
         met = f"{where}: {printable(' '.join(said.split()))[:400]}"
         raise StoreError("E-COLLECT-DATABASE", f"{met}: check `url`, that the server runs, and its disk") from None
@@ -149,14 +151,20 @@ def _engine(url: str, where: str, make: bool) -> Engine:
 
 
 def _postgresql(url: URL) -> Engine:
-    arguments = {"connect_timeout": int(_WAIT_S), "tcp_user_timeout": _UNANSWERED_MS, **_ALIVE}
+    arguments = {"connect_timeout": int(_WAIT_S), "tcp_user_timeout": _UNANSWERED_MS, **_ALIVE, "client_encoding": "utf8"}
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
     engine = sqlalchemy.create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=2, connect_args=arguments)
-    event.listen(engine, "connect", _keep_alive)
+    event.listen(engine, "connect", _begun)
     return engine
 
 
-def _keep_alive(connection: Any, record: object) -> None:
+def _begun(connection: Any, record: object) -> None:
+    """Of PostgreSQL. Raises ArgumentError."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in ("UTF8", "SQL_ASCII"):
+        raise ArgumentError(
+            f"its encoding {encoding} does not hold every name of a file: make it with createdb -T template0 -E UTF8"
+        )
     for name, value in _ALIVE.items():
         connection.execute(f"SET tcp_{name} = {value}")  # the server's end
     connection.commit()

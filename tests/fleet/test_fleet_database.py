@@ -1,15 +1,19 @@
 """The database of a fleet: which addresses are taken, what is not touched, and what a reader needs."""
 
+import re
 import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, select
 
 from limiar.edge_app.collect.check import check_config
 from limiar.edge_app.collect.database import FleetDatabase, reading
-from limiar.edge_app.collect.schema import ABOUT
+from limiar.edge_app.collect.receiver import Receiver
+from limiar.edge_app.collect.schema import ABOUT, ROWS
 from limiar.edge_app.errors import LimiarError, StoreError
+from postgres import Postgres
+from senders import line, row, rows
 
 
 @pytest.mark.parametrize(
@@ -68,3 +72,18 @@ def test_one_database_by_two_names_is_held_once(tmp_path: Path) -> None:
         other.held(),
     ):
         pass
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_server_with_another_encoding_keeps_every_name_or_is_refused(encoding: str, server: Postgres) -> None:
+    made = server.database()
+    name = re.findall(r"/(fleet\d+)", made)[0]
+    server.sql(f"CREATE DATABASE {encoding}_{name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'", "postgres")
+    url = made.replace(name, f"{encoding}_{name}".lower())
+    if encoding == "LATIN1":
+        with pytest.raises(StoreError, match=r"E-COLLECT-DATABASE.*encoding LATIN1.*createdb"):
+            FleetDatabase(url, make=True)
+        return
+    with FleetDatabase(url, make=True) as database, database.held() as connection, connection.begin():
+        Receiver().take(connection, rows(row(1, line=line(1, source="\u65e5\u672c"))))
+        assert connection.scalar(select(ROWS.c.source)) == "\u65e5\u672c"
