@@ -67,7 +67,9 @@ def run(out: Path, chunks: list[range], bundle: Path | None, scratch: Path | Non
     archive = open_archive(out)
     if any(engine.values()):
         return _run_by_dask(archive, chunks, bundle, scratch, **engine)
-    numbers = _numbers(archive, chunks) if chunks else [chunk.number for chunk in archive.missing()]
+    numbers = list(_numbers(archive, chunks) if chunks else (chunk.number for chunk in archive.missing()))
+    if not numbers:
+        click.echo("nothing to do: every chunk is done", err=True)
     with Interrupt() as interrupt:
         failed = _run_each(archive, numbers, bundle, scratch, interrupt.__bool__)
     return interrupt.status or (exit_status.ERROR if failed else 0)

@@ -120,6 +120,7 @@ def test_two_workers_give_what_one_process_gives_and_a_second_run_does_nothing(
     alone = tmp_path / "alone"
     plan_archive(alone, bundle, [os.fsencode(path) for path in sorted((tmp_path / "images").iterdir())], chunk_images=10)
     assert limiar("archive", "run", alone).returncode == 0
+    assert limiar("archive", "run", alone).stderr == b"nothing to do: every chunk is done\n"
     assert answers(planned) == answers(alone)
     assert len(answers(planned)) == CHUNKS * 10
 
