@@ -12,6 +12,7 @@ A chunk's NAME comes from what answers and from its paths. So any process on any
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -151,12 +152,14 @@ class Archive:
         return self.out / FAILED / f"{chunk.name}.json"
 
     def is_done(self, chunk: Chunk) -> bool:
-        """Whether its answers are there."""
-        return self.done_path(chunk).exists()
+        """Whether its answers are there. Raises ArchiveError E-PLAN-DAMAGED: nobody can tell."""
+        with _reading(self.out / DONE):
+            return self.done_path(chunk).exists()
 
     def missing(self) -> Iterator[Chunk]:
         """The chunks that are not done, in order. Raises ArchiveError E-PLAN-DAMAGED."""
-        done = {path.name for path in (self.out / DONE).iterdir()} if (self.out / DONE).is_dir() else set()
+        with _reading(self.out / DONE):
+            done = set(os.listdir(self.out / DONE)) if (self.out / DONE).is_dir() else set()
         return (chunk for chunk in self.chunks() if f"{chunk.name}.parquet" not in done)
 
     def _beside(self, chunk: Chunk, extension: str) -> Path:
@@ -200,8 +203,11 @@ def _chunk(index: Path, line: bytes, number: int) -> Chunk:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except FileNotFoundError as error:
         raise changed(path, error.strerror or str(error)) from None
+    except OSError as error:
+        met = f"{printable(str(path))}: {error.strerror}"
+        raise ArchiveError("E-PLAN-DAMAGED", f"{met}: check who may read it, and its disk or share") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise changed(path, str(error)) from None
 

@@ -320,6 +320,17 @@ def test_status_tells_programs_and_shells_what_is_done(planned: Archive, limiar:
     assert b"chunk 1: E-CHUNK-DAMAGED: " in damaged.stdout
 
 
+@pytest.mark.parametrize("words", [["status"], ["run"], ["run", "--chunk", "0"], ["merge", "--out", "m.parquet"]])
+def test_a_folder_of_answers_that_cannot_be_read_is_said(planned: Archive, limiar: Limiar, words: list[str]) -> None:
+    need_root("setpriv")
+    (planned.out / "done").chmod(0)
+    command = [sys.executable, "-P", "-m", "limiar", "archive", words[0], str(planned.out), *words[1:]]
+    ordinary = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]  # a root that permissions hold for
+    done = subprocess.run([*ordinary, *command], capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.partition(b"E-PLAN-DAMAGED: ")[2].startswith(os.fsencode(planned.out / "done: Permission denied: "))
+
+
 def test_chunks_are_given_by_number_or_range(planned: Archive, limiar: Limiar) -> None:
     done = limiar("archive", "run", planned.out, "--chunk", "1-2", "--chunk", "7")
     assert done.returncode == 1
