@@ -20,6 +20,7 @@ from msgspec import Struct
 from limiar.edge_app.errors import BundleError, LimiarError, printable
 from limiar.edge_app.fleet.tls import client_context
 from limiar.edge_app.install.record import telling
+from limiar.edge_app.service.config import LOOPBACK
 from limiar.edge_app.system.files import read_bounded, write_whole
 
 SUFFIX = ".limiar"  # of the file on the server, after its sha256
@@ -28,7 +29,6 @@ _TAG_LIMIT = 1 << 10  # bytes
 _AT_ONCE = 1 << 16  # bytes
 _STALLED_S = 60.0  # a connection that gives fewer bytes than these in so long is given up
 _STALLED_BYTES = 1 << 14
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _RANGE = re.compile(r"bytes (?:(\d{1,15})-\d{1,15}|\*)/(\d{1,15}|\*)", re.ASCII)
 _STRONG = re.compile(r'"[\x21\x23-\x7e]{1,200}"', re.ASCII)  # RFC 9110, 8.8.3; a weak one is not for ranges
 
@@ -204,7 +204,7 @@ def _connection(server: Server, wanted: Wanted) -> tuple[http.client.HTTPConnect
     """A connection, and the path of the file. Raises ValueError, and LimiarError E-FLEET-CERTIFICATE."""
     parts = urllib.parse.urlsplit(server.base)
     path = f"{parts.path.rstrip('/')}/{wanted.sha256}{SUFFIX}"
-    if parts.scheme == "http" and parts.hostname in _LOOPBACK:
+    if parts.scheme == "http" and parts.hostname in LOOPBACK:
         return http.client.HTTPConnection(parts.hostname, parts.port, timeout=_STALLED_S), path
     if parts.scheme != "https" or not parts.hostname:
         raise ValueError("the address is not of https")

@@ -108,8 +108,10 @@ class ControlService:
         return self._ask(AskDelivered(store.hex(), sequence)) is not None
 
     def renew(self, store: bytes) -> bool:
-        self._log.warning("W-FLEET-RENEWED", "this store or the collector went back to an older copy: everything is sent again")
-        return self._ask(AskRenew(store.hex())) is not None
+        if done := self._ask(AskRenew(store.hex())) is not None:
+            met = "this store or the collector went back to an older copy"
+            self._log.warning("W-FLEET-RENEWED", f"{met}: everything is sent again")
+        return done
 
     def tell(self, code: str, message: str) -> bool:
         """What is wrong with the uplink, for its status."""

@@ -1,16 +1,22 @@
 """A device's uplink and a broker or collector that says what none of ours does."""
 
+import io
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from broker import Broker, broker
+from limiar.edge_app.control import SOCKET, Done
 from limiar.edge_app.errors import LimiarError
 from limiar.edge_app.fleet.connection import Connection
+from limiar.edge_app.fleet.outbox import ControlService
+from limiar.edge_app.health.log import Log
 from limiar.edge_app.service.config import FleetSection
+from limiar.edge_app.system.local_socket import Listener
 from needed import needed
 from uplinks import Collector, Device, Running
 
@@ -52,6 +58,19 @@ def test_two_clients_of_one_name_are_told_so(plain: Broker) -> None:
 def turned(connection: Connection) -> None:
     for _ in range(100):
         connection.turn(0.05)
+
+
+def test_nothing_is_said_to_be_sent_again_while_the_service_cannot_be_asked(tmp_path: Path) -> None:
+    log = io.StringIO()
+    assert not ControlService(tmp_path, Log(stream=log)).renew(bytes(16))
+    assert log.getvalue() == ""
+    with Listener(tmp_path / SOCKET, lambda _: msgspec.json.encode(Done())) as service:
+        asked = threading.Thread(target=lambda: ControlService(tmp_path, Log(stream=log)).renew(bytes(16)))
+        asked.start()
+        while asked.is_alive():
+            service.turn()
+            asked.join(0.01)
+    assert log.getvalue().count("W-FLEET-RENEWED") == 1
 
 
 def used(connection: Connection) -> None:
