@@ -30,7 +30,7 @@ def images(
     picture's is one. passed: called with what is passed over. Raises ArchiveError E-PLAN-ADDRESS, SourceError E-SOURCE-LIST.
     """
     named: list[bytes] = []  # objects
-    here = os.path.join(os.getcwdb(), b"")
+    here = os.getcwdb()
     for source in sources:
         if source and b"\0" in source:
             cure = "if NUL separates the paths, give -0; if the list is UTF-16, as Windows writes it, make it UTF-8"
@@ -42,7 +42,7 @@ def images(
         yield from _objects(named, stores)
         named = []
         if source and not is_address(source):
-            yield from map(_file, Files([os.path.join(here, source)], choice, passed))
+            yield from map(_file, Files([_absolute(here, source)], choice, passed))
         elif source and not is_object(source):
             for path, known in stores.of(source).walk(source, choice, passed):
                 yield Image(path, known, known.bytes)
@@ -54,6 +54,11 @@ def images(
 def _objects(addresses: list[bytes], stores: Stores) -> Iterator[Image]:
     for address, known in zip(addresses, stores.ask(addresses), strict=True):
         yield Image(address, known, known.bytes)
+
+
+def _absolute(here: bytes, path: bytes) -> bytes:
+    """The same for `in`, `./in` and `in/`, since chunks are named by it. `..` stays: behind a link it leads elsewhere."""
+    return b"/" + b"/".join(part for part in os.path.join(here, path).split(b"/") if part not in (b"", b"."))
 
 
 def _file(path: bytes | None) -> Image | None:

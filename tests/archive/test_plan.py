@@ -69,6 +69,26 @@ def test_a_chunk_has_the_same_name_only_if_the_same_would_be_answered_in_the_sam
     assert all(re.fullmatch("[0-9a-f]{32}", name) for name in first)
 
 
+def test_a_chunk_has_the_same_name_however_its_folder_is_written(
+    tmp_path: Path, bundle: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images)
+    ways = [
+        images,
+        ".",
+        "./",
+        f"../{images.name}/..//./{images.name}",
+        f"{images}//",
+        [f"./{path.name}" for path in sorted(images.iterdir())],
+    ]
+    names = []
+    for number, way in enumerate(ways):
+        archive = plan_archive(tmp_path / f"work{number}", bundle, way if isinstance(way, list) else [way])
+        names.append(archive.chunk(0).name)
+    assert names == [names[0]] * 3 + [names[3]] + [names[0]] * 2
+    assert names[3] != names[0]  # only the disk knows where `..` leads
+
+
 def test_the_same_paths_twice_are_one_chunk(tmp_path: Path, bundle: Path, images: Path) -> None:
     archive = plan_archive(tmp_path / "work", bundle, [images, images], chunk_images=40)
     assert (archive.plan.chunks, archive.plan.images) == (1, 40)
