@@ -284,7 +284,7 @@ class _Scan:
 
 def read_failed(archive: Archive, chunk: Chunk) -> ChunkFailed | None:
     """Why a chunk failed last; None if it did not, or nobody can tell."""
-    with contextlib.suppress(OSError, msgspec.MsgspecError):
+    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return msgspec.json.decode(archive.failed_path(chunk).read_bytes(), type=ChunkFailed)
     return None
 

@@ -318,6 +318,9 @@ def test_status_tells_programs_and_shells_what_is_done(planned: Archive, limiar:
     damaged = limiar("archive", "status", planned.out)
     assert damaged.returncode == 3
     assert b"chunk 1: E-CHUNK-DAMAGED: " in damaged.stdout
+    for noise in (b'{"code":"\xff"}', b"", b"[]"):  # what a disk made of a reason, which nobody can tell then
+        planned.failed_path(planned.chunk(0)).write_bytes(noise)
+        assert archive_status(planned).failed == 0
 
 
 @pytest.mark.parametrize("words", [["status"], ["run"], ["run", "--chunk", "0"], ["merge", "--out", "m.parquet"]])
