@@ -1,12 +1,12 @@
 """TLS of a fleet: version 1.3 alone, both ends with certificates of the fleet's own authority, for MQTT and for HTTPS."""
 
-import datetime
 import ssl
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from limiar.edge_app.errors import LimiarError, printable
+from limiar.edge_app.system.clock import iso
 from limiar.edge_app.system.files import read_bounded
 
 _LIMIT = 64 << 10  # bytes of a certificate with its chain
@@ -46,10 +46,10 @@ def common_name(certificate: str) -> str:
 def check_time(certificate: str, now_s: float) -> None:
     """Raises LimiarError E-FLEET-CERTIFICATE if it is not valid now: brokers then end the connection without a reason."""
     found = _read(certificate)
-    now = datetime.datetime.fromtimestamp(now_s, datetime.UTC)
     start, end = found.not_valid_before_utc, found.not_valid_after_utc
-    if not start <= now <= end:
-        met = f"{printable(certificate)} is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}, and it is {now:%Y-%m-%d} here"
+    if not start.timestamp() <= now_s <= end.timestamp():
+        now, _, _ = iso(int(now_s) * 10**9).partition("T")  # unlike datetime, it has years beyond 9999
+        met = f"{printable(certificate)} is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}, and it is {now} here"
         raise LimiarError("E-FLEET-CERTIFICATE", f"{met}: put a new one in its place, or set the clock")
 
 

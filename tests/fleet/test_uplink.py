@@ -22,7 +22,7 @@ from limiar.edge_app.fleet.connection import Connection, Will
 from limiar.edge_app.fleet.job import device_name
 from limiar.edge_app.fleet.messages import Desired, DeviceStatus, Pull, UplinkState
 from limiar.edge_app.fleet.telling import Telling
-from limiar.edge_app.fleet.tls import client_context
+from limiar.edge_app.fleet.tls import check_time, client_context
 from limiar.edge_app.fleet.topics import sender
 from limiar.edge_app.health.status import BundleStatus, ClockStatus, FleetStatus, Problem, SourceStatus, Status, StoreStatus
 from limiar.edge_app.service.config import FleetSection
@@ -403,6 +403,12 @@ def test_a_device_is_called_as_its_certificate_says(authority: Authority) -> Non
     with pytest.raises(LimiarError) as refused:
         device_name(FleetSection(certificate=str(authority.client("a b").certificate)))
     assert refused.value.code == "E-FLEET-NAME"
+
+
+@pytest.mark.parametrize(("clock_s", "shown"), [(0, "1970-01-01"), (4e11, "14645-06-")])
+def test_a_certificate_is_judged_by_any_clock(authority: Authority, clock_s: float, shown: str) -> None:
+    with pytest.raises(LimiarError, match=f"E-FLEET-CERTIFICATE.*it is {shown}"):
+        check_time(str(authority.client("any-clock").certificate), clock_s)
 
 
 def test_limiar_run_check_looks_into_the_certificate(authority: Authority, tmp_path: Path, project: Path) -> None:
