@@ -157,6 +157,8 @@ def _wanted_packages() -> Iterator[tuple[str, str, str, bool, str]]:
         yield name, module, distribution, True, install
     apt = "sudo apt install python3-picamera2, and a venv made with --system-site-packages"
     yield "picamera2", "picamera2", "picamera2", False, apt
+    yield "Flask", "flask", "flask", False, "pip install 'limiar[web]'"  # of the page
+    yield "paho-mqtt", "paho.mqtt.client", "paho-mqtt", False, "pip install 'limiar[fleet]'"  # of the uplink to a fleet
     # Compressed DICOM: JPEG-LS, JPEG 2000, lossless JPEG. Other DICOM needs no package of its own.
     yield "pyjpegls", "jpeg_ls", "pyjpegls", False, "pip install 'limiar[dicom]'"
     yield "pylibjpeg-openjpeg", "openjpeg", "pylibjpeg-openjpeg", False, "pip install 'limiar[dicom]'"

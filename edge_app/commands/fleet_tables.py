@@ -31,8 +31,9 @@ def print_results(
     """Lists what the devices have answered. Raises LimiarError."""
     from limiar.edge_app.collect.listing import fleet_csv_lines, fleet_listed, write_fleet_csv
     from limiar.edge_app.output.lines import json_lines
+    from limiar.edge_app.results.lines import begun
 
-    lines = fleet_listed(config, which, device, limit if limit or as_json or csv_file else _SHOWN)
+    lines = begun(fleet_listed(config, which, device, limit if limit or as_json or csv_file else _SHOWN))
     if csv_file == Path("-"):
         for row in fleet_csv_lines(lines):
             click.echo(row, nl=False)

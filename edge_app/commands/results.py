@@ -95,9 +95,10 @@ def results(
         from limiar.edge_app.commands.fleet_tables import print_results
 
         return print_results(config=fleet, which=_filter(which), device=device, limit=limit, as_json=as_json, csv_file=csv_file)
+    from limiar.edge_app.results.lines import begun
     from limiar.edge_app.results.listing import csv_lines, listed, write_csv
 
-    entries = listed(_database(db), _filter(which), limit if limit or as_json or csv_file else 20)
+    entries = begun(listed(_database(db), _filter(which), limit if limit or as_json or csv_file else 20))
     if csv_file == Path("-"):
         for row in csv_lines(entries):
             click.echo(row, nl=False)

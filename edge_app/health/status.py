@@ -9,6 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from limiar.edge_app.text import counted
+
 SCHEMA = 1  # a later one may have more fields, and no field changes its meaning
 
 SourceState = Literal["ok", "waiting", "failed"]
@@ -223,7 +225,8 @@ def _problems(status: Status) -> Iterator[Problem]:
     for drift in status.drift:
         yield Problem("warning", "W-DRIFT", drift.message)
     if status.bundle and status.bundle.on_trial:
-        left = f"{status.bundle.tries_left} starts are left" if status.bundle.tries_left is not None else "it is not yet good"
+        tries = status.bundle.tries_left
+        left = "it is not yet good" if tries is None else f"{counted(tries, 'start')} left"
         yield Problem("warning", "W-BUNDLE-TRIAL", f"{status.bundle.name} {status.bundle.version} is on trial: {left}")
 
 

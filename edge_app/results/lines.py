@@ -1,6 +1,8 @@
 """Kept answers as JSON lines and as rows of a spreadsheet, with the keys of `limiar scan`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -9,6 +11,8 @@ from limiar.edge_app.output.lines import path_fields
 from limiar.edge_app.output.tile_lines import TilesLine, tiles_line
 from limiar.edge_app.store.reader import Entry, Review
 from limiar.edge_app.text import csv_row, for_csv
+
+_T = TypeVar("_T")
 
 
 class ResultLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,3 +93,9 @@ def _cells(line: ResultLine) -> Iterator[object]:
             yield len(value)
         else:
             yield "" if value is None else " ".join(value) if isinstance(value, tuple) else value
+
+
+def begun(items: Iterable[_T]) -> Iterator[_T]:
+    """The same, the first one already taken: what is wrong with a database is said before the head of a table."""
+    rest = iter(items)
+    return chain(list(islice(rest, 1)), rest)

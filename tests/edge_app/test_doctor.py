@@ -75,7 +75,7 @@ def test_it_says_what_is_installed_here(limiar: Limiar, tmp_path: Path) -> None:
 
 def test_the_table_names_each_package_and_the_command_that_gets_what_is_missing(limiar: Limiar) -> None:
     text = limiar("doctor").stdout.decode()
-    for word in ("limiar", "Python", "CPU", "numpy", "Pillow", "OpenCV", "picamera2", "state"):
+    for word in ("limiar", "Python", "CPU", "numpy", "Pillow", "OpenCV", "picamera2", "Flask", "paho-mqtt", "state"):
         assert f"\n{word} " in f"\n{text}"
     for name in RUNTIMES.keys() - {found.name for found in installed_runtimes()}:
         assert f"is missing: {RUNTIMES[name].install}" in text

@@ -111,6 +111,16 @@ def test_status_says_why_a_device_has_failed(run: Run, url: str) -> None:
     assert shown[-3:] == ["2 devices: 1 failed", "two: no bundle\\x0a (E-UPDATE-NONE)", "two: E-WATCH-MOVE"]
 
 
+@pytest.mark.parametrize("how", [[], ["--csv", "-"]])
+def test_what_is_wrong_with_a_database_is_said_without_the_head_of_a_table(tmp_path: Path, how: list[str]) -> None:
+    config = tmp_path / "collect.toml"
+    config.write_text("")
+    for given in (["--fleet", str(config)], ["--db", str(tmp_path / "results.db")]):
+        result = CliRunner().invoke(limiar, ["results", *given, *how])
+        assert result.exception
+        assert result.stdout == ""
+
+
 def test_what_a_collector_has_not_made_is_named(tmp_path: Path) -> None:
     config = tmp_path / "collect.toml"
     config.write_text(f"# made {utc_now()}\n")
