@@ -66,6 +66,7 @@ class StatusSection(Section, frozen=True):
     """[status]: when a device counts as silent."""
 
     silent_s: Annotated[float, Meta(gt=0)] = 300
+    gone: tuple[str, ...] = ()  # devices whose silence is no failure
 
 
 class LogSection(Section, frozen=True):

@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Raw, Struct
 from sqlalchemy import RowMapping, select
 
-from limiar.edge_app.collect.config import read_config
+from limiar.edge_app.collect.config import StatusSection, read_config
 from limiar.edge_app.collect.database import FleetDatabase, reading
 from limiar.edge_app.collect.schema import DEVICES
 
-DeviceState = Literal["ok", "failed", "silent"]
+DeviceState = Literal["ok", "failed", "silent", "gone"]
 
 _GROUPS = msgspec.json.Decoder(tuple[str, ...])
 
@@ -22,7 +22,7 @@ class FleetDevice(Struct, frozen=True, kw_only=True):
     """A device. None: it has not said."""
 
     name: str
-    state: DeviceState  # failed: something on it does not work
+    state: DeviceState  # failed: something on it does not work. gone: silent, as it is to be by collect.toml
     first_seen: str  # UTC, by the collector's clock
     last_seen: str
     age_s: float  # since it was last seen
@@ -56,12 +56,14 @@ def fleet_devices(config: Path, now: Callable[[], float]) -> Iterator[FleetDevic
     settings = read_config(config)
     with FleetDatabase(settings.database.url) as database, reading(database) as connection:
         for row in connection.execute(select(DEVICES).order_by(DEVICES.c.name)).mappings():
-            yield _device(row, now(), settings.status.silent_s)
+            yield _device(row, now(), settings.status)
 
 
-def _device(row: RowMapping, now_s: float, silent_s: float) -> FleetDevice:
+def _device(row: RowMapping, now_s: float, settings: StatusSection) -> FleetDevice:
     age_s = max(0.0, now_s - seconds(row["last_seen"]))
-    state: DeviceState = "silent" if age_s >= silent_s else "failed" if row["failures"] else "ok"
+    state: DeviceState = "failed" if row["failures"] else "ok"
+    if age_s >= settings.silent_s:
+        state = "gone" if row["name"] in settings.gone else "silent"
     named: dict[str, Any] = {name: row[name] for name in FleetDevice.__struct_fields__ if name in row}
     named |= {
         "state": state,

@@ -61,7 +61,7 @@ def print_status(*, config: Path, as_json: bool) -> int:
         click.echo(for_json(msgspec.json.encode(FleetDevices(devices=devices))))
     else:
         click.echo("\n".join(_devices(devices)))
-    return exit_status.FAILED_CHECK if any(device.state != "ok" for device in devices) else 0
+    return exit_status.FAILED_CHECK if any(device.state in ("failed", "silent") for device in devices) else 0
 
 
 def _results(lines: "Iterable[FleetLine]") -> Iterator[str]:
@@ -98,11 +98,11 @@ def _devices(devices: "tuple[FleetDevice, ...]") -> Iterator[str]:
         cells = [fitted(printable(cell), columns) for cell, columns in zip(_cells(device), _COLUMNS.values(), strict=True)]
         cells[1] = click.style(cells[1], fg=_COLOURS.get(device.state, "green"))
         yield "  ".join(cells).rstrip()
-    bad = {state: sum(device.state == state for device in devices) for state in ("failed", "silent")}
-    told = ", ".join(f"{count} {state}" for state, count in bad.items() if count)
+    counts = {state: sum(device.state == state for device in devices) for state in ("failed", "silent", "gone")}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     yield counted(len(devices), "device") + (f": {told}" if told else "")
     for device in devices:
-        for problem in _failures(device):
+        for problem in _failures(device) if device.state != "gone" else ():
             what = f"{problem.message} ({problem.code})" if problem.message else problem.code  # `paths = false` keeps messages
             yield click.style(printable(f"{device.name}: {what}"), fg="red")
 

@@ -98,6 +98,21 @@ def test_status_says_how_each_device_is_and_fails_for_a_silent_one(run: Run, url
     assert "2 devices: 1 failed, 1 silent" in run("status", exit_code=3).stdout
 
 
+def test_a_device_that_is_out_of_service_is_gone_and_no_failure_until_it_is_heard_again(
+    run: Run, url: str, tmp_path: Path
+) -> None:
+    with (tmp_path / "collect.toml").open("a") as config:
+        config.write('[status]\ngone = ["one", "two", "never seen"]\n')
+    with FleetDatabase(url) as database, database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE devices SET last_seen = '2026-01-01T00:00:00.000Z', failures = 1 WHERE name = 'two'")
+    shown = run("status").stdout.splitlines()
+    assert [text.split()[:2] for text in shown[1:3]] == [["one", "ok"], ["two", "gone"]]
+    assert shown[3:] == ["2 devices: 1 gone"]
+    with FleetDatabase(url) as database, database.held() as connection, connection.begin():
+        Receiver().take(connection, rows(row(3), name="two"))
+    assert "2 devices: 1 failed" in run("status", exit_code=3).stdout
+
+
 def test_status_says_why_a_device_has_failed(run: Run, url: str) -> None:
     problems = [
         ("failed", "E-UPDATE-NONE", "no bundle\n"),
