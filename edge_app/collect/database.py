@@ -23,8 +23,8 @@ _LOCK = int.from_bytes(b"limiar", "big")  # of PostgreSQL's advisory locks, whic
 
 # The other end of a connection may vanish without a word. As Linux has it, a client then waits for 15 minutes, and a server
 # keeps our lock for two hours, in which a collector that was started again is refused.
-_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}  # s, s, times
-_UNANSWERED_MS = 60_000
+# s, s, times; ms for what was sent and is not answered, during which no keepalive is sent. The lock is then free after 61 s.
+_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 
 
 class FleetDatabase:
@@ -151,7 +151,7 @@ def _engine(url: str, where: str, make: bool) -> Engine:
 
 
 def _postgresql(url: URL) -> Engine:
-    arguments = {"connect_timeout": int(_WAIT_S), "tcp_user_timeout": _UNANSWERED_MS, **_ALIVE, "client_encoding": "utf8"}
+    arguments = {"connect_timeout": int(_WAIT_S), "client_encoding": "utf8", **_ALIVE}
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
     engine = sqlalchemy.create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=2, connect_args=arguments)
     event.listen(engine, "connect", _begun)
@@ -166,7 +166,7 @@ def _begun(connection: Any, record: object) -> None:
             f"its encoding {encoding} does not hold every name of a file: make it with createdb -T template0 -E UTF8"
         )
     for name, value in _ALIVE.items():
-        connection.execute(f"SET tcp_{name} = {value}")  # the server's end
+        connection.execute(f"SET tcp_{name.removeprefix('tcp_')} = {value}")  # the server's end
     connection.commit()
 
 
