@@ -14,6 +14,7 @@ from limiar.edge_app.fleet.messages import LINE, DeviceStatus, Row, UplinkState
 from limiar.edge_app.health.status import BundleStatus, Status
 
 _INTEGER = 1 << 62  # a column's; a device has fewer of anything
+_LONGEST = 1 << 20  # bytes of a line or a status, of which a device has some thousand; 8 MB were read again in each second
 _DEEPEST = 40  # levels of JSON; a device has 6. What can just be read here may be too deep where it is read again.
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)  # fromisoformat takes more than PostgreSQL
 _READING = (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError)  # what JSON of any kind can lead to
@@ -93,8 +94,9 @@ def _review_columns(device: str, row: Row, received: str) -> dict[str, Any]:
 def device_columns(device: str, payload: bytes) -> dict[str, Any]:
     """Of a status. Raises WrongMessage."""
     try:
-        sent, known = _SENT.decode(payload), _STATUS.decode(payload)
+        sent = _SENT.decode(payload)
         status, fleet = kept_json(sent.status), kept_json(sent.fleet)
+        known = _STATUS.decode(payload)
     except _READING as error:
         raise WrongMessage(device, f"up/status: {error}") from None
     groups = msgspec.json.encode(known.fleet.groups).decode()
@@ -129,6 +131,8 @@ def _bundle(bundle: BundleStatus | None) -> dict[str, Any]:
 
 def kept_json(sent: bytes | Raw) -> str:
     """JSON as it is kept. Raises _READING."""
+    if (size := len(bytes(sent))) > _LONGEST:
+        raise OverflowError(f"it has {size} bytes; {_LONGEST} are the limit")
     return msgspec.json.encode(_kept(msgspec.json.decode(sent), 0)).decode()
 
 

@@ -130,6 +130,7 @@ WRONG = {
     "a sequence beyond any": rows(row(1 << 62)).payload,
     "201 rows": rows(*(row(number) for number in range(1, 202))).payload,
     "too long": b" " * (LONGEST + 1),
+    "a line of 1 MB": rows(row(1, line=line(1, later=["x" * 1000] * 1100))).payload,
     "lone surrogates": rows(row(1, line=line(1, source="\ud800"))).payload,
     "lone surrogates in a review": rows(said(1, 1, "\ud800")).payload,
     "bytes that are not UTF-8": rows(row(1)).payload.replace(b"1.png", b"\xff.png"),
@@ -205,6 +206,10 @@ def test_a_status_gives_columns_and_what_the_broker_kept_is_no_sign_of_life(conn
     assert (last["drift"], last["online"], last["last_seen"]) == (0, False, told["last_seen"])
     with pytest.raises(WrongMessage):
         take(connection, Message("limiar/one/up/status", b"{}"), receiver=receiver)
+    for later in (["x" * 1000] * 1100, json.loads("[" * 900 + "]" * 900)):
+        for many in (status(later=later), status() | {"fleet": {"groups": [], "later": later}}):
+            with pytest.raises(WrongMessage):
+                take(connection, Message("limiar/one/up/status", json.dumps(many).encode()), receiver=receiver)
     bundle = {"name": "n", "version": "1", "sha256": "c", "counter": 1 << 70, "file": "f", "runtime": "r", "verified": "b\0"}
     take(connection, Message("limiar/one/up/status", json.dumps(status(bundle=bundle)).encode()), receiver=receiver)
     assert (device()["counter"], device()["verified"]) == (None, "b\\x00")
