@@ -111,7 +111,7 @@ def _changed(config: CollectConfig, number: int, old: tuple[RollOutState, ...], 
         if before.state not in old:
             met = f"roll-out {number} is {before.state}"
             raise LimiarError("E-ROLLOUT-STATE", f"{met}: only one that is {' or '.join(old)} can be {_DONE[new]}")
-        attempt = before.attempt + (new == "running")
+        attempt = before.attempt + (new != "halted")  # so that what devices said until now is not taken for what comes of this
         values = {"state": new, "why": why, "attempt": attempt, "good_since": None}
         if new == "running":
             _forgive(connection, number)

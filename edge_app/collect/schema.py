@@ -112,7 +112,7 @@ ROLLOUTS = Table(
     Column("drifting", Integer, nullable=False),
     Column("state", Text, nullable=False),  # "running", "halted", "done" or "back"
     Column("step", Integer, nullable=False),  # index of the present share
-    Column("attempt", Integer, nullable=False),  # how often a person has resumed it
+    Column("attempt", Integer, nullable=False),  # how often a person has resumed it, or rolled it back
     Column("good_since", Text),  # when all of the present share became good; NULL: not yet
     Column("why", Text, nullable=False),  # of its state, for a person
     sqlite_autoincrement=True,

@@ -83,7 +83,7 @@ class Pull(Struct, frozen=True, kw_only=True):
     share: Annotated[float, Meta(ge=0, le=1)] = 0.0  # of the file that is there
     code: str = ""  # why it was refused, or waits
     message: str = ""
-    attempt: Count = 0  # of the roll-out, which a person may have resumed
+    attempt: Count = 0  # of the roll-out, which a person may have resumed or rolled back
 
 
 class UplinkState(Struct, frozen=True, kw_only=True):
@@ -119,7 +119,7 @@ class Desired(Struct, frozen=True, kw_only=True):
     name: str
     version: str
     action: Literal["install", "back"]
-    attempt: Count = 0  # a person has resumed the roll-out so often: what was refused is tried again
+    attempt: Count = 0  # a person has resumed it, or rolled it back, so often: what was refused is tried again
 
 
 LINE = msgspec.json.Decoder(ResultLine)

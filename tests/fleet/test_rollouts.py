@@ -363,6 +363,8 @@ def test_a_person_halts_resumes_and_rolls_back(field: Field) -> None:
     field.turn(5)
     assert field.have() == 4
     ask_rollout.roll_back(field.config, 1)
+    field.turn(1)
+    assert field.found().counts == {"going back": 4}  # that they have installed it says nothing about the way back
     field.turn(5)
     assert field.have() == 0
     assert field.found().counts == {"back": 4}
