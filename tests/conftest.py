@@ -14,6 +14,16 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="Write what was found as what is expected; read the diff.")
+    parser.addoption("--quick", action="store_true", help="Leave out the tests that tests/long.txt lists.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """--quick: each test that took long in the last whole run is left out, with all of its parameters."""
+    if config.getoption("quick"):
+        long = set((PROJECT / "tests/long.txt").read_text().splitlines())
+        left_out = [item for item in items if item.nodeid.partition("[")[0] in long]
+        items[:] = [item for item in items if item.nodeid.partition("[")[0] not in long]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")

@@ -340,6 +340,16 @@ def test_the_docs_name_every_script_study_and_campaign_and_no_other(project: Pat
     assert (commands - named, named - there - packages) == (set(), set())  # not in the docs, not in the project
 
 
+def test_a_test_that_is_listed_as_long_is_there(project: Path) -> None:
+    lines = (project / "tests" / "long.txt").read_text().splitlines()
+    assert lines
+    assert lines == sorted(set(lines))
+    for path, name in (line.split("::")[:2] for line in lines):
+        assert re.search(rf"^(async )?(def|class)? ?{name}\b", (project / path).read_text(), re.MULTILINE), (
+            f"{path} has no {name}"
+        )
+
+
 def anchor(heading: str) -> str:
     """What a heading is called in a link, as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
