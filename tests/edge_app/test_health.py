@@ -131,12 +131,12 @@ def test_a_firmware_that_hangs_holds_nobody_up_and_leaves_no_process(tmp_path: P
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     ask = Patient.find()
     assert ask
-    before = time.monotonic()
+    before, others = time.monotonic(), set(tree(os.getpid()))  # of fixtures, such as a browser
     for _ in range(10):
         assert ask("get_throttled") is None
         time.sleep(0.02)
     assert time.monotonic() - before < 60
-    assert len(list(tree(os.getpid()))) <= 2
+    assert len(set(tree(os.getpid())) - others) <= 1
 
 
 def test_memory_and_writes_are_those_of_all_processes(tmp_path: Path) -> None:
