@@ -22,7 +22,7 @@ def times(result: Path) -> dict[str, float]:
 
 
 def function(place: str, name: str) -> str:
-    """`tests.page.test_x` or `tests.page.test_x.TestY`, and `test_z[1]` -> `tests/page/test_x.py::TestY::test_z`."""
+    """`tests.edge_app.test_store.TestStoreMachine` and `test_it[1]` -> `tests/edge_app/test_store.py::TestStoreMachine::test_it`."""
     parts = place.split(".")
     module = next(count for count in range(len(parts), 0, -1) if (PROJECT / Path(*parts[:count])).with_suffix(".py").is_file())
     return "::".join([f"{'/'.join(parts[:module])}.py", *parts[module:], name.partition("[")[0]])
