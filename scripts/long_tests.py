@@ -22,7 +22,7 @@ def times(result: Path) -> dict[str, float]:
 
 
 def function(place: str, name: str) -> str:
-    """`tests.edge_app.test_store.TestStoreMachine` and `test_it[1]` -> `tests/edge_app/test_store.py::TestStoreMachine::test_it`."""
+    """`tests.edge_app.test_bench`, `test_it[1]` -> `tests/edge_app/test_bench.py::test_it`; a class stands between them."""
     parts = place.split(".")
     module = next(count for count in range(len(parts), 0, -1) if (PROJECT / Path(*parts[:count])).with_suffix(".py").is_file())
     return "::".join([f"{'/'.join(parts[:module])}.py", *parts[module:], name.partition("[")[0]])
