@@ -33,17 +33,10 @@ from limiar.edge_app.image.folder import is_picture_name
 from limiar.edge_app.output.files import writable
 from limiar.edge_app.system.clock import utc_now
 from limiar.edge_app.system.files import partial_folder, write_whole
-from limiar.edge_app.system.python import python_c
+from limiar.edge_app.system.python import limiar_child
 
 _TICK_S = 0.1  # how often it looks whether it is to stop
 _PIPE_BYTES = 1 << 20  # so that the scan need not wait while its lines are turned into columns
-_SCAN = """
-import sys
-from limiar.edge_app.system.children import end_with_parent
-end_with_parent(int(sys.argv.pop(1)))
-from limiar.__main__ import main
-main()
-"""
 _CODE = re.compile(r"(E(?:-[A-Z0-9]+)+): (.*)")
 
 
@@ -223,7 +216,7 @@ class _Scan:
         self._said = folder / "said"
         with open(folder / "list", "rb") as paths, open(self._said, "wb") as said:
             self._process = subprocess.Popen(
-                python_c(_SCAN, str(os.getpid()), "scan", *words),
+                limiar_child("scan", *words),
                 stdin=paths,
                 stdout=subprocess.PIPE,
                 stderr=said,

@@ -15,7 +15,7 @@ from limiar.edge_app.bundle.manifest import SIGNATURE
 from limiar.edge_app.errors import LimiarError, printable
 from limiar.edge_app.page.installs import trusted
 from limiar.edge_app.page.settings import PageSettings
-from limiar.edge_app.system.python import python_m
+from limiar.edge_app.system.python import limiar_child
 
 FOLDER = "phone"  # in the state folder
 _LONGEST_S = 300.0  # a second on a desktop, ten on a slow board
@@ -67,7 +67,7 @@ def _run(*words: str) -> None:
     """Raises LimiarError."""
     try:
         done = subprocess.run(
-            python_m("limiar", *words),
+            limiar_child(*words),  # this thread waits for it
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_LONGEST_S,

@@ -24,6 +24,7 @@ from limiar.edge_app.archive.make_plan import plan_archive
 from limiar.edge_app.archive.plan import Archive, open_archive
 from limiar.edge_app.archive.status import archive_status
 from limiar.edge_app.errors import ArchiveError, LimiarError
+from limiar.edge_app.system import python
 from poison import poison_name, poisoned
 from privileges import need_root
 
@@ -186,7 +187,7 @@ SAYS = "import sys; sys.exit('E-STORE-FULL: the disk is full: free space')"
 def test_a_scan_that_fails_leaves_no_answers_and_its_reason(
     planned: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, code: str
 ) -> None:
-    monkeypatch.setattr(chunks, "_SCAN", script)
+    monkeypatch.setattr(python, "LIMIAR_CHILD", script)
     with pytest.raises(ArchiveError) as raised:
         run_chunk(planned, 0, tmp_path / "scratch")
     assert raised.value.code == code
@@ -357,7 +358,7 @@ def test_a_poison_image_costs_its_code_and_no_chunk(
 ) -> None:
     for number, path in enumerate(draw(tmp_path / "others", 2, seed=1)):
         path.rename(images / poison_name(number))
-    monkeypatch.setattr(chunks, "_SCAN", poisoned(tmp_path / "marks") + chunks._SCAN)
+    monkeypatch.setattr(python, "LIMIAR_CHILD", poisoned(tmp_path / "marks") + python.LIMIAR_CHILD)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     archive = plan_archive(tmp_path / "work", bundle, [images])
     done = run_chunk(archive, 0)

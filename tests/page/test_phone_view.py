@@ -1,5 +1,8 @@
 """The page for phones at /phone: the bundle that answers here, where a browser can take it."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,3 +40,21 @@ def test_the_page_of_the_bundle_is_made_answers_and_has_a_policy_of_its_own(peop
         shown = person.page.context.request.get(f"{device.url}phone/")
         assert "'wasm-unsafe-eval'" in shown.headers["content-security-policy"]
         assert "wasm" not in person.page.context.request.get(device.url).headers["content-security-policy"]
+
+
+def test_a_page_that_is_being_made_ends_with_the_process_that_wants_it(project: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, sys, threading, time; from limiar.edge_app.page import phone_pages\n"
+        "threading.Thread(target=phone_pages._run, args=('phone', sys.argv[1], '--out', sys.argv[2]), daemon=True).start()\n"
+        "made = f'/proc/{os.getpid()}/task'\n"
+        "while not (found := [pid for task in os.listdir(made) for pid in open(f'{made}/{task}/children').read().split()]):\n"
+        "    time.sleep(0.01)\n"
+        "print(found[0], flush=True); time.sleep(0.1); os._exit(0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, project / "models/lung-nodule", tmp_path / "out"], stdout=subprocess.PIPE, timeout=60
+    )
+    end = time.monotonic() + 0.5  # `limiar phone` takes longer
+    while time.monotonic() < end and Path(f"/proc/{int(done.stdout)}/exe").exists():
+        time.sleep(0.01)
+    assert not Path(f"/proc/{int(done.stdout)}/exe").exists()
