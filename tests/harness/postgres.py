@@ -37,7 +37,8 @@ class Postgres:
     def sql(self, statement: str, database: str) -> str:
         """Runs a statement as the server's own user, and returns what psql prints."""
         command = [*("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"), "-h", str(self.folder), "-U", "limiar"]
-        done = subprocess.run([*command, "-d", database, "-c", statement], capture_output=True, text=True, check=True)
+        done = subprocess.run([*command, "-d", database, "-c", statement], capture_output=True, text=True)
+        assert done.returncode == 0, f"{done.stderr}\n{Path(f'{self.folder}.log').read_text()[-2000:]}"
         return done.stdout
 
     def start(self) -> None:
@@ -56,7 +57,7 @@ class Postgres:
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, preexec_fn=_other_user)
         end = time.monotonic() + _START_S
         while self._process.poll() is None and time.monotonic() < end:
-            with contextlib.suppress(subprocess.CalledProcessError):
+            with contextlib.suppress(AssertionError):
                 self.sql("SELECT 1", "postgres")
                 return
             time.sleep(0.05)
