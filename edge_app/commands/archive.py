@@ -206,7 +206,7 @@ def _lines(found: "ArchiveStatus") -> Iterator[str]:
     rows = {
         "bundle": f"{found.name} {found.version}, {found.bundle[:12]}, {found.file} on {found.runtime}",
         "chunks": f"{found.done} of {found.chunks} done" + (f", {found.failed} failed" if found.failed else ""),
-        "images": f"{found.images_done} of {found.images}, {found.bytes_done / _MB:.0f} of {found.bytes / _MB:.0f} MB",
+        "images": f"{found.images_done} of {found.images}, {found.bytes_done / _MB:.1f} of {found.bytes / _MB:.1f} MB",
         "answers": counted(found.rows, "row"),
         "refused": ", ".join(f"{count} {code}" for code, count in found.refused.items()) or "none",
     }
