@@ -295,7 +295,7 @@ def test_ctrl_c_ends_the_workers(tiny_path, images):
     before = children()
     with pytest.raises(KeyboardInterrupt):
         api.evaluate(tiny_path, images, workers=2, tick=interrupt)
-    assert children() == before
+    assert children() <= before  # one that an earlier test left may end meanwhile
 
 
 def children() -> set[str]:

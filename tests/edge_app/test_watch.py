@@ -195,7 +195,7 @@ def test_it_can_be_left_at_any_time_and_its_processes_end(tiny_path: Path, image
     for line in api.watch(tiny_path, [images], db=tmp_path / "r.db"):
         assert not line.refused
         break
-    assert set(children()) == before
+    assert set(children()) <= before  # one that an earlier test left may end meanwhile
 
 
 def children() -> list[str]:
