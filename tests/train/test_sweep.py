@@ -1,6 +1,8 @@
 """`limiar sweep`: what is tried, what decides, and that an interruption changes nothing."""
 
 import fcntl
+import signal
+from contextlib import suppress
 from dataclasses import replace
 
 import keras
@@ -134,6 +136,19 @@ def test_an_interrupted_sweep_goes_on_and_ends_as_one_that_was_not(small_sweep, 
         swept(asked, silent, 2, epoch=stop_in_the_second_trial)
     assert swept(asked, silent, 2, epoch=seen.append) == small_sweep[1]
     assert len(seen) == 4  # no epoch was trained twice
+
+
+def test_a_ctrl_c_that_a_library_swallows_ends_the_sweep_all_the_same(tmp_path, request_for, silent):
+    told = []
+
+    def swallowed(epoch):  # as TensorFlow's C++ sometimes does
+        told.append(epoch)
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        swept(request_for(tmp_path / "sweep"), silent, 1, epoch=swallowed)
+    assert len(told) == 1
 
 
 def test_a_sweep_interrupted_while_it_read_images_to_disk_goes_on(tmp_path, request_for, silent):

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import keras
@@ -30,6 +31,7 @@ from limiar.edge_app.image.statistics import measure, outside, statistics
 from limiar.edge_app.inference.softmax import softmax
 from limiar.edge_app.report.image import png_url
 from limiar.train.config import configured
+from limiar.train.fit.fit import unfinished
 from limiar.train.fit.unfinished import partial_folder
 from limiar.train.record import run_folder
 from limiar.train.record.metrics import class_metrics
@@ -200,6 +202,34 @@ def test_a_positive_of_more_than_two_labels_is_refused():
 )
 def test_the_report_says_what_sets_training_figures_apart(changes, said):
     assert harder(msgspec.structs.asdict(configured("limiar", changes))) == said
+
+
+def swallowed(*_):
+    """A Ctrl-C that does not get through, as in TensorFlow's C++ after it has called back."""
+    with suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("at", ["image", "begin", "epoch"])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_ctrl_c_that_a_library_swallows_ends_the_training_all_the_same(tmp_path, request_for, silent, at, epochs):
+    with pytest.raises(KeyboardInterrupt):
+        make_run(request_for(tmp_path / "run", f"epochs={epochs}"), replace(silent, **{at: swallowed}))
+    kept = unfinished(partial_folder(tmp_path / "run"))
+    assert (kept.done if kept else 0) == (at == "epoch")
+    assert not (tmp_path / "run").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_the_callers_own_hears_every_ctrl_c(tmp_path, request_for, silent):
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        make_run(request_for(tmp_path / "run"), replace(silent, epoch=swallowed))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(heard) == 2
+    assert (tmp_path / "run").exists()
 
 
 def test_ctrl_c_keeps_what_was_trained_and_says_how_to_go_on(tmp_path, phantom_folder):

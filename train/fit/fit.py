@@ -21,6 +21,7 @@ from limiar.edge_app.system.files import read_bounded, sync_file, write_whole
 from limiar.train.config import Config
 from limiar.train.data.feed import Examples, batches
 from limiar.train.dataset.image_store import ImageStore
+from limiar.train.fit import ctrl_c
 from limiar.train.fit.importing import quiet
 from limiar.train.fit.network import CHECKPOINT_LIMIT, load_network
 from limiar.train.fit.unfinished import STATE
@@ -118,6 +119,7 @@ def fit(
         number = state.done + 1
         _seed_dropout(model, identity.seed, number)
         loss, accuracy = train_epoch(number)
+        ctrl_c.check()
         epoch = _measured(model, loss, accuracy, number, val)
         if told:
             epoch = msgspec.json.decode(told(msgspec.json.encode(epoch)), type=Epoch)
@@ -142,8 +144,11 @@ def unfinished(folder: Path) -> RunState | None:
 
 def logits(model: keras.Model, images: ImageStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """The model's answers [len(rows), K]; a batch of images at a time is in memory."""
-    starts = range(0, len(rows), PREDICT_BATCH)
-    return np.concatenate([model.predict_on_batch(images.take(rows[at : at + PREDICT_BATCH])) for at in starts])
+    answers = []
+    for at in range(0, len(rows), PREDICT_BATCH):
+        answers.append(model.predict_on_batch(images.take(rows[at : at + PREDICT_BATCH])))
+        ctrl_c.check()
+    return np.concatenate(answers)
 
 
 def on_device(config: Config) -> bool:
@@ -174,10 +179,14 @@ def _epochs(model: keras.Model, train: Examples, config: Config, seed: int) -> C
 
         return DeviceEpochs(model, train, config, seed).train
 
+    heard = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ctrl_c.check())
+
     def by_fit(number: int) -> tuple[float, float]:
         steps = -(-len(train.rows) // config.batch)
         fed = batches(train, config, seed, number)
-        measured = model.fit(fed, steps_per_epoch=steps, initial_epoch=number - 1, epochs=number, shuffle=False, verbose=0)
+        measured = model.fit(
+            fed, steps_per_epoch=steps, initial_epoch=number - 1, epochs=number, shuffle=False, verbose=0, callbacks=[heard]
+        )
         return float(measured.history["loss"][-1]), float(measured.history["accuracy"][-1])
 
     return by_fit

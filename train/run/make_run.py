@@ -19,7 +19,7 @@ from limiar.edge_app.image import statistics as envelope
 from limiar.train.config import Config, Hosts
 from limiar.train.dataset.image_folder import DataSet
 from limiar.train.dataset.image_store import RowsAlone
-from limiar.train.fit import models
+from limiar.train.fit import ctrl_c, models
 from limiar.train.fit.calibrate import fit_temperature
 from limiar.train.fit.fit import Fitted, Identity, logits, prepare, share_checkpoint, unfinished
 from limiar.train.fit.unfinished import partial_folder
@@ -45,6 +45,7 @@ class Trained:
     config: Config  # with the epochs that it was trained for: see config.within
 
 
+@ctrl_c.insisted()
 def make_run(request: TrainRequest, listener: Listener) -> Run:
     """Images -> RUN at request.out. Raises DataError and TrainError.
 
@@ -83,10 +84,12 @@ def make_run(request: TrainRequest, listener: Listener) -> Run:
         envelope=envelope.measure(data.images.take(np.array([k])) for k in data.part("train")),
         parent=made.lineage,
     )
+    ctrl_c.check()
     write_run(request.out, partial, run, model, data, answers, fitted.history, made.splits, listener.note)
     return run_folder.read_run(request.out)
 
 
+@ctrl_c.insisted()
 def assist(request: TrainRequest, listener: Listener) -> None:
     """Computes this host's share of a run that host 0 makes, and leaves no file. Raises as `make_run` does."""
     partial = partial_folder(request.out)

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from limiar.edge_app.errors import TrainError, printable
 from limiar.train.config import changed
 from limiar.train.dataset.image_folder import DataSet
+from limiar.train.fit import ctrl_c
 from limiar.train.fit.fit import Identity, prepare, resumed
 from limiar.train.record import run_folder
 from limiar.train.record.run_folder import Epoch
@@ -37,6 +38,7 @@ STARTUP_TRIALS, STARTUP_EPOCHS = 5, 5  # without pruning: the median needs some
 _ENDINGS: dict[TrialState, Ending] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
+@ctrl_c.insisted()
 def run_trials(
     request: TrainRequest, varied: tuple[Varied, ...], trials: int, listener: Listener, done: Callable[[SweepTrial], None]
 ) -> tuple[SweepTrial, ...]:
