@@ -25,6 +25,7 @@ from limiar.edge_app.inference.classifier import Classifier, load
 from limiar.edge_app.inference.session import Session
 from limiar.edge_app.service import camera_child
 from limiar.edge_app.service.camera_child import CameraChild
+from limiar.edge_app.system.process import state as state_of
 from network_camera import NetworkCamera, noise
 
 NO_MARKS = str.maketrans("", "", "-:.")  # of a time, in a file's name
@@ -38,7 +39,7 @@ class Watched:
         self.child = child
         self.said: list[Said] = []
 
-    def until(self, holds: Callable[[], object], limit_s: float = 30.0) -> None:
+    def until(self, holds: Callable[[], object], limit_s: float = 120.0) -> None:
         """Listens until something holds."""
         end = time.monotonic() + limit_s
         while not holds():
@@ -189,10 +190,7 @@ def test_a_video_is_played_at_its_own_rate_and_again_when_it_has_ended(start: St
 
 
 def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return state_of(pid) not in ("", "Z")
 
 
 def kept(watched: Watched, state: Path) -> list[tuple[Decided, Path]]:

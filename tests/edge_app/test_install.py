@@ -27,6 +27,7 @@ from limiar.edge_app.install.install import Installed, install, roll_back
 from limiar.edge_app.install.slots import Slots
 from limiar.edge_app.runtimes import installed_runtimes
 from limiar.edge_app.system.local_socket import Listener
+from limiar.edge_app.system.process import state as state_of
 from privileges import need_root
 from updates import WRONG, public_file, release, wrong_answers
 
@@ -261,13 +262,12 @@ def test_the_process_that_runs_the_golden_images_ends_with_a_killed_install(
         until = time.monotonic() + 60
         while not (child := children.read_text().split()) and time.monotonic() < until:
             time.sleep(0.01)
-        running = Path(f"/proc/{child[0]}/stat")
         while "litert" not in (maps := Path(f"/proc/{child[0]}/maps").read_text()) and "onnx" not in maps:
             time.sleep(0.01)  # only after its first lines does it end with its parent
         process.kill()
-    while running.exists() and running.read_text().split()[2] != "Z" and time.monotonic() < until:
+    while state_of(int(child[0])) not in ("", "Z") and time.monotonic() < until:
         time.sleep(0.01)
-    assert not running.exists() or running.read_text().split()[2] == "Z"
+    assert state_of(int(child[0])) in ("", "Z")
 
 
 def test_two_installations_at_once_are_refused(state: Path, tiny_path: Path, believed: None) -> None:

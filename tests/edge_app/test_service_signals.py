@@ -1,5 +1,6 @@
 """`limiar run` ends within 5 s whatever it does, reads its configuration again at any time, and replaces what stops."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -52,7 +53,18 @@ def answered(service: Service) -> set[object]:
 
 
 def child(service: Service, what: Callable[[Path], bool]) -> int:
-    return next(pid for pid in service.children() if what(Path(f"/proc/{pid}")))
+    """Waits for it."""
+    found: list[int] = []
+
+    def there() -> bool:
+        for pid in service.children():
+            with contextlib.suppress(OSError):  # it has ended, or closed what is looked at: it is looked at again
+                if what(Path(f"/proc/{pid}")):
+                    found.append(pid)
+        return bool(found)
+
+    service.wait(there)
+    return found[0]
 
 
 def is_worker(process: Path) -> bool:
@@ -98,7 +110,7 @@ def test_it_ends_while_it_is_busy(service: Service) -> None:
 @pytest.mark.parametrize("which", [is_worker, is_intake], ids=["worker", "intake"])
 def test_it_ends_although_a_part_of_it_is_stopped(service: Service, which: Callable[[Path], bool]) -> None:
     started(service)
-    service.wait(lambda: any(is_intake(Path(f"/proc/{pid}")) for pid in service.children()))
+    child(service, is_intake)
     stopped = child(service, which)
     os.kill(stopped, signal.SIGSTOP)
     put_images(service, 1)
@@ -126,7 +138,6 @@ def test_it_ends_while_a_disk_hangs_and_goes_on_with_it_later(tmp_path: Path, ti
         shutil.rmtree(service.inbox / "lost+found")
         with service:
             started(service)
-            service.wait(lambda: any(is_intake(Path(f"/proc/{pid}")) for pid in service.children()))
             intake = child(service, is_intake)
             os.kill(intake, signal.SIGSTOP)
             wanted = put_images(service, 1)
@@ -150,7 +161,6 @@ def test_it_ends_while_a_disk_hangs_and_goes_on_with_it_later(tmp_path: Path, ti
 def test_an_intake_that_stops_is_said_and_replaced(tmp_path: Path, tiny_path: Path) -> None:
     with Service(tmp_path / "device", tiny_path, script=IMPATIENT + REAL) as service:
         started(service)
-        service.wait(lambda: any(is_intake(Path(f"/proc/{pid}")) for pid in service.children()))
         before = child(service, is_intake)
         os.kill(before, signal.SIGSTOP)
         wanted = put_images(service, 2)

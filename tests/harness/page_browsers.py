@@ -189,7 +189,10 @@ def sample(pid: int, requests: int) -> Sample:
     process = Path(f"/proc/{pid}")
     children = 0, 0.0
     for task in (process / "task").iterdir():  # each child is listed by the thread that started it
-        for child in (task / "children").read_text().split():
+        started = ""
+        with contextlib.suppress(OSError):  # the thread has ended
+            started = (task / "children").read_text()
+        for child in started.split():
             with contextlib.suppress(OSError, StopIteration):  # it has ended
                 children = children[0] + 1, children[1] + field(Path(f"/proc/{child}"), "status", "VmRSS") / 1000
     rss_mb = 1.024e-3 * field(process, "status", "VmRSS")

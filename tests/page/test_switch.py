@@ -1,5 +1,6 @@
 """`limiar run` serves the page if limiar.toml says so."""
 
+import contextlib
 import os
 import re
 import signal
@@ -16,9 +17,9 @@ from services import Service
 def page_of(service: Service) -> int:
     """The process of the page; 0 if there is none."""
     for pid in service.children():
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"page" in words:
-            return pid
+        with contextlib.suppress(OSError):  # it has ended
+            if b"page" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return pid
     return 0
 
 
