@@ -46,6 +46,7 @@ from limiar.edge_app.errors import SourceError
 from limiar.edge_app.inference.session import Session
 from limiar.edge_app.output.lines import Line
 from limiar.edge_app.store.writer import Store
+from limiar.edge_app.system.process import state as state_of
 
 # Instead of 5 s and 4.5 s: what is tested is that patience ends, not how long it is. On a busy machine the one must end after
 # the other.
@@ -192,17 +193,25 @@ def test_the_patience_that_the_promise_names_is_five_seconds() -> None:
     assert limiar.edge_app.camera.freshness._FROZEN_S < limiar.edge_app.camera.capture.FRAME_S
 
 
+HELD_FROM_S, HELD_UNTIL_S = 3.0, 5.0  # by then the clock has been believed, even if this machine stopped once or twice
+
+
 class Held(Fake):
-    """A camera whose pictures are held up for two seconds, and then come at once; each has the time at which it was taken."""
+    """A camera whose pictures are held up for two seconds, and then come at once; each has the time at which it was taken.
+
+    Its clock begins with the first one: however long the process took to start, the pictures come at the pace of their times.
+    """
 
     def __init__(self) -> None:
         super().__init__(changing())
-        self.began_s = time.monotonic()
+        self.began_s: float | None = None
         self.stamp_s = 0.0
 
     def read(self) -> Pixels | None:
+        if self.began_s is None:
+            self.began_s = time.monotonic()
         due_s = self.stamp_s + 0.05
-        free_s = 3.0 if 1.0 < due_s < 3.0 else due_s
+        free_s = HELD_UNTIL_S if HELD_FROM_S < due_s < HELD_UNTIL_S else due_s
         time.sleep(max(0.0, self.began_s + free_s - time.monotonic()))
         self.stamp_s = due_s
         return super().read()
@@ -216,10 +225,10 @@ def test_frames_that_were_held_up_are_dropped(monkeypatch: pytest.MonkeyPatch) -
         for found in capture.frames():
             if found:
                 numbers.append(found.sequence)
-            if numbers and numbers[-1] > 70:
+            if numbers and numbers[-1] > 110:
                 break
-    assert min(numbers) < 15
-    assert not set(numbers) & set(range(22, 38))  # taken between 1.1 and 1.9 s: over a second old at 3 s
+    assert min(numbers) < 40
+    assert not set(numbers) & set(range(62, 78))  # taken between 3.1 and 3.9 s: over a second old at 5 s
 
 
 def test_a_slow_camera_is_not_lost_before_it_is_believed(impatient: None) -> None:
@@ -271,9 +280,9 @@ def test_a_capture_process_ends_with_the_process_that_started_it(tmp_path: Path,
     ) % ((tmp_path / "pid",) * 3)
     done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False, preexec_fn=start)
     assert done.returncode == -signal.SIGKILL
-    process = Path("/proc") / (tmp_path / "pid").read_text() / "stat"
+    process = int((tmp_path / "pid").read_text())
     for _ in range(1200):
-        if not process.exists() or process.read_text().rpartition(")")[2].split()[0] == "Z":
+        if state_of(process) in ("", "Z"):
             return
         time.sleep(0.05)
     pytest.fail("the blocked capture process outlived its parent")
