@@ -93,35 +93,33 @@ def prepare(inbox: Path, outside: Path) -> None:
 
 
 def happen(inbox: Path, outside: Path, at: dict[str, float]) -> Iterator[None]:
-    """One step every half second."""
-    at["began"] = time.monotonic()
+    """One step every half second; the times are of the moments before, as a machine may stop right after one."""
     growing = inbox / "growing.png"
     for _ in range(3):
         with growing.open("ab") as file:
             file.write(b"more")
-        at["growing"] = time.monotonic()
         yield
     (outside / "moved").write_bytes(b"whole")
     shutil.copy(outside / "moved", inbox / "moved.png.part")
-    (inbox / "moved.png.part").rename(inbox / "moved.png")
     at["moved"] = time.monotonic()
+    (inbox / "moved.png.part").rename(inbox / "moved.png")
     (inbox / "gone.png").write_bytes(b"not for long")
     (outside / "whole").rename(inbox / "whole")
     (inbox / "new").mkdir()
-    (inbox / "new/b.png").write_bytes(b"in a new folder")
     at["new"] = time.monotonic()
+    (inbox / "new/b.png").write_bytes(b"in a new folder")
     yield
     (inbox / "gone.png").unlink()
+    at["growing"] = time.monotonic()
     with growing.open("ab") as file:
         file.write(b"the end")
-    at["growing"] = time.monotonic()
-    (inbox / "a.png").write_bytes(b"another content")
     at["changed"] = time.monotonic()
+    (inbox / "a.png").write_bytes(b"another content")
     yield
     (inbox / "late.png").write_bytes(b"")
     yield
-    (inbox / "late.png").write_bytes(b"content at last")
     at["late"] = time.monotonic()
+    (inbox / "late.png").write_bytes(b"content at last")
 
 
 @pytest.fixture(scope="module")
