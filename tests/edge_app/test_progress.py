@@ -34,12 +34,15 @@ def test_work_that_ends_soon_shows_nothing() -> None:
     assert screen.getvalue() == ""
 
 
-def test_it_is_drawn_no_more_often_than_asked() -> None:
+def test_it_is_drawn_no_more_often_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
     with redirect_stderr(Screen()) as screen:
         line = ProgressLine(after_s=0, every_s=0.05)
         line.draw("one")
+        now_s += 0.04
         line.draw("two")
-        time.sleep(0.06)
+        now_s += 0.02
         line.draw("three")
     assert screen.getvalue() == "\r\x1b[Kone\r\x1b[Kthree"
 
