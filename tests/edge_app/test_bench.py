@@ -297,7 +297,8 @@ def test_the_stages_of_given_images_are_measured_and_images_that_cannot_be_read_
     quick_bench: Limiar, tiny_path: Path, images: Path
 ) -> None:
     (images / "00000.png").write_bytes(b"no image")
-    words = ["--images", images, "--count", "40", "--file", "tflite_int8", "--rate", "200", "--seconds", "0.4", "--json", "-"]
+    words = ["--images", images, "--count", "40", "--file", "tflite_int8", "--json", "-"]
+    words += ["--rate", "40", "--seconds", "2"]  # slow: it gives up where it falls a second behind, as on a machine that stops
     done = quick_bench(tiny_path, *words)
     assert done.returncode == 0, done.stderr
     result = msgspec.json.decode(done.stdout, type=BenchResult)
@@ -308,7 +309,7 @@ def test_the_stages_of_given_images_are_measured_and_images_that_cannot_be_read_
     for one in result.measurements:
         assert all(found.p50_us for found in one.stages.values())
         assert one.open_loop
-        assert (one.open_loop.rate_hz, one.open_loop.planned, one.open_loop.latency.count) == (200, 80, 80)
+        assert (one.open_loop.rate_hz, one.open_loop.planned, one.open_loop.latency.count) == (40, 80, 80)
 
 
 def test_an_image_that_cannot_be_read_is_named(quick_bench: Limiar, tiny_path: Path, tmp_path: Path) -> None:
