@@ -162,7 +162,7 @@ def test_a_vcgencmd_that_hangs_is_asked_once(tmp_path: Path, monkeypatch: pytest
     write(tmp_path / "vcgencmd", f"#!/bin/sh\necho asked >>{tmp_path}/log\nexec sleep 60\n")
     (tmp_path / "vcgencmd").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr("limiar.edge_app.system.firmware._ANSWER_S", 0.5)
+    monkeypatch.setattr("limiar.edge_app.system.firmware._ANSWER_S", 3.0)  # in which it has certainly begun
     ask = find_vcgencmd()
     assert ask
     assert [ask("get_throttled"), ask("get_throttled")] == [None, None]

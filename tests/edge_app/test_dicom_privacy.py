@@ -230,7 +230,7 @@ def pictures(page: bytes) -> list[str]:
 
 
 def test_watch_writes_only_hashed_uids(limiar: Limiar, dicom_bundle: Path, study: Path, tmp_path: Path) -> None:
-    done = limiar("watch", dicom_bundle, study, "--seconds", "6", "--jsonl", tmp_path / "lines.jsonl", "--verbose")
+    done = limiar("watch", dicom_bundle, study, "--seconds", "15", "--jsonl", tmp_path / "lines.jsonl", "--verbose")
     assert (tmp_path / "lines.jsonl").read_bytes().count(b"\n") >= 5, done.stderr
     assert traces(done.stdout, done.stderr, tmp_path / "lines.jsonl", tmp_path / "state") == []
 

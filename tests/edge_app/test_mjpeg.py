@@ -348,9 +348,9 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 def test_the_command_keeps_what_came_before_the_stream_ended_and_no_password(
     limiar: Limiar, tiny_path: Path, tmp_path: Path
 ) -> None:
-    with camera(functools.partial(stream, count=400)) as host:
+    with camera(functools.partial(stream, count=2000)) as host:
         done = limiar(
-            "camera", tiny_path, f"http://user:secret@{host}/v?token=secret", "--db", tmp_path / "r.db", "--seconds", "1"
+            "camera", tiny_path, f"http://user:secret@{host}/v?token=secret", "--db", tmp_path / "r.db", "--seconds", "4"
         )
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]

@@ -108,7 +108,7 @@ def test_run_and_status_write_only_to_the_state_and_the_watched_folder(device: P
 @pytest.mark.parametrize("command", ["scan", "watch"])
 def test_scan_and_watch_write_only_to_the_state_folder(device: Path, tiny_path: Path, images: Path, command: str) -> None:
     trace = device / "trace"
-    words = [command, tiny_path, images, *(["--seconds", "8"] if command == "watch" else [])]
+    words = [command, tiny_path, images, *(["--seconds", "20"] if command == "watch" else [])]
     done = run([*inside(device, trace), sys.executable, "-P", "-c", REAL, *words, "--jsonl", "-"], device)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 40

@@ -58,7 +58,7 @@ class RunningCommand:
         self.process.send_signal(number)
         return self.process.wait(10)
 
-    def wait(self, until: Callable[[], object], seconds: float = 30.0) -> None:
+    def wait(self, until: Callable[[], object], seconds: float = 120.0) -> None:
         """Waits until something is true. Raises AssertionError with the log if it does not become so, or the command ended."""
         end = time.monotonic() + seconds
         while not until():

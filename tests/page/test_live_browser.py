@@ -10,7 +10,7 @@ from limiar.edge_app.page.access import new_token
 from limiar.edge_app.store.writer import Store
 from pages import KEY, made_answer
 
-TIMEOUT_MS = 20_000  # for what takes seconds by itself
+TIMEOUT_MS = 60_000  # for what takes seconds by itself
 
 
 def add(state: Path, image: bytes, label: str) -> None:

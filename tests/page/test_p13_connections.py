@@ -117,7 +117,7 @@ def app(environ: dict[str, object], start: Callable[..., object]) -> list[bytes]
 class Running:
     """A server of this process."""
 
-    def __init__(self, kind: type[TcpWSGIServer] = Server, idle_s: float = 0.5, limit: int = 100) -> None:
+    def __init__(self, kind: type[TcpWSGIServer] = Server, idle_s: float = 1.5, limit: int = 100) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         adj = Adjustments(threads=2, connection_limit=limit, asyncore_use_poll=True, outbuf_high_watermark=1 << 16)
@@ -170,12 +170,12 @@ def test_a_request_that_comes_byte_by_byte_is_ended(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_body_that_gets_on_has_the_time_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_REQUEST_S", 0.6)
-    with Running() as running, Browser(running.url).connect() as connection:
+    monkeypatch.setattr(connections, "_REQUEST_S", 1.5)
+    with Running(idle_s=60.0) as running, Browser(running.url).connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 320000\r\n\r\n")
         for _ in range(16):
             connection.sendall(bytes(20_000))
-            time.sleep(0.1)
+            time.sleep(0.2)
         assert heard(connection).status == 200
 
 

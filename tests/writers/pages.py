@@ -68,7 +68,7 @@ def send(browser: "FlaskClient", path: str, fields: dict[str, object], form: str
     return browser.post(path, data={"csrf": found[1].decode(), **fields})
 
 
-def until(true: Callable[[], object], seconds: float = 30.0) -> None:
+def until(true: Callable[[], object], seconds: float = 120.0) -> None:
     """Waits for something to be true."""
     end = time.monotonic() + seconds
     while not true():
