@@ -4,13 +4,8 @@ import socket
 import urllib.request
 from pathlib import Path
 
+from ports import free_port
 from services import Service
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def test_a_service_publishes_its_metrics(tiny_path: Path, images: Path, tmp_path: Path) -> None:

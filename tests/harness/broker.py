@@ -10,6 +10,7 @@ from pathlib import Path
 
 from authority import Authority
 from needed import Missing
+from ports import free_port
 
 COLLECTOR = "collector"  # the common name of the collector's certificate
 ACCESS = f"""user {COLLECTOR}
@@ -29,7 +30,7 @@ use_username_as_clientid true
 tls_version tlsv1.3
 acl_file {access}
 """
-_START_S = 10.0
+_START_S = 120.0
 
 
 class Broker:
@@ -89,7 +90,7 @@ class Broker:
         if self._process and self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(5)
+                self._process.wait(30)
             except subprocess.TimeoutExpired:
                 self.kill()
 
@@ -112,11 +113,3 @@ def program() -> str:
     if not found:
         raise Missing("there is no mosquitto: apt-get install mosquitto")
     return found
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from authority import Authority
-from broker import free_port
 from needed import Missing
+from ports import free_port
 
 _CONFIG = """
 daemon off;
@@ -39,7 +39,7 @@ http {{
     }}
 }}
 """
-_START_S = 10.0
+_START_S = 120.0
 
 
 class BundleServer:
@@ -79,7 +79,7 @@ class BundleServer:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 @contextlib.contextmanager

@@ -6,22 +6,17 @@ with ObjectStore(folder) as store:
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
-from urllib.error import URLError
 from urllib.request import urlopen
 
-_START_S = 30.0
+from ports import free_port
 
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+_START_S = 120.0
 
 
 class ObjectStore:
@@ -29,7 +24,7 @@ class ObjectStore:
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "moto.log"
-        self.port = _free_port()
+        self.port = free_port()
         self.environment = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
             "AWS_ACCESS_KEY_ID": "nobody",
@@ -44,16 +39,14 @@ class ObjectStore:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **self.environment})
         until = time.monotonic() + _START_S
         while time.monotonic() < until:
-            with suppress(URLError, ConnectionError), urlopen(f"http://127.0.0.1:{self.port}/moto-api/", timeout=5):
-                break
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{self.port}/moto-api/", timeout=30):  # TimeoutError is one too
+                self._files().mkdir("bucket")
+                return self
             if self._process.poll() is not None:
                 break
             time.sleep(0.05)
-        else:
-            self.end()
-            raise RuntimeError(self._log.read_text())
-        self._files().mkdir("bucket")
-        return self
+        self.end()
+        raise RuntimeError(self._log.read_text())
 
     def __exit__(self, *_: object) -> None:
         self.end()

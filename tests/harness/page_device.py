@@ -1,6 +1,5 @@
 """A device with a signed bundle, a running service and its page, and generated CT-like patches to show it."""
 
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -16,13 +15,8 @@ from limiar.edge_app.bundle.write import write_bundle
 from limiar.edge_app.install.install import install
 from limiar.edge_app.install.slots import Slots
 from limiar.train.data.phantom_folder import write_phantoms
+from ports import free_port
 from services import Service
-
-
-def free_port() -> int:
-    """One on which nothing listens now, on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class PageDevice(Service):

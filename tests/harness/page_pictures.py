@@ -34,7 +34,8 @@ from limiar.edge_app.results.review import review
 from limiar.edge_app.store.reader import Entry, Filter, Reader
 from limiar.train.data.phantoms import phantoms
 from network_camera import NetworkCamera, Pixels
-from page_device import PageDevice, free_port
+from page_device import PageDevice
+from ports import free_port
 
 REFERENCE = Path(__file__).resolve().parents[2] / "models" / "lung-nodule"
 MOST_BYTES = 200_000  # of a picture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from page_device import free_port
 from pages import until
+from ports import free_port
 from services import Service
 
 

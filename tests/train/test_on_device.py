@@ -2,7 +2,6 @@
 
 import csv
 import os
-import socket
 import subprocess
 import sys
 
@@ -20,6 +19,7 @@ from limiar.train.data.augment import augmented, draw
 from limiar.train.data.feed import labelled
 from limiar.train.dataset.image_store import InMemory
 from limiar.train.record import run_folder
+from ports import free_port
 
 jax = pytest.importorskip("jax", reason="the second backend is in the development extra")
 
@@ -55,9 +55,7 @@ def images(tmp_path_factory):
 def runs(tmp_path_factory, images):
     """The same run by model.fit on one device, and by two hosts of two devices each; {process: RUN}."""
     folder = tmp_path_factory.mktemp("runs")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    coordinator = f"127.0.0.1:{free_port()}"
     hosts = ["--hosts", "2", "--coordinator", coordinator]
     asked = {
         "fit": ("fit", [], 1),
