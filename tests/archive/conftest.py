@@ -26,7 +26,7 @@ def limiar(tmp_path: Path) -> Limiar:
     def run(*arguments: str | bytes | Path, **options: object) -> "subprocess.CompletedProcess[bytes]":
         command = [sys.executable, "-P", "-m", "limiar", *map(os.fsencode, arguments)]
         environment = {**os.environ, "LIMIAR_STATE": str(tmp_path / "state")}
-        return subprocess.run(command, **{"capture_output": True, "env": environment, "timeout": 120, **options})  # type: ignore[call-overload,no-any-return]
+        return subprocess.run(command, **{"capture_output": True, "env": environment, "timeout": 300, **options})  # type: ignore[call-overload,no-any-return]
 
     return run
 

@@ -254,9 +254,10 @@ def test_killed_at_any_time_a_chunk_is_whole_or_not_there_and_the_next_run_does_
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         time.sleep(rng.uniform(0.3, 1.5))
         process.send_signal((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[number % 3])
-        assert process.wait(10) in (-signal.SIGKILL, 143, 130, 0)
+        ends = (-signal.SIGKILL, 143, 130, 0, -signal.SIGTERM, -signal.SIGINT)  # the last two: before Python could take it
+        assert process.wait(60) in ends
         assert len(archive_status(archive).failures) == 0
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while scans_of(tmp_path) and time.monotonic() < until:
             time.sleep(0.02)
         assert scans_of(tmp_path) == []

@@ -14,7 +14,7 @@ STEPS = ("plan", "run", "status", "merge, few pictures", "merge, all different")
 def test_each_step_is_measured_at_each_size(project: Path, tmp_path: Path) -> None:
     words = ["--rows", "100,600", "--chunk-images", "200", "--results", tmp_path / "results.json"]
     done = subprocess.run(
-        [sys.executable, project / "studies" / "archive_growth.py", *words], capture_output=True, text=True, timeout=120
+        [sys.executable, project / "studies" / "archive_growth.py", *words], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     steps = json.loads((tmp_path / "results.json").read_text())

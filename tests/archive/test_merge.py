@@ -216,7 +216,7 @@ def test_sigterm_removes_what_was_needed_meanwhile(tmp_path: Path, command: str)
     if command == "compare":  # which has file names, and may be in a folder that all users share
         assert [path.stat().st_mode & 0o777 for path in at.iterdir()] == [0o700]
     running.terminate()
-    assert running.wait(10) == 143
+    assert running.wait(60) == 143
     assert list(at.iterdir()) == []
 
 
