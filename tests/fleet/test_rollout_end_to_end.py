@@ -38,7 +38,7 @@ class Fleet:
 
     def limiar(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-P", "-m", "limiar", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "200"})
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "200"})
 
     def rollout(self) -> dict[str, object]:
         """The newest one: state, and device -> state."""
@@ -57,7 +57,7 @@ class Fleet:
             return connection.execute("SELECT bundle FROM devices").fetchall() not in ([], [(None,)])
         return False
 
-    def until(self, done: Callable[[], object], seconds: float = 60.0) -> None:
+    def until(self, done: Callable[[], object], seconds: float = 120.0) -> None:
         end = time.monotonic() + seconds
         while not done():
             told = self.limiar("fleet", "roll-outs", self.config).stdout
@@ -103,7 +103,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
                 yield Fleet(tmp_path, config, service)
         finally:
             collecting.terminate()
-            collecting.wait(10)
+            collecting.wait(60)
 
 
 def test_a_roll_out_reaches_the_device_is_good_there_and_goes_back(fleet: Fleet) -> None:

@@ -1,5 +1,6 @@
 """The uplink as a process: beside a real service, and alone with a clock that is wrong."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from broker import COLLECTOR, Broker, broker
 from limiar.edge_app.control import AskStatus, ask
 from limiar.edge_app.fleet.messages import DeviceStatus
 from limiar.edge_app.fleet.tls import client_context
-from limiar.edge_app.health.status import Status
+from limiar.edge_app.health.status import FleetStatus, Status
 from limiar.edge_app.service.config import FleetSection
 from limiar.edge_app.service.uplink_child import UplinkJob
 from needed import Missing, needed
@@ -63,6 +64,11 @@ def status(service: Service) -> Status | None:
     return msgspec.json.decode(said, type=Status) if said else None
 
 
+def uplink(service: Service) -> FleetStatus | None:
+    """What the service says about its uplink; None before it says anything."""
+    return found.fleet if (found := status(service)) else None
+
+
 def test_a_service_sends_what_it_answers_says_how_it_is_and_goodbye(
     secured: Broker, authority: Authority, collector: Collector, tmp_path: Path, project: Path
 ) -> None:
@@ -70,11 +76,11 @@ def test_a_service_sends_what_it_answers_says_how_it_is_and_goodbye(
     with Service(tmp_path, project / "models" / "lung-nodule", more=f'[fleet]\nimages = "all"\n{lines}') as service:
         for number, data in enumerate(noise(3)):
             service.put(f"{number}.png", data)
-        collector.until(lambda: len(collector.rows) == 3 and "ward-1" in collector.statuses, 30)
-        service.wait(lambda: (found := status(service)) and found.fleet and found.fleet.waiting == 0)
+        collector.until(lambda: len(collector.rows) == 3 and "ward-1" in collector.statuses)
+        service.wait(lambda: (said := uplink(service)) and said.waiting == 0)
         assert all(row.image for row in collector.rows.values())  # found in done/, where they are by then, or before
         collector.until(
-            lambda: b'"lung-nodule"' in collector.statuses["ward-1"][-1], 30
+            lambda: b'"lung-nodule"' in collector.statuses["ward-1"][-1]
         )  # the first may be of before it was loaded
         said = msgspec.json.decode(collector.statuses["ward-1"][-1], type=DeviceStatus)
         assert said.status.bundle
@@ -82,17 +88,17 @@ def test_a_service_sends_what_it_answers_says_how_it_is_and_goodbye(
         maps = Path(f"/proc/{service.pid}/maps").read_text() + Path(f"/proc/{service.pid}/status").read_text()
         assert "Threads:\t1\n" in maps
         secured.kill()
-        service.wait(lambda: (found := status(service)) and found.fleet and found.fleet.code == "E-FLEET-CONNECT")
+        service.wait(lambda: (said := uplink(service)) and said.code == "E-FLEET-CONNECT")
         assert [one.level for one in status(service).problems if one.code == "E-FLEET-CONNECT"] == ["warning"]
         service.put("later.png", noise(1, seed=9)[0])
-        service.wait(lambda: status(service).fleet.waiting == 1)
+        service.wait(lambda: (said := uplink(service)) and said.waiting == 1)
         secured.start()
         again = Collector(secured.port, context=collector.context, name=COLLECTOR)
-        again.until(lambda: len(again.rows) >= 1, 30)
+        again.until(lambda: len(again.rows) >= 1 and "ward-1" in again.online)
         began = time.monotonic()
         assert service.end() == 0
-        assert time.monotonic() - began < 5
-        again.until(lambda: again.online["ward-1"][-1] == b"false", 5)
+        assert time.monotonic() - began < 20
+        again.until(lambda: again.online["ward-1"][-1] == b"false")
         again.close()
 
 
@@ -103,16 +109,19 @@ def test_an_uplink_that_is_killed_is_started_again_and_ends_with_its_service(
     with Service(tmp_path, project / "models" / "lung-nodule", more=f"[fleet]\n{lines}") as service:
 
         def uplinks() -> list[int]:
-            words = {pid: Path(f"/proc/{pid}/cmdline") for pid in service.children()}
-            return [pid for pid, path in words.items() if path.exists() and b"fleet.run" in path.read_bytes()]
+            found = []
+            for pid in service.children():
+                with contextlib.suppress(OSError):  # it has ended
+                    found += [pid] if b"fleet.run" in Path(f"/proc/{pid}/cmdline").read_bytes() else []
+            return found
 
         service.wait(uplinks)
         first = uplinks()
         os.kill(first[0], signal.SIGKILL)
-        service.wait(lambda: uplinks() and uplinks() != first)
-        (last,) = uplinks()
+        service.wait(lambda: set(uplinks()) - set(first))
+        (last,) = set(uplinks()) - set(first)
         service.kill()
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while Path(f"/proc/{last}/exe").exists() and time.monotonic() < end:
             time.sleep(0.05)
         assert not Path(f"/proc/{last}/exe").exists()
@@ -127,11 +136,11 @@ def test_what_keeps_an_uplink_from_beginning_is_in_the_status_until_it_is_mended
     key = Path(files["key"])
     away = key.rename(tmp_path / "away.key")
     with Service(tmp_path, project / "models" / "lung-nodule", more=more) as service:
-        service.wait(lambda: (found := status(service)) and found.fleet and found.fleet.code == "E-FLEET-CERTIFICATE")
+        service.wait(lambda: (said := uplink(service)) and said.code == "E-FLEET-CERTIFICATE")
         away.rename(key)
-        service.wait(lambda: status(service).fleet.code == "")
+        service.wait(lambda: (said := uplink(service)) and said.code == "")
         secured.kill()
-        service.wait(lambda: status(service).fleet.code == "E-FLEET-CONNECT")
+        service.wait(lambda: (said := uplink(service)) and said.code == "E-FLEET-CONNECT")
         secured.start()
     assert "error E-FLEET-ENDED" in service.log.read_text()
     assert "warning E-FLEET-CONNECT" not in service.log.read_text()
@@ -172,8 +181,8 @@ def test_a_board_that_starts_in_1970_waits_and_connects_when_its_clock_is_set(
         partial.replace(offset)
         collector.until(lambda: len(collector.rows) == 5)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
-        collector.until(lambda: collector.online["board"][-1] == b"false", 5)
+        assert process.wait(60) == 0
+        collector.until(lambda: collector.online["board"][-1] == b"false")
     finally:
         process.kill()
         process.wait()

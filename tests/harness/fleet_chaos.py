@@ -277,6 +277,7 @@ def campaign(folder: Path, asked: argparse.Namespace) -> int:
         if asked.control:
             collector.script = LENIENT + collector.script
         started.enter_context(collector)
+        collector.connected()  # a busy machine would kill it before it has tables, and a session at the broker
         run = Campaign(folder, at, proxy, collector, asked)
         started.callback(run.end)
         run.run()

@@ -14,7 +14,7 @@ from typing import IO
 
 from needed import Missing
 
-_START_S = 30.0
+_START_S = 120.0
 
 
 class Postgres:
@@ -74,7 +74,7 @@ class Postgres:
     def _end(self, number: int) -> None:
         if self._process and self._process.poll() is None:
             self._process.send_signal(number)
-            self._process.wait(30)
+            self._process.wait(120)
         if self._log:
             self._log.close()
 

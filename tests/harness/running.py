@@ -48,7 +48,7 @@ class RunningCommand:
         family = self.children()
         self.process.kill()
         self.process.wait()
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while any(os.path.exists(f"/proc/{pid}/exe") for pid in family) and time.monotonic() < end:  # the kernel ends them
             time.sleep(0.01)
 
@@ -56,7 +56,7 @@ class RunningCommand:
         """Ends it in order; returns its exit status."""
         assert self.process
         self.process.send_signal(number)
-        return self.process.wait(10)
+        return self.process.wait(60)
 
     def wait(self, until: Callable[[], object], seconds: float = 120.0) -> None:
         """Waits until something is true. Raises AssertionError with the log if it does not become so, or the command ended."""

@@ -131,7 +131,7 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self._ends.set()
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
 
@@ -150,7 +150,7 @@ class Collector:
         self.connection.open()
         self.connection.subscribe(["limiar/+/up/#"])
 
-    def until(self, met: Callable[[], object], seconds: float = 15.0) -> None:
+    def until(self, met: Callable[[], object], seconds: float = 120.0) -> None:
         """Works until something is so."""
         end = time.monotonic() + seconds
         while not met():
