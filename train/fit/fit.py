@@ -179,7 +179,8 @@ def _epochs(model: keras.Model, train: Examples, config: Config, seed: int) -> C
 
         return DeviceEpochs(model, train, config, seed).train
 
-    heard = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ctrl_c.check())
+    # Not at a batch's end: there Keras would wait for its loss, and JAX could not work ahead.
+    heard = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: ctrl_c.check())
 
     def by_fit(number: int) -> tuple[float, float]:
         steps = -(-len(train.rows) // config.batch)
