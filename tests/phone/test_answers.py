@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from limiar.edge_app.arrays import Pixels
@@ -124,6 +124,7 @@ def test_a_limit_that_is_not_kept_is_refused_in_the_words_of_python(modules: Mod
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-9999, 9999).map(lambda n: n / 8), min_size=40))
+@example([243225376011254.625, -1212023233233044.25])  # the last digit is a tie
 @settings(max_examples=25)
 def test_numbers_in_messages_are_written_as_python_writes_them(modules: Modules, values: list[float]) -> None:
     for digits in (3, 4, 6):

@@ -20,8 +20,10 @@ export function asPython(value) {
   if (exponent < -4 || exponent >= 16) {
     return `${digits}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
   }
-  const plain = value.toFixed(Math.max(1, (digits.split(".")[1] ?? "").length - exponent));
-  return Object.is(value, -0) ? "-0.0" : plain;
+  if (Object.is(value, -0)) return "-0.0";
+  // The shortest digits, in place: toFixed would round again, and a tie away from zero.
+  const plain = String(value);
+  return plain.includes(".") ? plain : `${plain}.0`;
 }
 
 /** [mantissa, exponent] as text. JavaScript takes a tie away from zero. */
