@@ -1,6 +1,7 @@
 """The basis of scripts/virtual_pi: roots entered through an overlay, and reports that cannot pass if nothing was asked."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import os
@@ -128,14 +129,13 @@ def test_a_machine_that_lets_nobody_into_a_root_is_one_line_with_the_cure(
 
 
 def _running(words: str) -> list[str]:
-    commands = [path.read_bytes().replace(b"\0", b" ").decode(errors="replace") for path in _command_lines()]
-    return [command for command in commands if command.startswith(words)]
+    return [command for command in _commands() if command.startswith(words)]
 
 
-def _command_lines() -> Iterator[Path]:
+def _commands() -> Iterator[str]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        if path.exists():
-            yield path
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
 def test_without_a_network_there_is_none(root: Root) -> None:

@@ -133,6 +133,8 @@ class Root:
             pass_fds=(child_ready, child_go),
         )
         _running.add(process)
+        if _stopped.is_set():  # while it was started: stop() may not have seen it
+            process.kill()
         os.close(child_ready)
         os.close(child_go)
         try:
@@ -154,9 +156,10 @@ def stop() -> None:
     """Ends everything that runs, in a root or beside it, and lets nothing more start in one: for a signal handler."""
     _stopped.set()
     for children in Path("/proc/self/task").glob("*/children"):
-        for pid in children.read_text().split():
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGTERM)  # mmdebstrap has something to tidy up
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
+            for pid in children.read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGTERM)  # mmdebstrap has something to tidy up
     for process in list(_running):
         process.kill()  # unshare takes no SIGTERM
 
