@@ -1,4 +1,4 @@
-/** The page with a worker that answers by the names of files: what people see needs no model. ?start=fail, slow; ?map=1. */
+/** The page with a worker that answers by the names of files: what people see needs no model. ?start=fail, slow; ?map=1; ?until=2. */
 
 import { BundleError } from "/web/errors.js";
 import { openKeep } from "/web/keep/keep.js";
@@ -68,6 +68,10 @@ async function sha256(bytes) {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+let answers = 0;
+const goesOn = new Promise((then) => {
+  globalThis.goesOn = then;
+});
 const work = {
   async start() {
     if (asked.get("start") === "slow") await new Promise(() => {});
@@ -76,6 +80,8 @@ const work = {
   },
   async answer(bytes, name, map) {
     await sleepMs(Number(asked.get("ms") ?? 0));
+    answers += 1;
+    if (answers > Number(asked.get("until") ?? Infinity)) await goesOn;
     if (name.includes("fault")) throw failure;
     const line = lineOf(name, { path: name, sha256: await sha256(bytes) });
     if (line.code) return { line };
