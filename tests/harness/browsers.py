@@ -25,7 +25,7 @@ AXE = "axe-core@4.14.1"
 AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
 TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limiar" / "axe"
-_PATIENCE_MS = 45_000  # a busy machine is no failure of the page
+_PATIENCE_MS = 120_000  # a busy machine is no failure of the page
 _NAVIGATED = "net::ERR_ABORTED"  # of a request that a new page, or a download, ended
 _FLAGS = (
     "--no-sandbox",
@@ -103,7 +103,9 @@ class Browsers:
         expect.set_options(timeout=_PATIENCE_MS)
         self._playwright = sync_playwright().start()
         try:
-            self._chromium: Browser = self._playwright.chromium.launch(executable_path=found, args=list(self._flags))
+            self._chromium: Browser = self._playwright.chromium.launch(
+                executable_path=found, args=list(self._flags), timeout=_PATIENCE_MS
+            )
         except BaseException:
             self._playwright.stop()
             raise

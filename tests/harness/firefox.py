@@ -21,7 +21,7 @@ from typing import Any, Self
 from needed import Missing
 
 _LISTENS = re.compile(rb"WebDriver BiDi listening on ws://127\.0\.0\.1:(\d+)")
-_PATIENCE_S = 60.0
+_PATIENCE_S = 180.0  # a busy machine is no failure of the page
 _TEXT, _LAST = 0x1, 0x80  # of a frame's first byte
 _MASKED = 0x80  # of its second
 

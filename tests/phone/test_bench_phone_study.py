@@ -8,7 +8,7 @@ from pathlib import Path
 
 def test_the_study_of_the_phone_s_page_prints_every_figure(project: Path) -> None:
     command = [sys.executable, str(project / "studies" / "bench_phone.py"), "--rounds", "1", "--megapixels", "1", "--markdown"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     rows = {row[0]: row[1:] for line in done.stdout.splitlines() if len(row := re.findall(r"[^|]+", line)) > 2}
     figures = {
         name.strip(): [float(one.replace(",", "")) for one in row] for name, row in rows.items() if re.search(r"\d", row[0])

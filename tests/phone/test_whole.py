@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a device has no Playwright
 
 ENLARGED = 8  # times: a patch as a camera sees it
 FRAMES = 30
-LOADS_MS = 60_000  # the model loads and its golden images are answered, on a busy machine
+LOADS_MS = 120_000  # the model loads and its golden images are answered, on a busy machine
 
 
 def patch_with_noise(patch: np.ndarray) -> Iterator[np.ndarray]:
