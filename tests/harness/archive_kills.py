@@ -44,7 +44,7 @@ BUNDLE = PROJECT / "models" / "lung-nodule"
 RATIO = 0.7  # of the rate of a plain scan, at least
 MEASURED = ("decode_ms", "resize_ms", "infer_ms")  # what no two runs share
 CODES = {"crash": "E-IMAGE-CRASH", "memory": "E-IMAGE-CRASH", "hang": "E-IMAGE-TIMEOUT"}
-END_S = 10.0  # in which everything must end once its driver is killed
+END_S = 60.0  # in which everything must end once its driver is killed
 STALL_S = 300.0  # without another chunk done
 
 # Python imports a module of this name when it starts. The scans get poison once they have their limiar, which
@@ -239,7 +239,7 @@ def with_kills(folder: Path, asked: argparse.Namespace, found: Found, scanned: p
     found.second_run_s = time.monotonic() - started
     after = {path.name: path.stat().st_mtime_ns for path in (archive.out / "done").iterdir()}
     found.second_run_wrote = sum(before.get(name) != when for name, when in after.items())
-    found.left_running = len(running(folder))
+    found.left_running += len(running(folder))  # and what outlived a killed driver
     found.left_in_scratch = len(list(scratch.iterdir()))
 
 
