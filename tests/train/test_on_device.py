@@ -25,7 +25,8 @@ jax = pytest.importorskip("jax", reason="the second backend is in the developmen
 
 # The smallest input, as compiling takes most of the time; 36 steps, so that batch norm's averages have arrived.
 CHANGES = ["epochs=3", "min_per_class=1", "warmup=0", "batch=8", "rate=0.005"]
-OPTIONS = ["--quick", "--size", "8", "--channels", "1", *(word for change in CHANGES for word in ("--set", change))]
+# --quiet: on a busy machine, how far it is would be among what it says.
+OPTIONS = ["--quiet", "--quick", "--size", "8", "--channels", "1", *(word for change in CHANGES for word in ("--set", change))]
 
 
 # The command, with two of the six convolutions: JAX takes most of the time to compile them, in each of three processes.
@@ -88,7 +89,7 @@ def history(run):
 
 def test_jax_trains_without_a_word_of_tensorflows(runs):
     lines = (runs["fit"].parent / "fit.said").read_text().splitlines()
-    assert [line for line in lines if not line.startswith(("the test split can only decide", "epoch "))] == []
+    assert [line for line in lines if not line.startswith("the test split can only decide")] == []
 
 
 def test_jax_trains_and_tensorflow_reads_its_model(runs):
