@@ -52,6 +52,12 @@ class Returned(msgspec.Struct, Generic[Done], frozen=True):
     value: Done
 
 
+class Stopped(msgspec.Struct, frozen=True):
+    """How the work ended: it was asked to."""
+
+    status: int  # of a process that is: 128 + the signal
+
+
 class Raised(msgspec.Struct, frozen=True):
     """How the work ended: with an error."""
 
@@ -100,11 +106,11 @@ def in_child(work: Callable[[ToParent], Done]) -> Done:
             shutil.rmtree(scratch, ignore_errors=True)
         with open(told, "rb") as file, suppress(EOFError, pickle.UnpicklingError):  # it has ended before it could tell
             file.seek(0)
-            outcome: Returned[Done] | Raised = pickle.load(file)  # noqa: S301  # the child is this very program
+            outcome: Returned[Done] | Stopped | Raised = pickle.load(file)  # noqa: S301  # the child is this very program
             if isinstance(outcome, Returned):
                 return outcome.value
-            if isinstance(outcome.error, KeyboardInterrupt | SystemExit):
-                _say_stopped(_step(slot))
+            if isinstance(outcome, Stopped):
+                _stop(outcome.status, _step(slot))
             raise outcome.error
         step = _step(slot)
         if status < 0 and sys.stderr.isatty():
@@ -127,7 +133,7 @@ def _child(
     signals: "set[signal.Signals | int]",
 ) -> NoReturn:
     """Does the work, writes into the descriptor `told` what came of it, and ends without unloading any library."""
-    outcome: Returned[object] | Raised
+    outcome: Returned[object] | Stopped | Raised
     try:
         try:
             end_with_parent(parent, signal.SIGTERM)
@@ -138,7 +144,7 @@ def _child(
             signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)  # it is done, and only has to be told
         except BaseException as error:
             signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
-            outcome = Raised(_to_send(error))
+            outcome = _to_send(error)
         with open(told, "wb") as file:
             pickle.dump(outcome, file)
         with suppress(OSError):  # the reader of stdout has closed it
@@ -149,19 +155,23 @@ def _child(
         os._exit(0)
 
 
-def _to_send(error: BaseException) -> BaseException:
+def _to_send(error: BaseException) -> Stopped | Raised:
     """The error as another process can raise it; what is not one of ours keeps its traceback as a note."""
+    if isinstance(error, KeyboardInterrupt):
+        return Stopped(128 + signal.SIGINT)
+    if isinstance(error, SystemExit):  # a number: tblib, which TensorFlow imports where it is installed, pickles no status
+        return Stopped(error.code if isinstance(error.code, int) and error.code else 1)
     if limit := limit_met(error):
-        return limit
-    if not isinstance(error, LimiarError | KeyboardInterrupt | SystemExit):
+        return Raised(limit)
+    if not isinstance(error, LimiarError):
         error.add_note("In the child process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  # just written
     except Exception:  # a library's: it holds what cannot be pickled, or cannot be made from its message
         sent = RuntimeError(f"{type(error).__name__}: {error}")
         sent.add_note("\n".join(error.__notes__))
-        return sent
-    return error
+        return Raised(sent)
+    return Raised(error)
 
 
 def _waited(child: int) -> int:
@@ -186,10 +196,7 @@ def _how(status: int, step: Step, said: str) -> str:
     """In words. Raises KeyboardInterrupt or SystemExit after a signal that asks to end, LimiarError if the machine sent it."""
     asked = -status if status < 0 else status - 128
     if asked in _PASSED_ON:
-        _say_stopped(step)
-        if asked == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + asked)
+        _stop(128 + asked, step)
     if status >= 0:
         return f"exit status {status}"
     name = signal.Signals(-status).name
@@ -198,8 +205,12 @@ def _how(status: int, step: Step, said: str) -> str:
     return f"{name}: {said}" if said else name
 
 
-def _say_stopped(step: Step) -> None:
+def _stop(status: int, step: Step) -> NoReturn:
+    """Says where it was, and ends with that status."""
     print(f"limiar convert was stopped while {step.text}", file=sys.stderr)
+    if status == 128 + signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(status)
 
 
 def _said(scratch: Path) -> str:

@@ -221,3 +221,33 @@ def test_a_bug_in_the_child_is_raised_with_the_child_s_traceback() -> None:
     assert "in work\n" in done.stdout
     assert "AttributeError" in done.stdout
     assert (done.returncode, done.stderr) == (0, "")
+
+
+RAISING = """
+from limiar.convert.child import in_child
+from limiar.edge_app.errors import ConvertError
+
+def work(child):
+    import tblib.pickling_support
+    tblib.pickling_support.install()  # as importing TensorFlow does where tblib is installed
+    raise {}
+
+try:
+    in_child(work)
+except ConvertError as error:
+    print(error.code, error.message)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "printed"),
+    [
+        ("SystemExit(143)", 143, ""),
+        ("SystemExit(0)", 1, ""),
+        ("SystemExit('no such license')", 1, ""),
+        ("ConvertError('E-CONVERT-CRASH', 'it is gone')", 0, "E-CONVERT-CRASH it is gone\n"),
+    ],
+)
+def test_an_error_comes_whole_to_the_parent_also_where_tblib_pickles_it(error: str, status: int, printed: str) -> None:
+    done = subprocess.run([sys.executable, "-P", "-c", RAISING.format(error)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (status, printed), done.stderr
