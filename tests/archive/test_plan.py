@@ -253,7 +253,8 @@ def test_planning_ten_times_as_many_images_takes_no_more_memory(tmp_path: Path, 
         return found
 
     peak(1_000)
-    assert peak(30_000) < peak(3_000) + 100_000
+    # Their paths take 2.6 MB. Threads that earlier tests have left may allocate too.
+    assert peak(30_000) < peak(3_000) + 500_000
 
 
 def test_without_the_extra_the_command_says_how_to_get_it(tmp_path: Path, bundle: Path) -> None:
