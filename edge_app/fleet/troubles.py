@@ -31,6 +31,7 @@ class Troubles:
         """Tells the one that began first, if it is another than before; "" and "" if there is none."""
         found = next(iter(self._now.values()), ("", ""))
         if found[0] != self._told and time.monotonic() >= self._tell_at:
-            self._tell_at = time.monotonic() + _AGAIN_S
             if to(*found):
                 self._told = found[0]
+            else:
+                self._tell_at = time.monotonic() + _AGAIN_S

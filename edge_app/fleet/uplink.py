@@ -119,6 +119,7 @@ class Uplink:
                     self._connected(stop)
                 except LimiarError as error:
                     self._troubles.state("uplink", "warning", error.code, error.message)
+                    self._troubles.tell(self._tell_service)  # at once: it may be over when the wait is
                     backoff.failed()
                     self._wait(stop, self._rng.random() * _JITTER_S)
         finally:
