@@ -93,11 +93,19 @@ def _users(device: str) -> list[str]:
     """The programs that have it open, as far as this user may see."""
     found = []
     for process in sorted(glob.glob("/proc/[0-9]*")):
-        with contextlib.suppress(OSError):
-            if any(os.readlink(entry.path) == device for entry in os.scandir(f"{process}/fd")):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if any(_leads_to(entry.path, device) for entry in os.scandir(f"{process}/fd")):
                 program = printable(Path(process, "comm").read_bytes().strip())
                 found.append(f"{program} (process {os.path.basename(process)})")
     return [user for user in found if f"(process {os.getpid()})" not in user]
+
+
+def _leads_to(link: str, device: str) -> bool:
+    """False also for a descriptor that was closed since it was listed: the process has others."""
+    try:
+        return os.readlink(link) == device
+    except FileNotFoundError:
+        return False
 
 
 def _cameras() -> str:

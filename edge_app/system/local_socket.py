@@ -59,18 +59,21 @@ class Listener:
     def __init__(self, path: Path, answer: Callable[[bytes], bytes]) -> None:
         """Raises OSError."""
         self._path = path
-        path.unlink(missing_ok=True)
+        unheard = path.with_name(f".{path.name}.new")  # to a client, a socket that nobody listens at yet is one without a service
+        unheard.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             mask = os.umask(0o177)
             try:
-                with _short(path) as name:
+                with _short(unheard) as name:
                     self._socket.bind(name)
             finally:
                 os.umask(mask)
             self._socket.listen(_CLIENTS)
+            unheard.replace(path)
         except BaseException:
             self._socket.close()
+            unheard.unlink(missing_ok=True)
             raise
 
         def line(question: bytes) -> bytes:

@@ -62,6 +62,27 @@ def test_a_question_is_answered(listening: Path) -> None:
     assert ask(listening, b"x" * 100_000) == b"x" * 200_000
 
 
+def test_a_socket_is_there_once_somebody_listens_and_that_of_a_killed_service_until_then(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    listen = socket.socket.listen
+
+    def look_first(self: socket.socket, backlog: int) -> None:
+        seen.append((path.exists(), ask(path, b"ab")))
+        listen(self, backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", look_first)
+    with Listener(path, lambda question: question):
+        killed = path.with_name("killed")
+        killed.hardlink_to(path)
+    killed.replace(path)
+    with Listener(path, lambda question: question):
+        assert os.listdir(path.parent) == [path.name]
+    assert seen == [(False, None), (True, None)]
+    assert os.listdir(path.parent) == []
+
+
 def test_nobody_but_the_owner_may_connect(listening: Path) -> None:
     assert stat.S_IMODE(listening.stat().st_mode) == 0o600
 

@@ -3,6 +3,7 @@
 Real device nodes and files as far as a machine without a camera goes; what only a driver says is said by a stand-in for ioctl.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -141,16 +142,36 @@ def test_a_camera_passes(opened: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     v4l2.check_camera(str(opened), "camera")
 
 
+@contextlib.contextmanager
+def busy_with(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program that has a file open and, before it in the list of what it has open, other files again and again."""
+    work = """if True:
+    import os, sys
+    file = os.open(sys.argv[1], os.O_RDONLY)
+    os.dup2(file, 500)
+    os.close(file)
+    print(flush=True)
+    while True:
+        files = [os.open("/dev/null", os.O_RDONLY) for _ in range(50)]
+        for file in files:
+            os.close(file)
+    """
+    with subprocess.Popen([sys.executable, "-c", work, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout and process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
 def test_a_camera_in_use_names_the_program(opened: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(fcntl, "ioctl", Driver(CAPTURE, busy=True))
     assert str(v4l2.why_not(str(opened), "camera")).startswith("E-SOURCE-BUSY: camera is in use by another program: ")
     other_file = tmp_path / "as the device"
     other_file.write_bytes(b"")
-    with other_file.open() as held:
-        program = [sys.executable, "-c", "input()"]
-        with subprocess.Popen(program, stdin=subprocess.PIPE, pass_fds=[held.fileno()]) as process:
-            assert v4l2._users(str(other_file)) == [f"{Path(sys.executable).name} (process {process.pid})"]
-            process.communicate(b"\n")
+    with busy_with(other_file) as process:
+        user = f"{Path(sys.executable).name} (process {process.pid})"
+        assert [v4l2._users(str(other_file)) for _ in range(50)] == [[user]] * 50
 
 
 def test_a_camera_that_is_free_and_does_not_start_says_so(opened: Path, monkeypatch: pytest.MonkeyPatch) -> None:
