@@ -52,7 +52,7 @@ def watch(
     where it is. Links are not followed.
 
     folders: watched with everything below them.
-    seconds: stop after so long; None: never.
+    seconds: stop after so long, from when the model is loaded; None: never.
     tell: called with each line that a person should know about a folder, such as that it is gone, or back.
     looked: called about once a second for each folder: its path, how many files are not complete yet, and in words what was
         passed over.
@@ -67,10 +67,10 @@ def watch(
         WatchedFolder(printable(os.fsencode(folder)), os.fsencode(folder), choice, without=without) for folder in folders
     ]
     _check_apart([folder.path for folder in watched])
-    end_s = time.monotonic() + (seconds or float("inf"))
+    end_s = float("inf")
     with ExitStack() as opening:
         watcher = opening.enter_context(Watcher(watched))
-        return open_scan(
+        running = open_scan(
             bundle,
             lambda: _arrivals(watcher, tell, looked),
             file=file,
@@ -91,6 +91,9 @@ def watch(
             ended=watcher.left,
             beside=opening,
         )
+    if seconds:
+        end_s = time.monotonic() + seconds
+    return running
 
 
 def _arrivals(watcher: Watcher, tell: Callable[[str], None], looked: Callable[[str, int, str], None]) -> Iterator[bytes | None]:

@@ -59,7 +59,9 @@ class Listener:
     def __init__(self, path: Path, answer: Callable[[bytes], bytes]) -> None:
         """Raises OSError."""
         self._path = path
-        unheard = path.with_name(f".{path.name}.new")  # to a client, a socket that nobody listens at yet is one without a service
+        unheard = path.with_name(
+            f".{path.name}.new"
+        )  # to a client, a socket that nobody listens at yet is one without a service
         unheard.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:

@@ -93,7 +93,7 @@ def test_run_and_status_write_only_to_the_state_and_the_watched_folder(device: P
         for k, data in enumerate(noise(20)):
             service.put(f"{k:03d}.png", data)
         service.put("bad.png", b"text")
-        service.wait(lambda: len(service.done()) == 20 and len(service.quarantined()) == 1, 60)
+        service.wait(lambda: len(service.done()) == 20 and len(service.quarantined()) == 1)
         enter = ["nsenter", "--target", str(service.pid), "--mount", "--net", "env", "-u", "CI", "HOME="]
         status = run([*enter, sys.executable, "-P", "-c", REAL, "status", "--json"], device)
         assert status.returncode == 0, status.stderr

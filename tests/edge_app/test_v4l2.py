@@ -158,7 +158,8 @@ def busy_with(path: Path) -> Iterator[subprocess.Popen[str]]:
     """
     with subprocess.Popen([sys.executable, "-c", work, str(path)], stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout and process.stdout.readline()
+            assert process.stdout
+            assert process.stdout.readline()
             yield process
         finally:
             process.kill()

@@ -17,6 +17,7 @@ import pytest
 
 import limiar as api
 from limiar.edge_app.errors import LimiarError
+from limiar.edge_app.scan.scan import Scan, open_scan
 
 LONG_S = 60.0  # for what takes 3 s on a machine with nothing else to do
 Draw = Callable[..., list[Path]]
@@ -188,6 +189,19 @@ def test_annotated_images_in_the_watched_folder_are_not_answered(
     done = limiar("watch", tiny_path, inbox, "--annotate", inbox / "shown", "--seconds", "15")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == len(list((inbox / "shown").iterdir())) == 2
+
+
+def test_the_seconds_count_from_when_the_model_is_loaded(
+    tiny_path: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*given: Any, **named: Any) -> Scan:
+        opened = open_scan(*given, **named)
+        time.sleep(5)
+        return opened
+
+    monkeypatch.setattr("limiar.edge_app.service.watch.open_scan", slowly)
+    with api.watch(tiny_path, [images], db=tmp_path / "results.db", seconds=5) as lines:
+        assert len(list(lines)) == 40
 
 
 def test_it_can_be_left_at_any_time_and_its_processes_end(tiny_path: Path, images: Path, tmp_path: Path) -> None:
