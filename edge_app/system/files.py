@@ -81,10 +81,10 @@ class WholeFile:
         self._named = descriptor is None
         if descriptor is None:
             remove_left_partials(path)
-            descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            descriptor = _new_file(self._partial, mode)
+        else:
+            _lock(descriptor)
         self._file = open(descriptor, "wb")  # noqa: SIM115 closed by publish or discard
-        with contextlib.suppress(OSError):  # not every file system has locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # shows that the writer of the partial file is alive
 
     def write(self, data: bytes) -> None:
         """Raises OSError."""
@@ -147,6 +147,34 @@ def _unnamed(folder: Path, mode: int) -> int | None:
     return None
 
 
+def _new_file(partial: Path, mode: int) -> int:
+    """Open for writing, and locked. Until then, another process may take it for one that was left, and remove it: once more."""
+    while True:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        _lock(descriptor)
+        if os.path.lexists(partial):
+            return descriptor
+        os.close(descriptor)
+
+
+def _new_folder(partial: Path, mode: int) -> int:
+    """As `_new_file`, of a folder."""
+    while True:
+        partial.mkdir(mode)
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            _lock(descriptor)
+            if os.path.lexists(partial):
+                return descriptor
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Shows that the writer of a partial file or folder is alive."""
+    with contextlib.suppress(OSError):  # not every file system has locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
 def remove_left_partials(path: Path) -> None:
     """Removes partial files of `path` that killed processes have left; living processes lock theirs."""
     start, end = f".{path.name}.", ".partial"
@@ -179,11 +207,8 @@ def partial_folder(path: Path, mode: int = 0o777) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_partials(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.mkdir(mode)
-    descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = _new_folder(partial, mode)
     try:
-        with contextlib.suppress(OSError):  # not every file system has locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield partial
     finally:
         os.close(descriptor)

@@ -1,6 +1,7 @@
 """Files and folders that are replaced while other processes read them."""
 
 import contextlib
+import fcntl
 import os
 import socket
 import stat
@@ -152,6 +153,28 @@ def test_what_the_dead_have_left_is_removed_and_what_the_living_write_is_not(
     assert len(list(tmp_path.iterdir())) == 3
     living.publish()
     assert sorted(tmp_path.iterdir()) == [stranger, path]
+
+
+def test_what_another_process_removes_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, removed = fcntl.flock, []
+
+    def late(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and removed != (before := os.listdir(tmp_path)):
+            removed.extend(before)
+            files.remove_left_partials(tmp_path / "new")
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(files, "_unnamed", lambda folder, mode: None)
+    monkeypatch.setattr(fcntl, "flock", late)
+    partial = f".new.{os.getpid()}.partial"
+    write_whole(tmp_path / "new", b"1")
+    assert ((tmp_path / "new").read_bytes(), removed) == (b"1", [partial])
+    (tmp_path / "new").unlink()
+    removed.clear()
+    with partial_folder(tmp_path / "new") as made:
+        assert (made.is_dir(), removed) == (True, [partial])
 
 
 def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path) -> None:
