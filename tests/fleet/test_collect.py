@@ -78,7 +78,7 @@ def test_while_postgresql_is_away_nothing_is_acknowledged(plain: Broker, server:
     with Collecting(tmp_path, plain.address, server.database()) as collector, Speaker(plain.port) as device:
         collector.connected()
         device.send(*batch(1, 100))
-        collector.wait(lambda: device.last)
+        collector.wait(lambda: device.last and device.last.sequence == 100)
         server.kill()
         device.send(*batch(101, 200))
         collector.wait(lambda: collector.says("error E-COLLECT-DATABASE"))
@@ -94,7 +94,7 @@ def test_while_the_disk_is_full_nothing_is_acknowledged(plain: Broker, tmp_path:
     with Collecting(tmp_path, plain.address, f"sqlite:///{tmp_path}/fleet.db") as collector, Speaker(plain.port) as device:
         collector.connected()
         device.send(*batch(1, 100))
-        collector.wait(lambda: device.last)
+        collector.wait(lambda: device.last and device.last.sequence == 100)
         before = resource.prlimit(collector.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(collector.pid, resource.RLIMIT_FSIZE, (4096, before[1]))
         device.send(*batch(101, 200))

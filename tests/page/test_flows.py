@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from browsers import Browsers, Person
 from limiar.edge_app.page.access import new_token
@@ -169,6 +169,60 @@ def test_a_signed_bundle_is_installed_an_unsigned_one_refused_and_the_one_before
     someone.link("bundle.roll-back").click()
     someone.button("bundle.roll-back.do", name="lung-nodule 0.1.0").click()
     someone.sees(someone.t("bundle.back", name="lung-nodule", version="0.1.0"))
+
+
+def follows_a_change(route: Route) -> None:
+    """The bundle view, as it is while the service takes another bundle."""
+    answer = route.fetch()
+    route.fulfill(response=answer, body=answer.text().replace("</h1>", "</h1><p data-changing></p>", 1))
+
+
+def test_who_goes_elsewhere_while_a_change_is_followed_gets_there_however_slowly(visitor, device: PageDevice) -> None:
+    someone = visitor("en")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    someone.page.route("**/bundle", follows_a_change)
+    someone.page.route("**/health", hold)
+    someone.goes("/bundle")
+    with someone.page.expect_request("**/bundle"):  # it is followed
+        pass
+    someone.page.wait_for_load_state()
+    someone.link("nav.health").click(no_wait_after=True)
+    someone.page.wait_for_timeout(5000)
+    held[0].continue_()
+    someone.page.wait_for_url("**/health")
+
+
+def test_a_file_that_was_chosen_while_a_change_is_followed_stays_chosen(visitor, device: PageDevice) -> None:
+    someone = visitor("en")
+    someone.page.route("**/bundle", follows_a_change)
+    someone.goes("/bundle")
+    field = someone.page.get_by_label(someone.t("bundle.install.file"))
+    field.set_input_files({"name": "new.limiar", "mimeType": "", "buffer": b"x"})
+    someone.page.wait_for_timeout(5000)
+    assert field.evaluate("field => field.files.length") == 1
+    field.set_input_files([])
+    with someone.page.expect_request("**/bundle"):
+        pass
+
+
+def test_a_link_that_is_held_down_while_news_come_is_followed(visitor, device: PageDevice, patches) -> None:
+    device.answer(patches(1))
+    someone = visitor("en")
+    someone.goes("/")
+    link = someone.page.locator(".source a:not([tabindex])").first
+    link.hover()
+    before = link.get_attribute("href")
+    someone.page.mouse.down()
+    device.answer(patches(1))
+    someone.page.wait_for_timeout(3000)
+    someone.page.mouse.up()
+    someone.page.wait_for_url(f"**{before}")
+    someone.goes("/")
+    expect(link).not_to_have_attribute("href", before)
 
 
 @BOTH

@@ -22,5 +22,9 @@ for (const form of document.querySelectorAll("[data-install]")) {
 }
 
 if (document.querySelector("[data-changing]")) {
-  setTimeout(() => location.replace("/bundle"), AGAIN_MS);
+  const timer = setInterval(() => {
+    const chosen = [...document.querySelectorAll("input[type=file]")].some((input) => input.files.length);
+    if (!chosen) location.replace("/bundle"); // which would forget the file
+  }, AGAIN_MS);
+  addEventListener("beforeunload", () => clearInterval(timer)); // or somebody who goes elsewhere is brought back
 }

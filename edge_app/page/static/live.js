@@ -20,6 +20,7 @@ let heard = Date.now();
 let spoke = 0;
 let paused = false;
 let busy = false;
+let pressed = false; // a link that is moved meanwhile gets no click
 
 function ageOf(element) {
   element.dataset.from ??= String(Date.now() - 1000 * Number(element.dataset.age));
@@ -95,7 +96,7 @@ async function ask() {
     if (!answer.ok) throw new Error(String(answer.status));
     const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = document.adoptNode(parsed.getElementById("live"));
-    if (paused) return;
+    if (paused || pressed) return;
     mark = fresh.dataset.mark;
     const strip = [...fresh.querySelectorAll(".strip li")];
     busy = strip.length > 0 && strip.every((item) => item.classList.contains("new"));
@@ -136,6 +137,8 @@ function toggle() {
   pause.setAttribute("aria-pressed", String(paused));
 }
 
+addEventListener("pointerdown", () => (pressed = true), true);
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => (pressed = false), true);
 pause.hidden = false;
 pause.addEventListener("click", toggle);
 onKey({ p: toggle });
