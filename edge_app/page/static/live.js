@@ -5,6 +5,7 @@ import { onKey } from "./page.js";
 const POLL_MS = 500;
 const BUSY_MS = 1000; // where a whole strip of answers comes between two looks, nobody reads twice as many
 const TOO_LONG_MS = 4000;
+const HELD_MS = 5000; // at most: not every press is seen to end, such as one on a scroll bar
 const SAY_MS = 10000; // a screen reader is told no more often
 
 const lang = document.documentElement.lang;
@@ -20,7 +21,7 @@ let heard = Date.now();
 let spoke = 0;
 let paused = false;
 let busy = false;
-let pressed = false; // a link that is moved meanwhile gets no click
+let heldUntil = 0; // a link that is moved while it is held down gets no click
 
 function ageOf(element) {
   element.dataset.from ??= String(Date.now() - 1000 * Number(element.dataset.age));
@@ -96,7 +97,7 @@ async function ask() {
     if (!answer.ok) throw new Error(String(answer.status));
     const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = document.adoptNode(parsed.getElementById("live"));
-    if (paused || pressed) return;
+    if (paused || Date.now() < heldUntil) return;
     mark = fresh.dataset.mark;
     const strip = [...fresh.querySelectorAll(".strip li")];
     busy = strip.length > 0 && strip.every((item) => item.classList.contains("new"));
@@ -137,8 +138,8 @@ function toggle() {
   pause.setAttribute("aria-pressed", String(paused));
 }
 
-addEventListener("pointerdown", () => (pressed = true), true);
-for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => (pressed = false), true);
+addEventListener("pointerdown", () => (heldUntil = Date.now() + HELD_MS), true);
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => (heldUntil = 0), true);
 pause.hidden = false;
 pause.addEventListener("click", toggle);
 onKey({ p: toggle });
