@@ -59,9 +59,8 @@ class Listener:
     def __init__(self, path: Path, answer: Callable[[bytes], bytes]) -> None:
         """Raises OSError."""
         self._path = path
-        unheard = path.with_name(
-            f".{path.name}.new"
-        )  # to a client, a socket that nobody listens at yet is one without a service
+        # It gets its name once it listens: until then, a client would take it for one that a killed service has left.
+        unheard = path.with_name(f".{path.name}.new")
         unheard.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
